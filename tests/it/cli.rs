@@ -3,6 +3,7 @@
 mod checks;
 mod indexes;
 mod manifests;
+mod manners;
 mod output;
 mod projects;
 mod trial;
@@ -156,17 +157,17 @@ fn a_wrong_argument_is_refused_with_what_would_be_right() {
             &["run", "cancel", "0199f1de-0000-7aa1-b7a4-0c2b6f5d8e22"],
             "no run has the id 0199f1de-0000-7aa1-b7a4-0c2b6f5d8e22; `backline runs list` shows them",
         ),
-        (&["run", "cancel", "latest"], "invalid value 'latest' for '<RUN>'"),
+        (&["run", "cancel", "latest"], "no run yet; `backline run` starts one"),
         (&["run", "--platform", "You Tube"], "nothing here knows a platform 'You Tube'"),
         (&["run", "--platform", "myspace"], "nothing here knows a platform 'myspace'; no connector is installed"),
         (&["run", "--platform", ""], "a platform's name has 1 to 100 bytes"),
         (&["run"], "no connector is installed; install one with `backline plugins install"),
         (&["run", "--artist", ARTIST], "no artist has the id 018f4e6a"),
-        (&["metrics", "ada"], "'ada' is not a UUID"),
+        (&["metrics", "ada"], "no artist has the id or the name 'ada'; `backline artists list` shows them"),
         (&["metrics", ARTIST], "`backline artists list` shows them"),
         (&["runs", "show", ARTIST], "`backline runs list` shows them"),
         (&["quarantine", "discard", ARTIST], "`backline quarantine list` shows them"),
-        (&["quarantine", "release", "x"], "it is not an id"),
+        (&["quarantine", "release", "x"], "no value in quarantine has the id 'x'; `backline quarantine list` shows"),
         (&["accounts", "set", ARTIST, "--status", "active"], "`backline accounts list` shows them"),
         (&["plugins", "inspect", "missing.wasm"], "missing.wasm can't be read"),
         (&["artists", "add", " "], "the artist's name is empty"),
@@ -446,7 +447,7 @@ fn schedules_are_listed_added_and_switched_and_the_configurations_are_not_touche
         let said = place.refused(&["schedules", change, "daily"]);
         assert!(said.contains("change [schedules.daily] there"), "{said}");
         let said = place.refused(&["schedules", change, "none"]);
-        assert!(said.contains("there is no schedule none"), "{said}");
+        assert!(said.contains("there is no schedule 'none'"), "{said}");
     }
     place.done(&["schedules", "disable", "hourly"]);
     assert_eq!((&list()[1]["enabled"], &list()[1]["next_fire"]), (&false.into(), &serde_json::Value::Null));

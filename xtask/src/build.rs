@@ -100,6 +100,57 @@ pub(crate) fn release() -> Result<Release> {
     })
 }
 
+/// What [`distribution`] builds.
+pub(crate) struct Distribution {
+    /// The binary, without symbols.
+    pub(crate) host: PathBuf,
+    /// Every connector as a component, in order of name.
+    pub(crate) connectors: Vec<PathBuf>,
+}
+
+/// Builds what is given to users: the host and every connector. No path of this machine is in them.
+///
+/// # Errors
+/// Names the step that failed.
+pub(crate) fn distribution() -> Result<Distribution> {
+    say("building the release for others (the first time takes some minutes)");
+    wasm_target()?;
+    let strip = ["--config", "profile.release.strip=\"symbols\""];
+    let mut build = process::cargo();
+    process::run(
+        without_paths(&mut build).args(["build", "--locked", "--release", "--package", "backline"]).args(strip),
+    )?;
+    let host = process::target_folder().join("release").join("backline");
+    let folders = plugin_folders()?;
+    let mut build = wasm_build();
+    without_paths(&mut build).args(["--locked", "--lib"]);
+    for folder in &folders {
+        build.args(["--package", &package_name(folder)?]);
+    }
+    process::run(&mut build)?;
+    let mut connectors = Vec::with_capacity(folders.len());
+    for folder in &folders {
+        let core = wasm_output().join(format!("{}.wasm", package_name(folder)?.replace('-', "_")));
+        let component = component_path("dist-plugins", &folder_name(folder));
+        pack(&host, &core, &folder.join("connector.toml"), &component)?;
+        connectors.push(component);
+    }
+    Ok(Distribution { host, connectors })
+}
+
+/// Lets the compiler write fixed names for this repository and cargo's folder, which panics and debug information
+/// would name.
+fn without_paths(build: &mut Command) -> &mut Command {
+    let cargo_home = process::variable("CARGO_HOME").map(PathBuf::from);
+    let home = || process::variable("HOME").map(|home| Path::new(&home).join(".cargo"));
+    let mut flags = vec![format!("--remap-path-prefix={}=/backline", process::workspace_root().display())];
+    if let Some(folder) = cargo_home.or_else(home) {
+        flags.push(format!("--remap-path-prefix={}=/cargo", folder.display()));
+    }
+    // The separator of this variable is the unit separator, so that paths may have blanks.
+    build.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
+}
+
 /// Installs the compile target for connectors, where it is missing.
 fn wasm_target() -> Result<()> {
     let mut ask = Command::new("rustc");

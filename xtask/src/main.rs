@@ -1,4 +1,4 @@
-//! Developer tasks: `cargo xtask build | demo | test | bench | tidy`.
+//! Developer tasks: `cargo xtask build | demo | test | bench | tidy | dist`.
 //!
 //! Everything a newcomer or the CI runs goes through here. It depends on no other package of the workspace: what it
 //! needs of the host it gets by running the `backline` binary, as an operator would.
@@ -13,6 +13,7 @@ mod bench;
 mod build;
 mod dates;
 mod demo;
+mod dist;
 mod http;
 mod postgresql;
 mod process;
@@ -42,6 +43,8 @@ enum Task {
     Bench(bench::BenchArguments),
     /// Check formatting, lints, documentation, dependencies and the rules of ARCHITECTURE.md
     Tidy(tidy::TidyArguments),
+    /// Make an archive and a Debian package of the release build, with sums and a signature
+    Dist(dist::DistArguments),
 }
 
 fn main() -> ExitCode {
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Task::Test(arguments) => test::test(&arguments),
         Task::Bench(arguments) => bench::bench(&arguments),
         Task::Tidy(arguments) => tidy::tidy(&arguments),
+        Task::Dist(arguments) => dist::dist(&arguments),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

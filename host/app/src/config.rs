@@ -545,7 +545,7 @@ pub struct LogConfig {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { format: LogFormat::Human, filter: "warn".to_owned() }
+        Self { format: LogFormat::Human, filter: "error,backline=warn".to_owned() }
     }
 }
 

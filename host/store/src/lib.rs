@@ -120,6 +120,7 @@ pub use numbers::quarantine::{QuarantineFilter, Release as QuarantineRelease};
 pub use releases::installed::{InUse, LoadReport, Swap};
 pub use releases::trials::{Canary, LastDocument, Recollection, Rollback};
 pub use reports::health::HealthWindow;
+pub use reports::lookup::{FoundId, IdKind};
 pub use scope::Scope;
 pub use work::activations::Activation;
 pub use work::batches::{BatchAccountView, BatchFilter, BatchView, Retried};

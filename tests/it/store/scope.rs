@@ -18,7 +18,7 @@ use backline_model::{
 };
 use backline_store::{
     AccountFilter, ArchivePlace, ArtistFilter, BatchFilter, BatchResult, CredentialFilter, DatabaseKind,
-    DeliveryFilter, EventCursor, Finish, HealthWindow, MetricsFilter, NewDelivery, PluginLog, PluginLogFilter,
+    DeliveryFilter, EventCursor, Finish, HealthWindow, IdKind, MetricsFilter, NewDelivery, PluginLog, PluginLogFilter,
     QuarantineFilter, Rollback, SEALED, Scope, SealedCredential, Store, StoreError,
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -420,6 +420,14 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Read run_open_batches_list(run(2).id);
         Read run_details_get(run(2).id, true);
         Read plugin_logs_list(&PluginLogFilter::default());
+        Read ids_between_list(IdKind::Artist, (Uuid::nil(), Uuid::max()), 100);
+        Read ids_between_list(IdKind::Account, (Uuid::nil(), Uuid::max()), 100);
+        Read ids_between_list(IdKind::Run, (run(2).id.0, run(2).id.0), 100);
+        Read ids_between_list(IdKind::Batch, (Uuid::nil(), Uuid::max()), 100);
+        Read ids_between_list(IdKind::Event, (Uuid::nil(), Uuid::max()), 100);
+        Read ids_between_list(IdKind::Quarantined, (Uuid::nil(), Uuid::max()), 100);
+        Read ids_named_list(IdKind::Artist, "artist 2", 100);
+        Read ids_named_list(IdKind::Account, &account(2).platform_id, 100);
 
         Whole identifiers_search(&Identifiers::of(artist(2).id, &accounts()), false, &|_| {});
         Whole sealed_list(SEALED[0], None, 10);

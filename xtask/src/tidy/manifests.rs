@@ -45,12 +45,15 @@ pub(crate) const ROOMS: [Room; 7] = [
 ];
 
 /// Libraries with one owner: which package may depend on them. Tests of any package may.
-pub(crate) const OWNERS: [(&str, &str); 41] = [
+pub(crate) const OWNERS: [(&str, &str); 45] = [
+    ("anstream", "backline"),
+    ("anstyle", "backline"),
     ("anyhow", "backline"),
     ("axum", "backline"),
     ("chacha20poly1305", "backline-gateway"),
     ("clap", "backline"),
-    ("comfy-table", "backline"),
+    ("clap_complete", "backline"),
+    ("clap_mangen", "backline"),
     ("croner", "backline-rules"),
     ("encoding_rs", "backline-rules"),
     ("hmac", "backline-gateway"),
@@ -80,6 +83,7 @@ pub(crate) const OWNERS: [(&str, &str); 41] = [
     ("sqlx-sqlite", "backline-store"),
     ("strsim", "backline-model"),
     ("tracing-opentelemetry", "backline"),
+    ("unicode-width", "backline"),
     ("wasm-encoder", "backline-component"),
     ("wasmparser", "backline-component"),
     ("wasmtime", "backline-sandbox"),

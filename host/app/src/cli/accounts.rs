@@ -1,5 +1,7 @@
 //! `backline accounts …`: artists' accounts on platforms.
 
+use std::collections::BTreeMap;
+
 use clap::Subcommand;
 use serde_json::Value as Json;
 
@@ -7,6 +9,7 @@ use super::attention;
 use super::consents::record_collecting;
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::ids::{self, Given};
 use super::names::{self, PlatformName};
 use super::numbers::expect_artist;
 use super::{print, values};
@@ -19,8 +22,8 @@ use backline_store::{AccountFilter, Scope, Store};
 pub(super) enum Command {
     /// Add an artist's account on a platform, and record consent to collect it
     Add {
-        /// The artist's id
-        artist: ArtistId,
+        /// The artist: id, beginning of it, or name
+        artist: Given<ArtistId>,
         /// The platform, such as youtube
         platform: PlatformName,
         /// The account's id on the platform, or an address that the connector takes it from
@@ -38,8 +41,8 @@ pub(super) enum Command {
     /// List accounts
     List {
         /// Only accounts of this artist
-        #[arg(long, value_name = "ID")]
-        artist: Option<ArtistId>,
+        #[arg(long, value_name = "ARTIST")]
+        artist: Option<Given<ArtistId>>,
         /// Only accounts on this platform
         #[arg(long, value_name = "NAME")]
         platform: Option<PlatformName>,
@@ -61,22 +64,30 @@ pub(super) enum Command {
     },
     /// Change an account
     Set {
-        /// The account's id
-        account: AccountId,
+        /// The account: id, beginning of it, or id on the platform
+        account: Given<AccountId>,
         /// New status: active or disabled
         #[arg(long, value_parser = values::account_status)]
         status: Option<AccountStatus>,
         /// New settings; they replace all current ones
         #[arg(long, value_parser = values::settings, value_name = "JSON")]
         settings: Option<Json>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
 }
+
+/// Columns of an account.
+pub(super) const HEADERS: [&str; 7] =
+    ["#id", "artist", "??#artist id", "platform", "platform id", "status", "??settings"];
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     let store = context.store().await?;
     match command {
         Command::Add { artist, platform, platform_id, settings, no_consent, json } => {
+            let artist = artist.find(&store).await?;
             expect_artist(&store, artist).await?;
             let platform = names::platform(&store, &platform).await?;
             let directory = Directory::of_releases(&store.releases_list().await?);
@@ -117,6 +128,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             }
         }
         Command::List { artist, platform, status, json } => {
+            let artist = ids::find_if_given(&store, artist.as_ref()).await?;
             if let Some(artist) = artist {
                 expect_artist(&store, artist).await?;
             }
@@ -124,9 +136,14 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             let filter = AccountFilter { artist, platform, ..AccountFilter::default() };
             let mut accounts = store.accounts_list(&Scope::all_tenants(), &filter).await?;
             accounts.retain(|account| status.is_none_or(|status| account.status == status));
+            let artists = match json {
+                true => BTreeMap::new(),
+                false => ids::names_of(&store, accounts.iter().map(|account| account.artist_id)).await?,
+            };
             let row = |account: &Account| {
                 vec![
                     account.id.to_string(),
+                    ids::name_in(&artists, account.artist_id),
                     account.artist_id.to_string(),
                     account.platform.to_string(),
                     account.platform_id.clone(),
@@ -134,14 +151,14 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
                     account.settings.to_string(),
                 ]
             };
-            let headers = ["id", "artist", "platform", "platform id", "status", "settings"];
-            print::listing(json, &accounts, &headers, row, "no account matches; `backline accounts add` adds one")?;
+            print::listing(json, &accounts, &HEADERS, row, "no account matches; `backline accounts add` adds one")?;
         }
         Command::Attention { platform, json } => {
             let platform = names::platform_if_given(&store, platform.as_ref()).await?;
             return attention::run(&store, platform, json).await;
         }
-        Command::Set { account, status, settings } => {
+        Command::Set { account, status, settings, json } => {
+            let account = account.find(&store).await?;
             let mut changed = expect_account(&store, account).await?;
             if status.is_none() && settings.is_none() {
                 return Err(Failure::usage("nothing to change; give --status or --settings"));
@@ -155,7 +172,8 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             if let Some(status) = status {
                 store.account_set_status(&Scope::all_tenants(), account, status, now).await?;
             }
-            print::line(&format!("changed account {account}"))?;
+            let changed = expect_account(&store, account).await?;
+            print::done(json, &changed, &format!("changed account {account}"))?;
         }
     }
     Ok(Exit::Done)

@@ -1,14 +1,11 @@
 //! `backline archive …`: moves old metrics to the archive and deletes what its retention has passed.
 
-use std::io::IsTerminal as _;
-
 use chrono::{DateTime, Utc};
 use clap::Subcommand;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
-use super::print;
+use super::{print, progress, values};
 use backline_model::retention::{Before, Step};
 use backline_rules::archive::Plan;
 use backline_store::ArchiveRun;
@@ -19,7 +16,7 @@ pub(super) enum Command {
     /// Show what would be moved and deleted, and by which rule
     Plan {
         /// Time to plan for, such as 2026-08-31T12:00:00Z; now unless given
-        #[arg(long, value_name = "TIME")]
+        #[arg(long, value_name = "TIME", value_parser = values::time)]
         at: Option<DateTime<Utc>>,
         /// Print JSON
         #[arg(long)]
@@ -28,7 +25,7 @@ pub(super) enum Command {
     /// Move and delete what its retention has passed; can be stopped at any time and run again
     Run {
         /// Earlier time to run for, so that one run does less; now unless given
-        #[arg(long, value_name = "TIME")]
+        #[arg(long, value_name = "TIME", value_parser = values::time)]
         at: Option<DateTime<Utc>>,
         /// Change nothing; the same as `archive plan`
         #[arg(long)]
@@ -48,6 +45,12 @@ pub(super) enum Command {
     },
 }
 
+/// Columns of an archive run.
+pub(super) const RUN_HEADERS: [&str; 5] = ["started", "?as of", "?by", "state", "rows"];
+
+/// Columns of a step of the plan.
+pub(super) const STEP_HEADERS: [&str; 6] = ["action", "table", "scope", "before", ">rows", "rule"];
+
 /// Runs the command.
 pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     match command {
@@ -60,12 +63,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             }
         }
         Command::Run { at, json, .. } => {
-            let bar = ProgressBar::new_spinner();
-            let hidden = !std::io::stderr().is_terminal();
-            bar.set_draw_target(if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() });
-            let style =
-                ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
-            bar.set_style(style);
+            let bar = progress::spinner();
             let host = context.host().await?;
             let done = host
                 .archive()
@@ -87,19 +85,15 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         }
         Command::Runs { limit, json } => {
             let runs = context.store().await?.archive_runs_list(limit).await?;
-            let headers = ["started", "as of", "by", "state", "rows"];
             let none = "the archive has not run yet; `backline archive run` runs it now";
-            print::listing(json, &runs, &headers, cells, none)?;
+            print::listing(json, &runs, &RUN_HEADERS, cells, none)?;
         }
     }
     Ok(Exit::Done)
 }
 
 fn show(plan: &Plan) -> Result<(), Failure> {
-    print::table(
-        &["action", "table", "scope", "before", ">rows", "rule"],
-        plan.steps.iter().map(step_cells).collect(),
-    )?;
+    print::table(&STEP_HEADERS, plan.steps.iter().map(step_cells).collect())?;
     for passed in &plan.passed_over {
         print::note(&format!(
             "{}: rule '{}' does nothing, since rule '{}' takes precedence",

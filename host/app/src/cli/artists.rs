@@ -8,6 +8,7 @@ use serde_json::json;
 use super::consents::record_collecting;
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::ids::Given;
 use super::import::{self, ImportOptions};
 use super::names::{self, PlatformName};
 use super::numbers::expect_artist;
@@ -97,16 +98,16 @@ pub(super) enum Command {
     },
     /// Show an artist with accounts and consents
     Show {
-        /// The artist's id
-        artist: ArtistId,
+        /// The artist: id, beginning of it, or name
+        artist: Given<ArtistId>,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
     /// Change an artist
     Set {
-        /// The artist's id
-        artist: ArtistId,
+        /// The artist: id, beginning of it, or name
+        artist: Given<ArtistId>,
         /// New name
         #[arg(long)]
         name: Option<String>,
@@ -125,8 +126,17 @@ pub(super) enum Command {
         /// Record the withdrawal of consent for a platform; may be repeated
         #[arg(long, value_name = "PLATFORM")]
         withdraw: Vec<PlatformName>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
 }
+
+/// Columns of an artist.
+pub(super) const HEADERS: [&str; 6] = ["#id", "name", "?tenant", "status", "?collection", "?time zone"];
+
+/// Columns of an artist's account.
+pub(super) const ACCOUNT_HEADERS: [&str; 5] = ["#account", "platform", "platform id", "status", "consent"];
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, command: Command) -> Outcome {
@@ -204,20 +214,24 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
                      read; correct the row in `artists`"
                 ));
             }
-            let headers = ["id", "name", "tenant", "status", "collection", "time zone"];
             print::listing(
                 json,
                 &artists,
-                &headers,
+                &HEADERS,
                 cells,
                 "no artist matches; `backline artists add` or `backline artists import` adds some",
             )?;
             Ok(Exit::Done)
         }
-        Command::Show { artist, json } => show(&context.store().await?, artist, json).await,
-        Command::Set { artist, name, status, collection, timezone, consent, withdraw } => {
+        Command::Show { artist, json } => {
+            let store = context.store().await?;
+            let artist = artist.find(&store).await?;
+            show(&store, artist, json).await
+        }
+        Command::Set { artist, name, status, collection, timezone, consent, withdraw, json } => {
             let timezone = timezone.as_deref().map(values::timezone).transpose()?;
             let store = context.store().await?;
+            let artist = artist.find(&store).await?;
             let mut changed = expect_artist(&store, artist).await?;
             let before = changed.clone();
             if let Some(name) = name {
@@ -232,7 +246,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
                 return Err(Failure::usage(format!("consent for {both} is both given and withdrawn; remove one")));
             }
             if changed == before && consent.is_empty() && withdraw.is_empty() {
-                print::line("nothing to change")?;
+                print::done(json, &changed, "nothing to change")?;
                 return Ok(Exit::Done);
             }
             let now = context.clock.now();
@@ -242,7 +256,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             {
                 record_collecting(&store, context.config(), artist, platform, granted, now).await?;
             }
-            print::line(&format!("changed artist {artist}"))?;
+            print::done(json, &changed, &format!("changed artist {artist}"))?;
             Ok(Exit::Done)
         }
     }
@@ -258,7 +272,7 @@ async fn show(store: &Store, id: ArtistId, as_json: bool) -> Outcome {
         print::json(&json!({ "artist": artist, "accounts": accounts, "consents": consents }))?;
         return Ok(Exit::Done);
     }
-    print::table(&["id", "name", "tenant", "status", "collection", "time zone"], vec![cells(&artist)])?;
+    print::table(&HEADERS, vec![cells(&artist)])?;
     let rows: Vec<Vec<String>> = accounts
         .iter()
         .map(|account| {
@@ -283,7 +297,7 @@ async fn show(store: &Store, id: ArtistId, as_json: bool) -> Outcome {
         print::note("\nno accounts; `backline accounts add` adds one");
     } else {
         print::line("")?;
-        print::table(&["account", "platform", "platform id", "status", "consent"], rows)?;
+        print::table(&ACCOUNT_HEADERS, rows)?;
     }
     Ok(Exit::Done)
 }

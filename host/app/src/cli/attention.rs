@@ -29,6 +29,9 @@ struct Attention {
     remedy: String,
 }
 
+/// Columns of an account that needs someone.
+pub(super) const HEADERS: [&str; 5] = ["artist", "platform", "platform id", "problem", "what to do"];
+
 /// Runs the command.
 pub(super) async fn run(store: &Store, platform: Option<Platform>, as_json: bool) -> Outcome {
     let found = survey(store, platform).await?;
@@ -36,8 +39,7 @@ pub(super) async fn run(store: &Store, platform: Option<Platform>, as_json: bool
         let Attention { artist, platform, platform_id, problem, remedy, .. } = one;
         vec![artist.clone(), platform.to_string(), platform_id.clone(), problem.clone(), remedy.clone()]
     };
-    let headers = ["artist", "platform", "platform id", "problem", "what to do"];
-    print::listing(as_json, &found, &headers, row, "no account needs anyone")?;
+    print::listing(as_json, &found, &HEADERS, row, "no account needs anyone")?;
     Ok(Exit::Done)
 }
 

@@ -1,10 +1,11 @@
 //! `backline batches …`: lists batches, retries dead ones, and releases deferred ones.
 
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::ids::{self, Given};
 use super::names::{self, PlatformName};
 use super::print;
 use backline_model::{self, BatchId, BatchState, RunId};
@@ -19,8 +20,8 @@ pub(super) enum Command {
         #[arg(long, value_name = "STATE", value_parser = state)]
         state: Option<BatchState>,
         /// Only batches of this run
-        #[arg(long, value_name = "ID")]
-        run: Option<RunId>,
+        #[arg(long, value_name = "RUN")]
+        run: Option<Given<RunId>>,
         /// Only batches of this platform
         #[arg(long, value_name = "NAME")]
         platform: Option<PlatformName>,
@@ -33,8 +34,8 @@ pub(super) enum Command {
     },
     /// Show one batch and its accounts
     Show {
-        /// The batch's id
-        batch: BatchId,
+        /// The batch: id, or beginning of it
+        batch: Given<BatchId>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -47,14 +48,24 @@ pub(super) enum Command {
 
 /// Arguments of `backline batches retry`.
 #[derive(Args)]
-#[group(required = true, multiple = true)]
 pub(super) struct RetryArguments {
+    #[command(flatten)]
+    dead: DeadBatches,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Which batches to retry: at least one of these.
+#[derive(Args)]
+#[group(required = true, multiple = true)]
+struct DeadBatches {
     /// Ids of the batches
     #[arg(value_name = "ID", conflicts_with = "all_dead")]
-    batches: Vec<BatchId>,
+    batches: Vec<Given<BatchId>>,
     /// Dead batches of this run
-    #[arg(long, value_name = "ID")]
-    run: Option<RunId>,
+    #[arg(long, value_name = "RUN")]
+    run: Option<Given<RunId>>,
     /// Dead batches of this platform
     #[arg(long, value_name = "NAME")]
     platform: Option<PlatformName>,
@@ -65,14 +76,24 @@ pub(super) struct RetryArguments {
 
 /// Arguments of `backline batches release`.
 #[derive(Args)]
-#[group(required = true, multiple = true)]
 pub(super) struct ReleaseArguments {
+    #[command(flatten)]
+    deferred: DeferredBatches,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Which batches to release: at least one of these.
+#[derive(Args)]
+#[group(required = true, multiple = true)]
+struct DeferredBatches {
     /// Ids of the batches
     #[arg(value_name = "ID", conflicts_with = "all_deferred")]
-    batches: Vec<BatchId>,
+    batches: Vec<Given<BatchId>>,
     /// Deferred batches of this run
-    #[arg(long, value_name = "ID")]
-    run: Option<RunId>,
+    #[arg(long, value_name = "RUN")]
+    run: Option<Given<RunId>>,
     /// Deferred batches of this platform
     #[arg(long, value_name = "NAME")]
     platform: Option<PlatformName>,
@@ -94,41 +115,49 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     match command {
         Command::List { state, run, platform, limit, json } => {
             let platform = names::platform_if_given(&store, platform.as_ref()).await?;
+            let run = ids::find_if_given(&store, run.as_ref()).await?;
             let filter = BatchFilter { ids: Vec::new(), run, platform, state, limit: Some(limit) };
             let batches = store.batches_list(&Scope::all_tenants(), &filter).await?;
             let none = "no batch matches; `--state done` lists finished batches";
             print::listing(json, &batches, &HEADERS, cells, none)?;
         }
-        Command::Show { batch, json } => show(&store, batch, json).await?,
+        Command::Show { batch, json } => show(&store, batch.find(&store).await?, json).await?,
         Command::Retry(arguments) => {
-            let RetryArguments { batches, run, platform, all_dead: _ } = arguments;
+            let RetryArguments { dead: DeadBatches { batches, run, platform, all_dead: _ }, json } = arguments;
+            let batches = ids::find_all(&store, &batches).await?;
+            let run = ids::find_if_given(&store, run.as_ref()).await?;
             let named = batches.len() as u64;
             let platform = names::platform_if_given(&store, platform.as_ref()).await?;
             let filter = BatchFilter { ids: batches, run, platform, ..BatchFilter::default() };
             let weights = &context.config().collection.tenant_weights;
             let retried = store.batches_retry(&Scope::all_tenants(), &filter, weights, context.clock.now()).await?;
             tell_unchanged(named, retried.batches, "dead");
-            print::line(&match retried.batches {
+            let sentence = match retried.batches {
                 0 => "no dead batch matches".to_owned(),
                 _ => format!("{} planned again; `backline serve` collects them", told(&retried)),
-            })?;
+            };
+            print::done(json, &report_of(&retried), &sentence)?;
         }
         Command::Release(arguments) => {
-            let ReleaseArguments { batches, run, platform, all_deferred: _ } = arguments;
+            let ReleaseArguments { deferred, json } = arguments;
+            let DeferredBatches { batches, run, platform, all_deferred: _ } = deferred;
+            let batches = ids::find_all(&store, &batches).await?;
+            let run = ids::find_if_given(&store, run.as_ref()).await?;
             let named = batches.len() as u64;
             let platform = names::platform_if_given(&store, platform.as_ref()).await?;
             let filter = BatchFilter { ids: batches, run, platform, ..BatchFilter::default() };
             let (weights, now) = (&context.config().collection.tenant_weights, context.clock.now());
             let released = store.deferred_batches_release(&Scope::all_tenants(), &filter, weights, now).await?;
             tell_unchanged(named, released.batches, "deferred");
-            print::line(&match released.batches {
+            let sentence = match released.batches {
                 0 => "no deferred batch matches".to_owned(),
                 _ => format!(
                     "{} due now; `backline serve` collects them as far as budgets and pauses allow, and defers the \
                      rest again",
                     told(&released)
                 ),
-            })?;
+            };
+            print::done(json, &report_of(&released), &sentence)?;
         }
     }
     Ok(Exit::Done)
@@ -146,8 +175,16 @@ fn told(planned: &Retried) -> String {
     format!("{batches} with {}", print::count(planned.accounts, "account"))
 }
 
-const HEADERS: [&str; 9] =
-    ["id", "state", "platform", "tenant", ">accounts", ">attempts", "available", "held by", "message"];
+fn report_of(planned: &Retried) -> Json {
+    json!({ "batches": planned.batches, "accounts": planned.accounts, "runs": planned.runs })
+}
+
+/// Columns of a batch's account.
+pub(super) const ACCOUNT_HEADERS: [&str; 5] = ["artist", "platform id", "date", "outcome", "message"];
+
+/// Columns of a batch.
+pub(super) const HEADERS: [&str; 9] =
+    ["#id", "state", "platform", "??tenant", ">accounts", "?>attempts", "?available", "??held by", "message"];
 
 fn cells(batch: &BatchView) -> Vec<String> {
     let text = |text: &Option<String>| text.clone().unwrap_or_else(|| print::NONE.to_owned());
@@ -188,5 +225,5 @@ async fn show(store: &Store, id: BatchId, as_json: bool) -> Result<(), Failure> 
         let date = account.metric_date.to_string();
         vec![account.artist_name.clone(), account.platform_id.clone(), date, outcome, message]
     };
-    print::table(&["artist", "platform id", "date", "outcome", "message"], accounts.iter().map(row).collect())
+    print::table(&ACCOUNT_HEADERS, accounts.iter().map(row).collect())
 }

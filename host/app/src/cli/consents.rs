@@ -2,9 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use clap::Subcommand;
+use serde_json::json;
 
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::ids::Given;
 use super::names::{self, PlatformName};
 use super::numbers::expect_artist;
 use super::print;
@@ -28,8 +30,8 @@ pub(super) enum Command {
     },
     /// List all consents and withdrawals of an artist, the latest last
     List {
-        /// The artist's id
-        artist: ArtistId,
+        /// The artist: id, beginning of it, or name
+        artist: Given<ArtistId>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -39,8 +41,8 @@ pub(super) enum Command {
 /// What a consent is about.
 #[derive(clap::Args)]
 pub(super) struct About {
-    /// The artist's id
-    artist: ArtistId,
+    /// The artist: id, beginning of it, or name
+    artist: Given<ArtistId>,
     /// The platform, such as youtube
     platform: PlatformName,
     /// What the consent covers; collection needs `metrics`
@@ -49,7 +51,13 @@ pub(super) struct About {
     /// Where it was given, such as a form or a letter; kept as evidence
     #[arg(long, default_value = "operator")]
     source: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
+
+/// Columns of a consent.
+pub(super) const HEADERS: [&str; 5] = ["recorded at", "platform", "scope", "consent", "source"];
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, command: Command) -> Outcome {
@@ -58,6 +66,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::Grant { about } => record_and_print(context, &store, about, true).await,
         Command::Withdraw { about } => record_and_print(context, &store, about, false).await,
         Command::List { artist, json } => {
+            let artist = artist.find(&store).await?;
             expect_artist(&store, artist).await?;
             let history = store.consents_list(&Scope::all_tenants(), artist).await?;
             let cells = |consent: &Consent| {
@@ -69,16 +78,16 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
                     consent.source.clone(),
                 ]
             };
-            let headers = ["recorded at", "platform", "scope", "consent", "source"];
             let none = "no consent is recorded; `backline consents grant` records one";
-            print::listing(json, &history, &headers, cells, none)?;
+            print::listing(json, &history, &HEADERS, cells, none)?;
             Ok(Exit::Done)
         }
     }
 }
 
 async fn record_and_print(context: &Context, store: &Store, about: About, granted: bool) -> Outcome {
-    let About { artist, platform, scope, source } = about;
+    let About { artist, platform, scope, source, json } = about;
+    let artist = artist.find(store).await?;
     expect_artist(store, artist).await?;
     let platform = names::platform_of_artist(store, artist, &platform).await?;
     for (name, text) in [("--scope", &scope), ("--source", &source)] {
@@ -89,14 +98,15 @@ async fn record_and_print(context: &Context, store: &Store, about: About, grante
     let consent = Consent { artist_id: artist, platform, granted, scope, source, recorded_at: context.clock.now() };
     let said = if granted { "granted" } else { "withdrawn" };
     let what = format!("{} for {}", consent.scope, consent.platform);
-    match record(store, context.config(), consent).await? {
-        None => print::line(&format!("{what} is {said} already; nothing was recorded"))?,
-        Some(recorded) => {
-            let tokens = recorded.credentials.len() as u64;
-            let removed = if granted { String::new() } else { format!("; {} removed", print::count(tokens, "token")) };
-            print::line(&format!("recorded that {what} is {said}{removed}"))?;
-        }
-    }
+    let recorded = record(store, context.config(), consent.clone()).await?;
+    let tokens = recorded.as_ref().map_or(0, |recorded| recorded.credentials.len() as u64);
+    let sentence = match &recorded {
+        None => format!("{what} is {said} already; nothing was recorded"),
+        Some(_) if granted => format!("recorded that {what} is {said}"),
+        Some(_) => format!("recorded that {what} is {said}; {} removed", print::count(tokens, "token")),
+    };
+    let report = json!({ "consent": consent, "recorded": recorded.is_some(), "tokens_removed": tokens });
+    print::done(json, &report, &sentence)?;
     Ok(Exit::Done)
 }
 

@@ -1,5 +1,6 @@
 //! `backline credentials …`: secrets are read from standard input or a file, and never printed.
 
+use std::collections::HashMap;
 use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -9,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::ids::Given;
 use super::installation;
 use super::names::{self, PlatformName};
 use super::print;
@@ -28,12 +30,15 @@ pub(super) enum Command {
         platform: PlatformName,
         /// The connector's slot; `backline plugins inspect` shows them
         slot: String,
-        /// The account, for slots that belong to accounts: its id, or its id on the platform
-        #[arg(long, value_name = "ID")]
-        account: Option<String>,
+        /// The account, for slots that belong to accounts: id, beginning of it, or id on the platform
+        #[arg(long, value_name = "ACCOUNT")]
+        account: Option<Given<AccountId>>,
         /// File that holds the secret; standard input unless given
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// List credentials, without their secrets
     List {
@@ -61,61 +66,77 @@ pub(super) enum Command {
         platform: PlatformName,
         /// The connector's slot
         slot: String,
-        /// The account, for slots that belong to accounts
-        #[arg(long, value_name = "ID")]
-        account: Option<String>,
+        /// The account, for slots that belong to accounts: id, beginning of it, or id on the platform
+        #[arg(long, value_name = "ACCOUNT")]
+        account: Option<Given<AccountId>>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
 }
+
+/// Columns of a credential.
+pub(super) const HEADERS: [&str; 8] =
+    ["platform", "slot", "platform id", "#account", "?kind", "status", "?expires", "??updated"];
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     match command {
-        Command::Set { platform, slot, account, file } => {
+        Command::Set { platform, slot, account, file, json } => {
             let host = context.host().await?;
             installation::warn(context, host.store()).await?;
             let platform = names::platform(host.store(), &platform).await?;
-            let account = find_account(host.store(), &platform, account.as_deref()).await?;
+            let account = find_account(host.store(), &platform, account.as_ref()).await?;
             let text = read_secret(file.as_deref())?;
             host.credentials().set(&platform, &slot, account, &text).await?;
-            print::line(&format!(
-                "set {platform}/{slot}{}",
-                account.map_or(String::new(), |account| format!(" of account {account}"))
-            ))?;
+            let of_account = account.map_or(String::new(), |account| format!(" of account {account}"));
+            print::done(json, &about(&platform, &slot, account), &format!("set {platform}/{slot}{of_account}"))?;
         }
         Command::List { platform, json } => {
             let store = context.store().await?;
             installation::warn(context, &store).await?;
             let platform = names::platform_if_given(&store, platform.as_ref()).await?;
             let credentials = store
-                .credentials_list(&Scope::all_tenants(), &CredentialFilter { platform, ..CredentialFilter::default() })
+                .credentials_list(
+                    &Scope::all_tenants(),
+                    &CredentialFilter { platform: platform.clone(), ..CredentialFilter::default() },
+                )
                 .await?;
-            let listed: Vec<Json> = credentials.iter().map(listed).collect();
+            let mut listed: Vec<Json> = credentials.iter().map(listed).collect();
+            let filter = AccountFilter { platform, ..AccountFilter::default() };
+            let accounts = store.accounts_list(&Scope::all_tenants(), &filter).await?;
+            let accounts: HashMap<AccountId, Account> =
+                accounts.into_iter().map(|account| (account.id, account)).collect();
+            for (one, credential) in listed.iter_mut().zip(&credentials) {
+                let account = credential.account_id.and_then(|account| accounts.get(&account));
+                one["platform_id"] = json!(account.map(|account| &account.platform_id));
+            }
+            let fields =
+                ["platform", "slot", "platform_id", "account_id", "kind", "status", "expires_at", "updated_at"];
             let row = |credential: &Json| {
-                let text = |field: &str| credential[field].as_str().unwrap_or(print::NONE).to_owned();
-                ["platform", "slot", "account_id", "kind", "status", "expires_at", "updated_at"].map(text).to_vec()
+                fields.map(|field| credential[field].as_str().unwrap_or(print::NONE).to_owned()).to_vec()
             };
-            let headers = ["platform", "slot", "account", "kind", "status", "expires", "updated"];
-            print::listing(json, &listed, &headers, row, "no credential is set; `backline credentials set` sets one")?;
+            print::listing(json, &listed, &HEADERS, row, "no credential is set; `backline credentials set` sets one")?;
         }
-        Command::Check { platform, account, json } => return check(context, &platform, account.as_deref(), json).await,
-        Command::Remove { platform, slot, account } => {
+        Command::Check { platform, account, json } => return check(context, &platform, account.as_ref(), json).await,
+        Command::Remove { platform, slot, account, json } => {
             let store = context.store().await?;
             let platform = names::platform(&store, &platform).await?;
-            let account = find_account(&store, &platform, account.as_deref()).await?;
+            let account = find_account(&store, &platform, account.as_ref()).await?;
             let Some(credential) = store.credential_get(&Scope::all_tenants(), &platform, &slot, account).await? else {
                 return Err(Failure::usage(format!(
                     "{platform}/{slot} has no such credential; `backline credentials list` shows them"
                 )));
             };
             store.credential_remove(&Scope::all_tenants(), credential.id).await?;
-            print::line(&format!("removed {platform}/{slot}"))?;
+            print::done(json, &about(&platform, &slot, account), &format!("removed {platform}/{slot}"))?;
         }
     }
     Ok(Exit::Done)
 }
 
 /// Asks the platform once. The exit code tells whether it answered.
-async fn check(context: &Context, platform: &PlatformName, account: Option<&str>, json: bool) -> Outcome {
+async fn check(context: &Context, platform: &PlatformName, account: Option<&Given<AccountId>>, json: bool) -> Outcome {
     let host = context.host().await?;
     installation::warn(context, host.store()).await?;
     let platform = names::platform(host.store(), platform).await?;
@@ -136,6 +157,11 @@ async fn check(context: &Context, platform: &PlatformName, account: Option<&str>
     Ok(if report.problem.is_none() { Exit::Done } else { Exit::Failed })
 }
 
+/// What a command set or removed.
+fn about(platform: &Platform, slot: &str, account: Option<AccountId>) -> Json {
+    json!({ "platform": platform, "slot": slot, "account_id": account })
+}
+
 /// What is shown of a credential: everything but the encrypted secret.
 fn listed(credential: &SealedCredential) -> Json {
     json!({
@@ -150,27 +176,17 @@ fn listed(credential: &SealedCredential) -> Json {
     })
 }
 
-async fn find_account(store: &Store, platform: &Platform, given: Option<&str>) -> Result<Option<AccountId>, Failure> {
+async fn find_account(
+    store: &Store,
+    platform: &Platform,
+    given: Option<&Given<AccountId>>,
+) -> Result<Option<AccountId>, Failure> {
     let Some(given) = given else { return Ok(None) };
-    let unknown = || {
-        Failure::usage(format!(
+    let id = given.find_on(store, platform).await?;
+    match store.account_get(&Scope::all_tenants(), id).await? {
+        Some(account) if account.platform == *platform => Ok(Some(id)),
+        _ => Err(Failure::usage(format!(
             "{platform} has no account '{given}'; `backline accounts list --platform {platform}` shows them"
-        ))
-    };
-    if let Ok(id) = given.parse::<AccountId>()
-        && let Some(account) = store.account_get(&Scope::all_tenants(), id).await?
-    {
-        return if account.platform == *platform { Ok(Some(id)) } else { Err(unknown()) };
-    }
-    let filter = AccountFilter { platform: Some(platform.clone()), ..AccountFilter::default() };
-    let mut found: Vec<Account> = store.accounts_list(&Scope::all_tenants(), &filter).await?;
-    found.retain(|account| account.platform_id == given);
-    match found.as_slice() {
-        [] => Err(unknown()),
-        [account] => Ok(Some(account.id)),
-        several => Err(Failure::usage(format!(
-            "{} accounts of {platform} have the platform id '{given}'; give the account's own id",
-            several.len()
         ))),
     }
 }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
-use uuid::Uuid;
 
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::ids::{self, EventId, Given};
 use super::print;
 use backline_model::{ArtistId, Event};
 use backline_rules::delivery;
@@ -32,8 +32,9 @@ pub(super) enum Command {
     Tail(TailArguments),
     /// Show one event and its deliveries
     Show {
-        /// The event's id
-        id: Uuid,
+        /// The event: id, beginning of it, or latest
+        #[arg(value_name = "EVENT")]
+        id: Given<EventId>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -53,8 +54,8 @@ pub(super) struct TailArguments {
     #[arg(long = "type", value_name = "TYPE", value_parser = pattern)]
     types: Vec<String>,
     /// Only events about this artist
-    #[arg(long, value_name = "ID")]
-    artist: Option<ArtistId>,
+    #[arg(long, value_name = "ARTIST")]
+    artist: Option<Given<ArtistId>>,
     /// Continue until interrupted; this is the default
     #[arg(long, overrides_with = "no_follow")]
     follow: bool,
@@ -66,10 +67,16 @@ pub(super) struct TailArguments {
     json: bool,
 }
 
-impl TailArguments {
+/// What to print, once the artist is known.
+struct Wanted<'a> {
+    arguments: &'a TailArguments,
+    artist: Option<ArtistId>,
+}
+
+impl Wanted<'_> {
     fn wants(&self, event: &Event) -> bool {
-        let is_type =
-            self.types.is_empty() || self.types.iter().any(|pattern| delivery::pattern_matches(pattern, &event.kind));
+        let types = &self.arguments.types;
+        let is_type = types.is_empty() || types.iter().any(|pattern| delivery::pattern_matches(pattern, &event.kind));
         is_type && self.artist.is_none_or(|artist| event.artist_id == Some(artist))
     }
 }
@@ -85,22 +92,23 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             done = tail(context, &arguments) => done?,
             _ = tokio::signal::ctrl_c() => {}
         },
-        Command::Show { id, json } => show(context, id, json).await?,
+        Command::Show { id, json } => show(context, &id, json).await?,
     }
     Ok(Exit::Done)
 }
 
 async fn tail(context: &Context, arguments: &TailArguments) -> Result<(), Failure> {
     let store = context.store().await?;
+    let wanted = Wanted { arguments, artist: ids::find_if_given(&store, arguments.artist.as_ref()).await? };
     let poll = Duration::from_millis(context.config().service.poll_ms);
     // Before the first query, so that an event written in between still notifies.
     let mut listener = if arguments.no_follow { None } else { Some(store.listener().await?) };
     let mut after = match arguments.after {
         Some(after) => after,
-        None => before_last(&store, arguments).await?,
+        None => before_last(&store, &wanted).await?,
     };
     loop {
-        after = print_after(&store, after, arguments).await?;
+        after = print_after(&store, after, &wanted).await?;
         let Some(listening) = &mut listener else { return Ok(()) };
         if wait(listening, poll).await {
             tokio::time::sleep(GATHER).await;
@@ -111,12 +119,12 @@ async fn tail(context: &Context, arguments: &TailArguments) -> Result<(), Failur
 }
 
 /// The cursor after which the latest events come that were asked for: only those count that are wanted.
-async fn before_last(store: &Store, wanted: &TailArguments) -> Result<EventCursor, Failure> {
-    let (mut before, mut left) = (None, wanted.last);
+async fn before_last(store: &Store, wanted: &Wanted<'_>) -> Result<EventCursor, Failure> {
+    let (mut before, mut left) = (None, wanted.arguments.last);
     if left == 0 {
         return Ok(store.event_cursor_get(&Scope::all_tenants(), 0).await?);
     }
-    let tries = if wanted.no_follow { TRIES } else { u32::MAX };
+    let tries = if wanted.arguments.no_follow { TRIES } else { u32::MAX };
     loop {
         let events =
             retrying(tries, async || store.events_before_list(&Scope::all_tenants(), before, PAGE).await).await?;
@@ -159,14 +167,14 @@ async fn wait(listener: &mut Listener, poll: Duration) -> bool {
 }
 
 /// Prints the events after a cursor; returns the cursor of the last one.
-async fn print_after(store: &Store, mut after: EventCursor, wanted: &TailArguments) -> Result<EventCursor, Failure> {
+async fn print_after(store: &Store, mut after: EventCursor, wanted: &Wanted<'_>) -> Result<EventCursor, Failure> {
     loop {
-        let tries = if wanted.no_follow { TRIES } else { u32::MAX };
+        let tries = if wanted.arguments.no_follow { TRIES } else { u32::MAX };
         let events = retrying(tries, async || store.events_list(&Scope::all_tenants(), after, PAGE).await).await?;
         for (cursor, event) in &events {
             after = *cursor;
             if wanted.wants(event) {
-                print_event(*cursor, event, wanted.json)?;
+                print_event(*cursor, event, wanted.arguments.json)?;
             }
         }
         if events.len() < PAGE as usize {
@@ -185,8 +193,9 @@ fn print_event(cursor: EventCursor, event: &Event, as_json: bool) -> Result<(), 
     print::line(&format!("{cursor}  {}  {}  {artist}  {}", print::time(event.occurred_at), event.kind, event.data))
 }
 
-async fn show(context: &Context, id: Uuid, as_json: bool) -> Result<(), Failure> {
+async fn show(context: &Context, given: &Given<EventId>, as_json: bool) -> Result<(), Failure> {
     let store = context.store().await?;
+    let EventId(id) = given.find(&store).await?;
     let (cursor, event) = store.event_get(&Scope::all_tenants(), id).await?;
     let filter = DeliveryFilter { event: Some(id), limit: 1_000, ..DeliveryFilter::default() };
     let deliveries = store.deliveries_list(&Scope::all_tenants(), &filter).await?;

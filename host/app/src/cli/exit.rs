@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use serde_json::{Value as Json, json};
+
 pub(super) use crate::pipeline::with_causes as sentence;
 use crate::pipeline::{Classified, ErrorClass};
 use backline_model::RunStatus;
@@ -62,6 +64,8 @@ impl From<Exit> for ExitCode {
 pub(super) struct Failure {
     /// With which code.
     pub exit: Exit,
+    /// What it leaves behind, and whether repeating helps.
+    pub class: ErrorClass,
     /// One sentence that names the thing and the remedy.
     pub message: String,
 }
@@ -72,12 +76,12 @@ pub(super) type Outcome = Result<Exit, Failure>;
 impl Failure {
     /// Something given is wrong; nothing was changed.
     pub(super) fn usage(message: impl Into<String>) -> Self {
-        Self { exit: Exit::Usage, message: message.into() }
+        Self { exit: Exit::Usage, class: ErrorClass::Refused, message: message.into() }
     }
 
     /// Something failed on the way.
     pub(super) fn failed(message: impl Into<String>) -> Self {
-        Self { exit: Exit::Failed, message: message.into() }
+        Self { exit: Exit::Failed, class: ErrorClass::Unavailable, message: message.into() }
     }
 
     /// The same, with what it is about in front.
@@ -86,10 +90,26 @@ impl Failure {
         self
     }
 
+    /// The error as programs read it. Documented in docs/cli.md: names and meanings stay.
+    pub(super) fn to_json(&self) -> Json {
+        let class = match self.class {
+            ErrorClass::Refused => "refused",
+            ErrorClass::Unavailable => "unavailable",
+            ErrorClass::Partial => "partial",
+            ErrorClass::Internal => "internal",
+        };
+        json!({ "error": { "class": class, "message": self.message, "remedy": remedy(&self.message) } })
+    }
+
     /// An error met while things were still being prepared: nothing was changed.
     pub(super) fn refused(error: &(dyn std::error::Error + 'static)) -> Self {
         Self::usage(sentence(error))
     }
+}
+
+/// What to do, where a message says it: by STYLE.md it stands last, after a semicolon.
+fn remedy(message: &str) -> Option<&str> {
+    message.rsplit_once("; ").map(|(_, remedy)| remedy)
 }
 
 impl From<ErrorClass> for Exit {
@@ -103,7 +123,7 @@ impl From<ErrorClass> for Exit {
 
 impl<E: Classified> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self { exit: error.class().into(), message: sentence(&error) }
+        Self { exit: error.class().into(), class: error.class(), message: sentence(&error) }
     }
 }
 
@@ -160,6 +180,26 @@ mod tests {
     fn query() -> StoreError {
         let source = sqlx::Error::PoolTimedOut;
         StoreError::Query { what: "answer", source }
+    }
+
+    #[test]
+    fn a_program_reads_class_message_and_remedy() {
+        let failure = Failure::usage("there is no database at x.db; create one with `backline migrate`");
+        assert_eq!(
+            failure.to_json(),
+            json!({ "error": {
+                "class": "refused",
+                "message": "there is no database at x.db; create one with `backline migrate`",
+                "remedy": "create one with `backline migrate`",
+            } })
+        );
+        let failure = Failure::failed("the run was ended at once");
+        assert_eq!(failure.to_json()["error"]["class"], "unavailable");
+        assert_eq!(failure.to_json()["error"]["remedy"], Json::Null);
+        let failure = Failure::from(CollectError::Worker("it panicked".to_owned()));
+        assert_eq!(failure.to_json()["error"]["class"], "internal");
+        let partly = Failure::from(ArchiveError::TakenOver);
+        assert_eq!(partly.to_json()["error"]["class"], "partial");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::print::Tone;
 use super::{names, print, values};
 use crate::pipeline::{Host, TenantHealthReport};
 use backline_model::Tenant;
@@ -53,13 +54,32 @@ enum Command {
     },
 }
 
+/// Columns of a platform's health.
+pub(super) const HEADERS: [&str; 13] = [
+    "platform",
+    ">score",
+    ">collected",
+    ">planned",
+    ">failed",
+    "???>superseded",
+    "?>overdue",
+    "??>deferred",
+    "???>excluded",
+    "?>completion",
+    "?>errors",
+    ">lag",
+    "?>accepted",
+];
+
+/// Columns of an alert.
+pub(super) const ALERT_HEADERS: [&str; 6] = ["alert", "platform", "state", "since", "?>value", "?>bound"];
+
 /// Runs the command.
 pub(super) async fn run(context: &Context, arguments: HealthArguments) -> Outcome {
     let host = context.host().await?;
     if let Some(Command::Alerts { json }) = arguments.command {
         let alerts = host.health().alerts().await?;
-        let headers = ["alert", "platform", "state", "since", ">value", ">bound"];
-        print::listing(json, &alerts, &headers, alert_cells, "no alert has ever fired")?;
+        print::listing(json, &alerts, &ALERT_HEADERS, alert_cells, "no alert has ever fired")?;
         return Ok(Exit::Done);
     }
     let show = arguments.show;
@@ -106,7 +126,12 @@ fn print_report(report: &HealthReport, as_json: bool) -> Result<(), Failure> {
     print_rates("", report.since, report.at, &report.platforms, &report.total)?;
     print::line("")?;
     for objective in &report.objectives {
-        print::line(&objective_line(objective))?;
+        let tone = match objective.met {
+            Some(true) => Tone::Good,
+            Some(false) => Tone::Bad,
+            None => Tone::Plain,
+        };
+        print::toned(tone, &objective_line(objective))?;
     }
     print::line(&format!("  the cost is based on {}", report.cost.basis))?;
     if let Some(zones) = &report.time_zones {
@@ -114,13 +139,21 @@ fn print_report(report: &HealthReport, as_json: bool) -> Result<(), Failure> {
     }
     for alert in &report.alerts {
         let place = alert.platform.as_ref().map_or_else(String::new, |platform| format!(" of {platform}"));
-        print::line(&format!("! {}{place} has been firing since {}", alert.name.as_str(), print::time(alert.since)))?;
+        let since = print::time(alert.since);
+        print::toned(Tone::Bad, &format!("! {}{place} has been firing since {since}", alert.name.as_str()))?;
     }
     if report.recommendations.is_empty() {
         return print::line("\nno recommendations");
     }
-    print::line("\nrecommendations")?;
-    report.recommendations.iter().try_for_each(|recommendation| print::line(&recommendation_lines(recommendation)))
+    print::toned(Tone::Strong, "\nrecommendations")?;
+    report.recommendations.iter().try_for_each(|recommendation| {
+        let tone = match recommendation.urgency {
+            Urgency::Urgent => Tone::Bad,
+            Urgency::Warning => Tone::Warning,
+            Urgency::Notice => Tone::Plain,
+        };
+        print::toned(tone, &recommendation_lines(recommendation))
+    })
 }
 
 fn print_tenant_report(report: &TenantHealthReport, as_json: bool) -> Result<(), Failure> {
@@ -143,21 +176,6 @@ fn print_rates(
     let hours = (at - since).as_seconds_f64() / 3_600.0;
     let score = total.score.map_or_else(|| "no data".to_owned(), |score| format!("{score:.1} of 100"));
     print::line(&format!("{whose}score {score}, over the last {hours:.0} h up to {}\n", print::time(at)))?;
-    let headers = [
-        "platform",
-        ">score",
-        ">collected",
-        ">planned",
-        ">failed",
-        ">superseded",
-        ">overdue",
-        ">deferred",
-        ">excluded",
-        ">completion",
-        ">errors",
-        ">lag",
-        ">accepted",
-    ];
     let mut rows: Vec<Vec<String>> = platforms
         .iter()
         .map(|platform| {
@@ -166,7 +184,7 @@ fn print_rates(
         })
         .collect();
     rows.push(cells("total".to_owned(), total));
-    print::table(&headers, rows)
+    print::table(&HEADERS, rows)
 }
 
 fn cells(name: String, health: &Health) -> Vec<String> {

@@ -15,6 +15,9 @@ pub(super) struct HostsArguments {
     json: bool,
 }
 
+/// Columns of a host.
+pub(super) const HEADERS: [&str; 7] = ["name", "?version", "state", "??started", "seen", "leads", "?refreshes tokens"];
+
 /// Lists the hosts.
 pub(super) async fn run(context: &Context, arguments: &HostsArguments) -> Outcome {
     let hosts = context.store().await?.hosts_list(context.clock.now()).await?;
@@ -30,7 +33,6 @@ pub(super) async fn run(context: &Context, arguments: &HostsArguments) -> Outcom
             if host.refreshes_tokens { "yes" } else { "no" }.to_owned(),
         ]
     };
-    let headers = ["name", "version", "state", "started", "seen", "leads", "refreshes tokens"];
-    print::listing(arguments.json, &hosts, &headers, row, "no host is running; `backline serve` starts one")?;
+    print::listing(arguments.json, &hosts, &HEADERS, row, "no host is running; `backline serve` starts one")?;
     Ok(Exit::Done)
 }

@@ -1,15 +1,14 @@
 //! `backline keys …`: generates and rotates the keys that encrypt credentials.
 
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
 
 use super::context::Context;
 use super::exit::{Exit, Outcome};
 use super::output::{Access, Existing};
-use super::{output, print};
+use super::{output, print, progress};
 use crate::pipeline::KeyUse;
 use backline_gateway::secrets::Keyring;
 
@@ -21,6 +20,9 @@ pub(super) enum Command {
         /// File to write it to, which must not exist; - for standard output, which is also the default
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Encrypt all secrets with the current key; hosts continue to collect meanwhile
     Rotate {
@@ -39,20 +41,17 @@ pub(super) enum Command {
     },
 }
 
+/// Columns of a key.
+pub(super) const HEADERS: [&str; 5] = ["key", "role", ">secrets", ">kept tokens", "remark"];
+
 /// Runs a command that needs a database.
 pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     match command {
-        Command::Generate { file } => generate(file.as_deref()),
+        Command::Generate { file, json } => generate(file.as_deref(), json),
         Command::Rotate { new_key_file, json } => rotate(context, new_key_file.as_deref(), json).await,
         Command::Status { json } => {
             let uses = context.host().await?.credentials().keys_in_use().await?;
-            print::listing(
-                json,
-                &uses,
-                &["key", "role", ">secrets", ">kept tokens", "remark"],
-                cells,
-                "no key is configured",
-            )?;
+            print::listing(json, &uses, &HEADERS, cells, "no key is configured")?;
             Ok(Exit::Done)
         }
     }
@@ -61,12 +60,8 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
 async fn rotate(context: &Context, new_key_file: Option<&Path>, json: bool) -> Outcome {
     let keyring = new_key_file.map(|path| context.config().secrets.keyring_sealing_with(path)).transpose()?;
     let host = context.host().await?;
-    let target =
-        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(None, target);
-    let style = ProgressStyle::with_template("{spinner} {pos} secrets  {elapsed_precise}");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-    let report = host.credentials().rotate_keys(keyring, &|seen| bar.set_position(seen)).await?;
+    let bar = progress::spinner();
+    let report = host.credentials().rotate_keys(keyring, &|seen| bar.set_message(print::count(seen, "secret"))).await?;
     bar.finish_and_clear();
     if json {
         print::json(&report)?;
@@ -105,15 +100,18 @@ fn cells(one: &KeyUse) -> Vec<String> {
 }
 
 /// Generates a key. This needs neither configuration nor database.
-pub(super) fn generate(file: Option<&Path>) -> Outcome {
+pub(super) fn generate(file: Option<&Path>, json: bool) -> Outcome {
     let key = Keyring::generate_base64();
     let Some(path) = file.filter(|path| !output::is_stdout(path)) else {
-        print::line(&key)?;
+        print::done(json, &json!({ "key": key.as_str(), "file": null }), &key)?;
         return Ok(Exit::Done);
     };
     // Without --force: replacing a key that is in use makes every credential sealed with it unreadable.
     let existing = Existing::Refuse("name another file, or remove this one if nothing needs it");
     output::write(path, format!("{key}\n").as_bytes(), Access::Private, existing)?;
+    if json {
+        print::json(&json!({ "key": null, "file": path }))?;
+    }
     let path = path.display();
     print::note(&format!(
         "wrote a new key to {path}: set secrets.key_file to it and keep a copy; without it, credentials can't be read"

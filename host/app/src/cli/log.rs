@@ -2,7 +2,7 @@
 //!
 //! What connectors, platforms and other programs wrote passes here too, so each line is made harmless as it is written.
 
-use std::io::{self, IsTerminal as _};
+use std::io::{self, Write as _};
 use std::time::Duration;
 
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -10,6 +10,8 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use super::exit::Failure;
+use super::print;
+use super::progress::LogWriter;
 use crate::config::{Config, LogConfig, LogFormat};
 use crate::telemetry::Traces;
 use backline_model::text::{log_line, printable_json};
@@ -27,7 +29,7 @@ impl Log {
     /// Starts the log and, if configured, the export of traces. Call it once, inside the runtime.
     pub(super) fn start(config: &Config) -> Result<Self, Failure> {
         let (filter, handle) = reload::Layer::new(filter(&config.log)?);
-        let coloured = io::stderr().is_terminal();
+        let coloured = print::has_colours(&io::stderr());
         let lines = tracing_subscriber::fmt::layer().with_ansi(coloured);
         let lines: Box<dyn Layer<Registry> + Send + Sync> = match config.log.format {
             LogFormat::Human => {
@@ -78,12 +80,13 @@ struct Lines {
 
 impl io::Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        io::stderr().lock().write_all((self.harmless)(&String::from_utf8_lossy(line)).as_bytes())?;
+        // Bars make room for it.
+        LogWriter.write_all((self.harmless)(&String::from_utf8_lossy(line)).as_bytes())?;
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().lock().flush()
+        LogWriter.flush()
     }
 }
 

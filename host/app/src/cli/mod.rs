@@ -9,13 +9,16 @@ mod artists;
 mod attention;
 mod backfill;
 mod batches;
+mod completions;
 mod consents;
 mod context;
 mod credentials;
 mod events;
+mod examples;
 mod exit;
 mod health;
 mod hosts;
+mod ids;
 mod import;
 mod installation;
 mod keys;
@@ -27,6 +30,7 @@ mod pauses;
 mod plugins;
 mod print;
 mod privacy;
+mod progress;
 mod quarantine;
 mod ready;
 mod run;
@@ -35,14 +39,18 @@ mod schedules;
 mod serve;
 mod settings;
 mod sync;
+mod table;
 mod values;
 mod webhooks;
+#[cfg(test)]
+mod widths;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::error::ErrorKind;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use context::Context;
@@ -52,7 +60,7 @@ use log::Log;
 /// Collects artists' daily metrics from many platforms, each through a sandboxed connector.
 #[derive(Parser)]
 #[command(name = "backline", version = crate::config::VERSION)]
-#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(arg_required_else_help = true)]
 struct Arguments {
     #[command(flatten)]
     global: Global,
@@ -60,21 +68,27 @@ struct Arguments {
     command: Command,
 }
 
+/// Heading of the flags that every command has; a command's own come before them.
+const GLOBAL: &str = "Global options";
+
 /// Flags that every command has.
 #[derive(clap::Args)]
 struct Global {
     /// Configuration file; the default is BACKLINE_CONFIG, or else backline.toml if it exists
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
     config: Option<PathBuf>,
     /// Database: sqlite://file or postgres://user:password@host/name
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL", help_heading = GLOBAL)]
     database: Option<String>,
     /// Set a key of the configuration, such as collection.window_days=14; may be repeated
-    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    #[arg(long, global = true, value_name = "KEY=VALUE", help_heading = GLOBAL)]
     set: Vec<String>,
     /// Filter of the log on standard error, such as info or backline=debug
-    #[arg(long, global = true, value_name = "FILTER")]
+    #[arg(long, global = true, value_name = "FILTER", help_heading = GLOBAL)]
     log: Option<String>,
+    /// Show whole tables, however narrow the terminal is
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    wide: bool,
 }
 
 /// How long tasks still in the background may take once a command has finished.
@@ -152,7 +166,11 @@ enum Command {
     /// Show the health of collection: objectives, alerts and recommendations
     Health(health::HealthArguments),
     /// Check whether the host at the configured address is ready
-    Ready,
+    Ready(ready::ReadyArguments),
+    /// Print a script that teaches a shell to complete commands
+    Completions(completions::CompletionsArguments),
+    /// Print the manual page, or write one for each command
+    Manual(completions::ManualArguments),
     /// Compile a component; the host starts this command itself, with limited memory and time
     #[command(hide = true)]
     CompileComponent(CompileArguments),
@@ -176,34 +194,49 @@ struct CompileArguments {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    match start() {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let as_json = asks_for_json(&arguments);
+    match start(&arguments) {
         Ok(exit) => exit.into(),
-        Err(Failure { exit, message }) => {
-            print::note(&format!("error: {message}"));
-            exit.into()
+        Err(failure) => {
+            print::failure(&failure, as_json);
+            failure.exit.into()
         }
     }
 }
 
-fn start() -> Outcome {
-    let matches = match Arguments::command().try_get_matches() {
+/// All commands, with their examples.
+fn command_line() -> clap::Command {
+    examples::with_examples(Arguments::command())
+}
+
+/// Whether errors are to be JSON too. It is read from the words themselves, so that also those that are refused are.
+fn asks_for_json(arguments: &[OsString]) -> bool {
+    arguments.iter().take_while(|argument| *argument != "--").any(|argument| argument == "--json")
+}
+
+fn start(arguments: &[OsString]) -> Outcome {
+    let matches = match command_line().try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
-            print::line(error.to_string().trim_end())?;
+            print::help(&error.render())?;
             return Ok(Exit::Done);
         }
         Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             print::note(error.to_string().trim_end());
             return Ok(Exit::Usage);
         }
-        Err(error) => return Err(Failure::usage(usage_sentence(&error))),
+        Err(error) => return Err(Failure::usage(usage_sentence(&error, arguments))),
     };
     let Arguments { global, command } =
-        Arguments::from_arg_matches(&matches).map_err(|error| Failure::usage(usage_sentence(&error)))?;
+        Arguments::from_arg_matches(&matches).map_err(|error| Failure::usage(usage_sentence(&error, arguments)))?;
+    print::begin(global.wide);
     let command = match command {
-        // Neither needs the configuration, so that a wrong one must not make it fail.
+        // None of these needs the configuration, so that a wrong one must not make it fail.
         Command::CompileComponent(arguments) => return compile(&arguments),
-        Command::Keys(keys::Command::Generate { file }) => return keys::generate(file.as_deref()),
+        Command::Keys(keys::Command::Generate { file, json }) => return keys::generate(file.as_deref(), json),
+        Command::Completions(arguments) => return completions::completions(command_line(), &arguments),
+        Command::Manual(arguments) => return completions::manual(command_line(), &arguments),
         command => command,
     };
     let context = match &command {
@@ -248,7 +281,7 @@ async fn perform(command: Command, context: &Context) -> Outcome {
         Command::Hosts(arguments) => hosts::run(context, &arguments).await,
         Command::Installation(command) => installation::run(context, command).await,
         Command::Health(arguments) => health::run(context, arguments).await,
-        Command::Ready => ready::run(context).await,
+        Command::Ready(arguments) => ready::run(context, &arguments).await,
         Command::Run(arguments) => run::run(context, arguments).await,
         Command::Backfill(arguments) => backfill::run(context, arguments).await,
         Command::Metrics(arguments) => numbers::metrics(context, arguments).await,
@@ -264,6 +297,8 @@ async fn perform(command: Command, context: &Context) -> Outcome {
         Command::Config(settings::ConfigCommand::Show { json }) => settings::show(context, json),
         Command::Keys(command) => keys::run(context, command).await,
         Command::CompileComponent(arguments) => compile(&arguments),
+        Command::Completions(arguments) => completions::completions(command_line(), &arguments),
+        Command::Manual(arguments) => completions::manual(command_line(), &arguments),
     }
 }
 
@@ -281,38 +316,140 @@ fn compile(arguments: &CompileArguments) -> Outcome {
 }
 
 /// A usage error as one sentence: the first paragraph of clap's text, its tips, and the `--help` to read.
-fn usage_sentence(error: &clap::Error) -> String {
+fn usage_sentence(error: &clap::Error, arguments: &[OsString]) -> String {
     let text = error.to_string();
     let mut parts: Vec<String> = Vec::new();
     let complaint: Vec<&str> = text.lines().take_while(|line| !line.trim().is_empty()).map(str::trim).collect();
     parts.push(complaint.join(" ").trim_start_matches("error: ").trim_end_matches(':').to_owned());
     parts.extend(text.lines().filter_map(|line| Some(line.trim().strip_prefix("tip: ")?.to_owned())));
-    let command = match error.get(ContextKind::Usage) {
-        Some(ContextValue::StyledStr(usage)) => usage.to_string(),
-        _ => String::new(),
-    };
-    let command: Vec<&str> = command
-        .split_whitespace()
-        .skip_while(|word| *word != "backline")
-        .take_while(|word| !word.starts_with(['[', '<', '-']))
-        .collect();
-    let command = if command.is_empty() { "backline".to_owned() } else { command.join(" ") };
-    parts.push(format!("see `{command} --help`"));
+    parts.push(format!("see `{} --help`", typed_command(arguments)));
     parts.join("; ")
 }
 
+/// The command that was typed, as far as there is one.
+fn typed_command(arguments: &[OsString]) -> String {
+    let mut root = Arguments::command();
+    root.build();
+    let mut command = &root;
+    let mut typed = command.get_name().to_owned();
+    let mut words = arguments.iter().skip(1).map(|word| word.to_string_lossy());
+    while let Some(word) = words.next() {
+        if let Some(option) = word.strip_prefix("--") {
+            let takes_value =
+                |argument: &clap::Arg| argument.get_long() == Some(option) && argument.get_action().takes_values();
+            if command.get_arguments().any(takes_value) {
+                words.next();
+            }
+            continue;
+        }
+        match command.find_subcommand(&*word) {
+            Some(below) => {
+                typed = format!("{typed} {}", below.get_name());
+                command = below;
+            }
+            None => break,
+        }
+    }
+    typed
+}
+
 #[cfg(test)]
-mod tests {
+pub(in crate::cli) mod tests {
+    use std::any::TypeId;
+
     use super::*;
+    use backline_model::{AccountId, ArtistId, BatchId, RunId};
+
+    /// Every command that can be run, with its words.
+    pub(in crate::cli) fn leaves() -> Vec<(String, clap::Command)> {
+        fn walk(command: &clap::Command, path: &str, found: &mut Vec<(String, clap::Command)>) {
+            let below = || command.get_subcommands().filter(|below| !below.is_hide_set() && below.get_name() != "help");
+            if !path.is_empty() && (below().count() == 0 || !command.is_subcommand_required_set()) {
+                found.push((path.to_owned(), command.clone()));
+            }
+            for below in below() {
+                walk(below, format!("{path} {}", below.get_name()).trim_start(), found);
+            }
+        }
+        let mut root = command_line();
+        root.build();
+        let mut found = Vec::new();
+        walk(&root, "", &mut found);
+        found
+    }
+
+    #[test]
+    fn every_command_prints_json_but_those_whose_output_is_for_one_reader() {
+        let exempt = [
+            // Runs until it is stopped; its log has a format of its own.
+            "serve",
+            // Scripts for shells and pages for man.
+            "completions",
+            "manual",
+        ];
+        for (path, command) in leaves() {
+            let has = command.get_arguments().any(|argument| argument.get_long() == Some("json"));
+            assert_eq!(has, !exempt.contains(&path.as_str()), "{path}");
+        }
+    }
+
+    #[test]
+    fn no_command_takes_a_whole_id_only() {
+        let ids = [
+            TypeId::of::<ArtistId>(),
+            TypeId::of::<AccountId>(),
+            TypeId::of::<RunId>(),
+            TypeId::of::<BatchId>(),
+            TypeId::of::<uuid::Uuid>(),
+        ];
+        for (path, command) in leaves() {
+            for argument in command.get_arguments() {
+                // The id of an artist that there is not yet.
+                let is_new = path == "artists add" && argument.get_id() == "id";
+                let takes_id = ids.iter().any(|id| argument.get_value_parser().type_id() == *id);
+                assert!(!takes_id || is_new, "{path}: {} takes no beginning and no name", argument.get_id());
+            }
+        }
+    }
+
+    #[test]
+    fn own_options_come_before_global_ones() {
+        for (path, mut command) in leaves() {
+            let help = command.render_help().to_string();
+            assert!(help.contains("Global options:"), "{path}");
+            let (own, global) = help.split_once("Global options:").expect("there");
+            assert!(global.contains("--wide") && !own.contains("--wide"), "{path}: {help}");
+            let own_options = command.get_arguments().filter(|argument| !argument.is_global_set());
+            for option in own_options.filter_map(|argument| argument.get_long()) {
+                assert!(own.contains(&format!("--{option}")), "{path}: --{option} is below the global options");
+            }
+        }
+    }
+
+    #[test]
+    fn errors_are_json_where_it_is_asked_for() {
+        let asks = |line: &str| asks_for_json(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
+        assert!(asks("backline runs show x --json") && asks("backline --json rnu"));
+        assert!(!asks("backline runs list") && !asks("backline artists add -- --json"));
+    }
+
+    #[test]
+    fn a_command_that_needs_no_other_word_has_a_help_word() {
+        for line in [&["backline", "help"][..], &["backline", "help", "runs", "show"], &["backline", "runs", "help"]] {
+            let error = command_line().try_get_matches_from(line).expect_err("help is shown");
+            assert_eq!(error.kind(), ErrorKind::DisplayHelp, "{line:?}");
+        }
+    }
 
     fn complaint(arguments: &[&str]) -> String {
-        let error = Arguments::command().try_get_matches_from(arguments).expect_err("refused");
-        usage_sentence(&error)
+        let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+        let error = command_line().try_get_matches_from(&arguments).expect_err("refused");
+        usage_sentence(&error, &arguments)
     }
 
     #[test]
     fn the_commands_are_consistent() {
-        Arguments::command().debug_assert();
+        command_line().debug_assert();
     }
 
     #[test]
@@ -329,8 +466,10 @@ mod tests {
             ),
             "{text}"
         );
-        let text = complaint(&["backline", "metrics", "ada"]);
-        assert!(text.contains("'ada' is not a UUID"), "{text}");
+        assert!(text.ends_with("; see `backline run --help`"), "{text}");
+        let text =
+            complaint(&["backline", "--config", "run", "--log=off", "webhooks", "rotate-secret", "--keep-old", "x"]);
+        assert!(text.ends_with("; see `backline webhooks rotate-secret --help`"), "{text}");
         let text = complaint(&["backline", "rnu"]);
         assert!(text.starts_with("unrecognized subcommand 'rnu'") && !text.contains('\n'), "{text}");
     }
@@ -341,7 +480,7 @@ mod tests {
         assert!(report.recommendations.len() > 12, "{:?}", report.recommendations);
         for recommendation in report.recommendations {
             let words = recommendation.remedy.split(' ');
-            let parsed = Arguments::command().try_get_matches_from(words);
+            let parsed = command_line().try_get_matches_from(words);
             assert!(parsed.is_ok(), "{}: {}", recommendation.remedy, parsed.expect_err("refused"));
         }
     }

@@ -5,10 +5,17 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use chrono::{DateTime, Utc};
+
 use super::exit::Failure;
+use crate::config::Config;
+use crate::pipeline::service::schedules;
 use backline_model::{ArtistId, Platform, Tenant};
 use backline_rules::nearest;
 use backline_store::{Scope, Store};
+
+/// Fewest characters of the beginning of an id.
+const ID_DIGITS_MIN: usize = 4;
 
 /// Longest name that is looked up, in bytes.
 const NAME_BYTES_MAX: usize = 100;
@@ -113,6 +120,49 @@ pub(super) async fn platforms(store: &Store, typed: &[PlatformName]) -> Result<V
         }
     }
     Ok(platforms)
+}
+
+/// The name of a webhook as it was typed, or its id or a beginning of that.
+///
+/// # Errors
+/// When there is none.
+pub(super) async fn webhook(store: &Store, typed: &str) -> Result<String, Failure> {
+    let webhooks = store.webhooks_list(&Scope::all_tenants()).await?;
+    let by_id = |digits: &str| {
+        let mut meant = webhooks.iter().filter(|(webhook, _)| webhook.id.to_string().starts_with(digits));
+        meant.next().filter(|_| meant.next().is_none() && digits.len() >= ID_DIGITS_MIN)
+    };
+    let by_name = webhooks.iter().find(|(webhook, _)| webhook.name == typed);
+    match by_name.or_else(|| by_id(typed)) {
+        Some((webhook, _)) => Ok(webhook.name.clone()),
+        None => {
+            let known = webhooks.iter().map(|(webhook, _)| webhook.name.as_str());
+            Err(unknown("webhook", typed, known, "backline webhooks list"))
+        }
+    }
+}
+
+/// The name of a schedule as it was typed.
+///
+/// # Errors
+/// When there is none.
+pub(super) async fn schedule(
+    store: &Store,
+    config: &Config,
+    now: DateTime<Utc>,
+    typed: &str,
+) -> Result<String, Failure> {
+    let schedules = schedules::list(store, config, now).await?;
+    if schedules.iter().any(|schedule| schedule.name == typed) {
+        return Ok(typed.to_owned());
+    }
+    let known = schedules.iter().map(|schedule| schedule.name.as_str());
+    Err(unknown("schedule", typed, known, "backline schedules list"))
+}
+
+fn unknown<'a>(what: &str, typed: &str, known: impl IntoIterator<Item = &'a str> + Clone, listed_by: &str) -> Failure {
+    let remark = nearest::remark(typed, known);
+    Failure::usage(format!("there is no {what} '{typed}'{remark}; `{listed_by}` shows them"))
 }
 
 /// Refuses a tenant that no artist belongs to.

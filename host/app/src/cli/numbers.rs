@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::ids::{self, Given};
 use super::names::{self, PlatformName};
 use super::{print, values};
 use backline_model::growth::SPANS_DAYS;
@@ -31,8 +32,8 @@ pub(super) struct MetricsArguments {
 /// Arguments of both commands.
 #[derive(Args)]
 pub(super) struct NumbersArguments {
-    /// The artist's id; all artists unless given
-    artist: Option<ArtistId>,
+    /// The artist: id, beginning of it, or name; all artists unless given
+    artist: Option<Given<ArtistId>>,
     /// Only this platform
     #[arg(long, value_name = "NAME")]
     platform: Option<PlatformName>,
@@ -52,7 +53,8 @@ pub(super) struct NumbersArguments {
 
 impl NumbersArguments {
     async fn filter(&self, store: &Store) -> Result<MetricsFilter, Failure> {
-        if let Some(artist) = self.artist {
+        let artist = ids::find_if_given(store, self.artist.as_ref()).await?;
+        if let Some(artist) = artist {
             expect_artist(store, artist).await?;
         }
         if let (Some(since), Some(until)) = (self.since, self.until)
@@ -61,7 +63,7 @@ impl NumbersArguments {
             return Err(Failure::usage(format!("--since {since} is after --until {until}")));
         }
         Ok(MetricsFilter {
-            artist: self.artist,
+            artist,
             platform: names::platform_if_given(store, self.platform.as_ref()).await?,
             since: self.since,
             until: self.until,
@@ -81,37 +83,52 @@ pub(super) async fn expect_artist(store: &Store, artist: ArtistId) -> Result<bac
 pub(super) async fn metrics(context: &Context, arguments: MetricsArguments) -> Outcome {
     let MetricsArguments { numbers: arguments, all } = arguments;
     let store = context.store().await?;
-    let rows = store.metrics_list(&Scope::all_tenants(), &arguments.filter(&store).await?).await?;
+    let filter = arguments.filter(&store).await?;
+    let rows = store.metrics_list(&Scope::all_tenants(), &filter).await?;
     if arguments.json {
         print::json(&rows)?;
     } else if rows.is_empty() {
         print::note("no metrics are stored for this; `backline run` collects, `backline runs list` shows past runs");
     } else {
         let directory = Directory::of_releases(&store.releases_list().await?);
+        let names = names_unless_one(&store, &filter, rows.iter().map(|row| row.artist_id)).await?;
         let of_row = |row: &MetricsRow| {
             let listed = directory.platform(row.platform.as_str());
             let lines = metric_lines(row, listed.map(|listed| &listed.manifest), all);
-            grouped(named(arguments.artist, row.artist_id, lines))
+            grouped(named(names.as_ref(), row.artist_id, lines))
         };
-        print_numbers(
-            arguments.artist,
-            &["date", "platform", "metric", ">value", "unit", "remark"],
-            rows.iter().flat_map(of_row).collect(),
-        )?;
+        print_numbers(names.is_some(), &METRIC_HEADERS, rows.iter().flat_map(of_row).collect())?;
     }
     Ok(Exit::Done)
 }
 
-/// Adds a column for the artist, unless all lines are of one artist.
-fn named(only: Option<ArtistId>, artist: ArtistId, mut lines: Vec<Vec<String>>) -> Vec<Vec<String>> {
-    if only.is_none() {
-        lines.iter_mut().for_each(|line| line.insert(0, artist.to_string()));
+/// The names of the artists, unless all rows are of the one that was asked for.
+async fn names_unless_one(
+    store: &Store,
+    filter: &MetricsFilter,
+    artists: impl IntoIterator<Item = ArtistId>,
+) -> Result<Option<Names>, Failure> {
+    match filter.artist {
+        Some(_) => Ok(None),
+        None => ids::names_of(store, artists).await.map(Some),
+    }
+}
+
+/// Artists' names.
+type Names = BTreeMap<ArtistId, String>;
+
+/// Adds columns for the artist's name and id, unless all lines are of one artist.
+fn named(names: Option<&Names>, artist: ArtistId, mut lines: Vec<Vec<String>>) -> Vec<Vec<String>> {
+    if let Some(names) = names {
+        for line in &mut lines {
+            line.splice(0..0, [ids::name_in(names, artist), artist.to_string()]);
+        }
     }
     lines
 }
 
-fn print_numbers(only: Option<ArtistId>, headers: &[&str], lines: Vec<Vec<String>>) -> Result<(), Failure> {
-    let artist = if only.is_none() { &["artist"][..] } else { &[] };
+fn print_numbers(are_of_several: bool, headers: &[&str], lines: Vec<Vec<String>>) -> Result<(), Failure> {
+    let artist = if are_of_several { &ARTIST_HEADERS[..] } else { &[] };
     print::table(&[artist, headers].concat(), lines)
 }
 
@@ -126,6 +143,15 @@ fn grouped(mut lines: Vec<Vec<String>>) -> Vec<Vec<String>> {
 
 /// Columns of a line about one metric, after those that say whose it is: its name, value, unit and remark.
 const METRIC_COLUMNS: usize = 4;
+
+/// Columns of the artist before those of numbers.
+pub(super) const ARTIST_HEADERS: [&str; 2] = ["artist", "??#artist id"];
+
+/// Columns of a metric.
+pub(super) const METRIC_HEADERS: [&str; 6] = ["date", "platform", "metric", ">value", "?unit", "remark"];
+
+/// Columns of a metric's growth.
+pub(super) const GROWTH_HEADERS: [&str; 7] = ["date", "platform", "metric", "1 day", "7 days", "?28 days", "?90 days"];
 
 /// A row's metrics in the order of the connector's catalogue, then all others by name. What the platform does not offer
 /// is one line, unless it is asked for.
@@ -238,18 +264,16 @@ fn reason_text(absence: &Absence) -> String {
 /// Prints growth.
 pub(super) async fn growth(context: &Context, arguments: NumbersArguments) -> Outcome {
     let store = context.store().await?;
-    let rows = store.growth_list(&Scope::all_tenants(), &arguments.filter(&store).await?).await?;
+    let filter = arguments.filter(&store).await?;
+    let rows = store.growth_list(&Scope::all_tenants(), &filter).await?;
     if arguments.json {
         print::json(&rows)?;
     } else if rows.is_empty() {
         print::note("no growth is stored for this; `backline run` computes it as it collects metrics");
     } else {
-        let of_row = |row: &GrowthRow| named(arguments.artist, row.artist_id, growth_lines(row));
-        print_numbers(
-            arguments.artist,
-            &["date", "platform", "metric", ">1 day", ">7 days", ">28 days", ">90 days"],
-            rows.iter().flat_map(of_row).collect(),
-        )?;
+        let names = names_unless_one(&store, &filter, rows.iter().map(|row| row.artist_id)).await?;
+        let of_row = |row: &GrowthRow| named(names.as_ref(), row.artist_id, growth_lines(row));
+        print_numbers(names.is_some(), &GROWTH_HEADERS, rows.iter().flat_map(of_row).collect())?;
     }
     Ok(Exit::Done)
 }

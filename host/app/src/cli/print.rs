@@ -4,12 +4,24 @@
 //! character of theirs steers the terminal, and in a table none starts a line of its own.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::OnceLock;
 
-use comfy_table::{CellAlignment, Table, TableStyle};
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 use super::exit::Failure;
-use backline_model::text::{one_line, printable, printable_json};
+use super::{progress, table};
+use backline_model::text::{printable, printable_json};
+
+/// Whether `--wide` was given.
+static WIDE: OnceLock<bool> = OnceLock::new();
+
+/// Says once, before anything is printed, whether tables may be wider than the terminal.
+pub(super) fn begin(wide: bool) {
+    // A second call would be a second command in one process: the first one's choice stays.
+    let _ = WIDE.set(wide);
+}
 
 /// Prints one JSON document.
 pub(super) fn json(value: &impl Serialize) -> Result<(), Failure> {
@@ -23,6 +35,25 @@ pub(super) fn json_line(value: &impl Serialize) -> Result<(), Failure> {
     let text =
         serde_json::to_string(value).map_err(|error| Failure::failed(format!("failed to write JSON: {error}")))?;
     write_out(&printable_json(&text))
+}
+
+/// Prints what a command has done: as JSON, or as a sentence.
+pub(super) fn done(as_json: bool, what: &impl Serialize, sentence: &str) -> Result<(), Failure> {
+    if as_json { json(what) } else { line(sentence) }
+}
+
+/// Prints bytes of this program's own, such as a script for a shell, as they are.
+pub(super) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
+    match progress::aside(|| io::stdout().lock().write_all(bytes)) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => Ok(result?),
+    }
+}
+
+/// Prints the help of a command, in colours where standard output takes them.
+pub(super) fn help(text: &clap::builder::StyledStr) -> Result<(), Failure> {
+    let text = if has_colours(&io::stdout()) { text.ansi().to_string() } else { text.to_string() };
+    write_out(text.trim_end())
 }
 
 /// Clears the screen and moves to its top left corner.
@@ -46,26 +77,37 @@ pub(super) enum Tone {
     Good,
     /// It failed.
     Bad,
+    /// Someone should look at it.
+    Warning,
 }
 
-/// Prints one line, in bold or in colour if standard output is a terminal.
+/// Prints one line, in bold or in colour where standard output takes them.
 pub(super) fn toned(tone: Tone, text: &str) -> Result<(), Failure> {
-    write_out(&marked(tone, &printable(text), io::stdout().is_terminal()))
+    write_out(&marked(tone, &printable(text), has_colours(&io::stdout())))
+}
+
+/// Whether a stream takes colours: a terminal does, unless NO_COLOR, CLICOLOR or TERM say otherwise, and everything
+/// does with CLICOLOR_FORCE.
+pub(super) fn has_colours(stream: &impl anstream::stream::RawStream) -> bool {
+    AutoStream::choice(stream) != ColorChoice::Never
 }
 
 /// Text that is printable already, with the sequences of its tone around it (ECMA-48, SGR).
-fn marked(tone: Tone, text: &str, on_terminal: bool) -> String {
-    let number = match tone {
-        Tone::Plain => return text.to_owned(),
-        Tone::Strong => 1,
-        Tone::Good => 32,
-        Tone::Bad => 31,
+fn marked(tone: Tone, text: &str, in_colour: bool) -> String {
+    let colour = |colour: AnsiColor| Style::new().fg_color(Some(colour.into()));
+    let style = match tone {
+        _ if !in_colour => Style::new(),
+        Tone::Plain => Style::new(),
+        Tone::Strong => Style::new().bold(),
+        Tone::Good => colour(AnsiColor::Green),
+        Tone::Bad => colour(AnsiColor::Red),
+        Tone::Warning => colour(AnsiColor::Yellow),
     };
-    if on_terminal { format!("\u{1b}[{number}m{text}\u{1b}[0m") } else { text.to_owned() }
+    format!("{style}{text}{style:#}")
 }
 
 fn write_out(text: &str) -> Result<(), Failure> {
-    match writeln!(io::stdout().lock(), "{text}") {
+    match progress::aside(|| writeln!(io::stdout().lock(), "{text}")) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => Ok(result?),
     }
@@ -73,13 +115,49 @@ fn write_out(text: &str) -> Result<(), Failure> {
 
 /// Prints a message for the user to standard error.
 pub(super) fn note(text: &str) {
+    let text = noted(&printable(text), has_colours(&io::stderr()));
     // If this fails, there is no other place to report it.
-    let _ = writeln!(io::stderr().lock(), "{}", printable(text));
+    let _ = progress::aside(|| writeln!(io::stderr().lock(), "{text}"));
 }
 
-/// Prints a table. Columns whose header starts with `>` hold numbers and are aligned right.
+/// A message, with its first word in colour where that says how bad it is.
+fn noted(text: &str, in_colour: bool) -> String {
+    for (word, tone) in [("error:", Tone::Bad), ("warning:", Tone::Warning)] {
+        if let Some(rest) = text.strip_prefix(word) {
+            return format!("{}{rest}", marked(tone, word, in_colour));
+        }
+    }
+    text.to_owned()
+}
+
+/// Prints why a command ended early, to standard error: as a sentence, or as one line of JSON.
+pub(super) fn failure(failure: &Failure, as_json: bool) {
+    if !as_json {
+        return note(&format!("error: {}", failure.message));
+    }
+    let text = printable_json(&failure.to_json().to_string());
+    let _ = progress::aside(|| writeln!(io::stderr().lock(), "{text}"));
+}
+
+/// Prints a table, on a terminal no wider than that. [`table`](super::table) says what the marks in headers mean.
 pub(super) fn table(headers: &[&str], rows: Vec<Vec<String>>) -> Result<(), Failure> {
-    line(&render(headers, rows))
+    let width = terminal_width();
+    let table::Laid { text, left_out } = table::lay_out(headers, &rows, width);
+    write_out(&text)?;
+    if !left_out.is_empty() {
+        note(&format!("no room for {}; --wide shows everything", left_out.join(", ")));
+    }
+    Ok(())
+}
+
+/// Columns of the terminal that standard output is; none where it is no terminal, or with `--wide`.
+fn terminal_width() -> Option<usize> {
+    if WIDE.get() == Some(&true) || !io::stdout().is_terminal() {
+        return None;
+    }
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    // A terminal that does not know its size says 0.
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
 /// Prints a listing as JSON or as a table; instead of an empty table it prints `if_empty`.
@@ -100,21 +178,6 @@ pub(super) fn listing<T: Serialize>(
     }
 }
 
-fn render(headers: &[&str], rows: Vec<Vec<String>>) -> String {
-    let mut table = Table::new();
-    table.load_style(TableStyle::new());
-    table.set_header(headers.iter().map(|header| header.trim_start_matches('>').to_uppercase()));
-    table.add_rows(rows.iter().map(|row| row.iter().map(|cell| one_line(cell))));
-    for (index, header) in headers.iter().enumerate() {
-        if header.starts_with('>')
-            && let Some(column) = table.column_mut(index)
-        {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
-}
-
 /// Text of a cell without a value.
 pub(super) const NONE: &str = "–";
 
@@ -133,29 +196,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_stand_to_the_right_and_no_line_ends_in_blanks() {
-        let text = render(
-            &["name", ">followers"],
-            vec![vec!["Ada".into(), "7".into()], vec!["Bo".into(), "12345678901".into()]],
-        );
-        let lines: Vec<&str> = text.lines().collect();
-        assert!(lines[0].trim_start().starts_with("NAME") && lines[0].ends_with("FOLLOWERS"), "{text}");
-        assert!(lines[1].ends_with("          7") && lines[2].ends_with("12345678901"), "{text}");
-        assert!(lines.iter().all(|line| line.trim_end() == *line), "{text}");
-    }
-
-    #[test]
-    fn a_cell_neither_steers_the_terminal_nor_starts_a_line() {
-        let text = render(&["name"], vec![vec!["a\u{1b}[2J\nb\u{202e}".into()]]);
-        assert_eq!(text.lines().count(), 2, "{text}");
-        assert!(text.contains("a\u{fffd}[2J\u{fffd}b\u{fffd}"), "{text}");
-    }
-
-    #[test]
-    fn only_a_terminal_gets_colours() {
+    fn only_what_takes_colours_gets_them() {
         assert_eq!(marked(Tone::Bad, "no", false), "no");
         assert_eq!(marked(Tone::Bad, "no", true), "\u{1b}[31mno\u{1b}[0m");
         assert_eq!(marked(Tone::Plain, "so", true), "so");
+        assert_eq!(noted("warning: so", true), "\u{1b}[33mwarning:\u{1b}[0m so");
+        assert_eq!(noted("error: so", false), "error: so");
+        assert_eq!(noted("an error: so", true), "an error: so");
     }
 
     #[test]

@@ -5,13 +5,14 @@ use std::io::{self, BufRead as _, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
-use super::output::{Access, Existing, Output};
+use super::ids::Given;
+use super::output::{Access, Existing, Output, is_stdout};
 use super::print;
+use super::progress;
 use crate::pipeline::{Host, identifiers_of_export};
 use backline_model::ArtistId;
 use backline_model::privacy::{Identifiers, Receipt};
@@ -22,19 +23,22 @@ use backline_store::{Scope, Sighting};
 pub(super) enum Command {
     /// Export all data about an artist to a zip of JSON and CSV
     Export {
-        /// The artist's id
-        artist: ArtistId,
+        /// The artist: id, beginning of it, or name; of one that was erased, the whole id
+        artist: Given<ArtistId>,
         /// File to write the zip to; - for standard output
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
         /// Replace the file if it exists
         #[arg(long)]
         force: bool,
+        /// Print JSON; not with --out -
+        #[arg(long)]
+        json: bool,
     },
     /// Erase an artist from every table permanently, and refuse to import the artist again
     Erase {
-        /// The artist's id
-        artist: ArtistId,
+        /// The artist: id, beginning of it, or name; of one that was erased, the whole id
+        artist: Given<ArtistId>,
         /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
@@ -47,8 +51,8 @@ pub(super) enum Command {
     },
     /// Search every text column of the database for an artist
     Verify {
-        /// The artist's id
-        artist: ArtistId,
+        /// The artist: id, beginning of it, or name; of one that was erased, the whole id
+        artist: Given<ArtistId>,
         /// Another text to search for, such as the artist's id on a platform; may be repeated
         #[arg(long, value_name = "TEXT")]
         identifier: Vec<String>,
@@ -64,8 +68,11 @@ pub(super) enum Command {
     },
     /// Allow an erased artist to be imported and collected again, at the artist's wish
     Readmit {
-        /// The artist's id
-        artist: ArtistId,
+        /// The artist: id, beginning of it, or name; of one that was erased, the whole id
+        artist: Given<ArtistId>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -73,14 +80,19 @@ pub(super) enum Command {
 pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     let host = context.host().await?;
     match command {
-        Command::Export { artist, out, force } => export(&host, artist, &out, force).await,
+        Command::Export { artist, out, force, json } => {
+            let artist = artist.find(host.store()).await?;
+            export(&host, artist, &out, force, json).await
+        }
         Command::Erase { artist, yes, verify, json } => {
+            let artist = artist.find(host.store()).await?;
             if !yes {
                 ask(&host, artist).await?;
             }
             erase(&host, artist, verify, json).await
         }
         Command::Verify { artist, identifier, from, documents, json } => {
+            let artist = artist.find(host.store()).await?;
             let mut identifiers = match from {
                 Some(path) => read_identifiers(&path)?,
                 None => Identifiers::default(),
@@ -96,22 +108,31 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             }
             Ok(exit_of(&found))
         }
-        Command::Readmit { artist } => {
+        Command::Readmit { artist, json } => {
+            let artist = artist.find(host.store()).await?;
             host.privacy().readmit(artist).await?;
-            print::line(&format!("artist {artist} can be added or imported again; erased data is not restored"))?;
+            let sentence = format!("artist {artist} can be added or imported again; erased data is not restored");
+            print::done(json, &json!({ "artist_id": artist }), &sentence)?;
             Ok(Exit::Done)
         }
     }
 }
 
-async fn export(host: &Host, artist: ArtistId, out: &Path, force: bool) -> Outcome {
+async fn export(host: &Host, artist: ArtistId, out: &Path, force: bool, as_json: bool) -> Outcome {
+    if as_json && is_stdout(out) {
+        return Err(Failure::usage("standard output can't be the export and JSON; name a file, or leave out --json"));
+    }
     let output = Output::open(out, Access::Private, Existing::forced(force))?;
     output.expect_no_terminal()?;
-    let bar = spinner();
+    let bar = progress::spinner();
     let progress = |table: &str, rows: u64| bar.set_message(format!("{table}: {rows}"));
     let report = host.privacy().export(artist, output.writer()?, &progress).await?;
     output.finish()?;
     bar.finish_and_clear();
+    if as_json {
+        print::json(&json!({ "file": out, "rows": report.rows, "documents": report.documents }))?;
+        return Ok(Exit::Done);
+    }
     let rows: u64 = report.rows.values().sum();
     print::note(&format!(
         "exported {} of {} and {}",
@@ -188,7 +209,7 @@ fn exit_of(found: &[Sighting]) -> Exit {
 }
 
 async fn search(host: &Host, identifiers: &Identifiers, documents: bool) -> Result<Vec<Sighting>, Failure> {
-    let bar = spinner();
+    let bar = progress::spinner();
     let found =
         host.privacy().search(identifiers, documents, &|table| bar.set_message(format!("searching {table}"))).await?;
     bar.finish_and_clear();
@@ -224,12 +245,4 @@ async fn ask(host: &Host, artist: ArtistId) -> Result<(), Failure> {
         "erase" => Ok(()),
         _ => Err(Failure::usage("nothing was erased: the answer was not 'erase'")),
     }
-}
-
-fn spinner() -> ProgressBar {
-    let target = if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(None, target);
-    let style = ProgressStyle::with_template("{spinner} {msg}  {elapsed_precise}");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-    bar
 }

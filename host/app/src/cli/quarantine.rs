@@ -1,10 +1,10 @@
 //! `backline quarantine …`: values that failed validation, for an operator to release or discard.
 
 use clap::Subcommand;
-use uuid::Uuid;
 
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::ids::{self, Given, QuarantinedId};
 use super::names::{self, PlatformName};
 use super::print;
 use backline_model::row::QuarantineStatus;
@@ -17,8 +17,8 @@ pub(super) enum Command {
     /// List values in quarantine
     List {
         /// Only values of this artist
-        #[arg(long, value_name = "ID")]
-        artist: Option<ArtistId>,
+        #[arg(long, value_name = "ARTIST")]
+        artist: Option<Given<ArtistId>>,
         /// Only values of this platform
         #[arg(long, value_name = "NAME")]
         platform: Option<PlatformName>,
@@ -31,21 +31,25 @@ pub(super) enum Command {
     },
     /// Accept a value: it is stored, and growth that depends on it is recomputed
     Release {
-        /// The value's id
-        #[arg(value_parser = parse_id)]
-        id: Uuid,
+        /// The value: id, or beginning of it
+        id: Given<QuarantinedId>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Discard a value: its metric stays missing
     Discard {
-        /// The value's id
-        #[arg(value_parser = parse_id)]
-        id: Uuid,
+        /// The value: id, or beginning of it
+        id: Given<QuarantinedId>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
-fn parse_id(text: &str) -> Result<Uuid, String> {
-    Uuid::parse_str(text).map_err(|_| "it is not an id; `backline quarantine list` shows them".to_owned())
-}
+/// Columns of a value.
+pub(super) const HEADERS: [&str; 9] =
+    ["#id", "date", "platform", "artist", "??#artist id", "metric", ">value", "rule", "?status"];
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, command: Command) -> Outcome {
@@ -53,6 +57,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::List { artist, platform, all, json } => {
             let store = context.store().await?;
             let platform = names::platform_if_given(&store, platform.as_ref()).await?;
+            let artist = ids::find_if_given(&store, artist.as_ref()).await?;
             let status = (!all).then_some(QuarantineStatus::Held);
             let values = store
                 .quarantine_list(
@@ -60,38 +65,41 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
                     &QuarantineFilter { artist, platform, status, ..QuarantineFilter::default() },
                 )
                 .await?;
-            let headers = ["id", "date", "platform", "artist", "metric", ">value", "rule", "status"];
-            print::listing(json, &values, &headers, cells, "no value is in quarantine")?;
+            let artists = ids::names_of(&store, values.iter().map(|value| value.artist_id)).await?;
+            let row = |value: &Quarantined| cells(value, ids::name_in(&artists, value.artist_id));
+            print::listing(json, &values, &HEADERS, row, "no value is in quarantine")?;
         }
-        Command::Release { id } => {
-            let released = context.host().await?.quarantine().release(id).await?;
-            print::line(&format!(
-                "released {} {} of {} on {}",
-                released.metric, released.value, released.platform, released.metric_date
-            ))?;
+        Command::Release { id, json } => {
+            let host = context.host().await?;
+            let QuarantinedId(id) = id.find(host.store()).await?;
+            let released = host.quarantine().release(id).await?;
+            print::done(json, &released, &told("released", &released))?;
         }
-        Command::Discard { id } => {
+        Command::Discard { id, json } => {
             let store = context.store().await?;
-            let Some(held) = store.quarantine_get(&Scope::all_tenants(), id).await? else {
+            let QuarantinedId(id) = id.find(&store).await?;
+            let Some(_) = store.quarantine_get(&Scope::all_tenants(), id).await? else {
                 return Err(Failure::usage(format!(
                     "no value in quarantine has the id {id}; `backline quarantine list` shows them"
                 )));
             };
-            store.quarantine_discard(&Scope::all_tenants(), id, context.clock.now()).await?;
-            print::line(&format!(
-                "discarded {} {} of {} on {}",
-                held.metric, held.value, held.platform, held.metric_date
-            ))?;
+            let discarded = store.quarantine_discard(&Scope::all_tenants(), id, context.clock.now()).await?;
+            print::done(json, &discarded, &told("discarded", &discarded))?;
         }
     }
     Ok(Exit::Done)
 }
 
-fn cells(value: &Quarantined) -> Vec<String> {
+fn told(what: &str, value: &Quarantined) -> String {
+    format!("{what} {} {} of {} on {}", value.metric, value.value, value.platform, value.metric_date)
+}
+
+fn cells(value: &Quarantined, artist: String) -> Vec<String> {
     vec![
         value.id.to_string(),
         value.metric_date.to_string(),
         value.platform.to_string(),
+        artist,
         value.artist_id.to_string(),
         value.metric.clone(),
         value.value.to_string(),

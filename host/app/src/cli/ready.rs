@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use clap::Args;
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -16,8 +18,16 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(4);
 /// Most bytes of the answer that are read.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
+/// Arguments of `backline ready`.
+#[derive(Args)]
+pub(super) struct ReadyArguments {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
 /// Requests `/readyz` from the configured address and prints the answer.
-pub(super) async fn run(context: &Context) -> Outcome {
+pub(super) async fn run(context: &Context, arguments: &ReadyArguments) -> Outcome {
     let address = reachable(context.config().service.listen);
     let failed = |problem: String| Failure::failed(format!("no host answers on {address}: {problem}"));
     let answer = tokio::time::timeout(ANSWER_WITHIN, ask(address))
@@ -25,8 +35,10 @@ pub(super) async fn run(context: &Context) -> Outcome {
         .map_err(|_| failed(format!("no answer within {} s", ANSWER_WITHIN.as_secs())))?
         .map_err(|error| failed(error.to_string()))?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    print::line(body.trim_end())?;
-    Ok(if head.split(' ').nth(1) == Some("200") { Exit::Done } else { Exit::Failed })
+    let is_ready = head.split(' ').nth(1) == Some("200");
+    let answer = json!({ "ready": is_ready, "address": address, "answer": body.trim_end() });
+    print::done(arguments.json, &answer, body.trim_end())?;
+    Ok(if is_ready { Exit::Done } else { Exit::Failed })
 }
 
 async fn ask(address: SocketAddr) -> std::io::Result<String> {

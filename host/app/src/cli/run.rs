@@ -1,19 +1,19 @@
 //! `backline plan` and `backline run`.
 
 use std::collections::BTreeSet;
-use std::io::IsTerminal as _;
 
 use chrono::{NaiveDate, TimeDelta};
 use clap::{Args, Subcommand};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::attention;
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::ids::{self, Given};
 use super::installation;
 use super::names::{self, PlatformName};
+use super::progress::{self, ProgressBar};
 use super::{print, values};
 use crate::pipeline::collection::report::{
     AllowanceOf, AllowanceReport, OpenReason, OpenReport, PlanReport, PlatformPlan, PlatformReport, Progress,
@@ -40,8 +40,8 @@ struct Selection {
     #[arg(long, value_name = "NAME")]
     platform: Vec<PlatformName>,
     /// Only this artist; may be repeated
-    #[arg(long, value_name = "ID")]
-    artist: Vec<ArtistId>,
+    #[arg(long, value_name = "ARTIST")]
+    artist: Vec<Given<ArtistId>>,
 }
 
 /// Arguments of `backline plan`.
@@ -72,8 +72,8 @@ pub(super) struct RunArguments {
 enum RunCommand {
     /// Cancel a run: what is open of it ends as excluded, and what was collected stays
     Cancel {
-        /// The run's id
-        run: RunId,
+        /// The run: id, beginning of it, or latest
+        run: Given<RunId>,
         /// Why, for those who look at its batches later
         #[arg(long, value_name = "TEXT", default_value = "by the operator")]
         reason: String,
@@ -103,7 +103,7 @@ impl Selection {
             date: self.date,
             due: None,
             platforms: names::platforms(store, &self.platform).await?,
-            artists: self.artist,
+            artists: ids::find_all(store, &self.artist).await?,
         })
     }
 }
@@ -132,6 +132,7 @@ pub(super) async fn plan(context: &Context, arguments: PlanArguments) -> Outcome
 pub(super) async fn run(context: &Context, arguments: RunArguments) -> Outcome {
     let host = context.host().await?;
     if let Some(RunCommand::Cancel { run, reason, json }) = arguments.command {
+        let run = run.find(host.store()).await?;
         return cancel(&host, run, &reason, json).await;
     }
     let request = arguments.selection.request(context, host.store()).await?;
@@ -148,11 +149,11 @@ pub(super) async fn run(context: &Context, arguments: RunArguments) -> Outcome {
 /// Collects, with a progress bar, until all that can end soon has ended. The first signal cancels `stop`, which ends
 /// the run in order.
 pub(super) async fn collect(host: &Host, request: &RunRequest, stop: &CancellationToken) -> Result<RunReport, Failure> {
-    let bar = progress_bar();
-    let progress = |progress| advance(&bar, &progress);
+    let bar = progress::bar(0, "accounts");
+    let advance = |progress| advance(&bar, &progress);
     let report = tokio::select! {
-        report = host.runs().run(request, &progress, stop) => report.map_err(Failure::from),
-        failure = interrupted_twice(stop, &bar) => Err(failure),
+        report = host.runs().run(request, &advance, stop) => report.map_err(Failure::from),
+        failure = interrupted_twice(stop) => Err(failure),
     };
     bar.finish_and_clear();
     report
@@ -193,10 +194,10 @@ pub(super) fn is_open(report: &RunReport) -> bool {
 }
 
 /// The first signal ends the run in order; the second, at once.
-async fn interrupted_twice(stop: &CancellationToken, bar: &ProgressBar) -> Failure {
+async fn interrupted_twice(stop: &CancellationToken) -> Failure {
     interrupted().await;
     stop.cancel();
-    bar.suspend(|| print::note("stopping: batches finish or are handed back; press Ctrl-C again to end at once"));
+    print::note("stopping: batches finish or are handed back; press Ctrl-C again to end at once");
     interrupted().await;
     Failure::failed("the run was ended at once; its batches are retried when their leases expire")
 }
@@ -217,16 +218,6 @@ async fn interrupted() {
     let _ = tokio::signal::ctrl_c().await;
 }
 
-/// A progress bar on standard error, hidden unless that is a terminal.
-fn progress_bar() -> ProgressBar {
-    let target =
-        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(Some(0), target);
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} accounts  {elapsed_precise}, {eta} left  {msg}");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar
-}
-
 fn advance(bar: &ProgressBar, progress: &Progress) {
     match progress {
         Progress::Planned { accounts, .. } => bar.set_length(*accounts),
@@ -235,6 +226,14 @@ fn advance(bar: &ProgressBar, progress: &Progress) {
         Progress::Waiting { holders } => bar.set_message(format!("waiting for {}", names(holders))),
     }
 }
+
+/// Columns of a plan.
+pub(super) const PLAN_HEADERS: [&str; 8] =
+    ["platform", "?version", ">accounts", "?>batches", ">requests", "budget units", ">duration", "excluded"];
+
+/// Columns of what a run did.
+pub(super) const RUN_HEADERS: [&str; 8] =
+    ["platform", ">planned", ">collected", ">failed", ">deferred", "?>superseded", ">excluded", "?>requests"];
 
 fn print_plan(report: &PlanReport) -> Result<(), Failure> {
     let units = |units: &std::collections::BTreeMap<String, u64>| {
@@ -258,10 +257,7 @@ fn print_plan(report: &PlanReport) -> Result<(), Failure> {
             excluded(&plan.excluded),
         ]
     });
-    print::table(
-        &["platform", "version", ">accounts", ">batches", ">requests", "budget units", ">duration", "excluded"],
-        rows.collect(),
-    )?;
+    print::table(&PLAN_HEADERS, rows.collect())?;
     for plan in report.platforms.iter().filter(|plan| plan.days > 1) {
         print::line(&format!(
             "{}: its daily allowance spreads this over {} days; what exceeds it waits for the reset",
@@ -330,9 +326,7 @@ fn print_run(report: &RunReport) -> Result<(), Failure> {
         let numbers = [planned, collected, failed, deferred, superseded, excluded, *requests];
         std::iter::once(platform.clone()).chain(numbers.map(|number| number.to_string())).collect()
     };
-    let headers =
-        ["platform", ">planned", ">collected", ">failed", ">deferred", ">superseded", ">excluded", ">requests"];
-    print::table(&headers, report.platforms.iter().map(row).collect())?;
+    print::table(&RUN_HEADERS, report.platforms.iter().map(row).collect())?;
     for platform in &report.platforms {
         for (class, accounts) in &platform.failures {
             print::line(&format!("{}: {} failed: {class}", platform.platform, print::count(*accounts, "account")))?;

@@ -4,6 +4,7 @@ use clap::Subcommand;
 
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::ids::Given;
 use super::print;
 use backline_model::{self, RunId};
 use backline_store::{NamedOutcome, RunDetails, Scope, Store};
@@ -22,8 +23,8 @@ pub(super) enum Command {
     },
     /// Show one run: its counts, and every account that was not collected
     Show {
-        /// The run's id
-        run: RunId,
+        /// The run: id, beginning of it, or latest
+        run: Given<RunId>,
         /// Also accounts that were collected
         #[arg(long)]
         all: bool,
@@ -41,25 +42,29 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             let runs = store.runs_list(&Scope::all_tenants(), limit, None).await?;
             print::listing(json, &runs, &HEADERS, cells, "no run yet; `backline run` starts one")?;
         }
-        Command::Show { run, all, json } => show(&store, run, all, json).await?,
+        Command::Show { run, all, json } => show(&store, run.find(&store).await?, all, json).await?,
     }
     Ok(Exit::Done)
 }
 
 /// Columns of a run.
-const HEADERS: [&str; 11] = [
-    "id",
+pub(super) const HEADERS: [&str; 11] = [
+    "#id",
     "started",
-    "date",
-    "trigger",
+    "?date",
+    "??trigger",
     "status",
     ">planned",
     ">collected",
     ">failed",
-    ">deferred",
-    ">superseded",
-    ">excluded",
+    "?>deferred",
+    "??>superseded",
+    "??>excluded",
 ];
+
+/// Columns of an account's outcome.
+pub(super) const OUTCOME_HEADERS: [&str; 7] =
+    ["artist", "platform", "platform id", "?date", "?outcome", "reason", "message"];
 
 fn cells(run: &backline_model::Run) -> Vec<String> {
     let counts = &run.counts;
@@ -114,8 +119,5 @@ async fn show(store: &Store, id: RunId, all: bool, as_json: bool) -> Result<(), 
         ]
     };
     print::line("")?;
-    print::table(
-        &["artist", "platform", "platform id", "date", "outcome", "reason", "message"],
-        outcomes.iter().map(row).collect(),
-    )
+    print::table(&OUTCOME_HEADERS, outcomes.iter().map(row).collect())
 }

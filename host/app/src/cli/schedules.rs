@@ -1,6 +1,7 @@
 //! `backline schedules …`: when runs are due, and what was decided at each due time.
 
 use clap::Subcommand;
+use serde_json::json;
 
 use super::context::Context;
 use super::exit::{Exit, Outcome};
@@ -37,21 +38,33 @@ pub(super) enum Command {
         /// What to do while the schedule's previous run is still running: skip or queue
         #[arg(long, value_name = "WHAT", default_value = "skip", value_parser = values::overlap)]
         overlap: Overlap,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Remove a schedule from the database
     Remove {
         /// Name of the schedule
         name: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Enable a schedule of the database
     Enable {
         /// Name of the schedule
         name: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Disable a schedule of the database
     Disable {
         /// Name of the schedule
         name: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// List fire times with the decision for each, the latest first
     Fires {
@@ -66,6 +79,13 @@ pub(super) enum Command {
     },
 }
 
+/// Columns of a schedule.
+pub(super) const HEADERS: [&str; 10] =
+    ["name", "cron", "?zone", "platforms", "next", "??last", "??catch-up", "??overlap", "??origin", "enabled"];
+
+/// Columns of a fire time.
+pub(super) const FIRE_HEADERS: [&str; 5] = ["schedule", "fire time", "decision", "#run", "??decided at"];
+
 /// Runs the command.
 pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     let store = context.store().await?;
@@ -73,36 +93,40 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     match command {
         Command::List { json } => {
             let schedules = schedules::list(&store, config, now).await?;
-            let headers =
-                ["name", "cron", "zone", "platforms", "next", "last", "catch-up", "overlap", "origin", "enabled"];
             let none = "there is no schedule; add one with `backline schedules add`, \
                         or under [schedules] in the configuration";
-            print::listing(json, &schedules, &headers, cells, none)?;
+            print::listing(json, &schedules, &HEADERS, cells, none)?;
         }
-        Command::Add { name, cron, timezone, platform, catch_up, overlap } => {
+        Command::Add { name, cron, timezone, platform, catch_up, overlap, json } => {
             let timezone = values::timezone(&timezone)?;
             let platforms = names::platforms(&store, &platform).await?;
             let spec = ScheduleSpec { cron, timezone, platforms, catch_up, overlap, enabled: true };
             let added = schedules::add(&store, config, &name, spec, now).await?;
             let next = added.next_fire.map_or_else(|| "never".to_owned(), print::time);
-            print::line(&format!("added schedule {name}; it fires next at {next}"))?;
+            print::done(json, &added, &format!("added schedule {name}; it fires next at {next}"))?;
         }
-        Command::Remove { name } => {
+        Command::Remove { name, json } => {
+            let name = names::schedule(&store, config, now, &name).await?;
             schedules::remove(&store, config, &name, now).await?;
-            print::line(&format!("removed schedule {name}"))?;
+            print::done(json, &json!({ "name": name }), &format!("removed schedule {name}"))?;
         }
-        Command::Enable { name } => {
+        Command::Enable { name, json } => {
+            let name = names::schedule(&store, config, now, &name).await?;
             schedules::set_enabled(&store, config, &name, true, now).await?;
-            print::line(&format!("schedule {name} is on"))?;
+            print::done(json, &json!({ "name": name, "enabled": true }), &format!("schedule {name} is on"))?;
         }
-        Command::Disable { name } => {
+        Command::Disable { name, json } => {
+            let name = names::schedule(&store, config, now, &name).await?;
             schedules::set_enabled(&store, config, &name, false, now).await?;
-            print::line(&format!("schedule {name} is off"))?;
+            print::done(json, &json!({ "name": name, "enabled": false }), &format!("schedule {name} is off"))?;
         }
         Command::Fires { name, limit, json } => {
             let fires = store.fires_list(name.as_deref(), limit).await?;
-            let headers = ["schedule", "fire time", "decision", "run", "decided at"];
-            print::listing(json, &fires, &headers, fire_cells, "no schedule has been due yet")?;
+            // One that was removed has fire times still.
+            if let (Some(name), []) = (&name, fires.as_slice()) {
+                names::schedule(&store, config, now, name).await?;
+            }
+            print::listing(json, &fires, &FIRE_HEADERS, fire_cells, "no schedule has been due yet")?;
         }
     }
     Ok(Exit::Done)

@@ -28,7 +28,7 @@ const BACKLOG: u32 = 128;
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Log filter unless one is configured: a service should log what it does.
-const DEFAULT_FILTER: &str = "info";
+const DEFAULT_FILTER: &str = "warn,sqlx=error,backline=info";
 
 /// Arguments of `backline serve`.
 #[derive(Args)]

@@ -3,10 +3,10 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, Subcommand};
 use serde_json::json;
-use uuid::Uuid;
 
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::ids::{self, EventId, Given};
 use super::names;
 use super::{print, values};
 use crate::pipeline::{NewWebhook, Resend};
@@ -36,16 +36,25 @@ pub(super) enum Command {
     Remove {
         /// Name of the webhook
         name: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Enable a webhook; events that happened meanwhile are delivered
     Enable {
         /// Name of the webhook
         name: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Disable a webhook; its deliveries wait
     Disable {
         /// Name of the webhook
         name: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Give a webhook a new secret, which is printed once
     RotateSecret {
@@ -54,6 +63,9 @@ pub(super) enum Command {
         /// How long the old secret also signs, so that the receiver can switch; 0s ends it at once
         #[arg(long, value_name = "SPAN", default_value = "24h", value_parser = values::span)]
         keep_old: TimeDelta,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// List deliveries, those of the latest events first
     Deliveries(DeliveriesArguments),
@@ -101,8 +113,8 @@ pub(super) struct DeliveriesArguments {
     #[arg(long, value_name = "STATE", value_parser = state)]
     state: Option<DeliveryState>,
     /// Only events about this artist
-    #[arg(long, value_name = "ID")]
-    artist: Option<ArtistId>,
+    #[arg(long, value_name = "ARTIST")]
+    artist: Option<Given<ArtistId>>,
     /// At most this many
     #[arg(long, default_value_t = 100, value_name = "N")]
     limit: u32,
@@ -118,6 +130,9 @@ pub(super) struct ResendArguments {
     name: String,
     #[command(flatten)]
     what: WhatToResend,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Which deliveries to restart: exactly one of these.
@@ -125,8 +140,8 @@ pub(super) struct ResendArguments {
 #[group(required = true, multiple = false)]
 struct WhatToResend {
     /// The delivery of this event
-    #[arg(long, value_name = "ID")]
-    event: Option<Uuid>,
+    #[arg(long, value_name = "EVENT")]
+    event: Option<Given<EventId>>,
     /// All parked deliveries: those that failed in all their attempts
     #[arg(long)]
     parked: bool,
@@ -143,6 +158,13 @@ fn state(text: &str) -> Result<DeliveryState, String> {
     DeliveryState::parse(text).ok_or_else(|| "it is not one of waiting, delivered, parked, skipped".to_owned())
 }
 
+/// Columns of a webhook.
+pub(super) const HEADERS: [&str; 7] = ["name", "?kind", "url", "events", "?tenant", "state", "??added"];
+
+/// Columns of a delivery.
+pub(super) const DELIVERY_HEADERS: [&str; 9] =
+    ["webhook", "#event", "type", "?artist", "state", ">attempts", "?next", "?>status", "problem"];
+
 /// Runs the command.
 pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     match command {
@@ -150,11 +172,12 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::List { json } => {
             let webhooks = context.store().await?.webhooks_list(&Scope::all_tenants()).await?;
             let webhooks: Vec<Webhook> = webhooks.into_iter().map(|(webhook, _)| webhook).collect();
-            let headers = ["name", "kind", "url", "events", "tenant", "state", "added"];
-            print::listing(json, &webhooks, &headers, cells, "there is no webhook; `backline webhooks add` adds one")?;
+            print::listing(json, &webhooks, &HEADERS, cells, "there is no webhook; `backline webhooks add` adds one")?;
         }
         Command::Test { name, json } => {
-            let answer = context.host().await?.webhooks().test(&name).await?;
+            let host = context.host().await?;
+            let name = names::webhook(host.store(), &name).await?;
+            let answer = host.webhooks().test(&name).await?;
             if json {
                 print::json(&answer)?;
             } else {
@@ -170,31 +193,33 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
                 )));
             }
         }
-        Command::Remove { name } => {
-            context.store().await?.webhook_remove(&Scope::all_tenants(), &name).await?;
-            print::line(&format!("removed webhook {name}"))?;
+        Command::Remove { name, json } => {
+            let store = context.store().await?;
+            let name = names::webhook(&store, &name).await?;
+            store.webhook_remove(&Scope::all_tenants(), &name).await?;
+            print::done(json, &json!({ "name": name }), &format!("removed webhook {name}"))?;
         }
-        Command::Enable { name } => {
-            context.host().await?.webhooks().switch(&name, true).await?;
-            print::line(&format!("webhook {name} is on"))?;
-        }
-        Command::Disable { name } => {
-            context.host().await?.webhooks().switch(&name, false).await?;
-            print::line(&format!("webhook {name} is off"))?;
-        }
-        Command::RotateSecret { name, keep_old } => {
-            let secret = context.host().await?.webhooks().rotate_secret(&name, keep_old).await?;
-            print::line(secret.expose())?;
+        Command::Enable { name, json } => switch(context, &name, true, json).await?,
+        Command::Disable { name, json } => switch(context, &name, false, json).await?,
+        Command::RotateSecret { name, keep_old, json } => {
+            let host = context.host().await?;
+            let name = names::webhook(host.store(), &name).await?;
+            let secret = host.webhooks().rotate_secret(&name, keep_old).await?;
+            print::done(json, &json!({ "name": name, "secret": secret.expose() }), secret.expose())?;
             print::note(&format!(
                 "this is the new secret of {name}, shown only now; the old one also signs until --keep-old has passed"
             ));
         }
         Command::Deliveries(arguments) => deliveries(context, arguments).await?,
-        Command::Resend(ResendArguments { name, what: WhatToResend { event, since, .. } }) => {
+        Command::Resend(ResendArguments { name, what: WhatToResend { event, since, .. }, json }) => {
+            let host = context.host().await?;
+            let name = names::webhook(host.store(), &name).await?;
+            let event = ids::find_if_given(host.store(), event.as_ref()).await?.map(|EventId(id)| id);
             let what = event.map_or_else(|| since.map_or(Resend::Parked, Resend::Since), Resend::Event);
-            let resent = context.host().await?.webhooks().resend(&name, what).await?;
+            let resent = host.webhooks().resend(&name, what).await?;
             let deliveries = if resent == 1 { "1 delivery" } else { &format!("{resent} deliveries") };
-            print::line(&format!("restarted {deliveries}"))?;
+            let report = json!({ "name": name, "restarted": resent });
+            print::done(json, &report, &format!("restarted {deliveries}"))?;
         }
         Command::Deliver { json } => {
             let report = context.host().await?.dispatcher().deliver_due().await?;
@@ -210,6 +235,14 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         }
     }
     Ok(Exit::Done)
+}
+
+async fn switch(context: &Context, name: &str, on: bool, json: bool) -> Result<(), Failure> {
+    let host = context.host().await?;
+    let name = names::webhook(host.store(), name).await?;
+    host.webhooks().switch(&name, on).await?;
+    let sentence = format!("webhook {name} is {}", if on { "on" } else { "off" });
+    print::done(json, &json!({ "name": name, "enabled": on }), &sentence)
 }
 
 async fn add(context: &Context, arguments: AddArguments) -> Result<(), Failure> {
@@ -235,13 +268,19 @@ async fn deliveries(context: &Context, arguments: DeliveriesArguments) -> Result
     let DeliveriesArguments { name, state, artist, limit, json } = arguments;
     let store = context.store().await?;
     let webhook = match name {
-        Some(name) => Some(store.webhook_get(&Scope::all_tenants(), &name).await?.id),
+        Some(name) => {
+            let name = names::webhook(&store, &name).await?;
+            Some(store.webhook_get(&Scope::all_tenants(), &name).await?.id)
+        }
         None => None,
     };
+    let artist = ids::find_if_given(&store, artist.as_ref()).await?;
     let filter = DeliveryFilter { webhook, state, artist, event: None, limit };
     let deliveries = store.deliveries_list(&Scope::all_tenants(), &filter).await?;
-    let headers = ["webhook", "event", "type", "artist", "state", ">attempts", "next", ">status", "problem"];
-    print::listing(json, &deliveries, &headers, delivery_cells, "no delivery matches")?;
+    let artists = ids::names_of(&store, deliveries.iter().filter_map(|delivery| delivery.artist_id)).await?;
+    let row =
+        |delivery: &Delivery| delivery_cells(delivery, delivery.artist_id.map(|artist| ids::name_in(&artists, artist)));
+    print::listing(json, &deliveries, &DELIVERY_HEADERS, row, "no delivery matches")?;
     Ok(())
 }
 
@@ -262,13 +301,13 @@ fn cells(webhook: &Webhook) -> Vec<String> {
     ]
 }
 
-fn delivery_cells(delivery: &Delivery) -> Vec<String> {
+fn delivery_cells(delivery: &Delivery, artist: Option<String>) -> Vec<String> {
     let or_none = |text: Option<String>| text.unwrap_or_else(|| print::NONE.to_owned());
     vec![
         delivery.webhook.clone(),
         delivery.event_id.to_string(),
         delivery.kind.clone(),
-        or_none(delivery.artist_id.map(|id| id.to_string())),
+        or_none(artist),
         delivery.state.to_string(),
         delivery.attempts.to_string(),
         or_none(delivery.next_at.map(print::time)),

@@ -1,3 +1,4 @@
 //! Figures that are counted over many rows.
 
 pub(crate) mod health;
+pub(crate) mod lookup;

@@ -1,10 +1,8 @@
 //! The second pass of an import: writes artists, accounts, consents and tokens in chunks, each idempotent.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::io::IsTerminal as _;
 use std::sync::Arc;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 use super::report::Report;
@@ -12,6 +10,7 @@ use super::row::ImportedArtist;
 use super::{ImportOptions, Input, Reading, Survey};
 use crate::cli::context::Context;
 use crate::cli::exit::Failure;
+use crate::cli::progress;
 use crate::pipeline::Host;
 use backline_gateway::secrets::SecretText;
 use backline_model::{Account, AccountId, AccountStatus, Artist, ArtistId, Consent, Platform, Provenance};
@@ -31,7 +30,7 @@ pub(super) async fn all(
     report: &mut Report,
     artists: u64,
 ) -> Result<(), Failure> {
-    let bar = progress_bar(artists);
+    let bar = progress::bar(artists, "artists");
     let (sender, mut receiver) = tokio::sync::mpsc::channel::<Vec<ImportedArtist>>(2);
     let file = input.reopen()?;
     // Reading blocks, so it has a thread; the channel's bound keeps at most a few chunks in memory.
@@ -198,13 +197,4 @@ async fn record_consents(
         .collect();
     store.consents_record(&Scope::all_tenants(), &consents).await?;
     Ok(consents.len() as u64)
-}
-
-fn progress_bar(rows: u64) -> ProgressBar {
-    let target =
-        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(Some(rows), target);
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} artists  {elapsed_precise}, {eta} left");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar
 }

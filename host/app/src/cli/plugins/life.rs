@@ -127,7 +127,7 @@ pub(super) async fn history(context: &Context, arguments: HistoryArguments) -> O
             swap.reason.clone().unwrap_or_default(),
         ]
     };
-    let headers = ["at", "platform", "cause", "release", "before", "reason"];
+    let headers = ["at", "platform", "cause", "release", "?before", "reason"];
     print::listing(json, &swaps, &headers, row, "no release has been activated yet")?;
     Ok(Exit::Done)
 }

@@ -26,7 +26,7 @@ use serde_json::{Value as Json, json};
 use self::source::SourceArguments;
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
-use super::output::{Access, Existing, Output};
+use super::output::{Access, Existing, Output, is_stdout};
 use super::print;
 use backline_component::{imports_shown, inspect, is_wasi, pack};
 use backline_model::{Manifest, Release};
@@ -93,6 +93,9 @@ pub(super) enum Command {
         /// Replace the file if it exists
         #[arg(long)]
         force: bool,
+        /// Print JSON; not with --output -
+        #[arg(long)]
+        json: bool,
     },
     /// Push a packed component to a registry, with its signature beside it and its manifest as annotations
     Publish(publish::PublishArguments),
@@ -137,9 +140,13 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::New(arguments) => new::new(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Schema(arguments) => check::schema(&arguments),
-        Command::Pack { file, manifest, output, force } => pack_file(&file, &manifest, &output, force),
+        Command::Pack { file, manifest, output, force, json } => pack_file(&file, &manifest, &output, force, json),
     }
 }
+
+/// Columns of a release.
+pub(super) const HEADERS: [&str; 8] =
+    ["platform", "name", "version", "digest", "state", "?source", "?signed by", "??installed"];
 
 async fn list(context: &Context, as_json: bool) -> Outcome {
     let releases = context.store().await?.releases_list().await?;
@@ -151,11 +158,10 @@ async fn list(context: &Context, as_json: bool) -> Outcome {
         let (source, signer) = (text("source"), text("signed_by"));
         vec![text("platform"), text("name"), text("version"), digest, state, source, signer, text("installed_at")]
     };
-    let headers = ["platform", "name", "version", "digest", "state", "source", "signed by", "installed"];
     print::listing(
         as_json,
         &rows,
-        &headers,
+        &HEADERS,
         row,
         "no connector is installed; `backline plugins install FILE.wasm` installs one",
     )?;
@@ -182,7 +188,12 @@ fn listed(release: &Release) -> Json {
     })
 }
 
-fn pack_file(file: &Path, manifest: &Path, output: &Path, force: bool) -> Outcome {
+fn pack_file(file: &Path, manifest: &Path, output: &Path, force: bool, as_json: bool) -> Outcome {
+    if as_json && is_stdout(output) {
+        return Err(Failure::usage(
+            "standard output can't be the component and JSON; name a file, or leave out --json",
+        ));
+    }
     let target = Output::open(output, Access::Shared, Existing::forced(force))?;
     target.expect_no_terminal()?;
     let wasm = read_file(file)?;
@@ -198,6 +209,9 @@ fn pack_file(file: &Path, manifest: &Path, output: &Path, force: bool) -> Outcom
     }
     let component = pack(&wasm, &text).map_err(|error| Failure::refused(&error).about(&file.display().to_string()))?;
     target.finish_with(&component)?;
+    if as_json {
+        print::json(&json!({ "file": output, "size_bytes": component.len() }))?;
+    }
     print::note(&format!("wrote {} ({} bytes)", output.display(), component.len()));
     let inspection =
         inspect(&component).map_err(|error| Failure::refused(&error).about(&file.display().to_string()))?;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde_json::json;
 
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::print;
@@ -19,11 +20,14 @@ pub(crate) struct NewArguments {
     /// Folder to make the project's folder in
     #[arg(long, default_value = ".", value_name = "FOLDER")]
     folder: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Makes the project, complete or not at all.
 pub(super) fn new(arguments: &NewArguments) -> Outcome {
-    let NewArguments { name, lang, folder } = arguments;
+    let NewArguments { name, lang, folder, json } = arguments;
     let files = project(name, *lang).map_err(|error| Failure::refused(&error))?;
     let target = folder.join(name);
     let failed = |error: std::io::Error| {
@@ -44,7 +48,9 @@ pub(super) fn new(arguments: &NewArguments) -> Outcome {
         Language::Python => "needs Python 3.12 and `pip install -r requirements.txt`",
     };
     print::note(&format!("made {} ({}): {next}", target.display(), print::count(files.len() as u64, "file")));
-    print::line(&format!("{}", target.join("README.md").display()))?;
+    let readme = target.join("README.md");
+    let made: Vec<_> = files.iter().map(|file| target.join(&file.path)).collect();
+    print::done(*json, &json!({ "folder": target, "files": made }), &readme.display().to_string())?;
     Ok(Exit::Done)
 }
 

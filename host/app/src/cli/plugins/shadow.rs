@@ -1,13 +1,10 @@
 //! `backline plugins shadow`: compares a release with the active one, before it collects anything.
 
-use std::io::IsTerminal as _;
-
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure, Outcome};
-use crate::cli::print;
+use crate::cli::{print, progress};
 use crate::pipeline::{ShadowReport, ShadowRequest};
 use backline_model::AccountId;
 use backline_rules::shadow::{Comparison, MetricDifference};
@@ -34,13 +31,13 @@ pub(crate) struct ShadowArguments {
 pub(super) async fn shadow(context: &Context, arguments: ShadowArguments) -> Outcome {
     let host = context.host().await?;
     let release = host.releases().named(&arguments.name, Some(&arguments.version)).await?;
-    let bar = progress_bar();
+    let bar = progress::bar(0, "accounts");
     let request = ShadowRequest { documents: arguments.documents, fetch: arguments.fetch };
-    let progress = |done, of| {
+    let advance = |done, of| {
         bar.set_length(of);
         bar.set_position(done);
     };
-    let report = host.conformance().shadow(&release, request, &progress).await;
+    let report = host.conformance().shadow(&release, request, &advance).await;
     bar.finish_and_clear();
     let report = report?;
     if arguments.json {
@@ -70,7 +67,7 @@ fn print_comparison(comparison: &Comparison) -> Result<(), Failure> {
         return Ok(());
     }
     let headers =
-        ["metric", ">equal", ">changed", ">lost", ">gained", ">newly rejected", ">no longer rejected", "example"];
+        ["metric", "?>equal", ">changed", ">lost", ">gained", "?>newly rejected", "?>no longer rejected", "example"];
     let rows = comparison.metrics.iter().map(|(metric, difference)| {
         let counts = [
             difference.equal,
@@ -115,17 +112,6 @@ fn example(difference: &MetricDifference) -> String {
         .iter()
         .next()
         .map_or_else(String::new, |(what, account): (_, &AccountId)| format!("{} of {account}", what.replace('_', " ")))
-}
-
-/// A progress bar on standard error, hidden unless that is a terminal.
-fn progress_bar() -> ProgressBar {
-    let target =
-        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(Some(0), target);
-    match ProgressStyle::with_template("{bar:40} {pos}/{len} accounts  {elapsed_precise}") {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
 }
 
 #[cfg(test)]

@@ -25,6 +25,9 @@ pub(crate) struct KeygenArguments {
     /// Folder to write the files to
     #[arg(long, default_value = ".", value_name = "FOLDER")]
     folder: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Arguments of `sign`.
@@ -38,6 +41,9 @@ pub(crate) struct SignArguments {
     /// Replace the signature if it exists
     #[arg(long)]
     force: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Arguments of `verify`.
@@ -52,7 +58,7 @@ pub(crate) struct VerifyArguments {
 
 /// Generates a key: the secret one in a file that only its owner can read, the public one beside it.
 pub(super) fn keygen(arguments: &KeygenArguments) -> Outcome {
-    let KeygenArguments { name, folder } = arguments;
+    let KeygenArguments { name, folder, json } = arguments;
     if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)) {
         return Err(Failure::usage(format!("'{name}' can't be a key's name; use only letters, digits, - and _")));
     }
@@ -72,13 +78,14 @@ pub(super) fn keygen(arguments: &KeygenArguments) -> Outcome {
         secret.display(),
         public.display()
     ));
-    print::line(&format!("[plugins.trusted_keys.{name}]\nkey = \"{}\"", files.key))?;
+    let report = json!({ "name": name, "key": files.key, "secret_file": secret, "public_file": public });
+    print::done(*json, &report, &format!("[plugins.trusted_keys.{name}]\nkey = \"{}\"", files.key))?;
     Ok(Exit::Done)
 }
 
 /// Signs a component and writes the signature beside it.
 pub(super) fn sign(context: &Context, arguments: &SignArguments) -> Outcome {
-    let SignArguments { file, key, force } = arguments;
+    let SignArguments { file, key, force, json } = arguments;
     let component = read_file(file)?;
     let about = |error: &(dyn std::error::Error + 'static)| Failure::refused(error).about(&file.display().to_string());
     let inspection = inspect(&component).map_err(|error| about(&error))?;
@@ -89,6 +96,11 @@ pub(super) fn sign(context: &Context, arguments: &SignArguments) -> Outcome {
     let signature = signing.sign(&component, &name, context.clock.now()).map_err(|error| about(&error))?;
     output.finish_with(signature.as_bytes())?;
     let info = &inspection.manifest.connector;
+    if *json {
+        let digest = inspection.digest;
+        let report = json!({ "file": target, "name": info.name, "version": info.version, "digest": digest });
+        print::json(&report)?;
+    }
     print::note(&format!(
         "wrote {}: the signature of {} {} with sha256 {}",
         target.display(),
