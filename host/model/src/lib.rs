@@ -17,6 +17,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod access;
 pub mod account;
 pub mod account_rule;
 pub mod allowance;
@@ -53,6 +54,7 @@ pub mod text;
 pub mod webhook;
 pub mod zone;
 
+pub use access::{ApiToken, Role, TokenState};
 pub use account::{Account, AccountStatus, Artist, Candidate, Consent, SubscriptionStatus};
 pub use allowance::Holder;
 pub use clock::Clock;
@@ -63,7 +65,8 @@ pub use grant::{Difference, Grant, Permissions};
 pub use growth::{Change, GrowthRow, NoChange};
 pub use history::History;
 pub use ids::{
-    AccountId, ArtistId, BatchId, CredentialId, Digest, DocumentId, InstallationId, Platform, RunId, Tenant, WebhookId,
+    AccountId, ArtistId, BatchId, CredentialId, Digest, DocumentId, InstallationId, Platform, RunId, Tenant, TokenId,
+    WebhookId,
 };
 pub use manifest::Manifest;
 pub use metric::{Absence, Kind, MetricName, Value};

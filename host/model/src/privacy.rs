@@ -256,6 +256,7 @@ pub const TABLES: &[Table] = &[
     nothing("leaders", "hosts and their roles"),
     nothing("hosts", "hosts"),
     nothing("installation", "one random id"),
+    nothing("api_tokens", "tokens of the HTTP API; their names are an operator's words").with_texts(&["name"]),
     nothing("erasures", "hashes of erased artists, from which no id can be read"),
 ];
 

@@ -39,7 +39,8 @@ async fn migrating_twice_is_harmless_and_a_newer_schema_is_refused() {
                 "0012_lean",
                 "0013_compact",
                 "0014_allowances",
-                "0015_installation"
+                "0015_installation",
+                "0016_access"
             ]
         );
         store.check_schema().await.unwrap();

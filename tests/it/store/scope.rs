@@ -12,8 +12,9 @@ use backline_model::retention::{self, Action, Before, Step, Table};
 use backline_model::roster::RosterChanges;
 use backline_model::row::QuarantineStatus;
 use backline_model::{
-    Account, AccountStatus, Artist, Batch, Consent, CredentialId, DeliveryState, DocumentId, Event, FailureClass,
-    GrowthRow, Outcome, Provenance, Quarantined, SwapCause, Tenant, Value, Webhook, WebhookId, WebhookKind, Weights,
+    Account, AccountStatus, ApiToken, Artist, Batch, Consent, CredentialId, DeliveryState, Digest, DocumentId, Event,
+    FailureClass, GrowthRow, Outcome, Provenance, Quarantined, Role, SwapCause, Tenant, TokenId, Value, Webhook,
+    WebhookId, WebhookKind, Weights,
 };
 use backline_store::{
     AccountFilter, ArchivePlace, ArtistFilter, BatchFilter, BatchResult, CredentialFilter, DatabaseKind,
@@ -143,6 +144,19 @@ fn webhook(n: u128, name: &str, tenant: Option<Tenant>) -> Webhook {
     }
 }
 
+fn token(n: u128, tenant: Tenant) -> ApiToken {
+    ApiToken {
+        id: TokenId(Uuid::from_u128(0xC100_0000 + n)),
+        name: format!("token-{tenant}"),
+        role: Role::Viewer,
+        tenant: Some(tenant),
+        created_at: now(),
+        expires_at: None,
+        last_used_at: None,
+        revoked_at: None,
+    }
+}
+
 fn about(n: u128, of: u128) -> Event {
     Event { artist_id: Some(artist(of).id), ..event(n, None) }
 }
@@ -173,6 +187,7 @@ fn marks() -> Vec<String> {
         marks.extend([account.id.to_string(), account.platform_id.clone()]);
     }
     let ids = [0xD000_0002, 0x8000_0002, 0x9000_0002, 0xE000_0002, 0xF000_0002, 0xB000_0020, 0xB000_0021, 0xB000_0022];
+    marks.push(token(2, theirs()).id.to_string());
     marks.extend(ids.map(|id| Uuid::from_u128(id).to_string()));
     marks
 }
@@ -184,8 +199,9 @@ async fn fill(store: &Store) {
     store.artists_save_from(&all(), Provenance::Sync, &[owned(1), owned(2)], now()).await.unwrap();
     store.accounts_save_from(&all(), Provenance::Sync, &accounts(), now()).await.unwrap();
     store.consents_record(&all(), &[consent(1, true), consent(2, true)]).await.unwrap();
-    for n in [1, 2] {
+    for (n, tenant) in [(1, ours()), (2, theirs())] {
         store.credential_save(&all(), &credential(n), now()).await.unwrap();
+        store.token_add(&all(), &token(n, tenant), Digest::of(b"secret")).await.unwrap();
     }
     for n in 1..=3 {
         create_run(store, &run(n)).await;
@@ -307,7 +323,7 @@ async fn snapshot(store: &Store) -> String {
             store.metrics_list(&all(), &filter).await.unwrap(),
             store.growth_list(&all(), &filter).await.unwrap(),
             store.last_documents_list(&all(), &demo(), 100).await.unwrap(),
-            store.activations_list(&all(), 100).await.unwrap(),
+            (store.activations_list(&all(), 100).await.unwrap(), store.tokens_list(&all()).await.unwrap()),
         )
     )
 }
@@ -381,6 +397,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Read event_cursor_get(0);
         Read event_get(event(2, None).id);
         Read event_get(event(4, None).id);
+        Read tokens_list();
         Read webhooks_list();
         Read webhook_get("hook-theirs");
         Read webhook_secrets_get(webhook(2, "", None).id);
@@ -443,6 +460,8 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Write deliveries_resend(&hook_of_theirs(store).await, None, now());
         Write delivery_resend(&hook_of_theirs(store).await, &delivery(store, 2).await, at("2026-12-24T00:00:00Z"));
         Write events_write(&[about(0x99, 2)]);
+        Write token_add(&token(4, theirs()), Digest::of(b"another"));
+        Write token_revoke(token(2, theirs()).id, now());
         Write webhook_add(&webhook(4, "hook-new", Some(theirs())), vec![1], false);
         Write webhook_replace_secret(&hook_of_theirs(store).await, vec![9], None, now());
         Write webhook_set_enabled(&hook_of_theirs(store).await, false, Some("test"), now());

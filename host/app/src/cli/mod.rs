@@ -33,6 +33,7 @@ mod schedules;
 mod serve;
 mod settings;
 mod sync;
+mod tokens;
 mod values;
 mod webhooks;
 
@@ -142,6 +143,9 @@ enum Command {
     /// Show and join the installation that the database belongs to: its processes refresh tokens
     #[command(subcommand)]
     Installation(installation::Command),
+    /// Make, list and revoke tokens of the HTTP API
+    #[command(subcommand)]
+    Tokens(tokens::Command),
     /// Show the health of collection: objectives, alerts and recommendations
     Health(health::HealthArguments),
     /// Check whether the host at the configured address is ready
@@ -240,6 +244,7 @@ async fn perform(command: Command, context: &Context) -> Outcome {
         Command::Serve(_) => Err(Failure::failed("`backline serve` is started before other commands")),
         Command::Hosts(arguments) => hosts::run(context, &arguments).await,
         Command::Installation(command) => installation::run(context, command).await,
+        Command::Tokens(command) => tokens::run(context, command).await,
         Command::Health(arguments) => health::run(context, arguments).await,
         Command::Ready => ready::run(context).await,
         Command::Run(arguments) => run::run(context, arguments).await,

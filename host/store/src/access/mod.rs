@@ -1,0 +1,3 @@
+//! Who may use the HTTP API.
+
+pub(crate) mod tokens;
