@@ -64,7 +64,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             print::listing(json, &values, &headers, cells, "no value is in quarantine")?;
         }
         Command::Release { id } => {
-            let released = context.host().await?.quarantine().release(id).await?;
+            let released = context.host().await?.quarantine().release(&Scope::all_tenants(), id).await?;
             print::line(&format!(
                 "released {} {} of {} on {}",
                 released.metric, released.value, released.platform, released.metric_date

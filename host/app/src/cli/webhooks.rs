@@ -238,7 +238,7 @@ async fn deliveries(context: &Context, arguments: DeliveriesArguments) -> Result
         Some(name) => Some(store.webhook_get(&Scope::all_tenants(), &name).await?.id),
         None => None,
     };
-    let filter = DeliveryFilter { webhook, state, artist, event: None, limit };
+    let filter = DeliveryFilter { webhook, state, artist, limit, ..DeliveryFilter::default() };
     let deliveries = store.deliveries_list(&Scope::all_tenants(), &filter).await?;
     let headers = ["webhook", "event", "type", "artist", "state", ">attempts", "next", ">status", "problem"];
     print::listing(json, &deliveries, &headers, delivery_cells, "no delivery matches")?;

@@ -13,6 +13,7 @@ mod context;
 mod credentials;
 mod error;
 mod host;
+pub mod names;
 mod releases;
 mod retry;
 pub mod service;

@@ -49,9 +49,9 @@ impl Quarantine {
     ///
     /// # Errors
     /// [`QuarantineError::NotHeld`] when no such value is held, or its row is gone; otherwise when the database fails.
-    pub async fn release(&self, id: Uuid) -> Result<Quarantined, QuarantineError> {
-        let manifest = self.manifest_for(id).await?;
-        let mut release = self.store.quarantine_release_begin(&Scope::all_tenants(), id, self.clock.now()).await?;
+    pub async fn release(&self, scope: &Scope, id: Uuid) -> Result<Quarantined, QuarantineError> {
+        let manifest = self.manifest_for(scope, id).await?;
+        let mut release = self.store.quarantine_release_begin(scope, id, self.clock.now()).await?;
         let held = release.quarantined().clone();
         let past = release.past_load().await?;
         let (Some(mut row), Ok(metric)) = (past.existing, MetricName::new(held.metric.clone())) else {
@@ -72,8 +72,8 @@ impl Quarantine {
 
     /// The manifest for computing the value's growth. It is read before the release begins, which holds a connection
     /// until it ends.
-    async fn manifest_for(&self, id: Uuid) -> Result<Manifest, QuarantineError> {
-        let Some(held) = self.store.quarantine_get(&Scope::all_tenants(), id).await? else {
+    async fn manifest_for(&self, scope: &Scope, id: Uuid) -> Result<Manifest, QuarantineError> {
+        let Some(held) = self.store.quarantine_get(scope, id).await? else {
             return Err(QuarantineError::NotHeld(id));
         };
         match self.store.active_release_get(&held.platform).await? {
