@@ -21,6 +21,7 @@ pub mod access;
 pub mod account;
 pub mod account_rule;
 pub mod allowance;
+pub mod audit;
 pub mod cell;
 pub mod clock;
 pub mod event;

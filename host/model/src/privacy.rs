@@ -231,6 +231,13 @@ pub const TABLES: &[Table] = &[
         "seq",
         "seq:n artist_id platform granted:b scope source recorded_at:t",
     ),
+    // Who did it, and from where, is about people of the operator.
+    rows(
+        "audit",
+        Reached::Artist("artist_id"),
+        "seq",
+        "seq:n at:t actor name:x token_id:x origin:x request_id:x action outcome tenant artist_id details:j",
+    ),
     rows(
         "artists",
         Reached::Artist("id"),

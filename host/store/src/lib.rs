@@ -96,6 +96,7 @@ mod reports;
 mod scope;
 mod work;
 
+pub use access::audit::AuditFilter;
 pub use artists::accounts::{AccountFilter, ArtistFilter, Saved, UnreadableArtist};
 pub use artists::consents::{COLLECTING_SCOPE, Recorded};
 pub use artists::export::{Export, ExportedRow, exported};

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::path::Path;
 
+use backline_model::audit::{Act, ActOutcome, Actor};
 use backline_model::metric::names;
 use backline_model::privacy::Identifiers;
 use backline_model::retention::{self, Action, Before, Step, Table};
@@ -17,7 +18,7 @@ use backline_model::{
     WebhookId, WebhookKind, Weights,
 };
 use backline_store::{
-    AccountFilter, ArchivePlace, ArtistFilter, BatchFilter, BatchResult, CredentialFilter, DatabaseKind,
+    AccountFilter, ArchivePlace, ArtistFilter, AuditFilter, BatchFilter, BatchResult, CredentialFilter, DatabaseKind,
     DeliveryFilter, EventCursor, Finish, HealthWindow, MetricsFilter, NewDelivery, QuarantineFilter, Rollback, SEALED,
     Scope, SealedCredential, Store, StoreError,
 };
@@ -68,11 +69,11 @@ fn own_fault(error: &StoreError) -> String {
     }
 }
 
-fn ours() -> Tenant {
+pub fn ours() -> Tenant {
     Tenant::new("ours").unwrap()
 }
 
-fn theirs() -> Tenant {
+pub fn theirs() -> Tenant {
     Tenant::new("theirs").unwrap()
 }
 
@@ -157,6 +158,18 @@ fn token(n: u128, tenant: Tenant) -> ApiToken {
     }
 }
 
+fn act(tenant: Tenant) -> Act {
+    Act {
+        at: now(),
+        actor: Actor::Command { name: "uid 0".to_owned(), origin: "here".to_owned() },
+        action: "runs cancel".to_owned(),
+        outcome: ActOutcome::Done,
+        details: serde_json::json!({ "run": format!("of {tenant}") }),
+        tenant: Some(tenant),
+        artist_id: None,
+    }
+}
+
 fn about(n: u128, of: u128) -> Event {
     Event { artist_id: Some(artist(of).id), ..event(n, None) }
 }
@@ -165,7 +178,7 @@ fn document(n: u128) -> DocumentId {
     DocumentId(Uuid::from_u128(0x7000_0000 + n))
 }
 
-fn held(n: u128) -> Uuid {
+pub fn held(n: u128) -> Uuid {
     Uuid::from_u128(0x9000_0000 + n)
 }
 
@@ -181,7 +194,7 @@ fn their_turn() -> DateTime<Utc> {
 }
 
 /// What stands in their rows and in nobody else's.
-fn marks() -> Vec<String> {
+pub fn marks() -> Vec<String> {
     let mut marks = vec!["theirs".to_owned(), "Artist 2".to_owned(), artist(2).id.to_string()];
     for account in &accounts()[1..] {
         marks.extend([account.id.to_string(), account.platform_id.clone()]);
@@ -193,12 +206,15 @@ fn marks() -> Vec<String> {
 }
 
 /// Rows of the same kinds for both tenants: of theirs one more each, so that counts differ.
-async fn fill(store: &Store) {
+pub async fn fill(store: &Store) {
     store.release_save(&release(), b"component").await.unwrap();
     store.release_activate(release().digest, SwapCause::Activated, now()).await.unwrap();
     store.artists_save_from(&all(), Provenance::Sync, &[owned(1), owned(2)], now()).await.unwrap();
     store.accounts_save_from(&all(), Provenance::Sync, &accounts(), now()).await.unwrap();
     store.consents_record(&all(), &[consent(1, true), consent(2, true)]).await.unwrap();
+    for tenant in [theirs(), ours(), theirs()] {
+        store.audit_add(&all(), &act(tenant)).await.unwrap();
+    }
     for (n, tenant) in [(1, ours()), (2, theirs())] {
         store.credential_save(&all(), &credential(n), now()).await.unwrap();
         store.token_add(&all(), &token(n, tenant), Digest::of(b"secret")).await.unwrap();
@@ -323,7 +339,11 @@ async fn snapshot(store: &Store) -> String {
             store.metrics_list(&all(), &filter).await.unwrap(),
             store.growth_list(&all(), &filter).await.unwrap(),
             store.last_documents_list(&all(), &demo(), 100).await.unwrap(),
-            (store.activations_list(&all(), 100).await.unwrap(), store.tokens_list(&all()).await.unwrap()),
+            (
+                store.activations_list(&all(), 100).await.unwrap(),
+                store.tokens_list(&all()).await.unwrap(),
+                store.audit_list(&all(), &AuditFilter::default()).await.unwrap(),
+            ),
         )
     )
 }
@@ -398,6 +418,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Read event_get(event(2, None).id);
         Read event_get(event(4, None).id);
         Read tokens_list();
+        Read audit_list(&AuditFilter::default());
         Read webhooks_list();
         Read webhook_get("hook-theirs");
         Read webhook_secrets_get(webhook(2, "", None).id);
@@ -460,6 +481,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Write deliveries_resend(&hook_of_theirs(store).await, None, now());
         Write delivery_resend(&hook_of_theirs(store).await, &delivery(store, 2).await, at("2026-12-24T00:00:00Z"));
         Write events_write(&[about(0x99, 2)]);
+        Write audit_add(&act(theirs()));
         Write token_add(&token(4, theirs()), Digest::of(b"another"));
         Write token_revoke(token(2, theirs()).id, now());
         Write webhook_add(&webhook(4, "hook-new", Some(theirs())), vec![1], false);

@@ -7,6 +7,8 @@ mod accounts;
 mod archive;
 mod artists;
 mod attention;
+mod audit;
+mod audited;
 mod batches;
 mod consents;
 mod context;
@@ -146,6 +148,9 @@ enum Command {
     /// Make, list and revoke tokens of the HTTP API
     #[command(subcommand)]
     Tokens(tokens::Command),
+    /// Show who did what
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Show the health of collection: objectives, alerts and recommendations
     Health(health::HealthArguments),
     /// Check whether the host at the configured address is ready
@@ -218,7 +223,11 @@ fn start() -> Outcome {
             (Command::Serve(arguments), log) => {
                 serve::run(&context, arguments, &global, log.as_ref().map_err(Clone::clone)).await
             }
-            (_, Ok(_)) => perform(command, &context).await,
+            (_, Ok(_)) => {
+                let outcome = perform(command, &context).await;
+                audited::record(&context, &matches, &outcome).await;
+                outcome
+            }
             (_, Err(failure)) => Err(failure.clone()),
         };
         if let Ok(log) = log {
@@ -245,6 +254,7 @@ async fn perform(command: Command, context: &Context) -> Outcome {
         Command::Hosts(arguments) => hosts::run(context, &arguments).await,
         Command::Installation(command) => installation::run(context, command).await,
         Command::Tokens(command) => tokens::run(context, command).await,
+        Command::Audit(command) => audit::run(context, command).await,
         Command::Health(arguments) => health::run(context, arguments).await,
         Command::Ready => ready::run(context).await,
         Command::Run(arguments) => run::run(context, arguments).await,

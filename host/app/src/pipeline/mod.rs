@@ -20,6 +20,7 @@ pub mod service;
 mod upkeep;
 mod webhooks;
 
+pub use self::access::audit::{AuditLog, Deed, user_of_process};
 pub use self::access::tokens::{Caller, NewToken, TokenError, Tokens};
 pub use self::artists::export::{ExportError, ExportReport, ExportedFile, identifiers_of_export};
 pub use self::artists::privacy::{Erasure, Privacy, PrivacyError, record_consents};
