@@ -2,6 +2,7 @@
 
 mod activation;
 mod allowance;
+mod api;
 mod audit;
 mod beside;
 mod endpoints;
