@@ -77,7 +77,7 @@
 //! **Without a tenant's rows.** These take no scope:
 //!
 //! - releases, grants, canaries, tallies, compiled code, lost metrics, platforms
-//! - how many tokens are in force (`active_tokens_count`)
+//! - how many tokens are in force (`active_tokens_count`), the number of the latest event (`event_watermark_get`)
 //! - schedules and their times, roles ([`Term`]), hosts, archive runs, alerts
 //! - budgets, paces and pauses, and the operator's credentials that are dead (`dead_credentials_list`)
 //! - tombstones of erased artists (`erasure_get`, `erasure_lift`, `erased_artists_of`, `candidates_without_erased`): a

@@ -604,6 +604,32 @@ async fn what_is_changed_is_answered_and_on_record() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_are_followed_by_their_cursors() {
+    each_database(async |store, url| {
+        fill(&store).await;
+        let answering = Answering::on(url).await;
+        let viewer = answering.caller(Role::Viewer, None).await;
+        let all = viewer.get("/v1/events").await.json()["data"].as_array().expect("events").clone();
+        assert!(all.len() >= 6, "{all:?}");
+        let cursor = |event: &Json| event["cursor"].as_i64().expect("a number");
+        assert!(all.is_sorted_by_key(cursor), "{all:?}");
+        let (read, rest) = all.split_at(2);
+        let after = viewer.get(&format!("/v1/events?after={}", cursor(&read[1]))).await.json();
+        assert_eq!(after["data"], json!(rest));
+        let none = viewer.get(&format!("/v1/events?after={}", cursor(&all[all.len() - 1]))).await.json();
+        assert_eq!(none, json!({ "data": [], "has_more": false, "next": null }));
+        // The pages of what came after continue that, and nothing before.
+        let page = viewer.get(&format!("/v1/events?after={}&limit=1", cursor(&read[1]))).await;
+        let next = page.json()["next"].as_str().expect("another page").to_owned();
+        let next = viewer.get(&format!("/v1/events?after={}&limit=1&cursor={next}", cursor(&read[1]))).await.json();
+        assert_eq!(next["data"], json!([rest[1]]));
+        let until = store.event_watermark_get().await.unwrap();
+        assert_eq!(until.to_string(), cursor(&all[all.len() - 1]).to_string());
+    })
+    .await;
+}
+
 /// Everything that is stored of tokens, as text.
 async fn stored(store: &Store, url: &str) -> String {
     match store.kind() {

@@ -414,6 +414,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Read delivery_backlog_list();
         Read events_list(EventCursor::default(), 100);
         Read events_before_list(None, 100);
+        Read settled_events_list(EventCursor::default(), EventCursor::from(1_000), 100);
         Read event_cursor_get(0);
         Read event_get(event(2, None).id);
         Read event_get(event(4, None).id);

@@ -20,10 +20,11 @@ use super::cursor::List;
 use super::operations::{Operation, Reach};
 use super::problem::Problem;
 use super::query::{Given, Limit, Pairs};
+use super::settled::Settled;
 use crate::pipeline::{AuditLog, Caller, Deed, Host, Tokens};
 use backline_model::audit::Actor;
 use backline_model::{ApiToken, Tenant};
-use backline_store::Scope;
+use backline_store::{EventCursor, Scope};
 
 /// Largest body that an operation takes, in bytes.
 const BODY_BYTES_MAX: usize = 32 * 1024;
@@ -38,12 +39,21 @@ pub(super) struct Call {
     list: List,
     path: Vec<(String, String)>,
     body: Bytes,
+    settled: Settled,
 }
 
 impl Call {
     /// The host that answers.
     pub(super) fn host(&self) -> &Host {
         &self.host
+    }
+
+    /// The last event that may be read so that none can appear before it later.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(super) async fn last_settled_event(&self) -> Result<EventCursor, Problem> {
+        self.settled.until(&self.host).await
     }
 
     /// The token of the caller.
@@ -145,7 +155,8 @@ async fn answered(
     filters.extend(path.iter().cloned());
     let list = List::new(operation.id, &caller.scope().to_string(), &filters);
     let (token, log) = (caller.token().clone(), AuditLog::new(host.store().clone(), host.clock().clone()));
-    let (reply, deed) = (operation.handler)(Call { host, caller, list, path, body }, &pairs).await?;
+    let call = Call { host, caller, list, path, body, settled: api.settled.clone() };
+    let (reply, deed) = (operation.handler)(call, &pairs).await?;
     if let Some(deed) = deed {
         let origin = peer.to_string();
         let actor = Actor::Token { name: token.name, token_id: token.id, origin, request_id: id };

@@ -14,6 +14,7 @@ mod operations;
 mod problem;
 mod query;
 mod schema;
+mod settled;
 mod shapes;
 
 use std::future::Future;
@@ -35,6 +36,7 @@ use crate::pipeline::service::Watch;
 use bounded::Bounded;
 use limits::Limits;
 use problem::Problem;
+use settled::Settled;
 
 /// Content type of OpenMetrics text, as Prometheus expects it.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -46,6 +48,7 @@ const API: &str = "/v1/";
 struct Api {
     watch: Watch,
     limits: Limits,
+    settled: Settled,
     document: String,
 }
 
@@ -96,7 +99,7 @@ fn router(watch: Watch) -> Router {
         };
         router = router.route(path, on(method, answered));
     }
-    let api = Arc::new(Api { watch, limits: Limits::new(), document });
+    let api = Arc::new(Api { watch, limits: Limits::new(), settled: Settled::default(), document });
     router.fallback(unknown).method_not_allowed_fallback(wrong_method).with_state(api)
 }
 

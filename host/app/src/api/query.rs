@@ -13,6 +13,7 @@ use backline_model::{
     AccountId, ArtistId, BatchId, BatchState, DeliveryState, Digest, Platform, RunId, SubscriptionStatus, Tenant,
     nearest,
 };
+use backline_store::EventCursor;
 
 /// Rows of a page unless the request says otherwise.
 const LIMIT_DEFAULT: u32 = 100;
@@ -218,7 +219,7 @@ macro_rules! parsed {
     };
 }
 
-parsed! { AccountId, ArtistId, BatchId, Digest, Platform, RunId, Tenant, }
+parsed! { AccountId, ArtistId, BatchId, Digest, EventCursor, Platform, RunId, Tenant, }
 
 impl Given for Uuid {
     fn given(text: &str) -> Result<Self, String> {

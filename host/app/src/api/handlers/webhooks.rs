@@ -18,6 +18,8 @@ query! {
     Events {
         /// Only about artists of this tenant
         tenant: Tenant,
+        /// Only what came after the event with this `cursor`: how a reader that read all goes on later
+        after: EventCursor,
         /// At most this many
         limit: Limit,
         /// Where the page begins: `next` of the page before
@@ -61,9 +63,10 @@ described! {
 
 pub(in crate::api) async fn events(call: Call, query: Events) -> Result<Page<PlacedEvent>, Problem> {
     let scope = call.scope_of(query.tenant).await?;
-    let after: Option<EventCursor> = call.after(query.cursor.as_ref())?;
-    let limit = Limit::of(query.limit) + 1;
-    let events = call.host().store().events_list(&scope, after.unwrap_or_default(), limit).await?;
+    let page_after: Option<EventCursor> = call.after(query.cursor.as_ref())?;
+    let after = page_after.max(query.after).unwrap_or_default();
+    let (until, limit) = (call.last_settled_event().await?, Limit::of(query.limit) + 1);
+    let events = call.host().store().settled_events_list(&scope, after, until, limit).await?;
     let events = events.into_iter().map(|(cursor, event)| PlacedEvent { cursor, event }).collect();
     call.page(events, query.limit, |event| event.cursor)
 }
