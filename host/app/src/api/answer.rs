@@ -1,12 +1,16 @@
 //! What operations answer with: one thing, a page of a list, or numbers in one of three forms.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::io::Write as _;
 
+use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
@@ -20,12 +24,19 @@ use backline_model::{ArtistId, Change, Digest, GrowthRow, MetricsRow};
 const GZIP_BYTES_MIN: usize = 1024;
 
 /// A body that is ready to be sent.
-#[derive(Debug)]
 pub(super) struct Reply {
-    body: Vec<u8>,
+    body: Content,
     content_type: &'static str,
     /// The cursor of the page that follows.
     next: Option<String>,
+}
+
+/// What a body is made of.
+enum Content {
+    /// All of it.
+    Whole(Vec<u8>),
+    /// Pieces as they come.
+    Pieces(BoxStream<'static, Vec<u8>>),
 }
 
 /// What an operation answers with.
@@ -59,6 +70,9 @@ pub(super) struct Numbers<T> {
     pub(super) page: Page<T>,
     pub(super) format: Format,
 }
+
+/// Server-sent events.
+pub(super) struct Stream(pub(super) BoxStream<'static, Vec<u8>>);
 
 /// The answer of an operation that changed something, with what the audit log keeps of it.
 pub(super) struct Recorded<A> {
@@ -196,10 +210,11 @@ fn to_json(value: &impl Serialize) -> Result<Vec<u8>, Problem> {
 const JSON: &str = "application/json";
 const NDJSON: &str = "application/x-ndjson";
 const CSV: &str = "text/csv; charset=utf-8";
+const EVENTS: &str = "text/event-stream";
 
 impl<T: Serialize + Described + Send> Answer for Item<T> {
     fn reply(self) -> Result<Reply, Problem> {
-        Ok(Reply { body: to_json(&self.0)?, content_type: JSON, next: None })
+        Ok(Reply { body: Content::Whole(to_json(&self.0)?), content_type: JSON, next: None })
     }
 
     fn content(components: &mut Components) -> Json {
@@ -210,7 +225,7 @@ impl<T: Serialize + Described + Send> Answer for Item<T> {
 impl<T: Serialize + Described + Send> Answer for Page<T> {
     fn reply(self) -> Result<Reply, Problem> {
         let body = to_json(&json!({ "data": self.data, "has_more": self.next.is_some(), "next": self.next }))?;
-        Ok(Reply { body, content_type: JSON, next: self.next })
+        Ok(Reply { body: Content::Whole(body), content_type: JSON, next: self.next })
     }
 
     fn content(components: &mut Components) -> Json {
@@ -235,9 +250,9 @@ impl<T: Serialize + Described + Tabular + Send> Answer for Numbers<T> {
                     body.extend(to_json(row)?);
                     body.push(b'\n');
                 }
-                Ok(Reply { body, content_type: NDJSON, next: page.next })
+                Ok(Reply { body: Content::Whole(body), content_type: NDJSON, next: page.next })
             }
-            Format::Csv => Ok(Reply { body: to_csv(&page.data)?, content_type: CSV, next: page.next }),
+            Format::Csv => Ok(Reply { body: Content::Whole(to_csv(&page.data)?), content_type: CSV, next: page.next }),
         }
     }
 
@@ -247,6 +262,26 @@ impl<T: Serialize + Described + Tabular + Send> Answer for Numbers<T> {
         content["text/csv"] = json!({ "schema": { "type": "string" } });
         content
     }
+}
+
+impl Answer for Stream {
+    fn reply(self) -> Result<Reply, Problem> {
+        Ok(Reply { body: Content::Pieces(self.0), content_type: EVENTS, next: None })
+    }
+
+    fn content(_: &mut Components) -> Json {
+        json!({ EVENTS: { "schema": { "type": "string" } } })
+    }
+}
+
+/// A response whose pieces are sent as they come: nothing on the way is to hold them back.
+fn streamed(pieces: BoxStream<'static, Vec<u8>>, content_type: &'static str) -> Response {
+    let mut response = Body::from_stream(pieces.map(Ok::<_, Infallible>)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
 }
 
 fn to_csv<T: Tabular>(rows: &[T]) -> Result<Vec<u8>, Problem> {
@@ -277,6 +312,10 @@ impl Reply {
         is_get: bool,
     ) -> Result<Response, Problem> {
         let Self { body, content_type, .. } = self;
+        let body = match body {
+            Content::Whole(body) => body,
+            Content::Pieces(pieces) => return Ok(streamed(pieces, content_type)),
+        };
         // A weak one: the same content may come compressed or not.
         let tag = format!("W/\"{}\"", &Digest::of(&body).to_string()[..32]);
         let is_known = is_get && holds(request, header::IF_NONE_MATCH, |given| given == tag || given == "*");

@@ -10,6 +10,7 @@ use axum::extract::{FromRequestParts as _, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::response::Response;
+use futures::stream::BoxStream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -17,6 +18,7 @@ use uuid::Uuid;
 use super::Api;
 use super::answer::Page;
 use super::cursor::List;
+use super::follow::Streams;
 use super::operations::{Operation, Reach};
 use super::problem::Problem;
 use super::query::{Given, Limit, Pairs};
@@ -32,6 +34,9 @@ const BODY_BYTES_MAX: usize = 32 * 1024;
 /// The header that names a request in answers and in the log.
 pub(super) const REQUEST_ID: &str = "x-request-id";
 
+/// The header in which a client says which event it got last, by the HTML standard.
+const LAST_EVENT_ID: &str = "last-event-id";
+
 /// A request that may be answered.
 pub(super) struct Call {
     host: Host,
@@ -40,6 +45,8 @@ pub(super) struct Call {
     path: Vec<(String, String)>,
     body: Bytes,
     settled: Settled,
+    streams: Streams,
+    last_event_id: Option<String>,
 }
 
 impl Call {
@@ -54,6 +61,23 @@ impl Call {
     /// When the database fails.
     pub(super) async fn last_settled_event(&self) -> Result<EventCursor, Problem> {
         self.settled.until(&self.host).await
+    }
+
+    /// The id of the last event that a client got from a stream before this one.
+    ///
+    /// # Errors
+    /// When it is not the id of an event.
+    pub(super) fn last_event_id(&self) -> Result<Option<EventCursor>, Problem> {
+        let read = self.last_event_id.as_deref().map(EventCursor::given).transpose();
+        read.map_err(|problem| Problem::wrong(format!("{LAST_EVENT_ID}: {problem}")))
+    }
+
+    /// Begins a stream of events.
+    ///
+    /// # Errors
+    /// When the host has too many.
+    pub(super) fn follow(self, scope: Scope, after: EventCursor) -> Result<BoxStream<'static, Vec<u8>>, Problem> {
+        self.streams.begin(self.host, self.caller, scope, after)
     }
 
     /// The token of the caller.
@@ -155,16 +179,24 @@ async fn answered(
     filters.extend(path.iter().cloned());
     let list = List::new(operation.id, &caller.scope().to_string(), &filters);
     let (token, log) = (caller.token().clone(), AuditLog::new(host.store().clone(), host.clock().clone()));
-    let call = Call { host, caller, list, path, body, settled: api.settled.clone() };
-    let (reply, deed) = (operation.handler)(call, &pairs).await?;
-    if let Some(deed) = deed {
-        let origin = peer.to_string();
-        let actor = Actor::Token { name: token.name, token_id: token.id, origin, request_id: id };
-        if let Err(error) = log.record(actor, Deed { tenant: token.tenant, ..deed }).await {
-            // It is done, and can't be undone for the lack of an entry.
-            tracing::error!(%error, request = %id, operation = operation.id, "the audit log lacks an entry");
+    let last_event_id = parts.headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
+    let streams = api.streams.clone();
+    let call = Call { host, caller, list, path, body, settled: api.settled.clone(), streams, last_event_id };
+    let (handled, operation) = ((operation.handler)(call, &pairs), operation.id);
+    let acted = async move {
+        let (reply, deed) = handled.await?;
+        if let Some(deed) = deed {
+            let origin = peer.to_string();
+            let actor = Actor::Token { name: token.name, token_id: token.id, origin, request_id: id };
+            if let Err(error) = log.record(actor, Deed { tenant: token.tenant, ..deed }).await {
+                // It is done, and can't be undone for the lack of an entry.
+                tracing::error!(%error, request = %id, operation, "the audit log lacks an entry");
+            }
         }
-    }
+        Ok::<_, Problem>(reply)
+    };
+    // A client that goes away ends its request here, and what only reads with it.
+    let reply = if is_get { acted.await? } else { api.acts.finish(acted).await.ok_or_else(Problem::internal)?? };
     let next = reply.next().map(|next| format!("{}?{}", parts.uri.path(), pairs.at(next)));
     reply.response(&parts.headers, next, is_get).await
 }

@@ -3,10 +3,12 @@
 //! [`operations`] is the table of everything the API does; the routes and `/openapi.json` are made of it. The other
 //! endpoints need no token and reveal nothing about artists. By default everything listens on loopback.
 
+mod acting;
 mod answer;
 mod bounded;
 mod call;
 mod cursor;
+mod follow;
 mod handlers;
 mod limits;
 mod openapi;
@@ -33,7 +35,9 @@ use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use crate::pipeline::service::Watch;
+use acting::Acts;
 use bounded::Bounded;
+use follow::Streams;
 use limits::Limits;
 use problem::Problem;
 use settled::Settled;
@@ -48,7 +52,9 @@ const API: &str = "/v1/";
 struct Api {
     watch: Watch,
     limits: Limits,
+    acts: Acts,
     settled: Settled,
+    streams: Streams,
     document: String,
 }
 
@@ -99,7 +105,9 @@ fn router(watch: Watch) -> Router {
         };
         router = router.route(path, on(method, answered));
     }
-    let api = Arc::new(Api { watch, limits: Limits::new(), settled: Settled::default(), document });
+    let settled = Settled::default();
+    let streams = Streams::new(settled.clone(), watch.stopping());
+    let api = Arc::new(Api { watch, limits: Limits::new(), acts: Acts::default(), settled, streams, document });
     router.fallback(unknown).method_not_allowed_fallback(wrong_method).with_state(api)
 }
 

@@ -191,6 +191,12 @@ pub(super) fn all() -> Vec<Operation> {
             work::batch_accounts,
         ),
         Operation::get("/v1/events", "events", "What happened, the earliest first", webhooks::events),
+        Operation::get(
+            "/v1/events/stream",
+            "events_stream",
+            "Events as they come, as server-sent events; `Last-Event-ID` goes on after an earlier one",
+            webhooks::stream,
+        ),
         Operation::get("/v1/events/{event}", "event", "One event", webhooks::event),
         Operation::get("/v1/webhooks", "webhooks", "Where events are sent, by name", webhooks::list).by(Role::Operator),
         Operation::get(

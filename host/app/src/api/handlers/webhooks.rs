@@ -1,10 +1,10 @@
 //! Events, and what is sent of them to webhooks.
 
-use serde::Serialize;
 use uuid::Uuid;
 
-use crate::api::answer::{Item, Page};
+use crate::api::answer::{Item, Page, Stream};
 use crate::api::call::Call;
+use crate::api::follow::PlacedEvent;
 use crate::api::problem::Problem;
 use crate::api::query::{Limit, NoQuery, query};
 use crate::api::schema::{Components, Described, Field, component, described, object};
@@ -28,6 +28,16 @@ query! {
 }
 
 query! {
+    /// Parameters of a stream of events.
+    Follow {
+        /// Only about artists of this tenant
+        tenant: Tenant,
+        /// Only what came after the event with this `cursor`; from now on unless given, or named by `Last-Event-ID`
+        after: EventCursor,
+    }
+}
+
+query! {
     /// Parameters of a list of deliveries.
     Deliveries {
         /// Only to the webhook of this name
@@ -43,14 +53,6 @@ query! {
         /// Where the page begins: `next` of the page before
         cursor: String,
     }
-}
-
-/// An event, with its place among all of them.
-#[derive(Serialize)]
-pub(in crate::api) struct PlacedEvent {
-    cursor: EventCursor,
-    #[serde(flatten)]
-    event: Event,
 }
 
 described! {
@@ -69,6 +71,15 @@ pub(in crate::api) async fn events(call: Call, query: Events) -> Result<Page<Pla
     let events = call.host().store().settled_events_list(&scope, after, until, limit).await?;
     let events = events.into_iter().map(|(cursor, event)| PlacedEvent { cursor, event }).collect();
     call.page(events, query.limit, |event| event.cursor)
+}
+
+pub(in crate::api) async fn stream(call: Call, query: Follow) -> Result<Stream, Problem> {
+    let scope = call.scope_of(query.tenant).await?;
+    let after = match call.last_event_id()?.or(query.after) {
+        Some(after) => after,
+        None => call.last_settled_event().await?,
+    };
+    Ok(Stream(call.follow(scope, after)?))
 }
 
 pub(in crate::api) async fn event(call: Call, _: NoQuery) -> Result<Item<PlacedEvent>, Problem> {

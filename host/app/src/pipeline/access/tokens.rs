@@ -160,6 +160,17 @@ impl Tokens {
     }
 }
 
+impl Tokens {
+    /// Whether the token of a caller that was recognised before is still in force.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn is_in_force(&self, caller: &Caller) -> Result<bool, StoreError> {
+        let found = self.store.token_get(caller.token.id).await?;
+        Ok(found.is_some_and(|(token, _)| token.state(self.clock.now()) == TokenState::Active))
+    }
+}
+
 /// The id and the secret in a token's text.
 fn parts(text: &str) -> Option<(TokenId, &str)> {
     let (id, secret) = text.strip_prefix(PREFIX)?.split_once('_')?;

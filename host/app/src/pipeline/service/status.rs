@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::Host;
 use crate::pipeline::context::{ServiceContext, is_present};
@@ -57,6 +58,12 @@ impl Watch {
     #[must_use]
     pub fn host(&self) -> Host {
         self.context.current()
+    }
+
+    /// Cancelled once the service is to stop. Cancelling it stops nothing else.
+    #[must_use]
+    pub fn stopping(&self) -> CancellationToken {
+        self.context.stop.child_token()
     }
 
     /// Whether this host can do its work right now.
