@@ -165,11 +165,17 @@ async fn a_withheld_value_is_kept_until_an_operator_releases_it() {
             (held.metric.as_str(), held.document_id, held.release),
             ("engagement_rate", row.document_id, row.release)
         );
-        stage.host.quarantine().release(held.id).await.expect("it is released");
+        stage.host.quarantine().release(&Scope::all_tenants(), held.id).await.expect("it is released");
         let row = stage.row(Sim::Tiktok, index, date(18)).await.expect("a row");
         assert_eq!(row.values.get("engagement_rate"), Some(&held.value), "the value as sent, never clamped");
         assert!(!row.absent.contains_key("engagement_rate"));
-        let again = stage.host.quarantine().release(held.id).await.expect_err("already decided").to_string();
+        let again = stage
+            .host
+            .quarantine()
+            .release(&Scope::all_tenants(), held.id)
+            .await
+            .expect_err("already decided")
+            .to_string();
         assert!(again.contains("released"), "{again}");
     })
     .await;
@@ -662,9 +668,8 @@ async fn a_released_value_replaces_an_older_value_but_no_newer_one() {
         // Rows as a later and an earlier collection of the same date would store them.
         for (hours, released, expected) in [(1, 11, 11), (-1, 22, 11)] {
             let current = stage.row(Sim::Youtube, 0, date(18)).await.expect("a row");
-            let observed_at = row.observed_at + TimeDelta::hours(hours);
             let held = withhold(&stage, &current, "total_views", released, observed_at).await;
-            stage.host.quarantine().release(held.id).await.expect("it is released");
+            stage.host.quarantine().release(&Scope::all_tenants(), held.id).await.expect("it is released");
             let row = stage.row(Sim::Youtube, 0, date(18)).await.expect("a row");
             assert_eq!(integer(&row, "total_views"), Some(expected), "accepted before: {accepted}; {hours} h");
         }

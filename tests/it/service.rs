@@ -2,6 +2,8 @@
 
 mod activation;
 mod allowance;
+mod api;
+mod audit;
 mod beside;
 mod endpoints;
 mod equality;

@@ -455,8 +455,10 @@ impl Default for CollectionConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServiceConfig {
-    /// Address of `/healthz`, `/readyz` and `/metrics`. By default only this machine can reach it.
+    /// Address of the HTTP API, `/healthz`, `/readyz` and `/metrics`. By default only this machine can reach it.
     pub listen: SocketAddr,
+    /// Whether a host may listen where other machines can reach it although no token is in force.
+    pub without_token: bool,
     /// This host's name, unique on its database; the machine's name and a number unless given.
     pub name: Option<String>,
     /// Folder that outlives the process: a new token is written there before it is used. Unless given, the folder that
@@ -476,6 +478,7 @@ impl Default for ServiceConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8321)),
+            without_token: false,
             name: None,
             state_dir: None,
             batches_max: 16,

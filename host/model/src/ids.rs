@@ -70,6 +70,10 @@ uuid_id!(
     /// Id of an installation: a database and the processes that belong to it.
     InstallationId
 );
+uuid_id!(
+    /// Id of a token of the HTTP API.
+    TokenId
+);
 
 /// Namespace of account ids: the version 5 UUID of `backline:account` in the URL namespace.
 const ACCOUNT_IDS: Uuid = Uuid::from_u128(0x25ce_f8bf_da2d_5266_8c5a_5cbb_8ac2_db54);

@@ -17,9 +17,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod access;
 pub mod account;
 pub mod account_rule;
 pub mod allowance;
+pub mod audit;
 pub mod cell;
 pub mod clock;
 pub mod event;
@@ -54,6 +56,7 @@ pub mod weakened;
 pub mod webhook;
 pub mod zone;
 
+pub use access::{ApiToken, Role, TokenState};
 pub use account::{Account, AccountStatus, Artist, Candidate, Consent, SubscriptionStatus};
 pub use allowance::Holder;
 pub use clock::Clock;
@@ -64,7 +67,8 @@ pub use grant::{Difference, Grant, Permissions};
 pub use growth::{Change, GrowthRow, NoChange};
 pub use history::History;
 pub use ids::{
-    AccountId, ArtistId, BatchId, CredentialId, Digest, DocumentId, InstallationId, Platform, RunId, Tenant, WebhookId,
+    AccountId, ArtistId, BatchId, CredentialId, Digest, DocumentId, InstallationId, Platform, RunId, Tenant, TokenId,
+    WebhookId,
 };
 pub use manifest::Manifest;
 pub use metric::{Absence, Kind, MetricName, Value};

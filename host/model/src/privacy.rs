@@ -231,6 +231,13 @@ pub const TABLES: &[Table] = &[
         "seq",
         "seq:n artist_id platform granted:b scope source recorded_at:t",
     ),
+    // Who did it, and from where, is about people of the operator.
+    rows(
+        "audit",
+        Reached::Artist("artist_id"),
+        "seq",
+        "seq:n at:t actor name:x token_id:x origin:x request_id:x action outcome tenant artist_id details:j",
+    ),
     rows(
         "artists",
         Reached::Artist("id"),
@@ -256,6 +263,7 @@ pub const TABLES: &[Table] = &[
     nothing("leaders", "hosts and their roles"),
     nothing("hosts", "hosts"),
     nothing("installation", "one random id"),
+    nothing("api_tokens", "tokens of the HTTP API; their names are an operator's words").with_texts(&["name"]),
     nothing("erasures", "hashes of erased artists, from which no id can be read"),
 ];
 

@@ -8,7 +8,7 @@ use super::ids::{Digest, Platform};
 use super::manifest::Manifest;
 
 /// One version of a connector with one digest.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Release {
     /// SHA-256 digest of the component.
     pub digest: Digest,

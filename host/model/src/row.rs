@@ -79,6 +79,15 @@ pub enum QuarantineStatus {
 }
 
 impl QuarantineStatus {
+    /// Every status.
+    pub const ALL: [Self; 3] = [Self::Held, Self::Released, Self::Discarded];
+
+    /// Reads the name used in tables.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text)
+    }
+
     /// The name used in tables.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -72,10 +72,12 @@
 //! - a [`DeliveryLease`]: `delivery_finish`, `delivery_retry`
 //! - the owner of a [`RefreshLease`]: `credential_mark_dead`, `refresh_release`
 //! - guards that were begun in a scope: [`Export`], [`QuarantineRelease`]
+//! - a token's id, whose secret the caller has yet to prove: `token_get`, `token_use`
 //!
 //! **Without a tenant's rows.** These take no scope:
 //!
 //! - releases, grants, canaries, tallies, compiled code, lost metrics, platforms
+//! - how many tokens are in force (`active_tokens_count`), the number of the latest event (`event_watermark_get`)
 //! - schedules and their times, roles ([`Term`]), hosts, archive runs, alerts
 //! - budgets, paces and pauses, and the operator's credentials that are dead (`dead_credentials_list`)
 //! - tombstones of erased artists (`erasure_get`, `erasure_lift`, `erased_artists_of`, `candidates_without_erased`): a
@@ -83,6 +85,7 @@
 //! - the schema: migrations, months (`months_ensure`, `months_drop_empty`, `archive_months_list`, `archive_prepare`),
 //!   `hidden_tables_list`, `server_time_get`
 
+mod access;
 mod artists;
 mod credentials;
 mod database;
@@ -93,6 +96,7 @@ mod reports;
 mod scope;
 mod work;
 
+pub use access::audit::AuditFilter;
 pub use artists::accounts::{AccountFilter, ArtistFilter, Saved, UnreadableArtist};
 pub use artists::consents::{COLLECTING_SCOPE, Recorded};
 pub use artists::export::{Export, ExportedRow, exported};

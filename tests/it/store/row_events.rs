@@ -282,7 +282,15 @@ async fn an_older_database_keeps_its_events_and_its_growth() {
         let store = Store::open(url, StoreOptions::default()).await.unwrap();
         assert_eq!(
             store.migrate().await.unwrap().applied,
-            ["0011_order", "0012_lean", "0013_compact", "0014_allowances", "0015_installation", "0017_logs"]
+            [
+                "0011_order",
+                "0012_lean",
+                "0013_compact",
+                "0014_allowances",
+                "0015_installation",
+                "0016_access",
+                "0017_logs"
+            ]
         );
         let before = events(&store).await;
         let told: Vec<_> = before.iter().map(|event| event.data["told"].clone()).collect();

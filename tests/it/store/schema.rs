@@ -40,6 +40,7 @@ async fn migrating_twice_is_harmless_and_a_newer_schema_is_refused() {
                 "0013_compact",
                 "0014_allowances",
                 "0015_installation",
+                "0016_access",
                 "0017_logs"
             ]
         );

@@ -6,18 +6,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::path::Path;
 
+use backline_model::audit::{Act, ActOutcome, Actor};
 use backline_model::metric::names;
 use backline_model::privacy::Identifiers;
 use backline_model::retention::{self, Action, Before, Step, Table};
 use backline_model::roster::RosterChanges;
 use backline_model::row::QuarantineStatus;
 use backline_model::{
-    Account, AccountStatus, Artist, Batch, Consent, CredentialId, DeliveryState, DocumentId, Event, FailureClass,
-    GrowthRow, Holder, Outcome, Provenance, Quarantined, SwapCause, Tenant, Value, Webhook, WebhookId, WebhookKind,
-    Weights,
+    Account, AccountStatus, ApiToken, Artist, Batch, Consent, CredentialId, DeliveryState, Digest, DocumentId, Event,
+    FailureClass, GrowthRow, Holder, Outcome, Provenance, Quarantined, Role, SwapCause, Tenant, TokenId, Value,
+    Webhook, WebhookId, WebhookKind, Weights,
 };
 use backline_store::{
-    AccountFilter, ArchivePlace, ArtistFilter, BatchFilter, BatchResult, CredentialFilter, DatabaseKind,
+    AccountFilter, ArchivePlace, ArtistFilter, AuditFilter, BatchFilter, BatchResult, CredentialFilter, DatabaseKind,
     DeliveryFilter, EventCursor, Finish, HealthWindow, IdKind, MetricsFilter, NewDelivery, PluginLog, PluginLogFilter,
     QuarantineFilter, Rollback, SEALED, Scope, SealedCredential, Store, StoreError,
 };
@@ -68,11 +69,11 @@ fn own_fault(error: &StoreError) -> String {
     }
 }
 
-fn ours() -> Tenant {
+pub fn ours() -> Tenant {
     Tenant::new("ours").unwrap()
 }
 
-fn theirs() -> Tenant {
+pub fn theirs() -> Tenant {
     Tenant::new("theirs").unwrap()
 }
 
@@ -144,6 +145,31 @@ fn webhook(n: u128, name: &str, tenant: Option<Tenant>) -> Webhook {
     }
 }
 
+fn token(n: u128, tenant: Tenant) -> ApiToken {
+    ApiToken {
+        id: TokenId(Uuid::from_u128(0xC100_0000 + n)),
+        name: format!("token-{tenant}"),
+        role: Role::Viewer,
+        tenant: Some(tenant),
+        created_at: now(),
+        expires_at: None,
+        last_used_at: None,
+        revoked_at: None,
+    }
+}
+
+fn act(tenant: Tenant) -> Act {
+    Act {
+        at: now(),
+        actor: Actor::Command { name: "uid 0".to_owned(), origin: "here".to_owned() },
+        action: "runs cancel".to_owned(),
+        outcome: ActOutcome::Done,
+        details: serde_json::json!({ "run": format!("of {tenant}") }),
+        tenant: Some(tenant),
+        artist_id: None,
+    }
+}
+
 fn about(n: u128, of: u128) -> Event {
     Event { artist_id: Some(artist(of).id), ..event(n, None) }
 }
@@ -152,7 +178,7 @@ fn document(n: u128) -> DocumentId {
     DocumentId(Uuid::from_u128(0x7000_0000 + n))
 }
 
-fn held(n: u128) -> Uuid {
+pub fn held(n: u128) -> Uuid {
     Uuid::from_u128(0x9000_0000 + n)
 }
 
@@ -168,25 +194,30 @@ fn their_turn() -> DateTime<Utc> {
 }
 
 /// What stands in their rows and in nobody else's.
-fn marks() -> Vec<String> {
+pub fn marks() -> Vec<String> {
     let mut marks = vec!["theirs".to_owned(), "Artist 2".to_owned(), artist(2).id.to_string()];
     for account in &accounts()[1..] {
         marks.extend([account.id.to_string(), account.platform_id.clone()]);
     }
     let ids = [0xD000_0002, 0x8000_0002, 0x9000_0002, 0xE000_0002, 0xF000_0002, 0xB000_0020, 0xB000_0021, 0xB000_0022];
+    marks.push(token(2, theirs()).id.to_string());
     marks.extend(ids.map(|id| Uuid::from_u128(id).to_string()));
     marks
 }
 
 /// Rows of the same kinds for both tenants: of theirs one more each, so that counts differ.
-async fn fill(store: &Store) {
+pub async fn fill(store: &Store) {
     store.release_save(&release(), b"component").await.unwrap();
     store.release_activate(release().digest, SwapCause::Activated, now()).await.unwrap();
     store.artists_save_from(&all(), Provenance::Sync, &[owned(1), owned(2)], now()).await.unwrap();
     store.accounts_save_from(&all(), Provenance::Sync, &accounts(), now()).await.unwrap();
     store.consents_record(&all(), &[consent(1, true), consent(2, true)]).await.unwrap();
-    for n in [1, 2] {
+    for tenant in [theirs(), ours(), theirs()] {
+        store.audit_add(&all(), &act(tenant)).await.unwrap();
+    }
+    for (n, tenant) in [(1, ours()), (2, theirs())] {
         store.credential_save(&all(), &credential(n), now()).await.unwrap();
+        store.token_add(&all(), &token(n, tenant), Digest::of(b"secret")).await.unwrap();
     }
     for n in 1..=4 {
         create_run(store, &run(n)).await;
@@ -315,7 +346,11 @@ async fn snapshot(store: &Store) -> String {
             store.metrics_list(&all(), &filter).await.unwrap(),
             store.growth_list(&all(), &filter).await.unwrap(),
             store.last_documents_list(&all(), &demo(), 100).await.unwrap(),
-            store.activations_list(&all(), 100).await.unwrap(),
+            (
+                store.activations_list(&all(), 100).await.unwrap(),
+                store.tokens_list(&all()).await.unwrap(),
+                store.audit_list(&all(), &AuditFilter::default()).await.unwrap(),
+            ),
         )
     )
 }
@@ -386,9 +421,12 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Read delivery_backlog_list();
         Read events_list(EventCursor::default(), 100);
         Read events_before_list(None, 100);
+        Read settled_events_list(EventCursor::default(), EventCursor::from(1_000), 100);
         Read event_cursor_get(0);
         Read event_get(event(2, None).id);
         Read event_get(event(4, None).id);
+        Read tokens_list();
+        Read audit_list(&AuditFilter::default());
         Read webhooks_list();
         Read webhook_get("hook-theirs");
         Read webhook_secrets_get(webhook(2, "", None).id);
@@ -460,6 +498,9 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Write deliveries_resend(&hook_of_theirs(store).await, None, now());
         Write delivery_resend(&hook_of_theirs(store).await, &delivery(store, 2).await, at("2026-12-24T00:00:00Z"));
         Write events_write(&[about(0x99, 2)]);
+        Write audit_add(&act(theirs()));
+        Write token_add(&token(4, theirs()), Digest::of(b"another"));
+        Write token_revoke(token(2, theirs()).id, now());
         Write webhook_add(&webhook(4, "hook-new", Some(theirs())), vec![1], false);
         Write webhook_replace_secret(&hook_of_theirs(store).await, vec![9], None, now());
         Write webhook_set_enabled(&hook_of_theirs(store).await, false, Some("test"), now());

@@ -72,7 +72,7 @@ struct Acquaintance {
 }
 
 /// All of it, by name: a new name needs a reason, and one that is not imported any more has to go.
-const ACQUAINTANCES: [Acquaintance; 5] = [
+const ACQUAINTANCES: [Acquaintance; 6] = [
     // The store's filters and views are what the commands that list things take and print.
     Acquaintance {
         edge: "cli",
@@ -81,6 +81,7 @@ const ACQUAINTANCES: [Acquaintance; 5] = [
             "AccountFilter",
             "ArchiveRun",
             "ArtistFilter",
+            "AuditFilter",
             "UnreadableArtist",
             "BatchAccountView",
             "BatchFilter",
@@ -108,6 +109,30 @@ const ACQUAINTANCES: [Acquaintance; 5] = [
             "Store",
             "StoreError",
             "Swap",
+        ],
+    },
+    // The same for the API, whose operations list the same things; it reaches the store through a host alone.
+    Acquaintance {
+        edge: "api",
+        library: "backline_store",
+        items: &[
+            "AccountFilter",
+            "ArtistFilter",
+            "AuditFilter",
+            "BatchAccountView",
+            "BatchFilter",
+            "BatchView",
+            "CancelledBatches",
+            "DeliveryFilter",
+            "EventCursor",
+            "KnownHost",
+            "MetricsFilter",
+            "NamedOutcome",
+            "PlatformPause",
+            "QuarantineFilter",
+            "Retried",
+            "Scope",
+            "StoreError",
         ],
     },
     // Component files are packed, signed and described without a host.
@@ -140,7 +165,7 @@ const ACQUAINTANCES: [Acquaintance; 5] = [
     Acquaintance {
         edge: "cli",
         library: "backline_rules",
-        items: &["CANARY_PARTS", "Comparison", "MetricDifference", "Plan", "delivery", "lists", "nearest"],
+        items: &["CANARY_PARTS", "Comparison", "MetricDifference", "Plan", "delivery", "lists"],
     },
     // The hidden command that compiles a component in a process of its own.
     Acquaintance { edge: "cli", library: "backline_sandbox", items: &["CompileLimits", "child_main"] },

@@ -1,25 +1,72 @@
-//! The HTTP endpoints of a running host: liveness, readiness and metrics. The owner of axum.
+//! HTTP of a running host: liveness, readiness and metrics, and the API under `/v1`. The owner of axum.
 //!
-//! These endpoints need no authentication and reveal nothing about artists; they listen on loopback by default.
+//! [`operations`] is the table of everything the API does; the routes and `/openapi.json` are made of it. The other
+//! endpoints need no token and reveal nothing about artists. By default everything listens on loopback.
 
+mod acting;
+mod answer;
 mod bounded;
+mod call;
+mod cursor;
+mod follow;
+mod handlers;
+mod limits;
+mod openapi;
+mod operations;
+mod problem;
+mod query;
+mod schema;
+mod settled;
+mod shapes;
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{MethodFilter, get, on};
+use axum::serve::IncomingStream;
 use axum::{Json, Router};
 use serde_json::json;
 use tokio::net::TcpListener;
+use uuid::Uuid;
 
 use crate::pipeline::service::Watch;
+use acting::Acts;
 use bounded::Bounded;
+use follow::Streams;
+use limits::Limits;
+use problem::Problem;
+use settled::Settled;
 
 /// Content type of OpenMetrics text, as Prometheus expects it.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Where the API is.
+const API: &str = "/v1/";
+
+/// What every request is answered with.
+struct Api {
+    watch: Watch,
+    limits: Limits,
+    acts: Acts,
+    settled: Settled,
+    streams: Streams,
+    document: String,
+}
+
+/// The address that a connection comes from.
+#[derive(Clone, Copy)]
+struct Peer(IpAddr);
+
+impl Connected<IncomingStream<'_, Bounded>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Bounded>) -> Self {
+        Self(stream.remote_addr().ip())
+    }
+}
 
 /// Answers requests until `stop` completes and open requests are answered.
 ///
@@ -30,17 +77,38 @@ pub async fn serve(
     watch: Watch,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    axum::serve(Bounded::new(listener), router(Arc::new(watch))).with_graceful_shutdown(stop).await
+    let service = router(watch).into_make_service_with_connect_info::<Peer>();
+    axum::serve(Bounded::new(listener), service).with_graceful_shutdown(stop).await
 }
 
-fn router(watch: Arc<Watch>) -> Router {
-    Router::new()
+/// The document that describes the API, as OpenAPI 3.1.
+#[must_use]
+pub fn document() -> serde_json::Value {
+    openapi::document(&operations::all())
+}
+
+fn router(watch: Watch) -> Router {
+    let operations = operations::all();
+    let document = openapi::document(&operations).to_string();
+    let mut router = Router::new()
         .route("/healthz", get(alive))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .fallback(unknown)
-        .method_not_allowed_fallback(wrong_method)
-        .with_state(watch)
+        .route("/openapi.json", get(described));
+    for operation in operations {
+        let operation = Arc::new(operation);
+        let method = if operation.method == Method::GET { MethodFilter::GET } else { MethodFilter::POST };
+        let path = operation.path;
+        let answered = move |State(api): State<Arc<Api>>, ConnectInfo(peer): ConnectInfo<Peer>, request: Request| {
+            let operation = Arc::clone(&operation);
+            async move { call::answer(&operation, &api, peer.0, request).await }
+        };
+        router = router.route(path, on(method, answered));
+    }
+    let settled = Settled::default();
+    let streams = Streams::new(settled.clone(), watch.stopping());
+    let api = Arc::new(Api { watch, limits: Limits::new(), acts: Acts::default(), settled, streams, document });
+    router.fallback(unknown).method_not_allowed_fallback(wrong_method).with_state(api)
 }
 
 /// Says that the process runs and its event loop answers. It checks nothing else, so that a supervisor does not restart
@@ -49,21 +117,32 @@ async fn alive() -> &'static str {
     "ok"
 }
 
-async fn ready(State(watch): State<Arc<Watch>>) -> Response {
-    let readiness = watch.readiness().await;
+async fn ready(State(api): State<Arc<Api>>) -> Response {
+    let readiness = api.watch.readiness().await;
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(readiness)).into_response()
 }
 
-async fn metrics(State(watch): State<Arc<Watch>>) -> Response {
-    ([(header::CONTENT_TYPE, HeaderValue::from_static(OPEN_METRICS))], watch.metrics().await).into_response()
+async fn metrics(State(api): State<Arc<Api>>) -> Response {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static(OPEN_METRICS))], api.watch.metrics().await).into_response()
 }
 
-async fn unknown() -> Response {
-    refusal(StatusCode::NOT_FOUND, "no such endpoint; the endpoints are /healthz, /readyz and /metrics")
+async fn described(State(api): State<Arc<Api>>) -> Response {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], api.document.clone()).into_response()
 }
 
-async fn wrong_method() -> Response {
+async fn unknown(uri: Uri) -> Response {
+    if uri.path().starts_with(API) {
+        return Problem::no_endpoint().response(Uuid::now_v7());
+    }
+    let text = "no such endpoint; the endpoints are /v1, /openapi.json, /healthz, /readyz and /metrics";
+    refusal(StatusCode::NOT_FOUND, text)
+}
+
+async fn wrong_method(uri: Uri) -> Response {
+    if uri.path().starts_with(API) {
+        return Problem::wrong_method().response(Uuid::now_v7());
+    }
     refusal(StatusCode::METHOD_NOT_ALLOWED, "this method is not allowed; use GET or HEAD")
 }
 

@@ -116,7 +116,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::List { state, run, platform, limit, json } => {
             let platform = names::platform_if_given(&store, platform.as_ref()).await?;
             let run = ids::find_if_given(&store, run.as_ref()).await?;
-            let filter = BatchFilter { ids: Vec::new(), run, platform, state, limit: Some(limit) };
+            let filter = BatchFilter { run, platform, state, limit: Some(limit), ..BatchFilter::default() };
             let batches = store.batches_list(&Scope::all_tenants(), &filter).await?;
             let none = "no batch matches; `--state done` lists finished batches";
             print::listing(json, &batches, &HEADERS, cells, none)?;

@@ -7,6 +7,8 @@ mod accounts;
 mod archive;
 mod artists;
 mod attention;
+mod audit;
+mod audited;
 mod backfill;
 mod batches;
 mod completions;
@@ -40,6 +42,7 @@ mod serve;
 mod settings;
 mod sync;
 mod table;
+mod tokens;
 mod values;
 mod webhooks;
 #[cfg(test)]
@@ -163,6 +166,12 @@ enum Command {
     /// Show and join the installation that the database belongs to: its processes refresh tokens
     #[command(subcommand)]
     Installation(installation::Command),
+    /// Make, list and revoke tokens of the HTTP API
+    #[command(subcommand)]
+    Tokens(tokens::Command),
+    /// Show who did what
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Show the health of collection: objectives, alerts and recommendations
     Health(health::HealthArguments),
     /// Check whether the host at the configured address is ready
@@ -254,7 +263,11 @@ fn start(arguments: &[OsString]) -> Outcome {
             (Command::Serve(arguments), log) => {
                 serve::run(&context, arguments, &global, log.as_ref().map_err(Clone::clone)).await
             }
-            (_, Ok(_)) => perform(command, &context).await,
+            (_, Ok(_)) => {
+                let outcome = perform(command, &context).await;
+                audited::record(&context, &matches, &outcome).await;
+                outcome
+            }
             (_, Err(failure)) => Err(failure.clone()),
         };
         if let Ok(log) = log {
@@ -280,6 +293,8 @@ async fn perform(command: Command, context: &Context) -> Outcome {
         Command::Serve(_) => Err(Failure::failed("`backline serve` is started before other commands")),
         Command::Hosts(arguments) => hosts::run(context, &arguments).await,
         Command::Installation(command) => installation::run(context, command).await,
+        Command::Tokens(command) => tokens::run(context, command).await,
+        Command::Audit(command) => audit::run(context, command).await,
         Command::Health(arguments) => health::run(context, arguments).await,
         Command::Ready(arguments) => ready::run(context, &arguments).await,
         Command::Run(arguments) => run::run(context, arguments).await,

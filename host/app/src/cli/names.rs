@@ -1,7 +1,6 @@
 //! Names of platforms and tenants as people type them: looked up among those that the installation knows, and refused
 //! with the nearest one. What a command was given becomes a [`Platform`] only here.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -9,9 +8,8 @@ use chrono::{DateTime, Utc};
 
 use super::exit::Failure;
 use crate::config::Config;
-use crate::pipeline::service::schedules;
+use crate::pipeline::{self, service::schedules};
 use backline_model::{ArtistId, Platform, Tenant};
-use backline_rules::nearest;
 use backline_store::{Scope, Store};
 
 /// Fewest characters of the beginning of an id.
@@ -47,34 +45,7 @@ impl fmt::Display for PlatformName {
 /// # Errors
 /// When nothing here knows the name, or a connector of that name is installed for several platforms.
 pub(super) async fn platform(store: &Store, typed: &PlatformName) -> Result<Platform, Failure> {
-    if let Ok(platform) = Platform::new(typed.0.as_str())
-        && store.platform_is_known(&platform).await?
-    {
-        return Ok(platform);
-    }
-    let mut connectors: BTreeMap<String, Vec<Platform>> = BTreeMap::new();
-    for release in store.releases_list().await? {
-        let platforms = connectors.entry(release.manifest.connector.name.clone()).or_default();
-        if !platforms.contains(release.platform()) {
-            platforms.push(release.platform().clone());
-        }
-    }
-    match connectors.get(&typed.0).map(Vec::as_slice) {
-        Some([one]) => return Ok(one.clone()),
-        Some(several @ [_, _, ..]) => {
-            let names: Vec<&str> = several.iter().map(Platform::as_str).collect();
-            let names = names.join(", ");
-            return Err(Failure::usage(format!("'{typed}' is a connector of several platforms; name one of {names}")));
-        }
-        Some([]) | None => {}
-    }
-    let known = store.platforms_list().await?;
-    let remark = nearest::remark(&typed.0, known.iter().map(Platform::as_str));
-    let remedy = match known.len() {
-        0 => "no connector is installed; install one with `backline plugins install FILE.wasm`",
-        _ => "`backline plugins list` shows those that have a connector",
-    };
-    Err(Failure::usage(format!("nothing here knows a platform '{typed}'{remark}; {remedy}")))
+    Ok(pipeline::names::platform(store, &typed.0).await?)
 }
 
 /// The same for a command about an artist's consents: also a platform that the artist decided on before.
@@ -170,11 +141,8 @@ fn unknown<'a>(what: &str, typed: &str, known: impl IntoIterator<Item = &'a str>
 /// # Errors
 /// When no artist has it.
 pub(super) async fn expect_tenant(store: &Store, tenant: Option<&Tenant>) -> Result<(), Failure> {
-    let Some(tenant) = tenant else { return Ok(()) };
-    let known = store.tenants_list(&Scope::all_tenants()).await?;
-    if known.contains(tenant) {
-        return Ok(());
+    match tenant {
+        Some(tenant) => Ok(pipeline::names::expect_tenant(store, tenant).await?),
+        None => Ok(()),
     }
-    let remark = nearest::remark(tenant.as_str(), known.iter().map(Tenant::as_str));
-    Err(Failure::usage(format!("no artist belongs to a tenant '{tenant}'{remark}; `backline artists list` shows them")))
 }

@@ -72,7 +72,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::Release { id, json } => {
             let host = context.host().await?;
             let QuarantinedId(id) = id.find(host.store()).await?;
-            let released = host.quarantine().release(id).await?;
+            let released = host.quarantine().release(&Scope::all_tenants(), id).await?;
             print::done(json, &released, &told("released", &released))?;
         }
         Command::Discard { id, json } => {

@@ -275,7 +275,7 @@ async fn deliveries(context: &Context, arguments: DeliveriesArguments) -> Result
         None => None,
     };
     let artist = ids::find_if_given(&store, artist.as_ref()).await?;
-    let filter = DeliveryFilter { webhook, state, artist, event: None, limit };
+    let filter = DeliveryFilter { webhook, state, artist, limit, ..DeliveryFilter::default() };
     let deliveries = store.deliveries_list(&Scope::all_tenants(), &filter).await?;
     let artists = ids::names_of(&store, deliveries.iter().filter_map(|delivery| delivery.artist_id)).await?;
     let row =

@@ -5,6 +5,7 @@
 //!
 //! [`Host`] assembles the capabilities; `service` runs their loops and is imported by none of them.
 
+mod access;
 mod artists;
 pub mod collection;
 mod conformance;
@@ -12,12 +13,15 @@ mod context;
 mod credentials;
 mod error;
 mod host;
+pub mod names;
 mod releases;
 mod retry;
 pub mod service;
 mod upkeep;
 mod webhooks;
 
+pub use self::access::audit::{AuditLog, Deed, user_of_process};
+pub use self::access::tokens::{Caller, NewToken, TokenError, Tokens};
 pub use self::artists::export::{ExportError, ExportReport, ExportedFile, identifiers_of_export};
 pub use self::artists::privacy::{Erasure, Privacy, PrivacyError, record_consents};
 pub use self::artists::sync::{ArtistSync, Difference, SyncError, SyncReport, SyncRequest};

@@ -365,7 +365,7 @@ async fn remove_rows(work: &mut Work, artist: ArtistId) -> Result<BTreeMap<Strin
     let mut removed = BTreeMap::new();
     for (table, rows) in personal() {
         let (name, condition) = (table.name, is_about_artist(rows.reached));
-        let count = if name == "consents" {
+        let count = if ["consents", "audit"].contains(&name) {
             // A trigger keeps them as long as the artist is there: they go with the artist's row.
             let statement = Statement::made(work.kind, &format!("SELECT COUNT(*) AS n FROM {name} WHERE {condition}"));
             let row = work.row("count an artist's rows", statement.bind(artist.to_string())).await?;

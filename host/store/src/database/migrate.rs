@@ -10,7 +10,7 @@ use crate::database::dialect::{Columns as _, DatabaseKind};
 use crate::database::error::{During as _, StoreError};
 
 /// Version, name, and the text for SQLite and for PostgreSQL.
-const MIGRATIONS: [(i64, &str, &str, &str); 16] = [
+const MIGRATIONS: [(i64, &str, &str, &str); 17] = [
     (
         1,
         "first",
@@ -100,6 +100,12 @@ const MIGRATIONS: [(i64, &str, &str, &str); 16] = [
         "installation",
         include_str!("../../../../migrations/sqlite/0015_installation.sql"),
         include_str!("../../../../migrations/postgres/0015_installation.sql"),
+    ),
+    (
+        16,
+        "access",
+        include_str!("../../../../migrations/sqlite/0016_access.sql"),
+        include_str!("../../../../migrations/postgres/0016_access.sql"),
     ),
     (
         17,

@@ -89,6 +89,8 @@ pub struct DeliveryFilter {
     pub artist: Option<ArtistId>,
     /// Only of this event.
     pub event: Option<Uuid>,
+    /// Only deliveries that come after the one of this event to the webhook of this name: where the next page begins.
+    pub after: Option<(Uuid, String)>,
     /// Most rows to return; 0 means 100.
     pub limit: u32,
 }
@@ -373,7 +375,10 @@ impl Store {
              FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id JOIN events e ON e.seq = d.event_seq
              WHERE ($1::uuid IS NULL OR d.webhook_id = $1::uuid) AND ($2::text IS NULL OR d.state = $2::text)
                  AND ($3::uuid IS NULL OR d.artist_id = $3::uuid) AND ($4::uuid IS NULL
-                 OR e.id = $4::uuid) {and_tenant: w.tenant}
+                 OR e.id = $4::uuid)
+                 AND ($6::uuid IS NULL OR d.event_seq < (SELECT p.seq FROM events p WHERE p.id = $6::uuid)
+                 OR (d.event_seq = (SELECT p.seq FROM events p WHERE p.id = $6::uuid) AND w.name > $7))
+                 {and_tenant: w.tenant}
              ORDER BY d.event_seq DESC, w.name LIMIT $5",
         );
         let statement = statement
@@ -381,7 +386,9 @@ impl Store {
             .bind(filter.state.map(|state| state.as_str()))
             .bind(filter.artist.map(|id| id.to_string()))
             .bind(filter.event.map(|id| id.to_string()))
-            .bind(i64::from(if filter.limit == 0 { 100 } else { filter.limit }));
+            .bind(i64::from(if filter.limit == 0 { 100 } else { filter.limit }))
+            .bind(filter.after.as_ref().map(|(event, _)| event.to_string()))
+            .bind(filter.after.as_ref().map(|(_, webhook)| clean(webhook)));
         let rows = self.rows("list deliveries", statement).await?;
         rows.iter()
             .map(|row| {

@@ -35,6 +35,35 @@ impl Store {
         events_of(Reader::Store(self), &rows).await
     }
 
+    /// Events after a cursor, up to one that [`event_watermark_get`](Self::event_watermark_get) returned: in the order
+    /// of [`events_list`](Self::events_list), but nothing waits, neither the reader nor those who write events.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn settled_events_list(
+        &self,
+        scope: &Scope,
+        after: EventCursor,
+        until: EventCursor,
+        limit: u32,
+    ) -> Result<Vec<(EventCursor, Event)>, StoreError> {
+        let statement =
+            self.scoped(scope, event_sql!("WHERE e.seq > $1 AND e.seq <= $2 {and_event: e} ORDER BY e.seq LIMIT $3"));
+        let statement = statement.bind(after.number()).bind(until.number()).bind(i64::from(limit));
+        let rows = self.rows("read events", statement).await?;
+        events_of(Reader::Store(self), &rows).await
+    }
+
+    /// The latest event, once all those before it are committed: none can appear before it any more.
+    ///
+    /// # Errors
+    /// When the database fails, or events are being written for longer than a moment.
+    pub async fn event_watermark_get(&self) -> Result<EventCursor, StoreError> {
+        let statement = self.query("SELECT COALESCE(MAX(e.seq), 0)::bigint AS seq FROM events e");
+        let rows = self.in_commit_order(statement).await?;
+        Ok(rows.first().map(|row| row.int("seq")).transpose()?.map(EventCursor::from).unwrap_or_default())
+    }
+
     /// Events before a cursor, or all if there is none, the latest first.
     ///
     /// # Errors

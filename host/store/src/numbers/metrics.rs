@@ -30,6 +30,8 @@ pub struct MetricsFilter {
     pub since: Option<NaiveDate>,
     /// Only up to this date, itself included.
     pub until: Option<NaiveDate>,
+    /// Only rows that come after the one of this date and account: where the next page begins.
+    pub after: Option<(NaiveDate, AccountId)>,
     /// Most rows to return; none means all.
     pub limit: Option<u32>,
 }
@@ -123,7 +125,9 @@ macro_rules! filter_sql {
             " ",
             $only,
             "AND ($3::text IS NULL OR m.platform = $3) AND ($4::date IS NULL OR m.metric_date >= $4::date) ",
-            "AND ($5::date IS NULL OR m.metric_date <= $5::date) {and_artist: m.artist_id}
+            "AND ($5::date IS NULL OR m.metric_date <= $5::date)
+                 AND ($7::date IS NULL OR m.metric_date < $7::date
+                 OR (m.metric_date = $7::date AND m.account_id > $8::uuid)) {and_artist: m.artist_id}
                  ORDER BY m.metric_date DESC, m.account_id LIMIT $6"
         )
     };
@@ -190,13 +194,18 @@ fn filtered(
     statement: crate::database::statement::Statement,
     filter: &MetricsFilter,
 ) -> crate::database::statement::Statement {
+    let (after_date, after_account) = filter.after.unzip();
+    // Later dates than the page's first need not be looked at.
+    let until = [filter.until, after_date].into_iter().flatten().min();
     statement
         .bind(filter.artist.map(|id| id.to_string()))
         .bind(filter.account.map(|id| id.to_string()))
         .bind(filter.platform.as_ref().map(|platform| platform.as_str().to_owned()))
         .bind(filter.since.map(|date| date.to_string()))
-        .bind(filter.until.map(|date| date.to_string()))
+        .bind(until.map(|date| date.to_string()))
         .bind(limit(filter.limit))
+        .bind(after_date.map(|date| date.to_string()))
+        .bind(after_account.map(|id| id.to_string()))
 }
 
 /// The accepted values of a row that was read with [`value_columns`].

@@ -28,6 +28,8 @@ pub struct QuarantineFilter {
     pub platform: Option<Platform>,
     /// Only this artist's.
     pub artist: Option<ArtistId>,
+    /// Only values that come after the one with this id: where the next page begins.
+    pub before: Option<Uuid>,
     /// Most rows to return; none means all.
     pub limit: Option<u32>,
 }
@@ -58,15 +60,16 @@ impl Store {
             scope,
             quarantine_sql!(
                 "WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR platform = $2)
-             AND ($3::uuid IS NULL OR artist_id = $3::uuid) {and_artist: quarantine.artist_id}
-             ORDER BY id DESC LIMIT $4"
+             AND ($3::uuid IS NULL OR artist_id = $3::uuid) AND ($5::uuid IS NULL OR id < $5::uuid)
+             {and_artist: quarantine.artist_id} ORDER BY id DESC LIMIT $4"
             ),
         );
         let statement = statement
             .bind(filter.status.map(|status| status.as_str().to_owned()))
             .bind(filter.platform.as_ref().map(|platform| platform.as_str().to_owned()))
             .bind(filter.artist.map(|id| id.to_string()))
-            .bind(limit(filter.limit));
+            .bind(limit(filter.limit))
+            .bind(filter.before.map(|id| id.to_string()));
         self.rows("list quarantined values", statement).await?.iter().map(quarantined_of).collect()
     }
 

@@ -33,6 +33,8 @@ pub struct BatchFilter {
     /// Only in this state. Unless this or ids are given, those are meant that may still change: open ones and dead
     /// ones.
     pub state: Option<BatchState>,
+    /// Only batches that come after the one planned then and with this id: where the next page begins.
+    pub before: Option<(DateTime<Utc>, BatchId)>,
     /// Most rows to return; none means all.
     pub limit: Option<u32>,
 }
@@ -348,10 +350,16 @@ pub(crate) async fn batches_in(
              (SELECT COUNT(*) FROM batch_accounts a WHERE a.batch_id = b.id)::bigint AS accounts, b.lease_owner,
              b.available_at::text AS available_at, b.message, b.created_at::text AS created_at,
              b.finished_at::text AS finished_at",
-            "ORDER BY b.created_at DESC, b.id DESC LIMIT $6"
+            "AND ($7::timestamptz IS NULL OR b.created_at < $7::timestamptz
+             OR (b.created_at = $7::timestamptz AND b.id < $8::uuid))
+             ORDER BY b.created_at DESC, b.id DESC LIMIT $6"
         ),
     );
-    let statement = bound(statement, filter, filter.state)?.bind(filter.limit.map_or(i64::MAX, i64::from));
+    let (time, id) = filter.before.unzip();
+    let statement = bound(statement, filter, filter.state)?
+        .bind(filter.limit.map_or(i64::MAX, i64::from))
+        .bind(time.map(time_text))
+        .bind(id.map(|id| id.to_string()));
     let rows = view.rows("list batches", statement).await?;
     rows.iter().map(view_of).collect()
 }

@@ -60,7 +60,7 @@ pub struct EndedPause {
 }
 
 /// The pauses in force on one platform.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct PlatformPause {
     /// The platform that asked for them.
     pub platform: Platform,

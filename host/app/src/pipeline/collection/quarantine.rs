@@ -84,10 +84,10 @@ impl Quarantine {
     /// # Errors
     /// [`QuarantineError::NotHeld`] when no such value is held, or its row is gone;
     /// [`QuarantineError::OfAnotherDate`] when it may not stand under its date; otherwise when the database fails.
-    pub async fn release(&self, id: Uuid) -> Result<Quarantined, QuarantineError> {
-        let Rules { manifest, origin, zone } = self.rules_for(id).await?;
+    pub async fn release(&self, scope: &Scope, id: Uuid) -> Result<Quarantined, QuarantineError> {
+        let Rules { manifest, origin, zone } = self.rules_for(scope, id).await?;
         let collection = &self.config.collection;
-        let mut release = self.store.quarantine_release_begin(&Scope::all_tenants(), id, self.clock.now()).await?;
+        let mut release = self.store.quarantine_release_begin(scope, id, self.clock.now()).await?;
         let held = release.quarantined().clone();
         let (date, observed) = (held.metric_date, held.created_at);
         if !dates::may_hold(date, &held.metric, &zone, observed, collection.late(), &origin) {
@@ -113,12 +113,12 @@ impl Quarantine {
         Ok(release.commit(&row, &growth).await?)
     }
 
-    async fn rules_for(&self, id: Uuid) -> Result<Rules, QuarantineError> {
-        let all = Scope::all_tenants();
-        let Some(held) = self.store.quarantine_get(&all, id).await? else {
+    /// What the release goes by. It is read before the release begins, which holds a connection until it ends.
+    async fn rules_for(&self, scope: &Scope, id: Uuid) -> Result<Rules, QuarantineError> {
+        let Some(held) = self.store.quarantine_get(scope, id).await? else {
             return Err(QuarantineError::NotHeld(id));
         };
-        let Some(account) = self.store.candidates_of(&all, &[held.account_id]).await?.pop() else {
+        let Some(account) = self.store.candidates_of(scope, &[held.account_id]).await?.pop() else {
             return Err(QuarantineError::NotHeld(id));
         };
         let active = self.store.active_release_get(&held.platform).await?.map(|release| release.manifest);

@@ -130,13 +130,9 @@ impl Runs {
         stop: &CancellationToken,
     ) -> Result<RunReport, RunError> {
         let started = Instant::now();
-        let awaited = self.planner.awaited(request).await?;
-        let drafts = self.planner.drafts(request).await?;
-        let run = self.planner.write_plan(request, &drafts, &awaited, PlanGuard::Manual).await?;
-        let batches = drafts.iter().map(|draft| draft.planned.batches.len() as u64).sum();
+        let (run, batches) = self.planned(request).await?;
         progress(Progress::Planned { accounts: run.counts.planned, batches });
 
-        drop(drafts);
         // After the plan: a run that is refused writes nothing, in no folder either.
         self.installation.claim_or_warn().await?;
         self.end_earlier_runs().await?;
@@ -151,6 +147,25 @@ impl Runs {
             tracing::warn!(%error, "health could not be evaluated after the run");
         }
         Ok(report_of(state, self.collector.clock.now(), started.elapsed().as_secs_f64()))
+    }
+
+    /// Plans a run and leaves it to the hosts that serve.
+    ///
+    /// # Errors
+    /// As [`Planner::plan`].
+    pub async fn start(&self, request: &RunRequest) -> Result<Run, RunError> {
+        let (run, _) = self.planned(request).await?;
+        self.installation.claim_or_warn().await?;
+        Ok(run)
+    }
+
+    /// Writes the plan of a run; how many batches it has.
+    async fn planned(&self, request: &RunRequest) -> Result<(Run, u64), RunError> {
+        let awaited = self.planner.awaited(request).await?;
+        let drafts = self.planner.drafts(request).await?;
+        let run = self.planner.write_plan(request, &drafts, &awaited, PlanGuard::Manual).await?;
+        let batches = drafts.iter().map(|draft| draft.planned.batches.len() as u64).sum();
+        Ok((run, batches))
     }
 
     /// Cancels a run: what is open of it ends as excluded, whichever host holds it, and the run ends. What was

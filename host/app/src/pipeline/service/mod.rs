@@ -107,7 +107,7 @@ impl Service {
         self.context.current()
     }
 
-    /// A handle for readiness and metrics.
+    /// A handle for what is asked of the running service.
     #[must_use]
     pub fn watch(&self) -> Watch {
         Watch::new(self.context.clone())

@@ -1,5 +1,6 @@
 //! Checks before a host serves: all problems are reported at once, before a port is bound.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -69,6 +70,15 @@ pub enum Obstacle {
         /// When the other host was last seen.
         seen_at: DateTime<Utc>,
     },
+    /// Others can reach the address, and no token would let them in.
+    #[error(
+        "service.listen is {listen}, where other machines reach it, and no token is in force; make one with `backline \
+         tokens create --role viewer`, or set service.without_token to true"
+    )]
+    NoToken {
+        /// The address.
+        listen: SocketAddr,
+    },
     /// An active connector can't be loaded.
     #[error(
         "the active connector {name} {version} of {platform} can't be loaded; install another version with `backline \
@@ -112,6 +122,7 @@ pub async fn examine(config: &Config, clock: &Clock, store: Option<Store>) -> Re
     if let Some(keyring) = &keyring {
         obstacles.extend(check_key(&store, keyring.as_ref()).await);
     }
+    obstacles.extend(check_tokens(&store, config, clock).await);
     obstacles.extend(check_clock(&store, config, clock).await);
     obstacles.extend(check_others(&store, config, clock).await);
     let Some(keyring) = keyring else { return Err(obstacles) };
@@ -148,6 +159,20 @@ async fn anything_sealed(store: &Store) -> Result<Option<(Vec<u8>, String)>, Sto
     };
     let secrets = store.webhook_secrets_get(&Scope::all_tenants(), webhook.id).await?;
     Ok(secrets.map(|secrets| (secrets.secret, WebhookSecret::context(webhook.id))))
+}
+
+/// Refuses an address that other machines reach while no token is in force: the API would answer nobody, and who set it
+/// up so most likely meant something else.
+async fn check_tokens(store: &Store, config: &Config, clock: &Clock) -> Option<Obstacle> {
+    let listen = config.service.listen;
+    if listen.ip().is_loopback() || config.service.without_token {
+        return None;
+    }
+    match store.active_tokens_count(clock.now()).await {
+        Ok(0) => Some(Obstacle::NoToken { listen }),
+        Ok(_) => None,
+        Err(error) => Some(OpenError::from(error).into()),
+    }
 }
 
 async fn check_clock(store: &Store, config: &Config, clock: &Clock) -> Option<Obstacle> {

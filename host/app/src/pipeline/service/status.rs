@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::Host;
 use crate::pipeline::context::{ServiceContext, is_present};
@@ -29,7 +30,7 @@ pub struct Readiness {
     pub problems: Vec<String>,
 }
 
-/// A handle for readiness and metrics. Cloning shares it.
+/// A handle for what is asked of a running service. Cloning shares it.
 #[derive(Clone)]
 pub struct Watch {
     context: ServiceContext<Host>,
@@ -39,6 +40,30 @@ pub struct Watch {
 impl Watch {
     pub(super) fn new(context: ServiceContext<Host>) -> Self {
         Self { context, census: Arc::default() }
+    }
+
+    /// The same for a host that only answers: no loop runs, and it collects nothing.
+    #[must_use]
+    pub fn of_idle(host: Host) -> Self {
+        let (name, started_at) = (host.name().into(), host.clock().now());
+        let current = move || host.clone();
+        let config = {
+            let current = current.clone();
+            move || current().shared_config()
+        };
+        Self::new(ServiceContext::new(name, started_at, current, config))
+    }
+
+    /// The host as it is configured now.
+    #[must_use]
+    pub fn host(&self) -> Host {
+        self.context.current()
+    }
+
+    /// Cancelled once the service is to stop. Cancelling it stops nothing else.
+    #[must_use]
+    pub fn stopping(&self) -> CancellationToken {
+        self.context.stop.child_token()
     }
 
     /// Whether this host can do its work right now.

@@ -1,0 +1,149 @@
+//! Events as they come, as server-sent events (the HTML standard's `text/event-stream`).
+//!
+//! A stream reads what is settled, about once a second, and takes no lock that writers wait for. Its client goes on
+//! where it was by the id of the last event it got, on whatever host.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream};
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::problem::Problem;
+use super::settled::Settled;
+use crate::pipeline::{Caller, Host, Tokens};
+use backline_model::Event;
+use backline_store::{EventCursor, Scope};
+
+/// Most streams of one host at once; half of its connections are left for others.
+const STREAMS_MAX: usize = 64;
+
+/// How often new events are looked for.
+const LOOKED_EVERY: Duration = Duration::from_secs(1);
+
+/// After how long a stream without events says that it lives: proxies and this host close silent connections.
+const SILENT_MAX: Duration = Duration::from_secs(15);
+
+/// How often it is asked whether the token is still in force.
+const CHECKED_EVERY: Duration = Duration::from_secs(15);
+
+/// How long a client waits before it connects again, in milliseconds.
+const RETRY_MS: u32 = 3_000;
+
+/// Most events that are read at once.
+const EVENTS_AT_ONCE: u32 = 100;
+
+/// An event, with its place among all of them.
+#[derive(Serialize)]
+pub(super) struct PlacedEvent {
+    pub(super) cursor: EventCursor,
+    #[serde(flatten)]
+    pub(super) event: Event,
+}
+
+/// What all streams of a host share. Cloning shares it.
+#[derive(Clone)]
+pub(super) struct Streams {
+    permits: Arc<Semaphore>,
+    settled: Settled,
+    stop: CancellationToken,
+}
+
+impl Streams {
+    /// Streams that end when `stop` is cancelled.
+    pub(super) fn new(settled: Settled, stop: CancellationToken) -> Self {
+        Self { permits: Arc::new(Semaphore::new(STREAMS_MAX)), settled, stop }
+    }
+
+    /// The events of a scope after a cursor, for as long as the caller's token is in force.
+    ///
+    /// # Errors
+    /// When the host has too many streams.
+    pub(super) fn begin(
+        &self,
+        host: Host,
+        caller: Caller,
+        scope: Scope,
+        after: EventCursor,
+    ) -> Result<BoxStream<'static, Vec<u8>>, Problem> {
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+            return Err(Problem::too_many(SILENT_MAX.as_secs()));
+        };
+        let now = Instant::now();
+        let following =
+            Following { shared: self.clone(), host, caller, scope, after, spoke: now, checked: now, _permit: permit };
+        // At once, so that the client has the headers.
+        let first = format!("retry: {RETRY_MS}\n\n").into_bytes();
+        let pieces = stream::unfold(following, Following::next);
+        Ok(stream::once(std::future::ready(first)).chain(pieces).boxed())
+    }
+}
+
+/// One stream.
+struct Following {
+    shared: Streams,
+    host: Host,
+    caller: Caller,
+    scope: Scope,
+    after: EventCursor,
+    /// When it last wrote something.
+    spoke: Instant,
+    /// When its token was last looked at.
+    checked: Instant,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Following {
+    /// What is to be written next; none where the stream is over. A failure ends it too: the client connects again.
+    async fn next(mut self) -> Option<(Vec<u8>, Self)> {
+        loop {
+            if self.checked.elapsed() >= CHECKED_EVERY {
+                self.checked = Instant::now();
+                let tokens = Tokens::new(self.host.store().clone(), self.host.clock().clone());
+                tokens.is_in_force(&self.caller).await.ok().filter(|is_in_force| *is_in_force)?;
+            }
+            let events = self.read().await?;
+            let is_silent = self.spoke.elapsed() >= SILENT_MAX;
+            if !events.is_empty() || is_silent {
+                self.spoke = Instant::now();
+                let piece = if events.is_empty() { b":\n\n".to_vec() } else { written(&events)? };
+                return Some((piece, self));
+            }
+            tokio::select! {
+                () = self.shared.stop.cancelled() => return None,
+                () = tokio::time::sleep(LOOKED_EVERY) => {}
+            }
+        }
+    }
+
+    /// The next events of the scope.
+    async fn read(&mut self) -> Option<Vec<PlacedEvent>> {
+        let until = self.shared.settled.until(&self.host).await.ok()?;
+        if until <= self.after {
+            return Some(Vec::new());
+        }
+        let store = self.host.store();
+        let events = store.settled_events_list(&self.scope, self.after, until, EVENTS_AT_ONCE).await;
+        let events = events.inspect_err(|error| tracing::debug!(%error, "a stream of events ends")).ok()?;
+        // Those in between are of others.
+        self.after = match events.last() {
+            Some((last, _)) if events.len() == EVENTS_AT_ONCE as usize => *last,
+            _ => until,
+        };
+        Some(events.into_iter().map(|(cursor, event)| PlacedEvent { cursor, event }).collect())
+    }
+}
+
+/// Events as they are written to a stream.
+fn written(events: &[PlacedEvent]) -> Option<Vec<u8>> {
+    let mut text = String::new();
+    for placed in events {
+        let data = serde_json::to_string(placed).ok()?;
+        text.push_str(&format!("id: {}\nevent: {}\ndata: {data}\n\n", placed.cursor, placed.event.kind));
+    }
+    Some(text.into_bytes())
+}

@@ -1,0 +1,90 @@
+//! Tenants, artists and their accounts.
+
+use crate::api::answer::{Item, Page};
+use crate::api::call::Call;
+use crate::api::handlers::known;
+use crate::api::problem::Problem;
+use crate::api::query::{Limit, NoQuery, query};
+use crate::pipeline::TenantHealthReport;
+use backline_model::{Account, AccountId, Artist, ArtistId, Consent, Platform, SubscriptionStatus, Tenant};
+use backline_store::{AccountFilter, ArtistFilter};
+
+query! {
+    /// Parameters of a list of artists.
+    Artists {
+        /// Only artists of this tenant
+        tenant: Tenant,
+        /// Only artists with this status of their subscription
+        status: SubscriptionStatus,
+        /// At most this many
+        limit: Limit,
+        /// Where the page begins: `next` of the page before
+        cursor: String,
+    }
+}
+
+query! {
+    /// Parameters of a list of accounts.
+    Accounts {
+        /// Only this artist's
+        artist: ArtistId,
+        /// Only on this platform
+        platform: Platform,
+        /// Only of artists of this tenant
+        tenant: Tenant,
+        /// At most this many
+        limit: Limit,
+        /// Where the page begins: `next` of the page before
+        cursor: String,
+    }
+}
+
+pub(in crate::api) async fn tenants(call: Call, _: NoQuery) -> Result<Page<Tenant>, Problem> {
+    Ok(Page::whole(call.host().store().tenants_list(&call.scope()).await?))
+}
+
+pub(in crate::api) async fn health(call: Call, _: NoQuery) -> Result<Item<TenantHealthReport>, Problem> {
+    let tenant: Tenant = call.path("tenant")?;
+    call.scope_of(Some(tenant.clone())).await?;
+    Ok(Item(call.host().health().tenant_report(tenant, None).await?))
+}
+
+pub(in crate::api) async fn list(call: Call, query: Artists) -> Result<Page<Artist>, Problem> {
+    let scope = call.scope_of(query.tenant).await?;
+    let after: Option<ArtistId> = call.after(query.cursor.as_ref())?;
+    let limit = Some(Limit::of(query.limit) + 1);
+    let filter = ArtistFilter { tenant: None, status: query.status, after, limit };
+    let artists = call.host().store().artists_list(&scope, &filter).await?;
+    call.page(artists, query.limit, |artist| artist.id)
+}
+
+pub(in crate::api) async fn get(call: Call, _: NoQuery) -> Result<Item<Artist>, Problem> {
+    of_path(&call).await.map(Item)
+}
+
+/// The artist that the path names.
+async fn of_path(call: &Call) -> Result<Artist, Problem> {
+    let id: ArtistId = call.path("artist")?;
+    let artist = call.host().store().artist_get(&call.scope(), id).await?;
+    artist.ok_or_else(|| Problem::not_found("artist", id))
+}
+
+pub(in crate::api) async fn consents(call: Call, _: NoQuery) -> Result<Page<Consent>, Problem> {
+    let artist = of_path(&call).await?;
+    Ok(Page::whole(call.host().store().consents_list(&call.scope(), artist.id).await?))
+}
+
+pub(in crate::api) async fn accounts(call: Call, query: Accounts) -> Result<Page<Account>, Problem> {
+    let scope = call.scope_of(query.tenant).await?;
+    let platform = known(call.host(), query.platform).await?;
+    let after: Option<AccountId> = call.after(query.cursor.as_ref())?;
+    let filter = AccountFilter { artist: query.artist, platform, after, limit: Some(Limit::of(query.limit) + 1) };
+    let accounts = call.host().store().accounts_list(&scope, &filter).await?;
+    call.page(accounts, query.limit, |account| account.id)
+}
+
+pub(in crate::api) async fn account(call: Call, _: NoQuery) -> Result<Item<Account>, Problem> {
+    let id: AccountId = call.path("account")?;
+    let account = call.host().store().account_get(&call.scope(), id).await?;
+    account.map(Item).ok_or_else(|| Problem::not_found("account", id))
+}

@@ -1,0 +1,159 @@
+//! Why a request was not answered, as RFC 9457 writes it, in the words of the command line.
+
+use std::error::Error;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::pipeline::names::NameError;
+use crate::pipeline::{Classified, ErrorClass, with_causes};
+use backline_store::StoreError;
+
+/// Content type of a problem, by RFC 9457.
+const PROBLEM_JSON: &str = "application/problem+json";
+
+/// Why a request was not answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Problem {
+    status: StatusCode,
+    /// What programs tell problems apart by.
+    code: &'static str,
+    detail: String,
+    retry_after_s: Option<u64>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into(), retry_after_s: None }
+    }
+
+    /// The request is wrong as it is.
+    pub(super) fn wrong(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "wrong_request", detail)
+    }
+
+    /// A parameter that the operation does not have; ignoring it could return what was not asked for.
+    pub(super) fn unknown_parameter(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "unknown_parameter", detail)
+    }
+
+    /// No token, or none that is in force: which of these is not said.
+    pub(super) fn no_token() -> Self {
+        let detail = "no token in force was given; send one as `Authorization: Bearer …`, `backline tokens create` \
+                      makes one";
+        Self::new(StatusCode::UNAUTHORIZED, "no_token", detail)
+    }
+
+    /// The token does not allow the operation.
+    pub(super) fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
+    }
+
+    /// There is none, or it is outside of the token's scope: which of these is not said.
+    pub(super) fn not_found(what: &str, id: impl std::fmt::Display) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", format!("there is no {what} {id}"))
+    }
+
+    /// No such path.
+    pub(super) fn no_endpoint() -> Self {
+        let detail = "no such endpoint; /openapi.json lists them";
+        Self::new(StatusCode::NOT_FOUND, "no_endpoint", detail)
+    }
+
+    /// The path has no such method.
+    pub(super) fn wrong_method() -> Self {
+        let detail = "this method is not allowed here; /openapi.json lists those that are";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", detail)
+    }
+
+    /// The body is larger than any operation takes.
+    pub(super) fn body_too_large(bytes_max: usize) -> Self {
+        let detail = format!("the body has more than {bytes_max} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
+    }
+
+    /// Too many requests.
+    pub(super) fn too_many(retry_after_s: u64) -> Self {
+        let detail = format!("too many requests; send the next one in {retry_after_s} s");
+        Self {
+            retry_after_s: Some(retry_after_s),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail)
+        }
+    }
+
+    /// A fault of this program; its cause is in the log.
+    pub(super) fn internal() -> Self {
+        let detail = "the request could not be answered; the log of the host says why";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+    }
+
+    /// The problem as a response.
+    pub(super) fn response(&self, request: Uuid) -> Response {
+        let body = json!({
+            "type": "about:blank",
+            "title": self.status.canonical_reason().unwrap_or("Error"),
+            "status": self.status.as_u16(),
+            "code": self.code,
+            "detail": self.detail,
+            "request_id": request,
+        });
+        let mut response = (self.status, body.to_string()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl<E: Classified> From<E> for Problem {
+    fn from(error: E) -> Self {
+        let any = &error as &dyn std::any::Any;
+        let (known, is_name) = (any.downcast_ref::<StoreError>(), any.is::<NameError>());
+        let (status, code) = match (known, error.class()) {
+            (Some(StoreError::NotFound { .. }), _) => (StatusCode::NOT_FOUND, "not_found"),
+            (Some(StoreError::OutOfScope { .. }), _) => (StatusCode::FORBIDDEN, "forbidden"),
+            _ if is_name && error.class() == ErrorClass::Refused => (StatusCode::BAD_REQUEST, "wrong_request"),
+            (_, ErrorClass::Refused) => (StatusCode::CONFLICT, "refused"),
+            (_, ErrorClass::Unavailable) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            (_, ErrorClass::Partial | ErrorClass::Internal) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        };
+        if status.is_server_error() {
+            // What a library says about the database is for the operator's log, not for a caller.
+            tracing::warn!(error = with_causes(&error as &(dyn Error + 'static)), "a request failed");
+            let unavailable = Self {
+                retry_after_s: Some(5),
+                ..Self::new(status, code, "the database does not answer; repeat the request later")
+            };
+            return if status == StatusCode::SERVICE_UNAVAILABLE { unavailable } else { Self::internal() };
+        }
+        Self::new(status, code, with_causes(&error as &(dyn Error + 'static)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use backline_model::Tenant;
+
+    #[test]
+    fn an_unknown_row_and_one_of_another_tenant_are_told_the_same() {
+        let unknown = Problem::from(StoreError::NotFound { what: "run", id: "x".to_owned() });
+        assert_eq!(unknown, Problem::not_found("run", "x"));
+        let tenant = Tenant::new("label").expect("a name");
+        let outside = Problem::from(StoreError::OutOfScope { what: "do it", tenant });
+        assert_eq!(outside.status, StatusCode::FORBIDDEN);
+    }
+
+    #[test]
+    fn a_failing_database_is_a_reason_to_come_again() {
+        let problem = Problem::from(StoreError::NoAnswer { what: "answer", seconds: 1 });
+        assert_eq!((problem.status, problem.retry_after_s), (StatusCode::SERVICE_UNAVAILABLE, Some(5)));
+    }
+}

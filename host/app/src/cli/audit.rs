@@ -1,0 +1,56 @@
+//! `backline audit …`: who did what.
+
+use clap::Subcommand;
+
+use super::context::Context;
+use super::exit::{Exit, Outcome};
+use super::print;
+use backline_model::ArtistId;
+use backline_model::audit::{Actor, AuditEntry};
+use backline_store::{AuditFilter, Scope};
+
+/// `backline audit …`
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// List what was done, the latest first
+    List {
+        /// Only this action, such as "plugins activate"
+        #[arg(long, value_name = "ACTION")]
+        action: Option<String>,
+        /// Only what is about this artist
+        #[arg(long, value_name = "ID")]
+        artist: Option<ArtistId>,
+        /// At most this many
+        #[arg(long, default_value_t = 100, value_name = "N")]
+        limit: u32,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs the command.
+pub(super) async fn run(context: &Context, command: Command) -> Outcome {
+    let Command::List { action, artist, limit, json } = command;
+    let filter = AuditFilter { action, artist, before: None, limit: Some(limit) };
+    let entries = context.store().await?.audit_list(&Scope::all_tenants(), &filter).await?;
+    let headers = ["at", "who", "from", "action", "outcome", "tenant", "artist", "details"];
+    print::listing(json, &entries, &headers, cells, "nothing on record matches")?;
+    Ok(Exit::Done)
+}
+
+fn cells(entry: &AuditEntry) -> Vec<String> {
+    let act = &entry.act;
+    let (Actor::Command { name, origin } | Actor::Token { name, origin, .. }) = &act.actor;
+    let or_none = |text: Option<String>| text.unwrap_or_else(|| print::NONE.to_owned());
+    vec![
+        print::time(act.at),
+        name.clone(),
+        origin.clone(),
+        act.action.clone(),
+        act.outcome.as_str().to_owned(),
+        or_none(act.tenant.as_ref().map(ToString::to_string)),
+        or_none(act.artist_id.map(|id| id.to_string())),
+        act.details.to_string(),
+    ]
+}

@@ -1,0 +1,258 @@
+//! Which commands are recorded in the audit log, and what is recorded of their arguments.
+//!
+//! Every command stands in one of two lists; a test compares them with the command line. What is recorded is named one by
+//! one: other arguments may hold a secret (an address with a password) or name an artist.
+
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+use serde_json::{Map, Value as Json};
+
+use super::context::Context;
+use super::exit::{Exit, Outcome};
+use super::print;
+use crate::pipeline::{AuditLog, Deed, user_of_process};
+use backline_model::audit::ActOutcome;
+use backline_model::{AccountId, ArtistId};
+
+/// Commands that change something or take data out, each with the arguments that are recorded.
+const RECORDED: [(&str, &[&str]); 46] = [
+    ("migrate", &[]),
+    ("artists add", &["tenant", "status"]),
+    ("artists import", &["no_consent", "replace_credentials"]),
+    ("artists sync", &["allow_removals"]),
+    ("artists set", &["status", "collection", "consent", "withdraw"]),
+    ("accounts add", &["platform", "no_consent"]),
+    ("accounts set", &["status"]),
+    ("consents grant", &["platform", "scope"]),
+    ("consents withdraw", &["platform", "scope"]),
+    ("privacy export", &[]),
+    ("privacy erase", &[]),
+    ("privacy readmit", &[]),
+    ("credentials set", &["platform", "slot"]),
+    ("credentials remove", &["platform", "slot"]),
+    ("plugins install", &["no_activate", "allow_downgrade"]),
+    ("plugins grant", &["name", "version"]),
+    ("plugins revoke", &["name", "host", "slot"]),
+    ("plugins activate", &["name", "version", "anyway", "again"]),
+    ("plugins remove", &["name", "version", "force"]),
+    ("plugins test", &["name", "version"]),
+    ("plugins shadow", &["name", "version"]),
+    ("plugins canary start", &["name", "version", "share"]),
+    ("plugins canary stop", &["platform"]),
+    ("plugins rollback", &["platform"]),
+    ("run", &["date", "platform"]),
+    ("run cancel", &["run"]),
+    ("quarantine release", &["id"]),
+    ("quarantine discard", &["id"]),
+    ("batches retry", &["batches", "run", "platform", "all_dead"]),
+    ("webhooks add", &["name", "kind", "tenant"]),
+    ("webhooks test", &["name"]),
+    ("webhooks remove", &["name"]),
+    ("webhooks enable", &["name"]),
+    ("webhooks disable", &["name"]),
+    ("webhooks rotate-secret", &["name"]),
+    ("webhooks resend", &["name", "event", "parked", "since"]),
+    ("webhooks deliver", &[]),
+    ("schedules add", &["name", "cron", "timezone", "platform"]),
+    ("schedules remove", &["name"]),
+    ("schedules enable", &["name"]),
+    ("schedules disable", &["name"]),
+    ("archive run", &["at"]),
+    ("keys rotate", &[]),
+    ("installation join", &[]),
+    ("tokens create", &["name", "role", "tenant", "expires"]),
+    ("tokens revoke", &["id"]),
+];
+
+/// Commands that only read, or that touch no database.
+#[cfg(test)]
+const READING: [&str; 45] = [
+    "artists list",
+    "artists show",
+    "accounts list",
+    "accounts attention",
+    "consents list",
+    "privacy verify",
+    "credentials list",
+    "plugins list",
+    "plugins inspect",
+    "plugins diff",
+    "plugins history",
+    "plugins try",
+    "plugins conformance",
+    "plugins canary list",
+    "plugins new",
+    "plugins pack",
+    "plugins keygen",
+    "plugins sign",
+    "plugins verify",
+    "plan",
+    "hosts",
+    "metrics",
+    "growth",
+    "quarantine list",
+    "runs list",
+    "runs show",
+    "batches list",
+    "batches show",
+    "events tail",
+    "events show",
+    "webhooks list",
+    "webhooks deliveries",
+    "schedules list",
+    "schedules fires",
+    "archive plan",
+    "archive runs",
+    "config show",
+    "keys generate",
+    "keys status",
+    "installation show",
+    "tokens list",
+    "audit list",
+    "health",
+    "ready",
+    // It says so in its own log, and stops when it is told to.
+    "serve",
+];
+
+/// Records a command that has ended, if it is one of those that are. A command that was refused changed nothing.
+pub(super) async fn record(context: &Context, matches: &ArgMatches, outcome: &Outcome) {
+    let Some(deed) = deed(matches, outcome) else { return };
+    let recorded = async {
+        // The command said already what there is to say about the database.
+        let store = context.open_any().await.map_err(|failure| failure.message)?;
+        let log = AuditLog::new(store, context.clock.clone());
+        log.record(user_of_process(), deed).await.map_err(|error| error.to_string())
+    };
+    // Where the command failed, it has told why, and the database may be the reason.
+    if let (Err(problem), Ok(_)) = (recorded.await, outcome) {
+        print::note(&format!("warning: the audit log has no entry of this command: {problem}"));
+    }
+}
+
+fn deed(matches: &ArgMatches, outcome: &Outcome) -> Option<Deed> {
+    let ended = match outcome {
+        Ok(exit) => *exit,
+        Err(failure) => failure.exit,
+    };
+    let outcome = match ended {
+        Exit::Usage => return None,
+        Exit::Done => ActOutcome::Done,
+        Exit::Partial | Exit::Waiting | Exit::Unwell => ActOutcome::Partial,
+        Exit::Failed => ActOutcome::Failed,
+    };
+    let (path, matches) = leaf(matches);
+    let (action, shown) = RECORDED.iter().find(|(action, _)| *action == path)?;
+    if is_given(matches, "dry_run") {
+        return None;
+    }
+    let details = shown.iter().filter(|name| is_given(matches, name)).map(|name| {
+        let values = texts(matches, name);
+        let value = match values.as_slice() {
+            [] => Json::Bool(true),
+            [one] if one == "true" => Json::Bool(true),
+            [one] => Json::from(one.as_str()),
+            _ => Json::from(values),
+        };
+        ((*name).to_owned(), value)
+    });
+    let details = Json::Object(details.collect::<Map<_, _>>());
+    let artist: Option<ArtistId> = only(matches, "artist");
+    let account: Option<AccountId> = only(matches, "account");
+    Some(Deed { action: (*action).to_owned(), outcome, tenant: None, artist, account, details })
+}
+
+/// The command that was given, such as `plugins canary start`, with its own arguments.
+fn leaf(matches: &ArgMatches) -> (String, &ArgMatches) {
+    let (mut path, mut inner) = (Vec::new(), matches);
+    while let Some((name, next)) = inner.subcommand() {
+        path.push(name);
+        inner = next;
+    }
+    (path.join(" "), inner)
+}
+
+/// Whether an argument stands on the command line.
+fn is_given(matches: &ArgMatches, name: &str) -> bool {
+    matches.try_contains_id(name).is_ok() && matches.value_source(name) == Some(ValueSource::CommandLine)
+}
+
+/// The texts of an argument's values; none where it takes none.
+fn texts(matches: &ArgMatches, name: &str) -> Vec<String> {
+    let raw = matches.try_get_raw(name).ok().flatten();
+    raw.map(|values| values.map(|value| value.to_string_lossy().into_owned()).collect()).unwrap_or_default()
+}
+
+/// The value of an argument that is given once, if it is one of its type.
+fn only<T: std::str::FromStr>(matches: &ArgMatches, name: &str) -> Option<T> {
+    match texts(matches, name).as_slice() {
+        [one] => one.parse().ok(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, CommandFactory as _};
+
+    use super::*;
+    use crate::cli::exit::Failure;
+
+    /// Every command that can be given, with its path.
+    fn leaves<'a>(command: &'a Command, path: &str, found: &mut Vec<(String, &'a Command)>) {
+        for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
+            let path = format!("{path} {}", sub.get_name()).trim().to_owned();
+            if !sub.has_subcommands() || !sub.is_subcommand_required_set() {
+                found.push((path.clone(), sub));
+            }
+            leaves(sub, &path, found);
+        }
+    }
+
+    #[test]
+    fn every_command_is_recorded_or_only_reads() {
+        let command = super::super::Arguments::command();
+        let mut found = Vec::new();
+        leaves(&command, "", &mut found);
+        assert!(found.len() > 60, "{}", found.len());
+        for (path, sub) in &found {
+            let recorded = RECORDED.iter().find(|(action, _)| action == path);
+            assert_eq!(recorded.is_some(), !READING.contains(&path.as_str()), "`{path}` stands in one of the lists");
+            for name in recorded.map_or(&[][..], |(_, shown)| *shown) {
+                assert!(sub.get_arguments().any(|one| one.get_id() == name), "`{path}` has no argument {name}");
+            }
+        }
+        for path in RECORDED.iter().map(|(action, _)| *action).chain(READING) {
+            assert!(found.iter().any(|(known, _)| known == path), "there is no command `{path}`");
+        }
+    }
+
+    fn of(arguments: &[&str], outcome: &Outcome) -> Option<Deed> {
+        let matches = super::super::Arguments::command().try_get_matches_from(arguments).expect("it is understood");
+        deed(&matches, outcome)
+    }
+
+    #[test]
+    fn an_entry_holds_what_is_listed_and_nothing_else() {
+        let id = "018f4e6a-7c1d-7b3a-9c55-3f1d2a4b5c6d";
+        let url = "https://user:canary@example.org/canary";
+        let added = of(&["backline", "webhooks", "add", "mine", url, "--kind", "ai"], &Ok(Exit::Done));
+        let added = added.expect("it is recorded");
+        assert_eq!((added.action.as_str(), added.outcome), ("webhooks add", ActOutcome::Done));
+        assert_eq!(added.details, serde_json::json!({ "name": "mine", "kind": "ai" }));
+        let set = ["backline", "artists", "set", id, "--name", "canary", "--collection", "off"];
+        let set = of(&set, &Ok(Exit::Done)).expect("it is recorded");
+        assert_eq!(set.artist, id.parse().ok());
+        assert_eq!(set.details, serde_json::json!({ "collection": "off" }));
+        let failed = of(&["backline", "batches", "retry", "--all-dead"], &Err(Failure::failed("canary")));
+        let failed = failed.expect("it is recorded");
+        assert_eq!(failed.outcome, ActOutcome::Failed);
+        assert_eq!(failed.details, serde_json::json!({ "all_dead": true }));
+    }
+
+    #[test]
+    fn what_changes_nothing_is_not_recorded() {
+        assert!(of(&["backline", "runs", "list"], &Ok(Exit::Done)).is_none());
+        assert!(of(&["backline", "archive", "run"], &Err(Failure::usage("no"))).is_none());
+    }
+}

@@ -1,0 +1,4 @@
+//! Who may use the HTTP API, and who did what.
+
+pub(super) mod audit;
+pub(super) mod tokens;

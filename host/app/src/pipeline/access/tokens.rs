@@ -1,0 +1,213 @@
+//! Tokens of the HTTP API: made, listed, revoked, and recognised.
+//!
+//! A token is `backline_`, its id and 32 random bytes, both in hexadecimal, with `_` between them. It is shown once; what
+//! is stored is the SHA-256 digest of the random bytes' text.
+
+use std::hint::black_box;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
+
+use crate::pipeline::error::{Classified, ErrorClass};
+use backline_gateway::secrets::SecretText;
+use backline_model::clock::Clock;
+use backline_model::{ApiToken, Digest, Role, Tenant, TokenId, TokenState};
+use backline_store::{Scope, Store, StoreError};
+
+/// What every token begins with, so that a search for leaked secrets finds it.
+const PREFIX: &str = "backline_";
+
+/// Longest name of a token, in characters.
+const NAME_CHARACTERS_MAX: usize = 100;
+
+/// How precisely the last use of a token is recorded: a write for each request would cost more than the request.
+const USED_WITHIN: TimeDelta = TimeDelta::minutes(1);
+
+/// Why a token was not made, listed or revoked.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The name is not valid.
+    #[error("a token's name has 1 to {NAME_CHARACTERS_MAX} characters")]
+    Name,
+    /// The token would never be accepted.
+    #[error("the token would have expired at {0}; give a time that is to come")]
+    Expired(DateTime<Utc>),
+}
+
+impl Classified for TokenError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Store(error) => error.class(),
+            Self::Name | Self::Expired(_) => ErrorClass::Refused,
+        }
+    }
+}
+
+/// A token to be made.
+#[derive(Clone, Debug)]
+pub struct NewToken {
+    /// Name that tells it from others; it names the caller in the log.
+    pub name: String,
+    /// What it allows.
+    pub role: Role,
+    /// Whose rows it reaches; none means those of all tenants.
+    pub tenant: Option<Tenant>,
+    /// From when on it is refused; none means never.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// A caller whose token was recognised. Only [`Tokens::recognise`] makes one.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    token: ApiToken,
+}
+
+impl Caller {
+    /// The token that it showed.
+    #[must_use]
+    pub fn token(&self) -> &ApiToken {
+        &self.token
+    }
+
+    /// Whose rows it may touch.
+    #[must_use]
+    pub fn scope(&self) -> Scope {
+        self.token.tenant.clone().map_or_else(Scope::all_tenants, Scope::tenant)
+    }
+}
+
+/// The tokens of a database. Cloning shares it.
+#[derive(Clone)]
+pub struct Tokens {
+    store: Store,
+    clock: Clock,
+}
+
+impl Tokens {
+    /// The tokens of a database that is open.
+    #[must_use]
+    pub fn new(store: Store, clock: Clock) -> Self {
+        Self { store, clock }
+    }
+
+    /// Makes a token. Its text is returned here and never again.
+    ///
+    /// # Errors
+    /// When its name is not valid or its time is over already, or the database fails.
+    pub async fn create(&self, new: NewToken) -> Result<(ApiToken, SecretText), TokenError> {
+        let (now, name) = (self.clock.now(), new.name.trim().to_owned());
+        if name.is_empty() || name.chars().count() > NAME_CHARACTERS_MAX {
+            return Err(TokenError::Name);
+        }
+        if let Some(over) = new.expires_at.filter(|expires| *expires <= now) {
+            return Err(TokenError::Expired(over));
+        }
+        let token = ApiToken {
+            id: TokenId::generate(),
+            name,
+            role: new.role,
+            tenant: new.tenant,
+            created_at: now,
+            expires_at: new.expires_at,
+            last_used_at: None,
+            revoked_at: None,
+        };
+        let secret = SecretText::new(Digest(rand::random()).to_string());
+        self.store.token_add(&Scope::all_tenants(), &token, digest_of(secret.expose())).await?;
+        let text = SecretText::new(format!("{PREFIX}{}_{}", token.id.0.simple(), secret.expose()));
+        Ok((token, text))
+    }
+
+    /// Every token, also those that are not in force any more.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn list(&self) -> Result<Vec<ApiToken>, TokenError> {
+        Ok(self.store.tokens_list(&Scope::all_tenants()).await?)
+    }
+
+    /// Revokes a token: from now on no host accepts it.
+    ///
+    /// # Errors
+    /// When there is no such token, or the database fails.
+    pub async fn revoke(&self, id: TokenId) -> Result<ApiToken, TokenError> {
+        Ok(self.store.token_revoke(&Scope::all_tenants(), id, self.clock.now()).await?)
+    }
+
+    /// Whose token this is; none where it is not one, has expired or was revoked. The database is asked each time, so
+    /// that a revoked token is refused at once, on every host.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn recognise(&self, text: &str) -> Result<Option<Caller>, StoreError> {
+        let Some((id, secret)) = parts(text) else { return Ok(None) };
+        let Some((token, digest)) = self.store.token_get(id).await? else { return Ok(None) };
+        let now = self.clock.now();
+        if !is_same(&digest_of(secret), &digest) || token.state(now) != TokenState::Active {
+            return Ok(None);
+        }
+        let fresh = now - USED_WITHIN;
+        if token.last_used_at.is_none_or(|used| used < fresh)
+            && let Err(error) = self.store.token_use(id, now, fresh).await
+        {
+            // A database that only reads still answers.
+            tracing::debug!(%error, "the use of a token was not recorded");
+        }
+        Ok(Some(Caller { token }))
+    }
+}
+
+impl Tokens {
+    /// Whether the token of a caller that was recognised before is still in force.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn is_in_force(&self, caller: &Caller) -> Result<bool, StoreError> {
+        let found = self.store.token_get(caller.token.id).await?;
+        Ok(found.is_some_and(|(token, _)| token.state(self.clock.now()) == TokenState::Active))
+    }
+}
+
+/// The id and the secret in a token's text.
+fn parts(text: &str) -> Option<(TokenId, &str)> {
+    let (id, secret) = text.strip_prefix(PREFIX)?.split_once('_')?;
+    Some((TokenId(Uuid::try_parse(id).ok()?), secret))
+}
+
+fn digest_of(secret: &str) -> Digest {
+    Digest::of(secret.as_bytes())
+}
+
+/// Compares in a time that does not depend on where the digests differ.
+fn is_same(one: &Digest, other: &Digest) -> bool {
+    let differing = one.0.iter().zip(&other.0).fold(0, |bits, (one, other)| black_box(bits | (one ^ other)));
+    differing == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_its_id_and_its_secret() {
+        let id = TokenId::generate();
+        assert_eq!(parts(&format!("backline_{}_abc", id.0.simple())), Some((id, "abc")));
+        for text in ["", "backline_", "backline_x_abc", "other_018f4e6a7c1d7b3a9c553f1d2a4b5c6d_abc", "abc"] {
+            assert_eq!(parts(text), None, "'{text}'");
+        }
+    }
+
+    #[test]
+    fn digests_are_the_same_only_if_every_bit_is() {
+        let one = Digest::of(b"one");
+        assert!(is_same(&one, &Digest::of(b"one")));
+        for place in 0..32 {
+            let mut other = one;
+            other.0[place] ^= 1;
+            assert!(!is_same(&one, &other), "byte {place}");
+        }
+    }
+}

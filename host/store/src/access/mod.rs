@@ -1,0 +1,4 @@
+//! Who may use the HTTP API, and who did what.
+
+pub(crate) mod audit;
+pub(crate) mod tokens;

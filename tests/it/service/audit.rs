@@ -1,0 +1,88 @@
+//! Tests of the audit log: what the command line leaves in it, and that nothing takes it out again.
+
+use backline_model::privacy::{Identifiers, subject_of};
+use backline_model::{ArtistId, Role};
+use backline_store::{DatabaseKind, Scope};
+use serde_json::{Value as Json, json};
+use sqlx::AssertSqlSafe;
+
+use super::support::Place;
+use crate::store::schema::raw;
+use crate::support::database::each_database;
+
+/// The entries that a listing prints, without their numbers and times.
+async fn listed(place: &Place, more: &[&str]) -> Vec<Json> {
+    let arguments = [&["audit", "list", "--json", "--log", "off"], more].concat();
+    let (code, out, said) = place.run(&arguments).await;
+    assert_eq!(code, Some(0), "{said}");
+    let mut entries: Vec<Json> = serde_json::from_str(&out).expect("JSON");
+    for entry in &mut entries {
+        assert!(entry["seq"].is_i64() && entry["at"].is_string(), "{entry}");
+        assert!(entry["name"].as_str().is_some_and(|name| name.starts_with("uid ")), "{entry}");
+        assert_eq!(entry["actor"], "command");
+        let fields = entry.as_object_mut().expect("an object");
+        for field in ["seq", "at", "actor", "name", "origin"] {
+            assert!(fields.remove(field).is_some(), "{field}");
+        }
+    }
+    entries
+}
+
+async fn done(place: &Place, arguments: &[&str]) -> String {
+    let (code, out, said) = place.run(&[arguments, &["--log", "off"]].concat()).await;
+    assert_eq!(code, Some(0), "{arguments:?}: {said}");
+    out
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_commands_do_is_on_record_and_goes_with_the_artist_alone() {
+    each_database(async |store, url| {
+        let place = Place::new(url, "");
+        let artist = ArtistId::generate();
+        let id = artist.to_string();
+        done(&place, &["artists", "add", "Canary Bird", "--id", &id]).await;
+        done(&place, &["artists", "set", &id, "--name", "Canary Song", "--collection", "off"]).await;
+        let token = done(&place, &["tokens", "create", "--role", "viewer", "--name", "wall"]).await;
+        let refused = place.run(&["tokens", "create", "--role", "viewer", "--tenant", "nobody", "--log", "off"]).await;
+        assert_eq!(refused.0, Some(2), "{}", refused.2);
+        done(&place, &["artists", "list"]).await;
+
+        let entry = |action: &str, artist: Option<ArtistId>, details: Json| {
+            json!({ "action": action, "outcome": "done", "tenant": null, "artist_id": artist, "details": details })
+        };
+        let made = entry("tokens create", None, json!({ "role": Role::Viewer, "name": "wall" }));
+        let set = entry("artists set", Some(artist), json!({ "collection": "off" }));
+        let all = listed(&place, &[]).await;
+        assert_eq!(all[..2], [made.clone(), set.clone()], "{all:?}");
+        assert_eq!(all[2]["action"], "artists add");
+        assert_eq!(all.len(), 3, "what was refused or only reads is not on record: {all:?}");
+        assert_eq!(listed(&place, &["--artist", &id]).await, [set]);
+        assert_eq!(listed(&place, &["--action", "tokens create"]).await, std::slice::from_ref(&made));
+        assert_eq!(listed(&place, &["--limit", "1"]).await, std::slice::from_ref(&made));
+        let text = Json::from(all).to_string();
+        assert!(!text.contains("Canary") && !text.contains(token.trim()), "{text}");
+
+        let pool = raw(url).await;
+        let mut statements = vec!["UPDATE audit SET action = 'x'", "DELETE FROM audit"];
+        if store.kind() == DatabaseKind::Postgres {
+            statements.push("TRUNCATE audit");
+        }
+        for statement in statements {
+            let error = sqlx::query(AssertSqlSafe(statement.to_owned())).execute(&pool).await.expect_err(statement);
+            assert!(error.to_string().contains("the audit log is a record"), "{statement}: {error}");
+        }
+        pool.close().await;
+
+        done(&place, &["privacy", "erase", &id, "--yes"]).await;
+        let left = listed(&place, &[]).await;
+        assert_eq!(left[0], entry("privacy erase", None, json!({})), "{left:?}");
+        assert_eq!(left[1], made, "{left:?}");
+        assert!(left.iter().all(|entry| entry["artist_id"].is_null()), "{left:?}");
+        let text = Json::from(left).to_string();
+        assert!(!text.contains(&id) && !text.contains(&subject_of(artist)), "{text}");
+        let identifiers = Identifiers::of(artist, &[]);
+        let found = store.identifiers_search(&Scope::all_tenants(), &identifiers, false, &|_| {}).await.unwrap();
+        assert!(found.iter().all(|place| !place.table.ends_with("audit")), "{found:?}");
+    })
+    .await;
+}

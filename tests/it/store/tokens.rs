@@ -1,0 +1,74 @@
+//! Tests of tokens of the HTTP API, as they are stored.
+
+use backline_model::{ApiToken, Digest, Role, Tenant, TokenId};
+use backline_store::{Scope, StoreError};
+use chrono::TimeDelta;
+
+use super::fixtures::now;
+use crate::support::database::each_database;
+
+fn token(name: &str, expires_after: Option<TimeDelta>) -> ApiToken {
+    ApiToken {
+        id: TokenId::generate(),
+        name: name.to_owned(),
+        role: Role::Operator,
+        tenant: None,
+        created_at: now(),
+        expires_at: expires_after.map(|after| now() + after),
+        last_used_at: None,
+        revoked_at: None,
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_read_as_it_was_added_and_is_revoked_once() {
+    each_database(async |store, _| {
+        let all = Scope::all_tenants();
+        let added = ApiToken { tenant: Some(Tenant::new("label").unwrap()), ..token("a", Some(TimeDelta::days(1))) };
+        store.token_add(&all, &added, Digest::of(b"secret")).await.unwrap();
+        assert_eq!(store.token_get(added.id).await.unwrap(), Some((added.clone(), Digest::of(b"secret"))));
+        assert_eq!(store.token_get(TokenId::generate()).await.unwrap(), None);
+        let revoked = store.token_revoke(&all, added.id, now()).await.unwrap();
+        assert_eq!(revoked, ApiToken { revoked_at: Some(now()), ..added });
+        let again = store.token_revoke(&all, revoked.id, now() + TimeDelta::hours(1)).await.unwrap();
+        assert_eq!(again, revoked, "the first time stays");
+        let unknown = store.token_revoke(&all, TokenId::generate(), now()).await.unwrap_err();
+        assert!(matches!(unknown, StoreError::NotFound { what: "token", .. }), "{unknown}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn only_tokens_in_force_are_counted() {
+    each_database(async |store, _| {
+        let all = Scope::all_tenants();
+        assert_eq!(store.active_tokens_count(now()).await.unwrap(), 0);
+        let tokens = [token("a", None), token("b", Some(TimeDelta::hours(1))), token("c", None)];
+        for one in &tokens {
+            store.token_add(&all, one, Digest::of(one.name.as_bytes())).await.unwrap();
+        }
+        store.token_revoke(&all, tokens[2].id, now()).await.unwrap();
+        assert_eq!(store.active_tokens_count(now()).await.unwrap(), 2);
+        assert_eq!(store.active_tokens_count(now() + TimeDelta::hours(1)).await.unwrap(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_last_use_is_written_once_in_a_while() {
+    each_database(async |store, _| {
+        let used = token("a", None);
+        store.token_add(&Scope::all_tenants(), &used, Digest::of(b"secret")).await.unwrap();
+        let last = async || store.token_get(used.id).await.unwrap().unwrap().0.last_used_at;
+        let minute = TimeDelta::minutes(1);
+        store.token_use(used.id, now(), now() - minute).await.unwrap();
+        assert_eq!(last().await, Some(now()));
+        let soon = now() + TimeDelta::seconds(30);
+        store.token_use(used.id, soon, soon - minute).await.unwrap();
+        assert_eq!(last().await, Some(now()), "half a minute later it stays");
+        let later = now() + minute + minute;
+        store.token_use(used.id, later, later - minute).await.unwrap();
+        assert_eq!(last().await, Some(later));
+    })
+    .await;
+}
