@@ -29,8 +29,7 @@ use super::fixtures::{
     TTL, account, add_batches, artist, at, batch, create_run, day, defer, demo, event, followers, lease, now, release,
     result, run, stored,
 };
-use super::order::write;
-use crate::support::database::each_database;
+use crate::support::database::{each_database, write};
 
 /// What a case does in a scope that is not the rows'.
 #[derive(Clone, Copy, PartialEq)]
