@@ -21,4 +21,5 @@ mod row_events;
 mod scheduling;
 mod schema;
 mod scope;
+mod unreadable;
 mod values;

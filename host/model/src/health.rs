@@ -2,6 +2,7 @@
 //! accounts, and those are never stored.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -133,6 +134,28 @@ pub struct Suspects {
     pub pauses: Vec<PauseFigures>,
     /// The data that this process reads time zones from.
     pub zones: Option<ZoneData>,
+    /// Rows that can't be read.
+    pub unreadable: Vec<UnreadableRow>,
+}
+
+/// A row of the database that this binary can't read. It is left out of everything, which costs no other row anything.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct UnreadableRow {
+    /// The table.
+    pub table: String,
+    /// The row's name or id.
+    pub name: String,
+    /// The column that can't be read.
+    pub column: String,
+    /// What it holds, or what is wrong with that.
+    pub problem: String,
+}
+
+impl fmt::Display for UnreadableRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { table, name, column, problem } = self;
+        write!(f, "the row {name} of {table} can't be read ({column}: {problem}) and is left out")
+    }
 }
 
 /// A pause that a platform asked for.
@@ -378,6 +401,8 @@ pub enum RecommendationKind {
     NoConsent,
     /// The copy of the time zones in the binary is newer than the data in use.
     TimeZonesOld,
+    /// Rows of the database can't be read and are left out.
+    RowsUnreadable,
 }
 
 /// What to do, and what causes the problem.

@@ -78,6 +78,9 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             let credentials = store
                 .credentials_list(&Scope::all_tenants(), &CredentialFilter { platform, ..CredentialFilter::default() })
                 .await?;
+            for row in store.unreadable_rows().iter().filter(|row| row.table == "credentials") {
+                print::note(&format!("{row}; it is neither used nor refreshed: correct the row, or delete it"));
+            }
             let listed: Vec<Json> = credentials.iter().map(listed).collect();
             let row = |credential: &Json| {
                 let text = |field: &str| credential[field].as_str().unwrap_or(print::NONE).to_owned();

@@ -8,6 +8,7 @@ use super::names::{self, PlatformName};
 use super::{print, values};
 use crate::pipeline::service::schedules;
 use backline_model::{CatchUp, Fire, Overlap, Schedule, ScheduleSpec};
+use backline_rules::schedule;
 
 /// `backline schedules …`
 #[derive(Subcommand)]
@@ -73,6 +74,13 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     match command {
         Command::List { json } => {
             let schedules = schedules::list(&store, config, now).await?;
+            let of_times = schedule::unreadable(&schedules);
+            for row in store.unreadable_rows().iter().filter(|row| row.table == "schedules").chain(&of_times) {
+                let name = &row.name;
+                print::note(&format!(
+                    "{row}; it fires at no time: correct it, or remove it with `backline schedules remove {name}`"
+                ));
+            }
             let headers =
                 ["name", "cron", "zone", "platforms", "next", "last", "catch-up", "overlap", "origin", "enabled"];
             let none = "there is no schedule; add one with `backline schedules add`, \

@@ -11,6 +11,7 @@ use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, clean, json, time_text};
 use crate::database::error::StoreError;
 use crate::database::notifications::notify;
+use crate::database::readable::Extent;
 use crate::database::rows::id_rows;
 use crate::database::topic::Topic;
 use crate::events::outbox::events_write_in_txn;
@@ -171,7 +172,8 @@ impl Store {
             "SELECT platform, release_digest, share, started_at::text AS started_at, promote_at::text AS promote_at
              FROM canaries ORDER BY platform",
         );
-        self.rows("list canaries", statement).await?.iter().map(canary_of).collect()
+        let rows = self.rows("list canaries", statement).await?;
+        self.unreadable.read("canaries", "platform", Extent::Whole, &rows, canary_of)
     }
 
     /// Lets a granted release collect a share of its platform's accounts, in place of any canary that was there before.

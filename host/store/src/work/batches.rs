@@ -11,6 +11,7 @@ use crate::database::connection::{ReadView, Store, Work};
 use crate::database::dialect::{Columns as _, json, time_text};
 use crate::database::error::StoreError;
 use crate::database::notifications::notify;
+use crate::database::readable::Extent;
 use crate::database::rows::ROWS_PER_STATEMENT;
 use crate::database::statement::Statement;
 use crate::database::topic::Topic;
@@ -136,7 +137,7 @@ impl Store {
         );
         let statement = statement.bind(run.map(|run| run.to_string())).bind(time_text(now));
         let rows = self.rows("find platforms with work", statement).await?;
-        rows.iter().map(|row| row.parsed("platform")).collect()
+        self.unreadable.read("platforms", "platform", Extent::Part, &rows, |row| row.parsed("platform"))
     }
 
     /// Platforms with an active release: those that may get work at any time.
@@ -145,7 +146,7 @@ impl Store {
     /// When the database fails.
     pub async fn active_platforms_list(&self) -> Result<Vec<Platform>, StoreError> {
         let rows = self.rows("list active platforms", self.query("SELECT platform FROM releases WHERE active")).await?;
-        rows.iter().map(|row| row.parsed("platform")).collect()
+        self.unreadable.read("platforms", "platform", Extent::Part, &rows, |row| row.parsed("platform"))
     }
 
     /// When the next batch falls due that can't be leased now: its time to be tried again, its budget, or the end
@@ -202,9 +203,10 @@ impl Store {
             );
             let due =
                 work.rows("read deferred batches", statement.bind(time_text(now)).bind(ROWS_PER_STATEMENT as i64));
-            let due = due.await?.iter().map(Standing::of).collect::<Result<Vec<_>, _>>()?;
+            let due = due.await?;
+            let due = work.unreadable.read("batches", "id", Extent::Part, &due, Standing::of)?;
             if due.is_empty() {
-                break; // another host has taken them
+                break; // another host has taken them, or none of them can be read
             }
             let turns = turns_assign_in_txn(&mut work, &due, weights, now).await?;
             let statement = work.query(
@@ -248,19 +250,17 @@ impl Store {
              WHERE m.batch_id = $1::uuid {and_tenant: b.tenant} {and_tenant: t.tenant} ORDER BY m.position",
         );
         let rows = self.rows("read a batch's accounts", statement.bind(batch.to_string())).await?;
-        rows.iter()
-            .map(|row| {
-                let outcome = row.text_or_null("outcome")?.map(|_| outcome_of(row)).transpose()?;
-                Ok(BatchAccountView {
-                    account_id: row.parsed("account_id")?,
-                    artist_id: row.parsed("artist_id")?,
-                    artist_name: row.text("artist_name")?,
-                    platform_id: row.text("platform_id")?,
-                    metric_date: row.date("metric_date")?,
-                    outcome,
-                })
+        self.unreadable.read("batch_accounts", "account_id", Extent::Part, &rows, |row| {
+            let outcome = row.text_or_null("outcome")?.map(|_| outcome_of(row)).transpose()?;
+            Ok(BatchAccountView {
+                account_id: row.parsed("account_id")?,
+                artist_id: row.parsed("artist_id")?,
+                artist_name: row.text("artist_name")?,
+                platform_id: row.text("platform_id")?,
+                metric_date: row.date("metric_date")?,
+                outcome,
             })
-            .collect()
+        })
     }
 
     /// Retries dead batches: they are planned with all their attempts, and their runs go on. The filter's state and
@@ -318,7 +318,7 @@ pub(crate) async fn batches_in(
     );
     let statement = bound(statement, filter, filter.state)?.bind(filter.limit.map_or(i64::MAX, i64::from));
     let rows = view.rows("list batches", statement).await?;
-    rows.iter().map(view_of).collect()
+    view.unreadable.read("batches", "id", Extent::Part, &rows, view_of)
 }
 
 /// Gives dead batches all their attempts back, in the turn of those planned now. Returns how many there were, and

@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, DatabaseKind, clean, time_text};
 use crate::database::error::StoreError;
+use crate::database::readable::Extent;
 use crate::scope::Scope;
 
 /// What a host says of itself.
@@ -84,19 +85,17 @@ impl Store {
              FROM hosts h ORDER BY h.name",
         );
         let rows = self.rows("list hosts", statement.bind(time_text(now))).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(KnownHost {
-                    name: row.text("name")?,
-                    version: row.text("version")?,
-                    state: row.text("state")?,
-                    started_at: row.time("started_at")?,
-                    seen_at: row.time("seen_at")?,
-                    leads: row.count("roles")? > 0,
-                    refreshes_tokens: row.count("refreshes_tokens")? > 0,
-                })
+        self.unreadable.read("hosts", "name", Extent::Whole, &rows, |row| {
+            Ok(KnownHost {
+                name: row.text("name")?,
+                version: row.text("version")?,
+                state: row.text("state")?,
+                started_at: row.time("started_at")?,
+                seen_at: row.time("seen_at")?,
+                leads: row.count("roles")? > 0,
+                refreshes_tokens: row.count("refreshes_tokens")? > 0,
             })
-            .collect()
+        })
     }
 
     /// Removes a host that stops; another one that took its name stays.

@@ -9,6 +9,7 @@ use sqlx::any::AnyRow;
 use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, json, time_text};
 use crate::database::error::StoreError;
+use crate::database::readable::Extent;
 use backline_model::{Holder, Platform};
 
 /// A pause, and the pace after it.
@@ -95,13 +96,11 @@ impl Store {
              FROM pauses WHERE paused_until > $1::timestamptz GROUP BY platform ORDER BY platform",
         );
         let rows = self.rows("list pauses", statement.bind(time_text(now))).await?;
-        rows.iter()
-            .map(|row| {
-                let (credentials, holders) = (row.count("credentials")?, row.count("holders")?);
-                let credentials = if holders > credentials { 0 } else { credentials };
-                Ok(PlatformPause { platform: row.parsed("platform")?, credentials, until: row.time("until")? })
-            })
-            .collect()
+        self.unreadable.read("pauses", "platform", Extent::Part, &rows, |row| {
+            let (credentials, holders) = (row.count("credentials")?, row.count("holders")?);
+            let credentials = if holders > credentials { 0 } else { credentials };
+            Ok(PlatformPause { platform: row.parsed("platform")?, credentials, until: row.time("until")? })
+        })
     }
 }
 

@@ -139,7 +139,9 @@ async fn lead(host: &Host, term: &Term, leadership: &mut Leadership) -> Result<(
         leadership.synced = Some(host.config().schedules.clone());
     }
     let schedules = store.schedules_list().await?;
-    let enabled = || schedules.iter().filter(|schedule| schedule.spec.enabled);
+    // Health names those whose times can't be read.
+    let is_on = |schedule: &&Schedule| schedule.spec.enabled && Timetable::of(&schedule.spec).is_ok();
+    let enabled = || schedules.iter().filter(is_on);
     for fire in store.queued_fires_list().await? {
         if let Some(schedule) = enabled().find(|schedule| schedule.name == fire.schedule) {
             settled(&fire.schedule, start_queued(host, term, schedule, &fire).await)?;

@@ -4,7 +4,7 @@
 //! In a service one host at a time does so, in a role of its own; a run from the command line does so at its end. Two
 //! at the same time report a crossing once, because an alert is written only if it has not been changed meanwhile.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use backline_model::clock::Clock;
 use backline_model::event::types;
 use backline_model::health::{
     Alert, AlertName, CredentialFigures, Figures, Health, HealthReport, PauseFigures, PlatformHealth, ReleaseFigures,
-    Suspects,
+    Suspects, UnreadableRow,
 };
 use backline_model::manifest::Budget;
 use backline_model::zone;
@@ -43,10 +43,15 @@ const RECORD: TimeDelta = TimeDelta::days(14);
 /// Runs until the service stops; then resigns the role, so that another host takes it at once.
 pub(in crate::pipeline) async fn serve(context: ServiceContext<HealthMonitor>) {
     let mut term: Option<Term> = None;
+    let mut told = BTreeSet::new();
     while !context.stop.is_cancelled() {
         let monitor = context.current();
         if let Some(data) = zone::follow_updates() {
             tracing::info!(%data, "the time zones have changed; they are read again");
+        }
+        match monitor.unreadable().await {
+            Ok(rows) => tell_unreadable(rows, &mut told),
+            Err(error) => tracing::debug!(%error, "which rows can't be read is not known"),
         }
         let every = Duration::from_secs(monitor.config.health.every_s);
         // The term covers two intervals, so that a late renewal does not lose the role.
@@ -76,6 +81,15 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<HealthMonitor>) {
     {
         tracing::warn!(%error, "the role of evaluating health could not be resigned");
     }
+}
+
+/// Names each row that can't be read in the log, once.
+fn tell_unreadable(rows: Vec<UnreadableRow>, told: &mut BTreeSet<UnreadableRow>) {
+    let rows: BTreeSet<UnreadableRow> = rows.into_iter().collect();
+    for UnreadableRow { table, name, column, problem } in rows.difference(told) {
+        tracing::warn!(table, row = name, column, problem, "a row can't be read and is left out; correct or remove it");
+    }
+    *told = rows;
 }
 
 /// Only the host that has the role exports these metrics: each is about all hosts.
@@ -154,6 +168,16 @@ impl HealthMonitor {
         let figures = self.figures(&Scope::tenant(tenant.clone()), &window).await?;
         let HealthReport { at, since, total, platforms, .. } = self.judged(&figures, &Suspects::default(), &window);
         Ok(TenantHealthReport { tenant, at, since, total, platforms })
+    }
+
+    /// Rows that this process met and can't read, and schedules whose times it can't.
+    async fn unreadable(&self) -> Result<Vec<UnreadableRow>, StoreError> {
+        let schedules = self.store.schedules_list().await?;
+        // Only those that were read are known.
+        self.store.webhooks_list(&Scope::all_tenants()).await?;
+        let mut rows = self.store.unreadable_rows();
+        rows.extend(schedule::unreadable(&schedules));
+        Ok(rows)
     }
 
     /// What is counted, with what schedules had due.
@@ -270,7 +294,9 @@ impl HealthMonitor {
         let pauses = pauses
             .map(|pause| PauseFigures { platform: pause.platform, credentials: pause.credentials, until: pause.until })
             .collect();
-        Ok(Suspects { reconnect, credentials, releases, schedules, webhooks, pauses, zones: Some(zone::data()) })
+        let unreadable = self.unreadable().await?;
+        let zones = Some(zone::data());
+        Ok(Suspects { reconnect, credentials, releases, schedules, webhooks, pauses, zones, unreadable })
     }
 
     /// Credentials that end soon and that no refresh renews, by slot.
