@@ -16,6 +16,7 @@ mod releases;
 mod retry;
 pub mod service;
 mod upkeep;
+mod watchdog;
 mod webhooks;
 
 pub use self::artists::export::{ExportError, ExportReport, ExportedFile, identifiers_of_export};
@@ -53,6 +54,7 @@ pub use self::service::preflight::{Obstacle, examine};
 pub use self::service::schedules::SchedulesError;
 pub use self::upkeep::archive::{Archive, ArchiveError, ArchiveProgress};
 pub use self::upkeep::health::{HealthMonitor, TenantHealthReport};
+pub use self::watchdog::{LoopState, LoopStatus};
 pub use self::webhooks::deliveries::{DeliveryReport, Dispatcher};
 pub use self::webhooks::manage::{NewWebhook, Resend, TestAnswer, WebhookError, Webhooks};
 pub use self::webhooks::signing::SignError;

@@ -27,7 +27,7 @@ pub(super) async fn beat(context: ServiceContext<Host>) {
         let host = context.current();
         let state = if context.stop.is_cancelled() {
             "stopping"
-        } else if context.condition.problems().is_empty() {
+        } else if context.problems().is_empty() {
             "ready"
         } else {
             "not_ready"

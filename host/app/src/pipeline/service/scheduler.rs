@@ -27,6 +27,9 @@ const ACTIVATIONS_AT_ONCE: u32 = 100_000;
 /// hosts do not start unless their clocks differ by seconds at most.
 const AHEAD_MAX: TimeDelta = TimeDelta::minutes(1);
 
+/// How long due work may take before the loop counts as stuck: the plan of a million accounts takes minutes.
+const LEAD_MAX: Duration = Duration::from_secs(600);
+
 /// What a host knows while it leads.
 #[derive(Default)]
 struct Leadership {
@@ -101,6 +104,7 @@ async fn look(context: &ServiceContext<Host>, host: &Host, leadership: &mut Lead
     leadership.term.clone_from(&term);
     host.telemetry().leads(term.is_some());
     let Some(term) = term else { return Ok(()) };
+    context.heartbeat.work(LEAD_MAX);
     // A large plan may take longer than the role lasts. A stop does not wait for it: what is not committed has not
     // begun.
     tokio::select! {

@@ -357,13 +357,16 @@ async fn look(context: &ServiceContext<Archive>, archive: &Archive) -> Result<()
     if due(archive, &timetable).await?.is_none() {
         return Ok(());
     }
+    // One statement at a time.
+    let work = || context.heartbeat.work(Duration::from_millis(archive.config.database.long_statement_timeout_ms));
+    work();
     let ttl = Duration::from_millis(archive.config.service.leader_ttl_ms);
     let Some(term) = archive.store.role_take(ROLE, &context.name, archive.clock.now(), ttl).await? else {
         return Ok(());
     };
     // Another host may have done it just before the role became free.
     let done = match due(archive, &timetable).await {
-        Ok(Some(due)) => archive.archive_in_term(&term, due, &|_| {}).await.map(|run| {
+        Ok(Some(due)) => archive.archive_in_term(&term, due, &|_| work()).await.map(|run| {
             tracing::info!(origin = run.origin, counts = ?run.counts, "the archive run is done");
         }),
         Ok(None) => Ok(()),

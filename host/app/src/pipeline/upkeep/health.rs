@@ -37,6 +37,9 @@ const ROLE: &str = "health";
 /// Swaps that are searched for the time when releases became active.
 const SWAPS_MAX: u32 = 200;
 
+/// How long an evaluation may take before the loop counts as stuck: it reads whole tables.
+const LOOK_MAX: Duration = Duration::from_secs(600);
+
 /// How far back the tally of a release's predecessor goes.
 const RECORD: TimeDelta = TimeDelta::days(14);
 
@@ -53,6 +56,7 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<HealthMonitor>) {
             Ok(rows) => tell_unreadable(rows, &mut told),
             Err(error) => tracing::debug!(%error, "which rows can't be read is not known"),
         }
+        context.heartbeat.work(LOOK_MAX);
         let every = Duration::from_secs(monitor.config.health.every_s);
         // The term covers two intervals, so that a late renewal does not lose the role.
         let ttl = every * 2 + Duration::from_millis(monitor.config.service.leader_ttl_ms);
