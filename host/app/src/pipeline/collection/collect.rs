@@ -195,7 +195,7 @@ async fn collect(collector: &Collector, lease: &Lease) -> Result<BatchReport, Co
     let mut side = SideEffects::default();
 
     accounts.exclude_withdrawn(&release);
-    let window = end_late(collector, lease, &release, &mut accounts).await?;
+    let (window, places) = aim(collector, lease, &release, &mut accounts, &mut side).await?;
     let context = FetchContext { window, lost_metrics: collector.store.lost_metrics_list(batch.release).await? };
     let (observed_at, documents, bodies, snapshots, pauses) = while_leased(collector, lease, async {
         let credentials = accounts.with_credentials(&collector.credentials, &release).await?;
@@ -238,44 +238,49 @@ async fn collect(collector: &Collector, lease: &Lease) -> Result<BatchReport, Co
             snapshot,
         })
         .collect();
-    let observed = Observed { observations, at: observed_at, window };
+    let observed = Observed { observations, at: observed_at, window, places };
     store(collector, lease, &release, accounts, observed, side, &pauses).await
 }
 
-/// Ends the accounts whose numbers could be stored nowhere: their date ended too long ago, and that of now is collected
-/// already. Nothing is asked of the platform for them. Answers the window to fetch.
-async fn end_late(
+/// Decides the window to fetch and where each account's numbers belong. Ends the accounts whose numbers could be stored
+/// nowhere: their date ended too long ago, and that of now is collected already. Nothing is asked of the platform for
+/// them. The others that are late need a window of their own: they go back as a batch of theirs, unless all are late.
+async fn aim(
     collector: &Collector,
     lease: &Lease,
     release: &LoadedRelease,
     accounts: &mut BatchAccounts,
-) -> Result<Window, CollectError> {
-    let (now, planned) = (collector.clock.now(), dates_of(lease));
-    let late: Vec<(AccountId, NaiveDate)> = accounts
-        .candidates
-        .values()
-        .filter(|candidate| !accounts.ended.contains_key(&candidate.account_id))
-        .filter_map(|candidate| {
+    side: &mut SideEffects,
+) -> Result<(Window, BTreeMap<AccountId, Place>), CollectError> {
+    let (now, planned, allowed) = (collector.clock.now(), dates_of(lease), collector.config.collection.late());
+    let open = accounts.candidates.values().filter(|candidate| !accounts.ended.contains_key(&candidate.account_id));
+    let places: BTreeMap<AccountId, Place> = open
+        .map(|candidate| {
             let id = candidate.account_id;
-            match dates::place(
-                planned[&id],
-                &candidate.timezone,
-                now,
-                collector.config.collection.late(),
-                &release.manifest,
-            ) {
-                Place::Observed(date) => Some((id, date)),
-                Place::Planned | Place::History => None,
-            }
+            (id, dates::place(planned[&id], &candidate.timezone, now, allowed, &release.manifest))
         })
         .collect();
+    let mut late: BTreeMap<AccountId, NaiveDate> = places
+        .iter()
+        .filter_map(|(id, place)| if let Place::Observed(date) = place { Some((*id, *date)) } else { None })
+        .collect();
     if late.is_empty() {
-        return Ok(lease.batch.window);
+        return Ok((lease.batch.window, places));
     }
-    for id in collector.store.collected_on(&Scope::all_tenants(), &late).await? {
+    let all_are_late = late.len() == places.len();
+    let dates: Vec<_> = late.iter().map(|(id, date)| (*id, *date)).collect();
+    for id in collector.store.collected_on(&Scope::all_tenants(), &dates).await? {
+        late.remove(&id);
         accounts.ended.insert(id, AccountFailure::Final(Outcome::Superseded));
     }
-    Ok(dates::window_until(lease.batch.window, now))
+    if all_are_late {
+        return Ok((dates::window_until(lease.batch.window, now), places));
+    }
+    if !late.is_empty() {
+        accounts.ended.extend(late.keys().map(|id| (*id, AccountFailure::NoTurn)));
+        side.without_turn.push(late.into_keys().collect());
+    }
+    Ok((lease.batch.window, places))
 }
 
 /// Handles a batch that could not be collected at all: it is retried, and its accounts fail once its attempts are used
@@ -408,6 +413,8 @@ struct Observed {
     at: DateTime<Utc>,
     /// The time span that post-level metrics cover.
     window: Window,
+    /// Where each account's numbers belong.
+    places: BTreeMap<AccountId, Place>,
 }
 
 /// The last step: stores all results of the batch, in one transaction that also completes the lease.
@@ -423,19 +430,15 @@ async fn store(
 ) -> Result<BatchReport, CollectError> {
     collector.telemetry.connector_used(&lease.batch.platform, &side.used);
     let now = collector.clock.now();
-    let Observed { observations, at: observed_at, window } = observed;
+    let Observed { observations, at: observed_at, window, places } = observed;
     let planned = dates_of(lease);
-    let places: BTreeMap<AccountId, Place> = observations
+    let others: BTreeSet<NaiveDate> = observations
         .iter()
-        .map(|observation| {
-            let (id, late) = (observation.account, collector.config.collection.late());
-            let zone = &accounts.candidates[&id].timezone;
-            (id, dates::place(planned[&id], zone, observed_at, late, &release.manifest))
-        })
-        .collect();
-    let others: BTreeSet<NaiveDate> = places
-        .values()
-        .filter_map(|place| if let Place::Observed(date) = place { Some(*date) } else { None })
+        .filter_map(
+            |observation| {
+                if let Place::Observed(date) = places[&observation.account] { Some(date) } else { None }
+            },
+        )
         .collect();
     if !others.is_empty() {
         collector.store.months_ensure(others.into_iter()).await?;
