@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::ids::{AccountId, Digest, Platform, RunId};
 use super::outcome::{Exclusion, FailureClass};
 use super::tally::Tally;
-use super::zone::ZoneData;
+use super::zone::{ZoneData, ZoneFault};
 
 /// What was counted over a window. An account counts once for each date, by the outcome of its last attempt.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -134,6 +134,8 @@ pub struct Suspects {
     pub pauses: Vec<PauseFigures>,
     /// The data that this process reads time zones from.
     pub zones: Option<ZoneData>,
+    /// Zones whose files it can't read.
+    pub zone_faults: Vec<ZoneFault>,
     /// Rows that can't be read.
     pub unreadable: Vec<UnreadableRow>,
 }
@@ -401,6 +403,8 @@ pub enum RecommendationKind {
     NoConsent,
     /// The copy of the time zones in the binary is newer than the data in use.
     TimeZonesOld,
+    /// The file of a time zone can't be read.
+    TimeZoneUnreadable,
     /// Rows of the database can't be read and are left out.
     RowsUnreadable,
 }

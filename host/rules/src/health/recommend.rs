@@ -10,6 +10,7 @@ use backline_model::health::{
     RecommendationKind as Kind, ReleaseFigures, Suspects, UnreadableRow, Urgency, WebhookFigures,
 };
 use backline_model::outcome::FailureClass;
+use backline_model::zone::ZoneFault;
 use backline_model::{Platform, Tally, ZoneData};
 
 /// Completion below this share is reported; below the second one it is urgent.
@@ -70,6 +71,7 @@ pub(super) fn recommend(
     }
     found.extend(strangers(&figures.hosts, now));
     found.extend(suspects.webhooks.iter().map(undelivered));
+    found.extend(suspects.zone_faults.iter().map(zone_from_copy));
     found.extend(left_out(&suspects.unreadable));
     found.extend(suspects.zones.as_ref().filter(|zones| zones.is_older_than_bundled()).map(old_zones));
     found.sort_by(|a, b| (a.urgency, a.kind, &a.blame.platform).cmp(&(b.urgency, b.kind, &b.blame.platform)));
@@ -101,6 +103,21 @@ fn old_zones(zones: &ZoneData) -> Recommendation {
         kind: Kind::TimeZonesOld,
         urgency: Urgency::Notice,
         sentence: format!("{zones}: update the system's package tzdata, or set timezones.folder"),
+        remedy: "backline config show".to_owned(),
+        blame: Blame::default(),
+    }
+}
+
+/// The copy in the binary may have older rules.
+fn zone_from_copy(fault: &ZoneFault) -> Recommendation {
+    Recommendation {
+        kind: Kind::TimeZoneUnreadable,
+        urgency: Urgency::Warning,
+        sentence: format!(
+            "the file of the time zone {} can't be read ({}), so the copy in this binary is used for it; install the \
+             system's package tzdata again",
+            fault.name, fault.problem
+        ),
         remedy: "backline config show".to_owned(),
         blame: Blame::default(),
     }

@@ -300,7 +300,8 @@ impl HealthMonitor {
             .collect();
         let unreadable = self.unreadable().await?;
         let zones = Some(zone::data());
-        Ok(Suspects { reconnect, credentials, releases, schedules, webhooks, pauses, zones, unreadable })
+        let zone_faults = zone::faults();
+        Ok(Suspects { reconnect, credentials, releases, schedules, webhooks, pauses, zones, zone_faults, unreadable })
     }
 
     /// Credentials that end soon and that no refresh renews, by slot.
