@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::ids::{AccountId, Digest, Platform, RunId};
@@ -138,6 +138,9 @@ pub struct Suspects {
     pub zone_faults: Vec<ZoneFault>,
     /// Rows that can't be read.
     pub unreadable: Vec<UnreadableRow>,
+    /// How far the clock of the process that reports is ahead of another one, or behind it where that is negative; `None`
+    /// where they agree.
+    pub clock_ahead: Option<TimeDelta>,
 }
 
 /// A row of the database that this binary can't read. It is left out of everything, which costs no other row anything.
@@ -407,6 +410,8 @@ pub enum RecommendationKind {
     TimeZoneUnreadable,
     /// Rows of the database can't be read and are left out.
     RowsUnreadable,
+    /// A host's clock differs from the database's.
+    ClockDiffers,
 }
 
 /// What to do, and what causes the problem.

@@ -8,7 +8,6 @@ use super::names::{self, PlatformName};
 use super::{print, values};
 use crate::pipeline::service::schedules;
 use backline_model::{CatchUp, Fire, Overlap, Schedule, ScheduleSpec};
-use backline_rules::schedule;
 
 /// `backline schedules …`
 #[derive(Subcommand)]
@@ -74,8 +73,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     match command {
         Command::List { json } => {
             let schedules = schedules::list(&store, config, now).await?;
-            let of_times = schedule::unreadable(&schedules);
-            for row in store.unreadable_rows().iter().filter(|row| row.table == "schedules").chain(&of_times) {
+            for row in schedules::unreadable(&store, &schedules) {
                 let name = &row.name;
                 print::note(&format!(
                     "{row}; it fires at no time: correct it, or remove it with `backline schedules remove {name}`"

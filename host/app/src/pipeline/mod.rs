@@ -6,6 +6,7 @@
 //! [`Host`] assembles the capabilities; `service` runs their loops and is imported by none of them.
 
 mod artists;
+mod clocks;
 pub mod collection;
 mod conformance;
 mod context;

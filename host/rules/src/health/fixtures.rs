@@ -125,6 +125,7 @@ pub fn everything_wrong() -> HealthReport {
         pauses: Vec::new(),
         zone_faults: Vec::new(),
         unreadable: Vec::new(),
+        clock_ahead: None,
     };
     let mut report = report_of(&wrong, &suspects);
     let idle = PlatformFigures { eligible: 1, has_release: true, ..PlatformFigures::default() };

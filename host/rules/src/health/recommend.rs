@@ -73,6 +73,7 @@ pub(super) fn recommend(
     found.extend(suspects.webhooks.iter().map(undelivered));
     found.extend(suspects.zone_faults.iter().map(zone_from_copy));
     found.extend(left_out(&suspects.unreadable));
+    found.extend(suspects.clock_ahead.map(wrong_clock));
     found.extend(suspects.zones.as_ref().filter(|zones| zones.is_older_than_bundled()).map(old_zones));
     found.sort_by(|a, b| (a.urgency, a.kind, &a.blame.platform).cmp(&(b.urgency, b.kind, &b.blame.platform)));
     found
@@ -119,6 +120,27 @@ fn zone_from_copy(fault: &ZoneFault) -> Recommendation {
             fault.name, fault.problem
         ),
         remedy: "backline config show".to_owned(),
+        blame: Blame::default(),
+    }
+}
+
+/// A clock that jumped: what depends on ages must wait.
+fn wrong_clock(ahead: TimeDelta) -> Recommendation {
+    let minutes = (ahead.num_seconds().abs() + 30) / 60;
+    let by = match minutes {
+        0..120 => format!("{minutes} minutes"),
+        120..2880 => format!("{} hours", minutes / 60),
+        _ => format!("{} days", minutes / 1440),
+    };
+    let which = if ahead < TimeDelta::zero() { "behind" } else { "ahead of" };
+    Recommendation {
+        kind: Kind::ClockDiffers,
+        urgency: Urgency::Urgent,
+        sentence: format!(
+            "the clock of the process that reports is {by} {which} the one it is compared with: nothing is deleted \
+             because of its age until they agree; set the machine's clock by NTP"
+        ),
+        remedy: "backline hosts".to_owned(),
         blame: Blame::default(),
     }
 }

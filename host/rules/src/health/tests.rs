@@ -226,6 +226,20 @@ fn rows_that_can_not_be_read_are_counted_and_named_by_table() {
 }
 
 #[test]
+fn a_clock_that_differs_from_the_other_is_urgent() {
+    for (ahead, told) in [
+        (TimeDelta::days(40), "40 days ahead of the one"),
+        (TimeDelta::hours(-3), "3 hours behind the one"),
+        (TimeDelta::minutes(6), "6 minutes ahead of the one"),
+    ] {
+        let suspects = Suspects { clock_ahead: Some(ahead), ..Suspects::default() };
+        let report = report_of(&figures([("youtube", healthy(10))]), &suspects);
+        assert_eq!(kinds(&report), [Kind::ClockDiffers]);
+        assert!(report.recommendations[0].sentence.contains(told), "{:?}", report.recommendations);
+    }
+}
+
+#[test]
 fn a_release_is_blamed_only_for_what_it_began() {
     let blamed = |since: u64, before: Option<u64>, age: TimeDelta, class| {
         let tally = |failed| Tally { accounts: 20, failed: BTreeMap::from([(class, failed)]), ..Tally::default() };

@@ -21,6 +21,7 @@ use crate::releases::installed::{release_activate_in_txn, release_lock_in_txn};
 use crate::scope::Scope;
 use crate::work::batches::{Standing, dead_batches_plan_in_txn, runs_reopen_in_txn};
 use crate::work::ledger::batches_add_in_txn;
+use backline_model::clock::Past;
 use backline_model::event::types;
 use backline_model::{
     AccountId, Batch, BatchAccount, BatchId, Digest, DocumentId, Event, FailureClass, Platform, RunId, SwapCause,
@@ -158,9 +159,9 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn tallies_trim(&self, before: DateTime<Utc>) -> Result<u64, StoreError> {
+    pub async fn tallies_trim(&self, before: Past) -> Result<u64, StoreError> {
         let statement = self.query("DELETE FROM release_batches WHERE at < $1::timestamptz");
-        self.write("remove old tallies", statement.bind(time_text(before))).await
+        self.write("remove old tallies", statement.bind(time_text(before.at()))).await
     }
 
     /// Canaries, by platform.

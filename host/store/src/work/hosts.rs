@@ -8,6 +8,7 @@ use crate::database::dialect::{Columns as _, DatabaseKind, clean, time_text};
 use crate::database::error::StoreError;
 use crate::database::readable::Extent;
 use crate::scope::Scope;
+use backline_model::clock::Past;
 
 /// What a host says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,9 +120,9 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn unseen_hosts_forget(&self, since: DateTime<Utc>) -> Result<u64, StoreError> {
+    pub async fn unseen_hosts_forget(&self, since: Past) -> Result<u64, StoreError> {
         let statement = self.query("DELETE FROM hosts WHERE seen_at < $1::timestamptz");
-        let forgotten = self.write("remove old hosts", statement.bind(time_text(since))).await?;
+        let forgotten = self.write("remove old hosts", statement.bind(time_text(since.at()))).await?;
         self.forget_reports().await?;
         Ok(forgotten)
     }

@@ -60,8 +60,8 @@ async fn beat_once(
     if !is_ours && !was_taken {
         tracing::error!(name = %context.name, "another host uses this name; give each a service.name of its own");
     }
-    if clean {
-        host.store().unseen_hosts_forget(now - HOST_RETENTION).await?;
+    if clean && let Ok(past) = host.clocks().past(now).await? {
+        host.store().unseen_hosts_forget(past.before_by(HOST_RETENTION)).await?;
     }
     Ok(())
 }

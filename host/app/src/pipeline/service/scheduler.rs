@@ -203,6 +203,10 @@ async fn start_queued(host: &Host, term: &Term, schedule: &Schedule, fire: &Fire
 async fn decide(host: &Host, term: &Term, schedule: &Schedule) -> Result<(), LeadError> {
     let now = host.clock().now();
     if schedule.considered_until > now + AHEAD_MAX {
+        // It is this host's clock that is behind: what was decided has passed, and would be decided again.
+        if host.clocks().difference().await?.is_some_and(|ahead| ahead < TimeDelta::zero()) {
+            return Ok(());
+        }
         let next_fire = Timetable::of(&schedule.spec)?.next_after(now);
         if host.store().schedule_set_back(term, &schedule.name, next_fire, now).await? {
             let until = schedule.considered_until;

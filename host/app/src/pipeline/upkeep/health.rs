@@ -14,6 +14,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::config::Config;
+use crate::pipeline::clocks::Clocks;
 use crate::pipeline::collection::budgets::DEFER_MIN;
 use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
 use crate::pipeline::credentials::manager::CredentialManager;
@@ -128,6 +129,7 @@ pub struct HealthMonitor {
     config: Arc<Config>,
     telemetry: Telemetry,
     clock: Clock,
+    clocks: Clocks,
     store: Store,
     credentials: CredentialManager,
 }
@@ -137,10 +139,11 @@ impl HealthMonitor {
         config: Arc<Config>,
         telemetry: Telemetry,
         clock: Clock,
+        clocks: Clocks,
         store: Store,
         credentials: CredentialManager,
     ) -> Self {
-        Self { config, telemetry, clock, store, credentials }
+        Self { config, telemetry, clock, clocks, store, credentials }
     }
 
     /// Health over a window of time up to now, with recommendations. The configured window applies if none is given.
@@ -301,7 +304,19 @@ impl HealthMonitor {
         let unreadable = self.unreadable().await?;
         let zones = Some(zone::data());
         let zone_faults = zone::faults();
-        Ok(Suspects { reconnect, credentials, releases, schedules, webhooks, pauses, zones, zone_faults, unreadable })
+        let clock_ahead = self.clocks.difference().await?;
+        Ok(Suspects {
+            reconnect,
+            credentials,
+            releases,
+            schedules,
+            webhooks,
+            pauses,
+            zones,
+            zone_faults,
+            unreadable,
+            clock_ahead,
+        })
     }
 
     /// Credentials that end soon and that no refresh renews, by slot.
