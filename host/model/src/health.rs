@@ -138,8 +138,8 @@ pub struct Suspects {
     pub zone_faults: Vec<ZoneFault>,
     /// Rows that can't be read.
     pub unreadable: Vec<UnreadableRow>,
-    /// How far the clock of the process that reports is ahead of another one, or behind it where that is negative; `None`
-    /// where they agree.
+    /// How far the clock of the process that reports is ahead of another one, or behind it where that is negative;
+    /// `None` where they agree.
     pub clock_ahead: Option<TimeDelta>,
 }
 

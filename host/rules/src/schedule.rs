@@ -117,8 +117,8 @@ pub fn time_came<'a>(
     specs.into_iter().filter(covers).map(came).reduce(|one, other| one || other)
 }
 
-/// Schedules whose times can't be read, such as those that another program wrote: they fire at no time, and are named as
-/// rows that are left out.
+/// Schedules whose times can't be read, such as those that another program wrote: they fire at no time, and are named
+/// as rows that are left out.
 #[must_use]
 pub fn unreadable(schedules: &[Schedule]) -> Vec<UnreadableRow> {
     let wrong = |schedule: &Schedule| {

@@ -438,6 +438,8 @@ async fn a_schedule_that_can_not_be_read_stops_no_other_and_is_named() {
         }
         write(url, "UPDATE schedules SET timezone = 'Mars/Phobos' WHERE name = 'phobos'").await;
         let service = serve(&stage.host).await;
+        // The configured one, and the one whose row can be read.
+        until_known(store, 2).await;
         stage.set_time(at("2026-11-18T13:00:01Z"));
         until("the other one fires", async || decisions(store, "hourly").await.contains(&FireDecision::Started)).await;
         service.stop().await;

@@ -51,8 +51,9 @@ impl LoopStatus {
         let Self { name, last_turn_s, next_turn_s, .. } = self;
         self.is_stuck.then(|| {
             format!(
-                "the loop '{name}' is stuck: its last turn was {last_turn_s:.0} s ago, and the next was expected within \
-                 {next_turn_s:.0} s; check the database's locks and the network, and restart this host if it stays so"
+                "the loop '{name}' is stuck: its last turn was {last_turn_s:.0} s ago, and the next was expected \
+                 within {next_turn_s:.0} s; check the database's locks and the network, and restart this host if it \
+                 stays so"
             )
         })
     }

@@ -1,5 +1,5 @@
-//! Lists of rows, some of which this binary may not be able to read: another program wrote them, a newer version did, or
-//! the data they name is gone, such as a time zone. Each costs itself: it is left out and noted, and the others are
+//! Lists of rows, some of which this binary may not be able to read: another program wrote them, a newer version did,
+//! or the data they name is gone, such as a time zone. Each costs itself: it is left out and noted, and the others are
 //! read.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -99,7 +99,8 @@ impl Store {
     }
 
     /// Saves a release with its component's bytes; one that is installed already gets the new grant, state and origin,
-    /// and its bytes and manifest back where it was removed or can't be read. Whether it is active is not changed: see [`Store::release_activate`].
+    /// and its bytes and manifest back where it was removed or can't be read. Whether it is active is not changed: see
+    /// [`Store::release_activate`].
     ///
     /// # Errors
     /// When the database fails.
