@@ -41,12 +41,12 @@ use crate::pipeline::watchdog::Loops;
 use crate::pipeline::webhooks::deliveries;
 use crate::pipeline::{Host, Obstacle};
 use backline_gateway::Gateway;
-use backline_store::{StoreError, Topic};
+use backline_store::{Listener, StoreError, Topic};
 
 /// How much longer than `service.stop_deadline_ms` the loops may run before they are aborted.
 const STOP_GRACE: Duration = Duration::from_secs(3);
 
-/// How long the loop that listens waits for a notification at a time, so that it turns without any.
+/// How often the loop that listens turns while nothing is notified of.
 const LISTEN_TURN: Duration = Duration::from_secs(30);
 
 /// Timeout of the final writes at shutdown.
@@ -181,12 +181,7 @@ async fn listen(context: ServiceContext<Host>) {
         context.activations.notify_one();
         context.releases.notify_one();
         context.events.notify_one();
-        loop {
-            context.heartbeat.wait(LISTEN_TURN);
-            let next = tokio::time::timeout(LISTEN_TURN, listener.next());
-            let Some(heard) = context.stop.run_until_cancelled(next).await else { return };
-            // Nothing was notified of for a while.
-            let Ok(heard) = heard else { continue };
+        while let Some(heard) = context.stop.run_until_cancelled(hear(&context, &mut listener)).await {
             match heard {
                 Ok(Topic::Work) => context.work.notify_one(),
                 Ok(Topic::Activations) => context.activations.notify_one(),
@@ -197,6 +192,18 @@ async fn listen(context: ServiceContext<Host>) {
                     break;
                 }
             }
+        }
+    }
+}
+
+/// Waits for a notification, and turns meanwhile. The wait itself is never broken off: the listener finds out by itself
+/// when its connection has gone silent.
+async fn hear(context: &ServiceContext<Host>, listener: &mut Listener) -> Result<Topic, StoreError> {
+    let mut next = std::pin::pin!(listener.next());
+    loop {
+        context.heartbeat.wait(LISTEN_TURN);
+        if let Ok(heard) = tokio::time::timeout(LISTEN_TURN, next.as_mut()).await {
+            return heard;
         }
     }
 }
