@@ -19,7 +19,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use uuid::Uuid;
 
 use crate::store::fixtures::{
-    add_batches, at, batch, create_run, day, demo, document, followers, now, release, result, run,
+    add_batches, at, batch, create_run, day, demo, document, followers, now, past, release, result, run,
 };
 use crate::support::fleet::until;
 use crate::support::postgres::Cluster;
@@ -303,7 +303,7 @@ async fn putting_away_a_part_reads_that_part_however_much_is_due() {
             let (mut place, mut rows) = (ArchivePlace::default(), 0);
             for _ in 0..PARTS {
                 let (all, zones) = (Scope::all_tenants(), ["Europe/Berlin".to_owned()]);
-                let taken = store.archive_due_put_away(&all, &step, &zones, &place, ROWS, now()).await.unwrap();
+                let taken = store.archive_due_put_away(&all, &step, &zones, &place, ROWS, past(now())).await.unwrap();
                 rows += taken.rows;
                 place = taken.next.expect("more is due");
             }

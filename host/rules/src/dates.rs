@@ -35,35 +35,37 @@ pub fn is_kept(planned: NaiveDate, zone: &Zone, observed_at: DateTime<Utc>, late
     zone.date_at(earliest) <= planned && planned <= zone.date_at(observed_at)
 }
 
-/// Where numbers belong that were planned for one date and observed at a time.
+/// Where numbers belong that were planned for one date and are fetched up to a time, at which their window ends. It is
+/// decided once, before the fetch: one that goes on past midnight, or past what may be late, changes nothing.
+///
+/// A window that ends at midnight where the artist is belongs to the date that ends then.
 ///
 /// ```
 /// use backline_model::fixtures::{day, manifest, time, zone};
 /// use backline_rules::dates::{Place, place};
 /// use chrono::TimeDelta;
 ///
-/// let of_berlin = |observed| {
-///     place(day("2026-11-20"), &zone("Europe/Berlin"), time(observed), TimeDelta::hours(6), &manifest())
+/// let of_berlin = |until| {
+///     place(day("2026-11-20"), &zone("Europe/Berlin"), time(until), TimeDelta::hours(6), &manifest())
 /// };
 /// assert_eq!(of_berlin("2026-11-21T04:59:00Z"), Place::Planned);
 /// assert_eq!(of_berlin("2026-11-21T05:00:00Z"), Place::Observed(day("2026-11-21")));
 /// ```
 #[must_use]
-pub fn place(
-    planned: NaiveDate,
-    zone: &Zone,
-    observed_at: DateTime<Utc>,
-    late: TimeDelta,
-    manifest: &Manifest,
-) -> Place {
-    let today = zone.date_at(observed_at);
-    if is_kept(planned, zone, observed_at, late) {
+pub fn place(planned: NaiveDate, zone: &Zone, until: DateTime<Utc>, late: TimeDelta, manifest: &Manifest) -> Place {
+    let last = last_date(zone, until);
+    if is_kept(planned, zone, until, late) || planned == last {
         Place::Planned
-    } else if planned < today && manifest.has_history() {
+    } else if planned < last && manifest.has_history() {
         Place::History
     } else {
-        Place::Observed(today)
+        Place::Observed(last)
     }
+}
+
+/// The date of the last moment before a time.
+fn last_date(zone: &Zone, until: DateTime<Utc>) -> NaiveDate {
+    zone.date_at(until.checked_sub_signed(TimeDelta::microseconds(1)).unwrap_or(until))
 }
 
 /// Whether a collection at a time can bring numbers of a planned date.
@@ -188,6 +190,29 @@ mod tests {
     }
 
     #[test]
+    fn a_window_that_ends_at_midnight_belongs_to_the_date_that_ends_however_long_that_was() {
+        for (name, date, midnight, next) in [
+            ("UTC", "2026-11-20", "2026-11-21T00:00:00Z", "2026-11-21"),
+            ("America/Los_Angeles", "2026-11-20", "2026-11-21T08:00:00Z", "2026-11-21"),
+            // 23 and 25 hours.
+            ("Europe/Berlin", "2026-03-29", "2026-03-29T22:00:00Z", "2026-03-30"),
+            ("Europe/Berlin", "2026-10-25", "2026-10-25T23:00:00Z", "2026-10-26"),
+            // Clocks are put forward at midnight, so that the next date begins at one.
+            ("America/Santiago", "2026-09-05", "2026-09-06T04:00:00Z", "2026-09-06"),
+            // The next date was left out.
+            ("Pacific/Apia", "2011-12-29", "2011-12-30T10:00:00Z", "2011-12-31"),
+        ] {
+            let (zone, midnight) = (zone(name), time(midnight));
+            let of = |planned: &str, until| place(day(planned), &zone, until, TimeDelta::zero(), &manifest());
+            assert_eq!(of(date, midnight), Place::Planned, "{name}");
+            assert_eq!(of(date, midnight + TimeDelta::seconds(1)), Place::Observed(day(next)), "{name}");
+            // Planned for days before, and fetched up to that midnight.
+            assert_eq!(of("2011-12-01", midnight), Place::Observed(day(date)), "{name}");
+            assert_eq!(of(next, midnight), Place::Planned, "{name}: it has begun");
+        }
+    }
+
+    #[test]
     fn past_that_only_history_keeps_a_past_date_and_nothing_a_future_one() {
         let of = |planned, manifest: &Manifest| {
             place(day(planned), &zone("UTC"), time("2026-11-22T12:00:00Z"), LATE, manifest)
@@ -279,7 +304,8 @@ mod tests {
                 Place::Observed(date) => date,
                 Place::History => panic!("the fixture has no history"),
             };
-            prop_assert!(zone.date_at(at - late) <= stored && stored <= zone.date_at(at));
+            // A window that ends at midnight is the day's before.
+            prop_assert!(last_date(&zone, at - late) <= stored && stored <= zone.date_at(at));
         }
     }
 }

@@ -14,7 +14,8 @@ use std::collections::VecDeque;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use self::cron::Cron;
-use backline_model::{CatchUp, FireDecision, Overlap, Platform, ScheduleSpec, Zone};
+use backline_model::health::UnreadableRow;
+use backline_model::{CatchUp, FireDecision, Overlap, Platform, Schedule, ScheduleSpec, Zone};
 
 /// How late a time may be handled without counting as missed. A restart, or another host taking over, takes less, and a
 /// nightly run that starts five minutes late is not a missed one.
@@ -114,6 +115,18 @@ pub fn time_came<'a>(
         Timetable::of(spec).map_or(true, |times| times.next_after(since).is_some_and(|next| next <= until))
     };
     specs.into_iter().filter(covers).map(came).reduce(|one, other| one || other)
+}
+
+/// Schedules whose times can't be read, such as those that another program wrote: they fire at no time, and are named
+/// as rows that are left out.
+#[must_use]
+pub fn unreadable(schedules: &[Schedule]) -> Vec<UnreadableRow> {
+    let wrong = |schedule: &Schedule| {
+        let problem = Timetable::of(&schedule.spec).err()?.to_string();
+        let (table, name, column) = ("schedules".to_owned(), schedule.name.clone(), "cron".to_owned());
+        Some(UnreadableRow { table, name, column, problem })
+    };
+    schedules.iter().filter_map(wrong).collect()
 }
 
 /// A parsed schedule.

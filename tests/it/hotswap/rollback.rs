@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use backline::pipeline::service::Service;
 use backline::pipeline::{ActivateOptions, Revoke};
+use backline_model::clock::Past;
 use backline_model::{Digest, ReleaseState, RunStatus, SwapCause};
 use backline_simulator::{Fault, FaultKind, RetryAfter, SimulatorConfig};
 use backline_store::{Scope, Store};
@@ -250,7 +251,8 @@ async fn a_release_is_watched_for_a_limited_time_and_old_tallies_are_removed() {
         let report = stage.host.run(&request(later), &|_| {}).await.expect("the run ends");
         assert_eq!(report.run.counts.failed, 40);
         assert_eq!(active(&store).await.digest, worse, "it was activated more than two days ago");
-        let removed = store.tallies_trim(activated).await.expect("trimmed");
+        let past = Past::by(activated, activated).expect("it is past");
+        let removed = store.tallies_trim(past).await.expect("trimmed");
         assert_eq!(removed, 8, "the first day's batches of 50");
         let kept = store.release_tally_get(worse, activated, None).await.expect("tallies are read");
         assert_eq!(kept.accounts, 400);

@@ -2,16 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use backline::config::Config;
-use backline::pipeline::ArchiveError;
 use backline::pipeline::service::Service;
+use backline::pipeline::{ArchiveError, Host};
+use backline_model::clock::Clock;
+use backline_model::health::RecommendationKind;
 use backline_model::retention::Action;
-use backline_model::{AccountId, ArtistId, Tenant, Zone};
+use backline_model::{AccountId, ArtistId, Event, Tenant, Zone};
 use backline_rules::archive::{ArchiveRule, What};
 use backline_simulator::{Fault, FaultKind, RetryAfter, SimulatorConfig};
-use backline_store::{ArchiveRun, MetricsFilter, Scope};
+use backline_store::{ArchiveRun, EventCursor, MetricsFilter, Scope};
 use chrono::{DateTime, Datelike as _, Days, NaiveDate, TimeDelta, Utc};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, Row as _};
 
@@ -592,6 +596,50 @@ async fn documents_are_stored_compressed() {
         assert_eq!(usize::try_from(raw).unwrap(), body.len());
         assert!(stored.len() < body.len());
         database.close().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_whose_clock_jumped_deletes_nothing_until_it_is_right_again() {
+    each_database(async |store, url| {
+        let stage = stage(url, |config| config.service.poll_ms = 5).await;
+        let ahead = Arc::new(AtomicI64::new(0));
+        let clock = {
+            let ahead = Arc::clone(&ahead);
+            Clock::of_machine(move || Clock::system().now() + TimeDelta::days(ahead.load(Ordering::SeqCst)))
+        };
+        let host = Host::open(stage.host.config().clone(), clock).await.unwrap();
+        // Younger than the month for which events are kept.
+        let event = Event {
+            id: uuid::Uuid::from_u128(1),
+            kind: "metrics.collected".to_owned(),
+            artist_id: None,
+            occurred_at: host.clock().now() - TimeDelta::days(5),
+            dedup_key: None,
+            data: serde_json::json!({}),
+        };
+        store.events_write(&Scope::all_tenants(), &[event]).await.unwrap();
+        let events = async || store.events_list(&Scope::all_tenants(), EventCursor::default(), 10).await.unwrap().len();
+
+        ahead.store(40, Ordering::SeqCst);
+        let refused = host.archive().run(host.clock().now(), &|_| {}).await.unwrap_err();
+        assert!(matches!(refused, ArchiveError::Clock(_)), "{refused}");
+        assert!(refused.to_string().contains("nothing is deleted"), "{refused}");
+        let report = host.health().report(None).await.unwrap();
+        let said = report.recommendations.iter().find(|said| said.kind == RecommendationKind::ClockDiffers);
+        let said = said.unwrap_or_else(|| panic!("{:?}", report.recommendations));
+        assert!(said.sentence.contains("40 days ahead"), "{said:?}");
+        assert_eq!((events().await, store.archive_runs_list(5).await.unwrap().len()), (1, 0));
+        // An earlier time has passed by both clocks.
+        host.archive().run(host.clock().now() - TimeDelta::days(41), &|_| {}).await.unwrap();
+        assert_eq!(events().await, 1);
+
+        ahead.store(0, Ordering::SeqCst);
+        host.archive().run(host.clock().now(), &|_| {}).await.unwrap();
+        assert_eq!(events().await, 1, "it is five days old");
+        let report = host.health().report(None).await.unwrap();
+        assert!(report.recommendations.iter().all(|said| said.kind != RecommendationKind::ClockDiffers));
     })
     .await;
 }

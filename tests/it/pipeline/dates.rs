@@ -7,7 +7,7 @@ use backline::pipeline::collection::report::RunRequest;
 use backline::pipeline::service::Service;
 use backline_model::{NoChange, Outcome, RunId, RunStatus, Tenant};
 use backline_simulator::Platform as Sim;
-use backline_store::{MetricsFilter, NamedOutcome, Presence, Scope, Store};
+use backline_store::{ArtistFilter, MetricsFilter, NamedOutcome, Presence, Scope, Store};
 use chrono::TimeDelta;
 use tokio_util::sync::CancellationToken;
 
@@ -116,6 +116,32 @@ async fn a_little_late_is_not_too_late() {
         let growth = stage.host.store().growth_list(&Scope::all_tenants(), &filter).await.expect("growth");
         let followers = growth[0].changes["followers"][&1];
         assert_eq!((followers.reason, followers.percent), (Some(NoChange::Late), None));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn late_accounts_beside_others_have_a_window_of_their_own() {
+    each_database(async |store: Store, url: &str| {
+        let stage = Stage::installed(url, small(2), prompt).await;
+        stage.import_some(&["instagram"], |_| Tenant::default()).await;
+        let (all, planned_at) = (Scope::all_tenants(), noon(date(18)));
+        let mut artists = store.artists_list(&all, &ArtistFilter::default()).await.expect("artists are read");
+        for (artist, zone) in artists.iter_mut().zip(["UTC", "Pacific/Pago_Pago"]) {
+            artist.timezone = zone.parse().expect("a zone");
+        }
+        store.artists_save(&all, &artists, planned_at).await.expect("artists are saved");
+        let run = planned(&stage, 18).await;
+        // Seven hours after the date ended in UTC; in Pago Pago it goes on.
+        let later = planned_at + TimeDelta::hours(19);
+        stage.simulator.set_now(later);
+        stage.set_time(later);
+        let ended = work_off(&stage, run).await;
+        assert!(ended.iter().all(|one| one.outcome == Outcome::Collected), "{ended:?}");
+        let rows = store.metrics_list(&all, &MetricsFilter::default()).await.expect("rows are read");
+        let mut found: Vec<_> = rows.iter().map(|row| (row.metric_date, row.window.until, row.observed_at)).collect();
+        found.sort_unstable();
+        assert_eq!(found, [(date(18), planned_at, later), (date(19), later, later)]);
     })
     .await;
 }

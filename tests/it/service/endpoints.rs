@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use backline_simulator::SimulatorConfig;
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
 use super::support::{PATIENCE, Place, ask};
 use crate::support::components;
@@ -11,6 +11,7 @@ use crate::support::database::{each_database, each_empty_database};
 use crate::support::host::HostExt as _;
 use crate::support::stage::Stage;
 use backline_model::SwapCause;
+use backline_store::DatabaseKind;
 
 /// A key that occurs nowhere else.
 const KEY: &str = "Y2FuYXJ5LWNhbmFyeS1jYW5hcnktY2FuYXJ5LWNhbmE=";
@@ -22,10 +23,28 @@ async fn the_metrics_are_valid_and_hold_no_secret() {
         let serving = place.serve(&[]).await;
         assert_eq!(serving.get("/healthz").await.2, "ok");
         let listen = format!("service.listen={}", serving.address);
+        let (code, told, said) = place.run(&["ready", "--set", &listen, "--log", "off"]).await;
+        assert_eq!((code, said.as_str()), (Some(0), ""));
+        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+        assert_eq!((&told["ready"], &told["problems"]), (&true.into(), &serde_json::json!([])));
+        let names: Vec<_> = told["loops"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
         assert_eq!(
-            place.run(&["ready", "--set", &listen, "--log", "off"]).await,
-            (Some(0), "{\"ready\":true,\"problems\":[]}\n".into(), String::new())
+            names,
+            [
+                "archive",
+                "artists",
+                "batches",
+                "connectors",
+                "credentials",
+                "deliveries",
+                "health",
+                "notifications",
+                "presence",
+                "scheduler",
+                "workers"
+            ]
         );
+        assert!(told["loops"][0]["last_turn_s"].is_number() && told["loops"][0]["is_stuck"] == false, "{told}");
         let (status, head, text) = serving.get("/metrics").await;
         assert_eq!(status, 200);
         assert!(head.contains("content-type: application/openmetrics-text; version=1.0.0"), "{head}");
@@ -33,7 +52,13 @@ async fn the_metrics_are_valid_and_hold_no_secret() {
         for line in text.lines() {
             assert!(line.starts_with("# ") || is_sample(line), "the line is not in the format: {line}");
         }
-        for line in ["backline_database_up 1", "backline_hosts 1", "backline_build_info{version="] {
+        for line in [
+            "backline_database_up 1",
+            "backline_hosts 1",
+            "backline_build_info{version=",
+            "backline_loop_last_turn_seconds{loop=\"scheduler\"} ",
+            "backline_loop_stuck{loop=\"deliveries\"} 0",
+        ] {
             assert!(text.contains(line), "{line} is missing: {text}");
         }
         for shown in [text, serving.log()] {
@@ -141,9 +166,35 @@ async fn a_host_that_cannot_load_a_connector_is_not_ready() {
 }
 
 #[tokio::test]
+async fn a_host_with_a_stuck_loop_is_not_ready_until_it_turns_again() {
+    each_database(async |store, url| {
+        let serving = Place::new(url, "stuck_after_ms = 1000\n").serve(&[]).await;
+        serving.answers("/readyz", 200).await;
+        // The scheduler waits for its role: longer than a second, and less than until it gives up.
+        sqlx::any::install_default_drivers();
+        let mut other = AnyConnection::connect(url).await.unwrap();
+        match store.kind() {
+            DatabaseKind::Sqlite => other.execute("BEGIN IMMEDIATE").await.unwrap(),
+            DatabaseKind::Postgres => {
+                other.execute("BEGIN").await.unwrap();
+                other.execute("LOCK TABLE leaders IN ACCESS EXCLUSIVE MODE").await.unwrap()
+            }
+        };
+        let (until, mut body) = (Instant::now() + PATIENCE, serving.answers("/readyz", 503).await);
+        while !body.contains("the loop 'scheduler' is stuck") {
+            assert!(Instant::now() < until, "{body}");
+            body = serving.get("/readyz").await.2;
+        }
+        other.execute("ROLLBACK").await.unwrap();
+        serving.answers("/readyz", 200).await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_host_whose_database_turns_read_only_is_not_ready_and_leads_no_more() {
     each_database(async |store, url| {
-        if store.kind() == backline_store::DatabaseKind::Sqlite {
+        if store.kind() == DatabaseKind::Sqlite {
             return; // the owner of a file writes to it
         }
         let serving = Place::new(url, "leader_ttl_ms = 1000\n").serve(&[]).await;

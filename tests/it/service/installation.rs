@@ -12,7 +12,7 @@ use backline_store::Scope;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
 use super::serve;
-use crate::support::database::each_database;
+use crate::support::database::{each_database, write};
 use crate::support::fleet::{Fleet, until};
 use crate::support::host::HostExt as _;
 use crate::support::stage::{Stage, noon, platform};
@@ -178,6 +178,39 @@ async fn a_running_host_tells_others_that_it_refreshes_no_token_and_begins_when_
         go_to(&stage, 1);
         refreshes(true).await;
         assert!(service.stop().await);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_whose_file_or_database_is_replaced_refreshes_no_token_any_more() {
+    each_database(async |store, url| {
+        let (stage, _place) = claimed(url).await;
+        let Standing::Member { id, file } = standing(&stage.host).await else { panic!("it does not belong to it") };
+        let before = asked(&stage);
+        go_to(&stage, 23);
+
+        // The file was removed while the host ran.
+        let aside = file.with_extension("aside");
+        std::fs::rename(&file, &aside).expect("moved");
+        assert!(matches!(standing(&stage.host).await, Standing::Stranger(_)));
+        stage.host.refresh_credentials().await.expect("a round");
+        assert_eq!(asked(&stage)[..2], before[..2], "nothing that a platform replaces");
+        std::fs::rename(&aside, &file).expect("moved back");
+        assert!(matches!(standing(&stage.host).await, Standing::Member { .. }));
+
+        // Another database took its place under the same address.
+        let theirs = backline_model::InstallationId::generate();
+        write(url, &format!("UPDATE installation SET id = '{theirs}'")).await;
+        assert_eq!(store.installation_get().await.expect("it is read"), Some(theirs));
+        let Standing::Stranger(why) = standing(&stage.host).await else { panic!("it refreshes another's tokens") };
+        assert_eq!(why.id, theirs);
+        stage.host.refresh_credentials().await.expect("a round");
+        assert_eq!(asked(&stage)[..2], before[..2]);
+
+        write(url, &format!("UPDATE installation SET id = '{id}'")).await;
+        stage.host.refresh_credentials().await.expect("a round");
+        assert!(asked(&stage)[0] > before[0], "it goes on where it belongs");
     })
     .await;
 }

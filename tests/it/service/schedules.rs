@@ -6,6 +6,7 @@ use std::time::Duration;
 use backline::pipeline::Host;
 use backline::pipeline::service::Service;
 use backline_model::Weights;
+use backline_model::health::RecommendationKind;
 use backline_model::outcome::{FailureClass, Outcome};
 use backline_model::{
     Account, AccountId, AccountStatus, Artist, ArtistId, Batch, BatchAccount, BatchId, CatchUp, Consent, Digest, Fire,
@@ -17,7 +18,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde_json::json;
 
 use crate::support::components;
-use crate::support::database::each_database;
+use crate::support::database::{each_database, write};
 use crate::support::host::HostExt as _;
 use crate::support::stage::{Stage, platform};
 
@@ -418,6 +419,36 @@ async fn a_schedule_that_a_clock_ahead_decided_goes_on_when_the_clock_is_right_a
             until("the next time is decided", async || latest().await == Some(now)).await;
         }
         service.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_schedule_that_can_not_be_read_stops_no_other_and_is_named() {
+    each_database(async |_store: Store, url: &str| {
+        let stage = stage(url, &[("hourly", spec("0 * * * *", CatchUp::Last, Overlap::Queue))]).await;
+        let (store, now) = (stage.host.store(), stage.host.clock().now());
+        for (name, cron) in [("phobos", "0 * * * *"), ("never", "61 * * * *")] {
+            let new = NewSchedule {
+                name: name.to_owned(),
+                spec: spec(cron, CatchUp::Last, Overlap::Skip),
+                next_fire: Some(now),
+            };
+            store.schedule_add(&new, now).await.expect("another program adds a schedule");
+        }
+        write(url, "UPDATE schedules SET timezone = 'Mars/Phobos' WHERE name = 'phobos'").await;
+        let service = serve(&stage.host).await;
+        // The configured one, and the one whose row can be read.
+        until_known(store, 2).await;
+        stage.set_time(at("2026-11-18T13:00:01Z"));
+        until("the other one fires", async || decisions(store, "hourly").await.contains(&FireDecision::Started)).await;
+        service.stop().await;
+        assert!(fires(store, "phobos").await.is_empty() && fires(store, "never").await.is_empty());
+        let report = stage.host.health().report(None).await.expect("a report");
+        let said = report.recommendations.iter().find(|said| said.kind == RecommendationKind::RowsUnreadable);
+        let said = said.unwrap_or_else(|| panic!("{:?}", report.recommendations));
+        assert!(said.sentence.starts_with("2 rows of schedules"), "{said:?}");
+        assert!(said.sentence.contains("phobos (timezone") && said.sentence.contains("never (cron"), "{said:?}");
     })
     .await;
 }

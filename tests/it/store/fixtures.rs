@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use backline_model::clock::Past;
 use backline_model::metric::names;
 use backline_model::run::RunCounts;
 use backline_model::{
@@ -26,6 +27,11 @@ pub fn at(text: &str) -> DateTime<Utc> {
 
 pub fn now() -> DateTime<Utc> {
     at("2026-11-22T12:00:00.5Z")
+}
+
+/// A time as one that has passed by every clock.
+pub fn past(at: DateTime<Utc>) -> Past {
+    Past::by(at, at).unwrap()
 }
 
 pub fn day(text: &str) -> NaiveDate {

@@ -3,7 +3,7 @@
 use backline_store::Presence;
 use chrono::TimeDelta;
 
-use super::fixtures::now;
+use super::fixtures::{now, past};
 use crate::support::database::each_database;
 
 fn host(name: &str) -> Presence {
@@ -22,7 +22,7 @@ async fn a_host_is_listed_while_it_sends_heartbeats_and_removed_when_it_leaves()
         assert_eq!(seen, [("a", "ready", now()), ("b", "stopping", later)]);
         assert!(hosts.iter().all(|host| !host.leads && host.version == "1.2.3" && host.started_at == now()));
 
-        assert_eq!(store.unseen_hosts_forget(later).await.unwrap(), 1);
+        assert_eq!(store.unseen_hosts_forget(past(later)).await.unwrap(), 1);
         store.host_forget("b", now()).await.unwrap();
         assert!(store.hosts_list(later).await.unwrap().is_empty());
         assert!(store.host_beat(&host("a"), later).await.unwrap(), "a removed host is listed again");

@@ -8,15 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
 
 use super::fixtures::{account, add_batches, artist, batch, day, demo, followers, lease, now, people, run, stored};
-use crate::support::database::each_database;
-
-/// Writes into the tables as another program does, past the checks.
-pub(super) async fn write(url: &str, sql: &str) {
-    sqlx::any::install_default_drivers();
-    let mut database = AnyConnection::connect(url).await.unwrap();
-    database.execute(AssertSqlSafe(sql.to_owned())).await.unwrap();
-    database.close().await.unwrap();
-}
+use crate::support::database::{each_database, write};
 
 #[tokio::test]
 async fn an_artist_that_cannot_be_read_is_left_out_alone() {

@@ -142,7 +142,7 @@ fn past(table: Table, before: DateTime<Utc>) -> Step {
 async fn delete(store: &Store, step: &Step, at: DateTime<Utc>, each: &mut impl AsyncFnMut()) -> u64 {
     let (all, mut from, mut rows) = (Scope::all_tenants(), ArchivePlace::default(), 0);
     loop {
-        let taken = store.archive_due_put_away(&all, step, &[], &from, 1, at).await.unwrap();
+        let taken = store.archive_due_put_away(&all, step, &[], &from, 1, super::fixtures::past(at)).await.unwrap();
         each().await;
         rows += taken.rows;
         match taken.next {

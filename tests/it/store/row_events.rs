@@ -17,7 +17,9 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AnyPool, AssertSqlSafe, Row as _, SqlSafeStr as _};
 use uuid::Uuid;
 
-use crate::store::fixtures::{add_batches, batch, create_run, day, followers, lease, metric, now, people, run, stored};
+use crate::store::fixtures::{
+    add_batches, batch, create_run, day, followers, lease, metric, now, past, people, run, stored,
+};
 use crate::store::schema::raw;
 use crate::support::database::{each_database, each_empty_database};
 
@@ -137,7 +139,7 @@ async fn an_event_keeps_its_data_when_a_value_is_released_or_its_row_deleted() {
         };
         let zones = store.artist_zones_list(&Scope::all_tenants()).await.unwrap();
         let (all, from) = (Scope::all_tenants(), ArchivePlace::default());
-        let taken = store.archive_due_put_away(&all, &step, &zones, &from, 10, now()).await.unwrap();
+        let taken = store.archive_due_put_away(&all, &step, &zones, &from, 10, past(now())).await.unwrap();
         assert_eq!(taken.rows, 1);
         assert_eq!(events(&store).await, told);
     })

@@ -28,11 +28,10 @@ use futures::future::LocalBoxFuture;
 use uuid::Uuid;
 
 use super::fixtures::{
-    TTL, account, add_batches, artist, at, batch, create_run, day, defer, demo, event, followers, lease, now, release,
-    result, run, stored,
+    TTL, account, add_batches, artist, at, batch, create_run, day, defer, demo, event, followers, lease, now, past,
+    release, result, run, stored,
 };
-use super::order::write;
-use crate::support::database::each_database;
+use crate::support::database::{each_database, write};
 
 /// What a case does in a scope that is not the rows'.
 #[derive(Clone, Copy, PartialEq)]
@@ -472,8 +471,8 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Whole sealed_replace(SEALED[0], &[]);
         Whole sealed_count(SEALED[0], 4);
         Whole archive_due_count(&step(), &["Asia/Tokyo".to_owned()], now());
-        Whole archive_due_put_away(&step(), &["Asia/Tokyo".to_owned()], &ArchivePlace::default(), 10, now());
-        Whole archive_month_put_away(&step(), day("2020-01-01"));
+        Whole archive_due_put_away(&step(), &["Asia/Tokyo".to_owned()], &ArchivePlace::default(), 10, past(now()));
+        Whole archive_month_put_away(&step(), day("2020-01-01"), past(now()));
         Whole release_roll_back(&rollback(), &Weights::default(), now());
         Whole release_recollect(&rollback(), now(), &Weights::default(), now());
         Whole unfinished_runs_list();

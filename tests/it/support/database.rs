@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use backline_store::{Store, StoreOptions};
 use futures::FutureExt as _;
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
 use super::postgres::Cluster;
 
@@ -46,6 +46,14 @@ pub async fn each_empty_database(test: impl AsyncFn(&str)) {
         std::panic::resume_unwind(panic);
     }
     dropped.expect("the database is dropped");
+}
+
+/// Writes into the tables as another program does, past the checks.
+pub async fn write(url: &str, sql: &str) {
+    sqlx::any::install_default_drivers();
+    let mut database = AnyConnection::connect(url).await.expect("the database opens");
+    database.execute(AssertSqlSafe(sql.to_owned())).await.expect("another program writes");
+    database.close().await.expect("closed");
 }
 
 /// URL of the server: `DATABASE_URL`, or a cluster that this process starts.

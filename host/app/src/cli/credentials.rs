@@ -102,6 +102,9 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
                     &CredentialFilter { platform: platform.clone(), ..CredentialFilter::default() },
                 )
                 .await?;
+            for row in store.unreadable_rows().iter().filter(|row| row.table == "credentials") {
+                print::note(&format!("{row}; it is neither used nor refreshed: correct the row, or delete it"));
+            }
             let mut listed: Vec<Json> = credentials.iter().map(listed).collect();
             let filter = AccountFilter { platform, ..AccountFilter::default() };
             let accounts = store.accounts_list(&Scope::all_tenants(), &filter).await?;

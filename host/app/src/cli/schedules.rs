@@ -93,6 +93,12 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     match command {
         Command::List { json } => {
             let schedules = schedules::list(&store, config, now).await?;
+            for row in schedules::unreadable(&store, &schedules) {
+                let name = &row.name;
+                print::note(&format!(
+                    "{row}; it fires at no time: correct it, or remove it with `backline schedules remove {name}`"
+                ));
+            }
             let none = "there is no schedule; add one with `backline schedules add`, \
                         or under [schedules] in the configuration";
             print::listing(json, &schedules, &HEADERS, cells, none)?;

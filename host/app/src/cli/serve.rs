@@ -20,6 +20,7 @@ use super::print;
 use crate::config::{self, Override};
 use crate::pipeline::service::Service;
 use crate::pipeline::{self, Host};
+use backline_model::zone;
 
 /// Most connections that wait to be accepted.
 const BACKLOG: u32 = 128;
@@ -160,6 +161,9 @@ fn listed(problems: &[String]) -> String {
 
 /// Reads the configuration again and applies it; if anything is wrong, logs why and changes nothing.
 async fn reload(service: &Service, log: &Log, context: &Context, arguments: &ServeArguments, global: &Global) {
+    // Before the configuration names zones.
+    let zones = zone::read_again();
+    tracing::info!(%zones, "time zones are read again");
     let mut problems = Vec::new();
     match arguments.context(global) {
         Ok(read) => {

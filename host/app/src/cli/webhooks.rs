@@ -170,7 +170,14 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     match command {
         Command::Add(arguments) => add(context, arguments).await?,
         Command::List { json } => {
-            let webhooks = context.store().await?.webhooks_list(&Scope::all_tenants()).await?;
+            let store = context.store().await?;
+            let webhooks = store.webhooks_list(&Scope::all_tenants()).await?;
+            for row in store.unreadable_rows().iter().filter(|row| row.table == "webhooks") {
+                let name = &row.name;
+                print::note(&format!(
+                    "{row}; it gets nothing: correct it, or remove it with `backline webhooks remove {name}`"
+                ));
+            }
             let webhooks: Vec<Webhook> = webhooks.into_iter().map(|(webhook, _)| webhook).collect();
             print::listing(json, &webhooks, &HEADERS, cells, "there is no webhook; `backline webhooks add` adds one")?;
         }

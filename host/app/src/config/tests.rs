@@ -115,6 +115,7 @@ fn a_value_of_the_wrong_type_or_range_is_refused_by_name() {
         ("[collection.platform_weights]\nyoutube = 1001\n", "collection.platform_weights"),
         ("[service]\nbatches_max = 0\n", "service.batches_max"),
         ("[service]\npoll_ms = 0\n", "service.poll_ms"),
+        ("[service]\nstuck_after_ms = 999\n", "service.stuck_after_ms"),
         ("[service]\nleader_ttl_ms = 0\n", "service.leader_ttl_ms"),
         ("[sync]\nevery_s = 0\n", "sync.every_s"),
         ("[database]\nurl = 3\n", "database.url"),

@@ -1,11 +1,12 @@
 //! Where the rules of time zones are read from: a folder that an operator can update, or the copy in this binary.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use backline_model::ZoneData;
-use backline_model::zone::{self, ZoneFiles};
+use backline_model::zone::{self, FileMark, ZoneFiles};
 
 /// Where systems keep compiled time zones, in order of precedence.
 const SYSTEM_FOLDERS: [&str; 3] = ["/usr/share/zoneinfo", "/usr/share/lib/zoneinfo", "/etc/zoneinfo"];
@@ -51,15 +52,21 @@ impl TimezonesConfig {
 }
 
 fn holds_zones(folder: &Path) -> bool {
-    read_at_most(&folder.join("Etc/UTC"), FILE_BYTES_MAX).is_some_and(|file| file.starts_with(MAGIC))
+    let file = read_at_most(&folder.join("Etc/UTC"), FILE_BYTES_MAX);
+    file.is_ok_and(|file| file.is_some_and(|file| file.starts_with(MAGIC)))
 }
 
 /// A folder of compiled time zones.
 struct Folder(PathBuf);
 
 impl ZoneFiles for Folder {
-    fn read(&self, name: &str) -> Option<Vec<u8>> {
+    fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
         read_at_most(&self.0.join(name), FILE_BYTES_MAX)
+    }
+
+    fn mark(&self, name: &str) -> Option<FileMark> {
+        let data = std::fs::metadata(self.0.join(name)).ok().filter(std::fs::Metadata::is_file)?;
+        Some((data.modified().ok()?, data.len()))
     }
 
     fn data(&self) -> ZoneData {
@@ -70,7 +77,7 @@ impl ZoneFiles for Folder {
 /// The version of a folder's data, from the files that say it.
 fn version_of(folder: &Path) -> Option<String> {
     let first_line = |name: &str| {
-        let text = read_at_most(&folder.join(name), VERSION_BYTES_MAX)?;
+        let text = read_at_most(&folder.join(name), VERSION_BYTES_MAX).ok()??;
         String::from_utf8_lossy(&text).lines().next().map(|line| line.trim().to_owned())
     };
     let source = first_line("tzdata.zi").and_then(|line| Some(line.strip_prefix("# version ")?.trim().to_owned()));
@@ -85,17 +92,27 @@ fn is_version(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
-/// The beginning of a file; `None` if it can't be read, or is no file.
-fn read_at_most(path: &Path, bytes: u64) -> Option<Vec<u8>> {
+/// The beginning of a file; `None` if there is no such file.
+///
+/// # Errors
+/// When it can't be read. The text names its path.
+fn read_at_most(path: &Path, bytes: u64) -> io::Result<Option<Vec<u8>>> {
     use std::io::Read as _;
 
-    let file = std::fs::File::open(path).ok()?;
-    if !file.metadata().ok()?.is_file() {
-        return None;
+    let read = || -> io::Result<Option<Vec<u8>>> {
+        let file = std::fs::File::open(path)?;
+        if !file.metadata()?.is_file() {
+            return Ok(None);
+        }
+        let mut content = Vec::new();
+        file.take(bytes).read_to_end(&mut content)?;
+        Ok(Some(content))
+    };
+    match read() {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(io::Error::new(error.kind(), format!("{} can't be read: {error}", path.display()))),
+        read => read,
     }
-    let mut content = Vec::new();
-    file.take(bytes).read_to_end(&mut content).ok()?;
-    Some(content)
 }
 
 #[cfg(test)]
@@ -134,9 +151,14 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::create_dir(folder.path().join("America")).expect("created");
         let files = Folder(folder.path().to_path_buf());
-        assert_eq!(files.read("America"), None);
-        assert_eq!(files.read("America/Vancouver"), None);
+        let read = |name: &str| files.read(name).expect("it can be read");
+        assert_eq!((read("America"), files.mark("America")), (None, None));
+        assert_eq!((read("America/Vancouver"), files.mark("America/Vancouver")), (None, None));
         std::fs::write(folder.path().join("America/Vancouver"), "TZif").expect("written");
-        assert_eq!(files.read("America/Vancouver").as_deref(), Some(&b"TZif"[..]));
+        assert_eq!(read("America/Vancouver").as_deref(), Some(&b"TZif"[..]));
+        assert_eq!(read("America/Vancouver/East"), None, "what is below a file is no file");
+        let before = files.mark("America/Vancouver").expect("there is a file");
+        std::fs::write(folder.path().join("America/Vancouver"), "TZif2").expect("written");
+        assert_ne!(files.mark("America/Vancouver"), Some(before), "it has another size");
     }
 }

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::pipeline::error::with_causes;
+use crate::pipeline::watchdog::{Heartbeat, LoopStatus, Watchdog};
 use backline_store::{KnownHost, StoreError};
 
 /// How long a loop that failed waits before it starts again, and how long the database is left alone after an error.
@@ -57,6 +59,10 @@ pub(in crate::pipeline) struct ServiceContext<T> {
     pub started_at: DateTime<Utc>,
     /// The problems that the loops found.
     pub condition: Arc<Condition>,
+    /// Whether the loops turn.
+    watchdog: Watchdog,
+    /// How this loop tells that it does.
+    pub heartbeat: Heartbeat,
 }
 
 impl<T> ServiceContext<T> {
@@ -67,6 +73,8 @@ impl<T> ServiceContext<T> {
         current: impl Fn() -> T + Send + Sync + 'static,
         config: impl Fn() -> Arc<Config> + Send + Sync + 'static,
     ) -> Self {
+        // Nobody waits for a turn of what is no loop.
+        let heartbeat = Watchdog::default().watch("service");
         Self {
             current: Arc::new(current),
             config: Arc::new(config),
@@ -78,7 +86,27 @@ impl<T> ServiceContext<T> {
             events: Arc::default(),
             started_at,
             condition: Arc::default(),
+            watchdog: Watchdog::default(),
+            heartbeat,
         }
+    }
+
+    /// The same context for a loop that is watched under a name.
+    pub(in crate::pipeline) fn watched(mut self, name: &'static str) -> Self {
+        self.heartbeat = self.watchdog.watch(name);
+        self
+    }
+
+    /// Every loop with its latest turn.
+    pub(in crate::pipeline) fn loops(&self) -> Vec<LoopStatus> {
+        self.watchdog.status(Instant::now(), Duration::from_millis(self.config().service.stuck_after_ms))
+    }
+
+    /// What keeps this host from working: what its loops found, and those that are stuck.
+    pub(in crate::pipeline) fn problems(&self) -> Vec<String> {
+        let mut problems = self.condition.problems();
+        problems.extend(self.loops().iter().filter_map(LoopStatus::problem));
+        problems
     }
 
     /// The capability as it is configured now.
@@ -96,8 +124,9 @@ impl<T> ServiceContext<T> {
         Duration::from_millis(self.config().service.poll_ms)
     }
 
-    /// Waits for `time`, or until the service is to stop.
+    /// Ends a turn: waits for `time`, or until the service is to stop.
     pub(in crate::pipeline) async fn rest(&self, time: Duration) {
+        self.heartbeat.wait(time);
         let _ = self.stop.run_until_cancelled(tokio::time::sleep(time)).await;
     }
 
@@ -118,6 +147,8 @@ impl<T> ServiceContext<T> {
             events: Arc::clone(&self.events),
             started_at: self.started_at,
             condition: Arc::clone(&self.condition),
+            watchdog: self.watchdog.clone(),
+            heartbeat: self.heartbeat.clone(),
         }
     }
 }

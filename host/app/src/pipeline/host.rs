@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use crate::config::{Config, ConfigError, DatabaseConfig};
 use crate::pipeline::artists::privacy::Privacy;
 use crate::pipeline::artists::sync::ArtistSync;
+use crate::pipeline::clocks::Clocks;
 use crate::pipeline::collection::budgets;
 use crate::pipeline::collection::collect::Collector;
 use crate::pipeline::collection::held::HeldBytes;
@@ -102,6 +103,7 @@ struct Parts {
     name: Arc<str>,
     telemetry: Telemetry,
     clock: Clock,
+    clocks: Clocks,
     store: Store,
     gateway: Gateway,
     cache: ReleaseCache,
@@ -174,6 +176,10 @@ impl Host {
             Some(before) => before.cache.clone(),
             None => ReleaseCache::new(store.clone(), Sandbox::new(config.sandbox.clone())?, telemetry.clone()),
         };
+        let clocks = match before {
+            Some(before) => before.clocks.clone(),
+            None => Clocks::new(store.clone(), clock.clone()),
+        };
         let journal = Journal::new(config.service.state_dir.as_deref());
         let folder = config.installation.folder.as_deref();
         let installation = Installation::new(store.clone(), clock.clone(), folder);
@@ -207,12 +213,14 @@ impl Host {
                     |before| before.collector.held.clone(),
                 ),
         };
-        let releases = ReleaseManager::new(Arc::clone(&config), clock.clone(), store.clone(), cache.clone());
+        let releases =
+            ReleaseManager::new(Arc::clone(&config), clock.clone(), clocks.clone(), store.clone(), cache.clone());
         let planner = Planner::new(Arc::clone(&config), clock.clone(), store.clone(), releases.clone());
         let health = HealthMonitor::new(
             Arc::clone(&config),
             telemetry.clone(),
             clock.clone(),
+            clocks.clone(),
             store.clone(),
             credentials.clone(),
         );
@@ -246,12 +254,14 @@ impl Host {
                 Arc::clone(&config),
                 telemetry.clone(),
                 clock.clone(),
+                clocks.clone(),
                 store.clone(),
             ),
             config,
             name,
             telemetry,
             clock,
+            clocks,
             store,
             gateway,
             cache,
@@ -407,6 +417,10 @@ impl Host {
 
     pub(in crate::pipeline) fn shared_config(&self) -> Arc<Config> {
         Arc::clone(&self.parts.config)
+    }
+
+    pub(in crate::pipeline) fn clocks(&self) -> &Clocks {
+        &self.parts.clocks
     }
 
     pub(in crate::pipeline) fn gateway(&self) -> &Gateway {

@@ -7,6 +7,7 @@
 
 mod access;
 mod artists;
+mod clocks;
 pub mod collection;
 mod conformance;
 mod context;
@@ -18,6 +19,7 @@ mod releases;
 mod retry;
 pub mod service;
 mod upkeep;
+mod watchdog;
 mod webhooks;
 
 pub use self::access::audit::{AuditLog, Deed, user_of_process};
@@ -60,6 +62,7 @@ pub use self::service::preflight::{Obstacle, examine};
 pub use self::service::schedules::SchedulesError;
 pub use self::upkeep::archive::{Archive, ArchiveError, ArchiveProgress};
 pub use self::upkeep::health::{HealthMonitor, TenantHealthReport};
+pub use self::watchdog::{LoopState, LoopStatus};
 pub use self::webhooks::deliveries::{DeliveryReport, Dispatcher};
 pub use self::webhooks::manage::{NewWebhook, Resend, TestAnswer, WebhookError, Webhooks};
 pub use self::webhooks::signing::SignError;

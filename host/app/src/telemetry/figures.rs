@@ -46,6 +46,8 @@ struct Figures {
     under_way: Family<One, Gauge>,
     limit: Family<One, Gauge>,
     leads: Gauge,
+    loop_turns: Family<One, Gauge<f64, AtomicU64>>,
+    loop_stuck: Family<One, Gauge>,
     connectors: Gauge,
     refreshes: Family<Two, Counter>,
     deliveries: Family<One, Counter>,
@@ -94,6 +96,12 @@ impl Default for Figures {
             ),
             connectors: added(r, "backline_connectors_loaded", "Releases this host holds in memory"),
             leads: added(r, "backline_scheduler_leads", "1 on the host that plans the runs"),
+            loop_turns: added(
+                r,
+                "backline_loop_last_turn_seconds",
+                "Seconds since the last turn of each loop of the service",
+            ),
+            loop_stuck: added(r, "backline_loop_stuck", "1 for a loop whose next turn is overdue"),
             refreshes: added(r, "backline_token_refreshes", "Refreshes of credentials by result"),
             deliveries: added(r, "backline_deliveries", "Attempts to deliver an event by how they ended"),
             deliveries_waiting: added(r, "backline_deliveries_waiting", "Pending deliveries of all hosts"),
@@ -227,6 +235,15 @@ impl Telemetry {
     /// Sets the health report, on the host that evaluates it; none on the others.
     pub fn health(&self, report: Option<HealthReport>) {
         *self.figures.health_report.lock().unwrap_or_else(PoisonError::into_inner) = report;
+    }
+
+    /// Sets how long ago each loop of the service turned, in seconds, and whether it is stuck.
+    pub fn loops_turned(&self, loops: impl IntoIterator<Item = (&'static str, f64, bool)>) {
+        for (name, last_turn_s, is_stuck) in loops {
+            let labels = [("loop", name.into())];
+            self.figures.loop_turns.get_or_create(&labels).set(last_turn_s);
+            self.figures.loop_stuck.get_or_create(&labels).set(is_stuck.into());
+        }
     }
 
     /// All metrics as OpenMetrics text, with the census of the database; none if it did not answer.

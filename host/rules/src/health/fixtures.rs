@@ -123,6 +123,9 @@ pub fn everything_wrong() -> HealthReport {
         ],
         zones: Some(ZoneData::of_folder("/usr/share/zoneinfo".to_owned(), Some("2025b".to_owned()))),
         pauses: Vec::new(),
+        zone_faults: Vec::new(),
+        unreadable: Vec::new(),
+        clock_ahead: None,
     };
     let mut report = report_of(&wrong, &suspects);
     let idle = PlatformFigures { eligible: 1, has_release: true, ..PlatformFigures::default() };

@@ -1,13 +1,16 @@
 //! Recommendations: three about the whole system, and others that name what to act on. Each has a command.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 use super::{HOST_LOST_AFTER, lost_hosts};
 use backline_model::health::{
     Blame, CredentialFigures, Figures, HealthReport, HostFigures, PlatformFigures, Recommendation,
-    RecommendationKind as Kind, ReleaseFigures, Suspects, Urgency, WebhookFigures,
+    RecommendationKind as Kind, ReleaseFigures, Suspects, UnreadableRow, Urgency, WebhookFigures,
 };
 use backline_model::outcome::FailureClass;
+use backline_model::zone::ZoneFault;
 use backline_model::{Platform, Tally, ZoneData};
 
 /// Completion below this share is reported; below the second one it is urgent.
@@ -17,6 +20,9 @@ const ERROR_RATE_HIGH: f64 = 0.1;
 
 /// If more than this share of a platform's accounts fails for the same kind of reason, that reason counts as the cause.
 const MOST: f64 = 0.5;
+
+/// Most rows of a table that are named.
+const NAMED_MAX: usize = 5;
 
 /// Fewest failed accounts before a release is blamed: one or two prove nothing.
 const BLAMED_MIN: u64 = 3;
@@ -65,6 +71,9 @@ pub(super) fn recommend(
     }
     found.extend(strangers(&figures.hosts, now));
     found.extend(suspects.webhooks.iter().map(undelivered));
+    found.extend(suspects.zone_faults.iter().map(zone_from_copy));
+    found.extend(left_out(&suspects.unreadable));
+    found.extend(suspects.clock_ahead.map(wrong_clock));
     found.extend(suspects.zones.as_ref().filter(|zones| zones.is_older_than_bundled()).map(old_zones));
     found.sort_by(|a, b| (a.urgency, a.kind, &a.blame.platform).cmp(&(b.urgency, b.kind, &b.blame.platform)));
     found
@@ -98,6 +107,74 @@ fn old_zones(zones: &ZoneData) -> Recommendation {
         remedy: "backline config show".to_owned(),
         blame: Blame::default(),
     }
+}
+
+/// The copy in the binary may have older rules.
+fn zone_from_copy(fault: &ZoneFault) -> Recommendation {
+    Recommendation {
+        kind: Kind::TimeZoneUnreadable,
+        urgency: Urgency::Warning,
+        sentence: format!(
+            "the file of the time zone {} can't be read ({}), so the copy in this binary is used for it; install the \
+             system's package tzdata again",
+            fault.name, fault.problem
+        ),
+        remedy: "backline config show".to_owned(),
+        blame: Blame::default(),
+    }
+}
+
+/// A clock that jumped: what depends on ages must wait.
+fn wrong_clock(ahead: TimeDelta) -> Recommendation {
+    let minutes = (ahead.num_seconds().abs() + 30) / 60;
+    let by = match minutes {
+        0..120 => format!("{minutes} minutes"),
+        120..2880 => format!("{} hours", minutes / 60),
+        _ => format!("{} days", minutes / 1440),
+    };
+    let which = if ahead < TimeDelta::zero() { "behind" } else { "ahead of" };
+    Recommendation {
+        kind: Kind::ClockDiffers,
+        urgency: Urgency::Urgent,
+        sentence: format!(
+            "the clock of the process that reports is {by} {which} the one it is compared with: nothing is deleted \
+             because of its age until they agree; set the machine's clock by NTP"
+        ),
+        remedy: "backline hosts".to_owned(),
+        blame: Blame::default(),
+    }
+}
+
+/// Rows that can't be read, counted and named by table.
+fn left_out(rows: &[UnreadableRow]) -> Vec<Recommendation> {
+    let mut tables: BTreeMap<&str, Vec<&UnreadableRow>> = BTreeMap::new();
+    for row in rows {
+        tables.entry(&row.table).or_default().push(row);
+    }
+    let told = tables.into_iter().map(|(table, rows)| {
+        let named = rows.iter().take(NAMED_MAX);
+        let names: Vec<_> = named.map(|row| format!("{} ({}: {})", row.name, row.column, row.problem)).collect();
+        let more = if rows.len() > NAMED_MAX { " and others" } else { "" };
+        let how_many = if rows.len() == 1 { "1 row".to_owned() } else { format!("{} rows", rows.len()) };
+        let remedy = match table {
+            "schedules" => "backline schedules list",
+            "releases" => "backline plugins list",
+            "webhooks" => "backline webhooks list",
+            "credentials" => "backline credentials list",
+            _ => "backline health --json",
+        };
+        Recommendation {
+            kind: Kind::RowsUnreadable,
+            urgency: Urgency::Warning,
+            sentence: format!(
+                "{how_many} of {table} can't be read and count for nothing until corrected or removed: {}{more}",
+                names.join(", ")
+            ),
+            remedy: remedy.to_owned(),
+            blame: Blame::default(),
+        }
+    });
+    told.collect()
 }
 
 /// The three recommendations about all platforms that are not optional.

@@ -7,7 +7,9 @@ use proptest::prelude::*;
 
 use super::fixtures::{everything_wrong, failing, figures, healthy, now, platform, report_of, since};
 use super::*;
-use backline_model::health::{Alert, AlertName, PauseFigures, RecommendationKind as Kind, ReleaseFigures, Urgency};
+use backline_model::health::{
+    Alert, AlertName, PauseFigures, RecommendationKind as Kind, ReleaseFigures, UnreadableRow, Urgency,
+};
 use backline_model::outcome::{Exclusion, FailureClass};
 use backline_model::{Digest, Tally};
 
@@ -201,6 +203,40 @@ fn a_platform_that_asked_for_a_pause_is_named_instead_of_a_budget() {
     let until = (now() + TimeDelta::hours(2)).format("%Y-%m-%dT%H:%M:%SZ");
     assert_eq!(said(0), format!("youtube asked for a pause until {until}: 3 accounts wait"));
     assert_eq!(said(2), format!("youtube asked for a pause of 2 credentials until {until}: 3 accounts wait"));
+}
+
+#[test]
+fn rows_that_can_not_be_read_are_counted_and_named_by_table() {
+    let row = |table: &str, name: &str| UnreadableRow {
+        table: table.to_owned(),
+        name: name.to_owned(),
+        column: "timezone".to_owned(),
+        problem: "'Mars/Phobos'".to_owned(),
+    };
+    let mut unreadable = vec![row("webhooks", "crm")];
+    unreadable.extend((0..7).map(|n| row("schedules", &format!("nightly-{n}"))));
+    let suspects = Suspects { unreadable, ..Suspects::default() };
+    let report = report_of(&figures([("youtube", healthy(10))]), &suspects);
+    assert_eq!(kinds(&report), [Kind::RowsUnreadable, Kind::RowsUnreadable]);
+    let [schedules, webhooks] = &report.recommendations[..] else { panic!("one for each table") };
+    assert!(schedules.sentence.starts_with("7 rows of schedules can't be read"), "{}", schedules.sentence);
+    assert!(schedules.sentence.ends_with("nightly-4 (timezone: 'Mars/Phobos') and others"), "{}", schedules.sentence);
+    assert_eq!(schedules.remedy, "backline schedules list");
+    assert!(webhooks.sentence.contains("1 row of webhooks") && webhooks.sentence.contains("crm"), "{webhooks:?}");
+}
+
+#[test]
+fn a_clock_that_differs_from_the_other_is_urgent() {
+    for (ahead, told) in [
+        (TimeDelta::days(40), "40 days ahead of the one"),
+        (TimeDelta::hours(-3), "3 hours behind the one"),
+        (TimeDelta::minutes(6), "6 minutes ahead of the one"),
+    ] {
+        let suspects = Suspects { clock_ahead: Some(ahead), ..Suspects::default() };
+        let report = report_of(&figures([("youtube", healthy(10))]), &suspects);
+        assert_eq!(kinds(&report), [Kind::ClockDiffers]);
+        assert!(report.recommendations[0].sentence.contains(told), "{:?}", report.recommendations);
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::artists::tombstones::erased_artists_in_txn;
 use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, json, time_text};
 use crate::database::error::StoreError;
+use crate::database::readable::{Extent, left_of, more_after};
 use crate::database::rows::{ROWS_PER_STATEMENT, id_rows, limit};
 use crate::database::topic::Topic;
 use crate::scope::Scope;
@@ -352,21 +353,29 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn accounts_list(&self, scope: &Scope, filter: &AccountFilter) -> Result<Vec<Account>, StoreError> {
-        let statement = self.scoped(
-            scope,
-            "SELECT id::text AS id, artist_id::text AS artist_id, platform, platform_id, settings::text AS settings,
-                 status
-             FROM accounts
-             WHERE ($1::uuid IS NULL OR artist_id = $1::uuid) AND ($2::text IS NULL OR platform = $2)
-                 AND ($3::uuid IS NULL OR id > $3::uuid) {and_artist: accounts.artist_id}
-             ORDER BY id LIMIT $4",
-        );
-        let statement = statement
-            .bind(filter.artist.map(|id| id.to_string()))
-            .bind(filter.platform.as_ref().map(|platform| platform.as_str().to_owned()))
-            .bind(filter.after.map(|id| id.to_string()))
-            .bind(limit(filter.limit));
-        self.rows("list accounts", statement).await?.iter().map(account_of).collect()
+        let most = u32::try_from(limit(filter.limit)).unwrap_or(u32::MAX);
+        let (mut after, mut found) = (filter.after.map(|id| id.to_string()), Vec::new());
+        loop {
+            let statement = self.scoped(
+                scope,
+                "SELECT id::text AS id, artist_id::text AS artist_id, platform, platform_id, settings::text AS settings,
+                     status
+                 FROM accounts
+                 WHERE ($1::uuid IS NULL OR artist_id = $1::uuid) AND ($2::text IS NULL OR platform = $2)
+                     AND ($3::uuid IS NULL OR id > $3::uuid) {and_artist: accounts.artist_id}
+                 ORDER BY id LIMIT $4",
+            );
+            let asked = left_of(most, found.len());
+            let statement = statement
+                .bind(filter.artist.map(|id| id.to_string()))
+                .bind(filter.platform.as_ref().map(|platform| platform.as_str().to_owned()))
+                .bind(after)
+                .bind(i64::from(asked));
+            let rows = self.rows("list accounts", statement).await?;
+            found.extend(self.unreadable.read("accounts", "id", Extent::Part, &rows, account_of)?);
+            let Some(last) = more_after(&rows, asked, found.len(), most) else { return Ok(found) };
+            after = Some(last.text("id")?);
+        }
     }
 
     /// All accounts of these artists, in order of id.

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
+use sqlx::any::AnyRow;
 
 use crate::credentials::sealed::{SealedCredential, conflict, credential_of, credential_sql, save_sql, save_statement};
 use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, clean, json, time_text};
 use crate::database::error::StoreError;
+use crate::database::readable::{Extent, left_of, more_after};
 use crate::events::outbox::events_write_in_txn;
 use crate::scope::Scope;
 use backline_model::{ArtistId, CredentialId, Event, Platform};
@@ -203,25 +205,31 @@ impl Store {
         after: Option<CredentialId>,
         limit: u32,
     ) -> Result<Vec<SealedCredential>, StoreError> {
-        let rows: Vec<_> = slots.iter().map(|(platform, slot)| json!({ "platform": platform, "slot": slot })).collect();
-        let statement = self.scoped(
-            scope,
-            credential_sql!(
-                "WHERE id > $3::uuid AND status = 'active'
-                 AND (refresh_at <= $2::timestamptz OR (refresh_at IS NULL AND kind IN
-                     ('client-credentials', 'refresh-token', 'instagram-long-lived', 'apple-developer-token')))
-                 AND (refresh_owner IS NULL OR refresh_until <= $2::timestamptz)
-                 AND EXISTS (SELECT 1 FROM {rows} WHERE r.value->>'platform' = platform AND r.value->>'slot' = slot)
-                 {and_account: credentials.account_id}
-             ORDER BY id LIMIT $4"
-            ),
-        );
-        let statement = statement
-            .bind(json("slots", &rows)?)
-            .bind(time_text(now))
-            .bind(after.map_or_else(|| uuid::Uuid::nil().to_string(), |id| id.to_string()))
-            .bind(i64::from(limit));
-        self.rows("find credentials to refresh", statement).await?.iter().map(credential_of).collect()
+        let slots: Vec<_> =
+            slots.iter().map(|(platform, slot)| json!({ "platform": platform, "slot": slot })).collect();
+        let mut after = after.map_or_else(|| uuid::Uuid::nil().to_string(), |id| id.to_string());
+        let mut found = Vec::new();
+        loop {
+            let statement = self.scoped(
+                scope,
+                credential_sql!(
+                    "WHERE id > $3::uuid AND status = 'active'
+                     AND (refresh_at <= $2::timestamptz OR (refresh_at IS NULL AND kind IN
+                         ('client-credentials', 'refresh-token', 'instagram-long-lived', 'apple-developer-token')))
+                     AND (refresh_owner IS NULL OR refresh_until <= $2::timestamptz)
+                     AND EXISTS (SELECT 1 FROM {rows} WHERE r.value->>'platform' = platform AND r.value->>'slot' = slot)
+                     {and_account: credentials.account_id}
+                 ORDER BY id LIMIT $4"
+                ),
+            );
+            let asked = left_of(limit, found.len());
+            let statement =
+                statement.bind(json("slots", &slots)?).bind(time_text(now)).bind(after).bind(i64::from(asked));
+            let rows = self.rows("find credentials to refresh", statement).await?;
+            found.extend(self.unreadable.read("credentials", "id", Extent::Part, &rows, credential_of)?);
+            let Some(last) = more_after(&rows, asked, found.len(), limit) else { return Ok(found) };
+            after = last.text("id")?;
+        }
     }
 
     /// A page of the working credentials that end after `now` and not after `until`, in order of id, with the artists
@@ -237,25 +245,31 @@ impl Store {
         after: Option<CredentialId>,
         limit: u32,
     ) -> Result<Vec<Expiring>, StoreError> {
-        let statement = self.scoped(scope,
-            "SELECT c.id::text AS id, c.platform, c.slot, c.account_id::text AS account_id, c.kind, c.sealed, c.version,
-                 c.expires_at::text AS expires_at, c.refresh_at::text AS refresh_at, c.status,
-                 c.updated_at::text AS updated_at,
-                 a.artist_id::text AS artist_id
-             FROM credentials c LEFT JOIN accounts a ON a.id = c.account_id
-             WHERE c.id > $3::uuid AND c.status = 'active'
-                 AND c.expires_at > $1::timestamptz AND c.expires_at <= $2::timestamptz
-                 AND (c.refresh_owner IS NULL OR c.refresh_until <= $1::timestamptz) {and_artist: a.artist_id}
-             ORDER BY c.id LIMIT $4",
-        );
-        let statement = statement
-            .bind(time_text(now))
-            .bind(time_text(until))
-            .bind(after.map_or_else(|| uuid::Uuid::nil().to_string(), |id| id.to_string()))
-            .bind(i64::from(limit));
-        let rows = self.rows("find credentials that expire soon", statement).await?;
-        rows.iter()
-            .map(|row| Ok(Expiring { credential: credential_of(row)?, artist_id: row.parsed_or_null("artist_id")? }))
-            .collect()
+        let expiring_of = |row: &AnyRow| {
+            Ok(Expiring { credential: credential_of(row)?, artist_id: row.parsed_or_null("artist_id")? })
+        };
+        let mut after = after.map_or_else(|| uuid::Uuid::nil().to_string(), |id| id.to_string());
+        let mut found = Vec::new();
+        loop {
+            let statement = self.scoped(
+                scope,
+                "SELECT c.id::text AS id, c.platform, c.slot, c.account_id::text AS account_id, c.kind, c.sealed,
+                     c.version,
+                     c.expires_at::text AS expires_at, c.refresh_at::text AS refresh_at, c.status,
+                     c.updated_at::text AS updated_at,
+                     a.artist_id::text AS artist_id
+                 FROM credentials c LEFT JOIN accounts a ON a.id = c.account_id
+                 WHERE c.id > $3::uuid AND c.status = 'active'
+                     AND c.expires_at > $1::timestamptz AND c.expires_at <= $2::timestamptz
+                     AND (c.refresh_owner IS NULL OR c.refresh_until <= $1::timestamptz) {and_artist: a.artist_id}
+                 ORDER BY c.id LIMIT $4",
+            );
+            let asked = left_of(limit, found.len());
+            let statement = statement.bind(time_text(now)).bind(time_text(until)).bind(after).bind(i64::from(asked));
+            let rows = self.rows("find credentials that expire soon", statement).await?;
+            found.extend(self.unreadable.read("credentials", "id", Extent::Part, &rows, expiring_of)?);
+            let Some(last) = more_after(&rows, asked, found.len(), limit) else { return Ok(found) };
+            after = last.text("id")?;
+        }
     }
 }

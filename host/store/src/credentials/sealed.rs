@@ -6,6 +6,7 @@ use sqlx::any::AnyRow;
 use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, clean, time_text};
 use crate::database::error::StoreError;
+use crate::database::readable::Extent;
 use crate::database::rows::id_rows;
 use crate::database::statement::Statement;
 use crate::scope::Scope;
@@ -148,7 +149,7 @@ impl Store {
         row.as_ref().map(credential_of).transpose()
     }
 
-    /// Credentials in the order they were made.
+    /// Credentials that can be read, in the order they were made.
     ///
     /// # Errors
     /// When the database fails.
@@ -168,7 +169,8 @@ impl Store {
         let statement = statement
             .bind(filter.platform.as_ref().map(|platform| platform.as_str().to_owned()))
             .bind(filter.account.map(|id| id.to_string()));
-        self.rows("list credentials", statement).await?.iter().map(credential_of).collect()
+        let rows = self.rows("list credentials", statement).await?;
+        self.unreadable.read("credentials", "id", Extent::Part, &rows, credential_of)
     }
 
     /// Any one credential; none where none is stored.
@@ -204,7 +206,8 @@ impl Store {
             ),
         );
         let statement = statement.bind(id_rows(accounts)?).bind(platform.as_str().to_owned());
-        self.rows("read a batch's credentials", statement).await?.iter().map(credential_of).collect()
+        let rows = self.rows("read a batch's credentials", statement).await?;
+        self.unreadable.read("credentials", "id", Extent::Part, &rows, credential_of)
     }
 
     /// Removes a credential, with its budgets. Returns whether there was one.

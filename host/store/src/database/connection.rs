@@ -16,6 +16,7 @@ use crate::database::known_months::KnownMonths;
 use crate::database::link::{self, Link, StoreLimits, Turn};
 use crate::database::place::Place;
 use crate::database::pooler;
+use crate::database::readable::Unreadable;
 use crate::database::statement::Statement;
 use crate::database::topic::Topic;
 use crate::scope::Scope;
@@ -87,6 +88,8 @@ pub struct Store {
     /// What a connection that listens takes, password included; none on SQLite.
     pub(crate) server: Option<Arc<PgConnectOptions>>,
     pub(crate) months: KnownMonths,
+    /// Rows that lists left out.
+    pub(crate) unreadable: Unreadable,
 }
 
 impl std::fmt::Debug for Store {
@@ -142,7 +145,8 @@ impl Store {
         let pool = pool.connect_lazy_with(connect);
         let wakes = broadcast::channel(WAKES_WAITING).0;
         let (server, months) = (place.server()?.map(Arc::new), KnownMonths::default());
-        Ok(Self { pool, kind, limits, writer: Arc::default(), wakes, server, months })
+        let unreadable = Unreadable::default();
+        Ok(Self { pool, kind, limits, writer: Arc::default(), wakes, server, months, unreadable })
     }
 
     /// Which database is in use.
@@ -216,7 +220,7 @@ impl Store {
             DatabaseKind::Postgres => "BEGIN",
         };
         link.begin(begin).await?;
-        let view = ReadView { link, kind: self.kind };
+        let view = self.view_on(link);
         Ok(Work { view, pending_notifications: Vec::new(), wakes: self.wakes.clone() })
     }
 
@@ -235,7 +239,11 @@ impl Store {
     async fn read_view_with(&self, postgres: &'static str) -> Result<ReadView, StoreError> {
         let mut link = self.link("begin to read").await?;
         link.begin(self.reading(postgres)).await?;
-        Ok(ReadView { link, kind: self.kind })
+        Ok(self.view_on(link))
+    }
+
+    fn view_on(&self, link: Link) -> ReadView {
+        ReadView { link, kind: self.kind, unreadable: self.unreadable.clone() }
     }
 
     /// How a transaction that only reads is begun; this is how on PostgreSQL.
@@ -266,6 +274,7 @@ impl Store {
 pub(crate) struct ReadView {
     link: Link,
     pub(crate) kind: DatabaseKind,
+    pub(crate) unreadable: Unreadable,
 }
 
 impl ReadView {

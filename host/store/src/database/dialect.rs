@@ -38,7 +38,7 @@ impl std::fmt::Display for DatabaseKind {
 }
 
 /// The words in braces: what each means on SQLite and on PostgreSQL.
-const WORDS: [(&str, &str, &str); 6] = [
+const WORDS: [(&str, &str, &str); 7] = [
     // Compares with the ids in the rows of the first parameter. On PostgreSQL they are one array that is made once: no
     // plan can read the table and look each row up among the ids, however the planner guesses.
     (
@@ -59,6 +59,8 @@ const WORDS: [(&str, &str, &str); 6] = [
         "",
         "CROSS JOIN pg_advisory_xact_lock_shared(7135240011894) CROSS JOIN pg_notify('backline', 'events')",
     ),
+    // The database's own time, in the form in which times are stored.
+    ("{now}", "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')", "clock_timestamp()"),
     // A time's minute, to count by.
     ("{minute_of_at}", "substr(at, 1, 16)", "date_trunc('minute', at)"),
     ("{minute_of_began_at}", "substr(began_at, 1, 16)", "date_trunc('minute', began_at)"),

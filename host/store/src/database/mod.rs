@@ -10,6 +10,7 @@ pub(crate) mod months;
 pub(crate) mod notifications;
 pub(crate) mod place;
 pub(crate) mod pooler;
+pub(crate) mod readable;
 pub(crate) mod rows;
 pub(crate) mod statement;
 pub(crate) mod topic;

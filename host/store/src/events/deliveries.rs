@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value as Json, json};
+use sqlx::any::AnyRow;
 use uuid::Uuid;
 
 use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, clean, json, time_text};
 use crate::database::error::StoreError;
 use crate::database::notifications::notify;
+use crate::database::readable::{Extent, left_of, more_after};
 use crate::database::rows::ROWS_PER_STATEMENT;
 use crate::database::topic::Topic;
 use crate::events::cursor::{EventCursor, event_sql};
@@ -117,24 +119,29 @@ impl Store {
         after: EventCursor,
         limit: u32,
     ) -> Result<Vec<EventHead>, StoreError> {
-        let statement = self.scoped(
-            scope,
-            "SELECT e.seq, e.type, e.artist_id::text AS artist_id, e.data->>'platform' AS platform,
-                 COALESCE((SELECT a.tenant FROM artists a WHERE a.id = e.artist_id), e.data->>'tenant') AS tenant
-             FROM events e WHERE e.seq > $1 {and_event: e} ORDER BY e.seq LIMIT $2",
-        );
-        let rows = self.in_commit_order(statement.bind(after.number()).bind(i64::from(limit))).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(EventHead {
-                    cursor: EventCursor::from(row.int("seq")?),
-                    kind: row.text("type")?,
-                    artist_id: row.parsed_or_null("artist_id")?,
-                    platform: row.text_or_null("platform")?,
-                    tenant: row.text_or_null("tenant")?,
-                })
+        let head_of = |row: &AnyRow| {
+            Ok(EventHead {
+                cursor: EventCursor::from(row.int("seq")?),
+                kind: row.text("type")?,
+                artist_id: row.parsed_or_null("artist_id")?,
+                platform: row.text_or_null("platform")?,
+                tenant: row.text_or_null("tenant")?,
             })
-            .collect()
+        };
+        let (mut after, mut found) = (after.number(), Vec::new());
+        loop {
+            let statement = self.scoped(
+                scope,
+                "SELECT e.seq, e.type, e.artist_id::text AS artist_id, e.data->>'platform' AS platform,
+                     COALESCE((SELECT a.tenant FROM artists a WHERE a.id = e.artist_id), e.data->>'tenant') AS tenant
+                 FROM events e WHERE e.seq > $1 {and_event: e} ORDER BY e.seq LIMIT $2",
+            );
+            let asked = left_of(limit, found.len());
+            let rows = self.in_commit_order(statement.bind(after).bind(i64::from(asked))).await?;
+            found.extend(self.unreadable.read("events", "seq", Extent::Part, &rows, head_of)?);
+            let Some(last) = more_after(&rows, asked, found.len(), limit) else { return Ok(found) };
+            after = last.int("seq")?;
+        }
     }
 
     /// Adds a webhook's deliveries of the events after `seen` and up to `until`. Returns how many it added; none where
@@ -256,8 +263,20 @@ impl Store {
             }
         }
         first_tries_move_in_txn(&mut work, webhook, &moved).await?;
-        work.commit().await?;
         let mut events: HashMap<EventCursor, Event> = events.into_iter().collect();
+        let is_missing =
+            |row: &&AnyRow| row.int("event_seq").is_ok_and(|seq| !events.contains_key(&EventCursor::from(seq)));
+        for row in leased.iter().filter(is_missing) {
+            // Nothing can be sent of an event that can't be read; the next one of its line is.
+            let statement = work.query(
+                "UPDATE deliveries SET state = 'parked', problem = 'the event can''t be read',
+                     finished_at = $3::timestamptz, lease_owner = NULL, lease_until = NULL
+                 WHERE webhook_id = $1::uuid AND event_seq = $2",
+            );
+            let statement = statement.bind(webhook.to_string()).bind(row.int("event_seq")?).bind(time_text(due_at));
+            work.execute("park a delivery", statement).await?;
+        }
+        work.commit().await?;
         let mut leases = Vec::with_capacity(leased.len());
         for row in &leased {
             let cursor = EventCursor::from(row.int("event_seq")?);
@@ -390,26 +409,24 @@ impl Store {
             .bind(filter.after.as_ref().map(|(event, _)| event.to_string()))
             .bind(filter.after.as_ref().map(|(_, webhook)| clean(webhook)));
         let rows = self.rows("list deliveries", statement).await?;
-        rows.iter()
-            .map(|row| {
-                let state = row.named("state", DeliveryState::parse)?;
-                let status = row.int_or_null("status")?;
-                Ok(Delivery {
-                    webhook: row.text("name")?,
-                    event_id: row.uuid("event_id")?,
-                    kind: row.text("type")?,
-                    artist_id: row.parsed_or_null("artist_id")?,
-                    state,
-                    attempts: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
-                    first_tried_at: row.time_or_null("first_tried_at")?,
-                    next_at: row.time_or_null("next_at")?.filter(|_| state == DeliveryState::Waiting),
-                    status: status.and_then(|status| u16::try_from(status).ok()),
-                    problem: row.text_or_null("problem")?,
-                    finished_at: row.time_or_null("finished_at")?,
-                    occurred_at: row.time("occurred_at")?,
-                })
+        self.unreadable.read("deliveries", "event_id", Extent::Part, &rows, |row| {
+            let state = row.named("state", DeliveryState::parse)?;
+            let status = row.int_or_null("status")?;
+            Ok(Delivery {
+                webhook: row.text("name")?,
+                event_id: row.uuid("event_id")?,
+                kind: row.text("type")?,
+                artist_id: row.parsed_or_null("artist_id")?,
+                state,
+                attempts: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
+                first_tried_at: row.time_or_null("first_tried_at")?,
+                next_at: row.time_or_null("next_at")?.filter(|_| state == DeliveryState::Waiting),
+                status: status.and_then(|status| u16::try_from(status).ok()),
+                problem: row.text_or_null("problem")?,
+                finished_at: row.time_or_null("finished_at")?,
+                occurred_at: row.time("occurred_at")?,
             })
-            .collect()
+        })
     }
 
     /// Restarts deliveries: those that are parked, or, given a time, all whose events occurred since then and
@@ -485,12 +502,10 @@ impl Store {
              JOIN events e ON e.seq = s.first ORDER BY s.kind",
         );
         let rows = self.rows("count deliveries that wait", statement).await?;
-        rows.iter()
-            .map(|row| {
-                let kind = row.named("kind", WebhookKind::parse)?;
-                Ok(Backlog { kind, waiting: row.count("n")?, oldest: row.time("oldest")? })
-            })
-            .collect()
+        self.unreadable.read("webhooks", "kind", Extent::Part, &rows, |row| {
+            let kind = row.named("kind", WebhookKind::parse)?;
+            Ok(Backlog { kind, waiting: row.count("n")?, oldest: row.time("oldest")? })
+        })
     }
 }
 

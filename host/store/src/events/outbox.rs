@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, DatabaseKind, json, time_text};
 use crate::database::error::StoreError;
+use crate::database::readable::{left_of, more_after};
 use crate::database::statement::Statement;
 use crate::database::topic::Topic;
 use crate::events::cursor::{EventCursor, event_sql};
@@ -30,9 +31,15 @@ impl Store {
         after: EventCursor,
         limit: u32,
     ) -> Result<Vec<(EventCursor, Event)>, StoreError> {
-        let statement = self.scoped(scope, event_sql!("WHERE e.seq > $1 {and_event: e} ORDER BY e.seq LIMIT $2"));
-        let rows = self.in_commit_order(statement.bind(after.number()).bind(i64::from(limit))).await?;
-        events_of(Reader::Store(self), &rows).await
+        let (mut after, mut found) = (after.number(), Vec::new());
+        loop {
+            let statement = self.scoped(scope, event_sql!("WHERE e.seq > $1 {and_event: e} ORDER BY e.seq LIMIT $2"));
+            let asked = left_of(limit, found.len());
+            let rows = self.in_commit_order(statement.bind(after).bind(i64::from(asked))).await?;
+            found.extend(events_of(Reader::Store(self), &rows).await?);
+            let Some(last) = more_after(&rows, asked, found.len(), limit) else { return Ok(found) };
+            after = last.int("seq")?;
+        }
     }
 
     /// Events after a cursor, up to one that [`event_watermark_get`](Self::event_watermark_get) returned: in the order
@@ -74,10 +81,16 @@ impl Store {
         before: Option<EventCursor>,
         limit: u32,
     ) -> Result<Vec<(EventCursor, Event)>, StoreError> {
-        let statement = self.scoped(scope, event_sql!("WHERE e.seq < $1 {and_event: e} ORDER BY e.seq DESC LIMIT $2"));
-        let before = before.map_or(i64::MAX, EventCursor::number);
-        let rows = self.in_commit_order(statement.bind(before).bind(i64::from(limit))).await?;
-        events_of(Reader::Store(self), &rows).await
+        let (mut before, mut found) = (before.map_or(i64::MAX, EventCursor::number), Vec::new());
+        loop {
+            let statement =
+                self.scoped(scope, event_sql!("WHERE e.seq < $1 {and_event: e} ORDER BY e.seq DESC LIMIT $2"));
+            let asked = left_of(limit, found.len());
+            let rows = self.in_commit_order(statement.bind(before).bind(i64::from(asked))).await?;
+            found.extend(events_of(Reader::Store(self), &rows).await?);
+            let Some(last) = more_after(&rows, asked, found.len(), limit) else { return Ok(found) };
+            before = last.int("seq")?;
+        }
     }
 
     /// Reads events so that none which is still being written can come in between later.

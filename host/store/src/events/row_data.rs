@@ -13,6 +13,7 @@ use sqlx::any::AnyRow;
 use crate::database::connection::{ReadView, Store, Work};
 use crate::database::dialect::{Columns as _, json};
 use crate::database::error::StoreError;
+use crate::database::readable::{Extent, Unreadable};
 use crate::database::rows::{ROWS_PER_STATEMENT, id_rows};
 use crate::database::statement::Statement;
 use crate::events::cursor::{EventCursor, event_sql};
@@ -36,6 +37,13 @@ impl Reader<'_> {
         }
     }
 
+    fn unreadable(&self) -> &Unreadable {
+        match self {
+            Self::Store(store) => &store.unreadable,
+            Self::View(view) => &view.unreadable,
+        }
+    }
+
     async fn rows(&mut self, what: &'static str, statement: Statement) -> Result<Vec<AnyRow>, StoreError> {
         match self {
             Self::Store(store) => store.rows(what, statement).await,
@@ -55,19 +63,20 @@ struct StoredEvent {
     row: Option<(RowKey, DateTime<Utc>)>,
 }
 
-/// The events of rows that were read with [`event_sql`], in the same order, with their data.
+/// The events of rows that were read with [`event_sql`], in the same order, with their data. Those that can't be read
+/// are left out.
 pub(crate) async fn events_of(
     mut reader: Reader<'_>,
     rows: &[AnyRow],
 ) -> Result<Vec<(EventCursor, Event)>, StoreError> {
-    let mut events: Vec<StoredEvent> = rows.iter().map(stored_of).collect::<Result<_, _>>()?;
+    let mut events = reader.unreadable().read("events", "seq", Extent::Part, rows, stored_of)?;
     let missing = add_data(&mut reader, &mut events).await?;
     if !missing.is_empty() {
         // Their rows may have been replaced since the events were read. They have their data themselves then.
         let read: Vec<_> = missing.iter().map(|cursor| json!({ "seq": cursor.number() })).collect();
         let statement = reader.query(event_sql!("WHERE e.seq IN (SELECT (r.value->>'seq')::bigint FROM {rows})"));
         let read = reader.rows("read events again", statement.bind(json("events", &read)?)).await?;
-        let mut read: Vec<StoredEvent> = read.iter().map(stored_of).collect::<Result<_, _>>()?;
+        let mut read = reader.unreadable().read("events", "seq", Extent::Part, &read, stored_of)?;
         add_data(&mut reader, &mut read).await?;
         say_replaced(&mut reader, &mut read).await?;
         let mut read: HashMap<EventCursor, StoredEvent> = read.into_iter().map(|event| (event.cursor, event)).collect();
@@ -192,8 +201,9 @@ async fn rows_of(
     for chunk in keys.chunks(ROWS_PER_STATEMENT) {
         let rows: Vec<_> = chunk.iter().map(|(account, date)| json!({ "account": account, "date": date })).collect();
         let statement = reader.query(if archived { by_key!("metrics_archive") } else { by_key!("metrics") });
-        for row in reader.rows("read the rows of events", statement.bind(json("rows", &rows)?)).await? {
-            let (written, row) = (row.time("updated_at")?, row_of(&row)?);
+        let rows = reader.rows("read the rows of events", statement.bind(json("rows", &rows)?)).await?;
+        let row_of = |row: &AnyRow| Ok((row_of(row)?, row.time("updated_at")?));
+        for (row, written) in reader.unreadable().read("metrics", "account_id", Extent::Part, &rows, row_of)? {
             found.insert((row.account_id, row.metric_date), (row, written));
         }
     }

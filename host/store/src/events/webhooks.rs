@@ -7,6 +7,7 @@ use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, clean, json, time_text, unreadable};
 use crate::database::error::StoreError;
 use crate::database::notifications::notify;
+use crate::database::readable::whole_if_all;
 use crate::database::topic::Topic;
 use crate::events::cursor::EventCursor;
 use crate::events::outbox::events_lock_in_txn;
@@ -84,7 +85,7 @@ impl Store {
         work.commit().await
     }
 
-    /// Every webhook by name, each with the last event that was checked for it.
+    /// Every webhook that can be read, by name, each with the last event that was checked for it.
     ///
     /// # Errors
     /// When the database fails.
@@ -92,7 +93,7 @@ impl Store {
         let rows = self
             .rows("list webhooks", self.scoped(scope, webhook_sql!("WHERE TRUE {and_tenant: tenant} ORDER BY name")))
             .await?;
-        rows.iter().map(webhook_of).collect()
+        self.unreadable.read("webhooks", "name", whole_if_all(scope), &rows, webhook_of)
     }
 
     /// The webhook of a name.

@@ -16,6 +16,7 @@ use crate::events::row_data::row_data_keep_in_txn;
 use crate::numbers::history;
 use crate::scope::Scope;
 use backline_model::AccountId;
+use backline_model::clock::Past;
 use backline_model::retention::{Action, Before, LocalDay, Step, Table};
 
 /// How far a step has come among the rows of a table.
@@ -261,7 +262,7 @@ impl Store {
         view.row("count what is past its time", statement).await?.map_or(Ok(0), |row| row.count("n"))
     }
 
-    /// Does a part of a step, in one transaction: at most `limit` rows, from a place on.
+    /// Does a part of a step, in one transaction: at most `limit` rows, from a place on. `now` is the plan's time.
     ///
     /// # Errors
     /// When the database fails; nothing is done then.
@@ -272,9 +273,10 @@ impl Store {
         zones: &[String],
         from: &ArchivePlace,
         limit: u32,
-        now: DateTime<Utc>,
+        now: Past,
     ) -> Result<Taken, StoreError> {
         scope.require_all("archive what is past its time")?;
+        let now = now.at();
         if let Some(Recorded { delete, .. }) = recorded(step.table) {
             let batches = (limit / ROWS_PER_BATCH).max(1);
             if let Some(rows) = self.batches_outcomes_take(step.table, &time_of(step, now), batches).await? {
@@ -378,7 +380,7 @@ impl Store {
     }
 
     /// Does a step for a whole month at once: returns how many rows that were, or none where they have to be taken one
-    /// by one.
+    /// by one. `now` is the plan's time.
     ///
     /// # Errors
     /// When the database fails.
@@ -387,8 +389,12 @@ impl Store {
         scope: &Scope,
         step: &Step,
         month: NaiveDate,
+        now: Past,
     ) -> Result<Option<u64>, StoreError> {
         scope.require_all("archive whole months")?;
+        if month >= now.at().date_naive() {
+            return Ok(None);
+        }
         let statement = match (step.table, step.action) {
             (Table::Metrics, Action::Archive) => {
                 // Each in a transaction of its own: none holds a lock that keeps readers out while it reads rows.

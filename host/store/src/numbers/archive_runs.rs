@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, clean, json, time_text};
 use crate::database::error::StoreError;
+use crate::database::readable::Extent;
 
 /// One run of the archiver.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -69,7 +70,8 @@ impl Store {
                  counts::text AS counts, message
              FROM archive_runs ORDER BY started_at DESC, id DESC LIMIT $1",
         );
-        self.rows("list archive runs", statement.bind(i64::from(limit))).await?.iter().map(run_of).collect()
+        let rows = self.rows("list archive runs", statement.bind(i64::from(limit))).await?;
+        self.unreadable.read("archive_runs", "id", Extent::Part, &rows, run_of)
     }
 }
 

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, json, time_text};
 use crate::database::error::StoreError;
+use crate::database::readable::Extent;
 use crate::database::rows::{ROWS_PER_STATEMENT, limit};
 use crate::events::row_data::row_data_keep_in_txn;
 use crate::numbers::history::{self, AccountPast, LastAccepted};
@@ -70,7 +71,8 @@ impl Store {
             .bind(filter.artist.map(|id| id.to_string()))
             .bind(limit(filter.limit))
             .bind(filter.before.map(|id| id.to_string()));
-        self.rows("list quarantined values", statement).await?.iter().map(quarantined_of).collect()
+        let rows = self.rows("list quarantined values", statement).await?;
+        self.unreadable.read("quarantine", "id", Extent::Part, &rows, quarantined_of)
     }
 
     /// One withheld value.

@@ -10,6 +10,7 @@ use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, clean, json, time_text};
 use crate::database::error::StoreError;
 use crate::database::notifications::notify;
+use crate::database::readable::Extent;
 use crate::database::topic::Topic;
 use crate::events::outbox::events_write_in_txn;
 use crate::releases::stored_grant::grant_of;
@@ -77,7 +78,8 @@ impl Store {
     pub async fn platforms_list(&self) -> Result<Vec<Platform>, StoreError> {
         let statement = self.query("SELECT platform FROM platforms UNION SELECT platform FROM releases");
         let rows = self.rows("list platforms", statement).await?;
-        let mut platforms = rows.iter().map(|row| row.parsed("platform")).collect::<Result<Vec<_>, _>>()?;
+        let named = |row: &AnyRow| row.parsed("platform");
+        let mut platforms = self.unreadable.read("platforms", "platform", Extent::Whole, &rows, named)?;
         platforms.sort_unstable();
         Ok(platforms)
     }
@@ -97,7 +99,8 @@ impl Store {
     }
 
     /// Saves a release with its component's bytes; one that is installed already gets the new grant, state and origin,
-    /// and its bytes back where it was removed. Whether it is active is not changed: see [`Store::release_activate`].
+    /// and its bytes and manifest back where it was removed or can't be read. Whether it is active is not changed: see
+    /// [`Store::release_activate`].
     ///
     /// # Errors
     /// When the database fails.
@@ -112,7 +115,7 @@ impl Store {
              ON CONFLICT (digest) DO UPDATE SET granted = excluded.granted, state = excluded.state,
                  state_reason = excluded.state_reason,
                  wanted = excluded.wanted, source = excluded.source, signed_by = excluded.signed_by,
-                 component = excluded.component",
+                 component = excluded.component, manifest = excluded.manifest, imports = excluded.imports",
         );
         let statement = statement
             .bind(release.digest.to_string())
@@ -136,13 +139,14 @@ impl Store {
         work.commit().await
     }
 
-    /// Every release, the latest installed first.
+    /// Every release that can be read, the latest installed first.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn releases_list(&self) -> Result<Vec<Release>, StoreError> {
         let statement = self.query(release_sql!("ORDER BY installed_at DESC, digest"));
-        self.rows("list releases", statement).await?.iter().map(release_of).collect()
+        let rows = self.rows("list releases", statement).await?;
+        self.unreadable.read("releases", "digest", Extent::Whole, &rows, release_of)
     }
 
     /// A release by its digest.
@@ -253,16 +257,14 @@ impl Store {
              ORDER BY r.platform, r.digest",
         );
         let rows = self.rows("list releases in use", statement.bind(time_text(now))).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(InUse {
-                    digest: row.parsed("digest")?,
-                    platform: row.parsed("platform")?,
-                    collects: row.truth("collects")?,
-                    staged_until: row.time_or_null("staged_until")?,
-                })
+        self.unreadable.read("releases in use", "digest", Extent::Whole, &rows, |row| {
+            Ok(InUse {
+                digest: row.parsed("digest")?,
+                platform: row.parsed("platform")?,
+                collects: row.truth("collects")?,
+                staged_until: row.time_or_null("staged_until")?,
             })
-            .collect()
+        })
     }
 
     /// Records whether a host could load a release.
@@ -361,7 +363,8 @@ impl Store {
              WHERE ($1::text IS NULL OR platform = $1) ORDER BY seq DESC LIMIT $2",
         );
         let statement = statement.bind(platform.map(|platform| platform.as_str().to_owned())).bind(i64::from(limit));
-        self.rows("read swaps", statement).await?.iter().map(swap_of).collect()
+        let rows = self.rows("read swaps", statement).await?;
+        self.unreadable.read("release_activations", "at", Extent::Part, &rows, swap_of)
     }
 
     /// The digest of a compiled file, by component and engine.

@@ -11,6 +11,7 @@ use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, clean, json, time_text};
 use crate::database::error::StoreError;
 use crate::database::notifications::notify;
+use crate::database::readable::Extent;
 use crate::database::rows::id_rows;
 use crate::database::topic::Topic;
 use crate::events::outbox::events_write_in_txn;
@@ -20,6 +21,7 @@ use crate::releases::installed::{release_activate_in_txn, release_lock_in_txn};
 use crate::scope::Scope;
 use crate::work::batches::{Standing, dead_batches_plan_in_txn, runs_reopen_in_txn};
 use crate::work::ledger::{batches_add_in_txn, runs_lock_in_txn};
+use backline_model::clock::Past;
 use backline_model::event::types;
 use backline_model::{
     AccountId, Batch, BatchAccount, BatchId, Digest, DocumentId, Event, FailureClass, Platform, RunId, RunStatus,
@@ -158,9 +160,9 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn tallies_trim(&self, before: DateTime<Utc>) -> Result<u64, StoreError> {
+    pub async fn tallies_trim(&self, before: Past) -> Result<u64, StoreError> {
         let statement = self.query("DELETE FROM release_batches WHERE at < $1::timestamptz");
-        self.write("remove old tallies", statement.bind(time_text(before))).await
+        self.write("remove old tallies", statement.bind(time_text(before.at()))).await
     }
 
     /// Canaries, by platform.
@@ -172,7 +174,8 @@ impl Store {
             "SELECT platform, release_digest, share, started_at::text AS started_at, promote_at::text AS promote_at
              FROM canaries ORDER BY platform",
         );
-        self.rows("list canaries", statement).await?.iter().map(canary_of).collect()
+        let rows = self.rows("list canaries", statement).await?;
+        self.unreadable.read("canaries", "platform", Extent::Whole, &rows, canary_of)
     }
 
     /// Lets a granted release collect a share of its platform's accounts, in place of any canary that was there before.

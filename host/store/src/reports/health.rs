@@ -10,6 +10,7 @@ use sqlx::any::AnyRow;
 use crate::database::connection::{ReadView, Store};
 use crate::database::dialect::{Columns as _, DatabaseKind, json, time_text, unreadable};
 use crate::database::error::StoreError;
+use crate::database::readable::Extent;
 use crate::events::outbox::events_write_in_txn;
 use crate::scope::Scope;
 use backline_model::health::{
@@ -86,13 +87,13 @@ impl ReadView {
                  ELSE 0 END AS has_release
              FROM platforms p",
         );
+        let mut platforms = Platforms::new();
         let rows = self.rows("list platforms", statement).await?;
-        rows.iter()
-            .map(|row| {
-                let (optional, has_release) = (row.truth("optional")?, row.truth("has_release")?);
-                Ok((row.parsed("platform")?, PlatformFigures { optional, has_release, ..PlatformFigures::default() }))
-            })
-            .collect()
+        add_to_each(&rows, &mut platforms, |figures, row| {
+            (figures.optional, figures.has_release) = (row.truth("optional")?, row.truth("has_release")?);
+            Ok(())
+        })?;
+        Ok(platforms)
     }
 
     /// How accounts ended, each once for each date: by the last attempt, or excluded where there was none.
@@ -123,13 +124,12 @@ impl ReadView {
             statement.bind(time_text(window.since)).bind(time_text(window.now)).bind(time_text(window.overdue_before));
         let rows = self.rows("count outcomes", statement).await?;
         let mut collected = Vec::new();
-        for row in &rows {
-            let figures = platforms.entry(row.parsed("platform")?).or_default();
+        add_to_each(&rows, platforms, |figures, row| {
             let accounts = row.count("accounts")?;
             match row.text("outcome")?.as_str() {
                 "collected" => {
-                    figures.collected += accounts;
                     collected.push((row.parsed("platform")?, row.parsed("run_id")?, row.time("at")?, accounts));
+                    figures.collected += accounts;
                 }
                 "deferred" if row.truth("is_due")? => figures.due += accounts,
                 "deferred" => {
@@ -141,7 +141,8 @@ impl ReadView {
                 "excluded" => *figures.excluded.entry(reason::<Exclusion>(row)?).or_default() += accounts,
                 _ => *figures.failed.entry(reason::<FailureClass>(row)?).or_default() += accounts,
             }
-        }
+            Ok(())
+        })?;
         self.measure_lags(&collected, platforms).await
     }
 
@@ -188,12 +189,16 @@ impl ReadView {
                  AND b.available_at <= $2::timestamptz THEN 1 ELSE 0 END",
         );
         let statement = statement.bind(time_text(window.since)).bind(time_text(window.overdue_before));
-        for row in self.rows("count what is under way", statement).await? {
-            let figures = platforms.entry(row.parsed("platform")?).or_default();
+        let rows = self.rows("count what is under way", statement).await?;
+        add_to_each(&rows, platforms, |figures, row| {
             let accounts = row.count("accounts")?;
-            if row.truth("is_overdue")? { figures.overdue += accounts } else { figures.under_way += accounts }
-        }
-        Ok(())
+            if row.truth("is_overdue")? {
+                figures.overdue += accounts
+            } else {
+                figures.under_way += accounts
+            }
+            Ok(())
+        })
     }
 
     /// Accounts of active artists: which are collected, which are not and why, and the longest time without a
@@ -232,16 +237,16 @@ impl ReadView {
              ) AS judged
              GROUP BY platform",
         );
-        for row in self.rows("count accounts", statement.bind(time_text(window.since))).await? {
-            let figures = platforms.entry(row.parsed("platform")?).or_default();
+        let rows = self.rows("count accounts", statement.bind(time_text(window.since))).await?;
+        add_to_each(&rows, platforms, |figures, row| {
             figures.eligible = row.count("eligible")?;
             figures.eligible_before = row.count("eligible_before")?;
             figures.never_collected = row.count("never_collected")?;
             figures.oldest = row.time_or_null("oldest")?;
             figures.without_consent = row.count("without_consent")?;
             figures.reconnect = row.count("reconnect")?;
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Values by whether they passed validation, and quality scores, as batches reported them.
@@ -254,14 +259,14 @@ impl ReadView {
              FROM release_batches WHERE at > $1::timestamptz AND at <= $2::timestamptz GROUP BY platform",
         );
         let statement = statement.bind(time_text(window.since)).bind(time_text(window.now));
-        for row in self.rows("count values", statement).await? {
-            let figures = platforms.entry(row.parsed("platform")?).or_default();
+        let rows = self.rows("count values", statement).await?;
+        add_to_each(&rows, platforms, |figures, row| {
             figures.values = row.count("reported")?;
             figures.rejected = row.count("rejected")?;
             figures.scored = row.count("scored")?;
             figures.score_percent = row.count("score_percent")?;
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// When batches were at work, to the minute, and what they asked of platforms.
@@ -282,14 +287,16 @@ impl ReadView {
         );
         let statement = statement.bind(time_text(window.since)).bind(time_text(window.now));
         let mut work = Vec::new();
-        for row in self.rows("read when batches were at work", statement).await? {
-            platforms.entry(row.parsed("platform")?).or_default().requests += row.count("requests")?;
+        let rows = self.rows("read when batches were at work", statement).await?;
+        add_to_each(&rows, platforms, |figures, row| {
+            figures.requests += row.count("requests")?;
             work.push(Work {
                 run: row.parsed("run_id")?,
                 from: row.time("began_at")?,
                 until: row.time("ended_at")?.min(window.now),
             });
-        }
+            Ok(())
+        })?;
         let units = match self.kind {
             DatabaseKind::Sqlite => {
                 "SELECT b.platform, u.key AS budget, SUM(u.value) AS units
@@ -304,10 +311,11 @@ impl ReadView {
             }
         };
         let statement = self.scoped(scope, units).bind(time_text(window.since)).bind(time_text(window.now));
-        for row in self.rows("count units of budgets", statement).await? {
-            let figures = platforms.entry(row.parsed("platform")?).or_default();
+        let rows = self.rows("count units of budgets", statement).await?;
+        add_to_each(&rows, platforms, |figures, row| {
             figures.units.insert(row.text("budget")?, row.count("units")?);
-        }
+            Ok(())
+        })?;
         Ok(work)
     }
 
@@ -323,19 +331,39 @@ impl ReadView {
             "SELECT platform, COUNT(*)::bigint AS n FROM quarantine WHERE status = 'held'
                  {and_artist: quarantine.artist_id} GROUP BY platform",
         );
-        for row in self.rows("count withheld values", statement).await? {
-            platforms.entry(row.parsed("platform")?).or_default().held = row.count("n")?;
-        }
+        let rows = self.rows("count withheld values", statement).await?;
+        add_to_each(&rows, platforms, |figures, row| {
+            figures.held = row.count("n")?;
+            Ok(())
+        })?;
         let statement = self.scoped(
             scope,
             "SELECT b.platform, COUNT(*)::bigint AS n FROM batches b JOIN batch_accounts m ON m.batch_id = b.id
              WHERE b.state = 'dead' AND b.finished_at > $1::timestamptz {and_tenant: b.tenant} GROUP BY b.platform",
         );
-        for row in self.rows("count dead batches' accounts", statement.bind(time_text(window.since))).await? {
-            platforms.entry(row.parsed("platform")?).or_default().dead = row.count("n")?;
-        }
-        Ok(())
+        let rows = self.rows("count dead batches' accounts", statement.bind(time_text(window.since))).await?;
+        add_to_each(&rows, platforms, |figures, row| {
+            figures.dead = row.count("n")?;
+            Ok(())
+        })
     }
+}
+
+/// Adds what each row says of its platform to the platform's figures. One that can't be read is not counted: the lists
+/// of its table name it.
+fn add_to_each(
+    rows: &[AnyRow],
+    platforms: &mut Platforms,
+    mut add: impl FnMut(&mut PlatformFigures, &AnyRow) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    for row in rows {
+        let added = row.parsed("platform").and_then(|platform| add(platforms.entry(platform).or_default(), row));
+        match added {
+            Ok(()) | Err(StoreError::Unreadable { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 impl Store {
@@ -359,16 +387,14 @@ impl Store {
              WHERE place <= $1 ORDER BY platform, id",
         );
         let rows = self.rows("list accounts to be reconnected", statement.bind(NAMED_MAX)).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(AccountName {
-                    account_id: row.parsed("id")?,
-                    platform: row.parsed("platform")?,
-                    platform_id: row.text("platform_id")?,
-                    artist: row.text("name")?,
-                })
+        self.unreadable.read("accounts", "id", Extent::Part, &rows, |row| {
+            Ok(AccountName {
+                account_id: row.parsed("id")?,
+                platform: row.parsed("platform")?,
+                platform_id: row.text("platform_id")?,
+                artist: row.text("name")?,
             })
-            .collect()
+        })
     }
 
     /// Webhooks with deliveries that were given up, and those that Backline itself switched off.
@@ -406,12 +432,10 @@ impl Store {
                  ORDER BY platform, slot LIMIT $1",
         );
         let rows = self.rows("list dead credentials", statement.bind(DEAD_MAX)).await?;
-        rows.iter()
-            .map(|row| {
-                let (platform, slot) = (row.parsed("platform")?, row.text("slot")?);
-                Ok(CredentialFigures { platform, slot, of_account: false, number: 1, expires_at: None })
-            })
-            .collect()
+        self.unreadable.read("credentials", "slot", Extent::Part, &rows, |row| {
+            let (platform, slot) = (row.parsed("platform")?, row.text("slot")?);
+            Ok(CredentialFigures { platform, slot, of_account: false, number: 1, expires_at: None })
+        })
     }
 
     /// Every alert that ever fired, or is about to.
@@ -425,7 +449,8 @@ impl Store {
                  crossings, changed_at::text AS changed_at
              FROM alerts ORDER BY name, platform",
         );
-        self.rows("list alerts", statement).await?.iter().map(alert_of).collect()
+        let rows = self.rows("list alerts", statement).await?;
+        self.unreadable.read("alerts", "name", Extent::Whole, &rows, alert_of)
     }
 
     /// Records where alerts stand now, each with the event that tells of it, in one transaction. `before` is how

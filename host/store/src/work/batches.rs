@@ -11,6 +11,7 @@ use crate::database::connection::{ReadView, Store, Work};
 use crate::database::dialect::{Columns as _, json, time_text};
 use crate::database::error::StoreError;
 use crate::database::notifications::notify;
+use crate::database::readable::Extent;
 use crate::database::rows::ROWS_PER_STATEMENT;
 use crate::database::statement::Statement;
 use crate::database::topic::Topic;
@@ -141,7 +142,7 @@ impl Store {
         );
         let statement = statement.bind(run.map(|run| run.to_string())).bind(time_text(now));
         let rows = self.rows("find platforms with work", statement).await?;
-        rows.iter().map(|row| row.parsed("platform")).collect()
+        self.unreadable.read("platforms", "platform", Extent::Part, &rows, |row| row.parsed("platform"))
     }
 
     /// Platforms with an active release: those that may get work at any time.
@@ -150,7 +151,7 @@ impl Store {
     /// When the database fails.
     pub async fn active_platforms_list(&self) -> Result<Vec<Platform>, StoreError> {
         let rows = self.rows("list active platforms", self.query("SELECT platform FROM releases WHERE active")).await?;
-        rows.iter().map(|row| row.parsed("platform")).collect()
+        self.unreadable.read("platforms", "platform", Extent::Part, &rows, |row| row.parsed("platform"))
     }
 
     /// When the next batch falls due that can't be leased now: its time to be tried again, its budget, or the end
@@ -207,9 +208,10 @@ impl Store {
             );
             let due =
                 work.rows("read deferred batches", statement.bind(time_text(now)).bind(ROWS_PER_STATEMENT as i64));
-            let due = due.await?.iter().map(Standing::of).collect::<Result<Vec<_>, _>>()?;
+            let due = due.await?;
+            let due = work.unreadable.read("batches", "id", Extent::Part, &due, Standing::of)?;
             if due.is_empty() {
-                break; // another host has taken them
+                break; // another host has taken them, or none of them can be read
             }
             woken += deferred_batches_plan_in_txn(&mut work, &due, weights, now).await?.0;
             work.commit().await?;
@@ -282,21 +284,19 @@ impl Store {
              WHERE m.batch_id = $1::uuid {and_tenant: b.tenant} {and_tenant: t.tenant} ORDER BY m.position",
         );
         let rows = self.rows("read a batch's accounts", statement.bind(batch.to_string())).await?;
-        rows.iter()
-            .map(|row| {
-                let outcome = row.text_or_null("outcome")?.map(|_| outcome_of(row)).transpose()?;
-                let note = outcome.as_ref().map(|outcome| note_of(row, outcome)).transpose()?.flatten();
-                Ok(BatchAccountView {
-                    account_id: row.parsed("account_id")?,
-                    artist_id: row.parsed("artist_id")?,
-                    artist_name: row.text("artist_name")?,
-                    platform_id: row.text("platform_id")?,
-                    metric_date: row.date("metric_date")?,
-                    outcome,
-                    note,
-                })
+        self.unreadable.read("batch_accounts", "account_id", Extent::Part, &rows, |row| {
+            let outcome = row.text_or_null("outcome")?.map(|_| outcome_of(row)).transpose()?;
+            let note = outcome.as_ref().map(|outcome| note_of(row, outcome)).transpose()?.flatten();
+            Ok(BatchAccountView {
+                account_id: row.parsed("account_id")?,
+                artist_id: row.parsed("artist_id")?,
+                artist_name: row.text("artist_name")?,
+                platform_id: row.text("platform_id")?,
+                metric_date: row.date("metric_date")?,
+                outcome,
+                note,
             })
-            .collect()
+        })
     }
 
     /// Retries dead batches: they are planned with all their attempts, and their runs go on. The filter's state and
@@ -361,7 +361,7 @@ pub(crate) async fn batches_in(
         .bind(time.map(time_text))
         .bind(id.map(|id| id.to_string()));
     let rows = view.rows("list batches", statement).await?;
-    rows.iter().map(view_of).collect()
+    view.unreadable.read("batches", "id", Extent::Part, &rows, view_of)
 }
 
 /// Gives dead batches all their attempts back, in the turn of those planned now. Returns how many there were, and

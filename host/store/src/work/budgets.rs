@@ -67,8 +67,11 @@ impl Store {
         let granted = row.count("last_granted")?;
         if granted == row.count("spent")? {
             // The window's first taker also removes long gone windows: those of a second each would pile up otherwise.
-            let statement =
-                self.query("DELETE FROM budgets WHERE holder = $1 AND budget = $2 AND window_end < $3::timestamptz");
+            // They are gone by the database's clock too: a taker whose clock is ahead must not free what is spent.
+            let statement = self.query(
+                "DELETE FROM budgets WHERE holder = $1 AND budget = $2 AND window_end < $3::timestamptz
+                     AND window_end < {now}",
+            );
             let statement =
                 statement.bind(key.holder.to_string()).bind(key.budget.clone()).bind(time_text(now - WINDOW_RETENTION));
             self.write("remove old windows of a budget", statement).await?;

@@ -6,7 +6,9 @@ use serde::Serialize;
 use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, DatabaseKind, clean, time_text};
 use crate::database::error::StoreError;
+use crate::database::readable::Extent;
 use crate::scope::Scope;
+use backline_model::clock::Past;
 
 /// What a host says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,19 +86,17 @@ impl Store {
              FROM hosts h ORDER BY h.name",
         );
         let rows = self.rows("list hosts", statement.bind(time_text(now))).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(KnownHost {
-                    name: row.text("name")?,
-                    version: row.text("version")?,
-                    state: row.text("state")?,
-                    started_at: row.time("started_at")?,
-                    seen_at: row.time("seen_at")?,
-                    leads: row.count("roles")? > 0,
-                    refreshes_tokens: row.count("refreshes_tokens")? > 0,
-                })
+        self.unreadable.read("hosts", "name", Extent::Whole, &rows, |row| {
+            Ok(KnownHost {
+                name: row.text("name")?,
+                version: row.text("version")?,
+                state: row.text("state")?,
+                started_at: row.time("started_at")?,
+                seen_at: row.time("seen_at")?,
+                leads: row.count("roles")? > 0,
+                refreshes_tokens: row.count("refreshes_tokens")? > 0,
             })
-            .collect()
+        })
     }
 
     /// Removes a host that stops; another one that took its name stays.
@@ -120,9 +120,9 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn unseen_hosts_forget(&self, since: DateTime<Utc>) -> Result<u64, StoreError> {
+    pub async fn unseen_hosts_forget(&self, since: Past) -> Result<u64, StoreError> {
         let statement = self.query("DELETE FROM hosts WHERE seen_at < $1::timestamptz");
-        let forgotten = self.write("remove old hosts", statement.bind(time_text(since))).await?;
+        let forgotten = self.write("remove old hosts", statement.bind(time_text(since.at()))).await?;
         self.forget_reports().await?;
         Ok(forgotten)
     }

@@ -12,6 +12,7 @@ use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, clean, time_text};
 use crate::database::error::StoreError;
 use crate::database::notifications::notify;
+use crate::database::readable::Extent;
 use crate::database::topic::Topic;
 use crate::scope::Scope;
 use crate::work::parts::{Part, part_split_off_in_txn};
@@ -127,7 +128,7 @@ impl Store {
         );
         let statement = statement.bind(run.map(|run| run.to_string())).bind(time_text(now));
         let rows = self.rows("find batches of hosts that ended", statement).await?;
-        rows.iter().map(|row| row.parsed("platform")).collect()
+        self.unreadable.read("platforms", "platform", Extent::Part, &rows, |row| row.parsed("platform"))
     }
 
     #[expect(clippy::too_many_arguments, reason = "which batch, for whom, and until when")]

@@ -9,6 +9,7 @@ use sqlx::any::AnyRow;
 use crate::database::connection::{ReadView, Store, Work};
 use crate::database::dialect::{Columns as _, clean, json, time_text};
 use crate::database::error::StoreError;
+use crate::database::readable::Extent;
 use crate::database::rows::{ROWS_PER_STATEMENT, id_rows};
 use crate::events::outbox::events_write_in_txn;
 use crate::scope::Scope;
@@ -105,7 +106,8 @@ impl Store {
                      AND (b.state <> 'deferred' OR r.status <> 'running'))
              ORDER BY id",
         );
-        self.rows("find unfinished runs", statement).await?.iter().map(|row| row.parsed("id")).collect()
+        let rows = self.rows("find unfinished runs", statement).await?;
+        self.unreadable.read("runs", "id", Extent::Part, &rows, |row| row.parsed("id"))
     }
 
     /// Runs, the latest first. `before` is for paging: only runs after the one that started then and has this id, in
@@ -131,7 +133,7 @@ impl Store {
         let (time, id) = before.unzip();
         let statement = statement.bind(time.map(time_text)).bind(id.map(|id| id.to_string())).bind(i64::from(limit));
         let rows = view.rows("list runs", statement).await?;
-        let mut runs = rows.iter().map(run_of).collect::<Result<Vec<_>, _>>()?;
+        let mut runs = view.unreadable.read("runs", "id", Extent::Part, &rows, run_of)?;
         count_in(&mut view, scope, &mut runs).await?;
         Ok(runs)
     }

@@ -12,6 +12,7 @@ use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, json, time_text};
 use crate::database::error::StoreError;
 use crate::database::notifications::notify;
+use crate::database::readable::Extent;
 use crate::database::topic::Topic;
 use crate::scope::Scope;
 use backline_model::{Holder, Platform};
@@ -234,13 +235,11 @@ impl Store {
         );
         let (earliest, latest) = (time_text(*believed.start()), time_text(*believed.end()));
         let rows = self.rows("list pauses", statement.bind(time_text(now)).bind(earliest).bind(latest)).await?;
-        rows.iter()
-            .map(|row| {
-                let (credentials, holders) = (row.count("credentials")?, row.count("holders")?);
-                let credentials = if holders > credentials { 0 } else { credentials };
-                Ok(PlatformPause { platform: row.parsed("platform")?, credentials, until: row.time("until")? })
-            })
-            .collect()
+        self.unreadable.read("pauses", "platform", Extent::Part, &rows, |row| {
+            let (credentials, holders) = (row.count("credentials")?, row.count("holders")?);
+            let credentials = if holders > credentials { 0 } else { credentials };
+            Ok(PlatformPause { platform: row.parsed("platform")?, credentials, until: row.time("until")? })
+        })
     }
 }
 

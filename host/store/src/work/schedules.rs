@@ -10,6 +10,7 @@ use sqlx::any::AnyRow;
 use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, clean, json, time_text};
 use crate::database::error::StoreError;
+use crate::database::readable::Extent;
 use crate::work::leaders::{Term, term_check_in_txn};
 use backline_model::{CatchUp, Fire, FireDecision, Overlap, RunId, Schedule, ScheduleOrigin, ScheduleSpec, Zone};
 
@@ -60,7 +61,8 @@ pub(crate) struct Step {
 impl Store {
     /// Makes the configuration's schedules those that are configured. A new one begins now; so does one whose times
     /// have changed or that was switched on: nothing fires for the past. What was queued for one that is removed or
-    /// switched off is skipped.
+    /// switched off is skipped. One that can't be read is replaced where the configuration has it, removed where it had
+    /// it, and left alone where a command added it.
     ///
     /// # Errors
     /// [`StoreError::TermLost`] when another host has taken the role over.
@@ -73,7 +75,20 @@ impl Store {
         let mut work = self.begin().await?;
         let rows = work.query(schedules_sql!("ORDER BY name FOR UPDATE"));
         let rows = work.rows("read schedules", rows).await?;
-        let stored = rows.iter().map(schedule_of).collect::<Result<Vec<_>, _>>()?;
+        let mut stored = Vec::with_capacity(rows.len());
+        for row in &rows {
+            match schedule_of(row) {
+                Ok(schedule) => stored.push(schedule),
+                Err(StoreError::Unreadable { .. }) => {
+                    let name = row.text("name")?;
+                    let is_configured = configured.iter().any(|new| new.name == name);
+                    if is_configured || origin_of(row) == ScheduleOrigin::Config {
+                        delete(&mut work, &name, now).await?;
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
         for new in configured {
             match stored.iter().find(|schedule| schedule.name == new.name) {
                 None => insert(&mut work, new, ScheduleOrigin::Config, now).await?,
@@ -96,7 +111,7 @@ impl Store {
     /// [`StoreError::ScheduleExists`], [`StoreError::ScheduleConfigured`] when the name is taken.
     pub async fn schedule_add(&self, new: &NewSchedule, now: DateTime<Utc>) -> Result<(), StoreError> {
         let mut work = self.begin().await?;
-        match own_schedule(&mut work, &new.name).await {
+        match own_row(&mut work, &new.name).await {
             Ok(_) => return Err(StoreError::ScheduleExists { name: new.name.clone() }),
             Err(StoreError::NotFound { .. }) => {}
             Err(error) => return Err(error),
@@ -105,13 +120,13 @@ impl Store {
         work.commit().await
     }
 
-    /// Removes a schedule that the database owns; decisions on its times stay on record.
+    /// Removes a schedule that the database owns, even one that can't be read; decisions on its times stay on record.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], or [`StoreError::ScheduleConfigured`] when the configuration owns it.
     pub async fn schedule_remove(&self, name: &str, now: DateTime<Utc>) -> Result<(), StoreError> {
         let mut work = self.begin().await?;
-        own_schedule(&mut work, name).await?;
+        own_row(&mut work, name).await?;
         delete(&mut work, name, now).await?;
         work.commit().await
     }
@@ -128,7 +143,7 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         let mut work = self.begin().await?;
-        let old = own_schedule(&mut work, name).await?;
+        let old = schedule_of(&own_row(&mut work, name).await?)?;
         let spec = ScheduleSpec { enabled, ..old.spec.clone() };
         let new = NewSchedule { name: name.to_owned(), spec, next_fire: next_fire.filter(|_| enabled) };
         if old.spec.enabled != enabled {
@@ -137,13 +152,13 @@ impl Store {
         work.commit().await
     }
 
-    /// Every schedule, by name.
+    /// Every schedule that can be read, by name.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn schedules_list(&self) -> Result<Vec<Schedule>, StoreError> {
         let rows = self.rows("list schedules", self.query(schedules_sql!("ORDER BY name"))).await?;
-        rows.iter().map(schedule_of).collect()
+        self.unreadable.read("schedules", "name", Extent::Whole, &rows, schedule_of)
     }
 
     /// Decisions on a schedule's times, or of all schedules', the latest first.
@@ -154,7 +169,8 @@ impl Store {
         let statement = self
             .query(fires_sql!("WHERE ($1::text IS NULL OR schedule = $1) ORDER BY fire_time DESC, schedule LIMIT $2"));
         let statement = statement.bind(schedule.map(clean)).bind(i64::from(limit));
-        self.rows("list times of firing", statement).await?.iter().map(fire_of).collect()
+        let rows = self.rows("list times of firing", statement).await?;
+        self.unreadable.read("schedule_fires", "schedule", Extent::Part, &rows, fire_of)
     }
 
     /// The times that wait for their schedule's turn, the oldest of each schedule.
@@ -168,7 +184,8 @@ impl Store {
                      AND o.fire_time < schedule_fires.fire_time)
              ORDER BY fire_time, schedule"
         ));
-        self.rows("read what is queued", statement).await?.iter().map(fire_of).collect()
+        let rows = self.rows("read what is queued", statement).await?;
+        self.unreadable.read("schedule_fires", "schedule", Extent::Part, &rows, fire_of)
     }
 
     /// Skips the oldest of the times that wait for a schedule's turn, so that no more than `kept` do. Returns those
@@ -330,18 +347,22 @@ pub(crate) async fn fire_start_in_txn(
     Ok(())
 }
 
-/// The schedule of a name, where the database owns it.
-async fn own_schedule(work: &mut Work, name: &str) -> Result<Schedule, StoreError> {
+/// The row of a name's schedule, where the database owns it.
+async fn own_row(work: &mut Work, name: &str) -> Result<AnyRow, StoreError> {
     let statement = work.query(schedules_sql!("WHERE name = $1 FOR UPDATE"));
     let row = work.row("read a schedule", statement.bind(clean(name))).await?;
     let Some(row) = row else {
         return Err(StoreError::NotFound { what: "schedule", id: name.to_owned() });
     };
-    let schedule = schedule_of(&row)?;
-    match schedule.origin {
-        ScheduleOrigin::Database => Ok(schedule),
+    match origin_of(&row) {
+        ScheduleOrigin::Database => Ok(row),
         ScheduleOrigin::Config => Err(StoreError::ScheduleConfigured { name: name.to_owned() }),
     }
+}
+
+/// Who owns a schedule. One of whom that can't be told is the database's: so it can be removed.
+fn origin_of(row: &AnyRow) -> ScheduleOrigin {
+    row.named("origin", ScheduleOrigin::parse).unwrap_or(ScheduleOrigin::Database)
 }
 
 async fn insert(

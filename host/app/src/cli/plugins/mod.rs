@@ -149,7 +149,11 @@ pub(super) const HEADERS: [&str; 8] =
     ["platform", "name", "version", "digest", "state", "?source", "?signed by", "??installed"];
 
 async fn list(context: &Context, as_json: bool) -> Outcome {
-    let releases = context.store().await?.releases_list().await?;
+    let store = context.store().await?;
+    let releases = store.releases_list().await?;
+    for row in store.unreadable_rows().iter().filter(|row| row.table == "releases") {
+        print::note(&format!("{row}; it collects nothing: install the connector again"));
+    }
     let rows: Vec<Json> = releases.iter().map(listed).collect();
     let row = |release: &Json| {
         let text = |field: &str| release[field].as_str().unwrap_or(print::NONE).to_owned();

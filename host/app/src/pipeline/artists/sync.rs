@@ -31,6 +31,9 @@ const PAGE: usize = 1_000;
 /// How often to check whether a sync is due. A changed configuration or a new leader is noticed within this time.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// How long a sync may take before the loop counts as stuck: a table of millions of rows is read in minutes.
+const SYNC_MAX: Duration = Duration::from_secs(3_600);
+
 /// The role whose holder syncs for all hosts.
 const ROLE: &str = "scheduler";
 
@@ -335,6 +338,7 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<ArtistSync>) {
             last.is_none_or(|last| every.is_some_and(|every| now - last >= every))
         });
         if due {
+            context.heartbeat.work(SYNC_MAX);
             match sync_if_leading(&artists, &context.name).await {
                 Ok(true) => last = Some(now),
                 Ok(false) => {}

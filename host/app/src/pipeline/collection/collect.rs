@@ -200,7 +200,7 @@ async fn observe(collector: &Collector, lease: &Lease) -> Result<Observed, Colle
     let mut side = SideEffects::default();
 
     accounts.exclude_withdrawn(&release);
-    let window = end_late(collector, lease, &release, &mut accounts).await?;
+    let (window, places) = aim(collector, lease, &release, &mut accounts, &mut side).await?;
     let context = FetchContext { window, lost_metrics: collector.store.lost_metrics_list(batch.release).await? };
     let deadline = Duration::from_millis(collector.config.collection.batch_deadline_ms);
     let until = BatchBudget::time_for_credentials(deadline);
@@ -244,11 +244,6 @@ async fn observe(collector: &Collector, lease: &Lease) -> Result<Observed, Colle
             snapshot,
         })
         .collect();
-    let (planned, late) = (dates_of(lease), collector.config.collection.late());
-    let place = |id: AccountId| {
-        dates::place(planned[&id], &accounts.candidates[&id].timezone, observed_at, late, &release.manifest)
-    };
-    let places = ids.into_iter().map(|id| (id, place(id))).collect();
     let named = BTreeSet::new();
     Ok(Observed { release, accounts, observations, places, at: observed_at, window, side, pauses, named, held })
 }
@@ -256,11 +251,11 @@ async fn observe(collector: &Collector, lease: &Lease) -> Result<Observed, Colle
 /// What is written before the transaction of the batch, while its lease is still renewed: months for its rows, and the
 /// pauses that the platform asked for.
 async fn prepare(collector: &Collector, lease: &Lease, observed: &mut Observed) -> Result<(), CollectError> {
-    let others: BTreeSet<NaiveDate> = observed
-        .places
-        .values()
-        .filter_map(|place| if let Place::Observed(date) = place { Some(*date) } else { None })
-        .collect();
+    let date_of = |observation: &Observation| match observed.places[&observation.account] {
+        Place::Observed(date) => Some(date),
+        Place::Planned | Place::History => None,
+    };
+    let others: BTreeSet<NaiveDate> = observed.observations.iter().filter_map(date_of).collect();
     if !others.is_empty() {
         collector.store.months_ensure(others.into_iter()).await?;
     }
@@ -274,40 +269,45 @@ async fn prepare(collector: &Collector, lease: &Lease, observed: &mut Observed) 
     Ok(())
 }
 
-/// Ends the accounts whose numbers could be stored nowhere: their date ended too long ago, and that of now is collected
-/// already. Nothing is asked of the platform for them. Answers the window to fetch.
-async fn end_late(
+/// Decides the window to fetch and where each account's numbers belong. Ends the accounts whose numbers could be stored
+/// nowhere: their date ended too long ago, and that of now is collected already. Nothing is asked of the platform for
+/// them. The others that are late need a window of their own: they go back as a batch of theirs, unless all are late.
+async fn aim(
     collector: &Collector,
     lease: &Lease,
     release: &LoadedRelease,
     accounts: &mut BatchAccounts,
-) -> Result<Window, CollectError> {
-    let (now, planned) = (collector.clock.now(), dates_of(lease));
-    let late: Vec<(AccountId, NaiveDate)> = accounts
-        .candidates
-        .values()
-        .filter(|candidate| !accounts.ended.contains_key(&candidate.account_id))
-        .filter_map(|candidate| {
+    side: &mut SideEffects,
+) -> Result<(Window, BTreeMap<AccountId, Place>), CollectError> {
+    let (now, planned, allowed) = (collector.clock.now(), dates_of(lease), collector.config.collection.late());
+    let open = accounts.candidates.values().filter(|candidate| !accounts.ended.contains_key(&candidate.account_id));
+    let places: BTreeMap<AccountId, Place> = open
+        .map(|candidate| {
             let id = candidate.account_id;
-            match dates::place(
-                planned[&id],
-                &candidate.timezone,
-                now,
-                collector.config.collection.late(),
-                &release.manifest,
-            ) {
-                Place::Observed(date) => Some((id, date)),
-                Place::Planned | Place::History => None,
-            }
+            (id, dates::place(planned[&id], &candidate.timezone, now, allowed, &release.manifest))
         })
         .collect();
+    let mut late: BTreeMap<AccountId, NaiveDate> = places
+        .iter()
+        .filter_map(|(id, place)| if let Place::Observed(date) = place { Some((*id, *date)) } else { None })
+        .collect();
     if late.is_empty() {
-        return Ok(lease.batch.window);
+        return Ok((lease.batch.window, places));
     }
-    for id in collector.store.collected_on(&Scope::all_tenants(), &late).await? {
+    let all_are_late = late.len() == places.len();
+    let dates: Vec<_> = late.iter().map(|(id, date)| (*id, *date)).collect();
+    for id in collector.store.collected_on(&Scope::all_tenants(), &dates).await? {
+        late.remove(&id);
         accounts.ended.insert(id, AccountFailure::Final(Outcome::Superseded));
     }
-    Ok(dates::window_until(lease.batch.window, now))
+    if all_are_late {
+        return Ok((dates::window_until(lease.batch.window, now), places));
+    }
+    if !late.is_empty() {
+        accounts.ended.extend(late.keys().map(|id| (*id, AccountFailure::NoTurn)));
+        side.without_turn.push(late.into_keys().collect());
+    }
+    Ok((lease.batch.window, places))
 }
 
 /// Handles a batch that could not be collected at all: it is retried, and its accounts fail once its attempts are used

@@ -23,6 +23,7 @@ use crate::pipeline::collection::collect::{self, BatchReport, CollectError, Coll
 use crate::pipeline::collection::dispatch::{Bounds, Dispatch, Signal, Ticket};
 use crate::pipeline::collection::waiting::{self, WaitLimits};
 use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
+use crate::pipeline::watchdog::Heartbeat;
 use crate::telemetry::BatchEnd;
 use backline_model::run::RunCounts;
 use backline_model::{BatchState, Lease, Platform, Run, RunId};
@@ -57,6 +58,7 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<Collector>) {
         move || context.current()
     };
     let mut pool = WorkerPool::new(Arc::new(collectors), None, context.stop, context.work);
+    pool.heartbeats = Some((context.heartbeat.beside("batches"), context.heartbeat));
     // Without a run to end, only a stop ends the work.
     if let Err(error) = pool.work(|_| {}).await {
         tracing::error!(%error, "a batch could not be given back; it is taken up again when its lease has run out");
@@ -88,6 +90,8 @@ pub(in crate::pipeline) struct WorkerPool {
     listener: Option<Listener>,
     /// Whether a listener was asked for: where there is none, the database is asked in intervals.
     asked_to_listen: bool,
+    /// How a service's pool tells that its batches end, and that it turns itself; none of a pool for one run.
+    heartbeats: Option<(Heartbeat, Heartbeat)>,
 }
 
 /// What is told while batches are worked on.
@@ -131,7 +135,7 @@ impl WorkerPool {
         let dispatch = Dispatch::new(bounds(&collectors().config));
         let (under_way, held, unsettled) = (JoinSet::new(), HashMap::new(), Vec::new());
         let (lone, lone_waits, lone_after) = (None, Vec::new(), Instant::now());
-        let (idle_since, listener, asked_to_listen) = (None, None, false);
+        let (idle_since, listener, asked_to_listen, heartbeats) = (None, None, false, None);
         Self {
             collectors,
             run,
@@ -147,6 +151,7 @@ impl WorkerPool {
             idle_since,
             listener,
             asked_to_listen,
+            heartbeats,
         }
     }
 
@@ -166,6 +171,7 @@ impl WorkerPool {
         let mut stop_by = None;
         while !self.stop.is_cancelled() {
             let collector = (self.collectors)();
+            self.tell_turn(Duration::ZERO);
             look |= self.under_way.is_empty();
             let (stop, grace) = (self.stop.clone(), stop_deadline(&collector));
             let looked = tokio::select! {
@@ -196,6 +202,7 @@ impl WorkerPool {
             }
             self.settle_when_idle().await;
             look = false;
+            self.tell_turn(look_at.saturating_duration_since(Instant::now()));
             tokio::select! {
                 Some(joined) = self.under_way.join_next_with_id() => {
                     let mut joined = Some(joined);
@@ -213,6 +220,19 @@ impl WorkerPool {
         let by = stop_by.unwrap_or_else(|| Instant::now() + stop_deadline(&(self.collectors)()));
         self.end_by(by, &mut failure, &mut tell).await;
         failure.map_or(Ok(()), Err)
+    }
+
+    /// Tells that the pool turns, and since when its oldest batch is under way: each has its deadline.
+    fn tell_turn(&self, wait: Duration) {
+        let Some((batches, pool)) = &self.heartbeats else { return };
+        pool.wait(wait);
+        match self.held.values().min_by_key(|held| held.began) {
+            Some(RunningBatch { collector, began, .. }) => {
+                let deadline = Duration::from_millis(collector.config.collection.batch_deadline_ms);
+                batches.work_since(*began, deadline);
+            }
+            None => batches.wait(wait),
+        }
     }
 
     /// Leases and begins as many batches as may be under way. With `look`, the database is first asked which platforms

@@ -11,7 +11,7 @@
 use std::fmt;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -95,25 +95,21 @@ pub struct Installation {
     store: Store,
     clock: Clock,
     folder: Option<Arc<Path>>,
-    /// Found once: a process does not leave an installation.
-    member: Arc<OnceLock<(InstallationId, PathBuf)>>,
 }
 
 impl Installation {
     /// The installation of a database. `folder` holds the files of all installations that this machine belongs to.
     #[must_use]
     pub fn new(store: Store, clock: Clock, folder: Option<&Path>) -> Self {
-        Self { store, clock, folder: folder.map(Arc::from), member: Arc::default() }
+        Self { store, clock, folder: folder.map(Arc::from) }
     }
 
-    /// How this process stands to it. Writes nothing.
+    /// How this process stands to it at this moment: the file may have come or gone, and the database may have been
+    /// replaced by another one under the same address. Writes nothing.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn standing(&self) -> Result<Standing, StoreError> {
-        if let Some((id, file)) = self.member.get() {
-            return Ok(Standing::Member { id: *id, file: file.clone() });
-        }
         let Some(id) = self.store.installation_get().await? else { return Ok(Standing::Unclaimed) };
         let stranger = |reason: String| Standing::Stranger(Stranger { id, reason });
         let Some(file) = self.file_of(id) else {
@@ -122,10 +118,7 @@ impl Installation {
         let sought = file.clone();
         // A symbolic link to a file is one too: orchestrators mount files so.
         match blocking(move || std::fs::metadata(&sought)).await {
-            Ok(data) if data.is_file() => {
-                let _ = self.member.set((id, file.clone()));
-                Ok(Standing::Member { id, file })
-            }
+            Ok(data) if data.is_file() => Ok(Standing::Member { id, file }),
             Ok(_) => Ok(stranger(format!("{} is no file", file.display()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Ok(stranger(format!("there is no file {}", file.display())))

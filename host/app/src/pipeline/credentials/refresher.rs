@@ -23,6 +23,9 @@ use backline_store::{Expiring, Scope, SealedCredential, StoreError};
 /// Time between two rounds, by the host's clock: short against the life of any token.
 const ROUND_EVERY: TimeDelta = TimeDelta::seconds(30);
 
+/// How long a step of a round may take: one refresh, with its wait for another host's.
+const ROUND_STEP: Duration = Duration::from_secs(120);
+
 /// Credentials read from the database at once.
 const PAGE: u32 = 200;
 
@@ -66,7 +69,7 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<CredentialManager
                 Ok(told) => refreshes = Some(told),
                 Err(error) => tracing::warn!(%error, "whether this host may refresh tokens can't be found out"),
             }
-            match manager.refresh_round(&context.stop).await {
+            match manager.round(&context.stop, &|| context.heartbeat.work(ROUND_STEP)).await {
                 Ok(report) if report == RefreshReport::default() => {}
                 Ok(report) => tracing::info!(?report, "credentials were refreshed"),
                 Err(error) => tracing::warn!(%error, "credentials can't be refreshed; this is retried"),
@@ -105,15 +108,26 @@ impl CredentialManager {
     /// # Errors
     /// When the database fails. Problems with single credentials are counted and logged.
     pub async fn refresh_round(&self, stop: &CancellationToken) -> Result<RefreshReport, StoreError> {
+        self.round(stop, &|| {}).await
+    }
+
+    /// The same; `tell` is called as it gets on.
+    async fn round(&self, stop: &CancellationToken, tell: &(dyn Fn() + Sync)) -> Result<RefreshReport, StoreError> {
+        tell();
         let mut report = RefreshReport { replayed: self.replay().await, ..RefreshReport::default() };
-        self.refresh_due(stop, &mut report).await?;
+        self.refresh_due(stop, tell, &mut report).await?;
         if !stop.is_cancelled() {
-            report.announced = self.announce_expiring().await?;
+            report.announced = self.announce_expiring(tell).await?;
         }
         Ok(report)
     }
 
-    async fn refresh_due(&self, stop: &CancellationToken, report: &mut RefreshReport) -> Result<(), StoreError> {
+    async fn refresh_due(
+        &self,
+        stop: &CancellationToken,
+        tell: &(dyn Fn() + Sync),
+        report: &mut RefreshReport,
+    ) -> Result<(), StoreError> {
         let mut slots = self.granted_slots().await?;
         if let Standing::Stranger(_) = self.installation.standing().await? {
             // What the platform may replace stays due, for a host that may refresh it.
@@ -140,6 +154,7 @@ impl CredentialManager {
                 })
                 .buffer_unordered(REFRESHES_AT_ONCE);
             while let Some(done) = renewals.next().await {
+                tell();
                 let Some((platform, renewal)) = done else { continue };
                 let error = match renewal {
                     Ok(Some(Renewal::Refreshed(..))) => {
@@ -218,11 +233,12 @@ impl CredentialManager {
 
     /// Announces credentials that end soon and that no refresh will renew in time: each once at 14, 7 and 1 days, and
     /// only the nearest of these if it is noticed late. Returns the number of new announcements.
-    async fn announce_expiring(&self) -> Result<u64, StoreError> {
+    async fn announce_expiring(&self, tell: &(dyn Fn() + Sync)) -> Result<u64, StoreError> {
         let now = self.clock.now();
         let until = announced_until(now);
         let (mut announced, mut after) = (0, None);
         loop {
+            tell();
             let page = self.store.expiring_credentials_list(&Scope::all_tenants(), now, until, after, PAGE).await?;
             after = page.last().map(|expiring| expiring.credential.id);
             let is_last = page.len() < PAGE as usize;

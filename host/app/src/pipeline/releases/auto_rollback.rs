@@ -116,7 +116,9 @@ impl ReleaseManager {
         *reviewed = Some(mark);
         let rule = &self.config.rollback;
         let kept = TimeDelta::days(rule.history_days.into()) + TimeDelta::hours(rule.watch_hours.into());
-        self.store.tallies_trim(now - kept).await?;
+        if let Ok(past) = self.clocks.past(now).await? {
+            self.store.tallies_trim(past.before_by(kept)).await?;
+        }
         Ok(())
     }
 

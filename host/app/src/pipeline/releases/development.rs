@@ -16,6 +16,9 @@ use backline_store::StoreError;
 /// How often the folder is read.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// How long an installation may take before the loop counts as stuck: it compiles, and waits for other hosts.
+const INSTALL_MAX: Duration = Duration::from_secs(600);
+
 /// Modification time and size: they show that a file has changed without reading it.
 type Mark = (SystemTime, u64);
 
@@ -30,6 +33,7 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<ReleaseManager>, 
                 for (path, mark) in &marks {
                     if seen.get(path) == Some(mark) && taken.get(path) != Some(mark) {
                         taken.insert(path.clone(), *mark);
+                        context.heartbeat.work(INSTALL_MAX);
                         context.stop.run_until_cancelled(take_up(&context.current(), path)).await;
                     }
                 }

@@ -51,6 +51,7 @@ async fn look(
     releases.cache.keep_only(&digests);
     for release in &in_use {
         if is_due(attempts.get(&release.digest), release) {
+            context.heartbeat.work(Duration::from_secs(context.config().sandbox.compile.wall_s_max));
             let attempt = load(releases, release, attempts.get(&release.digest)).await;
             let problem = attempt.failure.as_ref().map(|(problem, ..)| problem.as_str());
             releases.store.load_report_save(&context.name, release.digest, problem, releases.clock.now()).await?;

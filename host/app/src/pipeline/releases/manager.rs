@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::Config;
+use crate::pipeline::clocks::Clocks;
 use crate::pipeline::error::{Classified, ErrorClass};
 use crate::pipeline::releases::cache::ReleaseCache;
 use backline_model::clock::Clock;
@@ -66,13 +67,20 @@ impl Classified for LookupError {
 pub struct ReleaseManager {
     pub(super) config: Arc<Config>,
     pub(super) clock: Clock,
+    pub(super) clocks: Clocks,
     pub(super) store: Store,
     pub(super) cache: ReleaseCache,
 }
 
 impl ReleaseManager {
-    pub(in crate::pipeline) fn new(config: Arc<Config>, clock: Clock, store: Store, cache: ReleaseCache) -> Self {
-        Self { config, clock, store, cache }
+    pub(in crate::pipeline) fn new(
+        config: Arc<Config>,
+        clock: Clock,
+        clocks: Clocks,
+        store: Store,
+        cache: ReleaseCache,
+    ) -> Self {
+        Self { config, clock, clocks, store, cache }
     }
 
     /// The platform's active release.

@@ -11,6 +11,7 @@
 //! - `presence` tells the other hosts that this one is alive,
 //! - this module listens for notifications of the database, and stops everything in order.
 //!
+//! Each is started by [`Loops`], which watches that it turns.
 //! A loop takes its capability again for each piece of work, so that a changed configuration applies to the next one.
 
 pub(super) mod preflight;
@@ -19,15 +20,11 @@ pub(super) mod scheduler;
 pub mod schedules;
 pub(super) mod status;
 
-use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::FutureExt as _;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 pub use self::status::{Readiness, Watch};
 use crate::config::Config;
@@ -40,13 +37,17 @@ use crate::pipeline::releases::development;
 use crate::pipeline::releases::loading;
 use crate::pipeline::upkeep::archive;
 use crate::pipeline::upkeep::health;
+use crate::pipeline::watchdog::Loops;
 use crate::pipeline::webhooks::deliveries;
 use crate::pipeline::{Host, Obstacle};
 use backline_gateway::Gateway;
-use backline_store::{StoreError, Topic};
+use backline_store::{Listener, StoreError, Topic};
 
 /// How much longer than `service.stop_deadline_ms` the loops may run before they are aborted.
 const STOP_GRACE: Duration = Duration::from_secs(3);
+
+/// How often the loop that listens turns while nothing is notified of.
+const LISTEN_TURN: Duration = Duration::from_secs(30);
 
 /// Timeout of the final writes at shutdown.
 const SHUTDOWN_DB_TIMEOUT: Duration = Duration::from_secs(2);
@@ -55,9 +56,9 @@ const SHUTDOWN_DB_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Service {
     hosts: watch::Sender<Host>,
     context: ServiceContext<Host>,
-    loops: JoinSet<()>,
+    loops: Loops,
     /// Runs while the other loops end: the host is present until it has stopped.
-    presence: JoinSet<()>,
+    presence: Loops,
     /// Gateways of earlier configurations; batches that began with one may still run.
     retired: Mutex<Vec<Gateway>>,
 }
@@ -80,25 +81,25 @@ impl Service {
         };
         context.current().installation().claim_or_warn().await?;
         context.current().store().host_announce(&presence::presence(&context, "starting"), started_at).await?;
-        let mut presence = JoinSet::new();
-        presence.spawn(supervise("presence", context.clone(), presence::beat));
-        let mut loops = JoinSet::new();
-        loops.spawn(supervise("notifications", context.clone(), listen));
-        loops.spawn(supervise("connectors", context.part(|host| host.releases().clone()), loading::serve));
-        loops.spawn(supervise("workers", context.part(|host| host.collector().clone()), workers::serve));
-        loops.spawn(supervise("scheduler", context.clone(), scheduler::serve));
-        loops.spawn(supervise("credentials", context.part(|host| host.credentials().clone()), refresher::serve));
-        loops.spawn(supervise("archive", context.part(|host| host.archive().clone()), archive::serve));
-        loops.spawn(supervise("deliveries", context.part(|host| host.dispatcher().clone()), deliveries::serve));
-        loops.spawn(supervise("artists", context.part(|host| host.artist_sync().clone()), sync::serve));
-        loops.spawn(supervise("health", context.part(|host| host.health().clone()), health::serve));
+        let mut presence = Loops::default();
+        presence.start("presence", context.clone(), presence::beat);
+        let mut loops = Loops::default();
+        loops.start("notifications", context.clone(), listen);
+        loops.start("connectors", context.part(|host| host.releases().clone()), loading::serve);
+        loops.start("workers", context.part(|host| host.collector().clone()), workers::serve);
+        loops.start("scheduler", context.clone(), scheduler::serve);
+        loops.start("credentials", context.part(|host| host.credentials().clone()), refresher::serve);
+        loops.start("archive", context.part(|host| host.archive().clone()), archive::serve);
+        loops.start("deliveries", context.part(|host| host.dispatcher().clone()), deliveries::serve);
+        loops.start("artists", context.part(|host| host.artist_sync().clone()), sync::serve);
+        loops.start("health", context.part(|host| host.health().clone()), health::serve);
         Ok(Self { hosts, context, loops, presence, retired: Mutex::default() })
     }
 
     /// Installs every component that appears or changes in a folder, without asking for approval. For development only.
     pub fn develop(&mut self, folder: PathBuf) {
         let watched = move |context| development::serve(context, folder.clone());
-        self.loops.spawn(supervise("development", self.context.part(|host| host.releases().clone()), watched));
+        self.loops.start("development", self.context.part(|host| host.releases().clone()), watched);
     }
 
     /// The host as it is configured now.
@@ -142,8 +143,7 @@ impl Service {
         self.context.stop.cancel();
         let host = self.host();
         let within = Duration::from_millis(host.config().service.stop_deadline_ms) + STOP_GRACE;
-        let all_ended = async { while self.loops.join_next().await.is_some() {} };
-        let ended = tokio::time::timeout(within, all_ended).await.is_ok();
+        let ended = tokio::time::timeout(within, self.loops.ended()).await.is_ok();
         if !ended {
             tracing::error!("some work did not end in time and is aborted");
             self.loops.shutdown().await;
@@ -165,21 +165,6 @@ impl Service {
     }
 }
 
-/// Runs a loop until the service stops; restarts it after a panic.
-async fn supervise<T: 'static, F: Future<Output = ()>>(
-    name: &'static str,
-    context: ServiceContext<T>,
-    work: impl Fn(ServiceContext<T>) -> F,
-) {
-    loop {
-        if AssertUnwindSafe(work(context.clone())).catch_unwind().await.is_ok() || context.stop.is_cancelled() {
-            return;
-        }
-        tracing::error!(name, "a loop of the service panicked; it is restarted");
-        context.rest(RETRY_AFTER).await;
-    }
-}
-
 /// Wakes the loops on database notifications.
 async fn listen(context: ServiceContext<Host>) {
     while !context.stop.is_cancelled() {
@@ -196,7 +181,7 @@ async fn listen(context: ServiceContext<Host>) {
         context.activations.notify_one();
         context.releases.notify_one();
         context.events.notify_one();
-        while let Some(heard) = context.stop.run_until_cancelled(listener.next()).await {
+        while let Some(heard) = context.stop.run_until_cancelled(hear(&context, &mut listener)).await {
             match heard {
                 Ok(Topic::Work) => context.work.notify_one(),
                 Ok(Topic::Activations) => context.activations.notify_one(),
@@ -207,6 +192,18 @@ async fn listen(context: ServiceContext<Host>) {
                     break;
                 }
             }
+        }
+    }
+}
+
+/// Waits for a notification, and turns meanwhile. The wait itself is never broken off: the listener finds out by itself
+/// when its connection has gone silent.
+async fn hear(context: &ServiceContext<Host>, listener: &mut Listener) -> Result<Topic, StoreError> {
+    let mut next = std::pin::pin!(listener.next());
+    loop {
+        context.heartbeat.wait(LISTEN_TURN);
+        if let Ok(heard) = tokio::time::timeout(LISTEN_TURN, next.as_mut()).await {
+            return heard;
         }
     }
 }

@@ -27,7 +27,7 @@ pub(super) async fn beat(context: ServiceContext<Host>) {
         let host = context.current();
         let state = if context.stop.is_cancelled() {
             "stopping"
-        } else if context.condition.problems().is_empty() {
+        } else if context.problems().is_empty() {
             "ready"
         } else {
             "not_ready"
@@ -60,8 +60,8 @@ async fn beat_once(
     if !is_ours && !was_taken {
         tracing::error!(name = %context.name, "another host uses this name; give each a service.name of its own");
     }
-    if clean {
-        host.store().unseen_hosts_forget(now - HOST_RETENTION).await?;
+    if clean && let Ok(past) = host.clocks().past(now).await? {
+        host.store().unseen_hosts_forget(past.before_by(HOST_RETENTION)).await?;
     }
     Ok(())
 }

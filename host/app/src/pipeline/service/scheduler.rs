@@ -27,6 +27,9 @@ const ACTIVATIONS_AT_ONCE: u32 = 100_000;
 /// hosts do not start unless their clocks differ by seconds at most.
 const AHEAD_MAX: TimeDelta = TimeDelta::minutes(1);
 
+/// How long due work may take before the loop counts as stuck: the plan of a million accounts takes minutes.
+const LEAD_MAX: Duration = Duration::from_secs(600);
+
 /// What a host knows while it leads.
 #[derive(Default)]
 struct Leadership {
@@ -101,6 +104,7 @@ async fn look(context: &ServiceContext<Host>, host: &Host, leadership: &mut Lead
     leadership.term.clone_from(&term);
     host.telemetry().leads(term.is_some());
     let Some(term) = term else { return Ok(()) };
+    context.heartbeat.work(LEAD_MAX);
     // A large plan may take longer than the role lasts. A stop does not wait for it: what is not committed has not
     // begun.
     tokio::select! {
@@ -139,7 +143,9 @@ async fn lead(host: &Host, term: &Term, leadership: &mut Leadership) -> Result<(
         leadership.synced = Some(host.config().schedules.clone());
     }
     let schedules = store.schedules_list().await?;
-    let enabled = || schedules.iter().filter(|schedule| schedule.spec.enabled);
+    // Health names those whose times can't be read.
+    let is_on = |schedule: &&Schedule| schedule.spec.enabled && Timetable::of(&schedule.spec).is_ok();
+    let enabled = || schedules.iter().filter(is_on);
     for fire in store.queued_fires_list().await? {
         if let Some(schedule) = enabled().find(|schedule| schedule.name == fire.schedule) {
             settled(&fire.schedule, start_queued(host, term, schedule, &fire).await)?;
@@ -197,6 +203,10 @@ async fn start_queued(host: &Host, term: &Term, schedule: &Schedule, fire: &Fire
 async fn decide(host: &Host, term: &Term, schedule: &Schedule) -> Result<(), LeadError> {
     let now = host.clock().now();
     if schedule.considered_until > now + AHEAD_MAX {
+        // It is this host's clock that is behind: what was decided has passed, and would be decided again.
+        if host.clocks().difference().await?.is_some_and(|ahead| ahead < TimeDelta::zero()) {
+            return Ok(());
+        }
         let next_fire = Timetable::of(&schedule.spec)?.next_after(now);
         if host.store().schedule_set_back(term, &schedule.name, next_fire, now).await? {
             let until = schedule.considered_until;

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 
 use crate::config::Config;
 use crate::pipeline::error::{Classified, ErrorClass};
+use backline_model::health::UnreadableRow;
 use backline_model::{Schedule, ScheduleOrigin, ScheduleSpec};
 use backline_rules::schedule::{self, ScheduleError, Timetable};
 use backline_store::{NewSchedule, Store, StoreError};
@@ -55,6 +56,13 @@ pub async fn list(store: &Store, config: &Config, now: DateTime<Utc>) -> Result<
     }
     schedules.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(schedules)
+}
+
+/// Schedules of which this process met something that it can't read: their rows, or their times. They fire at no time.
+#[must_use]
+pub fn unreadable(store: &Store, schedules: &[Schedule]) -> Vec<UnreadableRow> {
+    let rows = store.unreadable_rows().into_iter().filter(|row| row.table == "schedules");
+    rows.chain(schedule::unreadable(schedules)).collect()
 }
 
 /// Adds a schedule that the database owns. It fires from now on.

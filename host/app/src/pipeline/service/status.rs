@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::Host;
 use crate::pipeline::context::{ServiceContext, is_present};
+use crate::pipeline::watchdog::LoopStatus;
 use crate::telemetry::Census;
 use backline_store::{Scope, StoreError};
 
@@ -28,6 +29,8 @@ pub struct Readiness {
     pub ready: bool,
     /// The problems, each with what to do about it.
     pub problems: Vec<String>,
+    /// The loops of the service, each with its latest turn.
+    pub loops: Vec<LoopStatus>,
 }
 
 /// A handle for what is asked of a running service. Cloning shares it.
@@ -77,8 +80,8 @@ impl Watch {
             Ok(Err(error)) => problems.push(error.to_string()),
             Err(_) => problems.push("the database does not answer".to_owned()),
         }
-        problems.extend(self.context.condition.problems());
-        Readiness { ready: problems.is_empty(), problems }
+        problems.extend(self.context.problems());
+        Readiness { ready: problems.is_empty(), problems, loops: self.context.loops() }
     }
 
     /// All metrics, as OpenMetrics text.
@@ -93,7 +96,9 @@ impl Watch {
             }
         };
         // Rendered under the lock: the gauges that are set for it are shared.
-        self.context.current().telemetry().render(counted.as_ref())
+        let host = self.context.current();
+        host.telemetry().loops_turned(self.context.loops().iter().map(|one| (one.name, one.last_turn_s, one.is_stuck)));
+        host.telemetry().render(counted.as_ref())
     }
 
     async fn count(&self) -> Result<Census, StoreError> {

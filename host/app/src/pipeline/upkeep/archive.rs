@@ -11,11 +11,12 @@ use std::time::Duration;
 use chrono::{DateTime, Months, TimeDelta, Utc};
 
 use crate::config::Config;
+use crate::pipeline::clocks::Clocks;
 use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
 use crate::pipeline::error::{Classified, ErrorClass, with_causes};
 use crate::pipeline::retry::retry_transient;
 use crate::telemetry::Telemetry;
-use backline_model::clock::Clock;
+use backline_model::clock::{Clock, ClockAhead, Past};
 use backline_model::manifest::Policy;
 use backline_model::retention::{Action, Step, Table};
 use backline_model::{Platform, Release, ScheduleSpec};
@@ -77,6 +78,9 @@ pub enum ArchiveError {
         /// Time that was given.
         at: DateTime<Utc>,
     },
+    /// The time has not passed by another clock.
+    #[error(transparent)]
+    Clock(#[from] ClockAhead),
     /// Another process is archiving.
     #[error("another process is archiving ({holder}); wait until it has ended, `backline archive runs` shows it")]
     Busy {
@@ -92,7 +96,7 @@ impl Classified for ArchiveError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Store(error) => error.class(),
-            Self::Schedule(_) | Self::Ahead { .. } | Self::Busy { .. } => ErrorClass::Refused,
+            Self::Schedule(_) | Self::Ahead { .. } | Self::Clock(_) | Self::Busy { .. } => ErrorClass::Refused,
             Self::TakenOver => ErrorClass::Partial,
         }
     }
@@ -118,6 +122,7 @@ pub struct Archive {
     config: Arc<Config>,
     telemetry: Telemetry,
     clock: Clock,
+    clocks: Clocks,
     store: Store,
 }
 
@@ -127,9 +132,10 @@ impl Archive {
         config: Arc<Config>,
         telemetry: Telemetry,
         clock: Clock,
+        clocks: Clocks,
         store: Store,
     ) -> Self {
-        Self { name, config, telemetry, clock, store }
+        Self { name, config, telemetry, clock, clocks, store }
     }
 
     /// The steps that are due at a time, each with its number of rows.
@@ -148,8 +154,8 @@ impl Archive {
     /// its counts.
     ///
     /// # Errors
-    /// When the time is in the future, another process is archiving, or the database fails. What was done until then
-    /// stays done.
+    /// When the time is in the future, by this host's clock or the database's, another process is archiving, or the
+    /// database fails. What was done until then stays done.
     pub async fn run(
         &self,
         at: DateTime<Utc>,
@@ -158,6 +164,7 @@ impl Archive {
         if at > self.clock.now() {
             return Err(ArchiveError::Ahead { at });
         }
+        self.clocks.past(at).await??;
         let term = self.archive_term().await?;
         let done = self.archive_in_term(&term, Due { at, origin: origin::MANUAL.to_owned() }, progress).await;
         self.store.role_resign(&term, self.clock.now()).await?;
@@ -191,8 +198,9 @@ impl Archive {
         due: Due,
         progress: &(dyn Fn(&ArchiveProgress<'_>) + Sync),
     ) -> Result<ArchiveRun, ArchiveError> {
+        let past = self.clocks.past(due.at).await??;
         let mut run = self.begin_archive_run(due).await?;
-        let done = self.archive_rows(term, &mut run, progress).await;
+        let done = self.archive_rows(term, &mut run, past, progress).await;
         run.finished_at = Some(self.clock.now());
         match &done {
             Ok(()) => {
@@ -236,12 +244,13 @@ impl Archive {
         &self,
         term: &Term,
         run: &mut ArchiveRun,
+        past: Past,
         progress: &(dyn Fn(&ArchiveProgress<'_>) + Sync),
     ) -> Result<(), ArchiveError> {
         let store = &self.store;
         let ttl = Duration::from_millis(self.config.service.leader_ttl_ms);
         let (mut held_until, holder) = (term.expires_at, term.holder.as_str());
-        let at = run.as_of;
+        let at = past.at();
         let ahead = (0..=MONTHS_AHEAD).filter_map(|months| at.date_naive().checked_add_months(Months::new(months)));
         store.months_ensure(ahead).await?;
         let (mut plan, zones) = self.archive_steps(at).await?;
@@ -266,7 +275,7 @@ impl Archive {
                 self.keep_role(holder, &mut held_until, ttl).await?;
                 tell(
                     retry_transient(|| async {
-                        store.archive_month_put_away(&Scope::all_tenants(), step, month).await
+                        store.archive_month_put_away(&Scope::all_tenants(), step, month, past).await
                     })
                     .await?
                     .unwrap_or(0),
@@ -279,7 +288,7 @@ impl Archive {
             while let Some(from) = place {
                 self.keep_role(holder, &mut held_until, ttl).await?;
                 let taken = retry_transient(|| async {
-                    store.archive_due_put_away(&Scope::all_tenants(), step, &zones, &from, limit, at).await
+                    store.archive_due_put_away(&Scope::all_tenants(), step, &zones, &from, limit, past).await
                 })
                 .await?;
                 tell(taken.rows);
@@ -354,16 +363,21 @@ async fn look(context: &ServiceContext<Archive>, archive: &Archive) -> Result<()
     let spec =
         ScheduleSpec { cron: config.schedule.clone(), timezone: config.timezone.clone(), ..ScheduleSpec::default() };
     let timetable = Timetable::of(&spec)?;
+    // Also before a first look is recorded, from which intervals are counted.
+    archive.clocks.past(archive.clock.now()).await??;
     if due(archive, &timetable).await?.is_none() {
         return Ok(());
     }
+    // One statement at a time.
+    let work = || context.heartbeat.work(Duration::from_millis(archive.config.database.long_statement_timeout_ms));
+    work();
     let ttl = Duration::from_millis(archive.config.service.leader_ttl_ms);
     let Some(term) = archive.store.role_take(ROLE, &context.name, archive.clock.now(), ttl).await? else {
         return Ok(());
     };
     // Another host may have done it just before the role became free.
     let done = match due(archive, &timetable).await {
-        Ok(Some(due)) => archive.archive_in_term(&term, due, &|_| {}).await.map(|run| {
+        Ok(Some(due)) => archive.archive_in_term(&term, due, &|_| work()).await.map(|run| {
             tracing::info!(origin = run.origin, counts = ?run.counts, "the archive run is done");
         }),
         Ok(None) => Ok(()),

@@ -4,7 +4,7 @@
 //! In a service one host at a time does so, in a role of its own; a run from the command line does so at its end. Two
 //! at the same time report a crossing once, because an alert is written only if it has not been changed meanwhile.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::config::Config;
+use crate::pipeline::clocks::Clocks;
 use crate::pipeline::collection::budgets::DEFER_MIN;
 use crate::pipeline::collection::pauses;
 use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
@@ -23,7 +24,7 @@ use backline_model::clock::Clock;
 use backline_model::event::types;
 use backline_model::health::{
     Alert, AlertName, CredentialFigures, Figures, Health, HealthReport, PauseFigures, PlatformHealth, ReleaseFigures,
-    Suspects,
+    Suspects, UnreadableRow,
 };
 use backline_model::manifest::Budget;
 use backline_model::zone;
@@ -38,17 +39,26 @@ const ROLE: &str = "health";
 /// Swaps that are searched for the time when releases became active.
 const SWAPS_MAX: u32 = 200;
 
+/// How long an evaluation may take before the loop counts as stuck: it reads whole tables.
+const LOOK_MAX: Duration = Duration::from_secs(600);
+
 /// How far back the tally of a release's predecessor goes.
 const RECORD: TimeDelta = TimeDelta::days(14);
 
 /// Runs until the service stops; then resigns the role, so that another host takes it at once.
 pub(in crate::pipeline) async fn serve(context: ServiceContext<HealthMonitor>) {
     let mut term: Option<Term> = None;
+    let mut told = BTreeSet::new();
     while !context.stop.is_cancelled() {
         let monitor = context.current();
         if let Some(data) = zone::follow_updates() {
             tracing::info!(%data, "the time zones have changed; they are read again");
         }
+        match monitor.unreadable().await {
+            Ok(rows) => tell_unreadable(rows, &mut told),
+            Err(error) => tracing::debug!(%error, "which rows can't be read is not known"),
+        }
+        context.heartbeat.work(LOOK_MAX);
         let every = Duration::from_secs(monitor.config.health.every_s);
         // The term covers two intervals, so that a late renewal does not lose the role.
         let ttl = every * 2 + Duration::from_millis(monitor.config.service.leader_ttl_ms);
@@ -77,6 +87,15 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<HealthMonitor>) {
     {
         tracing::warn!(%error, "the role of evaluating health could not be resigned");
     }
+}
+
+/// Names each row that can't be read in the log, once.
+fn tell_unreadable(rows: Vec<UnreadableRow>, told: &mut BTreeSet<UnreadableRow>) {
+    let rows: BTreeSet<UnreadableRow> = rows.into_iter().collect();
+    for UnreadableRow { table, name, column, problem } in rows.difference(told) {
+        tracing::warn!(table, row = name, column, problem, "a row can't be read and is left out; correct or remove it");
+    }
+    *told = rows;
 }
 
 /// Only the host that has the role exports these metrics: each is about all hosts.
@@ -111,6 +130,7 @@ pub struct HealthMonitor {
     config: Arc<Config>,
     telemetry: Telemetry,
     clock: Clock,
+    clocks: Clocks,
     store: Store,
     credentials: CredentialManager,
 }
@@ -120,10 +140,11 @@ impl HealthMonitor {
         config: Arc<Config>,
         telemetry: Telemetry,
         clock: Clock,
+        clocks: Clocks,
         store: Store,
         credentials: CredentialManager,
     ) -> Self {
-        Self { config, telemetry, clock, store, credentials }
+        Self { config, telemetry, clock, clocks, store, credentials }
     }
 
     /// Health over a window of time up to now, with recommendations. The configured window applies if none is given.
@@ -155,6 +176,16 @@ impl HealthMonitor {
         let figures = self.figures(&Scope::tenant(tenant.clone()), &window).await?;
         let HealthReport { at, since, total, platforms, .. } = self.judged(&figures, &Suspects::default(), &window);
         Ok(TenantHealthReport { tenant, at, since, total, platforms })
+    }
+
+    /// Rows that this process met and can't read, and schedules whose times it can't.
+    async fn unreadable(&self) -> Result<Vec<UnreadableRow>, StoreError> {
+        let schedules = self.store.schedules_list().await?;
+        // Only those that were read are known.
+        self.store.webhooks_list(&Scope::all_tenants()).await?;
+        let mut rows = self.store.unreadable_rows();
+        rows.extend(schedule::unreadable(&schedules));
+        Ok(rows)
     }
 
     /// What is counted, with what schedules had due.
@@ -272,7 +303,22 @@ impl HealthMonitor {
             .into_iter()
             .map(|pause| PauseFigures { platform: pause.platform, credentials: pause.credentials, until: pause.until })
             .collect();
-        Ok(Suspects { reconnect, credentials, releases, schedules, webhooks, pauses, zones: Some(zone::data()) })
+        let unreadable = self.unreadable().await?;
+        let zones = Some(zone::data());
+        let zone_faults = zone::faults();
+        let clock_ahead = self.clocks.difference().await?;
+        Ok(Suspects {
+            reconnect,
+            credentials,
+            releases,
+            schedules,
+            webhooks,
+            pauses,
+            zones,
+            zone_faults,
+            unreadable,
+            clock_ahead,
+        })
     }
 
     /// Credentials that end soon and that no refresh renews, by slot.

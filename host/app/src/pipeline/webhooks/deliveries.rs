@@ -133,6 +133,7 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<Dispatcher>) {
             tracing::warn!(%error, "deliveries can't be leased; this is retried");
             look_at = look_at.min(Instant::now() + RETRY_AFTER);
         }
+        context.heartbeat.wait(look_at.saturating_duration_since(Instant::now()));
         tokio::select! {
             () = tokio::time::sleep_until(look_at) => {}
             () = context.stop.cancelled() => {}

@@ -1,0 +1,121 @@
+//! This host's clock, and another one that it is compared with before anything is deleted because of its age.
+//!
+//! A clock that jumps ahead would make everything past its time at once, and what is deleted is gone when it is right
+//! again. The other clock is the database's. A file has none, so there it is what this clock would show now if it had
+//! gone on since it was last right: the time that passed is counted by the kernel, which no setting of the clock
+//! changes.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use rustix::time::{ClockId, clock_gettime};
+
+use backline_model::clock::{AHEAD_MAX, Clock, ClockAhead, Past};
+use backline_store::{Store, StoreError};
+
+/// The clock that counts the time that really passes, also while the machine sleeps.
+#[cfg(target_os = "linux")]
+const STEADY: ClockId = ClockId::Boottime;
+#[cfg(not(target_os = "linux"))]
+const STEADY: ClockId = ClockId::Monotonic;
+
+/// What the clock and the steady one showed when they last agreed.
+type Agreed = (DateTime<Utc>, Duration);
+
+/// The clock of a host and what it is compared with. Cloning shares it.
+#[derive(Clone)]
+pub(in crate::pipeline) struct Clocks {
+    store: Store,
+    clock: Clock,
+    agreed: Arc<Mutex<Option<Agreed>>>,
+}
+
+impl Clocks {
+    pub(in crate::pipeline) fn new(store: Store, clock: Clock) -> Self {
+        let clocks = Self { store, clock, agreed: Arc::default() };
+        // From here on it is counted.
+        clocks.steady(clocks.clock.now(), steady_now());
+        clocks
+    }
+
+    /// A time up to which something may be deleted, where it has passed by the other clock too.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(in crate::pipeline) async fn past(&self, at: DateTime<Utc>) -> Result<Result<Past, ClockAhead>, StoreError> {
+        Ok(Past::by(at, self.other(at).await?))
+    }
+
+    /// How far this host's clock is ahead of the other one, or behind it where that is negative; none where they agree.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(in crate::pipeline) async fn difference(&self) -> Result<Option<TimeDelta>, StoreError> {
+        let now = self.clock.now();
+        let difference = now - self.other(now).await?;
+        Ok(Some(difference).filter(|difference| difference.abs() > AHEAD_MAX))
+    }
+
+    /// What the other clock shows; `given` where a test decides the time, which nothing can be compared with.
+    async fn other(&self, given: DateTime<Utc>) -> Result<DateTime<Utc>, StoreError> {
+        if !self.clock.is_of_machine() {
+            return Ok(given);
+        }
+        match self.store.server_time_get().await? {
+            Some(time) => Ok(time),
+            None => Ok(self.steady(self.clock.now(), steady_now())),
+        }
+    }
+
+    /// What the clock would show if it had gone on since it was last right. Small corrections, as by NTP, are taken
+    /// over.
+    fn steady(&self, now: DateTime<Utc>, steady: Duration) -> DateTime<Utc> {
+        let mut agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner);
+        let expected = agreed.and_then(|(time, at)| time.checked_add_signed(delta(steady.saturating_sub(at))));
+        match expected {
+            Some(expected) if (now - expected).abs() > AHEAD_MAX => expected,
+            _ => {
+                *agreed = Some((now, steady));
+                now
+            }
+        }
+    }
+}
+
+fn delta(time: Duration) -> TimeDelta {
+    TimeDelta::from_std(time).unwrap_or(TimeDelta::MAX)
+}
+
+fn steady_now() -> Duration {
+    let time = clock_gettime(STEADY);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use backline_store::StoreOptions;
+
+    #[tokio::test]
+    async fn a_clock_that_jumps_is_told_from_time_that_passes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let url = format!("sqlite://{}", folder.path().join("test.db").display());
+        let store = Store::open(&url, StoreOptions::default()).await.expect("the database opens");
+        let start = DateTime::from_timestamp(1_795_000_000, 0).expect("a time");
+        let clocks = Clocks { store, clock: Clock::fixed(start), agreed: Arc::default() };
+        let at = |seconds: u64| (start + delta(Duration::from_secs(seconds)), Duration::from_secs(1_000 + seconds));
+        let day = 86_400;
+        for seconds in [0, 1, day, 40 * day] {
+            let (now, steady) = at(seconds);
+            assert_eq!(clocks.steady(now, steady), now, "{seconds} s passed");
+        }
+        let (now, steady) = at(40 * day + 60);
+        assert_eq!(clocks.steady(now + TimeDelta::days(40), steady), now, "it jumped ahead");
+        assert_eq!(clocks.steady(now - TimeDelta::days(40), steady), now, "it jumped back");
+        let corrected = now + TimeDelta::minutes(4);
+        assert_eq!(clocks.steady(corrected, steady), corrected, "a small correction");
+        assert!(clocks.past(now + TimeDelta::days(9)).await.expect("it is read").is_ok(), "a test decides the time");
+    }
+}

@@ -1,0 +1,202 @@
+//! A row that can't be read costs itself: lists leave it out and name it, and the others are read.
+
+use std::time::Duration;
+
+use backline_model::{ScheduleOrigin, ScheduleSpec, Webhook, WebhookId, WebhookKind};
+use backline_store::{
+    CredentialFilter, DatabaseKind, DeliveryFilter, EventCursor, NewDelivery, NewSchedule, Scope, SealedCredential,
+    Store, StoreError, Term,
+};
+use chrono::TimeDelta;
+use uuid::Uuid;
+
+use super::credentials::credential;
+use super::fixtures::{TTL, at, demo, event, now, people, release_of};
+use crate::support::database::{each_database, write};
+
+fn new(name: &str) -> NewSchedule {
+    NewSchedule { name: name.to_owned(), spec: ScheduleSpec::default(), next_fire: Some(at("2026-11-23T02:00:00Z")) }
+}
+
+async fn lead(store: &Store) -> Term {
+    store.role_take("scheduler", "a", now(), TTL).await.unwrap().unwrap()
+}
+
+async fn schedules(store: &Store) -> Vec<String> {
+    store.schedules_list().await.unwrap().into_iter().map(|schedule| schedule.name).collect()
+}
+
+/// Table, name and column of each row that was left out.
+fn left_out(store: &Store) -> Vec<[String; 3]> {
+    store.unreadable_rows().into_iter().map(|row| [row.table, row.name, row.column]).collect()
+}
+
+fn named(rows: &[[&str; 3]]) -> Vec<[String; 3]> {
+    rows.iter().map(|row| row.map(str::to_owned)).collect()
+}
+
+#[tokio::test]
+async fn schedules_are_read_without_the_one_whose_zone_nobody_knows() {
+    each_database(async |store, url| {
+        let term = lead(&store).await;
+        store.schedules_sync(&term, &[new("configured")], now()).await.unwrap();
+        store.schedule_add(&new("added"), now()).await.unwrap();
+        store.schedule_add(&new("other"), now()).await.unwrap();
+        write(url, "UPDATE schedules SET timezone = 'Mars/Phobos' WHERE name = 'added'").await;
+        assert_eq!(schedules(&store).await, ["configured", "other"]);
+        assert_eq!(left_out(&store), named(&[["schedules", "added", "timezone"]]));
+        assert!(store.unreadable_rows()[0].to_string().contains("'Mars/Phobos'"), "{:?}", store.unreadable_rows());
+
+        // The configuration is stored all the same, and leaves it alone.
+        store.schedules_sync(&term, &[new("configured"), new("second")], now()).await.unwrap();
+        assert_eq!(schedules(&store).await, ["configured", "other", "second"]);
+        assert_eq!(left_out(&store).len(), 1);
+
+        let taken = store.schedule_add(&new("added"), now()).await;
+        assert!(matches!(taken, Err(StoreError::ScheduleExists { .. })), "{taken:?}");
+        store.schedule_set_enabled("added", false, None, now()).await.unwrap_err();
+        write(url, "UPDATE schedules SET timezone = 'UTC' WHERE name = 'added'").await;
+        assert_eq!(schedules(&store).await.len(), 4, "it is corrected");
+        assert_eq!(left_out(&store), [[""; 3]; 0]);
+
+        write(url, "UPDATE schedules SET timezone = 'Mars/Phobos' WHERE name = 'added'").await;
+        assert_eq!(schedules(&store).await.len(), 3);
+        store.schedule_remove("added", now()).await.unwrap();
+        assert_eq!(schedules(&store).await.len(), 3);
+        assert_eq!(left_out(&store), [[""; 3]; 0], "it is gone");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_configured_schedule_that_can_not_be_read_is_written_again_or_removed() {
+    each_database(async |store, url| {
+        let term = lead(&store).await;
+        store.schedules_sync(&term, &[new("kept"), new("dropped")], now()).await.unwrap();
+        write(url, "UPDATE schedules SET platforms = '{}'").await;
+        assert_eq!(schedules(&store).await, [""; 0]);
+        assert_eq!(left_out(&store).len(), 2);
+        let later = now() + TimeDelta::hours(1);
+        store.schedules_sync(&term, &[new("kept")], later).await.unwrap();
+        let found = store.schedules_list().await.unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].name.as_str(), found[0].origin), ("kept", ScheduleOrigin::Config));
+        assert_eq!(found[0].considered_until, later, "it begins now");
+        assert_eq!(left_out(&store), [[""; 3]; 0]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn releases_are_listed_without_the_one_whose_manifest_can_not_be_read() {
+    each_database(async |store, url| {
+        let (first, second) = (release_of("1.0.0", b"first"), release_of("1.1.0", b"second"));
+        store.release_save(&first, b"first").await.unwrap();
+        store.release_save(&second, b"second").await.unwrap();
+        let broken = first.digest.to_string();
+        write(url, &format!("UPDATE releases SET manifest = '{{}}' WHERE digest = '{broken}'")).await;
+        let listed: Vec<_> = store.releases_list().await.unwrap().into_iter().map(|release| release.digest).collect();
+        assert_eq!(listed, [second.digest]);
+        assert_eq!(left_out(&store), named(&[["releases", &broken, "manifest"]]));
+        store.release_get(first.digest).await.unwrap_err();
+        // Installing the same file again brings it back.
+        store.release_save(&first, b"first").await.unwrap();
+        assert_eq!(store.releases_list().await.unwrap().len(), 2);
+        assert_eq!(left_out(&store), [[""; 3]; 0]);
+    })
+    .await;
+}
+
+fn webhook(n: u128, name: &str) -> Webhook {
+    Webhook {
+        id: WebhookId(Uuid::from_u128(0x8000_0000 + n)),
+        name: name.to_owned(),
+        kind: WebhookKind::Webhook,
+        url: "https://example.org".to_owned(),
+        events: vec!["*".to_owned()],
+        tenant: None,
+        enabled: true,
+        disabled_reason: None,
+        previous_until: None,
+        created_at: now(),
+        updated_at: now(),
+    }
+}
+
+#[tokio::test]
+async fn webhooks_and_credentials_are_listed_without_those_that_can_not_be_read() {
+    each_database(async |store, url| {
+        let all = Scope::all_tenants();
+        for (n, name) in [(1, "first"), (2, "second")] {
+            store.webhook_add(&all, &webhook(n, name), vec![1], false).await.unwrap();
+        }
+        write(url, "UPDATE webhooks SET events = '{}' WHERE name = 'first'").await;
+        let listed = store.webhooks_list(&all).await.unwrap();
+        assert_eq!(listed.iter().map(|(webhook, _)| webhook.name.as_str()).collect::<Vec<_>>(), ["second"]);
+        assert_eq!(left_out(&store), named(&[["webhooks", "first", "events"]]));
+        store.webhook_remove(&all, "first").await.unwrap();
+        assert_eq!(store.webhooks_list(&all).await.unwrap().len(), 1);
+        assert_eq!(left_out(&store), [[""; 3]; 0]);
+
+        store.credential_save(&all, &credential(1), now()).await.unwrap();
+        let other = SealedCredential { slot: "other".to_owned(), ..credential(2) };
+        store.credential_save(&all, &other, now()).await.unwrap();
+        let broken = credential(1).id;
+        write(url, &format!("UPDATE credentials SET platform = 'No Name' WHERE id = '{broken}'")).await;
+        let listed = store.credentials_list(&all, &CredentialFilter::default()).await.unwrap();
+        assert_eq!(listed.iter().map(|found| found.id).collect::<Vec<_>>(), [other.id]);
+        assert_eq!(left_out(&store), named(&[["credentials", &broken.to_string(), "platform"]]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_page_goes_on_after_rows_that_can_not_be_read() {
+    each_database(async |store, url| {
+        if store.kind() == DatabaseKind::Postgres {
+            return; // its types keep such values out
+        }
+        let all = Scope::all_tenants();
+        let accounts = people(&store, 4).await;
+        for (n, account) in (1..).zip(&accounts) {
+            let new = SealedCredential {
+                account_id: Some(account.id),
+                kind: "refresh-token".to_owned(),
+                refresh_at: Some(now()),
+                ..credential(n)
+            };
+            store.credential_save(&all, &new, now()).await.unwrap();
+        }
+        let [first, second] = [1, 2].map(|n| credential(n).id);
+        write(url, &format!("UPDATE credentials SET updated_at = 'then' WHERE id IN ('{first}', '{second}')")).await;
+        let slots = [(demo(), "token".to_owned())];
+        let due = store.due_credentials_list(&all, &slots, now(), None, 2).await.unwrap();
+        assert_eq!(due.iter().map(|found| found.id).collect::<Vec<_>>(), [3, 4].map(|n| credential(n).id));
+
+        store.webhook_add(&all, &webhook(1, "crm"), vec![1], true).await.unwrap();
+        let events = [1, 2, 3].map(|n| event(n, None));
+        store.events_write(&all, &events).await.unwrap();
+        let heads = store.event_heads_list(&all, EventCursor::default(), 10).await.unwrap();
+        let line = |n: usize| NewDelivery { event: heads[n].cursor, line: format!("line-{n}") };
+        let until = heads[2].cursor;
+        let deliveries = [line(0), line(1), line(2)];
+        let seen = EventCursor::default();
+        store.deliveries_fan_out(&all, webhook(1, "").id, seen, until, &deliveries, now()).await.unwrap();
+        write(url, &format!("UPDATE events SET occurred_at = 'then' WHERE id = '{}'", events[0].id)).await;
+        let read = store.events_list(&all, EventCursor::default(), 1).await.unwrap();
+        assert_eq!(read[0].1.id, events[1].id, "the page is as long as it should be");
+        let read = store.events_before_list(&all, None, 3).await.unwrap();
+        assert_eq!(read.iter().map(|(_, event)| event.id).collect::<Vec<_>>(), [events[2].id, events[1].id]);
+
+        let lease = store.deliveries_lease(&all, webhook(1, "").id, "host", now(), Duration::from_secs(60), 10).await;
+        let leased: Vec<_> = lease.unwrap().iter().map(|lease| lease.event.id).collect();
+        assert_eq!(leased, [events[1].id, events[2].id]);
+        write(url, &format!("UPDATE events SET occurred_at = '2026-11-22T12:00:00Z' WHERE id = '{}'", events[0].id))
+            .await;
+        let filter = DeliveryFilter { event: Some(events[0].id), ..DeliveryFilter::default() };
+        let parked = store.deliveries_list(&all, &filter).await.unwrap().remove(0);
+        assert_eq!(parked.state.as_str(), "parked");
+        assert_eq!(parked.problem.as_deref(), Some("the event can't be read"));
+    })
+    .await;
+}
