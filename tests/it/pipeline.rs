@@ -668,6 +668,7 @@ async fn a_released_value_replaces_an_older_value_but_no_newer_one() {
         // Rows as a later and an earlier collection of the same date would store them.
         for (hours, released, expected) in [(1, 11, 11), (-1, 22, 11)] {
             let current = stage.row(Sim::Youtube, 0, date(18)).await.expect("a row");
+            let observed_at = row.observed_at + TimeDelta::hours(hours);
             let held = withhold(&stage, &current, "total_views", released, observed_at).await;
             stage.host.quarantine().release(&Scope::all_tenants(), held.id).await.expect("it is released");
             let row = stage.row(Sim::Youtube, 0, date(18)).await.expect("a row");

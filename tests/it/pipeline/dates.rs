@@ -220,7 +220,13 @@ async fn a_withheld_value_is_not_released_under_a_date_that_it_is_not_of() {
         let row = stage.row(Sim::Instagram, 0, date(18)).await.expect("a row");
         stage.set_date(date(20));
         let held = withhold(&stage, &row, "followers", 7, noon(date(20))).await;
-        let refused = stage.host.quarantine().release(held.id).await.expect_err("it is of another date").to_string();
+        let refused = stage
+            .host
+            .quarantine()
+            .release(&Scope::all_tenants(), held.id)
+            .await
+            .expect_err("it is of another date")
+            .to_string();
         assert!(refused.contains("observed at 2026-11-20 12:00 UTC") && refused.contains("2026-11-18"), "{refused}");
         let after = stage.row(Sim::Instagram, 0, date(18)).await.expect("a row");
         assert_eq!(integer(&after, "followers"), integer(&row, "followers"), "nothing was written");
@@ -229,7 +235,7 @@ async fn a_withheld_value_is_not_released_under_a_date_that_it_is_not_of() {
 
         // What was observed shortly after its date is of it, however late it is released.
         let held = withhold(&stage, &row, "followers", 8, noon(date(18)) + TimeDelta::hours(1)).await;
-        stage.host.quarantine().release(held.id).await.expect("it is of its date");
+        stage.host.quarantine().release(&Scope::all_tenants(), held.id).await.expect("it is of its date");
         let after = stage.row(Sim::Instagram, 0, date(18)).await.expect("a row");
         assert_eq!(integer(&after, "followers"), Some(8));
     })
@@ -253,7 +259,7 @@ async fn a_release_from_quarantine_computes_growth_as_a_collection_does() {
         assert_eq!(growth().await.reason, None);
         let row = stage.row(Sim::Instagram, 0, date(19)).await.expect("a row");
         let held = withhold(&stage, &row, "followers", 7, noon(date(19)) + TimeDelta::hours(2)).await;
-        stage.host.quarantine().release(held.id).await.expect("it is of its date");
+        stage.host.quarantine().release(&Scope::all_tenants(), held.id).await.expect("it is of its date");
         let row = stage.row(Sim::Instagram, 0, date(19)).await.expect("a row");
         assert_eq!((integer(&row, "followers"), growth().await.reason), (Some(7), None));
     })

@@ -8,12 +8,13 @@ use uuid::Uuid;
 
 use super::schema::{Components, Described, Field, component, described, object, plain};
 use crate::pipeline::TenantHealthReport;
-use crate::pipeline::collection::report::{PlanReport, PlatformPlan};
+use crate::pipeline::collection::report::{AllowanceOf, AllowanceReport, PlanReport, PlatformPlan};
 use backline_model::audit::{Act, ActOutcome, Actor, AuditEntry};
 use backline_model::health::{
     AccountName, Alert, AlertName, Blame, CostEstimate, Health, HealthReport, Objective, PlatformHealth,
     Recommendation, RecommendationKind, Urgency,
 };
+use backline_model::manifest::BudgetWindow;
 use backline_model::outcome::Exclusion;
 use backline_model::row::QuarantineStatus;
 use backline_model::run::{Forecast, RunCounts};
@@ -30,6 +31,7 @@ plain! {
     ActOutcome => { "type": "string" },
     Absence => { "type": "string" },
     AlertName => { "type": "string" },
+    AllowanceOf => { "type": "string" },
     CatchUp => { "type": "string" },
     EngagementBasis => { "type": "string" },
     EventCursor => { "type": "integer" },
@@ -42,6 +44,7 @@ plain! {
     Severity => { "type": "string" },
     Urgency => { "type": "string" },
     // docs/authors.md and docs/releases.md say what they hold.
+    BudgetWindow => { "type": "object" },
     Manifest => { "type": "object" },
     Grant => { "type": "object" },
     // A count, a decimal, a title or titles.
@@ -113,7 +116,7 @@ described! {
     }
     BatchAccountView {
         account_id: AccountId, artist_id: ArtistId, artist_name: String, platform_id: String, metric_date: NaiveDate,
-        outcome: Option<Outcome>,
+        outcome: Option<Outcome>, [optional] note: Option<String>,
     }
     ScheduleSpec {
         cron: String, timezone: Zone, platforms: Vec<Platform>, catch_up: CatchUp, overlap: Overlap, enabled: bool,
@@ -148,8 +151,13 @@ described! {
     }
     PlatformPause { platform: Platform, credentials: u64, until: DateTime<Utc> }
     Forecast { batches: u64, accounts: u64, requests: u64, units: BTreeMap<String, u64>, duration_s: f64 }
+    AllowanceReport {
+        budget: String, of: AllowanceOf, limit: u64, window: BudgetWindow, needed: u64, left: Option<u64>,
+        back_at: Option<DateTime<Utc>>,
+    }
     PlatformPlan {
-        platform: Platform, release: Digest, version: String, forecast: Forecast, excluded: BTreeMap<String, u64>,
+        platform: Platform, release: Digest, version: String, forecast: Forecast, days: u64,
+        excluded: BTreeMap<String, u64>, allowances: Vec<AllowanceReport>, paused_until: Option<DateTime<Utc>>,
     }
     PlanReport { date: Option<NaiveDate>, platforms: Vec<PlatformPlan>, total: Forecast }
     Health {

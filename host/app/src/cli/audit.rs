@@ -4,6 +4,7 @@ use clap::Subcommand;
 
 use super::context::Context;
 use super::exit::{Exit, Outcome};
+use super::ids::{self, Given};
 use super::print;
 use backline_model::ArtistId;
 use backline_model::audit::{Actor, AuditEntry};
@@ -18,8 +19,8 @@ pub(super) enum Command {
         #[arg(long, value_name = "ACTION")]
         action: Option<String>,
         /// Only what is about this artist
-        #[arg(long, value_name = "ID")]
-        artist: Option<ArtistId>,
+        #[arg(long, value_name = "ARTIST")]
+        artist: Option<Given<ArtistId>>,
         /// At most this many
         #[arg(long, default_value_t = 100, value_name = "N")]
         limit: u32,
@@ -32,12 +33,16 @@ pub(super) enum Command {
 /// Runs the command.
 pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     let Command::List { action, artist, limit, json } = command;
+    let store = context.store().await?;
+    let artist = ids::find_if_given(&store, artist.as_ref()).await?;
     let filter = AuditFilter { action, artist, before: None, limit: Some(limit) };
-    let entries = context.store().await?.audit_list(&Scope::all_tenants(), &filter).await?;
-    let headers = ["at", "who", "from", "action", "outcome", "tenant", "artist", "details"];
-    print::listing(json, &entries, &headers, cells, "nothing on record matches")?;
+    let entries = store.audit_list(&Scope::all_tenants(), &filter).await?;
+    print::listing(json, &entries, &HEADERS, cells, "nothing on record matches")?;
     Ok(Exit::Done)
 }
+
+/// Columns of an entry.
+pub(super) const HEADERS: [&str; 8] = ["at", "who", "?from", "action", "outcome", "??tenant", "??#artist", "?details"];
 
 fn cells(entry: &AuditEntry) -> Vec<String> {
     let act = &entry.act;

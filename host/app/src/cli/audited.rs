@@ -15,7 +15,7 @@ use backline_model::audit::ActOutcome;
 use backline_model::{AccountId, ArtistId};
 
 /// Commands that change something or take data out, each with the arguments that are recorded.
-const RECORDED: [(&str, &[&str]); 46] = [
+const RECORDED: [(&str, &[&str]); 49] = [
     ("migrate", &[]),
     ("artists add", &["tenant", "status"]),
     ("artists import", &["no_consent", "replace_credentials"]),
@@ -42,9 +42,12 @@ const RECORDED: [(&str, &[&str]); 46] = [
     ("plugins rollback", &["platform"]),
     ("run", &["date", "platform"]),
     ("run cancel", &["run"]),
+    ("backfill", &["platform", "from", "to"]),
     ("quarantine release", &["id"]),
     ("quarantine discard", &["id"]),
     ("batches retry", &["batches", "run", "platform", "all_dead"]),
+    ("batches release", &["batches", "run", "platform", "all_deferred"]),
+    ("pauses end", &["key"]),
     ("webhooks add", &["name", "kind", "tenant"]),
     ("webhooks test", &["name"]),
     ("webhooks remove", &["name"]),
@@ -66,7 +69,7 @@ const RECORDED: [(&str, &[&str]); 46] = [
 
 /// Commands that only read, or that touch no database.
 #[cfg(test)]
-const READING: [&str; 45] = [
+const READING: [&str; 56] = [
     "artists list",
     "artists show",
     "accounts list",
@@ -74,6 +77,7 @@ const READING: [&str; 45] = [
     "consents list",
     "privacy verify",
     "credentials list",
+    "credentials check",
     "plugins list",
     "plugins inspect",
     "plugins diff",
@@ -81,6 +85,14 @@ const READING: [&str; 45] = [
     "plugins try",
     "plugins conformance",
     "plugins canary list",
+    "plugins logs",
+    "plugins search",
+    "plugins check",
+    "plugins schema",
+    "plugins index add",
+    "plugins index verify",
+    // What it changes lies in a registry.
+    "plugins publish",
     "plugins new",
     "plugins pack",
     "plugins keygen",
@@ -95,6 +107,7 @@ const READING: [&str; 45] = [
     "runs show",
     "batches list",
     "batches show",
+    "pauses list",
     "events tail",
     "events show",
     "webhooks list",
@@ -111,6 +124,8 @@ const READING: [&str; 45] = [
     "audit list",
     "health",
     "ready",
+    "completions",
+    "manual",
     // It says so in its own log, and stops when it is told to.
     "serve",
 ];

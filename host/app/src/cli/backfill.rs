@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::ids::{self, Given};
 use super::names::{self, PlatformName};
 use super::{installation, numbers, print, run, values};
 use crate::pipeline::collection::report::{RunReport, RunRequest};
@@ -42,8 +43,8 @@ pub(super) struct BackfillArguments {
     #[arg(long, value_parser = values::date, value_name = "DATE")]
     to: Option<NaiveDate>,
     /// Only this artist; may be repeated
-    #[arg(long, value_name = "ID")]
-    artist: Vec<ArtistId>,
+    #[arg(long, value_name = "ARTIST")]
+    artist: Vec<Given<ArtistId>>,
     /// Collect; without it only the forecast is printed
     #[arg(long)]
     yes: bool,
@@ -91,6 +92,7 @@ pub(super) async fn run(context: &Context, arguments: BackfillArguments) -> Outc
     let BackfillArguments { platform, from, to, artist, yes, json } = arguments;
     let host = context.host().await?;
     let store = host.store();
+    let artist = ids::find_all(store, &artist).await?;
     let dates = dates(from, to, context.clock.now().date_naive())?;
     let job = Job::load(store, names::platform(store, &platform).await?, &artist).await?;
     let mut report = Report {

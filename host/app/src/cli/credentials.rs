@@ -53,9 +53,9 @@ pub(super) enum Command {
     Check {
         /// The platform, such as youtube
         platform: PlatformName,
-        /// The account to ask about: its id, or its id on the platform; the first of the platform unless given
-        #[arg(long, value_name = "ID")]
-        account: Option<String>,
+        /// The account to ask about: id, beginning of it, or id on the platform; the platform's first unless given
+        #[arg(long, value_name = "ACCOUNT")]
+        account: Option<Given<AccountId>>,
         /// Print JSON
         #[arg(long)]
         json: bool,

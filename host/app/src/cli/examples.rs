@@ -34,6 +34,7 @@ pub(super) const EXAMPLES: &[Examples] = &[
         ],
     ),
     ("credentials list", &["backline credentials list --platform tiktok"]),
+    ("credentials check", &["backline credentials check youtube"]),
     ("credentials remove", &["backline credentials remove youtube app"]),
     (
         "plugins install",
@@ -58,8 +59,15 @@ pub(super) const EXAMPLES: &[Examples] = &[
     ("plugins canary stop", &["backline plugins canary stop youtube"]),
     ("plugins canary list", &["backline plugins canary list"]),
     ("plugins rollback", &["backline plugins rollback youtube --reason 'likes are wrong'"]),
+    ("plugins logs", &["backline plugins logs youtube --last 20", "backline plugins logs --follow"]),
     ("plugins new", &["backline plugins new tempo --lang rust"]),
+    ("plugins check", &["backline plugins check connector.toml"]),
+    ("plugins schema", &["backline plugins schema --output connector.schema.json"]),
     ("plugins pack", &["backline plugins pack tempo_core.wasm --output tempo.wasm"]),
+    ("plugins publish", &["backline plugins publish oci://registry.example.com/tempo tempo.wasm"]),
+    ("plugins search", &["backline plugins search tempo --index index.json"]),
+    ("plugins index add", &["backline plugins index add index.json tempo.wasm --source tempo.wasm"]),
+    ("plugins index verify", &["backline plugins index verify index.json"]),
     ("plugins keygen", &["backline plugins keygen --name acme"]),
     ("plugins sign", &["backline plugins sign tempo.wasm --key acme.key"]),
     ("plugins verify", &["backline plugins verify tempo.wasm"]),
@@ -68,6 +76,7 @@ pub(super) const EXAMPLES: &[Examples] = &[
     ("hosts", &["backline hosts"]),
     ("run", &["backline run", "backline run --platform youtube --artist 'Ada Lovelace'"]),
     ("run cancel", &["backline run cancel latest --reason 'the key is wrong'"]),
+    ("backfill", &["backline backfill --platform youtube_analytics --from 2026-10-01 --yes"]),
     (
         "metrics",
         &[
@@ -84,6 +93,9 @@ pub(super) const EXAMPLES: &[Examples] = &[
     ("batches list", &["backline batches list --run latest --state dead"]),
     ("batches show", &["backline batches show 0199f1de"]),
     ("batches retry", &["backline batches retry --run latest", "backline batches retry --all-dead"]),
+    ("batches release", &["backline batches release --all-deferred"]),
+    ("pauses list", &["backline pauses list"]),
+    ("pauses end", &["backline pauses end platform/youtube"]),
     (
         "events tail",
         &["backline events tail --type 'connector.*'", "backline events tail --after 0 --no-follow --json"],
@@ -125,6 +137,10 @@ pub(super) const EXAMPLES: &[Examples] = &[
         ],
     ),
     ("manual", &["backline manual | man -l -", "backline manual --output /usr/local/share/man/man1"]),
+    ("tokens create", &["backline tokens create --role viewer --tenant label --expires 90d"]),
+    ("tokens list", &["backline tokens list"]),
+    ("tokens revoke", &["backline tokens revoke 018f4e6a-7c1d-7b3a-9c55-3f1d2a4b5c6d"]),
+    ("audit list", &["backline audit list --action 'plugins activate'"]),
 ];
 
 /// The command with the examples at the end of its help, and so all commands below it.

@@ -2,7 +2,7 @@
 //!
 //! What connectors, platforms and other programs wrote passes here too, so each line is made harmless as it is written.
 
-use std::io::{self, Write as _};
+use std::io::{self, Write};
 use std::time::Duration;
 
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -78,7 +78,7 @@ struct Lines {
     harmless: fn(&str) -> String,
 }
 
-impl io::Write for Lines {
+impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         // Bars make room for it.
         LogWriter.write_all((self.harmless)(&String::from_utf8_lossy(line)).as_bytes())?;

@@ -10,6 +10,7 @@ use super::exit::Failure;
 use crate::config::Config;
 use crate::pipeline::{self, service::schedules};
 use backline_model::{ArtistId, Platform, Tenant};
+use backline_rules::nearest;
 use backline_store::{Scope, Store};
 
 /// Fewest characters of the beginning of an id.

@@ -47,24 +47,23 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     match command {
         Command::List { limit, json } => {
             let pauses = store.held_pauses_list(now, believed_pauses(now), limit).await?;
-            print::listing(json, &pauses, &["key", "platform", "since", "until"], cells, "no pause is in force")?;
+            print::listing(json, &pauses, &HEADERS, cells, "no pause is in force")?;
         }
         Command::End { key, json } => {
             let Some(ended) = store.pause_end(&Scope::all_tenants(), &key, now).await? else {
                 let none = format!("no pause of {key} is in force; `backline pauses list` shows those that are");
                 return Err(Failure::usage(none));
             };
-            if json {
-                print::json(&ended)?;
-            } else {
-                let batches =
-                    if ended.batches == 1 { "1 batch".to_owned() } else { format!("{} batches", ended.batches) };
-                print::line(&format!("the pause of {key} is ended; {batches} of {} due now", ended.platform))?;
-            }
+            let batches = if ended.batches == 1 { "1 batch".to_owned() } else { format!("{} batches", ended.batches) };
+            let sentence = format!("the pause of {key} is ended; {batches} of {} due now", ended.platform);
+            print::done(json, &ended, &sentence)?;
         }
     }
     Ok(Exit::Done)
 }
+
+/// Columns of a pause.
+pub(super) const HEADERS: [&str; 4] = ["key", "platform", "?since", "until"];
 
 fn cells(pause: &HeldPause) -> Vec<String> {
     vec![pause.key.clone(), pause.platform.to_string(), print::time(pause.began_at), print::time(pause.until)]

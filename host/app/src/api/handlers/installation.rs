@@ -4,6 +4,7 @@ use crate::api::answer::{Item, Page};
 use crate::api::call::Call;
 use crate::api::problem::Problem;
 use crate::api::query::{Limit, NoQuery, query};
+use crate::pipeline::believed_pauses;
 use crate::pipeline::service::schedules;
 use backline_model::audit::AuditEntry;
 use backline_model::health::HealthReport;
@@ -44,8 +45,8 @@ pub(in crate::api) async fn release(call: Call, _: NoQuery) -> Result<Item<Relea
 }
 
 pub(in crate::api) async fn pauses(call: Call, _: NoQuery) -> Result<Page<PlatformPause>, Problem> {
-    let host = call.host();
-    Ok(Page::whole(host.store().pauses_list(host.clock().now()).await?))
+    let (host, now) = (call.host(), call.host().clock().now());
+    Ok(Page::whole(host.store().pauses_list(now, believed_pauses(now)).await?))
 }
 
 pub(in crate::api) async fn hosts(call: Call, _: NoQuery) -> Result<Page<KnownHost>, Problem> {

@@ -53,6 +53,9 @@ pub(crate) struct AddArguments {
     /// Replace the version if it stands there with other bytes
     #[arg(long)]
     force: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Arguments of `index verify`.
@@ -118,7 +121,7 @@ pub(super) async fn run(context: &Context, command: IndexCommand) -> Outcome {
 }
 
 fn add(context: &Context, arguments: &AddArguments) -> Outcome {
-    let AddArguments { index: path, file, source, key, force } = arguments;
+    let AddArguments { index: path, file, source, key, force, json } = arguments;
     let component = read_file(file)?;
     let inspection =
         inspect(&component).map_err(|error| Failure::refused(&error).about(&file.display().to_string()))?;
@@ -150,13 +153,16 @@ fn add(context: &Context, arguments: &AddArguments) -> Outcome {
     }
     let info = &inspection.manifest.connector;
     let signed = if signature.is_some() { "signed" } else { "not signed; operators who ask for a URL need --key FILE" };
-    print::note(&format!(
-        "{} has {} {} with sha256 {}: {signed}",
-        path.display(),
-        info.name,
-        info.version,
-        inspection.digest
-    ));
+    let report = json!({
+        "index": path,
+        "name": info.name,
+        "version": info.version.to_string(),
+        "digest": inspection.digest,
+        "is_signed": signature.is_some(),
+    });
+    let sentence =
+        format!("{} has {} {} with sha256 {}: {signed}", path.display(), info.name, info.version, inspection.digest);
+    print::done(*json, &report, &sentence)?;
     Ok(Exit::Done)
 }
 

@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure, Outcome};
+use crate::cli::ids::{self, Given};
 use crate::cli::names::{self, PlatformName};
 use crate::cli::print::{self, Tone};
 use backline_model::{AccountId, BatchId, Digest, Platform, Release};
@@ -29,11 +30,11 @@ pub(crate) struct LogsArguments {
     #[arg(long, value_name = "VERSION", requires = "name")]
     release: Option<String>,
     /// Only of this batch
-    #[arg(long, value_name = "ID")]
-    batch: Option<BatchId>,
+    #[arg(long, value_name = "BATCH")]
+    batch: Option<Given<BatchId>>,
     /// Only of batches with this account
-    #[arg(long, value_name = "ID")]
-    account: Option<AccountId>,
+    #[arg(long, value_name = "ACCOUNT")]
+    account: Option<Given<AccountId>>,
     /// How many of the latest lines to print
     #[arg(long, value_name = "N", default_value_t = 100)]
     last: u32,
@@ -54,6 +55,8 @@ pub(super) async fn logs(context: &Context, arguments: LogsArguments) -> Outcome
         (Some(platform), Some(text)) => Some(release_of(&store, platform, &text).await?),
         _ => None,
     };
+    let batch = ids::find_if_given(&store, batch.as_ref()).await?;
+    let account = ids::find_if_given(&store, account.as_ref()).await?;
     let most = if follow { last.max(READ_AGAIN) } else { last };
     let filter = PluginLogFilter { after: 0, platform, release, batch, account, limit: Some(most) };
     let lines = store.plugin_logs_list(&Scope::all_tenants(), &filter).await?;

@@ -606,7 +606,7 @@ mod tests {
         bisection.set_aside(first);
         let second = bisection.next().expect("another part");
         bisection.record(second, Ok(vec![7, 7]));
-        assert_eq!(bisection.take_unserved(), [0..2]);
+        assert_eq!(bisection.take_unserved(), vec![0..2]);
         let served: Vec<bool> = bisection.into_results().iter().map(Option::is_some).collect();
         assert_eq!(served, [false, false, true, true]);
     }
