@@ -118,7 +118,7 @@ enum Command {
     Credentials(credentials::Command),
     /// Install, grant, activate, roll back, pack and sign connectors
     #[command(subcommand)]
-    Plugins(plugins::Command),
+    Plugins(Box<plugins::Command>),
     /// Show what a run would do: batches, requests, budget units, duration
     Plan(run::PlanArguments),
     /// Collect on schedule until stopped; several hosts can share one PostgreSQL database
@@ -288,7 +288,7 @@ async fn perform(command: Command, context: &Context) -> Outcome {
         Command::Consents(command) => consents::run(context, command).await,
         Command::Privacy(command) => privacy::run(context, command).await,
         Command::Credentials(command) => credentials::run(context, command).await,
-        Command::Plugins(command) => plugins::run(context, command).await,
+        Command::Plugins(command) => plugins::run(context, *command).await,
         Command::Plan(arguments) => run::plan(context, arguments).await,
         Command::Serve(_) => Err(Failure::failed("`backline serve` is started before other commands")),
         Command::Hosts(arguments) => hosts::run(context, &arguments).await,
