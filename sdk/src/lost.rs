@@ -58,7 +58,8 @@ impl Lost {
     }
 }
 
-/// Whether a text has a name as a whole word. ASCII letters, digits and `_` make a word; case matters, as it does in names.
+/// Whether a text has a name as a whole word. ASCII letters, digits and `_` make a word; case matters, as it does in
+/// names.
 ///
 /// ```
 /// use backline_sdk::has_word;

@@ -99,8 +99,8 @@ pub(crate) struct TestArguments {
     /// The seed from which the suite `chaos` draws what happens when
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
-    /// Give tests that have one their full size, which takes minutes; the suite adversaries also switches bounds off, one
-    /// by one, in a build of its own
+    /// Give tests that have one their full size, which takes minutes; the suite adversaries also switches bounds off,
+    /// one by one, in a build of its own
     #[arg(long)]
     long: bool,
     /// Only tests whose name contains this

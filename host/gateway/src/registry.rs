@@ -4,9 +4,9 @@
 //! neither our client nor our resolver. So **the gateway's address check, routes and redirect rules do not apply
 //! here**; a proxy from the environment is used, and the manifest is read before its size is known. This is acceptable
 //! because an operator names every registry under `[plugins.registries]`, many of which have private addresses; because
-//! no connector can trigger a pull or a push; and because only bytes with the right digest are accepted. This module adds: a size
-//! limit on the layer before and while it is read, one media type, its own check of every digest, and errors without
-//! URLs, since registries redirect to URLs that grant access.
+//! no connector can trigger a pull or a push; and because only bytes with the right digest are accepted. This module
+//! adds: a size limit on the layer before and while it is read, one media type, its own check of every digest, and
+//! errors without URLs, since registries redirect to URLs that grant access.
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
@@ -227,7 +227,10 @@ fn config_of(push: &Push<'_>) -> String {
 }
 
 fn manifest_of(push: &Push<'_>, config: &str) -> String {
-    let described = |media_type: &str, bytes: &[u8]| json!({ "mediaType": media_type, "digest": sha256(bytes), "size": bytes.len() });
+    let described = |media_type: &str, bytes: &[u8]| {
+        let (digest, size) = (sha256(bytes), bytes.len());
+        json!({ "mediaType": media_type, "digest": digest, "size": size })
+    };
     let mut layers = vec![described(COMPONENT_TYPES[0], push.component)];
     layers.extend(push.signature.map(|signature| described(SIGNATURE_TYPE, signature.as_bytes())));
     let manifest = json!({

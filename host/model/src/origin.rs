@@ -111,8 +111,8 @@ impl OriginPattern {
         self == other || self.is_below(other) && is_of_owner(&self.host, &other.host)
     }
 
-    /// Whether this pattern is the other one or is written below it, whoever owns the hosts. This is for what is taken
-    /// away: `https://*.github.io` takes away `https://a.github.io`.
+    /// Whether this pattern is the other one or is written below it, no matter who owns the hosts. This is for what is
+    /// taken away: `https://*.github.io` takes away `https://a.github.io`.
     #[must_use]
     pub fn is_below(&self, other: &Self) -> bool {
         if self.port != other.port {

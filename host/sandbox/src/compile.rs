@@ -77,8 +77,9 @@ pub enum ChildError {
     },
 }
 
-/// Main function of the hidden subcommand: limits itself, opens its two files, gives up the network and all other files,
-/// reads the component, and writes its compiled code. Returns lines for standard error about what it could not give up.
+/// Main function of the hidden subcommand: limits itself, opens its two files, gives up the network and all other
+/// files, reads the component, and writes its compiled code. Returns lines for standard error about what it could not
+/// give up.
 ///
 /// # Errors
 /// [`ChildError`], to be printed on standard error with exit status 1.

@@ -16,8 +16,8 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 /// What is asked of Landlock. Kernels that know less enforce what they know; all that know it keep files closed.
 const LANDLOCK: ABI = ABI::V6;
 
-/// System calls that the child is refused: sockets, other programs and processes, what reaches around a filter of system
-/// calls, and the one that cuts a file by its name, which early versions of Landlock allow.
+/// System calls that the child is refused: sockets, other programs and processes, what reaches around a filter of
+/// system calls, and the one that cuts a file by its name, which early versions of Landlock allow.
 const REFUSED: [i64; 39] = [
     libc::SYS_socket,
     libc::SYS_socketpair,

@@ -66,8 +66,8 @@ fn of_error(response: &Response, error: &Json) -> Failure {
     let Some(code) = integer(&error["code"]) else { return of_status(response, message) };
     Failure::Class(match (code, integer(&error["error_subcode"])) {
         // Throttling comes first: it is marked as transient too, but needs a longer wait than a failure. One token asks
-        // for all accounts, so a limit of the user is one for all. Of Meta's limits by business use case (80000 and on) only
-        // 80002 is one of Instagram.
+        // for all accounts, so a limit of the user is one for all. Of Meta's limits by business use case (80000 and on)
+        // only 80002 is one of Instagram.
         (4 | 17 | 32 | 341 | 368 | 613 | 80_002, _) => {
             return Failure::App(FetchError::RateLimited(response.retry_after()));
         }

@@ -1,5 +1,5 @@
-//! The attacks against a host with the bound that stops them switched off: each succeeds, so it is that bound that stops
-//! it.
+//! The attacks against a host with the bound that stops them switched off: each succeeds, so it is that bound that
+//! stops it.
 //!
 //! Only in a build with the feature `weakened`: `cargo xtask test --suite adversaries --long`.
 

@@ -92,6 +92,7 @@ const ACQUAINTANCES: [Acquaintance; 6] = [
             "DeliveryFilter",
             "EventCursor",
             "FoundId",
+            "HeldPause",
             "IdKind",
             "KnownHost",
             "Listener",
@@ -101,6 +102,7 @@ const ACQUAINTANCES: [Acquaintance; 6] = [
             "PluginLogFilter",
             "PluginLogLine",
             "Recorded",
+            "Retried",
             "RunDetails",
             // Whose rows a command is about is decided where its caller is known.
             "Scope",

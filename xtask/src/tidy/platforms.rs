@@ -23,7 +23,7 @@ fn is_of_the_host(path: &str) -> bool {
         && path.contains("/src/")
         && name.ends_with(".rs")
         && !path.contains("/tests/")
-        && !["tests.rs", "fixtures.rs"].contains(&name)
+        && !["tests.rs", "fixtures.rs", "widths.rs"].contains(&name)
 }
 
 fn check_file(source: &Source, platforms: &[&str]) -> Vec<Breach> {

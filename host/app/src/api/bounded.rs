@@ -1,7 +1,8 @@
 //! Connections with bounds: how many there are, how long each may be silent, and how much each may send before it is
 //! answered.
 //!
-//! Where all places are taken, the connection that has waited longest gives up its own: idle ones keep no probe waiting.
+//! Where all places are taken, the connection that has waited longest gives up its own: idle ones keep no probe
+//! waiting.
 
 use std::io;
 use std::net::SocketAddr;

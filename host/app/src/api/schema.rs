@@ -1,8 +1,8 @@
 //! JSON schemas of what the API answers, made from the types that it answers with.
 //!
 //! [`described!`] takes the fields of a type by name, all of them: a field that is added to the type and not here does
-//! not compile. What serde's attributes make of a field can't be seen here, so a test validates each operation's answers
-//! against the document.
+//! not compile. What serde's attributes make of a field can't be seen here, so a test validates each operation's
+//! answers against the document.
 
 use std::collections::BTreeMap;
 

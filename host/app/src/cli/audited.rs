@@ -1,7 +1,7 @@
 //! Which commands are recorded in the audit log, and what is recorded of their arguments.
 //!
-//! Every command stands in one of two lists; a test compares them with the command line. What is recorded is named one by
-//! one: other arguments may hold a secret (an address with a password) or name an artist.
+//! Every command stands in one of two lists; a test compares them with the command line. What is recorded is named one
+//! by one: other arguments may hold a secret (an address with a password) or name an artist.
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;

@@ -16,9 +16,9 @@ use super::ids::{self, Given};
 use super::names::{self, PlatformName};
 use super::{installation, numbers, print, run, values};
 use crate::pipeline::collection::report::{RunReport, RunRequest};
+use crate::pipeline::exclusion;
 use backline_model::run::{Forecast, RunCounts};
 use backline_model::{Absence, AccountId, ArtistId, Candidate, Manifest, MetricsRow, Platform, RunId};
-use backline_rules::plan::exclusion;
 use backline_store::{MetricsFilter, Scope, Store};
 
 /// Most dates of one command: a year, and what a month's delay adds.

@@ -11,8 +11,8 @@ use std::str::FromStr;
 use uuid::Uuid;
 
 use super::exit::Failure;
+use crate::pipeline::nearest;
 use backline_model::{AccountId, ArtistId, BatchId, Platform, RunId};
-use backline_rules::nearest;
 use backline_store::{ArtistFilter, FoundId, IdKind, Scope, Store, StoreError};
 
 /// Longest text that is looked up, in bytes: artists' names are free text.

@@ -8,9 +8,9 @@ use chrono::{DateTime, Utc};
 
 use super::exit::Failure;
 use crate::config::Config;
-use crate::pipeline::{self, service::schedules};
+use crate::pipeline::service::schedules;
+use crate::pipeline::{self, nearest};
 use backline_model::{ArtistId, Platform, Tenant};
-use backline_rules::nearest;
 use backline_store::{Scope, Store};
 
 /// Fewest characters of the beginning of an id.

@@ -28,7 +28,7 @@ pub(super) struct Refused {
     pub platform: Platform,
     /// The platform's id of the account.
     pub platform_id: String,
-    /// Why.
+    /// Why it was refused.
     pub problem: String,
 }
 

@@ -1,5 +1,5 @@
-//! The source of a component: the arguments that `install`, `inspect` and `verify` share. A bare name is looked up in an
-//! index.
+//! The source of a component: the arguments that `install`, `inspect` and `verify` share. A bare name is looked up in
+//! an index.
 
 use std::path::PathBuf;
 

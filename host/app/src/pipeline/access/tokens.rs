@@ -1,7 +1,7 @@
 //! Tokens of the HTTP API: made, listed, revoked, and recognised.
 //!
-//! A token is `backline_`, its id and 32 random bytes, both in hexadecimal, with `_` between them. It is shown once; what
-//! is stored is the SHA-256 digest of the random bytes' text.
+//! A token is `backline_`, its id and 32 random bytes, both in hexadecimal, with `_` between them. It is shown once;
+//! what is stored is the SHA-256 digest of the random bytes' text.
 
 use std::hint::black_box;
 

@@ -5,8 +5,8 @@
 //! it, by the gateway.
 //!
 //! Most batches answer far less than a call may. So the batches of a release begin with a small reservation; where an
-//! answer does not fit, the accounts go back to the ledger, and the next batch of the release reserves more, until it is
-//! what a call may answer.
+//! answer does not fit, the accounts go back to the ledger, and the next batch of the release reserves more, until it
+//! is what a call may answer.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

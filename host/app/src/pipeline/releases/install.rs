@@ -298,9 +298,9 @@ impl ReleaseManager {
     /// changes nothing, except that a waiting release can be approved.
     ///
     /// # Errors
-    /// When the file is not a connector or can't be compiled or linked, it or the grant has hosts that may not be granted,
-    /// the same version is installed with other bytes, it is a downgrade that is not allowed, or it has no budget of a
-    /// given name: nothing has changed then.
+    /// When the file is not a connector or can't be compiled or linked, it or the grant has hosts that may not be
+    /// granted, the same version is installed with other bytes, it is a downgrade that is not allowed, or it has no
+    /// budget of a given name: nothing has changed then.
     /// [`InstallError::Activate`] when it is granted but could not be activated.
     pub async fn install(&self, component: &[u8], options: &InstallOptions) -> Result<Installed, InstallError> {
         let inspection = inspect(component)?;

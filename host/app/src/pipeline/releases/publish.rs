@@ -53,8 +53,8 @@ pub enum PublishError {
     Component(#[from] ObtainError),
     /// There is no signature.
     #[error(
-        "it is not signed: there is no {0}; sign it with `backline plugins sign FILE --key KEY`, or add --unsigned, and \
-         most operators can't install it"
+        "it is not signed: there is no {0}; sign it with `backline plugins sign FILE --key KEY`, or add --unsigned, \
+         and most operators can't install it"
     )]
     Unsigned(String),
     /// The registry is not in the configuration.

@@ -15,7 +15,7 @@ const TOLD_EVERY: TimeDelta = TimeDelta::minutes(1);
 pub(super) struct Failure {
     /// Name of the webhook.
     pub webhook: String,
-    /// Why.
+    /// Why it failed.
     pub reason: String,
     /// What follows from it.
     pub then: Then,
