@@ -347,7 +347,7 @@ mod tests {
         }
         let uses = |words: &[&str]| words.iter().any(|word| text.contains(word));
         let told: [(Need, &[&str]); 6] = [
-            (Connectors, &["plugin(", "support::stage", "support::variants", "target/plugins"]),
+            (Connectors, &["plugin(", "support::stage", "variant(", "target/plugins"]),
             (Guests, &["guest(", "target/guests"]),
             (Postgres, &["support::stage", "support::database", "support::postgres"]),
             (Registry, &["support::registry"]),

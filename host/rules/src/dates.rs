@@ -109,6 +109,9 @@ fn has_history(manifest: &Manifest, metric: &str) -> bool {
     manifest.metric(metric).is_some_and(|entry| entry.history)
 }
 
+/// The note of a row that was stored after its date had ended.
+pub const ONLY_HISTORY: &str = "observed after its date had ended: only metrics with history are stored";
+
 /// Takes out what is not of the past date that a snapshot was fetched for: the values of metrics without history, and
 /// the counted interactions, which are of the time of observation. What is missing for another reason keeps that
 /// reason. Returns the names of what was taken out.
@@ -128,7 +131,7 @@ pub fn keep_history(snapshot: &mut Snapshot, manifest: &Manifest) -> BTreeSet<St
         snapshot.metrics.push(Reported { name, value, coverage: None });
         late.insert(ENGAGEMENT_RATE.to_owned());
     }
-    snapshot.notes.push("observed after its date had ended: only metrics with history are stored".to_owned());
+    snapshot.notes.push(ONLY_HISTORY.to_owned());
     late
 }
 

@@ -1,6 +1,8 @@
 //! Tests of the HTTP API. What every operation must hold is tested of all of them, by the OpenAPI document: one that is
 //! added is tested as the others are.
 
+mod edges;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::sync::{Arc, Mutex};
@@ -352,12 +354,18 @@ async fn wrong_tokens_are_refused_without_a_look_after_some() {
     each_database(async |_, url| {
         let answering = Answering::on(url).await;
         let (_, good) = answering.token(Role::Viewer, None, None).await;
+        let (_, new) = answering.token(Role::Viewer, None, None).await;
+        assert_eq!(answering.get("/v1/token", &bearer(good.expose())).await.status, 200);
         let wrong = bearer(&format!("backline_{}_x", uuid::Uuid::from_u128(7).simple()));
         for _ in 0..20 {
             assert_eq!(answering.get("/v1/token", &wrong).await.status, 401);
         }
         let refused = answering.get("/v1/token", &wrong).await;
         assert_eq!((refused.status, refused.header("retry-after")), (429, "3"), "{}", refused.body);
+        // All callers behind a proxy have its address.
+        let accepted = answering.get("/v1/token", &bearer(good.expose())).await;
+        assert_eq!(accepted.status, 200, "a token that was accepted before: {}", accepted.body);
+        assert_eq!(answering.get("/v1/token", &bearer(new.expose())).await.status, 429, "one that is new here waits");
         *answering.time.lock().unwrap() = now() + TimeDelta::seconds(3);
         assert_eq!(answering.get("/v1/token", &wrong).await.status, 401);
         *answering.time.lock().unwrap() = now() + TimeDelta::minutes(2);
@@ -403,6 +411,9 @@ async fn parameters_that_an_operation_does_not_have_are_refused() {
         for wrong in [
             "/v1/metrics?platform=demoo",
             "/v1/metrics?since=2026-11-32",
+            "/v1/metrics?since=0000-01-01",
+            "/v1/growth?until=%2B10000-01-01",
+            "/v1/plan?date=%2B262142-12-31",
             "/v1/metrics?since=2026-11-23&until=2026-11-22",
             "/v1/metrics?limit=0",
             "/v1/metrics?limit=1&limit=2",
@@ -415,12 +426,17 @@ async fn parameters_that_an_operation_does_not_have_are_refused() {
             assert_eq!(refused.status, 400, "{wrong}: {}", refused.body);
             assert!(refused.json()["detail"].as_str().is_some_and(|detail| detail.len() > 10), "{wrong}");
         }
-        assert_eq!(admin.get("/v1/nothing").await.status, 404);
+        let nothing = admin.get("/v1/nothing").await;
+        assert_eq!(
+            (nothing.status, nothing.json()["request_id"].as_str()),
+            (404, Some(nothing.header("x-request-id")))
+        );
         let request = format!(
             "DELETE /v1/runs HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{}\r\n",
             bearer(admin.token.expose())
         );
-        assert_eq!(ask(&answering.address, &request).await.0, 405);
+        let (status, head, _) = ask(&answering.address, &request).await;
+        assert!(status == 405 && head.contains("\r\nx-request-id: "), "{head}");
     })
     .await;
 }
@@ -660,9 +676,11 @@ impl Following {
         }
     }
 
-    /// Ids of the events so far.
+    /// Ids of the events so far. The id that a stream begins with is none of an event that it tells.
     fn ids(&self) -> Vec<i64> {
-        self.read.lines().filter_map(|line| line.strip_prefix("id: ")?.trim().parse().ok()).collect()
+        let pieces = self.read.split("\n\n").filter(|piece| piece.contains("event: "));
+        let id_of = |piece: &str| piece.lines().find_map(|line| line.strip_prefix("id: ")?.trim().parse::<i64>().ok());
+        pieces.filter_map(id_of).collect()
     }
 }
 
@@ -683,9 +701,13 @@ async fn a_stream_goes_on_after_the_last_event_and_tells_a_tenant_its_own() {
         assert!(!own.is_empty() && own.len() < every.len(), "{own:?} of {every:?}");
 
         let mut first = Following::begin(&ours, "/v1/events/stream?after=0", "").await;
-        first.until(&format!("id: {}\n", own[own.len() - 1])).await;
+        first.until(&format!("id: {}\nevent: ", own[own.len() - 1])).await;
         assert_eq!(first.ids(), own);
         let mut latest = Following::begin(&all, "/v1/events/stream", "").await;
+        let mut silent = Following::begin(&all, "/v1/events/stream", "").await;
+        silent.until(&format!("\nid: {}\n\n", every[every.len() - 1])).await;
+        assert_eq!(silent.ids(), Vec::<i64>::new());
+        drop(silent);
         let new = Event { artist_id: Some(artist(1).id), kind: "test.streamed".to_owned(), ..event(0x77, None) };
         let foreign = Event { artist_id: Some(artist(2).id), ..event(0x78, None) };
         store.events_write(&Scope::all_tenants(), &[foreign, new]).await.unwrap();
@@ -701,6 +723,11 @@ async fn a_stream_goes_on_after_the_last_event_and_tells_a_tenant_its_own() {
         let mut again = Following::begin(&ours, "/v1/events/stream?after=0", &header).await;
         again.until("event: test.streamed").await;
         assert_eq!(again.ids().len(), 1, "what was read before does not come again: {}", again.read);
+        // One that had heard of no event yet goes on from where it began.
+        let header = format!("last-event-id: {}\r\n", every[every.len() - 1]);
+        let mut later = Following::begin(&all, "/v1/events/stream", &header).await;
+        later.until("event: test.streamed").await;
+        assert_eq!(later.ids(), latest.ids(), "{}", later.read);
     })
     .await;
 }

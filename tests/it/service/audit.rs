@@ -41,7 +41,8 @@ async fn what_commands_do_is_on_record_and_goes_with_the_artist_alone() {
         let artist = ArtistId::generate();
         let id = artist.to_string();
         done(&place, &["artists", "add", "Canary Bird", "--id", &id]).await;
-        done(&place, &["artists", "set", &id, "--name", "Canary Song", "--collection", "off"]).await;
+        // By a name that it has no more afterwards.
+        done(&place, &["artists", "set", "Canary Bird", "--name", "Canary Song", "--collection", "false"]).await;
         let token = done(&place, &["tokens", "create", "--role", "viewer", "--name", "wall"]).await;
         let refused = place.run(&["tokens", "create", "--role", "viewer", "--tenant", "nobody", "--log", "off"]).await;
         assert_eq!(refused.0, Some(2), "{}", refused.2);
@@ -51,7 +52,7 @@ async fn what_commands_do_is_on_record_and_goes_with_the_artist_alone() {
             json!({ "action": action, "outcome": "done", "tenant": null, "artist_id": artist, "details": details })
         };
         let made = entry("tokens create", None, json!({ "role": Role::Viewer, "name": "wall" }));
-        let set = entry("artists set", Some(artist), json!({ "collection": "off" }));
+        let set = entry("artists set", Some(artist), json!({ "collection": "false" }));
         let all = listed(&place, &[]).await;
         assert_eq!(all[..2], [made.clone(), set.clone()], "{all:?}");
         assert_eq!(all[2]["action"], "artists add");

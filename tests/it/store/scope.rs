@@ -417,6 +417,8 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Read event_heads_list(EventCursor::default(), 100);
         Read next_delivery_get(now() - TimeDelta::days(1)) => |found| found.map(|_| "one waits");
         Read deliveries_list(&DeliveryFilter::default());
+        Read deliveries_page(&DeliveryFilter::default());
+        Read deliveries_page(&after_the_last_delivery());
         Read delivery_backlog_list();
         Read events_list(EventCursor::default(), 100);
         Read events_before_list(None, 100);
@@ -520,6 +522,11 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Write webhook_remove("hook-theirs");
         Write artist_erase(artist(2).id, now());
     }
+}
+
+/// A page that begins before every delivery.
+fn after_the_last_delivery() -> DeliveryFilter {
+    DeliveryFilter { after: Some((EventCursor::from(1_000), String::new())), ..DeliveryFilter::default() }
 }
 
 async fn seen(store: &Store) -> EventCursor {

@@ -74,11 +74,9 @@ pub(super) struct Numbers<T> {
 /// Server-sent events.
 pub(super) struct Stream(pub(super) BoxStream<'static, Vec<u8>>);
 
-/// The answer of an operation that changed something, with what the audit log keeps of it.
+/// The answer of an operation that changed something, with what the audit log keeps of it besides the action.
 pub(super) struct Recorded<A> {
     pub(super) answer: A,
-    /// What was done, as the command line calls it.
-    pub(super) action: &'static str,
     /// What it was about and what came of it: names no artist, and holds no secret.
     pub(super) details: Json,
     /// Artist that it was about.

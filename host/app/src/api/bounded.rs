@@ -22,8 +22,8 @@ use tokio::time::{Instant, Sleep};
 /// Most connections at the same time.
 const CONNECTIONS_MAX: usize = 128;
 
-/// Longest time between two writes to a connection. It closes connections whose client sends a request byte by byte, or
-/// does not read the answer.
+/// Longest time between two writes to a connection, and from the first bytes of a request to its answer. It closes
+/// connections whose client sends a request byte by byte, or does not read the answer.
 const QUIET_MAX: Duration = Duration::from_secs(30);
 
 /// Most bytes of a request, with its line and headers: what a connection may send before it is answered.
@@ -138,14 +138,19 @@ impl Connection {
         self.quiet_until.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
+    /// Begins the time again.
+    fn begin_again(&mut self) {
+        let until = Instant::now() + self.quiet_max;
+        self.quiet_until.as_mut().reset(until);
+    }
+
     fn answered(&mut self, written: Poll<io::Result<usize>>, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         match written {
             Poll::Pending => self.while_in_time(context),
             Poll::Ready(Ok(bytes)) if bytes > 0 => {
                 self.unanswered_bytes = 0;
                 self.place.answered();
-                let until = Instant::now() + self.quiet_max;
-                self.quiet_until.as_mut().reset(until);
+                self.begin_again();
                 Poll::Ready(Ok(bytes))
             }
             other => other,
@@ -164,7 +169,12 @@ impl AsyncRead for Connection {
         match Pin::new(&mut self.stream).poll_read(context, buffer) {
             Poll::Pending => self.while_in_time(context),
             Poll::Ready(Ok(())) => {
-                self.unanswered_bytes += buffer.filled().len() - before;
+                let bytes = buffer.filled().len() - before;
+                if self.unanswered_bytes == 0 && bytes > 0 {
+                    // However long it was idle: the request has all the time that one has on a new connection.
+                    self.begin_again();
+                }
+                self.unanswered_bytes += bytes;
                 if self.unanswered_bytes > REQUEST_BYTES_MAX {
                     return Poll::Ready(Err(io::Error::other("the request is too large")));
                 }
@@ -227,6 +237,24 @@ mod tests {
         let error = read.expect("it ends in time").expect_err("closed");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         drop(client);
+    }
+
+    #[tokio::test]
+    async fn the_first_bytes_of_a_request_begin_the_time_again_and_others_do_not() {
+        let (mut connection, mut client) = pair(QUIET_MAX).await;
+        client.write_all(b"ab").await.expect("sent");
+        let mut ends = vec![connection.quiet_until.deadline()];
+        for byte in [b'a', b'b'] {
+            assert_eq!(connection.read_u8().await.expect("read"), byte);
+            ends.push(connection.quiet_until.deadline());
+        }
+        connection.write_all(b"HTTP/1.1 200 OK\r\n").await.expect("answered");
+        let answered = connection.quiet_until.deadline();
+        client.write_all(b"c").await.expect("sent");
+        assert_eq!(connection.read_u8().await.expect("read"), b'c');
+        assert!(ends[1] > ends[0], "the first byte begins it");
+        assert_eq!(ends[2], ends[1], "a request is not longer for being sent slowly");
+        assert!(connection.quiet_until.deadline() > answered, "the next request has a time of its own");
     }
 
     #[tokio::test]

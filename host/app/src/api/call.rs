@@ -13,6 +13,7 @@ use axum::response::Response;
 use futures::stream::BoxStream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
 use uuid::Uuid;
 
 use super::Api;
@@ -20,19 +21,16 @@ use super::answer::Page;
 use super::cursor::List;
 use super::follow::Streams;
 use super::operations::{Operation, Reach};
-use super::problem::Problem;
+use super::problem::{Problem, REQUEST_ID};
 use super::query::{Given, Limit, Pairs};
 use super::settled::Settled;
 use crate::pipeline::{AuditLog, Caller, Deed, Host, Tokens};
-use backline_model::audit::Actor;
+use backline_model::audit::{ActOutcome, Actor};
 use backline_model::{ApiToken, Tenant};
 use backline_store::{EventCursor, Scope};
 
 /// Largest body that an operation takes, in bytes.
 const BODY_BYTES_MAX: usize = 32 * 1024;
-
-/// The header that names a request in answers and in the log.
-pub(super) const REQUEST_ID: &str = "x-request-id";
 
 /// The header in which a client says which event it got last, by the HTML standard.
 const LAST_EVENT_ID: &str = "last-event-id";
@@ -175,6 +173,7 @@ async fn answered(
         Err(_) => return Err(Problem::body_too_large(BODY_BYTES_MAX)),
     };
     let path = path_of(&mut parts).await;
+    let details: Json = path.iter().map(|(name, text)| (name.clone(), Json::from(text.as_str()))).collect();
     let mut filters = pairs.filters();
     filters.extend(path.iter().cloned());
     let list = List::new(operation.id, &caller.scope().to_string(), &filters);
@@ -182,18 +181,28 @@ async fn answered(
     let last_event_id = parts.headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
     let streams = api.streams.clone();
     let call = Call { host, caller, list, path, body, settled: api.settled.clone(), streams, last_event_id };
-    let (handled, operation) = ((operation.handler)(call, &pairs), operation.id);
+    // Never closed; if it were, it would bound nothing.
+    let _turn = if operation.is_heavy { api.heavy.acquire().await.ok() } else { None };
+    let (handled, action, operation) = ((operation.handler)(call, &pairs), operation.action, operation.id);
     let acted = async move {
-        let (reply, deed) = handled.await?;
+        let (answered, deed) = match handled.await {
+            Ok((reply, deed)) => (Ok(reply), deed),
+            // Some of it may have been done: what was answered does not tell.
+            Err(problem) if problem.is_failure() => {
+                let deed = action.map(|action| failed(action, details));
+                (Err(problem), deed)
+            }
+            Err(problem) => (Err(problem), None),
+        };
         if let Some(deed) = deed {
             let origin = peer.to_string();
             let actor = Actor::Token { name: token.name, token_id: token.id, origin, request_id: id };
             if let Err(error) = log.record(actor, Deed { tenant: token.tenant, ..deed }).await {
-                // It is done, and can't be undone for the lack of an entry.
+                // What is done can't be undone for the lack of an entry.
                 tracing::error!(%error, request = %id, operation, "the audit log lacks an entry");
             }
         }
-        Ok::<_, Problem>(reply)
+        answered
     };
     // A client that goes away ends its request here, and what only reads with it.
     let reply = if is_get { acted.await? } else { api.acts.finish(acted).await.ok_or_else(Problem::internal)?? };
@@ -201,16 +210,25 @@ async fn answered(
     reply.response(&parts.headers, next, is_get).await
 }
 
-/// The caller by its token.
+/// What the audit log keeps of an act that failed: what its path names, which are ids.
+fn failed(action: &str, details: Json) -> Deed {
+    let (action, outcome) = (action.to_owned(), ActOutcome::Failed);
+    Deed { action, outcome, tenant: None, artist: None, account: None, details }
+}
+
+/// The caller by its token. An address that sent wrong tokens must wait, but for the tokens that this host accepted
+/// before: behind a proxy all callers have one address.
 async fn recognised(api: &Api, host: &Host, peer: IpAddr, headers: &HeaderMap) -> Result<Caller, Problem> {
     let now = host.clock().now();
-    api.limits.may_try(peer, now).map_err(Problem::too_many)?;
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = given.and_then(|given| {
         let (scheme, token) = given.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     });
     let Some(token) = token else { return Err(Problem::no_token()) };
+    if Tokens::id_in(token).is_none_or(|id| !api.limits.knows(id)) {
+        api.limits.may_try(peer, now).map_err(Problem::too_many)?;
+    }
     let tokens = Tokens::new(host.store().clone(), host.clock().clone());
     let caller = tokens.recognise(token).await?;
     caller.ok_or_else(|| {

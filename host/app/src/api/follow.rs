@@ -3,7 +3,9 @@
 //! A stream reads what is settled, about once a second, and takes no lock that writers wait for. Its client goes on
 //! where it was by the id of the last event it got, on whatever host.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -16,11 +18,14 @@ use tokio_util::sync::CancellationToken;
 use super::problem::Problem;
 use super::settled::Settled;
 use crate::pipeline::{Caller, Host, Tokens};
-use backline_model::Event;
+use backline_model::{Event, TokenId};
 use backline_store::{EventCursor, Scope};
 
 /// Most streams of one host at once; half of its connections are left for others.
 const STREAMS_MAX: usize = 64;
+
+/// Most of them of one token: a caller that opens streams and forgets them leaves others theirs.
+const STREAMS_OF_TOKEN_MAX: usize = 8;
 
 /// How often new events are looked for.
 const LOOKED_EVERY: Duration = Duration::from_secs(1);
@@ -49,20 +54,43 @@ pub(super) struct PlacedEvent {
 #[derive(Clone)]
 pub(super) struct Streams {
     permits: Arc<Semaphore>,
+    open: Open,
     settled: Settled,
     stop: CancellationToken,
+}
+
+/// How many streams each token has; those that have none are left out.
+type Open = Arc<Mutex<HashMap<TokenId, usize>>>;
+
+/// The place of a stream among all and among those of its token, until it is dropped.
+struct Place {
+    open: Open,
+    token: TokenId,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut of_token) = open.entry(self.token) {
+            *of_token.get_mut() -= 1;
+            if *of_token.get() == 0 {
+                of_token.remove();
+            }
+        }
+    }
 }
 
 impl Streams {
     /// Streams that end when `stop` is cancelled.
     pub(super) fn new(settled: Settled, stop: CancellationToken) -> Self {
-        Self { permits: Arc::new(Semaphore::new(STREAMS_MAX)), settled, stop }
+        Self { permits: Arc::new(Semaphore::new(STREAMS_MAX)), open: Open::default(), settled, stop }
     }
 
     /// The events of a scope after a cursor, for as long as the caller's token is in force.
     ///
     /// # Errors
-    /// When the host has too many streams.
+    /// When the host or the token has too many streams.
     pub(super) fn begin(
         &self,
         host: Host,
@@ -70,16 +98,29 @@ impl Streams {
         scope: Scope,
         after: EventCursor,
     ) -> Result<BoxStream<'static, Vec<u8>>, Problem> {
-        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+        let Some(place) = self.place(caller.token().id) else {
             return Err(Problem::too_many(SILENT_MAX.as_secs()));
         };
         let now = Instant::now();
         let following =
-            Following { shared: self.clone(), host, caller, scope, after, spoke: now, checked: now, _permit: permit };
-        // At once, so that the client has the headers.
-        let first = format!("retry: {RETRY_MS}\n\n").into_bytes();
+            Following { shared: self.clone(), host, caller, scope, after, spoke: now, checked: now, _place: place };
+        // At once, so that the client has the headers, and an id to go on from before there is an event.
+        let first = format!("retry: {RETRY_MS}\nid: {after}\n\n").into_bytes();
         let pieces = stream::unfold(following, Following::next);
         Ok(stream::once(std::future::ready(first)).chain(pieces).boxed())
+    }
+
+    /// A place for one more stream of a token; none where the host or the token has as many as it may.
+    fn place(&self, token: TokenId) -> Option<Place> {
+        let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_token = open.entry(token).or_default();
+        if *of_token >= STREAMS_OF_TOKEN_MAX {
+            return None;
+        }
+        *of_token += 1;
+        drop(open);
+        Some(Place { open: Arc::clone(&self.open), token, _permit: permit })
     }
 }
 
@@ -94,7 +135,7 @@ struct Following {
     spoke: Instant,
     /// When its token was last looked at.
     checked: Instant,
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Following {
@@ -146,4 +187,34 @@ fn written(events: &[PlacedEvent]) -> Option<Vec<u8>> {
         text.push_str(&format!("id: {}\nevent: {}\ndata: {data}\n\n", placed.cursor, placed.event.kind));
     }
     Some(text.into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_has_a_part_of_the_streams_and_gives_each_back() {
+        let streams = Streams::new(Settled::default(), CancellationToken::new());
+        let (token, other) = (TokenId::generate(), TokenId::generate());
+        let mut places: Vec<Place> = (0..STREAMS_OF_TOKEN_MAX).filter_map(|_| streams.place(token)).collect();
+        assert_eq!(places.len(), STREAMS_OF_TOKEN_MAX);
+        assert!(streams.place(token).is_none(), "one too many");
+        let of_other = streams.place(other).expect("another token has streams of its own");
+        places.pop();
+        places.push(streams.place(token).expect("one has ended"));
+        assert!(streams.place(token).is_none(), "one too many again");
+        drop((places, of_other));
+        assert!(streams.open.lock().expect("not poisoned").is_empty());
+        assert_eq!(streams.permits.available_permits(), STREAMS_MAX);
+    }
+
+    #[test]
+    fn a_host_has_a_bound_for_all_tokens_together() {
+        let streams = Streams::new(Settled::default(), CancellationToken::new());
+        let places: Vec<Place> = (0..STREAMS_MAX).filter_map(|_| streams.place(TokenId::generate())).collect();
+        assert_eq!(places.len(), STREAMS_MAX);
+        assert!(streams.place(TokenId::generate()).is_none());
+        assert_eq!(streams.open.lock().expect("not poisoned").len(), STREAMS_MAX, "what was refused is not counted");
+    }
 }

@@ -46,6 +46,11 @@ impl Limits {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).take(token, now)
     }
 
+    /// Whether a token sent a request that was taken, and is remembered: this host accepted it before.
+    pub(super) fn knows(&self, token: TokenId) -> bool {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).full_at.contains_key(&token)
+    }
+
     /// Whether an address may try another token; it does not count as one yet.
     pub(super) fn may_try(&self, address: IpAddr, now: DateTime<Utc>) -> Result<(), u64> {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).peek(address, now)
@@ -72,8 +77,13 @@ impl<K: Eq + Hash + Copy> Buckets<K> {
     }
 
     /// When the caller's bucket will be full, if one is taken from it now.
-    fn after_taking(&self, caller: K, now: DateTime<Utc>) -> Result<DateTime<Utc>, u64> {
-        let full_at = self.full_at.get(&caller).copied().unwrap_or(now).max(now) + self.each;
+    fn after_taking(&mut self, caller: K, now: DateTime<Utc>) -> Result<DateTime<Utc>, u64> {
+        let known = self.full_at.get_mut(&caller).map(|full_at| {
+            // It is never further away than an empty bucket's, unless the clock was set back.
+            *full_at = (*full_at).clamp(now, now + self.burst);
+            *full_at
+        });
+        let full_at = known.unwrap_or(now) + self.each;
         let missing = full_at - now - self.burst;
         if missing <= TimeDelta::zero() {
             return Ok(full_at);
@@ -82,7 +92,7 @@ impl<K: Eq + Hash + Copy> Buckets<K> {
         Err(u64::try_from((missing.num_milliseconds() + 999) / 1000).unwrap_or(1).max(1))
     }
 
-    fn peek(&self, caller: K, now: DateTime<Utc>) -> Result<(), u64> {
+    fn peek(&mut self, caller: K, now: DateTime<Utc>) -> Result<(), u64> {
         self.after_taking(caller, now).map(|_| ())
     }
 
@@ -115,6 +125,23 @@ mod tests {
         assert_eq!(buckets.take('a', now + TimeDelta::seconds(2)), Ok(()));
         assert_eq!(buckets.peek('a', now + TimeDelta::seconds(2)), Err(2));
         assert_eq!(buckets.peek('a', now + TimeDelta::seconds(60)), Ok(()));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_refuses_nobody_for_long() {
+        let (mut buckets, now) = (Buckets::new(3, TimeDelta::seconds(2)), DateTime::UNIX_EPOCH);
+        buckets.take('a', now + TimeDelta::hours(1)).expect("the first one");
+        assert_eq!(buckets.take('a', now), Err(2));
+        assert_eq!(buckets.take('a', now + TimeDelta::seconds(2)), Ok(()));
+        assert_eq!(buckets.peek('a', now + TimeDelta::seconds(8)), Ok(()));
+    }
+
+    #[test]
+    fn a_token_is_known_once_a_request_of_it_was_taken() {
+        let (limits, token, now) = (Limits::new(), TokenId::generate(), DateTime::UNIX_EPOCH);
+        assert!(!limits.knows(token));
+        limits.request(token, now).expect("the first one");
+        assert!(limits.knows(token) && !limits.knows(TokenId::generate()));
     }
 
     #[test]

@@ -32,6 +32,7 @@ use axum::serve::IncomingStream;
 use axum::{Json, Router};
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::pipeline::service::Watch;
@@ -48,6 +49,9 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 /// Where the API is.
 const API: &str = "/v1/";
 
+/// Most reads of much that a host does at once: callers that ask for them leave the database to others.
+const HEAVY_MAX: usize = 2;
+
 /// What every request is answered with.
 struct Api {
     watch: Watch,
@@ -55,6 +59,7 @@ struct Api {
     acts: Acts,
     settled: Settled,
     streams: Streams,
+    heavy: Semaphore,
     document: String,
 }
 
@@ -107,7 +112,8 @@ fn router(watch: Watch) -> Router {
     }
     let settled = Settled::default();
     let streams = Streams::new(settled.clone(), watch.stopping());
-    let api = Arc::new(Api { watch, limits: Limits::new(), acts: Acts::default(), settled, streams, document });
+    let (limits, acts, heavy) = (Limits::new(), Acts::default(), Semaphore::new(HEAVY_MAX));
+    let api = Arc::new(Api { watch, limits, acts, settled, streams, heavy, document });
     router.fallback(unknown).method_not_allowed_fallback(wrong_method).with_state(api)
 }
 

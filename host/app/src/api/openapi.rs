@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::call::REQUEST_ID;
 use super::operations::{Operation, Reach};
+use super::problem::REQUEST_ID;
 use super::schema::{Components, Described as _, Field, object};
 
 /// The document about these operations.

@@ -41,6 +41,10 @@ pub(super) struct Operation {
     pub(super) summary: &'static str,
     pub(super) role: Role,
     pub(super) reach: Reach,
+    /// What the audit log calls it, as the command line does, of an operation that changes something.
+    pub(super) action: Option<&'static str>,
+    /// Whether it reads so much that a host answers few of its kind at once.
+    pub(super) is_heavy: bool,
     pub(super) parameters: fn() -> Vec<Parameter>,
     /// The schema of its body, of an operation that changes something.
     pub(super) body: Option<fn(&mut Components) -> Json>,
@@ -76,6 +80,8 @@ impl Operation {
             summary,
             role: Role::Viewer,
             reach: Reach::Tenant,
+            action: None,
+            is_heavy: false,
             parameters: Q::parameters,
             body: None,
             content: A::content,
@@ -87,6 +93,7 @@ impl Operation {
     fn post<B, A, F>(
         path: &'static str,
         id: &'static str,
+        action: &'static str,
         summary: &'static str,
         handler: impl Fn(Call, B) -> F + Send + Sync + 'static,
     ) -> Self
@@ -99,7 +106,7 @@ impl Operation {
             Ok(body) => {
                 let answered = handler(call, body);
                 let answered = async move {
-                    let Recorded { answer, action, details, artist } = answered.await?;
+                    let Recorded { answer, details, artist } = answered.await?;
                     let deed = Deed {
                         action: action.to_owned(),
                         outcome: ActOutcome::Done,
@@ -121,6 +128,8 @@ impl Operation {
             summary,
             role: Role::Operator,
             reach: Reach::Tenant,
+            action: Some(action),
+            is_heavy: false,
             parameters: NoQuery::parameters,
             body: Some(B::refer),
             content: A::content,
@@ -131,6 +140,11 @@ impl Operation {
     /// The same for a caller of this role at least.
     fn by(self, role: Role) -> Self {
         Self { role, ..self }
+    }
+
+    /// The same, of which a host answers few at once.
+    fn heavy(self) -> Self {
+        Self { is_heavy: true, ..self }
     }
 
     /// The same for a token of all tenants alone.
@@ -149,7 +163,8 @@ pub(super) fn all() -> Vec<Operation> {
             "tenant_health",
             "How a tenant's collection goes",
             artists::health,
-        ),
+        )
+        .heavy(),
         Operation::get("/v1/artists", "artists", "Artists, by id", artists::list),
         Operation::get("/v1/artists/{artist}", "artist", "One artist", artists::get),
         Operation::get(
@@ -207,7 +222,7 @@ pub(super) fn all() -> Vec<Operation> {
         )
         .by(Role::Operator),
         Operation::get("/v1/audit", "audit", "Who did what, the latest first", installation::audit).by(Role::Admin),
-        Operation::get("/v1/plan", "plan", "What a run would do now", work::plan).of_installation(),
+        Operation::get("/v1/plan", "plan", "What a run would do now", work::plan).heavy().of_installation(),
         Operation::get("/v1/pauses", "pauses", "Pauses that platforms asked for", installation::pauses)
             .of_installation(),
         Operation::get("/v1/schedules", "schedules", "When runs are due, by name", installation::schedules)
@@ -218,12 +233,14 @@ pub(super) fn all() -> Vec<Operation> {
         Operation::get("/v1/hosts", "hosts", "The hosts on the database, by name", installation::hosts)
             .of_installation(),
         Operation::get("/v1/health", "health", "Objectives, alerts and recommendations", installation::health)
+            .heavy()
             .of_installation(),
-        Operation::post("/v1/runs", "run_start", "Plan a run; the hosts that serve collect it", acts::start_run)
+        Operation::post("/v1/runs", "run_start", "run", "Plan a run; the hosts that serve collect it", acts::start_run)
             .of_installation(),
         Operation::post(
             "/v1/runs/{run}/cancel",
             "run_cancel",
+            "run cancel",
             "End what is open of a run as excluded; what was collected stays",
             acts::cancel_run,
         )
@@ -231,18 +248,21 @@ pub(super) fn all() -> Vec<Operation> {
         Operation::post(
             "/v1/batches/retry",
             "batches_retry",
+            "batches retry",
             "Plan dead batches again with all their attempts; their runs continue",
             acts::retry_batches,
         ),
         Operation::post(
             "/v1/quarantine/{value}/release",
             "quarantine_release",
+            "quarantine release",
             "Accept a value: it is stored, and growth that depends on it is computed again",
             acts::release,
         ),
         Operation::post(
             "/v1/quarantine/{value}/discard",
             "quarantine_discard",
+            "quarantine discard",
             "Discard a value: its metric stays missing",
             acts::discard,
         ),
@@ -264,6 +284,20 @@ mod tests {
             operations.iter().map(|operation| (operation.path, operation.method.as_str())).collect();
         assert_eq!(places.len(), operations.len());
         assert!(operations.iter().all(|operation| operation.path.starts_with("/v1/")));
+    }
+
+    #[test]
+    fn what_changes_something_has_an_action_and_what_reads_has_none() {
+        for operation in all() {
+            assert_eq!(operation.action.is_some(), operation.method == Method::POST, "{}", operation.id);
+            assert!(!operation.is_heavy || operation.method == Method::GET, "{}", operation.id);
+        }
+    }
+
+    #[test]
+    fn what_reads_a_whole_installation_or_tenant_is_heavy() {
+        let heavy: Vec<&str> = all().iter().filter(|operation| operation.is_heavy).map(|one| one.id).collect();
+        assert_eq!(heavy, ["tenant_health", "plan", "health"]);
     }
 
     #[test]

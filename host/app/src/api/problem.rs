@@ -14,6 +14,9 @@ use backline_store::StoreError;
 /// Content type of a problem, by RFC 9457.
 const PROBLEM_JSON: &str = "application/problem+json";
 
+/// The header that names a request in answers and in the log.
+pub(super) const REQUEST_ID: &str = "x-request-id";
+
 /// Why a request was not answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Problem {
@@ -89,6 +92,11 @@ impl Problem {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
     }
 
+    /// Whether this program or what it needs failed, so that it is open what was done of the request.
+    pub(super) fn is_failure(&self) -> bool {
+        self.status.is_server_error()
+    }
+
     /// The problem as a response.
     pub(super) fn response(&self, request: Uuid) -> Response {
         let body = json!({
@@ -102,6 +110,9 @@ impl Problem {
         let mut response = (self.status, body.to_string()).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        if let Ok(request) = HeaderValue::try_from(request.to_string()) {
+            headers.insert(REQUEST_ID, request);
+        }
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -155,5 +166,15 @@ mod tests {
     fn a_failing_database_is_a_reason_to_come_again() {
         let problem = Problem::from(StoreError::NoAnswer { what: "answer", seconds: 1 });
         assert_eq!((problem.status, problem.retry_after_s), (StatusCode::SERVICE_UNAVAILABLE, Some(5)));
+        assert!(problem.is_failure() && Problem::internal().is_failure());
+    }
+
+    #[test]
+    fn every_refusal_names_its_request_and_is_no_failure() {
+        let id = Uuid::from_u128(7);
+        for problem in [Problem::no_endpoint(), Problem::wrong_method(), Problem::no_token(), Problem::too_many(3)] {
+            assert_eq!(problem.response(id).headers()[REQUEST_ID], id.to_string(), "{problem:?}");
+            assert!(!problem.is_failure(), "{problem:?}");
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! The parameters of an operation: what it takes, and nothing else.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
-use chrono::NaiveDate;
+use chrono::{Datelike as _, NaiveDate};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
@@ -20,6 +21,9 @@ const LIMIT_DEFAULT: u32 = 100;
 
 /// Most rows of a page.
 const LIMIT_MAX: u32 = 1000;
+
+/// Years of dates, which every database can store and which are written with four digits.
+const YEARS: RangeInclusive<i32> = 1..=9999;
 
 /// Longest value that is quoted in a message, in characters.
 const QUOTED_MAX: usize = 60;
@@ -231,10 +235,18 @@ impl Given for Uuid {
     }
 }
 
+/// A date, if it is one of the years that dates have.
+pub(super) fn in_years(date: NaiveDate) -> Result<NaiveDate, String> {
+    if YEARS.contains(&date.year()) {
+        return Ok(date);
+    }
+    Err(format!("its year is not one from {} to {}", YEARS.start(), YEARS.end()))
+}
+
 impl Given for NaiveDate {
     fn given(text: &str) -> Result<Self, String> {
         let date = Self::parse_from_str(text, "%Y-%m-%d").ok().filter(|date| date.to_string() == text);
-        date.ok_or_else(|| "it is not a calendar date; write YYYY-MM-DD".to_owned())
+        in_years(date.ok_or("it is not a calendar date; write YYYY-MM-DD")?)
     }
 
     fn schema() -> Json {
@@ -290,6 +302,16 @@ mod tests {
         }
         let unknown = format!("{:?}", read("plattform=youtube").expect_err("refused"));
         assert!(unknown.contains("did you mean 'platform'?"), "{unknown}");
+    }
+
+    #[test]
+    fn a_date_has_a_year_of_four_digits() {
+        for good in ["0001-01-01", "2026-11-22", "9999-12-31"] {
+            assert_eq!(NaiveDate::given(good).map(|date| date.to_string()), Ok(good.to_owned()));
+        }
+        for wrong in ["0000-12-31", "-0001-01-01", "+10000-01-01", "+262142-12-31", "2026-11-31", "2026-1-1", ""] {
+            NaiveDate::given(wrong).expect_err(wrong);
+        }
     }
 
     #[test]

@@ -3,16 +3,21 @@
 //! Every command stands in one of two lists; a test compares them with the command line. What is recorded is named one
 //! by one: other arguments may hold a secret (an address with a password) or name an artist.
 
+use std::collections::BTreeMap;
+
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use serde_json::{Map, Value as Json};
+use uuid::Uuid;
 
 use super::context::Context;
 use super::exit::{Exit, Outcome};
+use super::ids::{EventId, Given, Identified, QuarantinedId};
 use super::print;
 use crate::pipeline::{AuditLog, Deed, user_of_process};
 use backline_model::audit::ActOutcome;
-use backline_model::{AccountId, ArtistId};
+use backline_model::{AccountId, ArtistId, BatchId, Platform, RunId};
+use backline_store::Store;
 
 /// Commands that change something or take data out, each with the arguments that are recorded.
 const RECORDED: [(&str, &[&str]); 49] = [
@@ -69,7 +74,7 @@ const RECORDED: [(&str, &[&str]); 49] = [
 
 /// Commands that only read, or that touch no database.
 #[cfg(test)]
-const READING: [&str; 56] = [
+const READING: [&str; 57] = [
     "artists list",
     "artists show",
     "accounts list",
@@ -123,6 +128,7 @@ const READING: [&str; 56] = [
     "tokens list",
     "audit list",
     "health",
+    "health alerts",
     "ready",
     "completions",
     "manual",
@@ -130,9 +136,57 @@ const READING: [&str; 56] = [
     "serve",
 ];
 
+/// The whole ids that arguments mean which were typed in part, by a name, or as `latest`.
+pub(super) type Meant = BTreeMap<&'static str, Vec<Uuid>>;
+
+/// Finds what a recorded command is about. What is not found is told by the command itself.
+pub(super) async fn meant(context: &Context, matches: &ArgMatches) -> Meant {
+    let (path, matches) = leaf(matches);
+    let mut meant = Meant::new();
+    let is_short = |name: &&str| texts(matches, name).iter().any(|text| Uuid::parse_str(text).is_err());
+    let short: Vec<&'static str> =
+        ["artist", "account", "run", "batches", "event", "id"].into_iter().filter(is_short).collect();
+    if short.is_empty() || !RECORDED.iter().any(|(action, _)| *action == path) || !context.has_database() {
+        return meant;
+    }
+    let Ok(store) = context.open_any().await else { return meant };
+    for name in short {
+        for text in texts(matches, name) {
+            let found = match name {
+                "artist" => whole::<ArtistId>(&store, &text).await.map(|id| id.0),
+                "account" => account(&store, matches, &text).await.map(|id| id.0),
+                "run" => whole::<RunId>(&store, &text).await.map(|id| id.0),
+                "batches" => whole::<BatchId>(&store, &text).await.map(|id| id.0),
+                "event" => whole::<EventId>(&store, &text).await.map(|id| id.0),
+                _ if path.starts_with("quarantine") => {
+                    whole::<QuarantinedId>(&store, &text).await.map(|QuarantinedId(id)| id)
+                }
+                _ => None,
+            };
+            meant.entry(name).or_default().extend(found);
+        }
+    }
+    meant
+}
+
+async fn whole<T: Identified>(store: &Store, text: &str) -> Option<T> {
+    text.parse::<Given<T>>().ok()?.find(store).await.ok()
+}
+
+/// An account: on the platform that is given too, if one is.
+async fn account(store: &Store, matches: &ArgMatches, text: &str) -> Option<AccountId> {
+    match texts(matches, "platform").as_slice() {
+        [platform] => {
+            let platform = Platform::new(platform.as_str()).ok()?;
+            text.parse::<Given<AccountId>>().ok()?.find_on(store, &platform).await.ok()
+        }
+        _ => whole(store, text).await,
+    }
+}
+
 /// Records a command that has ended, if it is one of those that are. A command that was refused changed nothing.
-pub(super) async fn record(context: &Context, matches: &ArgMatches, outcome: &Outcome) {
-    let Some(deed) = deed(matches, outcome) else { return };
+pub(super) async fn record(context: &Context, matches: &ArgMatches, meant: &Meant, outcome: &Outcome) {
+    let Some(deed) = deed(matches, meant, outcome) else { return };
     let recorded = async {
         // The command said already what there is to say about the database.
         let store = context.open_any().await.map_err(|failure| failure.message)?;
@@ -145,7 +199,7 @@ pub(super) async fn record(context: &Context, matches: &ArgMatches, outcome: &Ou
     }
 }
 
-fn deed(matches: &ArgMatches, outcome: &Outcome) -> Option<Deed> {
+fn deed(matches: &ArgMatches, meant: &Meant, outcome: &Outcome) -> Option<Deed> {
     let ended = match outcome {
         Ok(exit) => *exit,
         Err(failure) => failure.exit,
@@ -162,7 +216,10 @@ fn deed(matches: &ArgMatches, outcome: &Outcome) -> Option<Deed> {
         return None;
     }
     let details = shown.iter().filter(|name| is_given(matches, name)).map(|name| {
-        let values = texts(matches, name);
+        let values = match meant.get(*name) {
+            Some(ids) if !ids.is_empty() => ids.iter().map(Uuid::to_string).collect(),
+            _ => texts(matches, name),
+        };
         let value = match values.as_slice() {
             [] => Json::Bool(true),
             [one] if one == "true" => Json::Bool(true),
@@ -172,8 +229,9 @@ fn deed(matches: &ArgMatches, outcome: &Outcome) -> Option<Deed> {
         ((*name).to_owned(), value)
     });
     let details = Json::Object(details.collect::<Map<_, _>>());
-    let artist: Option<ArtistId> = only(matches, "artist");
-    let account: Option<AccountId> = only(matches, "account");
+    let found = |name: &str| meant.get(name).and_then(|ids| if let [one] = ids[..] { Some(one) } else { None });
+    let artist: Option<ArtistId> = only(matches, "artist").or_else(|| found("artist").map(ArtistId));
+    let account: Option<AccountId> = only(matches, "account").or_else(|| found("account").map(AccountId));
     Some(Deed { action: (*action).to_owned(), outcome, tenant: None, artist, account, details })
 }
 
@@ -244,7 +302,7 @@ mod tests {
 
     fn of(arguments: &[&str], outcome: &Outcome) -> Option<Deed> {
         let matches = super::super::Arguments::command().try_get_matches_from(arguments).expect("it is understood");
-        deed(&matches, outcome)
+        deed(&matches, &Meant::new(), outcome)
     }
 
     #[test]
@@ -255,10 +313,10 @@ mod tests {
         let added = added.expect("it is recorded");
         assert_eq!((added.action.as_str(), added.outcome), ("webhooks add", ActOutcome::Done));
         assert_eq!(added.details, serde_json::json!({ "name": "mine", "kind": "ai" }));
-        let set = ["backline", "artists", "set", id, "--name", "canary", "--collection", "off"];
+        let set = ["backline", "artists", "set", id, "--name", "canary", "--collection", "false"];
         let set = of(&set, &Ok(Exit::Done)).expect("it is recorded");
         assert_eq!(set.artist, id.parse().ok());
-        assert_eq!(set.details, serde_json::json!({ "collection": "off" }));
+        assert_eq!(set.details, serde_json::json!({ "collection": "false" }));
         let failed = of(&["backline", "batches", "retry", "--all-dead"], &Err(Failure::failed("canary")));
         let failed = failed.expect("it is recorded");
         assert_eq!(failed.outcome, ActOutcome::Failed);

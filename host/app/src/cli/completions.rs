@@ -130,7 +130,7 @@ mod tests {
     fn each_shell_learns_commands_and_options() {
         for shell in ShellName::value_variants() {
             let script = String::from_utf8(script(command_line(), *shell)).expect("text");
-            for word in ["quarantine", "completions", "--no-follow", "--skip-bad"] {
+            for word in ["quarantine", "completions", "no-follow", "skip-bad"] {
                 assert!(script.contains(word), "{shell:?} does not know {word}");
             }
         }

@@ -80,6 +80,11 @@ impl Context {
         }
     }
 
+    /// Whether there is a database to open: opening would make a SQLite file that is missing.
+    pub(super) fn has_database(&self) -> bool {
+        sqlite_file(&self.config().database.url).is_none_or(|path| Path::new(&path).exists())
+    }
+
     /// Says that a SQLite file lies on a network file system.
     pub(super) fn warn_of_network(&self) {
         if let Some(path) = sqlite_file(&self.config().database.url)

@@ -264,8 +264,10 @@ fn start(arguments: &[OsString]) -> Outcome {
                 serve::run(&context, arguments, &global, log.as_ref().map_err(Clone::clone)).await
             }
             (_, Ok(_)) => {
+                // Before the command: afterwards a name may be another one's, or no one's.
+                let meant = audited::meant(&context, &matches).await;
                 let outcome = perform(command, &context).await;
-                audited::record(&context, &matches, &outcome).await;
+                audited::record(&context, &matches, &meant, &outcome).await;
                 outcome
             }
             (_, Err(failure)) => Err(failure.clone()),

@@ -34,7 +34,7 @@ const DEFAULT_FILTER: &str = "warn,sqlx=error,backline=info";
 /// Arguments of `backline serve`.
 #[derive(Args)]
 pub(super) struct ServeArguments {
-    /// Address that serves /healthz, /readyz and /metrics, such as 127.0.0.1:8321; port 0 picks a free port
+    /// Address of the API, /healthz, /readyz and /metrics, such as 127.0.0.1:8321; port 0 picks a free port
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
     /// For development: activate every component that appears or changes in this folder, with all it asks for

@@ -5,7 +5,7 @@ use sqlx::any::AnyRow;
 use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, clean, json, time_text, unreadable};
 use crate::database::error::StoreError;
-use crate::database::rows::limit;
+use crate::database::readable::{Extent, left_of, more_after};
 use crate::scope::Scope;
 use backline_model::audit::{Act, ActOutcome, Actor, AuditEntry};
 use backline_model::{ArtistId, TokenId};
@@ -64,22 +64,30 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn audit_list(&self, scope: &Scope, filter: &AuditFilter) -> Result<Vec<AuditEntry>, StoreError> {
-        let statement = self.scoped(
-            scope,
-            "SELECT a.seq, a.at::text AS at, a.actor, a.name, a.token_id::text AS token_id, a.origin,
+        let most = filter.limit.unwrap_or(u32::MAX);
+        let (mut before, mut found) = (filter.before.unwrap_or(i64::MAX), Vec::new());
+        loop {
+            let statement = self.scoped(
+                scope,
+                "SELECT a.seq, a.at::text AS at, a.actor, a.name, a.token_id::text AS token_id, a.origin,
                  a.request_id::text AS request_id, a.action, a.outcome, a.tenant, a.artist_id::text AS artist_id,
                  a.details::text AS details
              FROM audit a
              WHERE a.seq < $1 AND ($2::text IS NULL OR a.action = $2)
                  AND ($3::uuid IS NULL OR a.artist_id = $3::uuid) {and_tenant: a.tenant}
              ORDER BY a.seq DESC LIMIT $4",
-        );
-        let statement = statement
-            .bind(filter.before.unwrap_or(i64::MAX))
-            .bind(filter.action.as_deref().map(clean))
-            .bind(filter.artist.map(|id| id.to_string()))
-            .bind(limit(filter.limit));
-        self.rows("read the audit log", statement).await?.iter().map(entry_of).collect()
+            );
+            let asked = left_of(most, found.len());
+            let statement = statement
+                .bind(before)
+                .bind(filter.action.as_deref().map(clean))
+                .bind(filter.artist.map(|id| id.to_string()))
+                .bind(i64::from(asked));
+            let rows = self.rows("read the audit log", statement).await?;
+            found.extend(self.unreadable.read("audit", "seq", Extent::Part, &rows, entry_of)?);
+            let Some(last) = more_after(&rows, asked, found.len(), most) else { return Ok(found) };
+            before = last.int("seq")?;
+        }
     }
 }
 

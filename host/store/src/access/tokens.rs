@@ -6,6 +6,7 @@ use sqlx::any::AnyRow;
 use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, clean, time_text};
 use crate::database::error::StoreError;
+use crate::database::readable::whole_if_all;
 use crate::scope::Scope;
 use backline_model::{ApiToken, Digest, Role, TokenId};
 
@@ -50,7 +51,8 @@ impl Store {
     /// When the database fails.
     pub async fn tokens_list(&self, scope: &Scope) -> Result<Vec<ApiToken>, StoreError> {
         let statement = self.scoped(scope, token_sql!("WHERE TRUE {and_tenant: t.tenant} ORDER BY t.created_at, t.id"));
-        self.rows("list tokens", statement).await?.iter().map(token_of).collect()
+        let rows = self.rows("list tokens", statement).await?;
+        self.unreadable.read("api_tokens", "id", whole_if_all(scope), &rows, token_of)
     }
 
     /// A token with the digest of its secret. Without a scope: a caller that knows the secret proves its scope by it.

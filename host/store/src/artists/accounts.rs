@@ -180,23 +180,34 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn artists_list(&self, scope: &Scope, filter: &ArtistFilter) -> Result<Vec<Artist>, StoreError> {
-        let statement = self.scoped(
-            scope,
-            "SELECT id::text AS id, name, tenant, subscription_status,
+        let most = filter.limit.unwrap_or(u32::MAX);
+        let (mut after, mut found) = (filter.after.map(|id| id.to_string()), Vec::new());
+        loop {
+            let asked = left_of(most, found.len());
+            let statement = self.scoped(
+                scope,
+                "SELECT id::text AS id, name, tenant, subscription_status,
                  data_collection_enabled::int AS data_collection_enabled, timezone
              FROM artists
              WHERE ($1::text IS NULL OR tenant = $1) AND ($2::text IS NULL OR subscription_status = $2)
                  AND ($3::uuid IS NULL OR id > $3::uuid) {and_tenant: tenant}
              ORDER BY id LIMIT $4",
-        );
-        let statement = statement
-            .bind(filter.tenant.as_ref().map(|tenant| tenant.as_str().to_owned()))
-            .bind(filter.status.map(|status| status.as_str().to_owned()))
-            .bind(filter.after.map(|id| id.to_string()))
-            .bind(limit(filter.limit));
-        let rows = self.rows("list artists", statement).await?;
-        let read = rows.iter().map(artist_of);
-        read.filter(|artist| !matches!(artist, Err(StoreError::Unreadable { .. }))).collect()
+            );
+            let statement = statement
+                .bind(filter.tenant.as_ref().map(|tenant| tenant.as_str().to_owned()))
+                .bind(filter.status.map(|status| status.as_str().to_owned()))
+                .bind(after)
+                .bind(i64::from(asked));
+            let rows = self.rows("list artists", statement).await?;
+            for artist in rows.iter().map(artist_of) {
+                match artist {
+                    Err(StoreError::Unreadable { .. }) => {}
+                    other => found.push(other?),
+                }
+            }
+            let Some(last) = more_after(&rows, asked, found.len(), most) else { return Ok(found) };
+            after = Some(last.text("id")?);
+        }
     }
 
     /// Artists whose rows hold what this binary can't read, in order of their ids: other programs write this table.

@@ -91,8 +91,9 @@ pub struct DeliveryFilter {
     pub artist: Option<ArtistId>,
     /// Only of this event.
     pub event: Option<Uuid>,
-    /// Only deliveries that come after the one of this event to the webhook of this name: where the next page begins.
-    pub after: Option<(Uuid, String)>,
+    /// Only deliveries that come after the one of the event with this cursor to the webhook of this name: where the
+    /// next page begins, also if that delivery is gone.
+    pub after: Option<(EventCursor, String)>,
     /// Most rows to return; 0 means 100.
     pub limit: u32,
 }
@@ -384,10 +385,26 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn deliveries_list(&self, scope: &Scope, filter: &DeliveryFilter) -> Result<Vec<Delivery>, StoreError> {
-        let statement = self.scoped(
-            scope,
-            "SELECT w.name, e.id::text AS event_id, e.type, d.artist_id::text AS artist_id, d.state, d.attempts,
-                 d.status, d.problem,
+        let page = self.deliveries_page(scope, filter).await?;
+        Ok(page.into_iter().map(|(_, delivery)| delivery).collect())
+    }
+
+    /// The same, each with the place of its event: with the webhook's name it says where the next page begins.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn deliveries_page(
+        &self,
+        scope: &Scope,
+        filter: &DeliveryFilter,
+    ) -> Result<Vec<(EventCursor, Delivery)>, StoreError> {
+        let most = if filter.limit == 0 { 100 } else { filter.limit };
+        let (mut after, mut found) = (filter.after.clone(), Vec::new());
+        loop {
+            let statement = self.scoped(
+                scope,
+                "SELECT w.name, d.event_seq, e.id::text AS event_id, e.type, d.artist_id::text AS artist_id, d.state,
+                 d.attempts, d.status, d.problem,
                  d.first_tried_at::text AS first_tried_at, d.next_at::text AS next_at,
                  d.finished_at::text AS finished_at,
                  e.occurred_at::text AS occurred_at
@@ -395,38 +412,42 @@ impl Store {
              WHERE ($1::uuid IS NULL OR d.webhook_id = $1::uuid) AND ($2::text IS NULL OR d.state = $2::text)
                  AND ($3::uuid IS NULL OR d.artist_id = $3::uuid) AND ($4::uuid IS NULL
                  OR e.id = $4::uuid)
-                 AND ($6::uuid IS NULL OR d.event_seq < (SELECT p.seq FROM events p WHERE p.id = $6::uuid)
-                 OR (d.event_seq = (SELECT p.seq FROM events p WHERE p.id = $6::uuid) AND w.name > $7))
+                 AND ($6::bigint IS NULL OR d.event_seq < $6 OR (d.event_seq = $6 AND w.name > $7))
                  {and_tenant: w.tenant}
              ORDER BY d.event_seq DESC, w.name LIMIT $5",
-        );
-        let statement = statement
-            .bind(filter.webhook.map(|id| id.to_string()))
-            .bind(filter.state.map(|state| state.as_str()))
-            .bind(filter.artist.map(|id| id.to_string()))
-            .bind(filter.event.map(|id| id.to_string()))
-            .bind(i64::from(if filter.limit == 0 { 100 } else { filter.limit }))
-            .bind(filter.after.as_ref().map(|(event, _)| event.to_string()))
-            .bind(filter.after.as_ref().map(|(_, webhook)| clean(webhook)));
-        let rows = self.rows("list deliveries", statement).await?;
-        self.unreadable.read("deliveries", "event_id", Extent::Part, &rows, |row| {
-            let state = row.named("state", DeliveryState::parse)?;
-            let status = row.int_or_null("status")?;
-            Ok(Delivery {
-                webhook: row.text("name")?,
-                event_id: row.uuid("event_id")?,
-                kind: row.text("type")?,
-                artist_id: row.parsed_or_null("artist_id")?,
-                state,
-                attempts: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
-                first_tried_at: row.time_or_null("first_tried_at")?,
-                next_at: row.time_or_null("next_at")?.filter(|_| state == DeliveryState::Waiting),
-                status: status.and_then(|status| u16::try_from(status).ok()),
-                problem: row.text_or_null("problem")?,
-                finished_at: row.time_or_null("finished_at")?,
-                occurred_at: row.time("occurred_at")?,
-            })
-        })
+            );
+            let asked = left_of(most, found.len());
+            let statement = statement
+                .bind(filter.webhook.map(|id| id.to_string()))
+                .bind(filter.state.map(|state| state.as_str()))
+                .bind(filter.artist.map(|id| id.to_string()))
+                .bind(filter.event.map(|id| id.to_string()))
+                .bind(i64::from(asked))
+                .bind(after.as_ref().map(|(event, _)| event.number()))
+                .bind(after.as_ref().map(|(_, webhook)| clean(webhook)));
+            let rows = self.rows("list deliveries", statement).await?;
+            found.extend(self.unreadable.read("deliveries", "event_id", Extent::Part, &rows, |row| {
+                let state = row.named("state", DeliveryState::parse)?;
+                let status = row.int_or_null("status")?;
+                let delivery = Delivery {
+                    webhook: row.text("name")?,
+                    event_id: row.uuid("event_id")?,
+                    kind: row.text("type")?,
+                    artist_id: row.parsed_or_null("artist_id")?,
+                    state,
+                    attempts: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
+                    first_tried_at: row.time_or_null("first_tried_at")?,
+                    next_at: row.time_or_null("next_at")?.filter(|_| state == DeliveryState::Waiting),
+                    status: status.and_then(|status| u16::try_from(status).ok()),
+                    problem: row.text_or_null("problem")?,
+                    finished_at: row.time_or_null("finished_at")?,
+                    occurred_at: row.time("occurred_at")?,
+                };
+                Ok((EventCursor::from(row.int("event_seq")?), delivery))
+            })?);
+            let Some(last) = more_after(&rows, asked, found.len(), most) else { return Ok(found) };
+            after = Some((EventCursor::from(last.int("event_seq")?), last.text("name")?));
+        }
     }
 
     /// Restarts deliveries: those that are parked, or, given a time, all whose events occurred since then and

@@ -54,11 +54,17 @@ impl Store {
         until: EventCursor,
         limit: u32,
     ) -> Result<Vec<(EventCursor, Event)>, StoreError> {
-        let statement =
-            self.scoped(scope, event_sql!("WHERE e.seq > $1 AND e.seq <= $2 {and_event: e} ORDER BY e.seq LIMIT $3"));
-        let statement = statement.bind(after.number()).bind(until.number()).bind(i64::from(limit));
-        let rows = self.rows("read events", statement).await?;
-        events_of(Reader::Store(self), &rows).await
+        let (mut after, mut found) = (after.number(), Vec::new());
+        loop {
+            let statement = self
+                .scoped(scope, event_sql!("WHERE e.seq > $1 AND e.seq <= $2 {and_event: e} ORDER BY e.seq LIMIT $3"));
+            let asked = left_of(limit, found.len());
+            let statement = statement.bind(after).bind(until.number()).bind(i64::from(asked));
+            let rows = self.rows("read events", statement).await?;
+            found.extend(events_of(Reader::Store(self), &rows).await?);
+            let Some(last) = more_after(&rows, asked, found.len(), limit) else { return Ok(found) };
+            after = last.int("seq")?;
+        }
     }
 
     /// The latest event, once all those before it are committed: none can appear before it any more.

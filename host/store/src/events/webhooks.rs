@@ -104,7 +104,7 @@ impl Store {
         let row = self
             .row(
                 "read a webhook",
-                self.scoped(scope, webhook_sql!("WHERE name = $1 {and_tenant: tenant}")).bind(name.to_owned()),
+                self.scoped(scope, webhook_sql!("WHERE name = $1 {and_tenant: tenant}")).bind(clean(name)),
             )
             .await?;
         let found = row.as_ref().map(webhook_of).transpose()?;
@@ -207,7 +207,7 @@ impl Store {
     /// [`StoreError::NotFound`] when there is none of the name.
     pub async fn webhook_remove(&self, scope: &Scope, name: &str) -> Result<(), StoreError> {
         let statement =
-            self.scoped(scope, "DELETE FROM webhooks WHERE name = $1 {and_tenant: tenant}").bind(name.to_owned());
+            self.scoped(scope, "DELETE FROM webhooks WHERE name = $1 {and_tenant: tenant}").bind(clean(name));
         match self.write("remove a webhook", statement).await? {
             0 => Err(not_found(name)),
             _ => Ok(()),

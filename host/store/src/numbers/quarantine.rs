@@ -10,8 +10,8 @@ use uuid::Uuid;
 use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, json, time_text};
 use crate::database::error::StoreError;
-use crate::database::readable::Extent;
-use crate::database::rows::{ROWS_PER_STATEMENT, limit};
+use crate::database::readable::{Extent, left_of, more_after};
+use crate::database::rows::ROWS_PER_STATEMENT;
 use crate::events::row_data::row_data_keep_in_txn;
 use crate::numbers::history::{self, AccountPast, LastAccepted};
 use crate::numbers::metrics::metrics_save_in_txn;
@@ -57,22 +57,29 @@ impl Store {
         scope: &Scope,
         filter: &QuarantineFilter,
     ) -> Result<Vec<Quarantined>, StoreError> {
-        let statement = self.scoped(
-            scope,
-            quarantine_sql!(
-                "WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR platform = $2)
+        let most = filter.limit.unwrap_or(u32::MAX);
+        let (mut before, mut found) = (filter.before, Vec::new());
+        loop {
+            let statement = self.scoped(
+                scope,
+                quarantine_sql!(
+                    "WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR platform = $2)
              AND ($3::uuid IS NULL OR artist_id = $3::uuid) AND ($5::uuid IS NULL OR id < $5::uuid)
              {and_artist: quarantine.artist_id} ORDER BY id DESC LIMIT $4"
-            ),
-        );
-        let statement = statement
-            .bind(filter.status.map(|status| status.as_str().to_owned()))
-            .bind(filter.platform.as_ref().map(|platform| platform.as_str().to_owned()))
-            .bind(filter.artist.map(|id| id.to_string()))
-            .bind(limit(filter.limit))
-            .bind(filter.before.map(|id| id.to_string()));
-        let rows = self.rows("list quarantined values", statement).await?;
-        self.unreadable.read("quarantine", "id", Extent::Part, &rows, quarantined_of)
+                ),
+            );
+            let asked = left_of(most, found.len());
+            let statement = statement
+                .bind(filter.status.map(|status| status.as_str().to_owned()))
+                .bind(filter.platform.as_ref().map(|platform| platform.as_str().to_owned()))
+                .bind(filter.artist.map(|id| id.to_string()))
+                .bind(i64::from(asked))
+                .bind(before.map(|id| id.to_string()));
+            let rows = self.rows("list quarantined values", statement).await?;
+            found.extend(self.unreadable.read("quarantine", "id", Extent::Part, &rows, quarantined_of)?);
+            let Some(last) = more_after(&rows, asked, found.len(), most) else { return Ok(found) };
+            before = Some(last.uuid("id")?);
+        }
     }
 
     /// One withheld value.

@@ -11,7 +11,7 @@ use crate::database::connection::{ReadView, Store, Work};
 use crate::database::dialect::{Columns as _, json, time_text};
 use crate::database::error::StoreError;
 use crate::database::notifications::notify;
-use crate::database::readable::Extent;
+use crate::database::readable::{Extent, left_of, more_after};
 use crate::database::rows::ROWS_PER_STATEMENT;
 use crate::database::statement::Statement;
 use crate::database::topic::Topic;
@@ -342,26 +342,33 @@ pub(crate) async fn batches_in(
     scope: &Scope,
     filter: &BatchFilter,
 ) -> Result<Vec<BatchView>, StoreError> {
-    let statement = view.scoped(
-        scope,
-        batches_sql!(
-            "SELECT b.id::text AS id, b.run_id::text AS run_id, b.tenant, b.platform, b.release_digest, b.state,
+    let most = filter.limit.unwrap_or(u32::MAX);
+    let (mut before, mut found) = (filter.before, Vec::new());
+    loop {
+        let statement = view.scoped(
+            scope,
+            batches_sql!(
+                "SELECT b.id::text AS id, b.run_id::text AS run_id, b.tenant, b.platform, b.release_digest, b.state,
              b.attempts, b.host_losses,
              (SELECT COUNT(*) FROM batch_accounts a WHERE a.batch_id = b.id)::bigint AS accounts, b.lease_owner,
              b.available_at::text AS available_at, b.message, b.created_at::text AS created_at,
              b.finished_at::text AS finished_at",
-            "AND ($7::timestamptz IS NULL OR b.created_at < $7::timestamptz
+                "AND ($7::timestamptz IS NULL OR b.created_at < $7::timestamptz
              OR (b.created_at = $7::timestamptz AND b.id < $8::uuid))
              ORDER BY b.created_at DESC, b.id DESC LIMIT $6"
-        ),
-    );
-    let (time, id) = filter.before.unzip();
-    let statement = bound(statement, filter, filter.state)?
-        .bind(filter.limit.map_or(i64::MAX, i64::from))
-        .bind(time.map(time_text))
-        .bind(id.map(|id| id.to_string()));
-    let rows = view.rows("list batches", statement).await?;
-    view.unreadable.read("batches", "id", Extent::Part, &rows, view_of)
+            ),
+        );
+        let (time, id) = before.unzip();
+        let asked = left_of(most, found.len());
+        let statement = bound(statement, filter, filter.state)?
+            .bind(i64::from(asked))
+            .bind(time.map(time_text))
+            .bind(id.map(|id| id.to_string()));
+        let rows = view.rows("list batches", statement).await?;
+        found.extend(view.unreadable.read("batches", "id", Extent::Part, &rows, view_of)?);
+        let Some(last) = more_after(&rows, asked, found.len(), most) else { return Ok(found) };
+        before = Some((last.time("created_at")?, last.parsed("id")?));
+    }
 }
 
 /// Gives dead batches all their attempts back, in the turn of those planned now. Returns how many there were, and

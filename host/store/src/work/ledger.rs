@@ -9,7 +9,7 @@ use sqlx::any::AnyRow;
 use crate::database::connection::{ReadView, Store, Work};
 use crate::database::dialect::{Columns as _, clean, json, time_text};
 use crate::database::error::StoreError;
-use crate::database::readable::Extent;
+use crate::database::readable::{Extent, left_of, more_after};
 use crate::database::rows::{ROWS_PER_STATEMENT, id_rows};
 use crate::events::outbox::events_write_in_txn;
 use crate::scope::Scope;
@@ -122,18 +122,25 @@ impl Store {
         before: Option<(DateTime<Utc>, RunId)>,
     ) -> Result<Vec<Run>, StoreError> {
         let mut view = self.read_view().await?;
-        let statement = view.scoped(
-            scope,
-            run_sql!(
-                "WHERE ($1::timestamptz IS NULL OR started_at < $1::timestamptz
+        let (mut before, mut runs) = (before, Vec::new());
+        loop {
+            let statement = view.scoped(
+                scope,
+                run_sql!(
+                    "WHERE ($1::timestamptz IS NULL OR started_at < $1::timestamptz
                  OR (started_at = $1::timestamptz AND id < $2::uuid)) {and_run: runs.id}
              ORDER BY started_at DESC, id DESC LIMIT $3"
-            ),
-        );
-        let (time, id) = before.unzip();
-        let statement = statement.bind(time.map(time_text)).bind(id.map(|id| id.to_string())).bind(i64::from(limit));
-        let rows = view.rows("list runs", statement).await?;
-        let mut runs = view.unreadable.read("runs", "id", Extent::Part, &rows, run_of)?;
+                ),
+            );
+            let (time, id) = before.unzip();
+            let asked = left_of(limit, runs.len());
+            let statement =
+                statement.bind(time.map(time_text)).bind(id.map(|id| id.to_string())).bind(i64::from(asked));
+            let rows = view.rows("list runs", statement).await?;
+            runs.extend(view.unreadable.read("runs", "id", Extent::Part, &rows, run_of)?);
+            let Some(last) = more_after(&rows, asked, runs.len(), limit) else { break };
+            before = Some((last.time("started_at")?, last.parsed("id")?));
+        }
         count_in(&mut view, scope, &mut runs).await?;
         Ok(runs)
     }

@@ -6,6 +6,7 @@ use sqlx::any::AnyRow;
 use crate::database::connection::Store;
 use crate::database::dialect::Columns as _;
 use crate::database::error::StoreError;
+use crate::database::readable::Extent;
 use crate::database::rows::limit;
 use crate::scope::Scope;
 use backline_model::{AccountId, BatchId, Digest, Platform, RunId};
@@ -84,7 +85,9 @@ impl Store {
             .bind(filter.account.map(|account| account.to_string()))
             .bind(limit(filter.limit));
         let rows = self.rows("list what connectors logged", statement).await?;
-        rows.iter().rev().map(line_of).collect()
+        let mut lines = self.unreadable.read("plugin_logs", "seq", Extent::Part, &rows, line_of)?;
+        lines.reverse();
+        Ok(lines)
     }
 }
 

@@ -151,16 +151,14 @@ impl Store {
         let (earliest, latest) = (time_text(*believed.start()), time_text(*believed.end()));
         let statement = statement.bind(time_text(now)).bind(earliest).bind(latest).bind(i64::from(limit));
         let rows = self.rows("list pauses one by one", statement).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(HeldPause {
-                    key: row.text("holder")?,
-                    platform: row.parsed("platform")?,
-                    began_at: row.time("began_at")?,
-                    until: row.time("until")?,
-                })
+        self.unreadable.read("pauses", "holder", Extent::Part, &rows, |row| {
+            Ok(HeldPause {
+                key: row.text("holder")?,
+                platform: row.parsed("platform")?,
+                began_at: row.time("began_at")?,
+                until: row.time("until")?,
             })
-            .collect()
+        })
     }
 
     /// Ends a pause that is in force, and makes due what is deferred of its account, or else of its platform: what
@@ -195,15 +193,20 @@ impl Store {
                 work.row("read whose a credential is", statement.bind(credential.to_string())).await?
             }
         };
+        // What another transaction holds is being woken or ended, and waiting for it could be for each other.
         let statement = match account {
             None => work.query(
                 "UPDATE batches SET available_at = $2::timestamptz
-                 WHERE state = 'deferred' AND platform = $1 AND available_at > $2::timestamptz",
+                 WHERE id IN (SELECT b.id FROM batches b
+                     WHERE b.state = 'deferred' AND b.platform = $1 AND b.available_at > $2::timestamptz
+                     ORDER BY b.id FOR UPDATE SKIP LOCKED)",
             ),
             Some(_) => work.query(
                 "UPDATE batches SET available_at = $2::timestamptz
-                 WHERE state = 'deferred' AND platform = $1 AND available_at > $2::timestamptz
-                     AND id IN (SELECT batch_id FROM batch_accounts WHERE account_id = $3::uuid)",
+                 WHERE id IN (SELECT b.id FROM batches b
+                     WHERE b.state = 'deferred' AND b.platform = $1 AND b.available_at > $2::timestamptz
+                         AND b.id IN (SELECT m.batch_id FROM batch_accounts m WHERE m.account_id = $3::uuid)
+                     ORDER BY b.id FOR UPDATE SKIP LOCKED)",
             ),
         };
         let statement = statement.bind(platform.as_str().to_owned()).bind(time_text(now));

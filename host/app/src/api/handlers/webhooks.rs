@@ -107,6 +107,7 @@ pub(in crate::api) async fn deliveries(call: Call, query: Deliveries) -> Result<
         after: call.after(query.cursor.as_ref())?,
         limit: Limit::of(query.limit) + 1,
     };
-    let deliveries = store.deliveries_list(&scope, &filter).await?;
-    call.page(deliveries, query.limit, |delivery| (delivery.event_id, delivery.webhook.clone()))
+    let placed = store.deliveries_page(&scope, &filter).await?;
+    let page = call.page(placed, query.limit, |(event, delivery)| (*event, delivery.webhook.clone()))?;
+    Ok(Page { data: page.data.into_iter().map(|(_, delivery)| delivery).collect(), next: page.next })
 }

@@ -161,6 +161,12 @@ impl Tokens {
 }
 
 impl Tokens {
+    /// The id in a token's text; none where it is no such text. Whether there is such a token is not looked at.
+    #[must_use]
+    pub fn id_in(text: &str) -> Option<TokenId> {
+        parts(text).map(|(id, _)| id)
+    }
+
     /// Whether the token of a caller that was recognised before is still in force.
     ///
     /// # Errors
@@ -195,6 +201,8 @@ mod tests {
     fn a_token_is_its_id_and_its_secret() {
         let id = TokenId::generate();
         assert_eq!(parts(&format!("backline_{}_abc", id.0.simple())), Some((id, "abc")));
+        assert_eq!(Tokens::id_in(&format!("backline_{}_abc", id.0.simple())), Some(id));
+        assert_eq!(Tokens::id_in("abc"), None);
         for text in ["", "backline_", "backline_x_abc", "other_018f4e6a7c1d7b3a9c553f1d2a4b5c6d_abc", "abc"] {
             assert_eq!(parts(text), None, "'{text}'");
         }

@@ -118,7 +118,7 @@ impl BatchAccounts {
         // and refuses each fresh credential: that is an attempt.
         let again = std::mem::replace(&mut side.without_turn, before);
         for part in again {
-            if part.len() < self.accounts.len() {
+            if part.len() < self.accounts.len() || budget.has_more_room_next() {
                 side.without_turn.push(part);
                 continue;
             }

@@ -173,6 +173,8 @@ pub(in crate::pipeline) struct BatchBudget {
     bound: u64,
     /// Whether an answer had no room in what was left or reserved.
     lacked_room: bool,
+    /// Whether the next batch of the release may reserve more.
+    may_grow: bool,
     /// Accounts that calls of `fetch` were begun for: the first one always is.
     called: BTreeSet<AccountId>,
 }
@@ -189,6 +191,7 @@ impl BatchBudget {
             spent: Spent::default(),
             bound: allowance.output_bytes,
             lacked_room: false,
+            may_grow: false,
             called: BTreeSet::new(),
         }
     }
@@ -198,12 +201,18 @@ impl BatchBudget {
         self.fetching.output_bytes = held.output_bytes;
         self.normalizing.output_bytes = held.output_bytes;
         self.bound = held.bound;
+        self.may_grow = held.output_bytes < held.bound;
         self
     }
 
     /// Whether an answer had no room, so that accounts got no turn: a larger reservation may let them have one.
     pub(in crate::pipeline) fn lacked_room(&self) -> bool {
         self.lacked_room
+    }
+
+    /// Whether an answer had no room that the next batch of the release will have.
+    pub(in crate::pipeline) fn has_more_room_next(&self) -> bool {
+        self.lacked_room && self.may_grow
     }
 
     /// Whether a call for this account alone used what calls for others left of the time.
@@ -298,6 +307,9 @@ pub(in crate::pipeline) async fn fetch(
         budget.called.extend(part.iter().map(|account| account.id));
         budget.spent.add(&usage);
         if lacked {
+            if let Ok(call) = called {
+                side.add_log("fetch", call.usage.log_lines);
+            }
             side.add_usage(usage);
             bisection.stop(range);
             break;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use uuid::Uuid;
 
 use crate::config::Config;
@@ -90,7 +90,10 @@ impl Quarantine {
         let mut release = self.store.quarantine_release_begin(scope, id, self.clock.now()).await?;
         let held = release.quarantined().clone();
         let (date, observed) = (held.metric_date, held.created_at);
-        if !dates::may_hold(date, &held.metric, &zone, observed, collection.late(), &origin) {
+        // Where it belongs was decided before it was fetched, which its batch had this time for.
+        let fetching = TimeDelta::milliseconds(i64::try_from(collection.batch_deadline_ms).unwrap_or(i64::MAX / 4));
+        let late = collection.late() + fetching * 3;
+        if !dates::may_hold(date, &held.metric, &zone, observed, late, &origin) {
             return Err(QuarantineError::OfAnotherDate { id, metric: held.metric, date, observed, zone });
         }
         let mut past = release.past_load().await?;

@@ -228,7 +228,8 @@ impl WorkerPool {
         pool.wait(wait);
         match self.held.values().min_by_key(|held| held.began) {
             Some(RunningBatch { collector, began, .. }) => {
-                let deadline = Duration::from_millis(collector.config.collection.batch_deadline_ms);
+                // Beside its deadline: half of it for credentials, and as long again for those whose room it waits for.
+                let deadline = Duration::from_millis(collector.config.collection.batch_deadline_ms).saturating_mul(3);
                 batches.work_since(*began, deadline);
             }
             None => batches.wait(wait),

@@ -1,6 +1,5 @@
 //! Compares a release's results with what is stored, and checks whether it reaches accounts. Stores nothing.
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +22,7 @@ use backline_model::{
     AccountId, Candidate, Digest, DocumentInput, FailureClass, FetchAccount, FetchContext, FetchError, Manifest,
     MetricsRow, Outcome, Platform, Release, ReleaseState, Snapshot, Window,
 };
-use backline_rules::dates::{self, Place};
+use backline_rules::dates;
 use backline_rules::shadow::{Comparison, Side};
 use backline_store::{AccountPast, LastDocument, Scope, Store, StoreError};
 
@@ -97,9 +96,6 @@ impl TestReport {
 /// One side of the comparison for one account: its row, or why there is none.
 type Told = Result<Box<MetricsRow>, (FailureClass, String)>;
 
-/// Manifests of the releases that stored rows; none of one that is not there any more.
-type Manifests = HashMap<Digest, Option<Manifest>>;
-
 /// Why a release was not tried.
 #[derive(Debug, thiserror::Error)]
 pub enum ShadowError {
@@ -156,9 +152,9 @@ impl Conformance {
         let documents =
             self.store.last_documents_list(&Scope::all_tenants(), release.platform(), request.documents).await?;
         let total = documents.len() as u64 + u64::from(request.fetch);
-        let (mut stored, mut manifests) = (Comparison::default(), Manifests::new());
+        let mut stored = Comparison::default();
         for chunk in documents.chunks(DOCUMENTS_AT_ONCE) {
-            self.compare_stored(&loaded, chunk, &mut manifests, &mut stored).await?;
+            self.compare_stored(&loaded, chunk, &mut stored).await?;
             progress(stored.accounts, total);
         }
         let fetched = match request.fetch {
@@ -179,7 +175,6 @@ impl Conformance {
         &self,
         loaded: &LoadedRelease,
         documents: &[LastDocument],
-        manifests: &mut Manifests,
         comparison: &mut Comparison,
     ) -> Result<(), StoreError> {
         let (documents, inputs) = self.bodies(documents).await?;
@@ -198,34 +193,13 @@ impl Conformance {
                 let earlier: Vec<_> = row.observed.keys().cloned().collect();
                 row.values.retain(|metric, _| !earlier.contains(metric));
             }
-            let only_history = match &before {
-                Some(row) => self.has_only_history(row, candidate, manifests).await?,
-                None => false,
-            };
+            // Another release would keep no others of such a document either.
+            let only_history =
+                before.as_ref().is_some_and(|row| row.notes.iter().any(|note| note == dates::ONLY_HISTORY));
             let after = self.row_of(loaded, candidate, document, snapshot, past, only_history);
             add(comparison, document.account, before.as_ref(), &after);
         }
         Ok(())
-    }
-
-    /// Whether a row was stored after its date had ended, so that the release that fetched it kept only metrics with
-    /// history: another release would keep no others of its document.
-    async fn has_only_history(
-        &self,
-        row: &MetricsRow,
-        candidate: &Candidate,
-        manifests: &mut Manifests,
-    ) -> Result<bool, StoreError> {
-        let manifest = match manifests.entry(row.release) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => {
-                new.insert(self.store.release_get(row.release).await?.map(|release| release.manifest))
-            }
-        };
-        let late = self.config.collection.late();
-        Ok(manifest.as_ref().is_some_and(|manifest| {
-            dates::place(row.metric_date, &candidate.timezone, row.observed_at, late, manifest) == Place::History
-        }))
     }
 
     /// Documents with their bodies. Those that were removed meanwhile are left out.

@@ -1,0 +1,124 @@
+//! What is given twice, too long or out of range, what is gone or fails meanwhile, and how much one caller may take.
+
+use backline_model::Role;
+use backline_model::audit::{ActOutcome, Actor};
+use backline_store::{AuditFilter, Scope};
+use serde_json::json;
+
+use super::{Answering, Following};
+use crate::store::fixtures::{artist, now, run};
+use crate::store::scope::{fill, held, theirs};
+use crate::support::database::{each_database, write};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_run_is_given_twice_is_planned_once() {
+    each_database(async |store, url| {
+        fill(&store).await;
+        let answering = Answering::on(url).await;
+        let operator = answering.caller(Role::Operator, None).await;
+        let one = artist(1).id;
+        let body = json!({ "platforms": ["demo", "demo"], "artists": [one, one] });
+        let started = operator.post("/v1/runs", &body.to_string()).await;
+        assert_eq!(started.status, 200, "{}", started.body);
+        let log = store.audit_list(&Scope::all_tenants(), &AuditFilter::default()).await.unwrap();
+        let act = &log[0].act;
+        assert_eq!((act.action.as_str(), act.artist_id), ("run", Some(one)), "{act:?}");
+        assert_eq!(act.details, json!({ "date": null, "platform": ["demo"] }));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_too_long_or_out_of_range_is_refused_with_a_reason() {
+    each_database(async |store, url| {
+        fill(&store).await;
+        let answering = Answering::on(url).await;
+        let operator = answering.caller(Role::Operator, None).await;
+        for date in ["+12345-01-01", "0000-01-01", "-0001-01-01"] {
+            let refused = operator.post("/v1/runs", &json!({ "date": date }).to_string()).await;
+            assert_eq!((refused.status, &refused.json()["code"]), (400, &json!("wrong_request")), "{}", refused.body);
+        }
+        let cancel = format!("/v1/runs/{}/cancel", run(2).id);
+        let long = operator.post(&cancel, &json!({ "reason": "é".repeat(501) }).to_string()).await;
+        assert_eq!(long.status, 400, "{}", long.body);
+        assert!(long.body.contains("500 characters"), "{}", long.body);
+        let fits = operator.post(&cancel, &json!({ "reason": "é".repeat(500) }).to_string()).await;
+        assert_eq!(fits.status, 200, "{}", fits.body);
+        // PostgreSQL takes no text with U+0000.
+        let unknown = operator.get("/v1/deliveries?webhook=no%00hook").await;
+        assert_eq!((unknown.status, &unknown.json()["code"]), (404, &json!("not_found")), "{}", unknown.body);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deliveries_go_on_when_the_one_before_is_gone() {
+    each_database(async |store, url| {
+        fill(&store).await;
+        let answering = Answering::on(url).await;
+        let operator = answering.caller(Role::Operator, None).await;
+        let page = operator.get("/v1/deliveries?limit=1").await.json();
+        assert_eq!(page["data"][0]["artist_id"], json!(artist(2).id), "{page}");
+        let next = page["next"].as_str().expect("another page").to_owned();
+        store.artist_erase(&Scope::all_tenants(), artist(2).id, now()).await.unwrap().expect("erased");
+        let left = operator.get("/v1/deliveries").await.json();
+        assert!(left["data"].as_array().is_some_and(|left| !left.is_empty()), "{left}");
+        let rest = operator.get(&format!("/v1/deliveries?limit=1000&cursor={next}")).await.json();
+        assert_eq!(rest["data"], left["data"]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_act_that_fails_on_the_server_is_on_record_as_failed() {
+    each_database(async |store, url| {
+        fill(&store).await;
+        let answering = Answering::on(url).await;
+        let owner = answering.caller(Role::Operator, Some(theirs())).await;
+        write(url, "ALTER TABLE quarantine RENAME COLUMN rule TO another").await;
+        let failed = owner.post(&format!("/v1/quarantine/{}/discard", held(2)), "").await;
+        assert!(failed.status >= 500, "{}: {}", failed.status, failed.body);
+        // What only reads leaves no entry, however it ends.
+        assert!(owner.get("/v1/quarantine").await.status >= 500);
+        let log = store.audit_list(&Scope::all_tenants(), &AuditFilter::default()).await.unwrap();
+        let act = &log[0].act;
+        assert_eq!((act.action.as_str(), act.outcome), ("quarantine discard", ActOutcome::Failed), "{act:?}");
+        assert_eq!((&act.tenant, &act.details), (&Some(theirs()), &json!({ "value": held(2) })));
+        let request = failed.header("x-request-id");
+        assert!(matches!(&act.actor, Actor::Token { request_id, .. } if request_id.to_string() == request), "{act:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_has_a_part_of_a_hosts_streams() {
+    each_database(async |_, url| {
+        let answering = Answering::on(url).await;
+        let viewer = answering.caller(Role::Viewer, None).await;
+        let mut open = Vec::new();
+        for _ in 0..8 {
+            open.push(Following::begin(&viewer, "/v1/events/stream", "").await);
+        }
+        let refused = viewer.get("/v1/events/stream").await;
+        assert_eq!((refused.status, refused.header("retry-after")), (429, "15"), "{}", refused.body);
+        let other = answering.caller(Role::Viewer, None).await;
+        open.push(Following::begin(&other, "/v1/events/stream", "").await);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heavy_reads_wait_for_each_other_and_are_all_answered() {
+    each_database(async |store, url| {
+        fill(&store).await;
+        let answering = Answering::on(url).await;
+        let viewer = answering.caller(Role::Viewer, None).await;
+        let of_tenant = format!("/v1/tenants/{}/health", theirs());
+        let paths = ["/v1/health", of_tenant.as_str(), "/v1/plan"];
+        let all = futures::future::join_all(paths.iter().cycle().take(9).map(|path| viewer.get(path))).await;
+        for answer in all {
+            assert_eq!(answer.status, 200, "{}", answer.body);
+        }
+    })
+    .await;
+}
