@@ -71,7 +71,7 @@ fn the_rules_for_components_hold_for_those_of_an_index_too() {
 
     // Other bytes in the place of those that the index names.
     let other = variant_of(&guest("well_behaved"), "1.0.0", |manifest| {
-        replace(manifest, "title = \"", "title = \"Other \"");
+        replace(manifest, "title = \"", "title = \"Other ");
     });
     std::fs::write(place.path().join("guest.wasm"), other).expect("written");
     place.done(&["plugins", "sign", "guest.wasm", "--key", "acme.key", "--force"]);

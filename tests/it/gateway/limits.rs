@@ -1,6 +1,6 @@
 //! Tests of the bounds on what a session sends and receives.
 
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 
@@ -174,6 +174,9 @@ async fn what_a_request_received_counts_though_it_was_dropped() {
     let serve = async {
         let mut open = Vec::new();
         while let Ok((mut stream, _)) = listener.accept().await {
+            // An answer before the request would be none.
+            let asked = stream.read(&mut [0; 4_096]).await.expect("a request");
+            assert!(asked > 0, "a request");
             stream.write_all(CUT_SHORT).await.expect("sent");
             open.push(stream);
         }
