@@ -237,12 +237,13 @@ impl Budgets {
         &self,
         charges: &[Charge],
         deadline: Instant,
-        held_back: impl Fn(&BudgetKey),
+        held_back: impl Fn(Option<&BudgetKey>),
     ) -> Result<(), SendError> {
         loop {
             let (budget, until, defers) = match self.pay_once(charges, deadline).await {
                 Ok(()) => return Ok(()),
                 Err(Unpaid::Unanswered) => {
+                    held_back(None);
                     return Err(SendError::Unreachable(
                         "no budget units could be taken: the database does not answer, or the host is stopping".into(),
                     ));
@@ -250,12 +251,12 @@ impl Budgets {
                 Err(Unpaid::Spent { budget, until, defers }) => (budget, until, defers),
             };
             if defers {
-                held_back(&budget);
+                held_back(Some(&budget));
                 return Err(SendError::QuotaExhausted(Some(until)));
             }
             let wait = (until - self.clock.now()).to_std().unwrap_or_default().max(Duration::from_millis(1));
             if Instant::now() + wait >= deadline {
-                held_back(&budget);
+                held_back(Some(&budget));
                 return Err(SendError::RateLimited(Some(seconds_of(wait))));
             }
             tokio::time::sleep(wait).await;

@@ -173,6 +173,8 @@ pub struct Usage {
     pub timed_out: u64,
     /// Requests that were refused because requests or bytes were used up.
     pub refused: u64,
+    /// Requests that were not sent because nobody said whether a budget has units left.
+    pub unanswered: u64,
     /// Budgets that held requests back, since they were spent or would be waited for too long. Of a budget of accounts'
     /// own credentials, only those of the accounts concerned.
     pub spent: BTreeSet<BudgetKey>,

@@ -169,7 +169,10 @@ impl Meter<'_> {
                 }
                 tokio::time::sleep(left).await;
             }
-            let held_back = |budget: &BudgetKey| self.session.held_back_by(budget);
+            let held_back = |budget: Option<&BudgetKey>| match budget {
+                Some(budget) => self.session.held_back_by(budget),
+                None => self.session.usage().unanswered += 1,
+            };
             match core.pauses.pace(self.holder, Instant::now()) {
                 None => core.budgets.pay(self.charges, deadline, held_back).await?,
                 Some(pace) => {

@@ -74,7 +74,7 @@ fn metric_date_is_the_artists_local_today() {
 
 #[test]
 fn a_past_dates_window_ends_with_the_date() {
-    let options = PlanOptions { date: Some(day("2026-11-10")), window_days: 7, ..noon() };
+    let options = PlanOptions { date: Some(day("2026-11-10")), window_days: 7, late: TimeDelta::days(100), ..noon() };
     let batch = planned(vec![candidate(1)], &options).batches.remove(0);
     assert_eq!(batch.metric_date, day("2026-11-10"));
     assert_eq!(batch.window, Window { since: time("2026-11-04T00:00:00Z"), until: time("2026-11-11T00:00:00Z") });
@@ -83,7 +83,7 @@ fn a_past_dates_window_ends_with_the_date() {
 #[test]
 fn a_past_dates_window_ends_where_the_artist_is() {
     let until = |timezone, date: &str, now: &str| {
-        let options = PlanOptions { date: Some(day(date)), ..PlanOptions::at(time(now)) };
+        let options = PlanOptions { date: Some(day(date)), late: TimeDelta::days(100), ..PlanOptions::at(time(now)) };
         planned(vec![Candidate { timezone, ..candidate(1) }], &options).batches.remove(0).window.until
     };
     let of_november = |timezone| until(timezone, "2026-11-10", "2026-11-22T12:00:00Z");
@@ -97,12 +97,13 @@ fn a_past_dates_window_ends_where_the_artist_is() {
 
 #[test]
 fn a_window_never_ends_in_the_future() {
-    for date in ["2026-11-22", "2026-11-23", "2030-01-01"].map(day).into_iter().chain([NaiveDate::MAX]) {
-        let batch = planned(vec![candidate(1)], &PlanOptions { date: Some(date), ..noon() }).batches.remove(0);
-        assert_eq!(batch.window.until, noon().now, "{date}");
+    let of = |date| planned(vec![candidate(1)], &PlanOptions { date: Some(date), ..noon() });
+    assert_eq!(of(day("2026-11-22")).batches.remove(0).window.until, noon().now);
+    for date in ["2026-11-23", "2030-01-01"].map(day).into_iter().chain([NaiveDate::MAX, NaiveDate::MIN]) {
+        let left_out = of(date);
+        assert_eq!(left_out.batches, [], "{date}");
+        assert_eq!(left_out.excluded.len(), 1, "{date}");
     }
-    let oldest = planned(vec![candidate(1)], &PlanOptions { date: Some(NaiveDate::MIN), ..noon() });
-    assert_eq!(oldest.batches.len(), 1);
 }
 
 #[test]

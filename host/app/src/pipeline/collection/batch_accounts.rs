@@ -172,6 +172,9 @@ impl BatchAccounts {
 }
 
 fn ending_of_credential(error: &CredentialError, message: String) -> AccountFailure {
+    if matches!(error, CredentialError::Store(error) if error.is_transient()) {
+        return AccountFailure::Outage;
+    }
     let class = error.failure_class();
     if class.is_retryable() {
         AccountFailure::Retry { class, message }

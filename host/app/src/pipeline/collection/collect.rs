@@ -34,6 +34,15 @@ use backline_store::{
     AccountResult, BatchResult, DocumentBody, DocumentRecord, PluginLog, Scope, Store, StoreError, StoredAccount,
 };
 
+/// How many times the results of a batch are stored before it is given back.
+const STORE_TRIES: u32 = 5;
+
+/// Wait after the first of these tries; it grows with each.
+const STORE_WAIT: Duration = Duration::from_millis(100);
+
+/// Shortest wait of accounts from which the database kept a credential or a budget.
+const OUTAGE_WAIT: Duration = Duration::from_secs(2);
+
 /// Deaths of hosts that collected one account and nothing else, after which it is given up.
 const LONE_DEATHS_MAX: u32 = 3;
 
@@ -184,7 +193,19 @@ async fn collect(collector: &Collector, lease: &Lease) -> Result<BatchReport, Co
         Ok(observed)
     })
     .await?;
-    store(collector, lease, observed).await
+    collector.telemetry.connector_used(&lease.batch.platform, &observed.side.used);
+    let mut tries = 1;
+    loop {
+        match store(collector, lease, &observed).await {
+            // What another transaction undid, or a database that was away for a moment, costs no second fetch.
+            Err(CollectError::Store(error)) if error.is_transient() && tries < STORE_TRIES => {
+                tracing::debug!(batch = %lease.batch.id, %error, tries, "the results of a batch are stored again");
+                tokio::time::sleep(STORE_WAIT * tries).await;
+                tries += 1;
+            }
+            done => return done,
+        }
+    }
 }
 
 /// From the lease to snapshots: all that takes long. The first batch of a release waits until it is compiled, which may
@@ -245,7 +266,7 @@ async fn observe(collector: &Collector, lease: &Lease) -> Result<Observed, Colle
         })
         .collect();
     let named = BTreeSet::new();
-    Ok(Observed { release, accounts, observations, places, at: observed_at, window, side, pauses, named, held })
+    Ok(Observed { release, accounts, observations, places, at: observed_at, window, side, pauses, named, _held: held })
 }
 
 /// What is written before the transaction of the batch, while its lease is still renewed: months for its rows, and the
@@ -332,9 +353,11 @@ async fn try_to_give_back(
 ) -> Result<BatchReport, StoreError> {
     let collection = &collector.config.collection;
     let (now, attempts) = (collector.clock.now(), lease.batch.attempts + 1);
-    if attempts < collection.attempts_max {
+    // A database that is away says nothing about the batch.
+    let is_outage = matches!(error, CollectError::Store(error) if error.is_transient());
+    if is_outage || attempts < collection.attempts_max {
         let wait = backoff(attempts).min(Duration::from_millis(collection.retry_wait_max_ms));
-        collector.store.batch_release(lease, now + wait, true).await?;
+        collector.store.batch_release(lease, now + wait, !is_outage).await?;
         let open = lease.batch.accounts.len() as u64;
         return Ok(BatchReport { open, ..BatchReport::nothing(BatchEnd::GivenBack) });
     }
@@ -451,31 +474,17 @@ struct Observed {
     /// Accounts whose platform said how long they have to wait.
     named: BTreeSet<AccountId>,
     /// Room for all that, until it is stored.
-    held: Held,
+    _held: Held,
 }
 
 /// The last step: stores all results of the batch, in one transaction that also completes the lease.
 #[tracing::instrument(name = "store", skip_all, fields(documents = observed.observations.len()))]
-async fn store(collector: &Collector, lease: &Lease, observed: Observed) -> Result<BatchReport, CollectError> {
-    let Observed {
-        release,
-        accounts,
-        observations,
-        places,
-        at: observed_at,
-        window,
-        mut side,
-        pauses,
-        named,
-        held: _held,
-    } = observed;
-    let release = &release;
-    collector.telemetry.connector_used(&lease.batch.platform, &side.used);
+async fn store(collector: &Collector, lease: &Lease, observed: &Observed) -> Result<BatchReport, CollectError> {
+    let Observed { release, accounts, observations, places, at, window, side, pauses, named, _held } = observed;
+    let (observed_at, window) = (*at, *window);
     let now = collector.clock.now();
     let planned = dates_of(lease);
-    let (lost_metrics, without_turn) = (std::mem::take(&mut side.lost_metrics), std::mem::take(&mut side.without_turn));
-    let (logs, units) = (std::mem::take(&mut side.logs), std::mem::take(&mut side.units));
-    let results = ResultBuilder { collector, lease, release, now, side: &side, pauses: &pauses, named: &named };
+    let results = ResultBuilder { collector, lease, release, now, side, pauses, named };
     let mut completion = collector.store.completion_begin(lease, now).await?;
     let date_of = |account: &AccountId| match places[account] {
         Place::Observed(date) => date,
@@ -486,15 +495,16 @@ async fn store(collector: &Collector, lease: &Lease, observed: Observed) -> Resu
     let mut past = completion.history_load(&keys).await?;
 
     let mut result = BatchResult {
-        lost_metrics,
-        without_turn,
-        usage: json!({ "requests": side.requests, "units": units }),
-        logs: logs
-            .into_iter()
+        lost_metrics: side.lost_metrics.clone(),
+        without_turn: side.without_turn.clone(),
+        usage: json!({ "requests": side.requests, "units": side.units }),
+        logs: side
+            .logs
+            .iter()
             .map(|(call, line)| PluginLog {
-                call: call.to_owned(),
+                call: (*call).to_owned(),
                 level: line.level.to_string(),
-                message: line.message,
+                message: line.message.clone(),
             })
             .collect(),
         ..BatchResult::default()
@@ -503,9 +513,10 @@ async fn store(collector: &Collector, lease: &Lease, observed: Observed) -> Resu
     for observation in observations {
         let candidate = &accounts.candidates[&observation.account];
         let (place, metric_date) = (places[&observation.account], date_of(&observation.account));
-        let document = DocumentRecord { id: observation.document_id, body: observation.body, observed_at, window };
+        let document =
+            DocumentRecord { id: observation.document_id, body: observation.body.clone(), observed_at, window };
         let known = past.remove(&observation.account).unwrap_or_default();
-        match observation.snapshot {
+        match observation.snapshot.clone() {
             // Another run has collected that date since this batch began.
             Ok(_) if matches!(place, Place::Observed(_)) && known.existing.is_some() => {
                 let ending = AccountFailure::Final(Outcome::Superseded);
@@ -531,7 +542,7 @@ async fn store(collector: &Collector, lease: &Lease, observed: Observed) -> Resu
                 result.accounts.push(AccountResult {
                     stored: Some(StoredAccount {
                         row: made.row,
-                        state: observation.state,
+                        state: observation.state.clone(),
                         withheld: made.withheld,
                         growth: made.growth,
                         events: made.events,
@@ -545,14 +556,14 @@ async fn store(collector: &Collector, lease: &Lease, observed: Observed) -> Resu
             }
         }
     }
-    for (id, ending) in accounts.ended {
-        results.end(&mut result, &accounts.candidates[&id], planned[&id], ending, None);
+    for (id, ending) in &accounts.ended {
+        results.end(&mut result, &accounts.candidates[id], planned[id], ending.clone(), None);
     }
     let of_host = |message| PluginLog { call: "host".to_owned(), level: "warn".to_owned(), message };
     let note = unknown.note().map(of_host);
     result.logs.extend(note);
     let completed = completion.commit(result).await?;
-    let SideEffects { requests, throttled, timed_out, .. } = side;
+    let SideEffects { requests, throttled, timed_out, .. } = *side;
     Ok(BatchReport {
         end: BatchEnd::Stored,
         counts: completed.counts,
@@ -654,6 +665,12 @@ impl ResultBuilder<'_> {
     ) {
         let collection = &self.collector.config.collection;
         let outcome = match ending {
+            AccountFailure::Outage => {
+                let wait = backoff(self.lease.batch.attempts).max(OUTAGE_WAIT);
+                result.waiting.insert(candidate.account_id);
+                result.waiting_until = result.waiting_until.max(Some(self.now + wait));
+                return;
+            }
             AccountFailure::Retry { .. } if self.attempts() < collection.attempts_max => {
                 let wait = backoff(self.attempts()).min(Duration::from_millis(collection.retry_wait_max_ms));
                 result.retry_at = result.retry_at.max(Some(self.now + wait));

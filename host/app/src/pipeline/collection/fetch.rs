@@ -58,6 +58,9 @@ pub(in crate::pipeline) enum AccountFailure {
     },
     /// The credential was refused: refresh it and retry once.
     Refused(String),
+    /// The database did not answer, and kept a credential or a budget from it: it is collected later, with no attempt
+    /// used up.
+    Outage,
     /// What its batch may use was used up before its turn: it is collected in another batch, with no attempt used up.
     NoTurn,
 }
@@ -286,6 +289,7 @@ pub(in crate::pipeline) async fn fetch(
     // A batch may have been planned for a release that takes more accounts at a time.
     let at_once = usize::try_from(release.manifest.connector.batch_size).unwrap_or(usize::MAX);
     let mut bisection = Bisection::of(accounts.len(), at_once);
+    let mut kept_back = BTreeSet::new();
     while let Some(range) = bisection.next() {
         let Some(until) = budget.turn_to_fetch(range.len() == 1 && bisection.is_done()) else {
             bisection.stop(range);
@@ -306,6 +310,14 @@ pub(in crate::pipeline) async fn fetch(
         let cut_short = part.len() == 1 && was_cut_short(&called, until, budget.is_shared(part[0].id));
         budget.called.extend(part.iter().map(|account| account.id));
         budget.spent.add(&usage);
+        for account in part {
+            // A later call decides anew.
+            if usage.unanswered > 0 {
+                kept_back.insert(account.id)
+            } else {
+                kept_back.remove(&account.id)
+            };
+        }
         if lacked {
             if let Ok(call) = called {
                 side.add_log("fetch", call.usage.log_lines);
@@ -337,6 +349,10 @@ pub(in crate::pipeline) async fn fetch(
         }
     }
     let ids = |part: Range<usize>| accounts[part].iter().map(|account| account.id).collect();
+    let ended = |account: AccountId, ending: AccountFailure| match ending {
+        AccountFailure::Retry { .. } if kept_back.contains(&account) => AccountFailure::Outage,
+        ending => ending,
+    };
     side.without_turn.extend(bisection.take_unserved().into_iter().map(ids));
     let results = bisection.into_results().into_iter().map(|result| match result {
         Some(Ok(Ok(fetched))) => Ok(fetched),
@@ -344,7 +360,8 @@ pub(in crate::pipeline) async fn fetch(
         Some(Err(error)) => Err(ending_of_call(&error)),
         None => Err(AccountFailure::NoTurn),
     });
-    accounts.iter().map(|account| account.id).zip(results).collect()
+    let results = accounts.iter().map(|account| account.id).zip(results);
+    results.map(|(id, result)| (id, result.map_err(|ending| ended(id, ending)))).collect()
 }
 
 /// Calls `normalize`, without any capability.

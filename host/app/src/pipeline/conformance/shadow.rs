@@ -490,6 +490,7 @@ pub(super) fn class_of(ending: AccountFailure) -> (FailureClass, String) {
             (FailureClass::RateLimited, FetchError::RateLimited(None).to_string())
         }
         AccountFailure::Refused(message) => (FailureClass::Reconnect, message),
+        AccountFailure::Outage => (FailureClass::Unavailable, "the database does not answer".to_owned()),
         AccountFailure::NoTurn => {
             (FailureClass::TimedOut, "collection.batch_deadline_ms or another bound was used up before".to_owned())
         }
