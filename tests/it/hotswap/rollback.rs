@@ -8,7 +8,7 @@ use backline::pipeline::{ActivateOptions, Revoke};
 use backline_model::clock::Past;
 use backline_model::{Digest, ReleaseState, RunStatus, SwapCause};
 use backline_simulator::{Fault, FaultKind, RetryAfter, SimulatorConfig};
-use backline_store::{BatchFilter, Scope, Store};
+use backline_store::{Scope, Store};
 use chrono::{Days, TimeDelta};
 
 use super::guest::{active, date, every_tenth, install, planned, request, rolled_back, rows, stage, state_of};
@@ -50,9 +50,8 @@ async fn expect_complete(stage: &Stage, good: Digest, worse: Digest, begins: &st
         assert!(row.release == good || (row.release == worse && !id.starts_with(begins)), "{id}: {}", row.release);
         assert_eq!(row.values["followers"].as_i64(), i64::try_from(id.len()).ok(), "{id}");
     }
-    let done = BatchFilter { state: Some(backline_model::BatchState::Done), ..BatchFilter::default() };
-    let batches = store.batches_list(&Scope::all_tenants(), &done).await.expect("batches are read");
-    assert!(rows.values().any(|row| row.release == worse), "the second release has collected too: {batches:#?}");
+    let runs = store.runs_list(&Scope::all_tenants(), 10, None).await.expect("runs are read");
+    assert!(rows.values().any(|row| row.release == worse), "the second release has collected too: {runs:#?}");
     assert_eq!(active(store).await.digest, good);
     let (state, reason) = state_of(store, worse).await;
     assert_eq!(state, ReleaseState::Withdrawn);
