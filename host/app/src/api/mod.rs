@@ -1,6 +1,6 @@
 //! HTTP of a running host: liveness, readiness and metrics, and the API under `/v1`. The owner of axum.
 //!
-//! [`operations`] is the table of everything the API does; the routes and `/openapi.json` are made of it. The other
+//! `operations` is the table of everything the API does; the routes and `/openapi.json` are made of it. The other
 //! endpoints need no token and reveal nothing about artists. By default everything listens on loopback.
 
 mod acting;

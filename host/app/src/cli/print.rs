@@ -139,7 +139,7 @@ pub(super) fn failure(failure: &Failure, as_json: bool) {
     let _ = progress::aside(|| writeln!(io::stderr().lock(), "{text}"));
 }
 
-/// Prints a table, on a terminal no wider than that. [`table`](super::table) says what the marks in headers mean.
+/// Prints a table, on a terminal no wider than that. [`super::table`] says what the marks in headers mean.
 pub(super) fn table(headers: &[&str], rows: Vec<Vec<String>>) -> Result<(), Failure> {
     let width = terminal_width();
     let table::Laid { text, left_out } = table::lay_out(headers, &rows, width);

@@ -311,7 +311,7 @@ pub(in crate::pipeline) async fn fetch(
         budget.called.extend(part.iter().map(|account| account.id));
         budget.spent.add(&usage);
         for account in part {
-            // A later call decides anew.
+            // A later call decides it again.
             if usage.unanswered > 0 {
                 kept_back.insert(account.id)
             } else {

@@ -11,7 +11,7 @@
 //! - `presence` tells the other hosts that this one is alive,
 //! - this module listens for notifications of the database, and stops everything in order.
 //!
-//! Each is started by [`Loops`], which watches that it turns.
+//! Each is started by `Loops`, which watches that it turns.
 //! A loop takes its capability again for each piece of work, so that a changed configuration applies to the next one.
 
 pub(super) mod preflight;
