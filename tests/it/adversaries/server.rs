@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -19,6 +19,12 @@ pub const SECRET: &str = "canary-Operator.Key~0123456789/abc+d=";
 pub const TOKEN: &str = "canary-account-token-0123456789";
 
 const MIB: usize = 1 << 20;
+
+/// Little that unpacks to 32 MiB, by gzip and by zstd. It is packed before anyone waits for it.
+static BOMBS: LazyLock<(Vec<u8>, Vec<u8>)> = LazyLock::new(|| {
+    let zeros = vec![b'0'; 32 * MIB];
+    (gzip(&zeros), zstd::encode_all(&zeros[..], 3).expect("encoded"))
+});
 
 /// How long a behaviour without an end goes on. The host ends it long before.
 const ENDLESS: Duration = Duration::from_secs(120);
@@ -36,6 +42,7 @@ pub struct Platform {
 
 impl Platform {
     pub async fn start() -> Self {
+        LazyLock::force(&BOMBS);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let asked: Arc<Mutex<BTreeMap<String, u64>>> = Arc::default();
@@ -190,11 +197,8 @@ async fn behave(told: &Told, stream: &mut TcpStream) -> std::io::Result<()> {
             stream.write_all(b"2\r\n{}\r\n0\r\n").await?;
             return without_end(stream, b"x-trailer: y\r\n", fast).await;
         }
-        "gzip-bomb" => answer("200 OK", "content-encoding: gzip\r\n", gzip(&vec![b'0'; 32 * MIB])),
-        "zstd-bomb" => {
-            let bomb = zstd::encode_all(&vec![b'0'; 32 * MIB][..], 3).expect("encoded");
-            answer("200 OK", "content-encoding: zstd\r\n", bomb)
-        }
+        "gzip-bomb" => answer("200 OK", "content-encoding: gzip\r\n", &BOMBS.0),
+        "zstd-bomb" => answer("200 OK", "content-encoding: zstd\r\n", &BOMBS.1),
         "gzip-twice" => answer("200 OK", "content-encoding: gzip, gzip\r\n", gzip(&gzip(&ok(secret)))),
         "encoding-unknown" => answer("200 OK", "content-encoding: x-gzip\r\n", gzip(secret.as_bytes())),
         "gzip-broken" => answer("200 OK", "content-encoding: gzip\r\n", &gzip(&[b'0'; 10_000])[..20]),
