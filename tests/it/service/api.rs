@@ -670,8 +670,10 @@ impl Following {
     /// Reads until a text has come.
     async fn until(&mut self, text: &str) {
         let mut buffer = [0; 4096];
+        // For all reads together: a stream that has nothing to say says so now and then.
+        let end = tokio::time::Instant::now() + PATIENCE;
         while !self.read.contains(text) {
-            let read = tokio::time::timeout(PATIENCE, self.stream.read(&mut buffer)).await;
+            let read = tokio::time::timeout_at(end, self.stream.read(&mut buffer)).await;
             let read = read.unwrap_or_else(|_| panic!("no '{text}': {}", self.read)).expect("readable");
             assert!(read > 0, "it ended without '{text}': {}", self.read);
             self.read.push_str(&String::from_utf8_lossy(&buffer[..read]));

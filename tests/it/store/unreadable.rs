@@ -185,6 +185,8 @@ async fn a_page_goes_on_after_rows_that_can_not_be_read() {
         write(url, &format!("UPDATE events SET occurred_at = 'then' WHERE id = '{}'", events[0].id)).await;
         let read = store.events_list(&all, EventCursor::default(), 1).await.unwrap();
         assert_eq!(read[0].1.id, events[1].id, "the page is as long as it should be");
+        let read = store.settled_events_list(&all, EventCursor::default(), until, 1).await.unwrap();
+        assert_eq!(read[0].1.id, events[1].id, "the stream goes on after it");
         let read = store.events_before_list(&all, None, 3).await.unwrap();
         assert_eq!(read.iter().map(|(_, event)| event.id).collect::<Vec<_>>(), [events[2].id, events[1].id]);
 

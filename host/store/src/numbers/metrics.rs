@@ -11,6 +11,7 @@ use sqlx::any::AnyRow;
 use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, json, time_text};
 use crate::database::error::StoreError;
+use crate::database::readable::{Extent, left_of, more_after};
 use crate::database::rows::{ROWS_PER_STATEMENT, limit};
 use crate::scope::Scope;
 use backline_model::growth::shortened;
@@ -139,8 +140,29 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn metrics_list(&self, scope: &Scope, filter: &MetricsFilter) -> Result<Vec<MetricsRow>, StoreError> {
-        let statement = self.scoped(scope, filter.choose(filter_sql!(row_columns!(), "metrics_all")));
-        self.rows("read metrics", filtered(statement, filter)).await?.iter().map(row_of).collect()
+        self.page(scope, filter, filter_sql!(row_columns!(), "metrics_all"), "read metrics", row_of).await
+    }
+
+    /// A page of rows by a filter, without those that can't be read: as many others take their place.
+    async fn page<T>(
+        &self,
+        scope: &Scope,
+        filter: &MetricsFilter,
+        texts: [&'static str; 3],
+        what: &'static str,
+        of: impl Fn(&AnyRow) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        let most = filter.limit.unwrap_or(u32::MAX);
+        let (mut asking, mut found) = (filter.clone(), Vec::new());
+        loop {
+            let asked = left_of(most, found.len());
+            asking.limit = Some(asked);
+            let statement = self.scoped(scope, asking.choose(texts));
+            let rows = self.rows(what, filtered(statement, &asking)).await?;
+            found.extend(self.unreadable.read("metrics", "account_id", Extent::Part, &rows, &of)?);
+            let Some(last) = more_after(&rows, asked, found.len(), most) else { return Ok(found) };
+            asking.after = Some((last.date("metric_date")?, last.parsed("account_id")?));
+        }
     }
 
     /// Those of the accounts whose date has a row already.
@@ -174,19 +196,16 @@ impl Store {
             "metrics_all",
             "AND m.growth IS NOT NULL "
         );
-        let statement = self.scoped(scope, filter.choose(texts));
-        let rows = self.rows("read growth", filtered(statement, filter)).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(GrowthRow {
-                    account_id: row.parsed("account_id")?,
-                    artist_id: row.parsed("artist_id")?,
-                    platform: row.parsed("platform")?,
-                    metric_date: row.date("metric_date")?,
-                    changes: row.growth_or_null("growth")?.unwrap_or_default(),
-                })
+        self.page(scope, filter, texts, "read growth", |row| {
+            Ok(GrowthRow {
+                account_id: row.parsed("account_id")?,
+                artist_id: row.parsed("artist_id")?,
+                platform: row.parsed("platform")?,
+                metric_date: row.date("metric_date")?,
+                changes: row.growth_or_null("growth")?.unwrap_or_default(),
             })
-            .collect()
+        })
+        .await
     }
 }
 

@@ -443,7 +443,7 @@ async fn recollect_in_txn(
         ") ORDER BY b.turn, b.id FOR UPDATE"
     ));
     let dead = work.rows("find dead batches", dead.bind(rollback.from.to_string()).bind(time_text(since))).await?;
-    let mut dead = dead.iter().map(Standing::of).collect::<Result<Vec<_>, _>>()?;
+    let mut dead = work.unreadable.read("batches", "id", Extent::Part, &dead, Standing::of)?;
     let mut failed = failed_under(work, rollback.from, since).await?;
     let runs = failed.iter().map(|failed| failed.run).chain(dead.iter().map(|batch| batch.run_id)).collect();
     let runs = runs_lock_in_txn(work, &runs).await?;

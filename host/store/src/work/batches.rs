@@ -243,7 +243,7 @@ impl Store {
         );
         let statement = bound(statement, filter, Some(BatchState::Deferred))?;
         let deferred = work.rows("find deferred batches", statement).await?;
-        let deferred = deferred.iter().map(Standing::of).collect::<Result<Vec<_>, _>>()?;
+        let deferred = work.unreadable.read("batches", "id", Extent::Part, &deferred, Standing::of)?;
         if deferred.is_empty() {
             return Ok(Retried::default());
         }
@@ -321,7 +321,7 @@ impl Store {
         );
         let statement = bound(statement, filter, Some(BatchState::Dead))?;
         let dead = work.rows("find dead batches", statement).await?;
-        let dead = dead.iter().map(Standing::of).collect::<Result<Vec<_>, _>>()?;
+        let dead = work.unreadable.read("batches", "id", Extent::Part, &dead, Standing::of)?;
         if dead.is_empty() {
             return Ok(Retried::default());
         }

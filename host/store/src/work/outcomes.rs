@@ -12,6 +12,7 @@ use sqlx::any::AnyRow;
 use crate::database::connection::{ReadView, Store, Work};
 use crate::database::dialect::{Columns as _, json, time_text, unreadable};
 use crate::database::error::StoreError;
+use crate::database::readable::{Extent, left_of, more_after};
 use crate::database::rows::{ROWS_PER_STATEMENT, id_rows};
 use crate::scope::Scope;
 use backline_model::outcome::{Exclusion, FailureClass, Outcome};
@@ -104,7 +105,9 @@ pub(crate) async fn outcomes_in(
     collected_too: bool,
     limit: u32,
 ) -> Result<Vec<NamedOutcome>, StoreError> {
-    let statement = view.scoped(
+    let (mut after, mut found) = (after, Vec::new());
+    loop {
+        let statement = view.scoped(
         scope,
         "SELECT o.account_id::text AS account_id, o.artist_id::text AS artist_id, t.name AS artist_name, o.platform,
              a.platform_id, o.metric_date::text AS metric_date, o.outcome, o.reason, o.message,
@@ -115,27 +118,32 @@ pub(crate) async fn outcomes_in(
              {and_tenant: t.tenant}
          ORDER BY o.account_id LIMIT $3",
     );
-    let after = after.map_or_else(|| uuid::Uuid::nil().to_string(), |id| id.to_string());
-    let statement = statement.bind(run.to_string()).bind(after).bind(i64::from(limit)).bind(i64::from(collected_too));
-    let rows = view.rows("read outcomes", statement).await?;
-    rows.iter()
-        .map(|row| {
-            let outcome = outcome_of(row)?;
-            let note = note_of(row, &outcome)?;
-            Ok(NamedOutcome {
-                account_id: row.parsed("account_id")?,
-                artist_id: row.parsed("artist_id")?,
-                artist_name: row.text("artist_name")?,
-                platform: row.parsed("platform")?,
-                platform_id: row.text("platform_id")?,
-                metric_date: row.date("metric_date")?,
-                outcome,
-                attempts: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
-                at: row.time("at")?,
-                note,
-            })
-        })
-        .collect()
+        let from = after.map_or_else(|| uuid::Uuid::nil().to_string(), |id| id.to_string());
+        let asked = left_of(limit, found.len());
+        let statement =
+            statement.bind(run.to_string()).bind(from).bind(i64::from(asked)).bind(i64::from(collected_too));
+        let rows = view.rows("read outcomes", statement).await?;
+        found.extend(view.unreadable.read("collection_outcomes", "account_id", Extent::Part, &rows, named_of)?);
+        let Some(last) = more_after(&rows, asked, found.len(), limit) else { return Ok(found) };
+        after = Some(last.parsed("account_id")?);
+    }
+}
+
+fn named_of(row: &AnyRow) -> Result<NamedOutcome, StoreError> {
+    let outcome = outcome_of(row)?;
+    let note = note_of(row, &outcome)?;
+    Ok(NamedOutcome {
+        account_id: row.parsed("account_id")?,
+        artist_id: row.parsed("artist_id")?,
+        artist_name: row.text("artist_name")?,
+        platform: row.parsed("platform")?,
+        platform_id: row.text("platform_id")?,
+        metric_date: row.date("metric_date")?,
+        outcome,
+        attempts: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
+        at: row.time("at")?,
+        note,
+    })
 }
 
 /// A run's accounts by platform, outcome and reason.
