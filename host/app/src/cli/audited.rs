@@ -10,10 +10,10 @@ use clap::parser::ValueSource;
 use serde_json::{Map, Value as Json};
 use uuid::Uuid;
 
-use super::context::Context;
-use super::exit::{Exit, Outcome};
-use super::ids::{EventId, Given, Identified, QuarantinedId};
-use super::print;
+use crate::cli::arguments::ids::{EventId, Given, Identified, QuarantinedId};
+use crate::cli::context::Context;
+use crate::cli::terminal::exit::{Exit, Outcome};
+use crate::cli::terminal::print;
 use crate::pipeline::{AuditLog, Deed, user_of_process};
 use backline_model::audit::ActOutcome;
 use backline_model::{AccountId, ArtistId, BatchId, Platform, RunId};
@@ -269,7 +269,7 @@ mod tests {
     use clap::{Command, CommandFactory as _};
 
     use super::*;
-    use crate::cli::exit::Failure;
+    use crate::cli::terminal::exit::Failure;
 
     /// Every command that can be given, with its path.
     fn leaves<'a>(command: &'a Command, path: &str, found: &mut Vec<(String, &'a Command)>) {

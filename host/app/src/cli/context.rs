@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::Global;
-use super::exit::Failure;
-use super::print;
+use crate::cli::Global;
+use crate::cli::terminal::exit::Failure;
+use crate::cli::terminal::print;
 use crate::config::{self, Config, Loaded, Override};
 use crate::pipeline::{self, Host};
 use backline_model::clock::Clock;

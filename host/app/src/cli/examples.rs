@@ -166,7 +166,8 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::cli::{command_line, tests::leaves};
+    use crate::cli::command_line;
+    use crate::cli::tests::leaves;
 
     /// The words of a line, as a shell splits it, up to where it redirects.
     fn words(line: &str) -> Vec<String> {
