@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::cli::terminal::exit::Failure;
 use crate::cli::terminal::print;
 use crate::pipeline::nearest;
-use backline_model::{AccountId, ArtistId, BatchId, Platform, RunId};
+use backline_model::{AccountId, Artist, ArtistId, BatchId, Platform, RunId};
 use backline_store::{ArtistFilter, FoundId, IdKind, Scope, Store, StoreError};
 
 /// Longest text that is looked up, in bytes: artists' names are free text.
@@ -319,7 +319,7 @@ mod tests {
         let path = folder.path().join("backline.db");
         let store = Store::open(&path.to_string_lossy(), StoreOptions::default()).await.expect("opened");
         store.migrate().await.expect("migrated");
-        let artist = |&(id, name): &(&str, &str)| backline_model::Artist {
+        let artist = |&(id, name): &(&str, &str)| Artist {
             id: id.parse().expect("an id"),
             name: name.to_owned(),
             tenant: backline_model::Tenant::default(),
