@@ -1,7 +1,9 @@
 //! `backline batches …`: lists batches, retries dead ones, and releases deferred ones.
 
+use std::marker::PhantomData;
+
 use clap::{Args, Subcommand};
-use serde_json::{Value as Json, json};
+use serde_json::json;
 
 use crate::cli::arguments::ids::{self, Given};
 use crate::cli::arguments::names::{self, PlatformName};
@@ -41,65 +43,98 @@ pub(in crate::cli) enum Command {
         json: bool,
     },
     /// Retry dead batches: they are planned again with all their attempts, and their runs continue
-    Retry(RetryArguments),
+    Retry(AgainArguments<Dead>),
     /// Release deferred batches: they are due at once; budgets and pauses still decide, and defer them again
-    Release(ReleaseArguments),
+    Release(AgainArguments<Deferred>),
 }
 
-/// Arguments of `backline batches retry`.
+/// Arguments of a command that plans batches again.
 #[derive(Args)]
-pub(in crate::cli) struct RetryArguments {
+pub(in crate::cli) struct AgainArguments<S: Resting> {
     #[command(flatten)]
-    dead: DeadBatches,
+    chosen: Chosen<S>,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-/// Which batches to retry: at least one of these.
+/// Which batches to plan again, of those in a state: at least one of these.
 #[derive(Args)]
 #[group(required = true, multiple = true)]
-struct DeadBatches {
+struct Chosen<S: Resting> {
     /// Ids of the batches
-    #[arg(value_name = "ID", conflicts_with = "all_dead")]
+    #[arg(value_name = "ID", conflicts_with = S::ALL_ID)]
     batches: Vec<Given<BatchId>>,
-    /// Dead batches of this run
+    /// Those of this run
     #[arg(long, value_name = "RUN")]
     run: Option<Given<RunId>>,
-    /// Dead batches of this platform
+    /// Those of this platform
     #[arg(long, value_name = "NAME")]
     platform: Option<PlatformName>,
-    /// All dead batches
-    #[arg(long, conflicts_with_all = ["run", "platform"])]
-    all_dead: bool,
+    /// All of them
+    #[arg(id = S::ALL_ID, long = S::ALL, conflicts_with_all = ["run", "platform"])]
+    all: bool,
+    #[arg(skip)]
+    state: PhantomData<S>,
 }
 
-/// Arguments of `backline batches release`.
-#[derive(Args)]
-pub(in crate::cli) struct ReleaseArguments {
-    #[command(flatten)]
-    deferred: DeferredBatches,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+/// A state in which batches rest until they are planned again.
+pub(in crate::cli) trait Resting {
+    /// The state.
+    const STATE: BatchState;
+    /// The flag that means all batches in it.
+    const ALL: &'static str;
+    /// The id of the flag's argument: what the audit log calls it.
+    const ALL_ID: &'static str;
 }
 
-/// Which batches to release: at least one of these.
-#[derive(Args)]
-#[group(required = true, multiple = true)]
-struct DeferredBatches {
-    /// Ids of the batches
-    #[arg(value_name = "ID", conflicts_with = "all_deferred")]
-    batches: Vec<Given<BatchId>>,
-    /// Deferred batches of this run
-    #[arg(long, value_name = "RUN")]
-    run: Option<Given<RunId>>,
-    /// Deferred batches of this platform
-    #[arg(long, value_name = "NAME")]
-    platform: Option<PlatformName>,
-    /// All deferred batches
-    #[arg(long, conflicts_with_all = ["run", "platform"])]
-    all_deferred: bool,
+/// Batches that have used up their attempts.
+pub(in crate::cli) enum Dead {}
+
+impl Resting for Dead {
+    const STATE: BatchState = BatchState::Dead;
+    const ALL: &'static str = "all-dead";
+    const ALL_ID: &'static str = "all_dead";
+}
+
+/// Batches that wait for a budget or a pause.
+pub(in crate::cli) enum Deferred {}
+
+impl Resting for Deferred {
+    const STATE: BatchState = BatchState::Deferred;
+    const ALL: &'static str = "all-deferred";
+    const ALL_ID: &'static str = "all_deferred";
+}
+
+impl<S: Resting> AgainArguments<S> {
+    async fn filter(&self, store: &Store) -> Result<BatchFilter, Failure> {
+        let Chosen { batches, run, platform, all: _, state: _ } = &self.chosen;
+        Ok(BatchFilter {
+            ids: ids::find_all(store, batches).await?,
+            run: ids::find_if_given(store, run.as_ref()).await?,
+            platform: names::platform_if_given(store, platform.as_ref()).await?,
+            ..BatchFilter::default()
+        })
+    }
+
+    /// Says what was planned again, what follows, and how many of the batches given are in another state.
+    fn tell(&self, planned: &Retried, follows: &str) -> Result<(), Failure> {
+        let state = S::STATE.as_str();
+        let named = self.chosen.batches.len() as u64;
+        if planned.batches < named {
+            let others = named - planned.batches;
+            print::note(&format!("{others} of the batches given are not {state} and are not changed"));
+        }
+        let sentence = match planned.batches {
+            0 => format!("no {state} batch matches"),
+            batches => {
+                let batches = if batches == 1 { "1 batch".to_owned() } else { format!("{batches} batches") };
+                format!("{batches} with {} {follows}", print::count(planned.accounts, "account"))
+            }
+        };
+        let report = json!({ "batches": planned.batches, "accounts": planned.accounts, "runs": planned.runs });
+        print::done(self.json, &report, &sentence)
+    }
 }
 
 fn state(text: &str) -> Result<BatchState, String> {
@@ -112,6 +147,7 @@ fn state(text: &str) -> Result<BatchState, String> {
 /// Runs the command.
 pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome {
     let store = context.store().await?;
+    let (weights, now) = (&context.config().collection.tenant_weights, context.clock.now());
     match command {
         Command::List { state, run, platform, limit, json } => {
             let platform = names::platform_if_given(&store, platform.as_ref()).await?;
@@ -123,60 +159,19 @@ pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome 
         }
         Command::Show { batch, json } => show(&store, batch.find(&store).await?, json).await?,
         Command::Retry(arguments) => {
-            let RetryArguments { dead: DeadBatches { batches, run, platform, all_dead: _ }, json } = arguments;
-            let batches = ids::find_all(&store, &batches).await?;
-            let run = ids::find_if_given(&store, run.as_ref()).await?;
-            let named = batches.len() as u64;
-            let platform = names::platform_if_given(&store, platform.as_ref()).await?;
-            let filter = BatchFilter { ids: batches, run, platform, ..BatchFilter::default() };
-            let weights = &context.config().collection.tenant_weights;
-            let retried = store.batches_retry(&Scope::all_tenants(), &filter, weights, context.clock.now()).await?;
-            tell_unchanged(named, retried.batches, "dead");
-            let sentence = match retried.batches {
-                0 => "no dead batch matches".to_owned(),
-                _ => format!("{} planned again; `backline serve` collects them", told(&retried)),
-            };
-            print::done(json, &report_of(&retried), &sentence)?;
+            let filter = arguments.filter(&store).await?;
+            let retried = store.batches_retry(&Scope::all_tenants(), &filter, weights, now).await?;
+            arguments.tell(&retried, "planned again; `backline serve` collects them")?;
         }
         Command::Release(arguments) => {
-            let ReleaseArguments { deferred, json } = arguments;
-            let DeferredBatches { batches, run, platform, all_deferred: _ } = deferred;
-            let batches = ids::find_all(&store, &batches).await?;
-            let run = ids::find_if_given(&store, run.as_ref()).await?;
-            let named = batches.len() as u64;
-            let platform = names::platform_if_given(&store, platform.as_ref()).await?;
-            let filter = BatchFilter { ids: batches, run, platform, ..BatchFilter::default() };
-            let (weights, now) = (&context.config().collection.tenant_weights, context.clock.now());
+            let filter = arguments.filter(&store).await?;
             let released = store.deferred_batches_release(&Scope::all_tenants(), &filter, weights, now).await?;
-            tell_unchanged(named, released.batches, "deferred");
-            let sentence = match released.batches {
-                0 => "no deferred batch matches".to_owned(),
-                _ => format!(
-                    "{} due now; `backline serve` collects them as far as budgets and pauses allow, and defers the \
-                     rest again",
-                    told(&released)
-                ),
-            };
-            print::done(json, &report_of(&released), &sentence)?;
+            let follows = "due now; `backline serve` collects them as far as budgets and pauses allow, and defers the \
+                           rest again";
+            arguments.tell(&released, follows)?;
         }
     }
     Ok(Exit::Done)
-}
-
-/// Says that some of the batches named were in another state.
-fn tell_unchanged(named: u64, changed: u64, state: &str) {
-    if changed < named {
-        print::note(&format!("{} of the batches given are not {state} and are not changed", named - changed));
-    }
-}
-
-fn told(planned: &Retried) -> String {
-    let batches = if planned.batches == 1 { "1 batch".to_owned() } else { format!("{} batches", planned.batches) };
-    format!("{batches} with {}", print::count(planned.accounts, "account"))
-}
-
-fn report_of(planned: &Retried) -> Json {
-    json!({ "batches": planned.batches, "accounts": planned.accounts, "runs": planned.runs })
 }
 
 /// Columns of a batch's account.
