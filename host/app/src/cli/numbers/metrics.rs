@@ -183,14 +183,16 @@ fn metric_lines(row: &MetricsRow, manifest: Option<&Manifest>, all: bool) -> Vec
     lines
 }
 
-/// A value for people: whole numbers with separators of thousands, others with two decimals.
+/// A value for people: with separators of thousands, and with two decimals unless it is whole.
 fn value_text(value: &Value) -> String {
     match value {
         Value::Integer(number) => with_separators(&number.to_string()),
         Value::Decimal(number) => {
-            let text = format!("{number:.2}");
-            let (whole, decimals) = text.split_once('.').unwrap_or((text.as_str(), "00"));
-            format!("{}.{decimals}", with_separators(whole))
+            let text = print::decimal(*number, 2);
+            match text.split_once('.') {
+                Some((whole, decimals)) => format!("{}.{decimals}", with_separators(whole)),
+                None => with_separators(&text),
+            }
         }
         Value::Text(_) | Value::Texts(_) => value.to_string(),
     }
@@ -286,7 +288,7 @@ fn growth_lines(row: &GrowthRow) -> Vec<Vec<String>> {
 fn change_text(change: &Change) -> String {
     match (change.reason, change.absolute, change.percent) {
         (None, Some(absolute), Some(percent)) => format!("{} ({percent:+.2} %)", signed(absolute)),
-        (None, Some(points), None) => format!("{points:+.2} points"),
+        (None, Some(points), None) => format!("{} points", signed(points)),
         (Some(reason), ..) => {
             let reason = match reason {
                 NoChange::First => "first",
@@ -326,6 +328,8 @@ mod tests {
             (Value::Integer(i64::MIN), "-9,223,372,036,854,775,808"),
             (Value::Decimal(1_234.5), "1,234.50"),
             (Value::Decimal(-0.3), "-0.30"),
+            (Value::Decimal(81.0), "81"),
+            (Value::Decimal(1_234_567.0), "1,234,567"),
             (Value::Text("Night Owls".to_owned()), "Night Owls"),
             (Value::Texts(vec!["pop".to_owned(), "jazz".to_owned()]), "pop, jazz"),
         ] {
@@ -377,6 +381,8 @@ mod tests {
         assert_eq!(change_text(&change), "+120 (+1.50 %)");
         let points = Change { absolute: Some(-0.3), ..Change::default() };
         assert_eq!(change_text(&points), "-0.30 points");
+        let points = Change { absolute: Some(2.0), ..Change::default() };
+        assert_eq!(change_text(&points), "+2 points");
         let gap = Change { reason: Some(NoChange::Gap), daily_percent: Some(0.5), ..Change::default() };
         assert_eq!(change_text(&gap), "gap (+0.50 % a day)");
         let first = Change { reason: Some(NoChange::First), ..Change::default() };

@@ -246,7 +246,7 @@ fn alert_cells(alert: &Alert) -> Vec<String> {
         alert.platform.as_ref().map_or_else(|| print::NONE.to_owned(), ToString::to_string),
         if alert.firing { "firing" } else { "ok" }.to_owned(),
         print::time(alert.since),
-        format!("{:.4}", alert.value),
-        format!("{:.4}", alert.threshold),
+        print::decimal(alert.value, 4),
+        print::decimal(alert.threshold, 4),
     ]
 }

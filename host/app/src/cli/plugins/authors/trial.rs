@@ -118,7 +118,7 @@ fn show(report: &TrialReport) -> Result<(), Failure> {
         print::table(&["metric", ">value", "missing because", "posts"], report.metrics.iter().map(metric).collect())?;
     }
     if let Some(score) = report.quality_score {
-        print::line(&format!("\nquality {score:.2}"))?;
+        print::line(&format!("\nquality {}", print::decimal(score, 2)))?;
     }
     for finding in &report.findings {
         let tone = if finding.severity == Severity::Error { Tone::Bad } else { Tone::Plain };
@@ -162,11 +162,7 @@ fn request_line(request: &TrialRequestSent) -> String {
 }
 
 fn metric(metric: &TrialMetric) -> Vec<String> {
-    let value = metric.value.as_ref().map_or(print::NONE.to_owned(), |value| match serde_json::to_value(value) {
-        Ok(Json::String(text)) => text,
-        Ok(other) => other.to_string(),
-        Err(_) => print::NONE.to_owned(),
-    });
+    let value = metric.value.as_ref().map_or(print::NONE.to_owned(), ToString::to_string);
     let absent = metric.absent.as_ref().map_or(String::new(), ToString::to_string);
     let covered = |coverage: &backline_model::snapshot::Coverage| {
         let skipped = if coverage.skipped > 0 { format!(", {} skipped", coverage.skipped) } else { String::new() };
