@@ -107,7 +107,7 @@ pub(in crate::cli) fn generate(file: Option<&Path>, json: bool) -> Outcome {
         return Ok(Exit::Done);
     };
     // Without --force: replacing a key that is in use makes every credential sealed with it unreadable.
-    let existing = Existing::Refuse("name another file, or remove this one if nothing needs it");
+    let existing = Existing::refused("name another file, or remove this one if nothing needs it");
     output::write(path, format!("{key}\n").as_bytes(), Access::Private, existing)?;
     if json {
         print::json(&json!({ "key": null, "file": path }))?;

@@ -35,9 +35,12 @@ impl Access {
     }
 }
 
-/// What to do if a regular file has the name already.
+/// What to do if a regular file has the name already. It is replaced with `--force`, or if the command adds to it.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::cli) enum Existing {
+pub(in crate::cli) struct Existing(Rule);
+
+#[derive(Clone, Copy, Debug)]
+enum Rule {
     /// Refuse the command, with this advice.
     Refuse(&'static str),
     /// Replace the file.
@@ -45,9 +48,19 @@ pub(in crate::cli) enum Existing {
 }
 
 impl Existing {
+    /// For a command without `--force`: it is refused with this advice.
+    pub(in crate::cli) const fn refused(advice: &'static str) -> Self {
+        Self(Rule::Refuse(advice))
+    }
+
     /// For a command with `--force`.
     pub(in crate::cli) fn forced(force: bool) -> Self {
-        if force { Self::Replace } else { Self::Refuse("name another file, or add --force to replace it") }
+        if force { Self(Rule::Replace) } else { Self::refused("name another file, or add --force to replace it") }
+    }
+
+    /// For a command that has read the file and writes it with more in it, and for what goes with such a file.
+    pub(in crate::cli) fn updated() -> Self {
+        Self(Rule::Replace)
     }
 }
 
@@ -137,9 +150,9 @@ impl NewFile {
         file.as_file().sync_all().map_err(|error| not_written(&path, &error))?;
         // Another program may have created something at the path meanwhile.
         check(&path, existing)?;
-        let renamed = match existing {
-            Existing::Refuse(_) => file.persist_noclobber(&path),
-            Existing::Replace => file.persist(&path),
+        let renamed = match existing.0 {
+            Rule::Refuse(_) => file.persist_noclobber(&path),
+            Rule::Replace => file.persist(&path),
         };
         renamed.map(drop).map_err(|error| not_written(&path, &error.error))
     }
@@ -168,14 +181,14 @@ pub(in crate::cli) fn check(path: &Path, existing: Existing) -> Result<(), Failu
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(not_created(path, &error)),
     };
-    match existing {
+    match existing.0 {
         _ if found.is_dir() => Err(Failure::usage(format!("{shown} is a folder; name a file in it"))),
         _ if !found.is_file() => {
             let kind = kind(found);
             Err(Failure::usage(format!("{shown} is {kind}, and only a regular file is written; name another file")))
         }
-        Existing::Refuse(advice) => Err(Failure::usage(format!("{shown} exists already; {advice}"))),
-        Existing::Replace => Ok(()),
+        Rule::Refuse(advice) => Err(Failure::usage(format!("{shown} exists already; {advice}"))),
+        Rule::Replace => Ok(()),
     }
 }
 
@@ -215,7 +228,7 @@ mod tests {
     use super::*;
     use crate::cli::terminal::exit::Exit;
 
-    const REFUSE: Existing = Existing::Refuse("name another file");
+    const REFUSE: Existing = Existing::refused("name another file");
 
     fn folder() -> tempfile::TempDir {
         tempfile::tempdir().expect("a folder")
@@ -263,7 +276,7 @@ mod tests {
         let folder = folder();
         let path = folder.path().join("a");
         std::fs::write(&path, "old").expect("written");
-        let mut file = NewFile::create(&path, Access::Shared, Existing::Replace).expect("it may be replaced");
+        let mut file = NewFile::create(&path, Access::Shared, Existing::forced(true)).expect("it may be replaced");
         file.write(b"half").expect("written");
         drop(file);
         assert_eq!(std::fs::read(&path).expect("kept"), b"old");
@@ -296,7 +309,7 @@ mod tests {
             (at("missing/file"), "failed to create"),
             (at("file/below"), "failed to create"),
         ] {
-            for existing in [REFUSE, Existing::Replace] {
+            for existing in [REFUSE, Existing::forced(true)] {
                 let failure = write(&path, b"new", Access::Shared, existing).expect_err(said);
                 assert_eq!(failure.exit, Exit::Usage, "{path:?}");
                 assert!(failure.message.contains(said), "{path:?}: {}", failure.message);

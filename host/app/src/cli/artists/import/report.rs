@@ -22,7 +22,7 @@ const BAD_ROWS_SHOWN: usize = 20;
 const REFUSED_SHOWN: usize = 50;
 
 /// An import never replaces the invalid rows of an earlier one: no other file may have them.
-const EXISTING_BAD_ROWS: Existing = Existing::Refuse("name another file for invalid rows with --bad-rows");
+const EXISTING_BAD_ROWS: Existing = Existing::refused("name another file for invalid rows with --bad-rows");
 
 /// The field that says what is wrong with a row of the file of invalid rows.
 pub(super) const PROBLEM: &str = "problem";

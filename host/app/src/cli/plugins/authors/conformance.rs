@@ -24,6 +24,9 @@ pub(crate) struct ConformanceArguments {
     /// File to write JUnit XML to, for CI; - for standard output
     #[arg(long, value_name = "FILE", conflicts_with = "json")]
     junit: Option<PathBuf>,
+    /// Replace the file if it exists
+    #[arg(long, requires = "junit")]
+    force: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -31,9 +34,9 @@ pub(crate) struct ConformanceArguments {
 
 /// Runs the command. The exit code tells whether every check passed.
 pub(in crate::cli::plugins) async fn check(context: &Context, arguments: ConformanceArguments) -> Outcome {
-    let ConformanceArguments { file, answers, junit, json } = arguments;
+    let ConformanceArguments { file, answers, junit, force, json } = arguments;
     let component = read_file(&file)?;
-    let output = junit.map(|path| Output::open(&path, Access::Shared, Existing::Replace)).transpose()?;
+    let output = junit.map(|path| Output::open(&path, Access::Shared, Existing::forced(force))).transpose()?;
     let checked = check_component(context.config().clone(), &component, &answers).await;
     let report = checked.map_err(|error| Failure::from(error).about(&file.display().to_string()))?;
     if json {

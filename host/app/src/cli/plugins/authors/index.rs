@@ -167,7 +167,7 @@ fn add(context: &Context, arguments: &AddArguments) -> Outcome {
 }
 
 fn new_file(path: &Path, bytes: &[u8]) -> Result<NewFile, Failure> {
-    let mut file = NewFile::create(path, Access::Shared, Existing::Replace)?;
+    let mut file = NewFile::create(path, Access::Shared, Existing::updated())?;
     file.write(bytes)?;
     Ok(file)
 }

@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::output::{self, Access, Existing};
 use crate::cli::terminal::print;
 use backline_component::{Language, ProjectFile, project};
 
@@ -38,10 +39,10 @@ pub(in crate::cli::plugins) fn new(arguments: &NewArguments) -> Outcome {
     };
     // Fails if there is one, so that nobody's work is replaced.
     std::fs::create_dir(&target).map_err(failed)?;
-    if let Err(error) = write(&target, &files) {
+    if let Err(failure) = write(&target, &files) {
         // Everything in it is of this command. What can't be removed is named by the error about the project.
         let _ = std::fs::remove_dir_all(&target);
-        return Err(failed(error));
+        return Err(failure);
     }
     let next = match lang {
         Language::Rust => "needs rustup and `rustup target add wasm32-unknown-unknown`; then `cargo test`",
@@ -54,13 +55,15 @@ pub(in crate::cli::plugins) fn new(arguments: &NewArguments) -> Outcome {
     Ok(Exit::Done)
 }
 
-fn write(target: &Path, files: &[ProjectFile]) -> std::io::Result<()> {
+fn write(target: &Path, files: &[ProjectFile]) -> Result<(), Failure> {
     for file in files {
         let path = target.join(&file.path);
         if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent)?;
+            std::fs::create_dir_all(parent)
+                .map_err(|error| Failure::failed(format!("failed to create {}: {error}", parent.display())))?;
         }
-        std::fs::write(path, &file.text)?;
+        let existing = Existing::refused("choose another name or --folder");
+        output::write(&path, file.text.as_bytes(), Access::Shared, existing)?;
     }
     Ok(())
 }

@@ -67,7 +67,7 @@ pub(in crate::cli::plugins) fn keygen(arguments: &KeygenArguments) -> Outcome {
     let (secret, public) = (folder.join(format!("{name}.key")), folder.join(format!("{name}.pub")));
     // Without --force: replacing a key that operators trust would end every update that it signs. Both files are
     // complete before either gets its name, so that a full disk does not leave one without the other.
-    let existing = Existing::Refuse("choose another name");
+    let existing = Existing::refused("choose another name");
     let mut secret_file = NewFile::create(&secret, Access::Private, existing)?;
     let mut public_file = NewFile::create(&public, Access::Shared, existing)?;
     secret_file.write(files.secret.as_bytes())?;
