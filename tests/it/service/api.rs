@@ -784,8 +784,10 @@ async fn a_token_is_shown_once_and_stands_nowhere_else() {
         }
         let (_, used, _) = place.run(&["tokens", "list", "--json", "--log", "off"]).await;
         assert!(used.contains("last_used_at\": \"20"), "{used}");
-        let revoke = ["tokens", "revoke", listed[0]["id"].as_str().expect("an id"), "--log", "off"];
-        assert_eq!(place.run(&revoke).await.0, Some(0));
+        let (code, revoked, said) = place.run(&["tokens", "revoke", "canary", "--json", "--log", "off"]).await;
+        assert_eq!(code, Some(0), "{said}");
+        let id = serde_json::from_str::<Json>(&revoked).expect("JSON")["id"].clone();
+        assert_eq!(id, listed[0]["id"]);
         let request = format!("GET /v1/token HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{}\r\n", bearer(&token));
         assert_eq!(ask(&address, &request).await.0, 401);
 

@@ -16,7 +16,7 @@ use crate::cli::terminal::exit::{Exit, Outcome};
 use crate::cli::terminal::print;
 use crate::pipeline::{AuditLog, Deed, user_of_process};
 use backline_model::audit::ActOutcome;
-use backline_model::{AccountId, ArtistId, BatchId, Platform, RunId};
+use backline_model::{AccountId, ArtistId, BatchId, Platform, RunId, TokenId};
 use backline_store::Store;
 
 /// Commands that change something or take data out, each with the arguments that are recorded.
@@ -161,6 +161,7 @@ pub(super) async fn meant(context: &Context, matches: &ArgMatches) -> Meant {
                 _ if path.starts_with("quarantine") => {
                     whole::<QuarantinedId>(&store, &text).await.map(|QuarantinedId(id)| id)
                 }
+                _ if path.starts_with("tokens") => whole::<TokenId>(&store, &text).await.map(|id| id.0),
                 _ => None,
             };
             meant.entry(name).or_default().extend(found);

@@ -356,7 +356,7 @@ pub(in crate::cli) mod tests {
     use std::any::TypeId;
 
     use super::*;
-    use backline_model::{AccountId, ArtistId, BatchId, RunId};
+    use backline_model::{AccountId, ArtistId, BatchId, RunId, TokenId};
 
     /// Every command that can be run, with its words.
     pub(in crate::cli) fn leaves() -> Vec<(String, clap::Command)> {
@@ -399,6 +399,7 @@ pub(in crate::cli) mod tests {
             TypeId::of::<AccountId>(),
             TypeId::of::<RunId>(),
             TypeId::of::<BatchId>(),
+            TypeId::of::<TokenId>(),
             TypeId::of::<uuid::Uuid>(),
         ];
         for (path, command) in leaves() {

@@ -4,8 +4,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use crate::cli::arguments::names;
-use crate::cli::arguments::values;
+use crate::cli::arguments::ids::Given;
+use crate::cli::arguments::{names, values};
 use crate::cli::context::Context;
 use crate::cli::terminal::exit::{Exit, Outcome};
 use crate::cli::terminal::print;
@@ -25,8 +25,8 @@ pub(in crate::cli) enum Command {
     },
     /// Revoke a token: no host accepts it any more
     Revoke {
-        /// The token's id
-        id: TokenId,
+        /// The token: id, beginning of it, or name
+        id: Given<TokenId>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -104,12 +104,11 @@ pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome 
             ));
         }
         Command::List { json } => {
-            let headers = ["id", "name", "role", "tenant", "state", "made", "expires", "last used"];
             let none = "there is no token; `backline tokens create` makes one";
-            print::listing(json, &tokens.list().await?, &headers, |token| cells(token, now), none)?;
+            print::listing(json, &tokens.list().await?, &HEADERS, |token| cells(token, now), none)?;
         }
         Command::Revoke { id, json } => {
-            let token = tokens.revoke(id).await?;
+            let token = tokens.revoke(id.find(&store).await?).await?;
             if json {
                 print::json(&token)?;
             } else {
@@ -119,6 +118,10 @@ pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome 
     }
     Ok(Exit::Done)
 }
+
+/// Columns of a token.
+pub(in crate::cli) const HEADERS: [&str; 8] =
+    ["#id", "name", "role", "?tenant", "state", "??made", "?expires", "??last used"];
 
 fn revoked(token: &ApiToken) -> String {
     format!("revoked the token {} ({}, {})", token.id, token.name, token.role.as_str())

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::cli::terminal::exit::Failure;
 use crate::cli::terminal::print;
 use crate::pipeline::nearest;
-use backline_model::{AccountId, Artist, ArtistId, BatchId, Platform, RunId};
+use backline_model::{AccountId, Artist, ArtistId, BatchId, Platform, RunId, TokenId};
 use backline_store::{ArtistFilter, FoundId, IdKind, Scope, Store, StoreError};
 
 /// Longest text that is looked up, in bytes: artists' names are free text.
@@ -68,6 +68,7 @@ identified! {
     BatchId, Batch, "batch", "backline batches list";
     EventId, Event, "event", "backline events tail";
     QuarantinedId, Quarantined, "value in quarantine", "backline quarantine list";
+    TokenId, Token, "token", "backline tokens list";
 }
 
 /// Id of an event.
@@ -166,22 +167,28 @@ impl<T: Identified> Given<T> {
     async fn unknown(&self, store: &Store) -> Result<String, Failure> {
         let (text, what, listed_by) = (&self.text, T::WHAT, T::LISTED_BY);
         let digits = text.chars().filter(char::is_ascii_hexdigit).count();
-        if T::KIND != IdKind::Artist && digits == text.len() && digits < DIGITS_MIN {
+        let names = match T::KIND {
+            IdKind::Artist => {
+                let artists = store.artists_list(&Scope::all_tenants(), &ArtistFilter::default()).await?;
+                Some(artists.into_iter().map(|artist| artist.name).collect::<Vec<_>>())
+            }
+            IdKind::Token => {
+                let tokens = store.tokens_list(&Scope::all_tenants()).await?;
+                let in_force = tokens.into_iter().filter(|token| token.revoked_at.is_none());
+                Some(in_force.map(|token| token.name).collect())
+            }
+            _ => None,
+        };
+        if names.is_none() && digits == text.len() && digits < DIGITS_MIN {
             return Ok(format!("'{text}' is too short for the beginning of an id; give {DIGITS_MIN} digits or more"));
         }
         let also = match T::KIND {
-            IdKind::Artist => " or the name",
+            IdKind::Artist | IdKind::Token => " or the name",
             IdKind::Account => " or the id on its platform",
             _ => "",
         };
-        let remark = match T::KIND {
-            IdKind::Artist => {
-                let artists = store.artists_list(&Scope::all_tenants(), &ArtistFilter::default()).await?;
-                let names = artists.iter().map(|artist| artist.name.as_str());
-                nearest::nearest(text, names).map_or_else(String::new, |name| format!("; did you mean '{name}'?"))
-            }
-            _ => String::new(),
-        };
+        let near = nearest::nearest(text, names.iter().flatten().map(String::as_str));
+        let remark = near.map_or_else(String::new, |name| format!("; did you mean '{name}'?"));
         Ok(format!("no {what} has the id{also} '{text}'{remark}; `{listed_by}` shows them"))
     }
 
@@ -205,7 +212,7 @@ async fn latest(store: &Store, kind: IdKind) -> Result<Option<Result<Uuid, Failu
             let events = store.events_before_list(&all, None, 1).await?;
             (events.first().map(|(_, event)| event.id), "no event has happened yet")
         }
-        IdKind::Artist | IdKind::Account | IdKind::Batch | IdKind::Quarantined => return Ok(None),
+        IdKind::Artist | IdKind::Account | IdKind::Batch | IdKind::Quarantined | IdKind::Token => return Ok(None),
     };
     Ok(Some(found.ok_or_else(|| Failure::usage(none))))
 }
@@ -292,6 +299,7 @@ pub(in crate::cli) fn name_in(names: &BTreeMap<ArtistId, String>, artist: Artist
 #[cfg(test)]
 mod tests {
     use super::*;
+    use backline_model::{ApiToken, Digest, Role};
     use backline_store::StoreOptions;
 
     const ADA: &str = "018f4e6a-7c1d-7b3a-9c55-3f1d2a4b5c6d";
@@ -370,6 +378,41 @@ mod tests {
         assert_eq!(
             found::<RunId>(&store, "Ada Lovelace").await,
             "no run has the id 'Ada Lovelace'; `backline runs list` shows them"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_token_is_found_by_its_name_until_it_is_revoked() {
+        let (_folder, store) = store_of(&[(ADA, "Ada Lovelace")]).await;
+        let (bo, face) = ("018f4e6a-7c1d-7b3a-9c55-3f1d2a4b5c6e", "face0000-7c1d-7b3a-9c55-3f1d2a4b5c6e");
+        let at = "2026-11-22T12:00:00Z".parse().expect("a time");
+        for (id, name) in [(ADA, "dashboard"), (bo, "ci"), (face, "ci")] {
+            let token = ApiToken {
+                id: id.parse().expect("an id"),
+                name: name.to_owned(),
+                role: Role::Viewer,
+                tenant: None,
+                created_at: at,
+                expires_at: None,
+                last_used_at: None,
+                revoked_at: None,
+            };
+            store.token_add(&Scope::all_tenants(), &token, Digest::of(id.as_bytes())).await.expect("added");
+        }
+        for (text, id) in
+            [("dashboard", ADA), ("Dashboard", ADA), ("018f4e6a-7c1d-7b3a-9c55-3f1d2a4b5c6e", bo), ("face", face)]
+        {
+            assert_eq!(found::<TokenId>(&store, text).await, id, "{text}");
+        }
+        let several = found::<TokenId>(&store, "ci").await;
+        assert!(several.starts_with("'ci' could be more than one token: "), "{several}");
+        let revoked = store.token_revoke(&Scope::all_tenants(), face.parse().expect("an id"), at).await;
+        assert!(revoked.expect("revoked").revoked_at.is_some());
+        assert_eq!(found::<TokenId>(&store, "ci").await, bo, "a revoked one keeps its name for the record only");
+        assert_eq!(found::<TokenId>(&store, "face0000").await, face);
+        assert_eq!(
+            found::<TokenId>(&store, "dashbord").await,
+            "no token has the id or the name 'dashbord'; did you mean 'dashboard'?; `backline tokens list` shows them"
         );
     }
 

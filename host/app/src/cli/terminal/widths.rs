@@ -1,7 +1,7 @@
 //! Every table of the command line, with a row such as operators see, at 80 and at 120 columns.
 
 use super::table::tests::fits;
-use crate::cli::access::{credentials, keys};
+use crate::cli::access::{credentials, keys, tokens};
 use crate::cli::artists::{accounts, attention, consents};
 use crate::cli::events::webhooks;
 use crate::cli::numbers::{archive, metrics, quarantine};
@@ -81,6 +81,7 @@ fn every_table_fits_80_and_120_columns() {
         &["nightly", "0 2 * * *", "Europe/Berlin", "youtube, spotify", AT, AT, "last", "skip", "config", "yes"],
     );
     fits(&schedules::FIRE_HEADERS, &["nightly", AT, "started", ID, AT]);
+    fits(&tokens::HEADERS, &[ID, "dashboard of the west coast", "operator", "label_west", "expired", AT, AT, AT]);
     fits(
         &webhooks::HEADERS,
         &[
