@@ -6,7 +6,7 @@ use crate::cli::artists::{accounts, attention, consents};
 use crate::cli::events::webhooks;
 use crate::cli::numbers::{archive, metrics, quarantine};
 use crate::cli::service::{health, hosts};
-use crate::cli::work::{batches, run, runs, schedules};
+use crate::cli::work::{batches, outcomes, run, runs, schedules};
 use crate::cli::{artists, plugins};
 
 const ID: &str = "0199f1de-0000-7aa1-b7a4-0c2b6f5d8e22";
@@ -114,14 +114,11 @@ fn every_table_fits_80_and_120_columns() {
     );
     fits(&runs::HEADERS, &[ID, AT, "artist's today", "nightly", "partial", "20000", "19870", "100", "20", "10", "40"]);
     fits(
-        &runs::OUTCOME_HEADERS,
+        &outcomes::HEADERS,
         &[
             "The Ada Lovelace Orchestra",
-            "youtube",
             "UCBR8-60-B28hp2BmDPdntcQ",
             "2026-11-22",
-            "failed",
-            "misconfigured",
             "the platform refused the key: HTTP 401",
         ],
     );

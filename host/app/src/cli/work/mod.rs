@@ -2,6 +2,7 @@
 
 pub(super) mod backfill;
 pub(super) mod batches;
+pub(super) mod outcomes;
 pub(super) mod pauses;
 pub(super) mod run;
 pub(super) mod runs;

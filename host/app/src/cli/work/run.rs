@@ -348,7 +348,7 @@ fn print_run(report: &RunReport) -> Result<(), Failure> {
         print::line(&unserved_line(unserved, date))?;
     }
     print::line(&format!(
-        "\n{} of {} collected in {}: {}; `backline runs show {}` shows each account",
+        "\n{} of {} collected in {}: {}; `backline runs show {}` shows the accounts",
         counts.collected,
         print::count(counts.planned, "account"),
         duration(report.seconds),

@@ -2,12 +2,13 @@
 
 use clap::Subcommand;
 
+use super::outcomes;
 use crate::cli::arguments::ids::Given;
 use crate::cli::context::Context;
 use crate::cli::terminal::exit::{Exit, Failure, Outcome};
 use crate::cli::terminal::print;
 use backline_model::{self, RunId};
-use backline_store::{NamedOutcome, RunDetails, Scope, Store};
+use backline_store::{RunDetails, Scope, Store};
 
 /// `backline runs …`
 #[derive(Subcommand)]
@@ -21,11 +22,11 @@ pub(in crate::cli) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Show one run: its counts, and every account that was not collected
+    /// Show one run: its counts, and the accounts that were not collected, first those that need a person
     Show {
         /// The run: id, beginning of it, or latest
         run: Given<RunId>,
-        /// Also accounts that were collected
+        /// Every account, also those that were collected
         #[arg(long)]
         all: bool,
         /// Print JSON
@@ -62,10 +63,6 @@ pub(in crate::cli) const HEADERS: [&str; 11] = [
     "??>excluded",
 ];
 
-/// Columns of an account's outcome.
-pub(in crate::cli) const OUTCOME_HEADERS: [&str; 7] =
-    ["artist", "platform", "platform id", "?date", "?outcome", "reason", "message"];
-
 fn cells(run: &backline_model::Run) -> Vec<String> {
     let counts = &run.counts;
     let numbers =
@@ -95,29 +92,5 @@ async fn show(store: &Store, id: RunId, all: bool, as_json: bool) -> Result<(), 
             "\n{accounts} failed for reasons that may be temporary; `backline batches retry --run {id}` retries them"
         ))?;
     }
-    if outcomes.is_empty() {
-        return Ok(());
-    }
-    let row = |outcome: &NamedOutcome| {
-        let note = || outcome.note.clone().unwrap_or_default();
-        let (reason, message) = match &outcome.outcome {
-            backline_model::Outcome::Collected | backline_model::Outcome::Superseded => (String::new(), note()),
-            backline_model::Outcome::Deferred { until, message } => {
-                (format!("until {}", print::time(*until)), message.clone())
-            }
-            backline_model::Outcome::Excluded { reason } => (reason.as_str().to_owned(), note()),
-            backline_model::Outcome::Failed { class, message } => (class.as_str().to_owned(), message.clone()),
-        };
-        vec![
-            outcome.artist_name.clone(),
-            outcome.platform.to_string(),
-            outcome.platform_id.clone(),
-            outcome.metric_date.to_string(),
-            outcome.outcome.as_str().to_owned(),
-            reason,
-            message,
-        ]
-    };
-    print::line("")?;
-    print::table(&OUTCOME_HEADERS, outcomes.iter().map(row).collect())
+    outcomes::show(&outcomes, all)
 }
