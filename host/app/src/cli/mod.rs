@@ -32,7 +32,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use access::{audit, credentials, keys, tokens};
 use artists::{accounts, consents, privacy};
-use context::Context;
+use context::{Context, Global};
 use events::webhooks;
 use numbers::{archive, metrics, quarantine};
 use service::{health, hosts, installation, ready, serve, settings};
@@ -50,29 +50,6 @@ struct Arguments {
     global: Global,
     #[command(subcommand)]
     command: Command,
-}
-
-/// Heading of the flags that every command has; a command's own come before them.
-const GLOBAL: &str = "Global options";
-
-/// Flags that every command has.
-#[derive(clap::Args)]
-struct Global {
-    /// Configuration file; the default is BACKLINE_CONFIG, or else backline.toml if it exists
-    #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
-    config: Option<PathBuf>,
-    /// Database: sqlite://file or postgres://user:password@host/name
-    #[arg(long, global = true, value_name = "URL", help_heading = GLOBAL)]
-    database: Option<String>,
-    /// Set a key of the configuration, such as collection.window_days=14; may be repeated
-    #[arg(long, global = true, value_name = "KEY=VALUE", help_heading = GLOBAL)]
-    set: Vec<String>,
-    /// Filter of the log on standard error, such as info or backline=debug
-    #[arg(long, global = true, value_name = "FILTER", help_heading = GLOBAL)]
-    log: Option<String>,
-    /// Show whole tables, however narrow the terminal is
-    #[arg(long, global = true, help_heading = GLOBAL)]
-    wide: bool,
 }
 
 /// How long tasks still in the background may take once a command has finished.

@@ -12,8 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::Global;
-use crate::cli::context::Context;
+use crate::cli::context::{Context, Global};
 use crate::cli::terminal::exit::{Exit, Failure, Outcome, sentence};
 use crate::cli::terminal::log::{self, Log};
 use crate::cli::terminal::print;
