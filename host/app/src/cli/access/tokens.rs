@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::cli::arguments::ids::Given;
 use crate::cli::arguments::{names, values};
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{Exit, Outcome};
+use crate::cli::terminal::exit::{Exit, Failure, Outcome};
 use crate::cli::terminal::print;
 use crate::pipeline::{NewToken, Tokens};
 use backline_model::{ApiToken, Role, Tenant, TokenId};
@@ -108,6 +108,12 @@ pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome 
             print::listing(json, &tokens.list().await?, &HEADERS, |token| cells(token, now), none)?;
         }
         Command::Revoke { id, json } => {
+            // Refused before it is looked up: neither a message nor the audit log may repeat it.
+            if let Some(id) = Tokens::id_in(&id.to_string()) {
+                return Err(Failure::usage(format!(
+                    "this is a token itself, which is secret; `backline tokens revoke {id}` revokes it"
+                )));
+            }
             let token = tokens.revoke(id.find(&store).await?).await?;
             if json {
                 print::json(&token)?;
