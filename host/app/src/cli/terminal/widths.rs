@@ -1,12 +1,12 @@
 //! Every table of the command line, with a row such as operators see, at 80 and at 120 columns.
 
 use super::table::tests::fits;
-use crate::cli::access::{credentials, keys, tokens};
+use crate::cli::access::{audit, credentials, keys, tokens};
 use crate::cli::artists::{accounts, attention, consents};
 use crate::cli::events::webhooks;
 use crate::cli::numbers::{archive, metrics, quarantine};
 use crate::cli::service::{health, hosts};
-use crate::cli::work::{batches, outcomes, run, runs, schedules};
+use crate::cli::work::{batches, outcomes, pauses, run, runs, schedules};
 use crate::cli::{artists, plugins};
 
 const ID: &str = "0199f1de-0000-7aa1-b7a4-0c2b6f5d8e22";
@@ -81,6 +81,20 @@ fn every_table_fits_80_and_120_columns() {
         &["nightly", "0 2 * * *", "Europe/Berlin", "youtube, spotify", AT, AT, "last", "skip", "config", "yes"],
     );
     fits(&schedules::FIRE_HEADERS, &["nightly", AT, "started", ID, AT]);
+    fits(
+        &audit::HEADERS,
+        &[
+            AT,
+            "operator@collector-1",
+            "203.0.113.17",
+            "plugins canary start",
+            "partial",
+            "label_west",
+            ID,
+            "{\"name\":\"youtube\",\"version\":\"1.2.0\"}",
+        ],
+    );
+    fits(&pauses::HEADERS, &["credential/0199f1de", "instagram_business", AT, AT]);
     fits(&tokens::HEADERS, &[ID, "dashboard of the west coast", "operator", "label_west", "expired", AT, AT, AT]);
     fits(
         &webhooks::HEADERS,
@@ -133,6 +147,19 @@ fn every_table_fits_80_and_120_columns() {
             "units 70000",
             "14.2 min",
             "12 no_consent, 3 disabled",
+        ],
+    );
+    fits(
+        &run::ALLOWANCE_HEADERS,
+        &[
+            "instagram_business",
+            "requests",
+            "each account",
+            "10000",
+            "1 day from midnight America/Los_Angeles",
+            "120000",
+            "10000",
+            AT,
         ],
     );
     fits(&run::RUN_HEADERS, &["instagram_business", "20000", "19870", "100", "30", "10", "40", "60000"]);

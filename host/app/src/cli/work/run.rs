@@ -236,6 +236,10 @@ fn advance(bar: &ProgressBar, progress: &Progress) {
 pub(in crate::cli) const PLAN_HEADERS: [&str; 8] =
     ["platform", "?version", ">accounts", "?>batches", ">requests", "budget units", ">duration", "excluded"];
 
+/// Columns of what may be spent.
+pub(in crate::cli) const ALLOWANCE_HEADERS: [&str; 8] =
+    ["platform", "budget", "??of", ">limit", "?window", ">needed", ">left", "the rest is back"];
+
 /// Columns of what a run did.
 pub(in crate::cli) const RUN_HEADERS: [&str; 8] =
     ["platform", ">planned", ">collected", ">failed", ">deferred", "?>superseded", ">excluded", "?>requests"];
@@ -293,8 +297,7 @@ fn print_allowances(report: &PlanReport) -> Result<(), Failure> {
     let rows: Vec<Vec<String>> = report.platforms.iter().flat_map(of_platform).collect();
     if !rows.is_empty() {
         print::line("")?;
-        let headers = ["platform", "budget", "of", ">limit", "window", ">needed", ">left", "the rest is back"];
-        print::table(&headers, rows)?;
+        print::table(&ALLOWANCE_HEADERS, rows)?;
     }
     for plan in &report.platforms {
         if let Some(until) = plan.paused_until {

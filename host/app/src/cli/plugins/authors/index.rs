@@ -85,7 +85,7 @@ pub(in crate::cli::plugins) async fn search(context: &Context, arguments: Search
         };
         vec![text("name"), text("platform"), text("version"), text("title"), list("metrics"), list("hosts")]
     };
-    let headers = ["name", "platform", "version", "title", "metrics", "hosts"];
+    let headers = ["name", "platform", "version", "title", "?metrics", "?hosts"];
     let none = "the index has no such connector; fewer words find more";
     print::listing(json, &found, &headers, row, none)?;
     Ok(Exit::Done)
