@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cell::{self, CellError, shown};
 use super::ids::Platform;
-use super::manifest::faults::{Findings, Place};
+use super::manifest::findings::{Findings, Place};
 use super::manifest_error::ManifestError;
 use super::text::one_line;
 

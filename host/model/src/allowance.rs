@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::ids::{CredentialId, Platform};
-use super::manifest::faults::{Findings, Place};
+use super::manifest::findings::{Findings, Place};
 use super::manifest::{Budget, BudgetWindow};
 use super::pace::Pace;
 

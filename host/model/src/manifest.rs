@@ -3,7 +3,8 @@
 //! The manifest is embedded in the component as the custom section [`SECTION`]. It is read without running the
 //! component.
 
-pub(crate) mod faults;
+mod faults;
+pub(crate) mod findings;
 mod values;
 
 use chrono::{NaiveDate, NaiveTime};

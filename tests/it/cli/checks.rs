@@ -88,6 +88,15 @@ fn the_command_says_what_it_found_and_writes_junit() {
     let xml = std::fs::read_to_string(place.path().join("report.xml")).expect("a report");
     assert!(xml.contains(r#"<testcase name="values""#) && xml.contains("failure"), "{xml}");
 
+    let again = ["plugins", "conformance", "c.wasm", "--answers", &answers, "--junit", "report.xml"];
+    std::fs::write(place.path().join("report.xml"), "mine").expect("written");
+    let kept = place.refused(&again);
+    assert!(kept.contains("report.xml exists already; name another file, or add --force to replace it"), "{kept}");
+    assert_eq!(std::fs::read_to_string(place.path().join("report.xml")).expect("kept"), "mine");
+    assert_eq!(place.run(&[&again[..], &["--force"]].concat()).status.code(), Some(4));
+    let xml = std::fs::read_to_string(place.path().join("report.xml")).expect("replaced");
+    assert!(xml.contains(r#"<testcase name="values""#), "{xml}");
+
     std::fs::remove_dir_all(folder.path().join("b")).expect("removed");
     let few = place.refused(&["plugins", "conformance", "c.wasm", "--answers", &answers]);
     assert!(few.contains("need the answers of 3 accounts, and it has 2"), "{few}");

@@ -784,12 +784,14 @@ async fn a_token_is_shown_once_and_stands_nowhere_else() {
         }
         let (_, used, _) = place.run(&["tokens", "list", "--json", "--log", "off"]).await;
         assert!(used.contains("last_used_at\": \"20"), "{used}");
-        let revoke = ["tokens", "revoke", listed[0]["id"].as_str().expect("an id"), "--log", "off"];
-        assert_eq!(place.run(&revoke).await.0, Some(0));
+        let (code, _, refused) = place.run(&["tokens", "revoke", &token, "--log", "off"]).await;
+        assert!(code == Some(2) && refused.contains("`backline tokens revoke "), "its id is no secret");
+        let (_, revoked, _) = place.run(&["tokens", "revoke", "canary", "--json", "--log", "off"]).await;
+        assert_eq!(serde_json::from_str::<Json>(&revoked).expect("JSON")["id"], listed[0]["id"]);
         let request = format!("GET /v1/token HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{}\r\n", bearer(&token));
         assert_eq!(ask(&address, &request).await.0, 401);
 
-        for shown in [said, list, used, serving.log(), stored(&store, url).await] {
+        for shown in [said, list, used, refused, serving.log(), stored(&store, url).await] {
             assert!(!shown.contains(&secret), "the secret stands in {} characters of text", shown.len());
         }
     })

@@ -465,8 +465,10 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Read ids_between_list(IdKind::Batch, (Uuid::nil(), Uuid::max()), 100);
         Read ids_between_list(IdKind::Event, (Uuid::nil(), Uuid::max()), 100);
         Read ids_between_list(IdKind::Quarantined, (Uuid::nil(), Uuid::max()), 100);
+        Read ids_between_list(IdKind::Token, (Uuid::nil(), Uuid::max()), 100);
         Read ids_named_list(IdKind::Artist, "artist 2", 100);
         Read ids_named_list(IdKind::Account, &account(2).platform_id, 100);
+        Read ids_named_list(IdKind::Token, &token(2, theirs()).name, 100);
 
         Whole identifiers_search(&Identifiers::of(artist(2).id, &accounts()), false, &|_| {});
         Whole sealed_list(SEALED[0], None, 10);

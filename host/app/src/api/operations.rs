@@ -66,27 +66,13 @@ impl Operation {
         A: Answer,
         F: Future<Output = Result<A, Problem>> + Send + 'static,
     {
-        let handler: Handler = Box::new(move |call, pairs| match Q::read(pairs) {
-            Ok(query) => {
+        let handler: Handler = Box::new(move |call, pairs| {
+            handled(Q::read(pairs), |query| {
                 let answered = handler(call, query);
-                async move { Ok((answered.await?.reply()?, None)) }.boxed()
-            }
-            Err(problem) => async move { Err(problem) }.boxed(),
+                async move { Ok((answered.await?.reply()?, None)) }
+            })
         });
-        Self {
-            method: Method::GET,
-            path,
-            id,
-            summary,
-            role: Role::Viewer,
-            reach: Reach::Tenant,
-            action: None,
-            is_heavy: false,
-            parameters: Q::parameters,
-            body: None,
-            content: A::content,
-            handler,
-        }
+        Self { parameters: Q::parameters, ..Self::new::<A>(Method::GET, path, id, summary, handler) }
     }
 
     /// An operation that changes something. Its handler can't but say what the audit log keeps of it.
@@ -102,10 +88,10 @@ impl Operation {
         A: Answer,
         F: Future<Output = Result<Recorded<A>, Problem>> + Send + 'static,
     {
-        let handler: Handler = Box::new(move |call, _| match call.body::<B>() {
-            Ok(body) => {
+        let handler: Handler = Box::new(move |call, _| {
+            handled(call.body::<B>(), |body| {
                 let answered = handler(call, body);
-                let answered = async move {
+                async move {
                     let Recorded { answer, details, artist } = answered.await?;
                     let deed = Deed {
                         action: action.to_owned(),
@@ -116,22 +102,37 @@ impl Operation {
                         details,
                     };
                     Ok((answer.reply()?, Some(deed)))
-                };
-                answered.boxed()
-            }
-            Err(problem) => async move { Err(problem) }.boxed(),
+                }
+            })
         });
         Self {
-            method: Method::POST,
+            role: Role::Operator,
+            action: Some(action),
+            body: Some(B::refer),
+            ..Self::new::<A>(Method::POST, path, id, summary, handler)
+        }
+    }
+
+    /// What all operations have in common unless they say otherwise: a viewer may call them, they reach the rows of
+    /// tenants, and they take and change nothing.
+    fn new<A: Answer>(
+        method: Method,
+        path: &'static str,
+        id: &'static str,
+        summary: &'static str,
+        handler: Handler,
+    ) -> Self {
+        Self {
+            method,
             path,
             id,
             summary,
-            role: Role::Operator,
+            role: Role::Viewer,
             reach: Reach::Tenant,
-            action: Some(action),
+            action: None,
             is_heavy: false,
             parameters: NoQuery::parameters,
-            body: Some(B::refer),
+            body: None,
             content: A::content,
             handler,
         }
@@ -150,6 +151,17 @@ impl Operation {
     /// The same for a token of all tenants alone.
     fn of_installation(self) -> Self {
         Self { reach: Reach::Installation, ..self }
+    }
+}
+
+/// Handles a call once what it was given is read, or answers with the problem of that.
+fn handled<T, F>(read: Result<T, Problem>, handle: impl FnOnce(T) -> F) -> BoxFuture<'static, Answered>
+where
+    F: Future<Output = Answered> + Send + 'static,
+{
+    match read {
+        Ok(given) => handle(given).boxed(),
+        Err(problem) => async move { Err(problem) }.boxed(),
     }
 }
 

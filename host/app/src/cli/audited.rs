@@ -10,13 +10,13 @@ use clap::parser::ValueSource;
 use serde_json::{Map, Value as Json};
 use uuid::Uuid;
 
-use super::context::Context;
-use super::exit::{Exit, Outcome};
-use super::ids::{EventId, Given, Identified, QuarantinedId};
-use super::print;
+use crate::cli::arguments::ids::{EventId, Given, Identified, QuarantinedId};
+use crate::cli::context::Context;
+use crate::cli::terminal::exit::{Exit, Outcome};
+use crate::cli::terminal::print;
 use crate::pipeline::{AuditLog, Deed, user_of_process};
 use backline_model::audit::ActOutcome;
-use backline_model::{AccountId, ArtistId, BatchId, Platform, RunId};
+use backline_model::{AccountId, ArtistId, BatchId, Platform, RunId, TokenId};
 use backline_store::Store;
 
 /// Commands that change something or take data out, each with the arguments that are recorded.
@@ -161,6 +161,7 @@ pub(super) async fn meant(context: &Context, matches: &ArgMatches) -> Meant {
                 _ if path.starts_with("quarantine") => {
                     whole::<QuarantinedId>(&store, &text).await.map(|QuarantinedId(id)| id)
                 }
+                _ if path.starts_with("tokens") => whole::<TokenId>(&store, &text).await.map(|id| id.0),
                 _ => None,
             };
             meant.entry(name).or_default().extend(found);
@@ -269,7 +270,7 @@ mod tests {
     use clap::{Command, CommandFactory as _};
 
     use super::*;
-    use crate::cli::exit::Failure;
+    use crate::cli::terminal::exit::Failure;
 
     /// Every command that can be given, with its path.
     fn leaves<'a>(command: &'a Command, path: &str, found: &mut Vec<(String, &'a Command)>) {

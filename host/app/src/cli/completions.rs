@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use clap_mangen::Man;
 
-use super::exit::{Exit, Failure, Outcome};
-use super::output::{Access, Existing, NewFile};
-use super::print;
+use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::output::{Access, Existing, NewFile};
+use crate::cli::terminal::print;
 
 /// Name of the program, as it is typed.
 const PROGRAM: &str = "backline";

@@ -1,14 +1,36 @@
-//! What every command needs: the configuration, the clock, and access to the database.
+//! What every command needs: the flags that all have, the configuration, the clock, and access to the database.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::Global;
-use super::exit::Failure;
-use super::print;
+use crate::cli::terminal::exit::Failure;
+use crate::cli::terminal::print;
 use crate::config::{self, Config, Loaded, Override};
 use crate::pipeline::{self, Host};
 use backline_model::clock::Clock;
 use backline_store::Store;
+
+/// Heading of the flags that every command has; a command's own come before them.
+const GLOBAL: &str = "Global options";
+
+/// Flags that every command has.
+#[derive(clap::Args)]
+pub(super) struct Global {
+    /// Configuration file; the default is BACKLINE_CONFIG, or else backline.toml if it exists
+    #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
+    config: Option<PathBuf>,
+    /// Database: sqlite://file or postgres://user:password@host/name
+    #[arg(long, global = true, value_name = "URL", help_heading = GLOBAL)]
+    database: Option<String>,
+    /// Set a key of the configuration, such as collection.window_days=14; may be repeated
+    #[arg(long, global = true, value_name = "KEY=VALUE", help_heading = GLOBAL)]
+    set: Vec<String>,
+    /// Filter of the log on standard error, such as info or backline=debug
+    #[arg(long, global = true, value_name = "FILTER", help_heading = GLOBAL)]
+    log: Option<String>,
+    /// Show whole tables, however narrow the terminal is
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    pub wide: bool,
+}
 
 /// What every command needs.
 pub(super) struct Context {

@@ -139,7 +139,7 @@ pub(super) const EXAMPLES: &[Examples] = &[
     ("manual", &["backline manual | man -l -", "backline manual --output /usr/local/share/man/man1"]),
     ("tokens create", &["backline tokens create --role viewer --tenant label --expires 90d"]),
     ("tokens list", &["backline tokens list"]),
-    ("tokens revoke", &["backline tokens revoke 018f4e6a-7c1d-7b3a-9c55-3f1d2a4b5c6d"]),
+    ("tokens revoke", &["backline tokens revoke dashboard", "backline tokens revoke 018f4e6a"]),
     ("audit list", &["backline audit list --action 'plugins activate'"]),
 ];
 
@@ -166,7 +166,8 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::cli::{command_line, tests::leaves};
+    use crate::cli::command_line;
+    use crate::cli::tests::leaves;
 
     /// The words of a line, as a shell splits it, up to where it redirects.
     fn words(line: &str) -> Vec<String> {

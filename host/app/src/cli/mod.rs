@@ -1,52 +1,26 @@
 //! The command line, in three phases: parse the arguments, read the configuration, run the command.
 //!
 //! Each group of commands has a file, which reads arguments and prints sentences, tables or JSON. The work itself is in
-//! [`crate::pipeline`] and [`backline_store`].
+//! [`crate::pipeline`] and [`backline_store`]. Commands lie in folders by what they are about: `artists`, `work`,
+//! `numbers`, `events`, `plugins`, `access` and `service`.
+//!
+//! What they share: `arguments` reads ids, names and dates as people type them, `terminal` prints and writes files, and
+//! `context` opens the database. A new command stands in `Command` here, in `examples` and in `audited`; tests compare
+//! these.
 
-mod accounts;
-mod archive;
+mod access;
+mod arguments;
 mod artists;
-mod attention;
-mod audit;
 mod audited;
-mod backfill;
-mod batches;
 mod completions;
-mod consents;
 mod context;
-mod credentials;
 mod events;
 mod examples;
-mod exit;
-mod health;
-mod hosts;
-mod ids;
-mod import;
-mod installation;
-mod keys;
-mod log;
-mod names;
 mod numbers;
-mod output;
-mod pauses;
 mod plugins;
-mod print;
-mod privacy;
-mod progress;
-mod quarantine;
-mod ready;
-mod run;
-mod runs;
-mod schedules;
-mod serve;
-mod settings;
-mod sync;
-mod table;
-mod tokens;
-mod values;
-mod webhooks;
-#[cfg(test)]
-mod widths;
+mod service;
+mod terminal;
+mod work;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -56,9 +30,16 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use context::Context;
-use exit::{Exit, Failure, Outcome};
-use log::Log;
+use access::{audit, credentials, keys, tokens};
+use artists::{accounts, consents, privacy};
+use context::{Context, Global};
+use events::webhooks;
+use numbers::{archive, metrics, quarantine};
+use service::{health, hosts, installation, ready, serve, settings};
+use terminal::exit::{self, Exit, Failure, Outcome};
+use terminal::log::Log;
+use terminal::print;
+use work::{backfill, batches, pauses, run, runs, schedules};
 
 /// Collects artists' daily metrics from many platforms, each through a sandboxed connector.
 #[derive(Parser)]
@@ -69,29 +50,6 @@ struct Arguments {
     global: Global,
     #[command(subcommand)]
     command: Command,
-}
-
-/// Heading of the flags that every command has; a command's own come before them.
-const GLOBAL: &str = "Global options";
-
-/// Flags that every command has.
-#[derive(clap::Args)]
-struct Global {
-    /// Configuration file; the default is BACKLINE_CONFIG, or else backline.toml if it exists
-    #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
-    config: Option<PathBuf>,
-    /// Database: sqlite://file or postgres://user:password@host/name
-    #[arg(long, global = true, value_name = "URL", help_heading = GLOBAL)]
-    database: Option<String>,
-    /// Set a key of the configuration, such as collection.window_days=14; may be repeated
-    #[arg(long, global = true, value_name = "KEY=VALUE", help_heading = GLOBAL)]
-    set: Vec<String>,
-    /// Filter of the log on standard error, such as info or backline=debug
-    #[arg(long, global = true, value_name = "FILTER", help_heading = GLOBAL)]
-    log: Option<String>,
-    /// Show whole tables, however narrow the terminal is
-    #[arg(long, global = true, help_heading = GLOBAL)]
-    wide: bool,
 }
 
 /// How long tasks still in the background may take once a command has finished.
@@ -130,9 +88,9 @@ enum Command {
     /// Collect past dates of a platform that tells them; prints the forecast first
     Backfill(backfill::BackfillArguments),
     /// Show collected metrics
-    Metrics(numbers::MetricsArguments),
+    Metrics(metrics::MetricsArguments),
     /// Show how metrics changed over 1, 7, 28 and 90 days
-    Growth(numbers::NumbersArguments),
+    Growth(metrics::NumbersArguments),
     /// List, release and discard values that failed validation
     #[command(subcommand)]
     Quarantine(quarantine::Command),
@@ -301,8 +259,8 @@ async fn perform(command: Command, context: &Context) -> Outcome {
         Command::Ready(arguments) => ready::run(context, &arguments).await,
         Command::Run(arguments) => run::run(context, arguments).await,
         Command::Backfill(arguments) => backfill::run(context, arguments).await,
-        Command::Metrics(arguments) => numbers::metrics(context, arguments).await,
-        Command::Growth(arguments) => numbers::growth(context, arguments).await,
+        Command::Metrics(arguments) => metrics::metrics(context, arguments).await,
+        Command::Growth(arguments) => metrics::growth(context, arguments).await,
         Command::Quarantine(command) => quarantine::run(context, command).await,
         Command::Runs(command) => runs::run(context, command).await,
         Command::Batches(command) => batches::run(context, command).await,
@@ -375,7 +333,7 @@ pub(in crate::cli) mod tests {
     use std::any::TypeId;
 
     use super::*;
-    use backline_model::{AccountId, ArtistId, BatchId, RunId};
+    use backline_model::{AccountId, ArtistId, BatchId, RunId, TokenId};
 
     /// Every command that can be run, with its words.
     pub(in crate::cli) fn leaves() -> Vec<(String, clap::Command)> {
@@ -418,6 +376,7 @@ pub(in crate::cli) mod tests {
             TypeId::of::<AccountId>(),
             TypeId::of::<RunId>(),
             TypeId::of::<BatchId>(),
+            TypeId::of::<TokenId>(),
             TypeId::of::<uuid::Uuid>(),
         ];
         for (path, command) in leaves() {

@@ -250,8 +250,7 @@ fn a_key_file_that_others_can_read_is_refused() {
 #[test]
 fn a_wrong_key_is_refused_without_being_repeated() {
     let secrets = SecretsConfig { key: Some("canary".to_owned()), ..SecretsConfig::default() };
-    let error = anyhow::Error::from(secrets.keyring().expect_err("refused"));
-    let text = format!("{error:#}");
+    let text = crate::pipeline::with_causes(&secrets.keyring().expect_err("refused"));
     assert!(text.starts_with("secrets.key is wrong: ") && !text.contains("canary"), "{text}");
 }
 

@@ -2,22 +2,16 @@
 //!
 //! A loop says how long it waits now, or how long its present work may take, each time it turns. One that has said
 //! nothing for longer than that, and `service.stuck_after_ms` more, is stuck: readiness names it. A loop can only be
-//! started with a [`Heartbeat`], since [`Loops`] alone starts one.
+//! started with a [`Heartbeat`], since the service's `loops.rs` alone starts one.
 //!
 //! Time here is that of the process, which no change of the machine's clock moves.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::FutureExt as _;
 use serde::Serialize;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
-
-use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
 
 /// What a loop does until its next turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -138,55 +132,9 @@ impl Heartbeat {
     }
 }
 
-/// The running loops of a service.
-#[derive(Debug, Default)]
-pub(in crate::pipeline) struct Loops {
-    tasks: JoinSet<()>,
-}
-
-impl Loops {
-    /// Starts a loop that is watched. It is restarted after a panic.
-    pub(in crate::pipeline) fn start<T: 'static, F>(
-        &mut self,
-        name: &'static str,
-        context: ServiceContext<T>,
-        work: impl Fn(ServiceContext<T>) -> F + Send + 'static,
-    ) where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let context = context.watched(name);
-        self.tasks.spawn(supervise(name, context, work));
-    }
-
-    /// Waits until every loop has ended.
-    pub(in crate::pipeline) async fn ended(&mut self) {
-        while self.tasks.join_next().await.is_some() {}
-    }
-
-    /// Aborts the loops that run still, and waits until they have ended.
-    pub(in crate::pipeline) async fn shutdown(&mut self) {
-        self.tasks.shutdown().await;
-    }
-}
-
 /// Seconds, to the millisecond.
 fn seconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1_000.0).round() / 1_000.0
-}
-
-/// Runs a loop until the service stops; restarts it after a panic.
-async fn supervise<T: 'static, F: Future<Output = ()>>(
-    name: &'static str,
-    context: ServiceContext<T>,
-    work: impl Fn(ServiceContext<T>) -> F,
-) {
-    loop {
-        if AssertUnwindSafe(work(context.clone())).catch_unwind().await.is_ok() || context.stop.is_cancelled() {
-            return;
-        }
-        tracing::error!(name, "a loop of the service panicked; it is restarted");
-        context.rest(RETRY_AFTER).await;
-    }
 }
 
 #[cfg(test)]

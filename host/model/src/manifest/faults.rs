@@ -9,9 +9,10 @@ use serde::{Deserialize as _, Serialize};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{MANIFEST_BYTES_MAX, Manifest, ManifestError};
+use super::findings::{Found, Place, Step};
+use super::{MANIFEST_BYTES_MAX, Manifest};
 use crate::nearest::nearest;
-use crate::text::{one_line, printable};
+use crate::text::one_line;
 
 /// Most faults that are listed: a reader fixes the first ones first.
 const FAULTS_MAX: usize = 50;
@@ -31,66 +32,6 @@ pub struct Fault {
     pub field: Option<String>,
     /// What is wrong, and what is expected.
     pub problem: String,
-}
-
-/// A step on the way to a value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Step {
-    Key(String),
-    Index(usize),
-}
-
-/// Where in a manifest a value stands: the keys and indices that lead to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place(Vec<Step>);
-
-impl Place {
-    /// The value of a key at the top.
-    pub(crate) fn of(key: &str) -> Self {
-        Self(vec![Step::Key(key.to_owned())])
-    }
-
-    /// The value of a key in the table at this place.
-    pub(crate) fn key(&self, key: &str) -> Self {
-        self.then(Step::Key(key.to_owned()))
-    }
-
-    /// The entry with this index, counted from 0, in the list at this place.
-    pub(crate) fn index(&self, index: usize) -> Self {
-        self.then(Step::Index(index))
-    }
-
-    fn then(&self, step: Step) -> Self {
-        let mut steps = self.0.clone();
-        steps.push(step);
-        Self(steps)
-    }
-}
-
-/// A value of the right form that is not valid.
-#[derive(Clone, Debug)]
-struct Found {
-    place: Place,
-    field: String,
-    problem: String,
-}
-
-/// What a check of a manifest's values found.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Findings(Vec<Found>);
-
-impl Findings {
-    /// Adds a value that is not valid: where it stands, what it is called in a message, and what is wrong with it.
-    pub(crate) fn add(&mut self, place: Place, field: impl Into<String>, problem: impl AsRef<str>) {
-        let (field, problem) = (printable(&field.into()), printable(problem.as_ref()));
-        self.0.push(Found { place, field, problem });
-    }
-
-    /// The first one, as an error.
-    pub(super) fn into_first(self) -> Option<ManifestError> {
-        let Found { field, problem, .. } = self.0.into_iter().next()?;
-        Some(ManifestError::Value { field, problem })
-    }
 }
 
 impl Manifest {

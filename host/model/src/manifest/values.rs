@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value as Json;
 
-use super::faults::{Findings, Place};
+use super::findings::{Findings, Place};
 use super::{BATCH_SIZE_MAX, CredentialKind, CredentialSlot, Inject, Manifest, Owner};
 use crate::account_rule::{self, Declared};
 use crate::allowance;

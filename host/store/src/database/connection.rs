@@ -20,6 +20,7 @@ use crate::database::readable::Unreadable;
 use crate::database::statement::Statement;
 use crate::database::topic::Topic;
 use crate::scope::Scope;
+use backline_model::health::UnreadableRow;
 
 /// How long opening a database, or waiting for a free connection, may take.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -153,6 +154,13 @@ impl Store {
     #[must_use]
     pub fn kind(&self) -> DatabaseKind {
         self.kind
+    }
+
+    /// The rows that this process met in the last hour and could not read, by table and name, at most 100: lists leave
+    /// them out. Those of `artists` are in `unreadable_artists_list`.
+    #[must_use]
+    pub fn unreadable_rows(&self) -> Vec<UnreadableRow> {
+        self.unreadable.rows()
     }
 
     /// Closes every connection, waiting for those in use.

@@ -9,7 +9,6 @@ use std::time::Duration;
 use sqlx::any::AnyRow;
 use tokio::time::Instant;
 
-use crate::database::connection::Store;
 use crate::database::dialect::Columns as _;
 use crate::database::error::StoreError;
 use crate::scope::Scope;
@@ -95,19 +94,9 @@ impl Unreadable {
         }
     }
 
-    fn notes(&self) -> MutexGuard<'_, BTreeMap<Key, Note>> {
-        let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        notes.retain(|_, note| note.met_at.elapsed() < NAMED_FOR);
-        notes
-    }
-}
-
-impl Store {
-    /// The rows that this process met in the last hour and could not read, by table and name, at most 100: lists leave
-    /// them out. Those of `artists` are in `unreadable_artists_list`.
-    #[must_use]
-    pub fn unreadable_rows(&self) -> Vec<UnreadableRow> {
-        let notes = self.unreadable.notes();
+    /// The rows that were met in the last hour, by table and name.
+    pub(crate) fn rows(&self) -> Vec<UnreadableRow> {
+        let notes = self.notes();
         let rows = notes.iter().map(|((table, name), note)| UnreadableRow {
             table: (*table).to_owned(),
             name: name.clone(),
@@ -115,6 +104,12 @@ impl Store {
             problem: note.problem.clone(),
         });
         rows.collect()
+    }
+
+    fn notes(&self) -> MutexGuard<'_, BTreeMap<Key, Note>> {
+        let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.retain(|_, note| note.met_at.elapsed() < NAMED_FOR);
+        notes
     }
 }
 

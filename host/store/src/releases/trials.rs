@@ -19,7 +19,7 @@ use crate::numbers::history;
 use crate::numbers::history::AccountPast;
 use crate::releases::installed::{release_activate_in_txn, release_lock_in_txn};
 use crate::scope::Scope;
-use crate::work::batches::{Standing, dead_batches_plan_in_txn, runs_reopen_in_txn};
+use crate::work::batches::{Standing, batches_plan_again_in_txn, runs_reopen_in_txn};
 use crate::work::ledger::{batches_add_in_txn, runs_lock_in_txn};
 use backline_model::clock::Past;
 use backline_model::event::types;
@@ -476,7 +476,7 @@ async fn recollect_in_txn(
     }
     if !dead.is_empty() {
         recollected.runs.extend(dead.iter().map(|batch| batch.run_id));
-        recollected.accounts += dead_batches_plan_in_txn(work, &dead, weights, now).await?.1;
+        recollected.accounts += batches_plan_again_in_txn(work, &dead, weights, now).await?.1;
     }
     runs_reopen_in_txn(work, &recollected.runs).await?;
     Ok(recollected)

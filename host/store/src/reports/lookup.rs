@@ -22,6 +22,8 @@ pub enum IdKind {
     Event,
     /// Values in quarantine, by id.
     Quarantined,
+    /// Tokens of the HTTP API, by id, or by name as long as they are not revoked.
+    Token,
 }
 
 /// An id that was found.
@@ -30,7 +32,7 @@ pub struct FoundId {
     /// The id.
     pub id: Uuid,
     /// What people know it by: an artist's name, `platform/id` of an account, the start of a run, the platform of a
-    /// batch, the type of an event, the metric of a value.
+    /// batch, the type of an event, the metric of a value, the name of a token.
     pub name: String,
 }
 
@@ -71,13 +73,17 @@ impl Store {
                 "SELECT id::text AS id, metric AS name FROM quarantine
                  WHERE id >= $1::uuid AND id <= $2::uuid {and_artist: quarantine.artist_id} ORDER BY id LIMIT $3"
             }
+            IdKind::Token => {
+                "SELECT id::text AS id, name FROM api_tokens
+                 WHERE id >= $1::uuid AND id <= $2::uuid {and_tenant: tenant} ORDER BY id LIMIT $3"
+            }
         };
         let statement = self.scoped(scope, text).bind(first.to_string()).bind(last.to_string()).bind(i64::from(limit));
         self.found("find an id by its beginning", statement).await
     }
 
-    /// The ids of artists with this name, or of accounts with this id on their platform or with this `platform/id`, in
-    /// order; at most `limit`. None for kinds without a name.
+    /// The ids of artists with this name, of accounts with this id on their platform or with this `platform/id`, or of
+    /// tokens with this name that are not revoked, in order; at most `limit`. None for kinds without a name.
     ///
     /// # Errors
     /// When the database fails.
@@ -96,6 +102,11 @@ impl Store {
             IdKind::Account => {
                 "SELECT id::text AS id, platform || '/' || platform_id AS name FROM accounts
                  WHERE (platform_id = $1 OR platform || '/' || platform_id = $1) {and_artist: accounts.artist_id}
+                 ORDER BY id LIMIT $2"
+            }
+            IdKind::Token => {
+                "SELECT id::text AS id, name FROM api_tokens
+                 WHERE (name = $1 OR lower(name) = lower($1)) AND revoked_at IS NULL {and_tenant: tenant}
                  ORDER BY id LIMIT $2"
             }
             IdKind::Run | IdKind::Batch | IdKind::Event | IdKind::Quarantined => return Ok(Vec::new()),

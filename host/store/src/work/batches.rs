@@ -213,7 +213,7 @@ impl Store {
             if due.is_empty() {
                 break; // another host has taken them, or none of them can be read
             }
-            woken += deferred_batches_plan_in_txn(&mut work, &due, weights, now).await?.0;
+            woken += batches_plan_again_in_txn(&mut work, &due, weights, now).await?.0;
             work.commit().await?;
         }
         Ok(woken)
@@ -241,17 +241,12 @@ impl Store {
                 "ORDER BY b.platform, b.turn, b.id FOR UPDATE SKIP LOCKED"
             ),
         );
-        let statement = bound(statement, filter, Some(BatchState::Deferred))?;
-        let deferred = work.rows("find deferred batches", statement).await?;
-        let deferred = work.unreadable.read("batches", "id", Extent::Part, &deferred, Standing::of)?;
+        let deferred = batches_lock_in_txn(&mut work, statement, filter, BatchState::Deferred).await?;
         if deferred.is_empty() {
             return Ok(Retried::default());
         }
-        let (batches, accounts) = deferred_batches_plan_in_txn(&mut work, &deferred, weights, now).await?;
-        notify(&mut work, Topic::Work).await?;
-        work.commit().await?;
-        let runs: BTreeSet<RunId> = deferred.iter().map(|batch| batch.run_id).collect();
-        Ok(Retried { batches, accounts, runs: runs.into_iter().collect() })
+        let planned = batches_plan_again_in_txn(&mut work, &deferred, weights, now).await?;
+        planned_batches_commit(work, planned, runs_of(&deferred)).await
     }
 
     /// Batches, those planned last first.
@@ -319,20 +314,16 @@ impl Store {
                 "ORDER BY b.platform, b.turn, b.id FOR UPDATE"
             ),
         );
-        let statement = bound(statement, filter, Some(BatchState::Dead))?;
-        let dead = work.rows("find dead batches", statement).await?;
-        let dead = work.unreadable.read("batches", "id", Extent::Part, &dead, Standing::of)?;
+        let dead = batches_lock_in_txn(&mut work, statement, filter, BatchState::Dead).await?;
         if dead.is_empty() {
             return Ok(Retried::default());
         }
-        let (batches, accounts) = dead_batches_plan_in_txn(&mut work, &dead, weights, now).await?;
+        let planned = batches_plan_again_in_txn(&mut work, &dead, weights, now).await?;
         accounts_let_in_again_in_txn(&mut work, &dead, now).await?;
-        let runs: BTreeSet<RunId> = dead.iter().map(|batch| batch.run_id).collect();
+        let runs = runs_of(&dead);
         runs_lock_in_txn(&mut work, &runs).await?;
         runs_reopen_in_txn(&mut work, &runs).await?;
-        notify(&mut work, Topic::Work).await?;
-        work.commit().await?;
-        Ok(Retried { batches, accounts, runs: runs.into_iter().collect() })
+        planned_batches_commit(work, planned, runs).await
     }
 }
 
@@ -371,41 +362,50 @@ pub(crate) async fn batches_in(
     }
 }
 
-/// Gives dead batches all their attempts back, in the turn of those planned now. Returns how many there were, and
-/// accounts in them.
-pub(crate) async fn dead_batches_plan_in_txn(
+/// Locks the batches of a filter that are in a state. The filter's own state and limit are ignored.
+async fn batches_lock_in_txn(
     work: &mut Work,
-    dead: &[Standing],
-    weights: &Weights,
-    now: DateTime<Utc>,
-) -> Result<(u64, u64), StoreError> {
-    let turns = turns_assign_in_txn(work, dead, weights, now).await?;
-    let statement = work.query(
-        "UPDATE batches SET state = 'planned', attempts = 0, host_losses = 0, finished_at = NULL,
-             available_at = $2::timestamptz,
-             message = NULL,
-             turn = (SELECT (r.value->>'turn')::bigint FROM {rows} WHERE (r.value->>'id')::uuid = batches.id)
-         WHERE id {in_ids}",
-    );
-    let batches = work.execute("retry batches", statement.bind(turns.clone()).bind(time_text(now))).await?;
-    Ok((batches, accounts_count_in_txn(work, turns).await?))
+    statement: Statement,
+    filter: &BatchFilter,
+    state: BatchState,
+) -> Result<Vec<Standing>, StoreError> {
+    let rows = work.rows("find batches to plan again", bound(statement, filter, Some(state))?).await?;
+    work.unreadable.read("batches", "id", Extent::Part, &rows, Standing::of)
 }
 
-/// Plans deferred batches in the turn of those planned now. Returns how many there were, and accounts in them.
-async fn deferred_batches_plan_in_txn(
+/// Plans dead and deferred batches in the turn of those planned now; dead ones get all their attempts back. Returns how
+/// many there were, and accounts in them.
+pub(crate) async fn batches_plan_again_in_txn(
     work: &mut Work,
-    deferred: &[Standing],
+    batches: &[Standing],
     weights: &Weights,
     now: DateTime<Utc>,
 ) -> Result<(u64, u64), StoreError> {
-    let turns = turns_assign_in_txn(work, deferred, weights, now).await?;
+    let turns = turns_assign_in_txn(work, batches, weights, now).await?;
     let statement = work.query(
-        "UPDATE batches SET state = 'planned', available_at = $2::timestamptz, message = NULL,
+        "UPDATE batches SET state = 'planned', available_at = $2::timestamptz, finished_at = NULL, message = NULL,
+             attempts = CASE WHEN state = 'dead' THEN 0 ELSE attempts END,
+             host_losses = CASE WHEN state = 'dead' THEN 0 ELSE host_losses END,
              turn = (SELECT (r.value->>'turn')::bigint FROM {rows} WHERE (r.value->>'id')::uuid = batches.id)
          WHERE id {in_ids}",
     );
-    let batches = work.execute("plan deferred batches", statement.bind(turns.clone()).bind(time_text(now))).await?;
-    Ok((batches, accounts_count_in_txn(work, turns).await?))
+    let planned = work.execute("plan batches again", statement.bind(turns.clone()).bind(time_text(now))).await?;
+    Ok((planned, accounts_count_in_txn(work, turns).await?))
+}
+
+/// Commits batches that were planned again, with word of them to all hosts.
+async fn planned_batches_commit(
+    mut work: Work,
+    (batches, accounts): (u64, u64),
+    runs: BTreeSet<RunId>,
+) -> Result<Retried, StoreError> {
+    notify(&mut work, Topic::Work).await?;
+    work.commit().await?;
+    Ok(Retried { batches, accounts, runs: runs.into_iter().collect() })
+}
+
+fn runs_of(batches: &[Standing]) -> BTreeSet<RunId> {
+    batches.iter().map(|batch| batch.run_id).collect()
 }
 
 /// How many accounts batches hold, given as rows with their ids.

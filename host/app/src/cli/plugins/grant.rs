@@ -7,8 +7,8 @@ use serde_json::json;
 use super::install::{ApproveArguments, confirmed, say};
 use super::version_of;
 use crate::cli::context::Context;
-use crate::cli::exit::{Exit, Failure, Outcome};
-use crate::cli::print;
+use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::print;
 use crate::pipeline::{Approve, Host, Revoke};
 use backline_model::{Grant, OriginPattern, Permissions, Release, ReleaseState};
 

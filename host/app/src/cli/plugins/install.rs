@@ -8,9 +8,10 @@ use serde_json::json;
 use super::describe::description;
 use super::source::SourceArguments;
 use super::{listed, version_of};
+use crate::cli::arguments::values;
 use crate::cli::context::Context;
-use crate::cli::exit::{Exit, Failure, Outcome};
-use crate::cli::{print, values};
+use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::print;
 use crate::pipeline::{Approve, Ended, InstallOptions, Installed, Obtained, Proposal};
 use backline_model::{Grant, ReleaseState};
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::cli::arguments::names::{self, PlatformName};
 use crate::cli::context::Context;
-use crate::cli::exit::{Exit, Failure, Outcome};
-use crate::cli::names::{self, PlatformName};
-use crate::cli::print;
+use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::print;
 use crate::pipeline::ActivateOptions;
 
 /// Most activations that are listed.

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::cli::arguments::ids::{self, Given};
+use crate::cli::arguments::names::{self, PlatformName};
 use crate::cli::context::Context;
-use crate::cli::exit::{Exit, Failure, Outcome};
-use crate::cli::ids::{self, Given};
-use crate::cli::names::{self, PlatformName};
-use crate::cli::print::{self, Tone};
+use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::print::{self, Tone};
 use backline_model::{AccountId, BatchId, Digest, Platform, Release};
 use backline_store::{PluginLogFilter, PluginLogLine, Scope, Store};
 

@@ -1,33 +1,27 @@
 //! `backline plugins …`: connectors, their grants and their releases.
 
+mod authors;
 mod canary;
-mod check;
-mod conformance;
 mod describe;
 mod grant;
-mod index;
 mod install;
 mod life;
 mod logs;
-mod new;
-mod publish;
 mod rollback;
 mod shadow;
-mod sign;
 mod source;
 mod test;
-mod trial;
 
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use serde_json::{Value as Json, json};
 
-use self::source::SourceArguments;
-use super::context::Context;
-use super::exit::{Exit, Failure, Outcome};
-use super::output::{Access, Existing, Output, is_stdout};
-use super::print;
+use self::authors::{check, conformance, index, new, publish, sign, trial};
+use crate::cli::context::Context;
+use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::output::{Access, Existing, Output, is_stdout};
+use crate::cli::terminal::print;
 use backline_component::{imports_shown, inspect, is_wasi, pack};
 use backline_model::{Manifest, Release};
 

@@ -2,10 +2,10 @@
 
 use clap::Args;
 
+use crate::cli::arguments::names::{self, PlatformName};
 use crate::cli::context::Context;
-use crate::cli::exit::{Exit, Outcome};
-use crate::cli::names::{self, PlatformName};
-use crate::cli::print;
+use crate::cli::terminal::exit::{Exit, Outcome};
+use crate::cli::terminal::print;
 
 /// Arguments of `backline plugins rollback`.
 #[derive(Args)]

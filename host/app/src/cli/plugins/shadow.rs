@@ -3,8 +3,8 @@
 use clap::Args;
 
 use crate::cli::context::Context;
-use crate::cli::exit::{Exit, Failure, Outcome};
-use crate::cli::{print, progress};
+use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::{print, progress};
 use crate::pipeline::{ShadowReport, ShadowRequest};
 use backline_model::AccountId;
 use backline_rules::shadow::{Comparison, MetricDifference};

@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 
 use crate::cli::context::Context;
-use crate::cli::exit::Failure;
-use crate::cli::print;
+use crate::cli::terminal::exit::Failure;
+use crate::cli::terminal::print;
 use crate::pipeline::{ObtainOptions, Obtained, ReadIndexError, obtain, read_index};
 use backline_component::{NameInIndex, Source};
 use backline_model::Digest;

@@ -3,8 +3,8 @@
 use clap::Args;
 
 use crate::cli::context::Context;
-use crate::cli::exit::{Exit, Outcome};
-use crate::cli::print;
+use crate::cli::terminal::exit::{Exit, Outcome};
+use crate::cli::terminal::print;
 use backline_model::ReleaseState;
 
 /// Stored documents that the release's `normalize` is called with.

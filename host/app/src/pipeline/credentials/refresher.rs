@@ -69,7 +69,7 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<CredentialManager
                 Ok(told) => refreshes = Some(told),
                 Err(error) => tracing::warn!(%error, "whether this host may refresh tokens can't be found out"),
             }
-            match manager.round(&context.stop, &|| context.heartbeat.work(ROUND_STEP)).await {
+            match manager.refresh_round(&context.stop, &|| context.heartbeat.work(ROUND_STEP)).await {
                 Ok(report) if report == RefreshReport::default() => {}
                 Ok(report) => tracing::info!(?report, "credentials were refreshed"),
                 Err(error) => tracing::warn!(%error, "credentials can't be refreshed; this is retried"),
@@ -103,16 +103,15 @@ async fn tell_standing(
 
 impl CredentialManager {
     /// One round: completes interrupted refreshes, refreshes credentials that are past half of their life, and
-    /// announces those that end soon. Ends early when `stop` is cancelled.
+    /// announces those that end soon. Ends early when `stop` is cancelled; `tell` is called as it gets on.
     ///
     /// # Errors
     /// When the database fails. Problems with single credentials are counted and logged.
-    pub async fn refresh_round(&self, stop: &CancellationToken) -> Result<RefreshReport, StoreError> {
-        self.round(stop, &|| {}).await
-    }
-
-    /// The same; `tell` is called as it gets on.
-    async fn round(&self, stop: &CancellationToken, tell: &(dyn Fn() + Sync)) -> Result<RefreshReport, StoreError> {
+    pub async fn refresh_round(
+        &self,
+        stop: &CancellationToken,
+        tell: &(dyn Fn() + Sync),
+    ) -> Result<RefreshReport, StoreError> {
         tell();
         let mut report = RefreshReport { replayed: self.replay().await, ..RefreshReport::default() };
         self.refresh_due(stop, tell, &mut report).await?;

@@ -14,6 +14,7 @@
 //! Each is started by `Loops`, which watches that it turns.
 //! A loop takes its capability again for each piece of work, so that a changed configuration applies to the next one.
 
+mod loops;
 pub(super) mod preflight;
 pub(super) mod presence;
 pub(super) mod scheduler;
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use self::loops::Loops;
 pub use self::status::{Readiness, Watch};
 use crate::config::Config;
 use crate::pipeline::artists::sync;
@@ -37,7 +39,6 @@ use crate::pipeline::releases::development;
 use crate::pipeline::releases::loading;
 use crate::pipeline::upkeep::archive;
 use crate::pipeline::upkeep::health;
-use crate::pipeline::watchdog::Loops;
 use crate::pipeline::webhooks::deliveries;
 use crate::pipeline::{Host, Obstacle};
 use backline_gateway::Gateway;

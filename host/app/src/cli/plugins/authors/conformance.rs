@@ -1,0 +1,142 @@
+//! `backline plugins conformance`: what is checked of a component, for people, as JSON and as JUnit.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+
+use crate::cli::context::Context;
+use crate::cli::plugins::read_file;
+use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::output::{Access, Existing, Output};
+use crate::cli::terminal::print::{self, Tone};
+use crate::pipeline::{CheckResult, ConformanceReport, check_component};
+use backline_model::text::printable;
+
+/// Arguments of `conformance`.
+#[derive(Args)]
+pub(crate) struct ConformanceArguments {
+    /// The packed component
+    file: PathBuf,
+    /// Folder with the recordings of at least three accounts, one folder each, as `try --record` writes them
+    #[arg(long, value_name = "FOLDER")]
+    answers: PathBuf,
+    /// File to write JUnit XML to, for CI; - for standard output
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    junit: Option<PathBuf>,
+    /// Replace the file if it exists
+    #[arg(long, requires = "junit")]
+    force: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command. The exit code tells whether every check passed.
+pub(in crate::cli::plugins) async fn check(context: &Context, arguments: ConformanceArguments) -> Outcome {
+    let ConformanceArguments { file, answers, junit, force, json } = arguments;
+    let component = read_file(&file)?;
+    let output = junit.map(|path| Output::open(&path, Access::Shared, Existing::forced(force))).transpose()?;
+    let checked = check_component(context.config().clone(), &component, &answers).await;
+    let report = checked.map_err(|error| Failure::from(error).about(&file.display().to_string()))?;
+    if json {
+        print::json(&report)?;
+    } else if !matches!(output, Some(Output::Stdout)) {
+        show(&report)?;
+    }
+    if let Some(output) = output {
+        let xml = junit_of(&report).to_string();
+        let xml = xml.map_err(|error| Failure::failed(format!("failed to write JUnit: {error}")))?;
+        output.finish_with(xml.as_bytes())?;
+    }
+    Ok(if report.passed() { Exit::Done } else { Exit::Failed })
+}
+
+fn show(report: &ConformanceReport) -> Result<(), Failure> {
+    let ConformanceReport { connector, version, accounts, checks, .. } = report;
+    print::toned(Tone::Strong, &format!("{connector} {version}, with the answers of {}", accounts.join(", ")))?;
+    for check in checks {
+        let cases = print::count(check.cases.into(), "case");
+        let (tone, result) = match (check.findings.is_empty(), &check.skipped) {
+            (false, _) => (Tone::Bad, format!("failed: {}", found(check))),
+            (true, Some(why)) => (Tone::Plain, format!("not checked in full: {why}")),
+            (true, None) => (Tone::Good, "passed".to_owned()),
+        };
+        print::toned(tone, &format!("{} ({cases}) {result}", check.name))?;
+        for finding in &check.findings {
+            print::line(&format!("  {}\n    {}", finding.case, finding.message))?;
+        }
+        if check.more > 0 {
+            print::line(&format!("  and {} more", check.more))?;
+        }
+    }
+    let failed: Vec<&str> = checks.iter().filter(|check| !check.findings.is_empty()).map(|check| check.name).collect();
+    if !failed.is_empty() {
+        print::note(&format!("no check can be bypassed; these have to pass: {}", failed.join(", ")));
+    }
+    Ok(())
+}
+
+fn found(check: &CheckResult) -> String {
+    print::count(check.findings.len() as u64 + u64::from(check.more), "finding")
+}
+
+/// One test case for each check. The texts are the connector's and the platform's, so they are made printable.
+fn junit_of(report: &ConformanceReport) -> Report {
+    let name = format!("{} {}", report.connector, report.version);
+    let mut suite = TestSuite::new(name.clone());
+    for check in &report.checks {
+        let mut status = match (check.findings.is_empty(), &check.skipped) {
+            (true, None) => TestCaseStatus::success(),
+            (true, Some(_)) => TestCaseStatus::skipped(),
+            (false, _) => TestCaseStatus::non_success(NonSuccessKind::Failure),
+        };
+        if !check.findings.is_empty() {
+            let lines = check.findings.iter().map(|finding| format!("{}: {}", finding.case, finding.message));
+            status.set_message(found(check)).set_description(printable(&lines.collect::<Vec<_>>().join("\n")));
+        } else if let Some(why) = &check.skipped {
+            status.set_message(printable(why));
+        }
+        let mut case = TestCase::new(check.name, status);
+        case.set_classname(name.clone());
+        suite.add_test_case(case);
+    }
+    let mut all = Report::new("backline conformance");
+    all.add_test_suite(suite);
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::CheckFinding;
+    use backline_model::{Digest, Platform};
+
+    #[test]
+    fn junit_names_each_check_and_escapes_what_others_wrote() {
+        let check = |name, findings, skipped: Option<&str>| CheckResult {
+            name,
+            cases: 1,
+            skipped: skipped.map(str::to_owned),
+            findings,
+            more: 0,
+        };
+        let finding = CheckFinding { case: "<a1>".to_owned(), message: "\u{1b}[2J & more".to_owned() };
+        let report = ConformanceReport {
+            connector: "example".to_owned(),
+            version: "1.0.0".to_owned(),
+            digest: Digest::of(b""),
+            platform: Platform::new("example").expect("a name"),
+            accounts: vec!["a1".to_owned()],
+            checks: vec![
+                check("batch", vec![finding], None),
+                check("ids", Vec::new(), None),
+                check("cost", Vec::new(), Some("none is declared")),
+            ],
+        };
+        let xml = junit_of(&report).to_string().expect("XML");
+        assert!(xml.contains(r#"tests="3""#) && xml.contains(r#"failures="1""#), "{xml}");
+        assert!(xml.contains("&lt;a1&gt;") && !xml.contains('\u{1b}'), "{xml}");
+        assert!(xml.contains(r#"<testcase name="ids""#) && xml.contains("none is declared"), "{xml}");
+    }
+}

@@ -1,0 +1,9 @@
+//! Commands for authors of connectors: they make, check, try, pack, sign and publish components.
+
+pub(super) mod check;
+pub(super) mod conformance;
+pub(super) mod index;
+pub(super) mod new;
+pub(super) mod publish;
+pub(super) mod sign;
+pub(super) mod trial;

@@ -1,0 +1,64 @@
+//! `backline migrate` and `backline config show`.
+
+use clap::{Args, Subcommand};
+
+use crate::cli::context::Context;
+use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::print;
+use crate::config::masked_url;
+
+/// Arguments of `backline migrate`.
+#[derive(Args)]
+pub(in crate::cli) struct MigrateArguments {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// `backline config …`
+#[derive(Subcommand)]
+pub(in crate::cli) enum ConfigCommand {
+    /// Print every value and where it was set; secrets are masked
+    Show {
+        /// Print JSON instead of TOML
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Updates the schema.
+pub(in crate::cli) async fn migrate(context: &Context, arguments: &MigrateArguments) -> Outcome {
+    context.warn_of_network();
+    let store = context.open_any().await?;
+    let report = store.migrate().await.map_err(Failure::from)?;
+    if arguments.json {
+        print::json(&report)?;
+    } else {
+        let place = masked_url(&context.config().database.url);
+        match report.applied.as_slice() {
+            [] => print::line(&format!("{place} is up to date at schema version {}", report.version))?,
+            applied => print::line(&format!(
+                "{place} is now at schema version {}: applied {}",
+                report.version,
+                applied.join(", ")
+            ))?,
+        }
+        if let Some(statement) = &report.left_to_owner {
+            print::note(&format!(
+                "metrics is not in the publication supabase_realtime, which belongs to another role; as its owner, \
+                 run\n  {statement}"
+            ));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Prints the configuration.
+pub(in crate::cli) fn show(context: &Context, json: bool) -> Outcome {
+    if json {
+        print::json(&context.loaded.to_json())?;
+    } else {
+        print::line(context.loaded.to_toml().trim_end())?;
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,96 @@
+//! `backline runs …`: past runs, and the outcome of each account.
+
+use clap::Subcommand;
+
+use super::outcomes;
+use crate::cli::arguments::ids::Given;
+use crate::cli::context::Context;
+use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::print;
+use backline_model::{self, RunId};
+use backline_store::{RunDetails, Scope, Store};
+
+/// `backline runs …`
+#[derive(Subcommand)]
+pub(in crate::cli) enum Command {
+    /// List runs, the latest first
+    List {
+        /// At most this many
+        #[arg(long, default_value_t = 20, value_name = "N")]
+        limit: u32,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one run: its counts, and the accounts that were not collected, first those that need a person
+    Show {
+        /// The run: id, beginning of it, or latest
+        run: Given<RunId>,
+        /// Every account, also those that were collected
+        #[arg(long)]
+        all: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs the command.
+pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome {
+    let store = context.store().await?;
+    match command {
+        Command::List { limit, json } => {
+            let runs = store.runs_list(&Scope::all_tenants(), limit, None).await?;
+            print::listing(json, &runs, &HEADERS, cells, "no run yet; `backline run` starts one")?;
+        }
+        Command::Show { run, all, json } => show(&store, run.find(&store).await?, all, json).await?,
+    }
+    Ok(Exit::Done)
+}
+
+/// Columns of a run.
+pub(in crate::cli) const HEADERS: [&str; 11] = [
+    "#id",
+    "started",
+    "?date",
+    "??trigger",
+    "status",
+    ">planned",
+    ">collected",
+    ">failed",
+    "?>deferred",
+    "??>superseded",
+    "??>excluded",
+];
+
+fn cells(run: &backline_model::Run) -> Vec<String> {
+    let counts = &run.counts;
+    let numbers =
+        [counts.planned, counts.collected, counts.failed, counts.deferred, counts.superseded, counts.excluded];
+    let texts = [
+        run.id.to_string(),
+        print::time(run.started_at),
+        run.date.map_or("artist's today".to_owned(), |date| date.to_string()),
+        run.trigger.clone(),
+        run.status.as_str().to_owned(),
+    ];
+    texts.into_iter().chain(numbers.map(|number| number.to_string())).collect()
+}
+
+async fn show(store: &Store, id: RunId, all: bool, as_json: bool) -> Result<(), Failure> {
+    let found = store.run_details_get(&Scope::all_tenants(), id, all).await?;
+    let details =
+        found.ok_or_else(|| Failure::usage(format!("no run has the id {id}; `backline runs list` shows them")))?;
+    if as_json {
+        return print::json(&details);
+    }
+    let RunDetails { run, outcomes, dead_batches: dead } = details;
+    print::table(&HEADERS, vec![cells(&run)])?;
+    if !dead.is_empty() {
+        let accounts = print::count(dead.iter().map(|batch| batch.accounts).sum(), "account");
+        print::line(&format!(
+            "\n{accounts} failed for reasons that may be temporary; `backline batches retry --run {id}` retries them"
+        ))?;
+    }
+    outcomes::show(&outcomes, all)
+}
