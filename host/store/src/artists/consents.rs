@@ -14,6 +14,7 @@ use crate::artists::tombstones::erased_artists_in_txn;
 use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, json, time_text};
 use crate::database::error::StoreError;
+use crate::database::readable::Extent;
 use crate::database::rows::{ROWS_PER_STATEMENT, id_rows};
 use crate::database::topic::Topic;
 use crate::scope::Scope;
@@ -77,7 +78,7 @@ impl Store {
              ORDER BY seq",
         );
         let rows = self.rows("read consents", statement.bind(id_rows(artists)?)).await?;
-        rows.iter().map(consent_of).collect()
+        self.unreadable.read("consents", "artist_id", Extent::Part, &rows, consent_of)
     }
 
     /// Everything on record of one artist, in the order in which it counts: of a platform and scope, the last entry.
@@ -93,7 +94,7 @@ impl Store {
              ORDER BY seq",
         );
         let rows = self.rows("read the record of consents", statement.bind(artist.to_string())).await?;
-        rows.iter().map(consent_of).collect()
+        self.unreadable.read("consents", "artist_id", Extent::Part, &rows, consent_of)
     }
 }
 

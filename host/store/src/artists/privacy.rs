@@ -12,8 +12,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt as _;
 use serde::Serialize;
 use serde_json::{Value as Json, json};
+use sqlx::any::AnyRow;
 
-use crate::artists::accounts::account_of;
 use crate::artists::tombstones::{Holding, hold_off_in_txn, tombstone_in_txn};
 use crate::database::connection::{ReadView, Store, Work};
 use crate::database::dialect::{Columns as _, DatabaseKind, json, time_text};
@@ -25,7 +25,7 @@ use crate::scope::Scope;
 use backline_model::clock::FIRST_TIME;
 use backline_model::event::types;
 use backline_model::privacy::{Holds, Identifiers, Reached, Receipt, TABLES, Table, personal, subject_of};
-use backline_model::{Account, ArtistId, BatchId, CredentialId, Event};
+use backline_model::{ArtistId, BatchId, CredentialId, Event};
 
 /// Texts that are replaced in one statement: each is compared with every row of its table.
 const TEXTS_PER_STATEMENT: usize = 200;
@@ -68,7 +68,7 @@ impl Store {
         artist: ArtistId,
         now: DateTime<Utc>,
     ) -> Result<Option<Erased>, StoreError> {
-        let Some(known) = self.identifiers_in_scope(scope, artist).await? else { return Ok(None) };
+        let Some(known) = self.artist_identifiers_get(scope, artist).await? else { return Ok(None) };
         // Searching texts takes as long as there are texts. It comes first, while others go on.
         let blanked_before = self.texts_blank(artist, &known).await?;
         let mut work = self.begin_durable().await?;
@@ -82,19 +82,17 @@ impl Store {
         );
         work.rows("lock an artist's credentials", statement.bind(artist.to_string())).await?;
         let statement = work.query(
-            "SELECT id::text AS id, artist_id::text AS artist_id, platform, platform_id, settings::text AS settings,
-                 status
+            "SELECT id::text AS id, platform_id, settings::text AS settings
              FROM accounts WHERE artist_id = $1::uuid ORDER BY accounts.id FOR UPDATE",
         );
-        let rows = work.rows("lock an artist's accounts", statement.bind(artist.to_string())).await?;
-        let accounts: Vec<Account> = rows.iter().map(account_of).collect::<Result<_, _>>()?;
+        let accounts = work.rows("lock an artist's accounts", statement.bind(artist.to_string())).await?;
         let statement =
             work.scoped(scope, "SELECT tenant FROM artists WHERE id = $1::uuid {and_tenant: tenant} FOR UPDATE");
         let Some(row) = work.row("lock an artist", statement.bind(artist.to_string())).await? else {
             return Ok(None);
         };
         let tenant = row.text("tenant")?;
-        let identifiers = Identifiers::of(artist, &accounts);
+        let identifiers = identifiers_of(artist, &accounts)?;
         let statement = work.query(
             "SELECT c.id::text AS id FROM credentials c JOIN accounts a ON a.id = c.account_id
                  WHERE a.artist_id = $1::uuid",
@@ -154,8 +152,16 @@ impl Store {
         Ok(Some(Erased { receipt, identifiers, credentials }))
     }
 
-    /// What identifies an artist; none where there is no such artist in the scope.
-    async fn identifiers_in_scope(&self, scope: &Scope, artist: ArtistId) -> Result<Option<Identifiers>, StoreError> {
+    /// What identifies an artist; none where there is no such artist in the scope. Accounts count also where not all of
+    /// their rows can be read.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn artist_identifiers_get(
+        &self,
+        scope: &Scope,
+        artist: ArtistId,
+    ) -> Result<Option<Identifiers>, StoreError> {
         let mut view = self.read_view().await?;
         let statement =
             view.scoped(scope, "SELECT 1 AS found FROM artists WHERE id = $1::uuid {and_tenant: artists.tenant}");
@@ -163,13 +169,11 @@ impl Store {
             return Ok(None);
         }
         let statement = view.query(
-            "SELECT id::text AS id, artist_id::text AS artist_id, platform, platform_id, settings::text AS settings,
-                 status
+            "SELECT id::text AS id, platform_id, settings::text AS settings
              FROM accounts WHERE artist_id = $1::uuid ORDER BY accounts.id",
         );
-        let rows = view.rows("read an artist's accounts", statement.bind(artist.to_string())).await?;
-        let accounts: Vec<Account> = rows.iter().map(account_of).collect::<Result<_, _>>()?;
-        Ok(Some(Identifiers::of(artist, &accounts)))
+        let accounts = view.rows("read an artist's accounts", statement.bind(artist.to_string())).await?;
+        Ok(Some(identifiers_of(artist, &accounts)?))
     }
 
     /// Blanks identifiers in all texts, each column in a transaction of its own; returns how many were changed.
@@ -346,6 +350,20 @@ fn add(counts: &mut BTreeMap<String, u64>, more: &BTreeMap<String, u64>) {
 
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// What identifies an artist, by the rows of the artist's accounts. A platform, a status or settings that can't be read
+/// keep nobody from being erased.
+fn identifiers_of(artist: ArtistId, accounts: &[AnyRow]) -> Result<Identifiers, StoreError> {
+    let mut identifiers = Identifiers::of(artist, &[]);
+    for row in accounts {
+        identifiers.add(&row.text("id")?);
+        identifiers.add(&row.text("platform_id")?);
+        if let Ok(settings) = row.json("settings") {
+            identifiers.add_settings(&settings);
+        }
+    }
+    Ok(identifiers)
 }
 
 /// The condition under which a row of a table is about the artist given as `$1`.

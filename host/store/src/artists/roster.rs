@@ -12,6 +12,7 @@ use crate::artists::tombstones::erased_artists_in_txn;
 use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, json, time_text};
 use crate::database::error::StoreError;
+use crate::database::readable::Extent;
 use crate::database::rows::{ROWS_PER_STATEMENT, id_rows};
 use crate::database::topic::Topic;
 use crate::scope::Scope;
@@ -20,7 +21,8 @@ use backline_model::roster::{KnownAccount, KnownArtist, RosterChanges};
 use backline_model::{Account, AccountId, Artist, ArtistId, Consent, CredentialId, Platform, Provenance};
 
 impl Store {
-    /// What is known of these artists; unknown ones are left out.
+    /// What is known of these artists; unknown ones are left out, and those that can't be read: a sync writes them as if
+    /// they were new.
     ///
     /// # Errors
     /// When the database fails.
@@ -39,9 +41,11 @@ impl Store {
                      timezone, origin
                  FROM artists WHERE id {in_ids} {and_tenant: tenant}",
             );
-            for row in self.rows("read artists", statement.bind(rows.clone())).await? {
-                let origin = row.named("origin", Provenance::parse)?;
-                let artist = artist_of(&row)?;
+            let artists = self.rows("read artists", statement.bind(rows.clone())).await?;
+            let artists = self.unreadable.read("artists", "id", Extent::Part, &artists, |row| {
+                Ok((artist_of(row)?, row.named("origin", Provenance::parse)?))
+            });
+            for (artist, origin) in artists? {
                 let id = artist.id;
                 known.insert(id, KnownArtist { artist, origin, accounts: Vec::new(), consents: Vec::new() });
             }
@@ -53,9 +57,11 @@ impl Store {
                      {and_artist: accounts.artist_id}
                  ORDER BY id",
             );
-            for row in self.rows("list artists' accounts", statement.bind(rows)).await? {
-                let origin = row.named("origin", Provenance::parse)?;
-                let account = account_of(&row)?;
+            let accounts = self.rows("list artists' accounts", statement.bind(rows)).await?;
+            let accounts = self.unreadable.read("accounts", "id", Extent::Part, &accounts, |row| {
+                Ok((account_of(row)?, row.named("origin", Provenance::parse)?))
+            });
+            for (account, origin) in accounts? {
                 if let Some(artist) = known.get_mut(&account.artist_id) {
                     artist.accounts.push(KnownAccount { account, origin });
                 }
@@ -90,7 +96,10 @@ impl Store {
                  {and_artist: accounts.artist_id} GROUP BY platform",
         );
         let rows = self.rows("count accounts that were synced", statement).await?;
-        rows.iter().map(|row| Ok((row.parsed("platform")?, row.count("n")?))).collect()
+        let counts = self
+            .unreadable
+            .read("accounts", "platform", Extent::Part, &rows, |row| Ok((row.parsed("platform")?, row.count("n")?)));
+        Ok(counts?.into_iter().collect())
     }
 
     /// Applies changes, all or none. Applying them again changes nothing, except that consents are recorded again.

@@ -4,10 +4,12 @@ use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
+use sqlx::any::AnyRow;
 
 use crate::database::connection::Work;
 use crate::database::dialect::{Columns as _, json, time_text};
 use crate::database::error::StoreError;
+use crate::database::readable::Extent;
 use crate::database::rows::{ROWS_PER_STATEMENT, id_rows};
 use crate::numbers::history::LastAccepted;
 use backline_model::{AccountId, RunId};
@@ -56,13 +58,18 @@ pub(crate) async fn account_facts_in_txn(
     );
     let statement = statement.bind(id_rows(accounts)?).bind(run.to_string());
     let mut facts = AccountFacts::default();
-    for row in work.rows("read a batch's accounts", statement).await? {
+    for row in &work.rows("read a batch's accounts", statement).await? {
         let account: AccountId = row.parsed("id")?;
         if !row.truth("granted")? {
             facts.withdrawn.insert(account);
         }
-        if let Some(accepted) = row.json_or_null("last_accepted")? {
-            facts.accepted.insert(account, accepted);
+        match row.json_or_null("last_accepted") {
+            Ok(accepted) => facts.accepted.extend(accepted.map(|accepted: LastAccepted| (account, accepted))),
+            // It is as if nothing had been accepted, and costs no other account of the batch.
+            Err(_) => {
+                let last = |row: &AnyRow| row.json_or_null::<LastAccepted>("last_accepted").map(drop);
+                work.unreadable.read("account_state", "id", Extent::Part, std::slice::from_ref(row), last)?;
+            }
         }
         if row.text_or_null("outcome")?.is_some() {
             facts.with_outcome.insert(account);

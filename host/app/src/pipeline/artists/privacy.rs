@@ -98,7 +98,8 @@ impl Privacy {
     /// # Errors
     /// When the database fails.
     pub async fn identifiers_of(&self, artist: ArtistId) -> Result<Identifiers, StoreError> {
-        Ok(Identifiers::of(artist, &self.store.accounts_of(&Scope::all_tenants(), &[artist]).await?))
+        let known = self.store.artist_identifiers_get(&Scope::all_tenants(), artist).await?;
+        Ok(known.unwrap_or_else(|| Identifiers::of(artist, &[])))
     }
 
     /// Tables that [`search`](Self::search) can't read completely, because they are not Backline's and its database
