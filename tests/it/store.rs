@@ -23,5 +23,7 @@ mod scheduling;
 pub mod schema;
 pub mod scope;
 mod tokens;
+mod traces;
 mod unreadable;
+mod unreadable_work;
 mod values;

@@ -30,6 +30,9 @@ use backline_model::{ArtistId, BatchId, CredentialId, Event};
 /// Texts that are replaced in one statement: each is compared with every row of its table.
 const TEXTS_PER_STATEMENT: usize = 200;
 
+/// Largest SQLite file that an erasure writes again as a whole, in bytes: about two seconds on a plain disk.
+const REWRITTEN_BYTES_MAX: i64 = 256 << 20;
+
 /// How far back texts are searched again once nothing can be written: the first search, and clocks that differ.
 const SEARCHED_AGAIN: TimeDelta = TimeDelta::days(1);
 
@@ -148,7 +151,6 @@ impl Store {
         // Last, so that readers of events wait for no longer than the commit takes.
         events_write_in_txn(&mut work, &[event]).await?;
         work.commit().await?;
-        self.log_empty().await;
         Ok(Some(Erased { receipt, identifiers, credentials }))
     }
 
@@ -203,13 +205,23 @@ impl Store {
         Ok(counts)
     }
 
-    /// Empties SQLite's log, which holds pages as they were. A reader that goes on keeps them until the next time.
-    async fn log_empty(&self) {
-        if self.kind() == DatabaseKind::Sqlite {
-            let statement = self.query("PRAGMA wal_checkpoint(TRUNCATE)");
-            // What was erased is erased; the log is emptied by the next checkpoint.
-            let _ = self.write_returning("empty the log", statement).await;
+    /// Removes what is left of deleted rows in a SQLite file: parts of them stay in pages from which rows were moved to
+    /// others, and the log holds pages as they were. A file of up to 256 MiB is written again as a whole, which takes
+    /// seconds in which nothing else is written. Returns whether nothing is left: not in a larger file, nor while another
+    /// process reads. PostgreSQL removes deleted rows by itself, when it comes to them.
+    pub async fn traces_remove(&self) -> bool {
+        if self.kind() == DatabaseKind::Postgres {
+            return true;
         }
+        let size = self.query("SELECT page_count * page_size AS n FROM pragma_page_count(), pragma_page_size()");
+        let is_small = match self.row("measure the file", size).await {
+            Ok(Some(row)) => row.int("n").is_ok_and(|bytes| bytes <= REWRITTEN_BYTES_MAX),
+            _ => false,
+        };
+        let is_rewritten = is_small && self.write("write the file again", self.query("VACUUM")).await.is_ok();
+        let emptied = self.write_returning("empty the log", self.query("PRAGMA wal_checkpoint(TRUNCATE)")).await;
+        let is_empty = matches!(emptied, Ok(Some(row)) if row.int("busy").is_ok_and(|busy| busy == 0));
+        is_rewritten && is_empty
     }
 
     /// Tables of this database that a [`identifiers_search`](Self::identifiers_search) does not see, or not all of:
