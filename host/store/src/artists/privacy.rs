@@ -207,8 +207,8 @@ impl Store {
 
     /// Removes what is left of deleted rows in a SQLite file: parts of them stay in pages from which rows were moved to
     /// others, and the log holds pages as they were. A file of up to 256 MiB is written again as a whole, which takes
-    /// seconds in which nothing else is written. Returns whether nothing is left: not in a larger file, nor while another
-    /// process reads. PostgreSQL removes deleted rows by itself, when it comes to them.
+    /// seconds in which nothing else is written. Returns whether nothing is left: false for a larger file, and while
+    /// another process reads. PostgreSQL removes deleted rows by itself, when it comes to them.
     pub async fn traces_remove(&self) -> bool {
         if self.kind() == DatabaseKind::Postgres {
             return true;
