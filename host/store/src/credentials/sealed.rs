@@ -67,7 +67,7 @@ macro_rules! credential_sql {
 
 pub(crate) use credential_sql;
 
-/// Credentials of which one that can be read is looked for.
+/// How many any few credentials are.
 const ANY_OF: i64 = 100;
 
 impl Store {
@@ -176,18 +176,17 @@ impl Store {
         self.unreadable.read("credentials", "id", Extent::Part, &rows, credential_of)
     }
 
-    /// Any one credential that can be read; none where none is stored.
+    /// Any few credentials that can be read, those changed last first.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn credential_get_any(&self, scope: &Scope) -> Result<Option<SealedCredential>, StoreError> {
+    pub async fn credentials_any_list(&self, scope: &Scope) -> Result<Vec<SealedCredential>, StoreError> {
         let statement = self.scoped(
             scope,
             credential_sql!("WHERE TRUE {and_account: credentials.account_id} ORDER BY updated_at DESC, id LIMIT $1"),
         );
         let rows = self.rows("read a credential", statement.bind(ANY_OF)).await?;
-        let found = self.unreadable.read("credentials", "id", Extent::Part, &rows, credential_of)?;
-        Ok(found.into_iter().next())
+        self.unreadable.read("credentials", "id", Extent::Part, &rows, credential_of)
     }
 
     /// The operator's credentials for a platform, and those of these accounts.

@@ -140,25 +140,33 @@ pub async fn examine(config: &Config, clock: &Clock, store: Option<Store>) -> Re
     }
 }
 
+/// A key that opens none of the secrets is wrong. One that opens some is right, and the others are damaged, or were
+/// encrypted with a key that is gone: each costs itself.
 async fn check_key(store: &Store, keyring: Option<&Keyring>) -> Option<Obstacle> {
-    let (sealed, context) = match anything_sealed(store).await {
-        Ok(found) => found?,
+    let sealed = match some_sealed(store).await {
+        Ok(sealed) => sealed,
         Err(error) => return Some(OpenError::from(error).into()),
     };
+    if sealed.is_empty() {
+        return None;
+    }
     let Some(keyring) = keyring else { return Some(Obstacle::NoKey) };
-    keyring.open(&sealed, &context).err().map(|_| Obstacle::WrongKey)
+    let opens_one = sealed.iter().any(|(sealed, context)| keyring.open(sealed, context).is_ok());
+    (!opens_one).then_some(Obstacle::WrongKey)
 }
 
-/// Any credential, or else any webhook's secret, with what it is bound to.
-async fn anything_sealed(store: &Store) -> Result<Option<(Vec<u8>, String)>, StoreError> {
-    if let Some(credential) = store.credential_get_any(&Scope::all_tenants()).await? {
-        return Ok(Some((credential.sealed, credential.id.to_string())));
+/// Some credentials, or else webhooks' secrets, each with what it is bound to.
+async fn some_sealed(store: &Store) -> Result<Vec<(Vec<u8>, String)>, StoreError> {
+    let credentials = store.credentials_any_list(&Scope::all_tenants()).await?;
+    let mut sealed: Vec<_> =
+        credentials.into_iter().map(|credential| (credential.sealed, credential.id.to_string())).collect();
+    if sealed.is_empty() {
+        for (webhook, _) in store.webhooks_list(&Scope::all_tenants()).await? {
+            let secrets = store.webhook_secrets_get(&Scope::all_tenants(), webhook.id).await?;
+            sealed.extend(secrets.map(|secrets| (secrets.secret, WebhookSecret::context(webhook.id))));
+        }
     }
-    let Some((webhook, _)) = store.webhooks_list(&Scope::all_tenants()).await?.into_iter().next() else {
-        return Ok(None);
-    };
-    let secrets = store.webhook_secrets_get(&Scope::all_tenants(), webhook.id).await?;
-    Ok(secrets.map(|secrets| (secrets.secret, WebhookSecret::context(webhook.id))))
+    Ok(sealed)
 }
 
 /// Refuses an address that other machines reach while no token is in force: the API would answer nobody, and who set it
