@@ -1,6 +1,6 @@
-//! Batches that end although they were not collected: no release of their platform is active any more, a newer plan
-//! includes their accounts, or an operator cancelled their run. Those whose rows can't be read end in
-//! `unreadable`.
+//! Batches that end although they were not collected: no release of their platform is active any more or can be loaded
+//! by any host, a newer plan includes their accounts, or an operator cancelled their run. Those whose rows can't be read
+//! end in `unreadable`.
 //!
 //! Otherwise a run would wait for the first for ever, and keep its schedule's next runs from starting; and an allowance
 //! that is too small, or a host that was killed, would leave a backlog that grows with every run, whose numbers come
@@ -30,6 +30,9 @@ const BATCHES_AT_ONCE: i64 = 50;
 /// host takes to report, or to lease what it has planned.
 const LEFT_BEHIND_AFTER: TimeDelta = TimeDelta::minutes(1);
 
+/// How long a batch waits for a host that can load its platform's release: an operator may be about to repair it.
+const UNLOADED_FOR: TimeDelta = TimeDelta::hours(1);
+
 /// Reads batches that may end: whose they are, and where they stood.
 macro_rules! waiting_sql {
     ($which:literal) => {
@@ -45,9 +48,9 @@ macro_rules! waiting_sql {
 pub(crate) use waiting_sql;
 
 impl Store {
-    /// Ends the open batches of platforms without an active release: their accounts count as excluded. One that a host
-    /// still holds ends when that host stores it, gives it back, or its lease runs out. Returns how many accounts were
-    /// excluded, by platform.
+    /// Ends the open batches of platforms without an active release, and those that have waited for an hour for one that
+    /// no host can load: their accounts count as excluded. One that a host still holds ends when that host stores it,
+    /// gives it back, or its lease runs out. Returns how many accounts were excluded, by platform.
     ///
     /// # Errors
     /// When the database fails.
@@ -63,7 +66,52 @@ impl Store {
                 *excluded.entry(platform.clone()).or_default() += accounts;
             }
         }
+        for platform in self.unloaded_platforms_list(now).await? {
+            while let Some(accounts) = self.unloaded_exclude_some(&platform, now).await? {
+                *excluded.entry(platform.clone()).or_default() += accounts;
+            }
+        }
         Ok(excluded)
+    }
+
+    /// Platforms with batches that wait for long, and whose active release every host that is present failed to load.
+    async fn unloaded_platforms_list(&self, now: DateTime<Utc>) -> Result<Vec<Platform>, StoreError> {
+        let statement = self.query(
+            "SELECT p.platform FROM platforms p
+             WHERE EXISTS (SELECT 1 FROM releases r JOIN release_hosts l ON l.release_digest = r.digest
+                     JOIN hosts h ON h.name = l.host AND h.seen_at > $1::timestamptz
+                     WHERE r.platform = p.platform AND r.active AND l.state = 'failed')
+                 AND NOT EXISTS (SELECT 1 FROM releases r JOIN release_hosts l ON l.release_digest = r.digest
+                     JOIN hosts h ON h.name = l.host AND h.seen_at > $1::timestamptz
+                     WHERE r.platform = p.platform AND r.active AND l.state <> 'failed')
+                 AND EXISTS (SELECT 1 FROM batches b WHERE b.platform = p.platform AND b.finished_at IS NULL
+                     AND b.created_at <= $2::timestamptz)
+             ORDER BY p.platform",
+        );
+        let statement = statement.bind(time_text(now - LEFT_BEHIND_AFTER)).bind(time_text(now - UNLOADED_FOR));
+        let rows = self.rows("find platforms whose connector can't be loaded", statement).await?;
+        self.unreadable.read("platforms", "platform", Extent::Part, &rows, |row| row.parsed("platform"))
+    }
+
+    /// None where nothing is left to exclude.
+    async fn unloaded_exclude_some(&self, platform: &Platform, now: DateTime<Utc>) -> Result<Option<u64>, StoreError> {
+        let mut work = self.begin().await?;
+        erasures_hold_off_in_txn(&mut work).await?;
+        let statement = work.query(waiting_sql!(
+            "WHERE platform = $1 AND finished_at IS NULL AND (state <> 'leased' OR available_at <= $2::timestamptz)
+                 AND created_at <= $3::timestamptz
+             ORDER BY id LIMIT $4 FOR UPDATE SKIP LOCKED"
+        ));
+        let statement = statement.bind(platform.as_str().to_owned()).bind(time_text(now));
+        let statement = statement.bind(time_text(now - UNLOADED_FOR)).bind(BATCHES_AT_ONCE);
+        let batches = waiting_list_in_txn(&mut work, statement).await?;
+        if batches.is_empty() {
+            return Ok(None);
+        }
+        let message = "no host can load the release of its platform";
+        let accounts = batches_end_in_txn(&mut work, &batches, Ending::NotLoaded, message, now).await?;
+        work.commit().await?;
+        Ok(Some(accounts))
     }
 
     async fn orphaned_platforms_list(&self) -> Result<Vec<Platform>, StoreError> {
@@ -257,6 +305,8 @@ pub(crate) struct Waiting {
 pub(crate) enum Ending<'a> {
     /// No release of their platform is active.
     NoConnector,
+    /// No host can load the release that is active.
+    NotLoaded,
     /// The operator cancelled their run.
     Cancelled,
     /// A newer plan includes their accounts.
@@ -269,7 +319,7 @@ impl Ending<'_> {
     /// How their accounts end.
     fn outcome(self) -> Outcome {
         match self {
-            Self::NoConnector => Outcome::Excluded { reason: Exclusion::NoConnector },
+            Self::NoConnector | Self::NotLoaded => Outcome::Excluded { reason: Exclusion::NoConnector },
             Self::Cancelled => Outcome::Excluded { reason: Exclusion::Cancelled },
             Self::Superseded => Outcome::Superseded,
             Self::Unreadable(_) => Outcome::Excluded { reason: Exclusion::Unreadable },
@@ -281,6 +331,7 @@ impl Ending<'_> {
         let what = match self {
             Self::Unreadable(reason) => return format!("its batch {reason}"),
             Self::NoConnector => "no release of the platform was active any more",
+            Self::NotLoaded => "no host could load the release of the platform",
             Self::Cancelled => "the run was cancelled",
             Self::Superseded => "a newer plan included it",
         };

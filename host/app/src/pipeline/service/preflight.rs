@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::config::Config;
 use crate::pipeline::Host;
 use crate::pipeline::context::is_present;
+use crate::pipeline::error::with_causes;
 use crate::pipeline::host::OpenError;
 use crate::pipeline::releases::cache::ReleaseError;
 use crate::pipeline::service::presence::BEAT;
@@ -233,22 +234,30 @@ async fn check_others(store: &Store, config: &Config, clock: &Clock) -> Option<O
     None
 }
 
-/// Loads every active connector. Returns those that can't be loaded.
+/// Loads every active connector. Returns those that can't be loaded, if none can: otherwise the others are collected
+/// with, and readiness and the log name those.
 pub(super) async fn load_active(host: &Host) -> Vec<Obstacle> {
     let releases = match host.store().releases_list().await {
         Ok(releases) => releases,
         Err(error) => return vec![OpenError::from(error).into()],
     };
-    let mut obstacles = Vec::new();
+    let (mut obstacles, mut is_any_loaded) = (Vec::new(), false);
     for release in releases.into_iter().filter(|release| release.active) {
-        if let Err(source) = host.cache().prepare(release.digest).await {
-            let connector = release.manifest.connector;
-            obstacles.push(Obstacle::NotLoaded {
-                name: connector.name,
-                version: connector.version.to_string(),
-                platform: connector.platform.to_string(),
-                source,
-            });
+        let Err(source) = host.cache().prepare(release.digest).await else {
+            is_any_loaded = true;
+            continue;
+        };
+        let connector = release.manifest.connector;
+        obstacles.push(Obstacle::NotLoaded {
+            name: connector.name,
+            version: connector.version.to_string(),
+            platform: connector.platform.to_string(),
+            source,
+        });
+    }
+    if is_any_loaded {
+        for obstacle in obstacles.drain(..) {
+            tracing::error!(error = with_causes(&obstacle), "its platform is not collected");
         }
     }
     obstacles
