@@ -14,6 +14,7 @@ mod limits;
 mod logs;
 mod order;
 mod outcomes;
+mod pairs;
 mod people;
 mod pooler;
 mod quarantine;

@@ -415,14 +415,18 @@ impl Store {
         accounts: &[AccountId],
         now: DateTime<Utc>,
     ) -> Result<u64, StoreError> {
-        let statement = self.scoped(
+        let mut work = self.begin().await?;
+        accounts_lock_in_txn(&mut work, accounts).await?;
+        let statement = work.scoped(
             scope,
             "UPDATE accounts SET status = 'active', updated_at = $2::timestamptz
              WHERE status = 'reconnect_needed' AND id {in_ids}
                  {and_artist: accounts.artist_id}",
         );
-        let written = self.write("reconnect accounts", statement.bind(id_rows(accounts)?).bind(time_text(now))).await?;
-        self.ring(Topic::Activations);
+        let statement = statement.bind(id_rows(accounts)?).bind(time_text(now));
+        let written = work.execute("reconnect accounts", statement).await?;
+        work.ring(Topic::Activations);
+        work.commit().await?;
         Ok(written)
     }
 

@@ -113,21 +113,8 @@ pub(crate) async fn consents_add_in_txn(
     // Platforms are compared as texts that no index has, lest the index by platform is read instead of that by artist.
     let withdrawn = json("withdrawals", &rows)?;
     if !rows.is_empty() {
-        // In the order in which refreshes lock: credentials, then accounts.
-        let statement = work.query(
-            "SELECT id::text AS id FROM credentials WHERE account_id IN (
-                 SELECT a.id FROM {rows} LEFT JOIN accounts a ON a.artist_id = (r.value->>'artist')::uuid
-                     AND a.platform || '' = r.value->>'platform' WHERE (a.id IS NULL) = FALSE)
-             ORDER BY credentials.id FOR UPDATE",
-        );
-        work.rows("lock the credentials of withdrawn consents", statement.bind(withdrawn.clone())).await?;
+        let accounts = withdrawn_accounts_in_txn(work, withdrawn.clone()).await?;
         // A batch that is being completed holds its accounts: it either ends before this, or sees the withdrawal.
-        let statement = work.query(
-            "SELECT a.id::text AS id FROM {rows} LEFT JOIN accounts a ON a.artist_id = (r.value->>'artist')::uuid
-                 AND a.platform || '' = r.value->>'platform' WHERE (a.id IS NULL) = FALSE",
-        );
-        let accounts = work.rows("find accounts whose consent is withdrawn", statement.bind(withdrawn.clone())).await?;
-        let accounts: Vec<AccountId> = accounts.iter().map(|row| row.parsed("id")).collect::<Result<_, _>>()?;
         accounts_lock_in_txn(work, &accounts).await?;
     }
     for chunk in consents.chunks(ROWS_PER_STATEMENT) {
@@ -163,6 +150,27 @@ pub(crate) async fn consents_add_in_txn(
     );
     let removed = work.rows("remove the credentials of withdrawn consents", statement.bind(withdrawn)).await?;
     removed.iter().map(|row| row.parsed("id")).collect()
+}
+
+/// Locks the credentials of accounts whose consent is withdrawn, given as rows of artist and platform, and returns the
+/// accounts: credentials are locked before accounts, and all accounts of a transaction at once.
+pub(crate) async fn withdrawn_accounts_in_txn(
+    work: &mut Work,
+    withdrawn: String,
+) -> Result<Vec<AccountId>, StoreError> {
+    let statement = work.query(
+        "SELECT id::text AS id FROM credentials WHERE account_id IN (
+             SELECT a.id FROM {rows} LEFT JOIN accounts a ON a.artist_id = (r.value->>'artist')::uuid
+                 AND a.platform || '' = r.value->>'platform' WHERE (a.id IS NULL) = FALSE)
+         ORDER BY credentials.id FOR UPDATE",
+    );
+    work.rows("lock the credentials of withdrawn consents", statement.bind(withdrawn.clone())).await?;
+    let statement = work.query(
+        "SELECT a.id::text AS id FROM {rows} LEFT JOIN accounts a ON a.artist_id = (r.value->>'artist')::uuid
+             AND a.platform || '' = r.value->>'platform' WHERE (a.id IS NULL) = FALSE",
+    );
+    let accounts = work.rows("find accounts whose consent is withdrawn", statement.bind(withdrawn)).await?;
+    accounts.iter().map(|row| row.parsed("id")).collect()
 }
 
 fn consent_of(row: &AnyRow) -> Result<Consent, StoreError> {

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 
 use crate::artists::accounts::{account_of, artist_of, artists_require_in_txn};
-use crate::artists::consents::{COLLECTING_SCOPE, consents_add_in_txn};
+use crate::artists::consents::{COLLECTING_SCOPE, consents_add_in_txn, withdrawn_accounts_in_txn};
 use crate::artists::tombstones::erased_artists_in_txn;
 use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, json, time_text};
@@ -127,9 +127,15 @@ impl Store {
         }
         insert_accounts(&mut work, &changes.accounts_added, now).await?;
         let removed: Vec<AccountId> = changes.accounts_removed.iter().map(|(account, _)| *account).collect();
-        let touched: Vec<AccountId> = changes.accounts_restored.iter().chain(&removed).copied().collect();
+        let mut touched: Vec<AccountId> = changes.accounts_restored.iter().chain(&removed).copied().collect();
+        let withdrawn = changes.consents.iter().filter(|(.., granted)| !granted);
+        let withdrawn: Vec<_> =
+            withdrawn.map(|(artist, platform, _)| json!({ "artist": artist, "platform": platform })).collect();
+        if !withdrawn.is_empty() {
+            touched.extend(withdrawn_accounts_in_txn(&mut work, json("withdrawals", &withdrawn)?).await?);
+        }
         if !touched.is_empty() {
-            // In the order in which batches lock them, so that the two can't wait for each other.
+            // All at once, in the order in which batches lock them, so that the two can't wait for each other.
             accounts_lock_in_txn(&mut work, &touched).await?;
             let statement = work.scoped(
                 scope,

@@ -1,4 +1,18 @@
-//! Rows of accounts that several transactions write, and the order in which they lock them.
+//! Rows of accounts that several transactions write, and the order in which all transactions lock what they write.
+//!
+//! Each takes what it needs of these, from the top:
+//!
+//! 1. that no artist is erased meanwhile, or, to erase one, that nothing is saved and planned meanwhile;
+//! 2. schedules and the times that they fire;
+//! 3. dead batches, then runs, then other batches;
+//! 4. credentials;
+//! 5. artists and accounts;
+//! 6. rows about accounts: metrics, documents, values in quarantine, states, outcomes, tallies;
+//! 7. that no reader of events gets by, and events;
+//! 8. the role in which it writes, right before the commit.
+//!
+//! Rows of one kind are locked in the order of their ids, or passed over where another transaction has them (`SKIP
+//! LOCKED`). A test runs every pair of writers at once (`tests/it/store/pairs.rs`).
 
 use std::collections::{HashMap, HashSet};
 
