@@ -1,7 +1,7 @@
 //! Every pair of writers at once, on the same rows: none of them waits for the other in a circle.
 //!
-//! `host/store/src/work/locks.rs` says in which order rows are locked. PostgreSQL ends one of two transactions that wait
-//! for each other; nothing else that may be refused here counts.
+//! `host/store/src/work/locks.rs` says in which order rows are locked. PostgreSQL ends one of two transactions that
+//! wait for each other; nothing else that may be refused here counts.
 
 use backline_model::outcome::{FailureClass, Outcome};
 use backline_model::roster::RosterChanges;

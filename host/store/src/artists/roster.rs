@@ -21,8 +21,8 @@ use backline_model::roster::{KnownAccount, KnownArtist, RosterChanges};
 use backline_model::{Account, AccountId, Artist, ArtistId, Consent, CredentialId, Platform, Provenance};
 
 impl Store {
-    /// What is known of these artists; unknown ones are left out, and those that can't be read: a sync writes them as if
-    /// they were new.
+    /// What is known of these artists; unknown ones are left out, and those that can't be read: a sync writes them as
+    /// if they were new.
     ///
     /// # Errors
     /// When the database fails.

@@ -31,8 +31,8 @@ pub struct Activation {
 }
 
 impl Activation {
-    /// Whether a plan for these platforms and artists, none given meaning all of them, covers it. One that is due on all
-    /// platforms is covered in part by a plan for some: it stays due on the others.
+    /// Whether a plan for these platforms and artists, none given meaning all of them, covers it. One that is due on
+    /// all platforms is covered in part by a plan for some: it stays due on the others.
     #[must_use]
     pub fn is_covered_by(&self, platforms: &[Platform], artists: &[ArtistId]) -> bool {
         let platform = platforms.is_empty() || self.platform.as_ref().is_none_or(|own| platforms.contains(own));

@@ -382,8 +382,8 @@ fn add_counts(runs: &mut [Run], outcomes: &[AnyRow]) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// A run that may be over. What can't be read of its row does not keep it open, and with it its schedule's next runs: it
-/// is noted, and taken as not known.
+/// A run that may be over. What can't be read of its row does not keep it open, and with it its schedule's next runs:
+/// it is noted, and taken as not known.
 fn run_to_end(work: &Work, row: &AnyRow, id: RunId, now: DateTime<Utc>) -> Result<Run, StoreError> {
     if let Some(run) = work.unreadable.read("runs", "id", Extent::Part, std::slice::from_ref(row), run_of)?.pop() {
         return Ok(run);

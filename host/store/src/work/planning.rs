@@ -120,8 +120,8 @@ impl Planning {
     }
 
     /// Removes the first collections that this plan covers; read before the accounts that can be collected, so that
-    /// a request that comes later still waits afterwards. `platforms` are those that the plan is for, none given meaning
-    /// all: what was due on all stays due on the others.
+    /// a request that comes later still waits afterwards. `platforms` are those that the plan is for, none given
+    /// meaning all: what was due on all stays due on the others.
     ///
     /// # Errors
     /// When the database fails.

@@ -1,5 +1,5 @@
 //! Times further ahead than any host sets: a clock that was ahead set them, or another program did. What waits for such
-//! a time would wait for as long as the clock was wrong, and so would its run, its schedule, or the events of an artist.
+//! a time would wait for as long as the clock was wrong, and so would its run, its schedule, or an artist's events.
 
 use chrono::{DateTime, Utc};
 

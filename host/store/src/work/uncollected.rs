@@ -1,6 +1,6 @@
 //! Batches that end although they were not collected: no release of their platform is active any more or can be loaded
-//! by any host, a newer plan includes their accounts, or an operator cancelled their run. Those whose rows can't be read
-//! end in `unreadable`.
+//! by any host, a newer plan includes their accounts, or an operator cancelled their run. Those whose rows can't be
+//! read end in `unreadable`.
 //!
 //! Otherwise a run would wait for the first for ever, and keep its schedule's next runs from starting; and an allowance
 //! that is too small, or a host that was killed, would leave a backlog that grows with every run, whose numbers come
@@ -48,9 +48,9 @@ macro_rules! waiting_sql {
 pub(crate) use waiting_sql;
 
 impl Store {
-    /// Ends the open batches of platforms without an active release, and those that have waited for an hour for one that
-    /// no host can load: their accounts count as excluded. One that a host still holds ends when that host stores it,
-    /// gives it back, or its lease runs out. Returns how many accounts were excluded, by platform.
+    /// Ends the open batches of platforms without an active release, and those that have waited for an hour for one
+    /// that no host can load: their accounts count as excluded. One that a host still holds ends when that host stores
+    /// it, gives it back, or its lease runs out. Returns how many accounts were excluded, by platform.
     ///
     /// # Errors
     /// When the database fails.
