@@ -55,10 +55,12 @@ impl Connections {
         let mut is_only_busy = false;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            let patience = match self.is_refused() {
-                true => TRY.min(left),
-                false if is_only_busy => left,
-                false => WAIT_QUIETLY.min(left),
+            let patience = if self.is_refused() {
+                TRY.min(left)
+            } else if is_only_busy {
+                left
+            } else {
+                WAIT_QUIETLY.min(left)
             };
             match tokio::time::timeout(patience, self.pool.acquire()).await {
                 Ok(Ok(connection)) => return Ok(connection),

@@ -352,7 +352,7 @@ pub(crate) async fn waiting_list_in_txn(work: &mut Work, statement: Statement) -
             Ok(Waiting {
                 id: row.text("id")?,
                 run: row.parsed("run_id").ok(),
-                // Only told to people.
+                // The statement has selected by it; here it is told to people.
                 state: row.named("state", BatchState::parse).unwrap_or(BatchState::Planned),
                 attempts: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
                 has_begun: row.truth("was_leased")?,
