@@ -55,7 +55,7 @@ enum Command {
 }
 
 /// Columns of a platform's health.
-pub(super) const HEADERS: [&str; 13] = [
+pub(super) const HEADERS: [&str; 14] = [
     "platform",
     ">score",
     ">collected",
@@ -63,6 +63,7 @@ pub(super) const HEADERS: [&str; 13] = [
     ">failed",
     "???>superseded",
     "?>overdue",
+    "??>under way",
     "??>deferred",
     "???>excluded",
     "?>completion",
@@ -198,6 +199,7 @@ fn cells(name: String, health: &Health) -> Vec<String> {
         health.failed.to_string(),
         health.superseded.to_string(),
         health.overdue.to_string(),
+        health.under_way.to_string(),
         health.deferred.to_string(),
         health.excluded.to_string(),
         percent(health.completion),

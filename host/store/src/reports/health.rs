@@ -339,7 +339,8 @@ impl ReadView {
         })?;
         let statement = self.scoped(
             scope,
-            "SELECT b.platform, COUNT(*)::bigint AS n FROM batches b JOIN batch_accounts m ON m.batch_id = b.id
+            "SELECT b.platform, COUNT(DISTINCT m.account_id)::bigint AS n
+             FROM batches b JOIN batch_accounts m ON m.batch_id = b.id
              WHERE b.state = 'dead' AND b.finished_at > $1::timestamptz {and_tenant: b.tenant} GROUP BY b.platform",
         );
         let rows = self.rows("count dead batches' accounts", statement.bind(time_text(window.since))).await?;
