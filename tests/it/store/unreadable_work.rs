@@ -4,13 +4,13 @@
 use std::collections::BTreeSet;
 
 use backline_model::outcome::{Exclusion, Outcome};
-use backline_model::{BatchId, RunStatus};
+use backline_model::{BatchId, Consent, RunStatus};
 use backline_store::{BatchResult, DatabaseKind, PlanGuard, Scope, Store, UnreadableBatches};
 use chrono::TimeDelta;
 
 use super::fixtures::{
-    TTL, account, add_batches, artist, batch, create_run, day, defer, followers, lease, now, people, run, store_rows,
-    stored,
+    TTL, account, add_batches, artist, batch, create_run, day, defer, demo, followers, lease, now, people, run,
+    store_rows, stored,
 };
 use crate::support::database::{each_database, write};
 
@@ -221,6 +221,33 @@ async fn an_artist_whose_account_can_not_be_read_is_erased() {
         let erased = store.artist_erase(&all, artist(1).id, now()).await.unwrap().expect("the artist");
         assert_eq!((erased.receipt.rows["accounts"], erased.identifiers), (1, known));
         assert_eq!(store.artist_identifiers_get(&all, artist(1).id).await.unwrap(), None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_sync_knows_the_consents_of_an_artist_that_can_not_be_read() {
+    each_database(async |store, url| {
+        let all = Scope::all_tenants();
+        people(&store, 2).await;
+        let withdrawn = Consent {
+            artist_id: artist(1).id,
+            platform: demo(),
+            granted: false,
+            scope: "metrics".to_owned(),
+            source: "a letter".to_owned(),
+            recorded_at: now(),
+        };
+        store.consents_record(&all, std::slice::from_ref(&withdrawn)).await.unwrap();
+        if store.kind() == DatabaseKind::Postgres {
+            write(url, "ALTER TABLE artists DISABLE TRIGGER artists_checked").await;
+        }
+        write(url, &format!("UPDATE artists SET timezone = 'Mars/Phobos' WHERE id = '{}'", artist(1).id)).await;
+        let known = store.known_artists_of(&all, &[artist(1).id, artist(2).id]).await.unwrap();
+        assert_eq!(known.len(), 2, "a sync would take one that is unknown for new, and grant what was withdrawn");
+        let first = &known[&artist(1).id];
+        assert_eq!((first.artist.name.as_str(), &first.consents), ("Artist 1", &vec![withdrawn]));
+        assert_ne!(first.artist.timezone, artist(1).timezone, "what the source says is written");
     })
     .await;
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
+use sqlx::any::AnyRow;
 
 use crate::artists::accounts::{account_of, artist_of, artists_require_in_txn};
 use crate::artists::consents::{COLLECTING_SCOPE, consents_add_in_txn, withdrawn_accounts_in_txn};
@@ -18,11 +19,13 @@ use crate::database::topic::Topic;
 use crate::scope::Scope;
 use crate::work::locks::accounts_lock_in_txn;
 use backline_model::roster::{KnownAccount, KnownArtist, RosterChanges};
-use backline_model::{Account, AccountId, Artist, ArtistId, Consent, CredentialId, Platform, Provenance};
+use backline_model::{
+    Account, AccountId, Artist, ArtistId, Consent, CredentialId, Platform, Provenance, SubscriptionStatus, Zone,
+};
 
 impl Store {
-    /// What is known of these artists; unknown ones are left out, and those that can't be read: a sync writes them as
-    /// if they were new.
+    /// What is known of these artists; unknown ones are left out. What can't be read of one has a value that is right
+    /// for none, so that a sync writes what its source says; accounts that can't be read are left out.
     ///
     /// # Errors
     /// When the database fails.
@@ -42,10 +45,8 @@ impl Store {
                  FROM artists WHERE id {in_ids} {and_tenant: tenant}",
             );
             let artists = self.rows("read artists", statement.bind(rows.clone())).await?;
-            let artists = self.unreadable.read("artists", "id", Extent::Part, &artists, |row| {
-                Ok((artist_of(row)?, row.named("origin", Provenance::parse)?))
-            });
-            for (artist, origin) in artists? {
+            let artists = self.unreadable.read("artists", "id", Extent::Part, &artists, known_of)?;
+            for (artist, origin) in artists {
                 let id = artist.id;
                 known.insert(id, KnownArtist { artist, origin, accounts: Vec::new(), consents: Vec::new() });
             }
@@ -170,6 +171,25 @@ impl Store {
         work.commit().await?;
         Ok(credentials)
     }
+}
+
+/// An artist, and who added it. One of whom that can't be told is nobody's to remove.
+fn known_of(row: &AnyRow) -> Result<(Artist, Provenance), StoreError> {
+    let origin = row.named("origin", Provenance::parse).unwrap_or(Provenance::Manual);
+    let artist = match artist_of(row) {
+        Err(StoreError::Unreadable { .. }) => Artist {
+            id: row.parsed("id")?,
+            name: row.text("name").unwrap_or_default(),
+            tenant: row.parsed("tenant").unwrap_or_default(),
+            subscription_status: row
+                .named("subscription_status", SubscriptionStatus::parse)
+                .unwrap_or(SubscriptionStatus::Inactive),
+            data_collection_enabled: row.truth("data_collection_enabled").unwrap_or_default(),
+            timezone: row.parsed("timezone").unwrap_or_else(|_| Zone::utc()),
+        },
+        artist => artist?,
+    };
+    Ok((artist, origin))
 }
 
 async fn upsert_artists(work: &mut Work, artists: &[Artist], now: DateTime<Utc>) -> Result<(), StoreError> {
