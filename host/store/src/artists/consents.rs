@@ -19,6 +19,7 @@ use crate::database::rows::{ROWS_PER_STATEMENT, id_rows};
 use crate::database::topic::Topic;
 use crate::scope::Scope;
 use crate::work::locks::accounts_lock_in_txn;
+use backline_model::clock::FIRST_TIME;
 use backline_model::{AccountId, ArtistId, Consent, CredentialId, Platform};
 
 /// What a consent must cover for numbers to be collected.
@@ -180,6 +181,7 @@ fn consent_of(row: &AnyRow) -> Result<Consent, StoreError> {
         granted: row.truth("granted")?,
         scope: row.text("scope")?,
         source: row.text("source")?,
-        recorded_at: row.time("recorded_at")?,
+        // Only told: the order of the entries is that of their numbers.
+        recorded_at: row.time("recorded_at").unwrap_or(FIRST_TIME),
     })
 }
