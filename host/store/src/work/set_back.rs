@@ -26,9 +26,9 @@ pub struct Furthest {
 /// What was set back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SetBack {
-    /// Batches.
+    /// Number of batches.
     pub batches: u64,
-    /// Deliveries.
+    /// Number of deliveries.
     pub deliveries: u64,
 }
 

@@ -22,9 +22,9 @@ use backline_model::{AccountId, Batch, BatchAccount};
 /// What was ended since it could not be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UnreadableBatches {
-    /// Batches.
+    /// Number of batches.
     pub batches: u64,
-    /// Entries of accounts in them.
+    /// Number of entries of accounts in them.
     pub accounts: u64,
 }
 
