@@ -164,9 +164,8 @@ impl Store {
             };
             let id = batch.id;
             let statement = self.query(
-                "SELECT position, account_id::text AS account_id, metric_date::text AS metric_date FROM batch_accounts
-                     WHERE batch_id = $1::uuid
-                 ORDER BY position",
+                "SELECT m.position, m.account_id::text AS account_id, m.metric_date::text AS metric_date
+                 FROM batch_accounts m WHERE m.batch_id = $1::uuid ORDER BY m.position",
             );
             let accounts = self.rows("read a batch's accounts", statement.bind(id.to_string())).await?;
             batch.accounts = self.batch_accounts_take(&batch, &accounts, now).await?;

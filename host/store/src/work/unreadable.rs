@@ -127,7 +127,7 @@ impl Store {
         erasures_hold_off_in_txn(&mut work).await?;
         let statement = work.query(
             "DELETE FROM batch_accounts WHERE batch_id = $2::uuid
-                 AND position IN (SELECT (r.value->>'position')::bigint FROM {rows})",
+                 AND batch_accounts.position IN (SELECT (r.value->>'position')::bigint FROM {rows})",
         );
         let statement = statement.bind(json("places in a batch", &places)?).bind(batch.id.to_string());
         work.execute("take unreadable accounts out of a batch", statement).await?;
