@@ -196,6 +196,15 @@ name_id!(
     /// A platform that numbers come from: `youtube`, `apple_music`, or any other that a connector registers.
     Platform, "platform", 64
 );
+
+impl Platform {
+    /// The name that stands for one that can't be read, where something has to be said of its row.
+    #[must_use]
+    pub fn unreadable() -> Self {
+        Self("unreadable".to_owned())
+    }
+}
+
 name_id!(
     /// The operator's customer that an artist belongs to. Workers are shared fairly between tenants.
     Tenant, "tenant", 64

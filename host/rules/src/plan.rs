@@ -149,10 +149,10 @@ pub fn is_canarys(account: AccountId, share: u32) -> bool {
 /// own state.
 #[must_use]
 pub fn exclusion(candidate: &Candidate, manifest: &Manifest) -> Option<Exclusion> {
-    if candidate.platform != manifest.connector.platform {
-        Some(Exclusion::NoConnector)
-    } else if candidate.unreadable.is_some() {
+    if candidate.unreadable.is_some() {
         Some(Exclusion::Unreadable)
+    } else if candidate.platform != manifest.connector.platform {
+        Some(Exclusion::NoConnector)
     } else if candidate.subscription_status != SubscriptionStatus::Active {
         Some(Exclusion::NotSubscribed)
     } else if !candidate.data_collection_enabled {

@@ -139,4 +139,6 @@ pub use work::planning::{PlanGuard, Planning};
 pub use work::result::{AccountResult, BatchResult, Completed, DocumentRecord, PluginLog, StoredAccount};
 pub use work::run_state::{OpenAccounts, OpenBatches, RunDetails, RunState};
 pub use work::schedules::NewSchedule;
+pub use work::set_back::{Furthest, SetBack};
 pub use work::uncollected::CancelledBatches;
+pub use work::unreadable::UnreadableBatches;

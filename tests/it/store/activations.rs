@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use backline_model::outcome::{Exclusion, Outcome};
-use backline_model::{Account, AccountId, AccountStatus, Consent, Platform, SubscriptionStatus};
-use backline_store::{BatchResult, DatabaseKind, Scope, Store, Topic};
+use backline_model::{Account, AccountId, AccountStatus, Artist, Consent, Platform, Run, RunId, SubscriptionStatus};
+use backline_store::{BatchResult, DatabaseKind, PlanGuard, Scope, Store, Topic};
 use chrono::TimeDelta;
 use sqlx::any::AnyPoolOptions;
 use sqlx::{AnyPool, AssertSqlSafe, Connection as _, Executor as _, PgConnection};
@@ -182,6 +182,34 @@ async fn a_first_collection_asked_for_during_a_batch_waits_for_its_end() {
         store.batch_complete(&held, judged, now()).await.unwrap();
         let expected = ["demo", "elsewhere"].map(|platform| format!("{} {platform} consent", artist(1).id));
         assert_eq!(taken(&store).await, expected, "it was not lost");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_run_of_one_platform_leaves_a_first_collection_due_on_the_others_only() {
+    each_database(async |store, _| {
+        let all = Scope::all_tenants();
+        people(&store, 3).await;
+        let elsewhere = Platform::new("elsewhere").unwrap();
+        let another = |n| Account { id: AccountId::generate(), platform: elsewhere.clone(), ..account(n) };
+        store.accounts_save(&all, &[another(1), another(3)], now()).await.unwrap();
+        taken(&store).await;
+        // They become active again: they are to be collected on all their platforms.
+        for status in [SubscriptionStatus::Inactive, SubscriptionStatus::Active] {
+            let artists = [1, 2, 3].map(|n| Artist { subscription_status: status, ..artist(n) });
+            store.artists_save(&all, &artists, now()).await.unwrap();
+        }
+        let waiting = store.activations_list(&all, 10).await.unwrap();
+        assert_eq!(waiting.iter().filter(|one| one.is_covered_by(&[demo()], &[])).count(), 3);
+        let covered: Vec<_> = waiting.into_iter().filter(|one| one.artist_id != artist(3).id).collect();
+        let own = Run { id: RunId::generate(), ..run(0) };
+        let mut planning = store.plan_begin(&own, PlanGuard::Manual, now()).await.unwrap();
+        planning.activations_take(&covered, &[demo()]).await.unwrap();
+        planning.commit_without_run().await.unwrap();
+        let expected =
+            [format!("{} elsewhere activation", artist(1).id), format!("{} everywhere activation", artist(3).id)];
+        assert_eq!(taken(&store).await, expected, "the second artist is on no other platform");
     })
     .await;
 }

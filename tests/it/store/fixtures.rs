@@ -233,7 +233,7 @@ pub async fn take_out(store: &Store, planned: &[Activation]) -> usize {
     let before = store.activations_list(&Scope::all_tenants(), 10_000).await.unwrap().len();
     let own = Run { id: RunId::generate(), ..run(0) };
     let mut planning = store.plan_begin(&own, PlanGuard::Manual, now()).await.unwrap();
-    planning.activations_take(planned).await.unwrap();
+    planning.activations_take(planned, &[]).await.unwrap();
     planning.commit_without_run().await.unwrap();
     before - store.activations_list(&Scope::all_tenants(), 10_000).await.unwrap().len()
 }

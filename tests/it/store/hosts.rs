@@ -1,9 +1,13 @@
 //! Tests of the list of hosts.
 
-use backline_store::Presence;
+use std::collections::BTreeMap;
+
+use backline_model::SwapCause;
+use backline_model::outcome::{Exclusion, Outcome};
+use backline_store::{Presence, Scope};
 use chrono::TimeDelta;
 
-use super::fixtures::{now, past};
+use super::fixtures::{add_batches, batch, day, demo, now, past, people, release, run};
 use crate::support::database::each_database;
 
 fn host(name: &str) -> Presence {
@@ -61,6 +65,37 @@ async fn the_holder_of_a_role_is_returned_until_it_expires() {
         pool.close().await;
         assert!(store.hosts_list(now()).await.unwrap()[0].leads);
         assert!(!store.hosts_list(now() + TimeDelta::minutes(1)).await.unwrap()[0].leads);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_release_that_no_host_can_load_holds_no_run_open_for_more_than_an_hour() {
+    each_database(async |store, _| {
+        let (all, digest) = (Scope::all_tenants(), release().digest);
+        let accounts = people(&store, 1).await;
+        store.release_save(&release(), b"component").await.unwrap();
+        store.release_activate(digest, SwapCause::Activated, now()).await.unwrap();
+        add_batches(&store, &[batch(1, &run(1), &[&accounts[0]], day("2026-11-22"))], now()).await;
+        let excluded = async |minutes: i64| {
+            let at = now() + TimeDelta::minutes(minutes);
+            for name in ["a", "b"] {
+                store.host_announce(&host(name), at).await.unwrap();
+            }
+            store.orphaned_batches_exclude(&all, at).await.unwrap()
+        };
+        assert_eq!(excluded(61).await, BTreeMap::new(), "no host has tried to load it");
+        store.load_report_save("a", digest, Some("it is damaged"), now()).await.unwrap();
+        store.load_report_save("b", digest, None, now()).await.unwrap();
+        assert_eq!(excluded(61).await, BTreeMap::new(), "a host can collect it");
+        store.load_report_save("b", digest, Some("it is damaged"), now()).await.unwrap();
+        assert_eq!(excluded(59).await, BTreeMap::new(), "it may be repaired");
+        assert_eq!(excluded(61).await, BTreeMap::from([(demo(), 1)]));
+        let outcomes = store.run_outcomes_list(&all, run(1).id, None, 10).await.unwrap();
+        assert_eq!(outcomes[0].outcome, Outcome::Excluded { reason: Exclusion::NoConnector });
+        let said = "no host could load the release of the platform before it had begun";
+        assert_eq!(outcomes[0].note.as_deref(), Some(said));
+        assert!(store.run_finish(&all, run(1).id, now()).await.unwrap().finished_at.is_some());
     })
     .await;
 }

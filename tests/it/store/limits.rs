@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use backline_store::{ArtistFilter, DatabaseKind, Scope, Store, StoreError, StoreLimits, StoreOptions};
-use sqlx::{Connection as _, Executor as _, PgConnection};
+use futures::future::join_all;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
 use super::fixtures::{artist, now};
-use crate::support::database::each_database;
+use crate::support::database::{each_database, each_empty_database};
 use crate::support::proxy::Proxy;
 
 /// How long each may take that ends by a limit, on a slow machine.
@@ -93,6 +94,53 @@ async fn a_wait_for_a_lock_ends_and_may_be_repeated() {
         drop(blocker);
         store.artists_save(&all, &artists, now()).await.unwrap();
         store.close().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fewer_connections_than_are_configured_do_all_the_work() {
+    each_empty_database(async |url| {
+        if !url.starts_with("postgres") {
+            return; // a file refuses none
+        }
+        let (role, mut few) = (format!("few_{}", uuid::Uuid::new_v4().simple()), url::Url::parse(url).unwrap());
+        let mut server = PgConnection::connect(url).await.unwrap();
+        let database = few.path().trim_start_matches('/').to_owned();
+        let make = format!(
+            "CREATE ROLE {role} LOGIN PASSWORD 'few' CONNECTION LIMIT 5; ALTER DATABASE {database} OWNER TO {role}"
+        );
+        server.execute(sqlx::raw_sql(AssertSqlSafe(make))).await.unwrap();
+        few.set_username(&role).unwrap();
+        few.set_password(Some("few")).unwrap();
+        let options = StoreOptions { connections_max: 12, ..StoreOptions::default() };
+        let store = Store::open(few.as_str(), options).await.unwrap();
+        store.migrate().await.unwrap();
+        // Other programs of the same role have most of what is left.
+        let mut others = Vec::new();
+        while others.len() < 4
+            && let Ok(other) = PgConnection::connect(few.as_str()).await
+        {
+            others.push(other);
+        }
+        let (all, artists) = (Scope::all_tenants(), [artist(1)]);
+        let one = async || {
+            for _ in 0..5 {
+                store.artists_save(&all, &artists, now()).await?;
+                store.artists_list(&all, &ArtistFilter::default()).await?;
+            }
+            Ok::<_, StoreError>(())
+        };
+        let done = tokio::time::timeout(PATIENCE, join_all((0..20).map(|_| one()))).await.expect("in time");
+        for done in done {
+            done.unwrap();
+        }
+        store.close().await;
+        drop(others);
+        let forget =
+            format!("DROP OWNED BY {role} CASCADE; ALTER DATABASE {database} OWNER TO CURRENT_USER; DROP ROLE {role}");
+        server.execute(sqlx::raw_sql(AssertSqlSafe(forget))).await.unwrap();
+        server.close().await.unwrap();
     })
     .await;
 }

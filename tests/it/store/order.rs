@@ -3,11 +3,17 @@
 use std::time::Duration;
 
 use backline_model::{Account, Batch, BatchId, Consent};
-use backline_store::{BatchResult, DatabaseKind, Scope, Store, StoreError};
+use backline_store::{
+    BatchFilter, BatchResult, DatabaseKind, EventCursor, Furthest, NewDelivery, Scope, SetBack, Store, StoreError,
+};
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
 
-use super::fixtures::{account, add_batches, artist, batch, day, demo, followers, lease, now, people, run, stored};
+use super::credentials::credential;
+use super::fixtures::{
+    TTL, account, add_batches, artist, batch, day, defer, demo, event, followers, lease, now, people, run, stored,
+};
+use super::unreadable::webhook;
 use crate::support::database::{each_database, write};
 
 #[tokio::test]
@@ -159,6 +165,79 @@ async fn a_role_that_a_clock_ahead_took_is_free_again() {
         let term = store.role_take("scheduler", "right", now(), ttl).await.unwrap().expect("it counts as over");
         assert!(term.term > ahead.term);
         assert_eq!(store.role_take("scheduler", "other", now() + TimeDelta::seconds(20), ttl).await.unwrap(), None);
+    })
+    .await;
+}
+
+/// What hosts set now, and a little more.
+fn furthest() -> Furthest {
+    let at = |minutes| now() + TimeDelta::minutes(minutes);
+    let deferred = now() + TimeDelta::days(33);
+    Furthest { lease_ends: at(1), batch: at(11), deferred, delivery: at(70), delivery_lease: at(11) }
+}
+
+#[tokio::test]
+async fn batches_whose_times_a_clock_ahead_set_are_due_again() {
+    each_database(async |store, _| {
+        let all = Scope::all_tenants();
+        let accounts = people(&store, 5).await;
+        let (ahead, week) = (now() + TimeDelta::days(40), now() + TimeDelta::days(7));
+        let of = |n: u128| batch(n, &run(1), &[&accounts[n as usize - 1]], day("2026-11-22"));
+        let held = async |from: DateTime<Utc>| {
+            store.batch_lease(&all, None, None, "ahead", from, TTL).await.unwrap().expect("a batch is open")
+        };
+        add_batches(&store, &[of(1)], now()).await;
+        defer(&store, &held(now()).await, week, "spent", now()).await.unwrap();
+        add_batches(&store, &[of(2)], now()).await;
+        defer(&store, &held(now()).await, ahead, "spent", now()).await.unwrap();
+        add_batches(&store, &[of(3)], now()).await;
+        held(now()).await;
+        add_batches(&store, &[of(4)], now()).await;
+        store.lease_renew(&held(now()).await, ahead, TTL).await.unwrap();
+        add_batches(&store, &[of(5)], ahead).await;
+
+        let set_back = store.times_set_back(&all, &furthest(), now()).await.unwrap();
+        assert_eq!(set_back, SetBack { batches: 3, deliveries: 0 });
+        let mut times = store.batches_list(&all, &BatchFilter::default()).await.unwrap();
+        times.sort_by_key(|batch| batch.id);
+        let times: Vec<_> = times.iter().map(|batch| batch.available_at).collect();
+        // A lease that is in force stays, and one from a clock that was ahead ends as one that begins now.
+        assert_eq!(times, [week, now(), now() + TTL, furthest().lease_ends, now()]);
+        assert_eq!(store.times_set_back(&all, &furthest(), now()).await.unwrap(), SetBack::default());
+        assert_eq!(held(now()).await.batch.id, of(2).id);
+        assert_eq!(held(now()).await.batch.id, of(5).id);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn deliveries_and_refreshes_that_a_clock_ahead_holds_are_free_again() {
+    each_database(async |store, _| {
+        let all = Scope::all_tenants();
+        let ahead = now() + TimeDelta::days(40);
+        let hook = webhook(1, "crm");
+        store.webhook_add(&all, &hook, vec![1], true).await.unwrap();
+        store.events_write(&all, &[event(1, None), event(2, None)]).await.unwrap();
+        let heads = store.event_heads_list(&all, EventCursor::default(), 10).await.unwrap();
+        let new: Vec<_> =
+            heads.iter().map(|head| NewDelivery { event: head.cursor, line: head.cursor.to_string() }).collect();
+        let last = heads.last().unwrap().cursor;
+        store.deliveries_fan_out(&all, hook.id, EventCursor::default(), last, &new, now()).await.unwrap();
+        // One was leased by a clock that was ahead, the other one is to be tried again by it.
+        let leases = store.deliveries_lease(&all, hook.id, "ahead", ahead, TTL, 10).await.unwrap();
+        assert!(store.delivery_retry(&leases[1], ahead, None, "a test").await.unwrap());
+        let due = async |now| store.deliveries_lease(&all, hook.id, "right", now, TTL, 10).await.unwrap();
+        assert_eq!(due(now()).await, []);
+        let set_back = store.times_set_back(&all, &furthest(), now()).await.unwrap();
+        assert_eq!(set_back, SetBack { batches: 0, deliveries: 2 });
+        let free = due(now()).await;
+        assert_eq!(free.iter().map(|one| one.first_tried_at).collect::<Vec<_>>(), [now(), now()]);
+
+        let stored = store.credential_save(&all, &credential(1), now()).await.unwrap();
+        let lease = async |owner, at| store.refresh_lease(&all, stored.id, 1, owner, at, TTL).await.unwrap();
+        assert!(lease("ahead", ahead).await.is_some());
+        assert!(lease("right", now()).await.is_some(), "no host leases for so long");
+        assert!(lease("other", now()).await.is_none());
     })
     .await;
 }

@@ -19,8 +19,8 @@ use backline_model::{
 };
 use backline_store::{
     AccountFilter, ArchivePlace, ArtistFilter, AuditFilter, BatchFilter, BatchResult, CredentialFilter, DatabaseKind,
-    DeliveryFilter, EventCursor, Finish, HealthWindow, IdKind, MetricsFilter, NewDelivery, PluginLog, PluginLogFilter,
-    QuarantineFilter, Rollback, SEALED, Scope, SealedCredential, Store, StoreError,
+    DeliveryFilter, EventCursor, Finish, Furthest, HealthWindow, IdKind, MetricsFilter, NewDelivery, PluginLog,
+    PluginLogFilter, QuarantineFilter, Rollback, SEALED, Scope, SealedCredential, Store, StoreError,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::FutureExt as _;
@@ -396,6 +396,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Read account_get(account(2).id);
         Read accounts_list(&AccountFilter::default());
         Read accounts_of(&[artist(1).id, artist(2).id]);
+        Read artist_identifiers_get(artist(2).id);
         Read candidates_list(&demo(), None, None, 100);
         Read candidates_list(&demo(), Some(artist(2).id), None, 100);
         Read candidates_of(&accounts().map(|account| account.id));
@@ -411,7 +412,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Read expiring_credentials_list(now(), now() + TimeDelta::days(10), None, 100);
         Read credential_get(&demo(), "token", Some(account(2).id));
         Read credential_get_by_id(credential(2).id);
-        Read credential_get_any();
+        Read credentials_any_list();
         Read credentials_list(&CredentialFilter::default());
         Read credentials_of(&demo(), &accounts().map(|account| account.id));
         Read event_heads_list(EventCursor::default(), 100);
@@ -482,6 +483,8 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Whole unfinished_runs_list();
         Whole lone_platforms_list(None, now());
         Whole orphaned_batches_exclude(now());
+        Whole unreadable_batches_end(now());
+        Whole times_set_back(&furthest(), now());
 
         Write artists_save(&[Artist { name: "Changed".to_owned(), ..owned(2) }], now());
         Write artists_save_from(Provenance::Import, &[Artist { name: "Again".to_owned(), ..owned(2) }], now());
@@ -545,6 +548,12 @@ fn removal() -> RosterChanges {
 
 fn window() -> HealthWindow {
     HealthWindow { since: now() - TimeDelta::days(1), now: now(), overdue_before: now() - TimeDelta::hours(1) }
+}
+
+/// So far that nothing is set back.
+fn furthest() -> Furthest {
+    let at = now() + TimeDelta::days(400);
+    Furthest { lease_ends: at, batch: at, deferred: at, delivery: at, delivery_lease: at }
 }
 
 fn rollback() -> Rollback<'static> {

@@ -107,7 +107,7 @@ async fn releases_are_listed_without_the_one_whose_manifest_can_not_be_read() {
     .await;
 }
 
-fn webhook(n: u128, name: &str) -> Webhook {
+pub(super) fn webhook(n: u128, name: &str) -> Webhook {
     Webhook {
         id: WebhookId(Uuid::from_u128(0x8000_0000 + n)),
         name: name.to_owned(),

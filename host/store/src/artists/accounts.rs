@@ -389,7 +389,7 @@ impl Store {
         }
     }
 
-    /// All accounts of these artists, in order of id.
+    /// All accounts of these artists, in order of id, without those that can't be read.
     ///
     /// # Errors
     /// When the database fails.
@@ -402,7 +402,7 @@ impl Store {
              ORDER BY id",
         );
         let rows = self.rows("list artists' accounts", statement.bind(id_rows(artists)?)).await?;
-        rows.iter().map(account_of).collect()
+        self.unreadable.read("accounts", "id", Extent::Part, &rows, account_of)
     }
 
     /// Makes the accounts active again that had to be reconnected. Returns how many there were.
@@ -415,14 +415,18 @@ impl Store {
         accounts: &[AccountId],
         now: DateTime<Utc>,
     ) -> Result<u64, StoreError> {
-        let statement = self.scoped(
+        let mut work = self.begin().await?;
+        accounts_lock_in_txn(&mut work, accounts).await?;
+        let statement = work.scoped(
             scope,
             "UPDATE accounts SET status = 'active', updated_at = $2::timestamptz
              WHERE status = 'reconnect_needed' AND id {in_ids}
                  {and_artist: accounts.artist_id}",
         );
-        let written = self.write("reconnect accounts", statement.bind(id_rows(accounts)?).bind(time_text(now))).await?;
-        self.ring(Topic::Activations);
+        let statement = statement.bind(id_rows(accounts)?).bind(time_text(now));
+        let written = work.execute("reconnect accounts", statement).await?;
+        work.ring(Topic::Activations);
+        work.commit().await?;
         Ok(written)
     }
 
@@ -515,7 +519,7 @@ impl Store {
     }
 
     /// What `fetch` is given for these accounts, in the order given: platform id, settings and the state kept from the
-    /// last time. Accounts that have been erased are left out.
+    /// last time. Accounts that have been erased are left out, and those whose settings can't be read.
     ///
     /// # Errors
     /// When the database fails.
@@ -531,20 +535,18 @@ impl Store {
              WHERE a.id {in_ids} {and_artist: a.artist_id}",
         );
         let rows = self.rows("read a batch's accounts", statement.bind(id_rows(accounts)?)).await?;
-        let mut by_id = rows
-            .iter()
-            .map(|row| {
-                // Parsed and written again, so that the connector sees the same text whichever database it comes from.
-                let settings: serde_json::Value = row.json("settings")?;
-                let account = FetchAccount {
-                    id: row.parsed("id")?,
-                    platform_id: row.text("platform_id")?,
-                    settings: settings.to_string(),
-                    state: row.text_or_null("state")?,
-                };
-                Ok((account.id, account))
-            })
-            .collect::<Result<BTreeMap<_, _>, StoreError>>()?;
+        let found = self.unreadable.read("accounts", "id", Extent::Part, &rows, |row| {
+            // Parsed and written again, so that the connector sees the same text whichever database it comes from.
+            let settings: serde_json::Value = row.json("settings")?;
+            let account = FetchAccount {
+                id: row.parsed("id")?,
+                platform_id: row.text("platform_id")?,
+                settings: settings.to_string(),
+                state: row.text_or_null("state")?,
+            };
+            Ok((account.id, account))
+        });
+        let mut by_id: BTreeMap<AccountId, FetchAccount> = found?.into_iter().collect();
         Ok(accounts.iter().filter_map(|id| by_id.remove(id)).collect())
     }
 }
@@ -613,10 +615,11 @@ pub(crate) fn candidate_of(row: &AnyRow) -> Result<Candidate, StoreError> {
     let subscription_status = or_noted(subscription_status, SubscriptionStatus::Inactive, &mut unreadable)?;
     let account_status = row.named("status", AccountStatus::parse);
     let account_status = or_noted(account_status, AccountStatus::Disabled, &mut unreadable)?;
+    let platform = or_noted(row.parsed("platform"), Platform::unreadable(), &mut unreadable)?;
     Ok(Candidate {
         account_id: row.parsed("account_id")?,
         artist_id: row.parsed("artist_id")?,
-        platform: row.parsed("platform")?,
+        platform,
         tenant,
         timezone,
         subscription_status,

@@ -14,10 +14,12 @@ use crate::artists::tombstones::erased_artists_in_txn;
 use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, json, time_text};
 use crate::database::error::StoreError;
+use crate::database::readable::Extent;
 use crate::database::rows::{ROWS_PER_STATEMENT, id_rows};
 use crate::database::topic::Topic;
 use crate::scope::Scope;
 use crate::work::locks::accounts_lock_in_txn;
+use backline_model::clock::FIRST_TIME;
 use backline_model::{AccountId, ArtistId, Consent, CredentialId, Platform};
 
 /// What a consent must cover for numbers to be collected.
@@ -77,7 +79,7 @@ impl Store {
              ORDER BY seq",
         );
         let rows = self.rows("read consents", statement.bind(id_rows(artists)?)).await?;
-        rows.iter().map(consent_of).collect()
+        self.unreadable.read("consents", "artist_id", Extent::Part, &rows, consent_of)
     }
 
     /// Everything on record of one artist, in the order in which it counts: of a platform and scope, the last entry.
@@ -93,7 +95,7 @@ impl Store {
              ORDER BY seq",
         );
         let rows = self.rows("read the record of consents", statement.bind(artist.to_string())).await?;
-        rows.iter().map(consent_of).collect()
+        self.unreadable.read("consents", "artist_id", Extent::Part, &rows, consent_of)
     }
 }
 
@@ -112,21 +114,8 @@ pub(crate) async fn consents_add_in_txn(
     // Platforms are compared as texts that no index has, lest the index by platform is read instead of that by artist.
     let withdrawn = json("withdrawals", &rows)?;
     if !rows.is_empty() {
-        // In the order in which refreshes lock: credentials, then accounts.
-        let statement = work.query(
-            "SELECT id::text AS id FROM credentials WHERE account_id IN (
-                 SELECT a.id FROM {rows} LEFT JOIN accounts a ON a.artist_id = (r.value->>'artist')::uuid
-                     AND a.platform || '' = r.value->>'platform' WHERE (a.id IS NULL) = FALSE)
-             ORDER BY credentials.id FOR UPDATE",
-        );
-        work.rows("lock the credentials of withdrawn consents", statement.bind(withdrawn.clone())).await?;
+        let accounts = withdrawn_accounts_in_txn(work, withdrawn.clone()).await?;
         // A batch that is being completed holds its accounts: it either ends before this, or sees the withdrawal.
-        let statement = work.query(
-            "SELECT a.id::text AS id FROM {rows} LEFT JOIN accounts a ON a.artist_id = (r.value->>'artist')::uuid
-                 AND a.platform || '' = r.value->>'platform' WHERE (a.id IS NULL) = FALSE",
-        );
-        let accounts = work.rows("find accounts whose consent is withdrawn", statement.bind(withdrawn.clone())).await?;
-        let accounts: Vec<AccountId> = accounts.iter().map(|row| row.parsed("id")).collect::<Result<_, _>>()?;
         accounts_lock_in_txn(work, &accounts).await?;
     }
     for chunk in consents.chunks(ROWS_PER_STATEMENT) {
@@ -164,6 +153,27 @@ pub(crate) async fn consents_add_in_txn(
     removed.iter().map(|row| row.parsed("id")).collect()
 }
 
+/// Locks the credentials of accounts whose consent is withdrawn, given as rows of artist and platform, and returns the
+/// accounts: credentials are locked before accounts, and all accounts of a transaction at once.
+pub(crate) async fn withdrawn_accounts_in_txn(
+    work: &mut Work,
+    withdrawn: String,
+) -> Result<Vec<AccountId>, StoreError> {
+    let statement = work.query(
+        "SELECT id::text AS id FROM credentials WHERE account_id IN (
+             SELECT a.id FROM {rows} LEFT JOIN accounts a ON a.artist_id = (r.value->>'artist')::uuid
+                 AND a.platform || '' = r.value->>'platform' WHERE (a.id IS NULL) = FALSE)
+         ORDER BY credentials.id FOR UPDATE",
+    );
+    work.rows("lock the credentials of withdrawn consents", statement.bind(withdrawn.clone())).await?;
+    let statement = work.query(
+        "SELECT a.id::text AS id FROM {rows} LEFT JOIN accounts a ON a.artist_id = (r.value->>'artist')::uuid
+             AND a.platform || '' = r.value->>'platform' WHERE (a.id IS NULL) = FALSE",
+    );
+    let accounts = work.rows("find accounts whose consent is withdrawn", statement.bind(withdrawn)).await?;
+    accounts.iter().map(|row| row.parsed("id")).collect()
+}
+
 fn consent_of(row: &AnyRow) -> Result<Consent, StoreError> {
     Ok(Consent {
         artist_id: row.parsed("artist_id")?,
@@ -171,6 +181,7 @@ fn consent_of(row: &AnyRow) -> Result<Consent, StoreError> {
         granted: row.truth("granted")?,
         scope: row.text("scope")?,
         source: row.text("source")?,
-        recorded_at: row.time("recorded_at")?,
+        // Only told: the order of the entries is that of their numbers.
+        recorded_at: row.time("recorded_at").unwrap_or(FIRST_TIME),
     })
 }

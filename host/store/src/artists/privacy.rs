@@ -12,8 +12,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt as _;
 use serde::Serialize;
 use serde_json::{Value as Json, json};
+use sqlx::any::AnyRow;
 
-use crate::artists::accounts::account_of;
 use crate::artists::tombstones::{Holding, hold_off_in_txn, tombstone_in_txn};
 use crate::database::connection::{ReadView, Store, Work};
 use crate::database::dialect::{Columns as _, DatabaseKind, json, time_text};
@@ -25,10 +25,13 @@ use crate::scope::Scope;
 use backline_model::clock::FIRST_TIME;
 use backline_model::event::types;
 use backline_model::privacy::{Holds, Identifiers, Reached, Receipt, TABLES, Table, personal, subject_of};
-use backline_model::{Account, ArtistId, BatchId, CredentialId, Event};
+use backline_model::{ArtistId, BatchId, CredentialId, Event};
 
 /// Texts that are replaced in one statement: each is compared with every row of its table.
 const TEXTS_PER_STATEMENT: usize = 200;
+
+/// Largest SQLite file that an erasure writes again as a whole, in bytes: about two seconds on a plain disk.
+const REWRITTEN_BYTES_MAX: i64 = 256 << 20;
 
 /// How far back texts are searched again once nothing can be written: the first search, and clocks that differ.
 const SEARCHED_AGAIN: TimeDelta = TimeDelta::days(1);
@@ -68,7 +71,7 @@ impl Store {
         artist: ArtistId,
         now: DateTime<Utc>,
     ) -> Result<Option<Erased>, StoreError> {
-        let Some(known) = self.identifiers_in_scope(scope, artist).await? else { return Ok(None) };
+        let Some(known) = self.artist_identifiers_get(scope, artist).await? else { return Ok(None) };
         // Searching texts takes as long as there are texts. It comes first, while others go on.
         let blanked_before = self.texts_blank(artist, &known).await?;
         let mut work = self.begin_durable().await?;
@@ -82,19 +85,17 @@ impl Store {
         );
         work.rows("lock an artist's credentials", statement.bind(artist.to_string())).await?;
         let statement = work.query(
-            "SELECT id::text AS id, artist_id::text AS artist_id, platform, platform_id, settings::text AS settings,
-                 status
+            "SELECT id::text AS id, platform_id, settings::text AS settings
              FROM accounts WHERE artist_id = $1::uuid ORDER BY accounts.id FOR UPDATE",
         );
-        let rows = work.rows("lock an artist's accounts", statement.bind(artist.to_string())).await?;
-        let accounts: Vec<Account> = rows.iter().map(account_of).collect::<Result<_, _>>()?;
+        let accounts = work.rows("lock an artist's accounts", statement.bind(artist.to_string())).await?;
         let statement =
             work.scoped(scope, "SELECT tenant FROM artists WHERE id = $1::uuid {and_tenant: tenant} FOR UPDATE");
         let Some(row) = work.row("lock an artist", statement.bind(artist.to_string())).await? else {
             return Ok(None);
         };
         let tenant = row.text("tenant")?;
-        let identifiers = Identifiers::of(artist, &accounts);
+        let identifiers = identifiers_of(artist, &accounts)?;
         let statement = work.query(
             "SELECT c.id::text AS id FROM credentials c JOIN accounts a ON a.id = c.account_id
                  WHERE a.artist_id = $1::uuid",
@@ -150,12 +151,19 @@ impl Store {
         // Last, so that readers of events wait for no longer than the commit takes.
         events_write_in_txn(&mut work, &[event]).await?;
         work.commit().await?;
-        self.log_empty().await;
         Ok(Some(Erased { receipt, identifiers, credentials }))
     }
 
-    /// What identifies an artist; none where there is no such artist in the scope.
-    async fn identifiers_in_scope(&self, scope: &Scope, artist: ArtistId) -> Result<Option<Identifiers>, StoreError> {
+    /// What identifies an artist; none where there is no such artist in the scope. Accounts count also where not all of
+    /// their rows can be read.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn artist_identifiers_get(
+        &self,
+        scope: &Scope,
+        artist: ArtistId,
+    ) -> Result<Option<Identifiers>, StoreError> {
         let mut view = self.read_view().await?;
         let statement =
             view.scoped(scope, "SELECT 1 AS found FROM artists WHERE id = $1::uuid {and_tenant: artists.tenant}");
@@ -163,13 +171,11 @@ impl Store {
             return Ok(None);
         }
         let statement = view.query(
-            "SELECT id::text AS id, artist_id::text AS artist_id, platform, platform_id, settings::text AS settings,
-                 status
+            "SELECT id::text AS id, platform_id, settings::text AS settings
              FROM accounts WHERE artist_id = $1::uuid ORDER BY accounts.id",
         );
-        let rows = view.rows("read an artist's accounts", statement.bind(artist.to_string())).await?;
-        let accounts: Vec<Account> = rows.iter().map(account_of).collect::<Result<_, _>>()?;
-        Ok(Some(Identifiers::of(artist, &accounts)))
+        let accounts = view.rows("read an artist's accounts", statement.bind(artist.to_string())).await?;
+        Ok(Some(identifiers_of(artist, &accounts)?))
     }
 
     /// Blanks identifiers in all texts, each column in a transaction of its own; returns how many were changed.
@@ -199,13 +205,23 @@ impl Store {
         Ok(counts)
     }
 
-    /// Empties SQLite's log, which holds pages as they were. A reader that goes on keeps them until the next time.
-    async fn log_empty(&self) {
-        if self.kind() == DatabaseKind::Sqlite {
-            let statement = self.query("PRAGMA wal_checkpoint(TRUNCATE)");
-            // What was erased is erased; the log is emptied by the next checkpoint.
-            let _ = self.write_returning("empty the log", statement).await;
+    /// Removes what is left of deleted rows in a SQLite file: parts of them stay in pages from which rows were moved to
+    /// others, and the log holds pages as they were. A file of up to 256 MiB is written again as a whole, which takes
+    /// seconds in which nothing else is written. Returns whether nothing is left: false for a larger file, and while
+    /// another process reads. PostgreSQL removes deleted rows by itself, when it comes to them.
+    pub async fn traces_remove(&self) -> bool {
+        if self.kind() == DatabaseKind::Postgres {
+            return true;
         }
+        let size = self.query("SELECT page_count * page_size AS n FROM pragma_page_count(), pragma_page_size()");
+        let is_small = match self.row("measure the file", size).await {
+            Ok(Some(row)) => row.int("n").is_ok_and(|bytes| bytes <= REWRITTEN_BYTES_MAX),
+            _ => false,
+        };
+        let is_rewritten = is_small && self.write("write the file again", self.query("VACUUM")).await.is_ok();
+        let emptied = self.write_returning("empty the log", self.query("PRAGMA wal_checkpoint(TRUNCATE)")).await;
+        let is_empty = matches!(emptied, Ok(Some(row)) if row.int("busy").is_ok_and(|busy| busy == 0));
+        is_rewritten && is_empty
     }
 
     /// Tables of this database that a [`identifiers_search`](Self::identifiers_search) does not see, or not all of:
@@ -346,6 +362,20 @@ fn add(counts: &mut BTreeMap<String, u64>, more: &BTreeMap<String, u64>) {
 
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// What identifies an artist, by the rows of the artist's accounts. A platform, a status or settings that can't be read
+/// keep nobody from being erased.
+fn identifiers_of(artist: ArtistId, accounts: &[AnyRow]) -> Result<Identifiers, StoreError> {
+    let mut identifiers = Identifiers::of(artist, &[]);
+    for row in accounts {
+        identifiers.add(&row.text("id")?);
+        identifiers.add(&row.text("platform_id")?);
+        if let Ok(settings) = row.json("settings") {
+            identifiers.add_settings(&settings);
+        }
+    }
+    Ok(identifiers)
 }
 
 /// The condition under which a row of a table is about the artist given as `$1`.

@@ -5,22 +5,27 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
+use sqlx::any::AnyRow;
 
 use crate::artists::accounts::{account_of, artist_of, artists_require_in_txn};
-use crate::artists::consents::{COLLECTING_SCOPE, consents_add_in_txn};
+use crate::artists::consents::{COLLECTING_SCOPE, consents_add_in_txn, withdrawn_accounts_in_txn};
 use crate::artists::tombstones::erased_artists_in_txn;
 use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, json, time_text};
 use crate::database::error::StoreError;
+use crate::database::readable::Extent;
 use crate::database::rows::{ROWS_PER_STATEMENT, id_rows};
 use crate::database::topic::Topic;
 use crate::scope::Scope;
 use crate::work::locks::accounts_lock_in_txn;
 use backline_model::roster::{KnownAccount, KnownArtist, RosterChanges};
-use backline_model::{Account, AccountId, Artist, ArtistId, Consent, CredentialId, Platform, Provenance};
+use backline_model::{
+    Account, AccountId, Artist, ArtistId, Consent, CredentialId, Platform, Provenance, SubscriptionStatus, Zone,
+};
 
 impl Store {
-    /// What is known of these artists; unknown ones are left out.
+    /// What is known of these artists; unknown ones are left out. What can't be read of one has a value that is right
+    /// for none, so that a sync writes what its source says; accounts that can't be read are left out.
     ///
     /// # Errors
     /// When the database fails.
@@ -39,9 +44,9 @@ impl Store {
                      timezone, origin
                  FROM artists WHERE id {in_ids} {and_tenant: tenant}",
             );
-            for row in self.rows("read artists", statement.bind(rows.clone())).await? {
-                let origin = row.named("origin", Provenance::parse)?;
-                let artist = artist_of(&row)?;
+            let artists = self.rows("read artists", statement.bind(rows.clone())).await?;
+            let artists = self.unreadable.read("artists", "id", Extent::Part, &artists, known_of)?;
+            for (artist, origin) in artists {
                 let id = artist.id;
                 known.insert(id, KnownArtist { artist, origin, accounts: Vec::new(), consents: Vec::new() });
             }
@@ -53,9 +58,11 @@ impl Store {
                      {and_artist: accounts.artist_id}
                  ORDER BY id",
             );
-            for row in self.rows("list artists' accounts", statement.bind(rows)).await? {
-                let origin = row.named("origin", Provenance::parse)?;
-                let account = account_of(&row)?;
+            let accounts = self.rows("list artists' accounts", statement.bind(rows)).await?;
+            let accounts = self.unreadable.read("accounts", "id", Extent::Part, &accounts, |row| {
+                Ok((account_of(row)?, row.named("origin", Provenance::parse)?))
+            });
+            for (account, origin) in accounts? {
                 if let Some(artist) = known.get_mut(&account.artist_id) {
                     artist.accounts.push(KnownAccount { account, origin });
                 }
@@ -90,7 +97,10 @@ impl Store {
                  {and_artist: accounts.artist_id} GROUP BY platform",
         );
         let rows = self.rows("count accounts that were synced", statement).await?;
-        rows.iter().map(|row| Ok((row.parsed("platform")?, row.count("n")?))).collect()
+        let counts = self
+            .unreadable
+            .read("accounts", "platform", Extent::Part, &rows, |row| Ok((row.parsed("platform")?, row.count("n")?)));
+        Ok(counts?.into_iter().collect())
     }
 
     /// Applies changes, all or none. Applying them again changes nothing, except that consents are recorded again.
@@ -118,9 +128,15 @@ impl Store {
         }
         insert_accounts(&mut work, &changes.accounts_added, now).await?;
         let removed: Vec<AccountId> = changes.accounts_removed.iter().map(|(account, _)| *account).collect();
-        let touched: Vec<AccountId> = changes.accounts_restored.iter().chain(&removed).copied().collect();
+        let mut touched: Vec<AccountId> = changes.accounts_restored.iter().chain(&removed).copied().collect();
+        let withdrawn = changes.consents.iter().filter(|(.., granted)| !granted);
+        let withdrawn: Vec<_> =
+            withdrawn.map(|(artist, platform, _)| json!({ "artist": artist, "platform": platform })).collect();
+        if !withdrawn.is_empty() {
+            touched.extend(withdrawn_accounts_in_txn(&mut work, json("withdrawals", &withdrawn)?).await?);
+        }
         if !touched.is_empty() {
-            // In the order in which batches lock them, so that the two can't wait for each other.
+            // All at once, in the order in which batches lock them, so that the two can't wait for each other.
             accounts_lock_in_txn(&mut work, &touched).await?;
             let statement = work.scoped(
                 scope,
@@ -155,6 +171,25 @@ impl Store {
         work.commit().await?;
         Ok(credentials)
     }
+}
+
+/// An artist, and who added it. One of whom that can't be told is nobody's to remove.
+fn known_of(row: &AnyRow) -> Result<(Artist, Provenance), StoreError> {
+    let origin = row.named("origin", Provenance::parse).unwrap_or(Provenance::Manual);
+    let artist = match artist_of(row) {
+        Err(StoreError::Unreadable { .. }) => Artist {
+            id: row.parsed("id")?,
+            name: row.text("name").unwrap_or_default(),
+            tenant: row.parsed("tenant").unwrap_or_default(),
+            subscription_status: row
+                .named("subscription_status", SubscriptionStatus::parse)
+                .unwrap_or(SubscriptionStatus::Inactive),
+            data_collection_enabled: row.truth("data_collection_enabled").unwrap_or_default(),
+            timezone: row.parsed("timezone").unwrap_or_else(|_| Zone::utc()),
+        },
+        artist => artist?,
+    };
+    Ok((artist, origin))
 }
 
 async fn upsert_artists(work: &mut Work, artists: &[Artist], now: DateTime<Utc>) -> Result<(), StoreError> {

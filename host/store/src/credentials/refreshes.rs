@@ -19,6 +19,9 @@ use crate::events::outbox::events_write_in_txn;
 use crate::scope::Scope;
 use backline_model::{ArtistId, CredentialId, Event, Platform};
 
+/// Leases from now on, past which no host holds the right to refresh: clocks differ by less.
+const LEASES_AHEAD_MAX: u32 = 10;
+
 /// The right to refresh one version of a credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefreshLease {
@@ -41,7 +44,8 @@ pub struct Expiring {
 
 impl Store {
     /// Leases the refresh of this version of a credential for `ttl`. None where another host has it, or the
-    /// version has moved on.
+    /// version has moved on. A lease that ends later than any host takes it was taken by a clock that was ahead, and
+    /// counts as over.
     ///
     /// # Errors
     /// When the database fails.
@@ -58,11 +62,13 @@ impl Store {
         let statement = work.scoped(
             scope,
             "SELECT refresh_began::text AS refresh_began FROM credentials
-             WHERE id = $1::uuid AND version = $2 AND (refresh_owner IS NULL OR refresh_until <= $3::timestamptz)
+             WHERE id = $1::uuid AND version = $2 AND (refresh_owner IS NULL OR refresh_until <= $3::timestamptz
+                     OR refresh_until > $4::timestamptz)
                  {and_account: credentials.account_id}
              FOR NO KEY UPDATE",
         );
         let statement = statement.bind(id.to_string()).bind(version).bind(time_text(now));
+        let statement = statement.bind(time_text(now + ttl * LEASES_AHEAD_MAX));
         let Some(row) = work.row("check whether a credential is being refreshed", statement).await? else {
             return Ok(None);
         };

@@ -67,6 +67,9 @@ macro_rules! credential_sql {
 
 pub(crate) use credential_sql;
 
+/// How many any few credentials are.
+const ANY_OF: i64 = 100;
+
 impl Store {
     /// Saves a credential unless it was saved since it was read: `version` is the version read, 0 for a new one.
     /// Returns it with its new version. A lease to refresh the old one ends.
@@ -173,17 +176,17 @@ impl Store {
         self.unreadable.read("credentials", "id", Extent::Part, &rows, credential_of)
     }
 
-    /// Any one credential; none where none is stored.
+    /// Any few credentials that can be read, those changed last first.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn credential_get_any(&self, scope: &Scope) -> Result<Option<SealedCredential>, StoreError> {
+    pub async fn credentials_any_list(&self, scope: &Scope) -> Result<Vec<SealedCredential>, StoreError> {
         let statement = self.scoped(
             scope,
-            credential_sql!("WHERE TRUE {and_account: credentials.account_id} ORDER BY updated_at DESC, id LIMIT 1"),
+            credential_sql!("WHERE TRUE {and_account: credentials.account_id} ORDER BY updated_at DESC, id LIMIT $1"),
         );
-        let row = self.row("read a credential", statement).await?;
-        row.as_ref().map(credential_of).transpose()
+        let rows = self.rows("read a credential", statement.bind(ANY_OF)).await?;
+        self.unreadable.read("credentials", "id", Extent::Part, &rows, credential_of)
     }
 
     /// The operator's credentials for a platform, and those of these accounts.

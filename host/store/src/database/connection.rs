@@ -10,6 +10,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AnyPool, AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
 use tokio::sync::{Mutex, broadcast};
 
+use crate::database::connections::{self, Connections};
 use crate::database::dialect::DatabaseKind;
 use crate::database::error::{During as _, StoreError};
 use crate::database::known_months::KnownMonths;
@@ -23,7 +24,7 @@ use crate::scope::Scope;
 use backline_model::health::UnreadableRow;
 
 /// How long opening a database, or waiting for a free connection, may take.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long opening the first connection may take: a wrong address should be reported soon.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -80,6 +81,7 @@ impl Default for StoreOptions {
 #[derive(Clone)]
 pub struct Store {
     pub(crate) pool: AnyPool,
+    connections: Connections,
     kind: DatabaseKind,
     limits: StoreLimits,
     /// SQLite has one writer; waiting for it here is fair and costs no busy loop. Unused on PostgreSQL.
@@ -118,6 +120,7 @@ impl Store {
         let first = tokio::time::timeout(CONNECT_TIMEOUT, connect.connect())
             .await
             .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));
+        let mut connections_max = options.connections_max.max(1);
         match first {
             Ok(mut connection) => {
                 if kind == DatabaseKind::Postgres {
@@ -130,12 +133,25 @@ impl Store {
                     }
                 }
                 prepare_connection(kind, limits, &mut connection).await.map_err(|source| place.refused(source))?;
+                if kind == DatabaseKind::Postgres
+                    && let Ok(Some(allowed)) = connections::allowed(&mut connection).await
+                    && allowed <= connections_max
+                {
+                    // One is for the connection that listens.
+                    connections_max = allowed.saturating_sub(1).max(1);
+                    let configured = options.connections_max;
+                    tracing::warn!(
+                        allowed,
+                        configured,
+                        "the database lets its role have fewer connections than database.connections_max"
+                    );
+                }
                 connection.close().await.map_err(|source| place.refused(source))?;
             }
             Err(source) => return Err(place.refused(source)),
         }
         let pool = AnyPoolOptions::new()
-            .max_connections(options.connections_max.max(1))
+            .max_connections(connections_max)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .test_before_acquire(false)
             .after_connect(move |connection, _| Box::pin(prepare_connection(kind, limits, connection)));
@@ -146,8 +162,9 @@ impl Store {
         let pool = pool.connect_lazy_with(connect);
         let wakes = broadcast::channel(WAKES_WAITING).0;
         let (server, months) = (place.server()?.map(Arc::new), KnownMonths::default());
-        let unreadable = Unreadable::default();
-        Ok(Self { pool, kind, limits, writer: Arc::default(), wakes, server, months, unreadable })
+        let (unreadable, writer) = (Unreadable::default(), Arc::default());
+        let connections = Connections::new(pool.clone(), server.clone());
+        Ok(Self { pool, connections, kind, limits, writer, wakes, server, months, unreadable })
     }
 
     /// Which database is in use.
@@ -200,12 +217,12 @@ impl Store {
     }
 
     async fn link(&self, what: &'static str) -> Result<Link, StoreError> {
-        Link::of(&self.pool, self.kind, self.limits, None).await.during(what)
+        Link::of(&self.connections, self.kind, self.limits, None).await.during(what)
     }
 
     async fn writing_link(&self, what: &'static str) -> Result<Link, StoreError> {
         let turn = self.writer().await;
-        Link::of(&self.pool, self.kind, self.limits, turn).await.during(what)
+        Link::of(&self.connections, self.kind, self.limits, turn).await.during(what)
     }
 
     pub(crate) async fn begin(&self) -> Result<Work, StoreError> {

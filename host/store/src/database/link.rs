@@ -12,9 +12,10 @@ use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use sqlx::any::AnyRow;
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Executor as _};
+use sqlx::{Any, AnyConnection, Connection as _, Executor as _};
 use tokio::sync::OwnedMutexGuard;
 
+use crate::database::connections::Connections;
 use crate::database::dialect::DatabaseKind;
 use crate::database::error::{During as _, StoreError};
 use crate::database::statement::Statement;
@@ -91,12 +92,12 @@ async fn within<T>(
 
 impl Link {
     pub(crate) async fn of(
-        pool: &AnyPool,
+        connections: &Connections,
         kind: DatabaseKind,
         limits: StoreLimits,
         turn: Turn,
     ) -> Result<Self, sqlx::Error> {
-        let connection = Some(pool.acquire().await?);
+        let connection = Some(connections.acquire().await?);
         let limit = limits.statement;
         Ok(Self { connection, kind, limits, limit, in_transaction: false, durable: false, turn, unanswered: false })
     }

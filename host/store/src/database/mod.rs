@@ -1,6 +1,7 @@
 //! Connections, statements and migrations: what the other folders use.
 
 pub(crate) mod connection;
+pub(crate) mod connections;
 pub(crate) mod dialect;
 pub(crate) mod error;
 pub(crate) mod known_months;

@@ -1,5 +1,7 @@
 //! What the stages before storing must know of an account's other days.
 //!
+//! A row that can't be read is as if it were not there: it keeps no other account of its batch from being stored.
+//!
 //! Of other dates only `metrics` is read, never the archive: growth reaches back 90 days and a backfill 400, and
 //! nothing is archived before 490 days are over. A late number for a date that is archived is merged with its row
 //! there.
@@ -12,6 +14,7 @@ use serde_json::json;
 use crate::database::connection::Work;
 use crate::database::dialect::{Columns as _, json};
 use crate::database::error::StoreError;
+use crate::database::readable::Extent;
 use crate::numbers::metrics::{engagement_of, row_columns, row_of, value_columns, values_of};
 use backline_model::growth::SPANS_DAYS;
 use backline_model::{AccountId, History, MetricName, MetricsRow};
@@ -195,8 +198,8 @@ async fn further_on(
                  AND m.metric_date >= (r.value->>'since')::date AND m.metric_date <= (r.value->>'until')::date
              WHERE (m.account_id IS NULL) = FALSE ORDER BY m.metric_date"
         ));
-        for row in work.rows("read the rows further on", statement.bind(json("dates", &rows)?)).await? {
-            let row = row_of(&row)?;
+        let rows = work.rows("read the rows further on", statement.bind(json("dates", &rows)?)).await?;
+        for row in work.unreadable.read("metrics", "account_id", Extent::Part, &rows, row_of)? {
             let (Some(past), Some((_, missing))) = (pasts.get_mut(&row.account_id), open.get_mut(&row.account_id))
             else {
                 continue;
@@ -231,7 +234,7 @@ async fn same_and_later(work: &mut Work, wanted: &[(AccountId, NaiveDate)]) -> R
          WHERE (m.account_id IS NULL) = FALSE ORDER BY m.metric_date"
     ));
     let rows = work.rows("read the rows of a date and after", statement.bind(json("dates", &rows)?)).await?;
-    rows.iter().map(row_of).collect()
+    work.unreadable.read("metrics", "account_id", Extent::Part, &rows, row_of)
 }
 
 /// The rows of these dates in the archive.
@@ -247,7 +250,7 @@ async fn archived(work: &mut Work, wanted: &[(AccountId, NaiveDate)]) -> Result<
              AND m.metric_date = (r.value->>'date')::date WHERE (m.account_id IS NULL) = FALSE"
     ));
     let rows = work.rows("read archived rows", statement.bind(json("dates", &rows)?)).await?;
-    rows.iter().map(row_of).collect()
+    work.unreadable.read("metrics_archive", "account_id", Extent::Part, &rows, row_of)
 }
 
 async fn earlier(
@@ -264,13 +267,16 @@ async fn earlier(
              AND m.metric_date >= (r.value->>'since')::date AND m.metric_date <= (r.value->>'until')::date
          WHERE (m.account_id IS NULL) = FALSE"
     ));
-    for row in work.rows("read earlier values", statement.bind(json("dates", &rows)?)).await? {
-        let account: AccountId = row.parsed("account_id")?;
-        let basis = engagement_of(&row)?.map(|engagement| engagement.basis);
+    let rows = work.rows("read earlier values", statement.bind(json("dates", &rows)?)).await?;
+    let found = work.unreadable.read("metrics", "account_id", Extent::Part, &rows, |row| {
+        let basis = engagement_of(row)?.map(|engagement| engagement.basis);
+        let observed = (row.time("observed_at")?, row.json("observed")?);
+        Ok((row.parsed::<AccountId>("account_id")?, row.date("metric_date")?, values_of(row)?, basis, observed))
+    });
+    for (account, date, values, basis, (observed_at, observed)) in found? {
         if let Some(past) = pasts.get_mut(&account) {
-            let date = row.date("metric_date")?;
-            past.history.insert(date, values_of(&row)?, basis);
-            past.history.observe(date, row.time("observed_at")?, row.json("observed")?);
+            past.history.insert(date, values, basis);
+            past.history.observe(date, observed_at, observed);
         }
     }
     Ok(())
@@ -286,7 +292,10 @@ async fn last_accepted_in_txn(
          FROM account_state s WHERE s.account_id {in_ids}",
     );
     let rows = work.rows("read when metrics were accepted", statement.bind(json("account ids", &rows)?)).await?;
-    rows.iter().map(|row| Ok((row.parsed("account_id")?, row.json("last_accepted")?))).collect()
+    let accepted = work.unreadable.read("account_state", "account_id", Extent::Part, &rows, |row| {
+        Ok((row.parsed("account_id")?, row.json("last_accepted")?))
+    });
+    Ok(accepted?.into_iter().collect())
 }
 
 /// What `last_accepted` is once a row is stored too.
@@ -321,7 +330,8 @@ pub(crate) async fn last_accepted_forget_in_txn(
     let mut changed = Vec::new();
     for row in found {
         let account: AccountId = row.parsed("account_id")?;
-        let mut last: LastAccepted = row.json("last_accepted")?;
+        // One that can't be read names no date.
+        let Ok(mut last) = row.json::<LastAccepted>("last_accepted") else { continue };
         let before = last.len();
         last.retain(|_, date| !deleted.contains(&(account, *date)));
         if last.len() < before {

@@ -159,8 +159,9 @@ impl ReadView {
              WHERE n.id {in_ids} GROUP BY n.id, n.started_at",
         );
         let rows = self.rows("read when runs were due", statement.bind(json("run ids", &rows)?)).await?;
-        let due: BTreeMap<RunId, DateTime<Utc>> =
-            rows.iter().map(|row| Ok((row.parsed("id")?, row.time("due")?))).collect::<Result<_, StoreError>>()?;
+        let due =
+            self.unreadable.read("runs", "id", Extent::Part, &rows, |row| Ok((row.parsed("id")?, row.time("due")?)))?;
+        let due: BTreeMap<RunId, DateTime<Utc>> = due.into_iter().collect();
         for (platform, run, at, accounts) in collected {
             let Some(due) = due.get(run) else { continue };
             let lag = Lag { seconds: (*at - *due).as_seconds_f64().max(0.0), accounts: *accounts };
@@ -338,7 +339,8 @@ impl ReadView {
         })?;
         let statement = self.scoped(
             scope,
-            "SELECT b.platform, COUNT(*)::bigint AS n FROM batches b JOIN batch_accounts m ON m.batch_id = b.id
+            "SELECT b.platform, COUNT(DISTINCT m.account_id)::bigint AS n
+             FROM batches b JOIN batch_accounts m ON m.batch_id = b.id
              WHERE b.state = 'dead' AND b.finished_at > $1::timestamptz {and_tenant: b.tenant} GROUP BY b.platform",
         );
         let rows = self.rows("count dead batches' accounts", statement.bind(time_text(window.since))).await?;

@@ -3,6 +3,8 @@
 //!
 //! Their times are the database server's own, so they are compared with each other and never with a host's clock.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use sqlx::any::AnyRow;
@@ -10,7 +12,8 @@ use sqlx::any::AnyRow;
 use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, json, time_text};
 use crate::database::error::StoreError;
-use crate::database::rows::ROWS_PER_STATEMENT;
+use crate::database::readable::Extent;
+use crate::database::rows::{ROWS_PER_STATEMENT, id_rows};
 use crate::scope::Scope;
 use backline_model::{ArtistId, Platform};
 
@@ -28,10 +31,11 @@ pub struct Activation {
 }
 
 impl Activation {
-    /// Whether a plan for these platforms and artists, none given meaning all of them, covers it.
+    /// Whether a plan for these platforms and artists, none given meaning all of them, covers it. One that is due on
+    /// all platforms is covered in part by a plan for some: it stays due on the others.
     #[must_use]
     pub fn is_covered_by(&self, platforms: &[Platform], artists: &[ArtistId]) -> bool {
-        let platform = platforms.is_empty() || self.platform.as_ref().is_some_and(|own| platforms.contains(own));
+        let platform = platforms.is_empty() || self.platform.as_ref().is_none_or(|own| platforms.contains(own));
         platform && (artists.is_empty() || artists.contains(&self.artist_id))
     }
 }
@@ -65,18 +69,11 @@ impl Store {
                 statement.bind(i64::try_from(room).unwrap_or(i64::MAX)).bind(at).bind(artist).bind(platform);
             let rows = self.rows("read activations", statement).await?;
             // Rows under a name that no connector can have can't be collected, and keep none that can from its place.
-            let can_be_collected =
-                |row: &&AnyRow| row.text("platform").is_ok_and(|name| name.is_empty() || Platform::new(name).is_ok());
-            for row in rows.iter().filter(can_be_collected) {
-                found.push(activation_of(row)?);
-            }
+            found.extend(self.unreadable.read("activations", "artist_id", Extent::Part, &rows, activation_of)?);
             match rows.last() {
                 Some(last) if rows.len() == room && found.len() < limit as usize => {
-                    after = [
-                        Some(time_text(last.time("at")?)),
-                        last.text_or_null("artist_id")?,
-                        last.text_or_null("platform")?,
-                    ];
+                    // As they are stored: a time that can't be read has its place too.
+                    after = [last.text_or_null("at")?, last.text_or_null("artist_id")?, last.text_or_null("platform")?];
                 }
                 _ => return Ok(found),
             }
@@ -127,6 +124,41 @@ pub(crate) async fn activations_take_in_txn(
     Ok(taken)
 }
 
+/// Leaves first collections due on the other platforms on which their artists have accounts, where a plan for some
+/// platforms took those that were due on all. An account that is added meanwhile asks for its own.
+pub(crate) async fn activations_leave_in_txn(
+    work: &mut Work,
+    taken: &[&Activation],
+    planned: &[Platform],
+) -> Result<(), StoreError> {
+    for chunk in taken.chunks(ROWS_PER_STATEMENT) {
+        let by_artist: HashMap<ArtistId, &Activation> =
+            chunk.iter().map(|activation| (activation.artist_id, *activation)).collect();
+        let artists: Vec<ArtistId> = by_artist.keys().copied().collect();
+        let statement = work.query(
+            "SELECT a.artist_id::text AS artist_id, a.platform FROM accounts a WHERE a.artist_id {in_ids}
+             GROUP BY a.artist_id, a.platform ORDER BY a.artist_id, a.platform",
+        );
+        let found = work.rows("find where artists have accounts", statement.bind(id_rows(&artists)?)).await?;
+        let mut rows = Vec::new();
+        for row in &found {
+            let (artist, platform): (ArtistId, String) = (row.parsed("artist_id")?, row.text("platform")?);
+            let is_planned = planned.iter().any(|planned| planned.as_str() == platform);
+            let Some(activation) = by_artist.get(&artist).filter(|_| !is_planned) else { continue };
+            let (cause, at) = (&activation.cause, time_text(activation.at));
+            rows.push(json!({ "artist": artist, "platform": platform, "cause": cause, "at": at }));
+        }
+        let statement = work.query(
+            "INSERT INTO activations (artist_id, platform, cause, at)
+             SELECT (r.value->>'artist')::uuid, r.value->>'platform', r.value->>'cause',
+                 (r.value->>'at')::timestamptz FROM {rows} WHERE TRUE
+             ON CONFLICT (artist_id, platform) DO NOTHING",
+        );
+        work.execute("leave activations for other platforms", statement.bind(json("activations", &rows)?)).await?;
+    }
+    Ok(())
+}
+
 fn platform_of(row: &AnyRow) -> Result<Option<Platform>, StoreError> {
     if row.text("platform")?.is_empty() { Ok(None) } else { row.parsed("platform").map(Some) }
 }
@@ -155,6 +187,7 @@ mod tests {
         assert!(youtube.is_covered_by(&[platform("spotify"), platform("youtube")], &[]));
         assert!(!youtube.is_covered_by(&[platform("spotify")], &[]));
         assert!(!youtube.is_covered_by(&[], &[bo]));
-        assert!(!everywhere.is_covered_by(&[platform("youtube")], &[]), "the other platforms are still due");
+        assert!(everywhere.is_covered_by(&[platform("youtube")], &[]), "in part: the others are still due");
+        assert!(!everywhere.is_covered_by(&[platform("youtube")], &[bo]));
     }
 }

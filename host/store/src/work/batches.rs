@@ -16,6 +16,7 @@ use crate::database::rows::ROWS_PER_STATEMENT;
 use crate::database::statement::Statement;
 use crate::database::topic::Topic;
 use crate::scope::Scope;
+use crate::work::leases::readable_time;
 use crate::work::ledger::{queues_load_in_txn, runs_lock_in_txn};
 use crate::work::outcomes::{note_of, outcome_of};
 use backline_model::{
@@ -166,7 +167,7 @@ impl Store {
                  AND available_at > $1::timestamptz {and_tenant: tenant} ORDER BY batches.available_at LIMIT 1",
         );
         match self.row("find when work falls due", statement.bind(time_text(now))).await? {
-            Some(row) => row.time_or_null("at"),
+            Some(row) => readable_time(&row, "at"),
             None => Ok(None),
         }
     }

@@ -16,7 +16,7 @@ use crate::database::readable::Extent;
 use crate::database::topic::Topic;
 use crate::scope::Scope;
 use crate::work::parts::{Part, part_split_off_in_txn};
-use backline_model::{Batch, BatchAccount, BatchId, BatchState, Lease, Platform, RunId, Window};
+use backline_model::{Batch, BatchAccount, BatchState, Lease, Platform, RunId, Window};
 
 macro_rules! lease_sql {
     ($which:literal, $how:literal) => {
@@ -67,6 +67,7 @@ macro_rules! next_batch_sql {
 impl Store {
     /// Leases the next batch for `ttl`, with the release that is active at this moment: one that is planned, or one
     /// whose deferral is over. Two workers never get the same one. A platform whose releases are all inactive waits.
+    /// A batch that can't be read ends as excluded, and the next one is leased.
     ///
     /// A batch whose lease ran out is not among them, since the host that held it may have died of it: see
     /// [`lone_batch_lease`](Self::lone_batch_lease).
@@ -152,30 +153,28 @@ impl Store {
                 .bind(time_text(now))
                 .bind(time_text(expires_at));
             let Some(row) = self.write_returning("lease a batch", statement).await? else { return Ok(None) };
-            let id: BatchId = row.parsed("id")?;
+            let one = std::slice::from_ref(&row);
+            self.unreadable.read("batches", "id", Extent::Part, one, |row| batch_of(row).map(drop))?;
+            let mut batch = match batch_of(&row) {
+                Err(StoreError::Unreadable { column, problem }) => {
+                    self.unreadable_batch_end(&row, &column, &problem, now).await?;
+                    continue;
+                }
+                batch => batch?,
+            };
+            let id = batch.id;
             let statement = self.query(
-                "SELECT account_id::text AS account_id, metric_date::text AS metric_date FROM batch_accounts
-                     WHERE batch_id = $1::uuid
-                 ORDER BY position",
+                "SELECT m.position, m.account_id::text AS account_id, m.metric_date::text AS metric_date
+                 FROM batch_accounts m WHERE m.batch_id = $1::uuid ORDER BY m.position",
             );
             let accounts = self.rows("read a batch's accounts", statement.bind(id.to_string())).await?;
-            let batch = Batch {
-                id,
-                run_id: row.parsed("run_id")?,
-                tenant: row.parsed("tenant")?,
-                platform: row.parsed("platform")?,
-                release: row.parsed("release_digest")?,
-                canary: row.text_or_null("lane")?.is_some(),
-                window: Window { since: row.time("window_since")?, until: row.time("window_until")? },
-                accounts: accounts.iter().map(batch_account_of).collect::<Result<_, _>>()?,
-                attempts: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
-            };
+            batch.accounts = self.batch_accounts_take(&batch, &accounts, now).await?;
             let host_losses = u32::try_from(row.int("host_losses")?).unwrap_or(u32::MAX);
             let lease = Lease { batch, host_losses, token: row.int("lease_token")?, expires_at };
             if !lease.batch.accounts.is_empty() {
                 return Ok(Some(lease));
             }
-            // Every account of it has been erased since: there is nothing left to do.
+            // Every account of it has been erased since, or none can be read: there is nothing left to do.
             let statement = self.query(
                 "UPDATE batches SET state = 'done', finished_at = $3::timestamptz
                  WHERE id = $1::uuid AND lease_token = $2 AND finished_at IS NULL",
@@ -294,12 +293,35 @@ impl Store {
         let statement =
             statement.bind(run.map(|run| run.to_string())).bind(platform.map(|platform| platform.as_str().to_owned()));
         match self.row("find batches to retry", statement).await? {
-            Some(row) => row.time_or_null("at"),
+            Some(row) => readable_time(&row, "at"),
             None => Ok(None),
         }
     }
 }
 
-fn batch_account_of(row: &AnyRow) -> Result<BatchAccount, StoreError> {
+/// A batch without its accounts.
+pub(crate) fn batch_of(row: &AnyRow) -> Result<Batch, StoreError> {
+    Ok(Batch {
+        id: row.parsed("id")?,
+        run_id: row.parsed("run_id")?,
+        tenant: row.parsed("tenant")?,
+        platform: row.parsed("platform")?,
+        release: row.parsed("release_digest")?,
+        canary: row.text_or_null("lane")?.is_some(),
+        window: Window { since: row.time("window_since")?, until: row.time("window_until")? },
+        accounts: Vec::new(),
+        attempts: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
+    })
+}
+
+/// A time that is only waited for: none where it can't be read, and then others are looked for all the same.
+pub(crate) fn readable_time(row: &AnyRow, column: &str) -> Result<Option<DateTime<Utc>>, StoreError> {
+    match row.time_or_null(column) {
+        Err(StoreError::Unreadable { .. }) => Ok(None),
+        time => time,
+    }
+}
+
+pub(crate) fn batch_account_of(row: &AnyRow) -> Result<BatchAccount, StoreError> {
     Ok(BatchAccount { account_id: row.parsed("account_id")?, metric_date: row.date("metric_date")? })
 }

@@ -53,7 +53,7 @@ impl Store {
         }
         let outcomes = work.scoped(scope, COUNTS);
         let outcomes = work.rows("count outcomes", outcomes.bind(id_rows(&[run])?)).await?;
-        let mut found = run_of(&row)?;
+        let mut found = run_to_end(&work, &row, run, now)?;
         add_counts(std::slice::from_mut(&mut found), &outcomes)?;
         // One that has ended stays as it ended: its outcomes may have been deleted since, and would count as none.
         if !waiting_only || found.finished_at.is_some() {
@@ -227,8 +227,10 @@ pub(crate) async fn runs_lock_in_txn(
     let rows = work.rows("lock runs", statement.bind(id_rows(&ids)?)).await?;
     rows.iter()
         .map(|row| {
-            let is_finished = row.time_or_null("finished_at")?.is_some();
-            Ok((row.parsed("id")?, LockedRun { status: row.named("status", RunStatus::parse)?, is_finished }))
+            // A status that can't be read is not that of a run that was cancelled.
+            let status = row.named("status", RunStatus::parse).unwrap_or(RunStatus::Running);
+            let is_finished = row.text_or_null("finished_at")?.is_some();
+            Ok((row.parsed("id")?, LockedRun { status, is_finished }))
         })
         .collect()
 }
@@ -326,21 +328,41 @@ pub(crate) async fn queues_load_in_txn<'a>(
     );
     let statement = statement.bind(json("platforms", &rows)?).bind(time_text(now));
     let found = work.rows("read tenants' turns", statement).await?;
+    // A tenant that can't be read has no turns: its batches end.
+    let found = work.unreadable.read("batches", "tenant", Extent::Part, &found, turns_of)?;
     let mut lines = HashMap::new();
     for platform in platforms {
         let (mut waiting, mut leased, mut last) = (None::<i64>, None::<i64>, Vec::new());
-        for row in &found {
-            if row.text("platform")? != platform.as_str() {
-                continue;
-            }
-            let least = row.int_or_null("waiting")?;
-            waiting = [waiting, least].into_iter().flatten().min();
-            leased = leased.max(row.int_or_null("leased")?);
-            last.push((row.parsed("tenant")?, row.int("last")?));
+        for turns in found.iter().filter(|turns| turns.platform == platform.as_str()) {
+            waiting = [waiting, turns.waiting].into_iter().flatten().min();
+            leased = leased.max(turns.leased);
+            last.push((turns.tenant.clone(), turns.last));
         }
         lines.insert(platform.clone(), StrideQueue::new(waiting.or(leased).unwrap_or(0), last));
     }
     Ok(lines)
+}
+
+/// The turns of a tenant's open batches on a platform.
+struct Turns {
+    platform: String,
+    tenant: Tenant,
+    /// The greatest.
+    last: i64,
+    /// The least of those that wait for a worker.
+    waiting: Option<i64>,
+    /// The greatest of those that are leased.
+    leased: Option<i64>,
+}
+
+fn turns_of(row: &AnyRow) -> Result<Turns, StoreError> {
+    Ok(Turns {
+        platform: row.text("platform")?,
+        tenant: row.parsed("tenant")?,
+        last: row.int("last")?,
+        waiting: row.int_or_null("waiting")?,
+        leased: row.int_or_null("leased")?,
+    })
 }
 
 fn add_counts(runs: &mut [Run], outcomes: &[AnyRow]) -> Result<(), StoreError> {
@@ -358,6 +380,24 @@ fn add_counts(runs: &mut [Run], outcomes: &[AnyRow]) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+/// A run that may be over. What can't be read of its row does not keep it open, and with it its schedule's next runs:
+/// it is noted, and taken as not known.
+fn run_to_end(work: &Work, row: &AnyRow, id: RunId, now: DateTime<Utc>) -> Result<Run, StoreError> {
+    if let Some(run) = work.unreadable.read("runs", "id", Extent::Part, std::slice::from_ref(row), run_of)?.pop() {
+        return Ok(run);
+    }
+    let finished_at = row.text_or_null("finished_at")?.map(|_| row.time("finished_at").unwrap_or(now));
+    Ok(Run {
+        id,
+        trigger: row.text("triggered_by").unwrap_or_default(),
+        date: row.parsed("logical_date").ok(),
+        status: row.named("status", RunStatus::parse).unwrap_or(RunStatus::Running),
+        started_at: row.time("started_at").unwrap_or(now),
+        finished_at,
+        counts: RunCounts { planned: row.count("planned").unwrap_or_default(), ..RunCounts::default() },
+    })
 }
 
 fn run_of(row: &AnyRow) -> Result<Run, StoreError> {

@@ -1,13 +1,29 @@
-//! Rows of accounts that several transactions write, and the order in which they lock them.
+//! Rows of accounts that several transactions write, and the order in which all transactions lock what they write.
+//!
+//! Each takes what it needs of these, from the top:
+//!
+//! 1. that no artist is erased meanwhile, or, to erase one, that nothing is saved and planned meanwhile;
+//! 2. schedules and the times that they fire;
+//! 3. dead batches, then runs, then other batches;
+//! 4. credentials;
+//! 5. artists and accounts;
+//! 6. rows about accounts: metrics, documents, values in quarantine, states, outcomes, tallies;
+//! 7. that no reader of events gets by, and events;
+//! 8. the role in which it writes, right before the commit.
+//!
+//! Rows of one kind are locked in the order of their ids, or passed over where another transaction has them (`SKIP
+//! LOCKED`). A test runs every pair of writers at once (`tests/it/store/pairs.rs`).
 
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
+use sqlx::any::AnyRow;
 
 use crate::database::connection::Work;
 use crate::database::dialect::{Columns as _, json, time_text};
 use crate::database::error::StoreError;
+use crate::database::readable::Extent;
 use crate::database::rows::{ROWS_PER_STATEMENT, id_rows};
 use crate::numbers::history::LastAccepted;
 use backline_model::{AccountId, RunId};
@@ -56,13 +72,18 @@ pub(crate) async fn account_facts_in_txn(
     );
     let statement = statement.bind(id_rows(accounts)?).bind(run.to_string());
     let mut facts = AccountFacts::default();
-    for row in work.rows("read a batch's accounts", statement).await? {
+    for row in &work.rows("read a batch's accounts", statement).await? {
         let account: AccountId = row.parsed("id")?;
         if !row.truth("granted")? {
             facts.withdrawn.insert(account);
         }
-        if let Some(accepted) = row.json_or_null("last_accepted")? {
-            facts.accepted.insert(account, accepted);
+        match row.json_or_null("last_accepted") {
+            Ok(accepted) => facts.accepted.extend(accepted.map(|accepted: LastAccepted| (account, accepted))),
+            // It is as if nothing had been accepted, and costs no other account of the batch.
+            Err(_) => {
+                let last = |row: &AnyRow| row.json_or_null::<LastAccepted>("last_accepted").map(drop);
+                work.unreadable.read("account_state", "id", Extent::Part, std::slice::from_ref(row), last)?;
+            }
         }
         if row.text_or_null("outcome")?.is_some() {
             facts.with_outcome.insert(account);

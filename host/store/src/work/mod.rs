@@ -17,4 +17,6 @@ pub(crate) mod planning;
 pub(crate) mod result;
 pub(crate) mod run_state;
 pub(crate) mod schedules;
+pub(crate) mod set_back;
 pub(crate) mod uncollected;
+pub(crate) mod unreadable;

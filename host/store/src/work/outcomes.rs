@@ -158,17 +158,14 @@ pub(crate) async fn summary_in(
          {and_artist: artist_id} GROUP BY platform, outcome, reason",
     );
     let rows = view.rows("count outcomes", statement.bind(run.to_string())).await?;
-    let mut summary = rows
-        .iter()
-        .map(|row| {
-            Ok(PlatformOutcome {
-                platform: row.parsed("platform")?,
-                outcome: row.text("outcome")?,
-                reason: row.text_or_null("reason")?,
-                accounts: row.count("accounts")?,
-            })
+    let mut summary = view.unreadable.read("collection_outcomes", "platform", Extent::Part, &rows, |row| {
+        Ok(PlatformOutcome {
+            platform: row.parsed("platform")?,
+            outcome: row.text("outcome")?,
+            reason: row.text_or_null("reason")?,
+            accounts: row.count("accounts")?,
         })
-        .collect::<Result<Vec<_>, StoreError>>()?;
+    })?;
     summary.sort_by(|a, b| (&a.platform, &a.outcome, &a.reason).cmp(&(&b.platform, &b.outcome, &b.reason)));
     Ok(summary)
 }

@@ -85,13 +85,12 @@ impl Store {
         );
         let found = self.rows("read pauses", statement.bind(json("holders", &rows)?)).await?;
         let by_name: HashMap<String, &Holder> = holders.iter().map(|holder| (holder.to_string(), holder)).collect();
-        let mut pauses = HashMap::new();
-        for row in &found {
-            if let Some(holder) = by_name.get(&row.text("holder")?) {
-                pauses.insert((*holder).clone(), pause_of(row)?);
-            }
-        }
-        Ok(pauses)
+        // One that can't be read is none: the platform says again how long it is to be left alone.
+        let found = self
+            .unreadable
+            .read("pauses", "holder", Extent::Part, &found, |row| Ok((row.text("holder")?, pause_of(row)?)))?;
+        let of_holder = |(name, pause): (String, Pause)| Some(((*by_name.get(&name)?).clone(), pause));
+        Ok(found.into_iter().filter_map(of_holder).collect())
     }
 
     /// Begins a pause, or makes the one in force longer. A shorter one changes nothing. What began at a time that is

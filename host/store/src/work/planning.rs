@@ -1,5 +1,7 @@
 //! A run's plan, written in one transaction: a host that dies leaves a whole plan or none.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 
 use crate::artists::accounts::{candidate_of, candidates_sql};
@@ -7,9 +9,10 @@ use crate::artists::tombstones::{candidates_without_erased_in_txn, erasures_hold
 use crate::database::connection::{Store, Work};
 use crate::database::error::StoreError;
 use crate::database::notifications::notify;
+use crate::database::readable::Extent;
 use crate::database::topic::Topic;
 use crate::work::activations::Activation;
-use crate::work::activations::{activation_rows, activations_take_in_txn};
+use crate::work::activations::{activation_rows, activations_leave_in_txn, activations_take_in_txn};
 use crate::work::leaders::{Term, term_check_in_txn};
 use crate::work::ledger::{batches_add_in_txn, run_add_in_txn};
 use crate::work::outcomes::{AccountOutcome, outcomes_save_in_txn};
@@ -101,7 +104,7 @@ impl Planning {
              ORDER BY a.id"
         ));
         let rows = self.work.rows("read first candidates", statement.bind(activation_rows(&self.taken)?)).await?;
-        let candidates = rows.iter().map(candidate_of).collect::<Result<_, _>>()?;
+        let candidates = self.work.unreadable.read("accounts", "account_id", Extent::Part, &rows, candidate_of)?;
         candidates_without_erased_in_txn(&mut self.work, candidates).await
     }
 
@@ -117,13 +120,22 @@ impl Planning {
     }
 
     /// Removes the first collections that this plan covers; read before the accounts that can be collected, so that
-    /// a request that comes later still waits afterwards.
+    /// a request that comes later still waits afterwards. `platforms` are those that the plan is for, none given
+    /// meaning all: what was due on all stays due on the others.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn activations_take(&mut self, awaited: &[Activation]) -> Result<(), StoreError> {
-        activations_take_in_txn(&mut self.work, awaited).await?;
-        Ok(())
+    pub async fn activations_take(&mut self, awaited: &[Activation], platforms: &[Platform]) -> Result<(), StoreError> {
+        let taken = activations_take_in_txn(&mut self.work, awaited).await?;
+        if platforms.is_empty() {
+            return Ok(());
+        }
+        let everywhere: BTreeSet<ArtistId> =
+            taken.into_iter().filter(|(_, platform)| platform.is_none()).map(|(artist, _)| artist).collect();
+        let is_taken =
+            |activation: &&Activation| activation.platform.is_none() && everywhere.contains(&activation.artist_id);
+        let taken: Vec<&Activation> = awaited.iter().filter(is_taken).collect();
+        activations_leave_in_txn(&mut self.work, &taken, platforms).await
     }
 
     /// Records accounts that are not to be collected.

@@ -8,10 +8,13 @@ use sqlx::any::AnyRow;
 use crate::database::connection::{ReadView, Store};
 use crate::database::dialect::Columns as _;
 use crate::database::error::StoreError;
+use crate::database::readable::Extent;
 use crate::scope::Scope;
 use crate::work::batches::{BatchFilter, BatchView, batches_in};
+use crate::work::leases::readable_time;
 use crate::work::ledger::run_in;
 use crate::work::outcomes::{NamedOutcome, PlatformOutcome, outcomes_in, summary_in};
+use backline_model::clock::LAST_TIME;
 use backline_model::{BatchState, Platform, Run, RunId};
 
 /// A run with everything its report is made of. All of it is read as of one moment, so that no part contradicts
@@ -133,16 +136,18 @@ const OPEN_ACCOUNTS: &str = "SELECT b.platform, b.state, b.lease_owner, COUNT(*)
      WHERE b.run_id = $1::uuid AND b.finished_at IS NULL {and_tenant: b.tenant}
      GROUP BY b.platform, b.state, b.lease_owner";
 
+/// None of them is left out, since the run waits for each: what can't be read is that of an unknown platform, planned,
+/// or due at no time.
 fn open_of(row: &AnyRow) -> Result<OpenBatches, StoreError> {
-    let state = row.named("state", BatchState::parse)?;
+    let state = row.named("state", BatchState::parse).unwrap_or(BatchState::Planned);
     Ok(OpenBatches {
-        platform: row.parsed("platform")?,
+        platform: row.parsed("platform").unwrap_or_else(|_| Platform::unreadable()),
         state,
         holder: row.text_or_null("lease_owner")?.filter(|_| state == BatchState::Leased),
-        holder_seen_at: row.time_or_null("seen_at")?.filter(|_| state == BatchState::Leased),
+        holder_seen_at: readable_time(row, "seen_at")?.filter(|_| state == BatchState::Leased),
         has_connector: row.truth("has_connector")?,
         batches: row.count("batches")?,
-        available_at: row.time("available_at")?,
+        available_at: row.time("available_at").unwrap_or(LAST_TIME),
     })
 }
 
@@ -173,5 +178,8 @@ async fn requests_in(view: &mut ReadView, scope: &Scope, run: RunId) -> Result<B
          FROM batches WHERE run_id = $1::uuid {and_tenant: tenant} GROUP BY platform",
     );
     let rows = view.rows("count a run's requests", statement.bind(run.to_string())).await?;
-    rows.iter().map(|row| Ok((row.parsed("platform")?, row.count("requests")?))).collect()
+    let requests = view
+        .unreadable
+        .read("batches", "platform", Extent::Part, &rows, |row| Ok((row.parsed("platform")?, row.count("requests")?)));
+    Ok(requests?.into_iter().collect())
 }

@@ -1,5 +1,6 @@
-//! Batches that end although they were not collected: no release of their platform is active any more, a newer plan
-//! includes their accounts, or an operator cancelled their run.
+//! Batches that end although they were not collected: no release of their platform is active any more or can be loaded
+//! by any host, a newer plan includes their accounts, or an operator cancelled their run. Those whose rows can't be
+//! read end in `unreadable`.
 //!
 //! Otherwise a run would wait for the first for ever, and keep its schedule's next runs from starting; and an allowance
 //! that is too small, or a host that was killed, would leave a backlog that grows with every run, whose numbers come
@@ -13,13 +14,14 @@ use crate::artists::tombstones::erasures_hold_off_in_txn;
 use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, clean, time_text};
 use crate::database::error::StoreError;
+use crate::database::readable::Extent;
 use crate::database::rows::id_rows;
 use crate::database::statement::Statement;
 use crate::scope::Scope;
 use crate::work::ledger::runs_lock_in_txn;
 use crate::work::outcomes::{AccountOutcome, outcomes_save_in_txn};
 use backline_model::outcome::{Exclusion, Outcome};
-use backline_model::{AccountId, Batch, BatchAccount, BatchId, BatchState, Platform, RunId, RunStatus};
+use backline_model::{AccountId, Batch, BatchAccount, BatchState, Platform, RunId, RunStatus};
 
 /// Batches that are ended together.
 const BATCHES_AT_ONCE: i64 = 50;
@@ -27,6 +29,9 @@ const BATCHES_AT_ONCE: i64 = 50;
 /// How long a run may show no sign of life until what it has not begun counts as left behind: twice the longest that a
 /// host takes to report, or to lease what it has planned.
 const LEFT_BEHIND_AFTER: TimeDelta = TimeDelta::minutes(1);
+
+/// How long a batch waits for a host that can load its platform's release: an operator may be about to repair it.
+const UNLOADED_FOR: TimeDelta = TimeDelta::hours(1);
 
 /// Reads batches that may end: whose they are, and where they stood.
 macro_rules! waiting_sql {
@@ -40,10 +45,12 @@ macro_rules! waiting_sql {
     };
 }
 
+pub(crate) use waiting_sql;
+
 impl Store {
-    /// Ends the open batches of platforms without an active release: their accounts count as excluded. One that a host
-    /// still holds ends when that host stores it, gives it back, or its lease runs out. Returns how many accounts were
-    /// excluded, by platform.
+    /// Ends the open batches of platforms without an active release, and those that have waited for an hour for one
+    /// that no host can load: their accounts count as excluded. One that a host still holds ends when that host stores
+    /// it, gives it back, or its lease runs out. Returns how many accounts were excluded, by platform.
     ///
     /// # Errors
     /// When the database fails.
@@ -59,7 +66,52 @@ impl Store {
                 *excluded.entry(platform.clone()).or_default() += accounts;
             }
         }
+        for platform in self.unloaded_platforms_list(now).await? {
+            while let Some(accounts) = self.unloaded_exclude_some(&platform, now).await? {
+                *excluded.entry(platform.clone()).or_default() += accounts;
+            }
+        }
         Ok(excluded)
+    }
+
+    /// Platforms with batches that wait for long, and whose active release every host that is present failed to load.
+    async fn unloaded_platforms_list(&self, now: DateTime<Utc>) -> Result<Vec<Platform>, StoreError> {
+        let statement = self.query(
+            "SELECT p.platform FROM platforms p
+             WHERE EXISTS (SELECT 1 FROM releases r JOIN release_hosts l ON l.release_digest = r.digest
+                     JOIN hosts h ON h.name = l.host AND h.seen_at > $1::timestamptz
+                     WHERE r.platform = p.platform AND r.active AND l.state = 'failed')
+                 AND NOT EXISTS (SELECT 1 FROM releases r JOIN release_hosts l ON l.release_digest = r.digest
+                     JOIN hosts h ON h.name = l.host AND h.seen_at > $1::timestamptz
+                     WHERE r.platform = p.platform AND r.active AND l.state <> 'failed')
+                 AND EXISTS (SELECT 1 FROM batches b WHERE b.platform = p.platform AND b.finished_at IS NULL
+                     AND b.created_at <= $2::timestamptz)
+             ORDER BY p.platform",
+        );
+        let statement = statement.bind(time_text(now - LEFT_BEHIND_AFTER)).bind(time_text(now - UNLOADED_FOR));
+        let rows = self.rows("find platforms whose connector can't be loaded", statement).await?;
+        self.unreadable.read("platforms", "platform", Extent::Part, &rows, |row| row.parsed("platform"))
+    }
+
+    /// None where nothing is left to exclude.
+    async fn unloaded_exclude_some(&self, platform: &Platform, now: DateTime<Utc>) -> Result<Option<u64>, StoreError> {
+        let mut work = self.begin().await?;
+        erasures_hold_off_in_txn(&mut work).await?;
+        let statement = work.query(waiting_sql!(
+            "WHERE platform = $1 AND finished_at IS NULL AND (state <> 'leased' OR available_at <= $2::timestamptz)
+                 AND created_at <= $3::timestamptz
+             ORDER BY id LIMIT $4 FOR UPDATE SKIP LOCKED"
+        ));
+        let statement = statement.bind(platform.as_str().to_owned()).bind(time_text(now));
+        let statement = statement.bind(time_text(now - UNLOADED_FOR)).bind(BATCHES_AT_ONCE);
+        let batches = waiting_list_in_txn(&mut work, statement).await?;
+        if batches.is_empty() {
+            return Ok(None);
+        }
+        let message = "no host can load the release of its platform";
+        let accounts = batches_end_in_txn(&mut work, &batches, Ending::NotLoaded, message, now).await?;
+        work.commit().await?;
+        Ok(Some(accounts))
     }
 
     async fn orphaned_platforms_list(&self) -> Result<Vec<Platform>, StoreError> {
@@ -71,7 +123,7 @@ impl Store {
              ORDER BY p.platform",
         );
         let rows = self.rows("find platforms without a connector", statement).await?;
-        rows.iter().map(|row| row.parsed("platform")).collect()
+        self.unreadable.read("platforms", "platform", Extent::Part, &rows, |row| row.parsed("platform"))
     }
 
     /// None where nothing is left to exclude.
@@ -170,13 +222,13 @@ pub(crate) async fn supersede_in_txn(work: &mut Work, planned: &[Batch], now: Da
     }
     for (platform, (run, dates)) in platforms {
         for text in [OPEN, DEAD] {
-            let mut after = BatchId(uuid::Uuid::nil());
+            let mut after = uuid::Uuid::nil().to_string();
             loop {
                 let statement = work.query(text).bind(platform.as_str().to_owned()).bind(run.to_string());
-                let statement = statement.bind(after.to_string()).bind(time_text(now)).bind(BATCHES_AT_ONCE);
+                let statement = statement.bind(after).bind(time_text(now)).bind(BATCHES_AT_ONCE);
                 let batches = waiting_list_in_txn(work, statement.bind(time_text(now - LEFT_BEHIND_AFTER))).await?;
                 let Some(last) = batches.last() else { break };
-                after = last.id;
+                after = last.id.clone();
                 some_supersede_in_txn(work, &batches, &dates, now).await?;
             }
         }
@@ -208,7 +260,7 @@ async fn some_supersede_in_txn(
     dates: &HashMap<AccountId, NaiveDate>,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    let mut held = accounts_list_in_txn(work, batches).await?;
+    let mut held = accounts_list_in_txn(work, batches, now).await?;
     let (mut superseded, mut emptied) = (Vec::new(), Vec::new());
     for batch in batches {
         let is_dead = batch.state == BatchState::Dead;
@@ -221,11 +273,11 @@ async fn some_supersede_in_txn(
             continue;
         }
         if kept.is_empty() {
-            emptied.push(batch.id);
+            emptied.push(batch.id.clone());
         } else {
             let leave: Vec<_> = ended.iter().map(|account| account.account_id).collect();
             let statement = work.query("DELETE FROM batch_accounts WHERE batch_id = $2::uuid AND account_id {in_ids}");
-            let statement = statement.bind(id_rows(&leave)?).bind(batch.id.to_string());
+            let statement = statement.bind(id_rows(&leave)?).bind(batch.id.clone());
             work.execute("take accounts out of a batch", statement).await?;
         }
         if !is_dead {
@@ -236,10 +288,12 @@ async fn some_supersede_in_txn(
     batches_close_in_txn(work, &emptied, "superseded by a newer plan", now).await
 }
 
-/// A batch that is not collected and may end.
-struct Waiting {
-    id: BatchId,
-    run: RunId,
+/// A batch that is not collected and may end. What can't be read of it keeps neither it nor the others from ending.
+pub(crate) struct Waiting {
+    /// As its row has it.
+    id: String,
+    /// None where it can't be read: then the accounts have no outcome, since that would belong to no run.
+    run: Option<RunId>,
     state: BatchState,
     attempts: u32,
     /// Whether a host ever took it up.
@@ -248,29 +302,36 @@ struct Waiting {
 
 /// Why batches end that are not collected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ending {
+pub(crate) enum Ending<'a> {
     /// No release of their platform is active.
     NoConnector,
+    /// No host can load the release that is active.
+    NotLoaded,
     /// The operator cancelled their run.
     Cancelled,
     /// A newer plan includes their accounts.
     Superseded,
+    /// Their rows can't be read, for this reason.
+    Unreadable(&'a str),
 }
 
-impl Ending {
+impl Ending<'_> {
     /// How their accounts end.
     fn outcome(self) -> Outcome {
         match self {
-            Self::NoConnector => Outcome::Excluded { reason: Exclusion::NoConnector },
+            Self::NoConnector | Self::NotLoaded => Outcome::Excluded { reason: Exclusion::NoConnector },
             Self::Cancelled => Outcome::Excluded { reason: Exclusion::Cancelled },
             Self::Superseded => Outcome::Superseded,
+            Self::Unreadable(_) => Outcome::Excluded { reason: Exclusion::Unreadable },
         }
     }
 
     /// The same in words, with where the batch stood then.
     fn note(self, state: BatchState, has_begun: bool) -> String {
         let what = match self {
+            Self::Unreadable(reason) => return format!("its batch {reason}"),
             Self::NoConnector => "no release of the platform was active any more",
+            Self::NotLoaded => "no host could load the release of the platform",
             Self::Cancelled => "the run was cancelled",
             Self::Superseded => "a newer plan included it",
         };
@@ -284,14 +345,15 @@ impl Ending {
     }
 }
 
-async fn waiting_list_in_txn(work: &mut Work, statement: Statement) -> Result<Vec<Waiting>, StoreError> {
+pub(crate) async fn waiting_list_in_txn(work: &mut Work, statement: Statement) -> Result<Vec<Waiting>, StoreError> {
     let rows = work.rows("find batches that wait", statement).await?;
     rows.iter()
         .map(|row| {
             Ok(Waiting {
-                id: row.parsed("id")?,
-                run: row.parsed("run_id")?,
-                state: row.named("state", BatchState::parse)?,
+                id: row.text("id")?,
+                run: row.parsed("run_id").ok(),
+                // The statement has selected by it; here it is told to people.
+                state: row.named("state", BatchState::parse).unwrap_or(BatchState::Planned),
                 attempts: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
                 has_begun: row.truth("was_leased")?,
             })
@@ -301,35 +363,38 @@ async fn waiting_list_in_txn(work: &mut Work, statement: Statement) -> Result<Ve
 
 /// Ends batches whole: each of their accounts gets its outcome, and they are done. Returns how many entries of accounts
 /// they held.
-async fn batches_end_in_txn(
+pub(crate) async fn batches_end_in_txn(
     work: &mut Work,
     batches: &[Waiting],
-    ending: Ending,
+    ending: Ending<'_>,
     message: &str,
     now: DateTime<Utc>,
 ) -> Result<u64, StoreError> {
-    let mut accounts = accounts_list_in_txn(work, batches).await?;
+    let mut accounts = accounts_list_in_txn(work, batches, now).await?;
     let ended: Vec<_> = batches.iter().map(|batch| (batch, accounts.remove(&batch.id).unwrap_or_default())).collect();
     outcomes_record_in_txn(work, &ended, ending, now).await?;
-    let ids: Vec<BatchId> = batches.iter().map(|batch| batch.id).collect();
+    let ids: Vec<String> = batches.iter().map(|batch| batch.id.clone()).collect();
     batches_close_in_txn(work, &ids, message, now).await?;
     Ok(ended.iter().map(|(_, accounts)| accounts.len() as u64).sum())
 }
 
-/// The accounts of batches.
+/// The accounts of batches. A date that can't be read counts as today's; an account whose id can't be read is no
+/// account's row.
 async fn accounts_list_in_txn(
     work: &mut Work,
     batches: &[Waiting],
-) -> Result<BTreeMap<BatchId, Vec<BatchAccount>>, StoreError> {
-    let ids: Vec<BatchId> = batches.iter().map(|batch| batch.id).collect();
+    now: DateTime<Utc>,
+) -> Result<BTreeMap<String, Vec<BatchAccount>>, StoreError> {
+    let ids: Vec<&str> = batches.iter().map(|batch| batch.id.as_str()).collect();
     let statement = work.query(
         "SELECT batch_id::text AS batch_id, account_id::text AS account_id, metric_date::text AS metric_date
          FROM batch_accounts WHERE batch_id {in_ids} ORDER BY account_id",
     );
-    let mut accounts: BTreeMap<BatchId, Vec<BatchAccount>> = BTreeMap::new();
+    let mut accounts: BTreeMap<String, Vec<BatchAccount>> = BTreeMap::new();
     for row in &work.rows("read the accounts of batches", statement.bind(id_rows(&ids)?)).await? {
-        let account = BatchAccount { account_id: row.parsed("account_id")?, metric_date: row.date("metric_date")? };
-        accounts.entry(row.parsed("batch_id")?).or_default().push(account);
+        let Ok(account_id) = row.parsed("account_id") else { continue };
+        let metric_date = row.date("metric_date").unwrap_or_else(|_| now.date_naive());
+        accounts.entry(row.text("batch_id")?).or_default().push(BatchAccount { account_id, metric_date });
     }
     Ok(accounts)
 }
@@ -338,12 +403,13 @@ async fn accounts_list_in_txn(
 async fn outcomes_record_in_txn(
     work: &mut Work,
     ended: &[(&Waiting, Vec<BatchAccount>)],
-    ending: Ending,
+    ending: Ending<'_>,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     let mut by_run: BTreeMap<RunId, Vec<AccountOutcome>> = BTreeMap::new();
     for (batch, accounts) in ended {
-        by_run.entry(batch.run).or_default().extend(accounts.iter().map(|account| AccountOutcome {
+        let Some(run) = batch.run else { continue };
+        by_run.entry(run).or_default().extend(accounts.iter().map(|account| AccountOutcome {
             account_id: account.account_id,
             metric_date: account.metric_date,
             outcome: ending.outcome(),
@@ -360,7 +426,7 @@ async fn outcomes_record_in_txn(
 
 async fn batches_close_in_txn(
     work: &mut Work,
-    batches: &[BatchId],
+    batches: &[String],
     message: &str,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
@@ -399,6 +465,7 @@ mod tests {
                 false,
                 "no release of the platform was active any more before it had begun",
             ),
+            (Ending::Unreadable("can't be read"), BatchState::Leased, true, "its batch can't be read"),
         ] {
             assert_eq!(ending.note(state, has_begun), said, "{ending:?}");
         }

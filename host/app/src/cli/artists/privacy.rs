@@ -153,11 +153,18 @@ async fn erase(host: &Host, artist: ArtistId, verify: bool, as_json: bool) -> Ou
             "receipt": erasure.receipt,
             "erased_before": erasure.erased_before,
             "kept_tokens": erasure.kept_tokens,
+            "may_leave_traces": erasure.may_leave_traces,
             "found": found,
             "not_searched": hidden,
         }))?;
     } else {
         print_receipt(&erasure.receipt, erasure.erased_before)?;
+        if erasure.may_leave_traces {
+            print::note(
+                "parts of what was erased may be left in the free space of the database file; stop the other \
+                         processes and erase again, or run `VACUUM` on a file of more than 256 MiB",
+            );
+        }
         if let Some(found) = &found {
             print_found(found, &hidden, &identifiers)?;
         }

@@ -56,7 +56,7 @@ enum Command {
 }
 
 /// Columns of a platform's health.
-pub(in crate::cli) const HEADERS: [&str; 13] = [
+pub(in crate::cli) const HEADERS: [&str; 14] = [
     "platform",
     ">score",
     ">collected",
@@ -64,6 +64,7 @@ pub(in crate::cli) const HEADERS: [&str; 13] = [
     ">failed",
     "???>superseded",
     "?>overdue",
+    "??>under way",
     "??>deferred",
     "???>excluded",
     "?>completion",
@@ -199,6 +200,7 @@ fn cells(name: String, health: &Health) -> Vec<String> {
         health.failed.to_string(),
         health.superseded.to_string(),
         health.overdue.to_string(),
+        health.under_way.to_string(),
         health.deferred.to_string(),
         health.excluded.to_string(),
         percent(health.completion),

@@ -24,6 +24,8 @@ pub struct Erasure {
     pub kept_tokens: u64,
     /// Whether the artist was erased before; `receipt` is the earlier one then.
     pub erased_before: bool,
+    /// Whether parts of what was erased may be left in the free space of a SQLite file, until `VACUUM`.
+    pub may_leave_traces: bool,
 }
 
 /// Why nothing was erased or readmitted.
@@ -64,7 +66,7 @@ impl Privacy {
 
     /// Erases an artist: every row in every table, and tokens that this host keeps outside the database. The artist
     /// can't be imported, synced or collected again until [`readmit`](Self::readmit). Erasing again returns the earlier
-    /// receipt.
+    /// receipt, and removes traces from a SQLite file where the first time could not.
     ///
     /// # Errors
     /// [`PrivacyError::NoArtist`] when the artist never existed, or when the database fails. Nothing has changed then.
@@ -75,11 +77,14 @@ impl Privacy {
         .await?;
         let Some(erased) = erased else {
             let receipt = self.store.erasure_get(artist).await?.ok_or(PrivacyError::NoArtist(artist))?;
-            return Ok(Erasure { receipt, identifiers: Identifiers::default(), kept_tokens: 0, erased_before: true });
+            let (identifiers, may_leave_traces) = (Identifiers::default(), !self.store.traces_remove().await);
+            return Ok(Erasure { receipt, identifiers, kept_tokens: 0, erased_before: true, may_leave_traces });
         };
         let kept_tokens = self.journal.remove(&erased.credentials).await;
         tracing::info!(subject = erased.receipt.artist_id_sha256, "an artist was erased");
-        Ok(Erasure { receipt: erased.receipt, identifiers: erased.identifiers, kept_tokens, erased_before: false })
+        let may_leave_traces = !self.store.traces_remove().await;
+        let (receipt, identifiers) = (erased.receipt, erased.identifiers);
+        Ok(Erasure { receipt, identifiers, kept_tokens, erased_before: false, may_leave_traces })
     }
 
     /// Lets an erased artist be imported, synced and collected again. Nothing that was erased comes back.
@@ -98,7 +103,8 @@ impl Privacy {
     /// # Errors
     /// When the database fails.
     pub async fn identifiers_of(&self, artist: ArtistId) -> Result<Identifiers, StoreError> {
-        Ok(Identifiers::of(artist, &self.store.accounts_of(&Scope::all_tenants(), &[artist]).await?))
+        let known = self.store.artist_identifiers_get(&Scope::all_tenants(), artist).await?;
+        Ok(known.unwrap_or_else(|| Identifiers::of(artist, &[])))
     }
 
     /// Tables that [`search`](Self::search) can't read completely, because they are not Backline's and its database

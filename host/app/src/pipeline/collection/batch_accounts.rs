@@ -1,7 +1,7 @@
 //! The accounts of one batch on their way to documents: which are open, which have ended, and one more try with a fresh
 //! credential for those that were refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::stream::{self, StreamExt as _};
 use tokio::time::Instant;
@@ -13,6 +13,7 @@ use crate::pipeline::error::with_causes;
 use crate::pipeline::releases::cache::LoadedRelease;
 use backline_gateway::{Gateway, SessionCredential};
 use backline_model::manifest::Owner;
+use backline_model::outcome::Exclusion;
 use backline_model::{AccountId, Candidate, FailureClass, FetchAccount, FetchContext, FetchError, Fetched, Outcome};
 use backline_store::StoreError;
 
@@ -37,8 +38,14 @@ impl BatchAccounts {
     pub(super) fn of(candidates: Vec<Candidate>, accounts: Vec<FetchAccount>) -> Self {
         let candidates: BTreeMap<_, _> =
             candidates.into_iter().map(|candidate| (candidate.account_id, candidate)).collect();
-        let accounts = accounts.into_iter().filter(|account| candidates.contains_key(&account.id)).collect();
-        Self { candidates, accounts, fetched: BTreeMap::new(), ended: BTreeMap::new() }
+        let accounts: Vec<FetchAccount> =
+            accounts.into_iter().filter(|account| candidates.contains_key(&account.id)).collect();
+        // What the connector is to be given of an account can't be read: it ends, and the others are collected.
+        let known: BTreeSet<AccountId> = accounts.iter().map(|account| account.id).collect();
+        let unreadable = AccountFailure::Final(Outcome::Excluded { reason: Exclusion::Unreadable });
+        let unknown = candidates.keys().filter(|id| !known.contains(*id)).map(|id| (*id, unreadable.clone()));
+        let ended = unknown.collect();
+        Self { candidates, accounts, fetched: BTreeMap::new(), ended }
     }
 
     fn open(&self) -> Vec<AccountId> {

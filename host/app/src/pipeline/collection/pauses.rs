@@ -15,7 +15,7 @@ use backline_model::{AccountId, Holder, Platform};
 use backline_store::{Pause, Store, StoreError};
 
 /// The longest pause that is written and believed: a month and a day, for resets that budgets of manifests declare.
-pub(super) const PAUSE_MAX: TimeDelta = TimeDelta::days(32);
+pub(in crate::pipeline) const PAUSE_MAX: TimeDelta = TimeDelta::days(32);
 
 /// How far the clock of the host that wrote a pause may be ahead of this one's.
 const CLOCK_AHEAD_MAX: TimeDelta = TimeDelta::minutes(1);

@@ -39,6 +39,12 @@ pub(in crate::pipeline) struct PlatformDraft {
     pub planned: Planned,
 }
 
+/// The pending first collections that a plan covers, and the platforms that it is for; none means all.
+pub(in crate::pipeline) struct Awaited {
+    activations: Vec<Activation>,
+    platforms: Vec<Platform>,
+}
+
 /// Why nothing was planned.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
@@ -228,10 +234,10 @@ impl Planner {
 
     /// The pending first collections that a run covers. They are read before the accounts are, so that one requested
     /// later stays pending.
-    pub(in crate::pipeline) async fn awaited(&self, request: &RunRequest) -> Result<Vec<Activation>, StoreError> {
-        let mut waiting = self.store.activations_list(&Scope::all_tenants(), u32::MAX).await?;
-        waiting.retain(|activation| activation.is_covered_by(&request.platforms, &request.artists));
-        Ok(waiting)
+    pub(in crate::pipeline) async fn awaited(&self, request: &RunRequest) -> Result<Awaited, StoreError> {
+        let mut activations = self.store.activations_list(&Scope::all_tenants(), u32::MAX).await?;
+        activations.retain(|activation| activation.is_covered_by(&request.platforms, &request.artists));
+        Ok(Awaited { activations, platforms: request.platforms.clone() })
     }
 
     /// Writes a run with its whole plan, or nothing. First collections that it covers are no longer pending afterwards.
@@ -243,7 +249,7 @@ impl Planner {
         &self,
         request: &RunRequest,
         drafts: &[PlatformDraft],
-        awaited: &[Activation],
+        awaited: &Awaited,
         guard: PlanGuard<'_>,
     ) -> Result<Run, StoreError> {
         let planned = |batch: &PlannedBatch| batch.accounts.len() as u64;
@@ -255,10 +261,11 @@ impl Planner {
         };
         // An account that is left out of this date still waits for its first collection.
         let is_unserved = |artist: &ArtistId| drafts.iter().any(|draft| draft.planned.unserved.contains(artist));
+        let Awaited { activations, platforms } = awaited;
         let covered: Vec<Activation> =
-            awaited.iter().filter(|activation| !is_unserved(&activation.artist_id)).cloned().collect();
+            activations.iter().filter(|activation| !is_unserved(&activation.artist_id)).cloned().collect();
         let mut planning = self.store.plan_begin(&run, guard, run.started_at).await?;
-        planning.activations_take(&covered).await?;
+        planning.activations_take(&covered, platforms).await?;
         for PlatformDraft { planned, .. } in drafts {
             for chunk in planned.batches.chunks(BATCHES_AT_ONCE) {
                 planning.batches_add(&batches_of(run.id, chunk), &self.config.collection.tenant_weights).await?;

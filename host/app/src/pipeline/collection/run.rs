@@ -221,6 +221,11 @@ impl Runs {
             }
             // Nothing else ends them where no service runs.
             let now = self.collector.clock.now();
+            let unreadable = self.collector.store.unreadable_batches_end(&Scope::all_tenants(), now).await?;
+            if unreadable.batches > 0 {
+                let (batches, accounts) = (unreadable.batches, unreadable.accounts);
+                tracing::warn!(batches, accounts, "batches can't be read; their accounts are left out");
+            }
             self.collector.store.orphaned_batches_exclude(&Scope::all_tenants(), now).await?;
             // Another host may have ended it already, or been killed before it could.
             finish_run(&self.collector.store, run, self.collector.clock.now()).await?;

@@ -197,7 +197,15 @@ impl CredentialManager {
             let platform = release.platform().clone();
             for slot in release.manifest.credentials {
                 if release.grant.lets_use(&slot) {
-                    let client = self.store.credential_get(&Scope::all_tenants(), &platform, &slot.slot, None).await?;
+                    let client = self.store.credential_get(&Scope::all_tenants(), &platform, &slot.slot, None).await;
+                    let client = match client {
+                        // The slot's tokens that need it can't be refreshed; all others can.
+                        Err(error @ StoreError::Unreadable { .. }) => {
+                            tracing::warn!(%platform, slot = %slot.slot, %error, "a credential can't be read");
+                            None
+                        }
+                        client => client?,
+                    };
                     slots.insert((platform.clone(), slot.slot.clone()), (slot, client));
                 }
             }

@@ -89,15 +89,15 @@ impl ReleaseManager {
         let mut review = ReleaseReview::default();
         let releases = self.store.releases_list().await?;
         for active in releases.iter().filter(|release| release.active) {
-            self.review_active(active, &releases, &mut review).await?;
+            spare_others(active.platform(), self.review_active(active, &releases, &mut review).await)?;
         }
         for canary in self.store.canaries_list().await? {
-            self.review_canary(&canary, &releases, &mut review).await?;
+            spare_others(&canary.platform, self.review_canary(&canary, &releases, &mut review).await)?;
         }
         // Read again: a release that was just rolled back may have running batches too.
         for release in self.store.releases_list().await? {
             if release.state == ReleaseState::Withdrawn {
-                self.recollect_after(&release, &mut review).await?;
+                spare_others(release.platform(), self.recollect_after(&release, &mut review).await)?;
             }
         }
         Ok(review)
@@ -273,6 +273,17 @@ impl ReleaseManager {
         }
         review.runs.extend(runs);
         Ok(())
+    }
+}
+
+/// What can't be read of one platform's releases keeps no other one's from being checked.
+fn spare_others(platform: &Platform, reviewed: Result<(), StoreError>) -> Result<(), StoreError> {
+    match reviewed {
+        Err(error @ StoreError::Unreadable { .. }) => {
+            tracing::warn!(%platform, %error, "the releases of a platform can't be checked");
+            Ok(())
+        }
+        reviewed => reviewed,
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::config::Config;
 use crate::pipeline::Host;
 use crate::pipeline::context::is_present;
+use crate::pipeline::error::with_causes;
 use crate::pipeline::host::OpenError;
 use crate::pipeline::releases::cache::ReleaseError;
 use crate::pipeline::service::presence::BEAT;
@@ -140,25 +141,33 @@ pub async fn examine(config: &Config, clock: &Clock, store: Option<Store>) -> Re
     }
 }
 
+/// A key that opens none of the secrets is wrong. One that opens some is right, and the others are damaged, or were
+/// encrypted with a key that is gone: each costs itself.
 async fn check_key(store: &Store, keyring: Option<&Keyring>) -> Option<Obstacle> {
-    let (sealed, context) = match anything_sealed(store).await {
-        Ok(found) => found?,
+    let sealed = match some_sealed(store).await {
+        Ok(sealed) => sealed,
         Err(error) => return Some(OpenError::from(error).into()),
     };
+    if sealed.is_empty() {
+        return None;
+    }
     let Some(keyring) = keyring else { return Some(Obstacle::NoKey) };
-    keyring.open(&sealed, &context).err().map(|_| Obstacle::WrongKey)
+    let opens_one = sealed.iter().any(|(sealed, context)| keyring.open(sealed, context).is_ok());
+    (!opens_one).then_some(Obstacle::WrongKey)
 }
 
-/// Any credential, or else any webhook's secret, with what it is bound to.
-async fn anything_sealed(store: &Store) -> Result<Option<(Vec<u8>, String)>, StoreError> {
-    if let Some(credential) = store.credential_get_any(&Scope::all_tenants()).await? {
-        return Ok(Some((credential.sealed, credential.id.to_string())));
+/// Some credentials, or else webhooks' secrets, each with what it is bound to.
+async fn some_sealed(store: &Store) -> Result<Vec<(Vec<u8>, String)>, StoreError> {
+    let credentials = store.credentials_any_list(&Scope::all_tenants()).await?;
+    let mut sealed: Vec<_> =
+        credentials.into_iter().map(|credential| (credential.sealed, credential.id.to_string())).collect();
+    if sealed.is_empty() {
+        for (webhook, _) in store.webhooks_list(&Scope::all_tenants()).await? {
+            let secrets = store.webhook_secrets_get(&Scope::all_tenants(), webhook.id).await?;
+            sealed.extend(secrets.map(|secrets| (secrets.secret, WebhookSecret::context(webhook.id))));
+        }
     }
-    let Some((webhook, _)) = store.webhooks_list(&Scope::all_tenants()).await?.into_iter().next() else {
-        return Ok(None);
-    };
-    let secrets = store.webhook_secrets_get(&Scope::all_tenants(), webhook.id).await?;
-    Ok(secrets.map(|secrets| (secrets.secret, WebhookSecret::context(webhook.id))))
+    Ok(sealed)
 }
 
 /// Refuses an address that other machines reach while no token is in force: the API would answer nobody, and who set it
@@ -225,22 +234,30 @@ async fn check_others(store: &Store, config: &Config, clock: &Clock) -> Option<O
     None
 }
 
-/// Loads every active connector. Returns those that can't be loaded.
+/// Loads every active connector. Returns those that can't be loaded, if none can: otherwise the others are collected
+/// with, and readiness and the log name those.
 pub(super) async fn load_active(host: &Host) -> Vec<Obstacle> {
     let releases = match host.store().releases_list().await {
         Ok(releases) => releases,
         Err(error) => return vec![OpenError::from(error).into()],
     };
-    let mut obstacles = Vec::new();
+    let (mut obstacles, mut is_any_loaded) = (Vec::new(), false);
     for release in releases.into_iter().filter(|release| release.active) {
-        if let Err(source) = host.cache().prepare(release.digest).await {
-            let connector = release.manifest.connector;
-            obstacles.push(Obstacle::NotLoaded {
-                name: connector.name,
-                version: connector.version.to_string(),
-                platform: connector.platform.to_string(),
-                source,
-            });
+        let Err(source) = host.cache().prepare(release.digest).await else {
+            is_any_loaded = true;
+            continue;
+        };
+        let connector = release.manifest.connector;
+        obstacles.push(Obstacle::NotLoaded {
+            name: connector.name,
+            version: connector.version.to_string(),
+            platform: connector.platform.to_string(),
+            source,
+        });
+    }
+    if is_any_loaded {
+        for obstacle in obstacles.drain(..) {
+            tracing::error!(error = with_causes(&obstacle), "its platform is not collected");
         }
     }
     obstacles

@@ -7,15 +7,20 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use tokio::time::Instant;
 
+use crate::config::Config;
 use crate::pipeline::Host;
+use crate::pipeline::collection::pauses::PAUSE_MAX;
 use crate::pipeline::collection::report::RunRequest;
 use crate::pipeline::collection::workers::finish_run;
 use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
 use crate::pipeline::service::schedules::configured;
+use backline_model::clock::LAST_TIME;
 use backline_model::{Fire, FireDecision, Release, Schedule, ScheduleSpec};
+use backline_rules::delivery::LEASE;
 use backline_rules::schedule::{ScheduleError, Timetable};
-use backline_store::{PlanGuard, Scope, StoreError, Term};
+use backline_store::{Furthest, PlanGuard, Scope, SetBack, StoreError, Term};
 
 /// The role of the host that plans.
 const ROLE: &str = "scheduler";
@@ -26,6 +31,12 @@ const ACTIVATIONS_AT_ONCE: u32 = 100_000;
 /// How far ahead of this host's clock the times of a schedule may be decided. More comes from a clock that was ahead:
 /// hosts do not start unless their clocks differ by seconds at most.
 const AHEAD_MAX: TimeDelta = TimeDelta::minutes(1);
+
+/// How often the ledger is searched for rows that hold others up: it is read as a whole for it.
+const SEARCH_EVERY: Duration = Duration::from_secs(60);
+
+/// By how much a time may be further ahead than hosts set it: clocks differ by less.
+const LEEWAY: TimeDelta = TimeDelta::minutes(10);
 
 /// How long due work may take before the loop counts as stuck: the plan of a million accounts takes minutes.
 const LEAD_MAX: Duration = Duration::from_secs(600);
@@ -38,6 +49,8 @@ struct Leadership {
     synced: Option<BTreeMap<String, ScheduleSpec>>,
     /// The state of the tallies when releases were last checked.
     reviewed: Option<(u64, i64)>,
+    /// When the ledger was last searched for rows that hold others up.
+    searched_at: Option<Instant>,
 }
 
 /// Why due work was not done.
@@ -156,6 +169,10 @@ async fn lead(host: &Host, term: &Term, leadership: &mut Leadership) -> Result<(
     }
     settled("activations", first_collections(host, term).await)?;
     settled("releases", host.releases().review_news(&mut leadership.reviewed).await.map_err(LeadError::from))?;
+    if leadership.searched_at.is_none_or(|at| at.elapsed() >= SEARCH_EVERY) {
+        leadership.searched_at = Some(Instant::now());
+        settled("rows that hold others up", let_others_pass(host).await.map_err(LeadError::from))?;
+    }
     settled("batches without a connector", exclude_orphaned(host).await.map_err(LeadError::from))?;
     for run in store.unfinished_runs_list(&Scope::all_tenants()).await? {
         let finished = finish_run(store, run, host.clock().now()).await;
@@ -171,6 +188,47 @@ async fn exclude_orphaned(host: &Host) -> Result<(), StoreError> {
         tracing::warn!(%platform, accounts, "no connector is active any more; the accounts that waited are left out");
     }
     Ok(())
+}
+
+/// Ends batches that can't be read, and sets times back that a clock that was ahead has set: their runs, and so their
+/// schedules, would wait for them.
+async fn let_others_pass(host: &Host) -> Result<(), StoreError> {
+    let (store, all, now) = (host.store(), Scope::all_tenants(), host.clock().now());
+    let ended = store.unreadable_batches_end(&all, now).await?;
+    if ended.batches > 0 {
+        let (batches, accounts) = (ended.batches, ended.accounts);
+        tracing::warn!(batches, accounts, "batches can't be read; their accounts are left out, and health names them");
+    }
+    // To a clock that is behind, all times are ahead.
+    if host.clocks().difference().await?.is_some_and(|ahead| ahead < TimeDelta::zero()) {
+        return Ok(());
+    }
+    let set_back = store.times_set_back(&all, &furthest(host.config(), now), now).await?;
+    if set_back != SetBack::default() {
+        let (batches, deliveries) = (set_back.batches, set_back.deliveries);
+        tracing::warn!(batches, deliveries, "a clock that was ahead had set their times; they are due now");
+    }
+    Ok(())
+}
+
+/// The latest times that hosts with this configuration set.
+fn furthest(config: &Config, now: DateTime<Utc>) -> Furthest {
+    let after = |wait: Duration| {
+        let wait = TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX);
+        now.checked_add_signed(wait).unwrap_or(LAST_TIME)
+    };
+    let later = |at: DateTime<Utc>| at.checked_add_signed(LEEWAY).unwrap_or(LAST_TIME);
+    let (collection, deliveries) = (&config.collection, &config.deliveries);
+    let lease_ends = after(Duration::from_millis(collection.lease_ttl_ms));
+    // Shorter pauses and waits for the next attempt are within the leeway.
+    let next_attempt = after(Duration::from_millis(collection.retry_wait_max_ms));
+    Furthest {
+        lease_ends,
+        batch: later(lease_ends.max(next_attempt)),
+        deferred: later(now + PAUSE_MAX),
+        delivery: later(after(Duration::from_millis(deliveries.backoff_max_ms))),
+        delivery_lease: later(after(LEASE)),
+    }
 }
 
 /// An error with its causes, for the log.

@@ -458,7 +458,11 @@ impl Dispatcher {
         let Some(platform) = delivery::platform_of(event).and_then(|name| Platform::new(name).ok()) else {
             return Ok(None);
         };
-        let release = self.store.active_release_get(&platform).await?;
+        let release = match self.store.active_release_get(&platform).await {
+            // Its terms are not known then; the artist's other events are not to wait for it.
+            Err(StoreError::Unreadable { .. }) => None,
+            release => release?,
+        };
         Ok(Some(match release {
             Some(release) => PlatformFacts {
                 title: release.manifest.connector.title.clone(),

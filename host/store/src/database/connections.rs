@@ -1,0 +1,151 @@
+//! Connections of the pool, also where the server gives fewer than are configured: a role or a database has a limit, a
+//! pooler has, or other programs use them up. Then those that there are do all the work.
+//!
+//! A pool that may open another connection tries to, and does not look at those that come back meanwhile: who waits
+//! for one of its own would wait in vain, beside idle ones. So who waits for long finds out whether the server refuses
+//! connections. While it does, each try is short, and the next one looks again.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _, Row as _};
+use tokio::time::Instant;
+
+use crate::database::connection::{ACQUIRE_TIMEOUT, CONNECT_TIMEOUT};
+
+/// How long a connection is waited for before it is found out whether the server refuses them.
+const WAIT_QUIETLY: Duration = Duration::from_secs(2);
+
+/// How long a try takes while the server refuses connections.
+const TRY: Duration = Duration::from_millis(500);
+
+/// Wait after the server has refused a connection.
+const REFUSED_WAIT: Duration = Duration::from_millis(100);
+
+/// How often it is found out whether the server refuses connections.
+const ASKED_EVERY: Duration = Duration::from_secs(10);
+
+/// How long a server that has refused a connection is taken to go on so.
+const REFUSES_FOR: Duration = Duration::from_secs(60);
+
+/// The pool and what is known of the server's refusals. Cloning shares it.
+#[derive(Clone)]
+pub(crate) struct Connections {
+    pool: AnyPool,
+    /// What a connection beside the pool takes; none on SQLite, which refuses none.
+    server: Option<Arc<PgConnectOptions>>,
+    /// When it was last found out whether the server refuses connections, and whether it did.
+    found: Arc<Mutex<Option<(Instant, bool)>>>,
+}
+
+impl Connections {
+    pub(crate) fn new(pool: AnyPool, server: Option<Arc<PgConnectOptions>>) -> Self {
+        Self { pool, server, found: Arc::default() }
+    }
+
+    /// A connection, as soon as one is free or can be opened.
+    ///
+    /// # Errors
+    /// When there is none in time: what the server says, if it refuses further ones.
+    pub(crate) async fn acquire(&self) -> Result<PoolConnection<Any>, sqlx::Error> {
+        let Some(server) = &self.server else { return self.pool.acquire().await };
+        let until = Instant::now() + ACQUIRE_TIMEOUT;
+        let mut is_only_busy = false;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let patience = if self.is_refused() {
+                TRY.min(left)
+            } else if is_only_busy {
+                left
+            } else {
+                WAIT_QUIETLY.min(left)
+            };
+            match tokio::time::timeout(patience, self.pool.acquire()).await {
+                Ok(Ok(connection)) => return Ok(connection),
+                Ok(Err(error)) if is_refusal(&error) => {
+                    if left <= REFUSED_WAIT {
+                        return Err(error);
+                    }
+                    self.learn(Some(&error));
+                    tokio::time::sleep(REFUSED_WAIT).await;
+                }
+                Ok(Err(sqlx::Error::PoolTimedOut)) | Err(_) => {
+                    if left <= patience {
+                        return Err(refusal(server).await.unwrap_or(sqlx::Error::PoolTimedOut));
+                    }
+                    if self.is_to_ask() {
+                        self.learn(refusal(server).await.as_ref());
+                    }
+                    is_only_busy = !self.is_refused();
+                }
+                Ok(Err(error)) => return Err(error),
+            }
+        }
+    }
+
+    fn is_refused(&self) -> bool {
+        matches!(*self.found(), Some((at, true)) if at.elapsed() < REFUSES_FOR)
+    }
+
+    /// Whether it is this caller's turn to find out.
+    fn is_to_ask(&self) -> bool {
+        let mut found = self.found();
+        let is_due = found.is_none_or(|(at, _)| at.elapsed() >= ASKED_EVERY);
+        if is_due {
+            *found = Some((Instant::now(), found.is_some_and(|(_, is_refused)| is_refused)));
+        }
+        is_due
+    }
+
+    /// Notes what was found out; tells it where it is new.
+    fn learn(&self, refusal: Option<&sqlx::Error>) {
+        let was_refused = self.is_refused();
+        *self.found() = Some((Instant::now(), refusal.is_some()));
+        if let Some(error) = refusal.filter(|_| !was_refused) {
+            tracing::warn!(
+                %error,
+                "the server refuses further connections; this process goes on with those it has, which is slower \
+                 (database.connections_max)"
+            );
+        }
+    }
+
+    fn found(&self) -> MutexGuard<'_, Option<(Instant, bool)>> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the server says to a connection of its own; none where it lets it in, or does not answer.
+async fn refusal(server: &PgConnectOptions) -> Option<sqlx::Error> {
+    match tokio::time::timeout(CONNECT_TIMEOUT, server.connect()).await {
+        Ok(Ok(connection)) => {
+            let _ = tokio::time::timeout(CONNECT_TIMEOUT, connection.close()).await;
+            None
+        }
+        Ok(Err(error)) => Some(error).filter(is_refusal),
+        Err(_) => None,
+    }
+}
+
+/// Whether a server, or a pooler before it, has no room for another connection.
+fn is_refusal(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    // 53300: too many connections. Poolers have no code of their own for it.
+    error.code().is_some_and(|code| code == "53300") || error.message().to_lowercase().contains("max client")
+}
+
+/// How many connections a role may have to a database, where either has a limit.
+///
+/// # Errors
+/// When the server refuses the question.
+pub(crate) async fn allowed(connection: &mut AnyConnection) -> Result<Option<u32>, sqlx::Error> {
+    const ALLOWED: &str = "SELECT CASE WHEN r.rolsuper THEN NULL
+             ELSE LEAST(NULLIF(r.rolconnlimit, -1), NULLIF(d.datconnlimit, -1)) END::bigint AS allowed
+         FROM pg_roles r CROSS JOIN pg_database d
+         WHERE r.rolname = session_user AND d.datname = current_database()";
+    let row = connection.fetch_optional(sqlx::raw_sql(ALLOWED)).await?;
+    let allowed = row.map(|row| row.try_get::<Option<i64>, _>("allowed")).transpose()?.flatten();
+    Ok(allowed.and_then(|allowed| u32::try_from(allowed).ok()).filter(|allowed| *allowed > 0))
+}

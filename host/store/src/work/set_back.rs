@@ -1,0 +1,78 @@
+//! Times further ahead than any host sets: a clock that was ahead set them, or another program did. What waits for such
+//! a time would wait for as long as the clock was wrong, and so would its run, its schedule, or an artist's events.
+
+use chrono::{DateTime, Utc};
+
+use crate::database::connection::Store;
+use crate::database::dialect::time_text;
+use crate::database::error::StoreError;
+use crate::scope::Scope;
+
+/// The latest times that hosts set by clocks that are right.
+#[derive(Clone, Copy, Debug)]
+pub struct Furthest {
+    /// When a lease that is taken now expires.
+    pub lease_ends: DateTime<Utc>,
+    /// Until when a batch may be leased, or wait for its next attempt.
+    pub batch: DateTime<Utc>,
+    /// Until when a batch may wait for a budget or a pause.
+    pub deferred: DateTime<Utc>,
+    /// When a delivery may be tried again.
+    pub delivery: DateTime<Utc>,
+    /// Until when a delivery may be leased.
+    pub delivery_lease: DateTime<Utc>,
+}
+
+/// What was set back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SetBack {
+    /// Number of batches.
+    pub batches: u64,
+    /// Number of deliveries.
+    pub deliveries: u64,
+}
+
+impl Store {
+    /// Makes due what waits for a time that no clock sets that is right. A lease ends as one that is taken now: its
+    /// host renews it before, if it still holds it.
+    ///
+    /// # Errors
+    /// When the scope is one tenant's, or the database fails.
+    pub async fn times_set_back(
+        &self,
+        scope: &Scope,
+        furthest: &Furthest,
+        now: DateTime<Utc>,
+    ) -> Result<SetBack, StoreError> {
+        scope.require_all("set times back")?;
+        // What another transaction holds is being changed.
+        let statement = self.query(
+            "UPDATE batches SET available_at = CASE WHEN state = 'leased' THEN $2::timestamptz
+                 ELSE $1::timestamptz END
+             WHERE id IN (SELECT b.id FROM batches b
+                 WHERE b.finished_at IS NULL AND b.available_at > $3::timestamptz
+                     AND (b.state <> 'deferred' OR b.available_at > $4::timestamptz)
+                 ORDER BY b.id FOR UPDATE SKIP LOCKED)",
+        );
+        let statement = statement
+            .bind(time_text(now))
+            .bind(time_text(furthest.lease_ends))
+            .bind(time_text(furthest.batch))
+            .bind(time_text(furthest.deferred));
+        let batches = self.write("set batches back", statement).await?;
+        let statement = self.query(
+            "UPDATE deliveries SET
+                 next_at = CASE WHEN next_at > $2::timestamptz THEN $1::timestamptz ELSE next_at END,
+                 first_tried_at = CASE WHEN first_tried_at > $1::timestamptz THEN NULL ELSE first_tried_at END,
+                 lease_owner = CASE WHEN lease_until > $3::timestamptz THEN NULL ELSE lease_owner END,
+                 lease_until = CASE WHEN lease_until > $3::timestamptz THEN NULL ELSE lease_until END
+             WHERE (webhook_id, event_seq) IN (SELECT d.webhook_id, d.event_seq FROM deliveries d
+                 WHERE d.state = 'waiting' AND (d.next_at > $2::timestamptz OR d.lease_until > $3::timestamptz)
+                 ORDER BY d.webhook_id, d.event_seq FOR UPDATE SKIP LOCKED)",
+        );
+        let statement =
+            statement.bind(time_text(now)).bind(time_text(furthest.delivery)).bind(time_text(furthest.delivery_lease));
+        let deliveries = self.write("set deliveries back", statement).await?;
+        Ok(SetBack { batches, deliveries })
+    }
+}
