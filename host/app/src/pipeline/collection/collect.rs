@@ -25,6 +25,7 @@ use crate::pipeline::releases::cache::{LoadedRelease, ReleaseCache, ReleaseError
 use crate::telemetry::{BatchEnd, Telemetry};
 use backline_gateway::Gateway;
 use backline_model::clock::{Clock, LAST_TIME};
+use backline_model::kill_points::{Point, point};
 use backline_model::run::RunCounts;
 use backline_model::{
     AccountId, AccountStatus, Candidate, DocumentId, DocumentInput, FailureClass, FetchContext, Lease, Outcome, Window,
@@ -193,6 +194,7 @@ async fn collect(collector: &Collector, lease: &Lease) -> Result<BatchReport, Co
         Ok(observed)
     })
     .await?;
+    point(Point::BatchPrepared);
     collector.telemetry.connector_used(&lease.batch.platform, &observed.side.used);
     let mut tries = 1;
     loop {
@@ -242,6 +244,7 @@ async fn observe(collector: &Collector, lease: &Lease) -> Result<Observed, Colle
         collector.store.lone_batch_begin(lease).await?;
     }
     accounts.fetch(&setup, credentials, &mut budget, &mut side).await;
+    point(Point::BatchFetched);
     let observed_at = collector.clock.now();
     let mut documents = accounts.take_documents();
     let texts = documents.iter_mut().map(|(_, fetched)| std::mem::take(&mut fetched.body)).collect();
@@ -249,6 +252,7 @@ async fn observe(collector: &Collector, lease: &Lease) -> Result<Observed, Colle
     let inputs = texts.into_iter().map(|body| DocumentInput { body, window, observed_at }).collect();
     let ids: Vec<AccountId> = documents.iter().map(|(account, _)| *account).collect();
     let snapshots = fetch::normalize(&release, &ids, inputs, &mut budget, &mut side).await;
+    point(Point::BatchNormalised);
     if budget.lacked_room() {
         collector.held.enlarge(batch.release, &held);
     }

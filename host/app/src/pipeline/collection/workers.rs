@@ -25,6 +25,7 @@ use crate::pipeline::collection::waiting::{self, WaitLimits};
 use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
 use crate::pipeline::watchdog::Heartbeat;
 use crate::telemetry::BatchEnd;
+use backline_model::kill_points::{Point, point};
 use backline_model::run::RunCounts;
 use backline_model::{BatchState, Lease, Platform, Run, RunId};
 use backline_store::{Listener, Scope, Store, StoreError};
@@ -446,7 +447,9 @@ impl WorkerPool {
 
 /// Collects a batch, and ends its run where that was the last one.
 async fn attend(collector: Collector, lease: Lease) -> Result<BatchReport, CollectError> {
+    point(Point::BatchLeased);
     let report = collect::collect_or_give_back(&collector, &lease).await?;
+    point(Point::BatchReported);
     end_run_if_done(&collector, lease.batch.run_id).await;
     Ok(report)
 }
@@ -472,6 +475,7 @@ async fn end_run_if_done(collector: &Collector, run: RunId) {
 pub(in crate::pipeline) async fn finish_run(store: &Store, run: RunId, now: DateTime<Utc>) -> Result<Run, StoreError> {
     let run = store.run_finish(&Scope::all_tenants(), run, now).await?;
     if run.finished_at == Some(now) {
+        point(Point::RunEnded);
         let RunCounts { planned, collected, failed, deferred, superseded, excluded } = run.counts;
         let (status, trigger) = (run.status.as_str(), &run.trigger);
         tracing::info!(

@@ -23,6 +23,7 @@ use crate::pipeline::webhooks::troubles::{Failure, Then, Troubles};
 use crate::telemetry::Telemetry;
 use backline_gateway::{Gateway, WebhookRequest};
 use backline_model::clock::Clock;
+use backline_model::kill_points::{Point, point};
 use backline_model::{DeliveryState, Event, Platform, Webhook, WebhookId, WebhookKind};
 use backline_rules::delivery::{self, Answer, Attempt, LEASE, Next, PlatformFacts, Prepared};
 use backline_store::{DeliveryLease, EventCursor, EventHead, Finish, NewDelivery, Scope, Store, StoreError, Term};
@@ -358,6 +359,7 @@ impl Dispatcher {
 
     /// Sends one delivery and records the outcome. Where the database fails, the lease expires and it is retried.
     async fn deliver(&self, webhook: &Webhook, lease: &DeliveryLease) -> Ended {
+        point(Point::DeliveryLeased);
         let (outcome, failure) = self.send(webhook, lease).await.unwrap_or_else(|error| {
             let reason = format!("it can't be recorded: {}", with_causes(&error));
             (DeliveryOutcome::Lost, Some((reason, Then::Retried)))
@@ -390,6 +392,7 @@ impl Dispatcher {
                 self.answer(webhook, lease, url, &body).await.unwrap_or_else(|problem| Answer::Nothing { problem })
             }
         };
+        point(Point::DeliverySent);
         let now = self.clock.now();
         let attempt = Attempt { first_at: lease.first_tried_at, number: lease.attempt, now };
         let status = answer.status();
@@ -433,6 +436,7 @@ impl Dispatcher {
         went: DeliveryOutcome,
     ) -> Result<DeliveryOutcome, StoreError> {
         let is_ours = self.store.delivery_finish(lease, finish, self.clock.now()).await?;
+        point(Point::DeliveryRecorded);
         Ok(if is_ours { went } else { DeliveryOutcome::Lost })
     }
 
