@@ -11,7 +11,9 @@ use futures::FutureExt as _;
 use serde_json::json;
 
 use crate::config::Config;
+use crate::pipeline::clocks::Clocks;
 use crate::pipeline::collection::batch_accounts::{BatchAccounts, FetchSetup};
+use crate::pipeline::collection::collect_error::CollectError;
 use crate::pipeline::collection::deferral::{deferral, next_reset, wait_cut, waits_for};
 use crate::pipeline::collection::dispatch::Signal;
 use crate::pipeline::collection::evaluate::{self, Observation, Origin, RowContext, UnknownMetrics};
@@ -20,7 +22,7 @@ use crate::pipeline::collection::held::{Held, HeldBytes};
 use crate::pipeline::collection::pauses::{self, Asked, AskedWait, Pauses, Wait};
 use crate::pipeline::credentials::expiry;
 use crate::pipeline::credentials::manager::CredentialManager;
-use crate::pipeline::error::{Classified, ErrorClass, with_causes};
+use crate::pipeline::error::with_causes;
 use crate::pipeline::releases::cache::{LoadedRelease, ReleaseCache, ReleaseError};
 use crate::telemetry::{BatchEnd, Telemetry};
 use backline_gateway::Gateway;
@@ -41,44 +43,15 @@ const STORE_TRIES: u32 = 5;
 /// Wait after the first of these tries; it grows with each.
 const STORE_WAIT: Duration = Duration::from_millis(100);
 
+/// Wait of a batch whose results can't be written although the database answers, such as while its disk is full: each
+/// further try costs requests to the platform.
+const UNWRITABLE_WAIT: Duration = Duration::from_secs(15);
+
 /// Shortest wait of accounts from which the database kept a credential or a budget.
 const OUTAGE_WAIT: Duration = Duration::from_secs(2);
 
 /// Deaths of hosts that collected one account and nothing else, after which it is given up.
 const LONE_DEATHS_MAX: u32 = 3;
-
-/// Why a batch was not collected.
-#[derive(Debug, thiserror::Error)]
-pub enum CollectError {
-    /// The database failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The release can't be used on this host.
-    #[error(transparent)]
-    Release(ReleaseError),
-    /// The task panicked, or was ended.
-    #[error("a worker ended unexpectedly: {0}")]
-    Worker(String),
-}
-
-impl From<ReleaseError> for CollectError {
-    fn from(error: ReleaseError) -> Self {
-        match error {
-            ReleaseError::Store(error) => Self::Store(error),
-            error => Self::Release(error),
-        }
-    }
-}
-
-impl Classified for CollectError {
-    fn class(&self) -> ErrorClass {
-        match self {
-            Self::Store(error) => error.class(),
-            Self::Release(error) => error.class(),
-            Self::Worker(_) => ErrorClass::Internal,
-        }
-    }
-}
 
 /// Collects batches: everything that one batch needs, from its lease to storage. Cloning shares it.
 #[derive(Clone)]
@@ -88,6 +61,7 @@ pub(in crate::pipeline) struct Collector {
     pub config: Arc<Config>,
     pub telemetry: Telemetry,
     pub clock: Clock,
+    pub clocks: Clocks,
     pub store: Store,
     pub gateway: Gateway,
     pub cache: ReleaseCache,
@@ -134,7 +108,9 @@ impl BatchReport {
 /// Collects a batch. When that fails or panics, the batch is given back, so that another host can lease it at once.
 ///
 /// # Errors
-/// When giving it back fails too: the batch then stays leased until the lease expires.
+/// When giving it back fails too: the batch then stays leased until the lease expires. So it does after the clock has
+/// jumped, since the time of its next turn would be wrong. Also when the database can't be written to until someone
+/// acts, even if the batch was given back: a run need not go on then.
 pub(in crate::pipeline) async fn collect_or_give_back(
     collector: &Collector,
     lease: &Lease,
@@ -154,6 +130,7 @@ pub(in crate::pipeline) async fn collect_or_give_back(
             collector.store.batch_release(lease, collector.clock.now(), false).await?;
             Ok(BatchReport { open: lease.batch.accounts.len() as u64, ..BatchReport::nothing(BatchEnd::GivenBack) })
         }
+        Err(error @ CollectError::Clock) => Err(error),
         Err(error) => give_back(collector, lease, error).await,
         collected => collected,
     }
@@ -190,10 +167,12 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
 async fn collect(collector: &Collector, lease: &Lease) -> Result<BatchReport, CollectError> {
     let observed = while_leased(collector, lease, async {
         let mut observed = observe(collector, lease).await?;
+        expect_right_clock(collector)?;
         prepare(collector, lease, &mut observed).await?;
         Ok(observed)
     })
     .await?;
+    expect_right_clock(collector)?;
     point(Point::BatchPrepared);
     collector.telemetry.connector_used(&lease.batch.platform, &observed.side.used);
     let mut tries = 1;
@@ -208,6 +187,11 @@ async fn collect(collector: &Collector, lease: &Lease) -> Result<BatchReport, Co
             done => return done,
         }
     }
+}
+
+/// Refuses to go on by a clock that has jumped since the batch was leased.
+fn expect_right_clock(collector: &Collector) -> Result<(), CollectError> {
+    if collector.clocks.is_right() { Ok(()) } else { Err(CollectError::Clock) }
 }
 
 /// From the lease to snapshots: all that takes long. The first batch of a release waits until it is compiled, which may
@@ -342,8 +326,10 @@ async fn aim(
 /// The error itself, when that can't be written either: the batch then stays leased, and its run stays open.
 async fn give_back(collector: &Collector, lease: &Lease, error: CollectError) -> Result<BatchReport, CollectError> {
     let batch = &lease.batch;
-    tracing::error!(batch = %batch.id, platform = %batch.platform, %error, "a batch could not be collected");
+    let (platform, cause) = (&batch.platform, with_causes(&error));
+    tracing::error!(batch = %batch.id, %platform, error = cause, "a batch could not be collected");
     match try_to_give_back(collector, lease, &error).await {
+        Ok(_) if error.is_unwritable() => Err(error),
         Ok(report) => Ok(report),
         Err(StoreError::LeaseLost { .. }) => Ok(BatchReport::nothing(BatchEnd::LeaseLost)),
         Err(_) => Err(error),
@@ -357,10 +343,11 @@ async fn try_to_give_back(
 ) -> Result<BatchReport, StoreError> {
     let collection = &collector.config.collection;
     let (now, attempts) = (collector.clock.now(), lease.batch.attempts + 1);
-    // A database that is away says nothing about the batch.
-    let is_outage = matches!(error, CollectError::Store(error) if error.is_transient());
+    // A database that is away, or whose disk is full, says nothing about the batch.
+    let is_outage = error.is_unwritable() || matches!(error, CollectError::Store(error) if error.is_transient());
     if is_outage || attempts < collection.attempts_max {
         let wait = backoff(attempts).min(Duration::from_millis(collection.retry_wait_max_ms));
+        let wait = if error.is_unwritable() { UNWRITABLE_WAIT } else { wait };
         collector.store.batch_release(lease, now + wait, !is_outage).await?;
         let open = lease.batch.accounts.len() as u64;
         return Ok(BatchReport { open, ..BatchReport::nothing(BatchEnd::GivenBack) });
@@ -445,6 +432,10 @@ async fn while_leased<T>(
     let lost = async {
         loop {
             tokio::time::sleep(ttl / 3).await;
+            if !collector.clocks.is_right() {
+                // It would be held until a time of a clock that is wrong. It runs out, and another host takes it over.
+                continue;
+            }
             let renewed = collector.store.lease_renew(lease, collector.clock.now(), ttl);
             match StoreError::in_time(ttl / 3, "renew a lease", renewed).await {
                 Ok(_) => {}

@@ -19,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::pipeline::collection::budgets;
-use crate::pipeline::collection::collect::{self, BatchReport, CollectError, Collector};
+use crate::pipeline::collection::collect::{self, BatchReport, Collector};
+use crate::pipeline::collection::collect_error::CollectError;
 use crate::pipeline::collection::dispatch::{Bounds, Dispatch, Signal, Ticket};
 use crate::pipeline::collection::waiting::{self, WaitLimits};
 use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
@@ -170,7 +171,9 @@ impl WorkerPool {
         let mut failure = None;
         let (mut look, mut look_at, mut failures) = (true, Instant::now(), 0);
         let mut stop_by = None;
-        while !self.stop.is_cancelled() {
+        // What one batch of a run can't write, the others can't write either.
+        let is_in_vain = |failure: &Option<CollectError>| failure.as_ref().is_some_and(CollectError::is_unwritable);
+        while !self.stop.is_cancelled() && !(self.run.is_some() && is_in_vain(&failure)) {
             let collector = (self.collectors)();
             self.tell_turn(Duration::ZERO);
             look |= self.under_way.is_empty();
@@ -242,6 +245,10 @@ impl WorkerPool {
     async fn take_up(&mut self, collector: &Collector, look: bool, failed: bool) -> Result<Option<Poll>, StoreError> {
         let (store, clock, collection) = (&collector.store, &collector.clock, &collector.config.collection);
         self.dispatch.rebound(bounds(&collector.config));
+        if self.run.is_none() && !collector.clocks.is_right() {
+            // Leases and dates would be wrong; other hosts collect meanwhile.
+            return Ok(Some(Poll::Again(Instant::now() + RETRY_AFTER)));
+        }
         if look {
             store.deferred_batches_wake(&Scope::all_tenants(), &collection.tenant_weights, clock.now()).await?;
             if self.run.is_none() {
@@ -380,7 +387,8 @@ impl WorkerPool {
             }
             Err(error) => {
                 telemetry.batch_ended(platform, BatchEnd::GivenBack, held.began.elapsed());
-                tracing::error!(batch = %held.lease.batch.id, %error, "a batch stays leased until its lease expires");
+                let batch = held.lease.batch.id;
+                tracing::error!(%batch, %error, "a batch was not stored; it is collected again when it is free");
                 if self.run.is_some() {
                     failure.get_or_insert(error);
                 }

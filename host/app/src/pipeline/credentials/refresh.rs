@@ -117,6 +117,10 @@ impl CredentialManager {
         if let Some(stranger) = self.installation.forbids(slot.kind).await? {
             return Err(CredentialError::Stranger(stranger));
         }
+        if !self.clocks.is_right() {
+            let jumped = "this machine's clock jumped, so that no end of a token is known; set it by NTP";
+            return Err(CredentialError::Unavailable(jumped.to_owned()));
+        }
         let client = client.filter(|client| client.id != current.id).map(|client| self.open(client)).transpose()?;
         // A host's name may be reused after a restart; the random part is not.
         let owner = format!("{}/{}", self.host, uuid::Uuid::new_v4().simple());

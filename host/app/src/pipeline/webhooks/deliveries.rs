@@ -15,6 +15,7 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 
 use crate::config::Config;
+use crate::pipeline::clocks::Clocks;
 use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
 use crate::pipeline::error::with_causes;
 use crate::pipeline::retry::retry_transient;
@@ -121,6 +122,11 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<Dispatcher>) {
     let mut look_at = Instant::now();
     while !context.stop.is_cancelled() {
         let dispatcher = context.current();
+        if !dispatcher.clocks.is_right() {
+            // Leases and retries would get a wrong time; another host sends what is due.
+            context.rest(RETRY_AFTER).await;
+            continue;
+        }
         if Instant::now() >= look_at {
             look_at = match look(&context, &dispatcher, &mut deliveries).await {
                 Ok(rest) => Instant::now() + rest,
@@ -257,6 +263,7 @@ pub struct Dispatcher {
     pub(in crate::pipeline) config: Arc<Config>,
     pub(in crate::pipeline) telemetry: Telemetry,
     pub(in crate::pipeline) clock: Clock,
+    pub(in crate::pipeline) clocks: Clocks,
     pub(in crate::pipeline) store: Store,
     pub(in crate::pipeline) gateway: Gateway,
     pub(in crate::pipeline) signer: Signer,
