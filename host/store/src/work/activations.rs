@@ -10,6 +10,7 @@ use sqlx::any::AnyRow;
 use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, json, time_text};
 use crate::database::error::StoreError;
+use crate::database::readable::Extent;
 use crate::database::rows::ROWS_PER_STATEMENT;
 use crate::scope::Scope;
 use backline_model::{ArtistId, Platform};
@@ -66,17 +67,13 @@ impl Store {
             let rows = self.rows("read activations", statement).await?;
             // Rows under a name that no connector can have can't be collected, and keep none that can from its place.
             let can_be_collected =
-                |row: &&AnyRow| row.text("platform").is_ok_and(|name| name.is_empty() || Platform::new(name).is_ok());
-            for row in rows.iter().filter(can_be_collected) {
-                found.push(activation_of(row)?);
-            }
+                |row: &AnyRow| row.text("platform").is_ok_and(|name| name.is_empty() || Platform::new(name).is_ok());
+            let read = |row: &AnyRow| can_be_collected(row).then(|| activation_of(row)).transpose();
+            let read = self.unreadable.read("activations", "artist_id", Extent::Part, &rows, read)?;
+            found.extend(read.into_iter().flatten());
             match rows.last() {
                 Some(last) if rows.len() == room && found.len() < limit as usize => {
-                    after = [
-                        Some(time_text(last.time("at")?)),
-                        last.text_or_null("artist_id")?,
-                        last.text_or_null("platform")?,
-                    ];
+                    after = [last.text_or_null("at")?, last.text_or_null("artist_id")?, last.text_or_null("platform")?];
                 }
                 _ => return Ok(found),
             }
