@@ -35,9 +35,9 @@ mod zones;
 
 pub use layers::{FileText, Loaded, Override, Source};
 #[cfg(feature = "weakened")]
-pub use points::DIES_AT_VARIABLE;
+pub(crate) use points::let_go_wrong;
 #[cfg(feature = "weakened")]
-pub(crate) use points::arm_kill_point;
+pub use points::{DIES_AT_VARIABLE, FILE_PAGES_VARIABLE};
 pub use show::masked_url;
 pub use zones::TimezonesConfig;
 

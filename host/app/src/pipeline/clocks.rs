@@ -68,11 +68,14 @@ impl Clocks {
     /// be asked before each piece of work. Beside a file there is neither another clock nor another host that could do
     /// the work: there it always counts as right.
     pub(in crate::pipeline) fn is_right(&self) -> bool {
-        if !self.clock.is_of_machine() || self.store.kind() == DatabaseKind::Sqlite {
-            return true;
-        }
-        let now = self.clock.now();
-        self.steady(now, steady_now()) == now
+        self.right_now().is_some()
+    }
+
+    /// The time, where the clock [is right](Self::is_right): for what is written into the database.
+    pub(in crate::pipeline) fn right_now(&self) -> Option<DateTime<Utc>> {
+        let (now, steady) = (self.clock.now(), steady_now());
+        let may_be_wrong = self.clock.is_of_machine() && self.store.kind() == DatabaseKind::Postgres;
+        (!may_be_wrong || self.steady(now, steady) == now).then_some(now)
     }
 
     /// How far this clock is ahead of the database's, or behind it where that is negative, since it jumped; none where

@@ -167,12 +167,10 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
 async fn collect(collector: &Collector, lease: &Lease) -> Result<BatchReport, CollectError> {
     let observed = while_leased(collector, lease, async {
         let mut observed = observe(collector, lease).await?;
-        expect_right_clock(collector)?;
         prepare(collector, lease, &mut observed).await?;
         Ok(observed)
     })
     .await?;
-    expect_right_clock(collector)?;
     point(Point::BatchPrepared);
     collector.telemetry.connector_used(&lease.batch.platform, &observed.side.used);
     let mut tries = 1;
@@ -189,9 +187,9 @@ async fn collect(collector: &Collector, lease: &Lease) -> Result<BatchReport, Co
     }
 }
 
-/// Refuses to go on by a clock that has jumped since the batch was leased.
-fn expect_right_clock(collector: &Collector) -> Result<(), CollectError> {
-    if collector.clocks.is_right() { Ok(()) } else { Err(CollectError::Clock) }
+/// The time, for what is written of a batch; an error where the clock has jumped.
+fn right_now(collector: &Collector) -> Result<DateTime<Utc>, CollectError> {
+    collector.clocks.right_now().ok_or(CollectError::Clock)
 }
 
 /// From the lease to snapshots: all that takes long. The first batch of a release waits until it is compiled, which may
@@ -260,6 +258,7 @@ async fn observe(collector: &Collector, lease: &Lease) -> Result<Observed, Colle
 /// What is written before the transaction of the batch, while its lease is still renewed: months for its rows, and the
 /// pauses that the platform asked for.
 async fn prepare(collector: &Collector, lease: &Lease, observed: &mut Observed) -> Result<(), CollectError> {
+    let now = right_now(collector)?;
     let date_of = |observation: &Observation| match observed.places[&observation.account] {
         Place::Observed(date) => Some(date),
         Place::Planned | Place::History => None,
@@ -268,7 +267,6 @@ async fn prepare(collector: &Collector, lease: &Lease, observed: &mut Observed) 
     if !others.is_empty() {
         collector.store.months_ensure(others.into_iter()).await?;
     }
-    let now = collector.clock.now();
     let Observed { release, accounts, side, pauses, named, .. } = observed;
     // Before the pauses of this batch are made known: the gateway can't tell those that were chosen here from others.
     *named = pauses.named_waits(&collector.gateway, &accounts.ended);
@@ -432,11 +430,9 @@ async fn while_leased<T>(
     let lost = async {
         loop {
             tokio::time::sleep(ttl / 3).await;
-            if !collector.clocks.is_right() {
-                // It would be held until a time of a clock that is wrong. It runs out, and another host takes it over.
-                continue;
-            }
-            let renewed = collector.store.lease_renew(lease, collector.clock.now(), ttl);
+            // Else it would be held until a time of a clock that is wrong. It runs out, and another host takes it over.
+            let Some(now) = collector.clocks.right_now() else { continue };
+            let renewed = collector.store.lease_renew(lease, now, ttl);
             match StoreError::in_time(ttl / 3, "renew a lease", renewed).await {
                 Ok(_) => {}
                 Err(error @ StoreError::LeaseLost { .. }) => return error,
@@ -477,7 +473,7 @@ struct Observed {
 async fn store(collector: &Collector, lease: &Lease, observed: &Observed) -> Result<BatchReport, CollectError> {
     let Observed { release, accounts, observations, places, at, window, side, pauses, named, _held } = observed;
     let (observed_at, window) = (*at, *window);
-    let now = collector.clock.now();
+    let now = right_now(collector)?;
     let planned = dates_of(lease);
     let results = ResultBuilder { collector, lease, release, now, side, pauses, named };
     let mut completion = collector.store.completion_begin(lease, now).await?;

@@ -175,6 +175,10 @@ impl WorkerPool {
         let is_in_vain = |failure: &Option<CollectError>| failure.as_ref().is_some_and(CollectError::is_unwritable);
         while !self.stop.is_cancelled() && !(self.run.is_some() && is_in_vain(&failure)) {
             let collector = (self.collectors)();
+            if self.run.is_some() && !collector.clocks.is_right() {
+                failure.get_or_insert(CollectError::Clock);
+                break;
+            }
             self.tell_turn(Duration::ZERO);
             look |= self.under_way.is_empty();
             let (stop, grace) = (self.stop.clone(), stop_deadline(&collector));
@@ -272,8 +276,9 @@ impl WorkerPool {
             && !self.stop.is_cancelled()
             && let Some(platform) = self.dispatch.next()
         {
+            let Some(now) = collector.clocks.right_now() else { break };
             match store
-                .batch_lease(&Scope::all_tenants(), self.run, Some(&platform), &collector.name, clock.now(), lease_ttl)
+                .batch_lease(&Scope::all_tenants(), self.run, Some(&platform), &collector.name, now, lease_ttl)
                 .await?
             {
                 Some(lease) => {
@@ -311,7 +316,7 @@ impl WorkerPool {
             if self.stop.is_cancelled() {
                 return Ok(());
             }
-            let (scope, now) = (Scope::all_tenants(), collector.clock.now());
+            let (scope, Some(now)) = (Scope::all_tenants(), collector.clocks.right_now()) else { return Ok(()) };
             let lease = collector.store.lone_batch_lease(&scope, self.run, &platform, &collector.name, now, lease_ttl);
             if let Some(lease) = lease.await? {
                 self.dispatch.add_platforms([platform]);

@@ -239,9 +239,10 @@ async fn send_due(
             continue;
         }
         let limit = u32::try_from(room).unwrap_or(u32::MAX);
+        let Some(now) = dispatcher.clocks.right_now() else { return Ok(()) };
         let leases = dispatcher
             .store
-            .deliveries_lease(&Scope::all_tenants(), webhook.id, &context.name, dispatcher.clock.now(), LEASE, limit)
+            .deliveries_lease(&Scope::all_tenants(), webhook.id, &context.name, now, LEASE, limit)
             .await?;
         if leases.len() < room {
             deliveries.hungry.remove(&webhook.id);
