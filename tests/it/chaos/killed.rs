@@ -72,7 +72,7 @@ async fn collected_in_spite_of_deaths(world: &World, dice: &mut StdRng) {
     let fleet = Fleet::of(&world.stage, |_| {});
     for (group, point) in (0..).zip(&points) {
         let at = deadly(*point, dice);
-        let mut victim = fleet.start_with("victim", &[(DIES_AT_VARIABLE, &at)]);
+        let mut victim = fleet.start_with("victim", &[(DIES_AT_VARIABLE, at.as_str())]);
         world.join(group).await;
         died(&mut victim, &at).await;
         // The same host finds what its journal holds; another one has only the database.
@@ -121,7 +121,7 @@ async fn a_host_that_dies_at_any_point_of_a_delivery_loses_no_event() {
     let fleet = Fleet::of(&world.stage, |_| {});
     for (group, point) in (0..).zip(&points) {
         let at = deadly(*point, &mut dice);
-        let mut victim = fleet.start_with("victim", &[(DIES_AT_VARIABLE, &at)]);
+        let mut victim = fleet.start_with("victim", &[(DIES_AT_VARIABLE, at.as_str())]);
         world.join(group).await;
         died(&mut victim, &at).await;
         let host = fleet.start("victim");
