@@ -342,7 +342,7 @@ async fn try_to_give_back(
     let collection = &collector.config.collection;
     let (now, attempts) = (collector.clock.now(), lease.batch.attempts + 1);
     // A database that is away, or whose disk is full, says nothing about the batch.
-    let is_outage = error.is_unwritable() || matches!(error, CollectError::Store(error) if error.is_transient());
+    let is_outage = matches!(error, CollectError::Store(error) if error.is_outage());
     if is_outage || attempts < collection.attempts_max {
         let wait = backoff(attempts).min(Duration::from_millis(collection.retry_wait_max_ms));
         let wait = if error.is_unwritable() { UNWRITABLE_WAIT } else { wait };
