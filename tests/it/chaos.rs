@@ -1,10 +1,18 @@
-//! Hosts and commands that are killed while they work: nothing is lost, nothing is stored twice, nobody innocent fails,
-//! and a host that starts again is ready.
+//! Hosts and commands that are killed while they work, and whose database, clock and rows go wrong: nothing is lost,
+//! nothing is stored twice, nobody innocent fails, and the service is ready again without a restart. docs/chaos.md
+//! lists the faults.
 //!
 //! What happens when is drawn from a seed, which `cargo xtask test --suite chaos --seed N` sets. A test that fails
 //! names it.
 
+mod clocks;
 mod commands;
 mod database;
+mod day;
+mod disk;
+mod hostile;
+#[cfg(feature = "weakened")]
+mod killed;
 mod kills;
+mod points;
 mod world;

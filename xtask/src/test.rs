@@ -90,6 +90,10 @@ const SUITES: [Suite; 16] = [
     Suite { name: "xtask", tests: Tests::Packages(&["--package", "xtask"]), needs: &[] },
 ];
 
+/// Suites whose long run needs a host with the feature `weakened`: attacks whose bound is switched off, to see them
+/// succeed, and hosts that end at named points.
+const WEAKENING: [&str; 2] = ["adversaries", "chaos"];
+
 /// What `cargo xtask test` takes.
 #[derive(Args)]
 pub(crate) struct TestArguments {
@@ -99,8 +103,8 @@ pub(crate) struct TestArguments {
     /// The seed from which the suite `chaos` draws what happens when
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
-    /// Give tests that have one their full size, which takes minutes; the suite adversaries also switches bounds off,
-    /// one by one, in a build of its own
+    /// Give tests that have one their full size, which takes minutes; in a build of its own, the suite adversaries also
+    /// switches bounds off, one by one, and the suite chaos ends hosts at named points
     #[arg(long)]
     long: bool,
     /// Only tests whose name contains this
@@ -185,8 +189,7 @@ fn cargo_arguments(arguments: &TestArguments) -> Result<Vec<String>> {
         }
         Tests::Module => owned(&IT),
     };
-    if name == "adversaries" && arguments.long {
-        // Attacks whose bound is switched off, to see them succeed.
+    if WEAKENING.contains(&name.as_str()) && arguments.long {
         list.extend(owned(&["--features", "weakened"]));
     }
     match suite.tests {
@@ -288,13 +291,14 @@ mod tests {
     }
 
     #[test]
-    fn only_the_long_run_of_the_attacks_switches_bounds_off() {
+    fn only_the_long_runs_of_attacks_and_faults_weaken_the_host() {
         let list = |suite: &str, long| {
             let arguments = TestArguments { suite: Some(suite.to_owned()), filter: None, seed: 1, long };
             cargo_arguments(&arguments).expect("known").join(" ")
         };
         assert_eq!(list("adversaries", true), "--package backline --test it --features weakened adversaries::");
-        for (suite, long) in [("adversaries", false), ("service", true), ("unit", true)] {
+        assert_eq!(list("chaos", true), "--package backline --test it --features weakened chaos::");
+        for (suite, long) in [("adversaries", false), ("chaos", false), ("service", true), ("unit", true)] {
             assert!(!list(suite, long).contains("weakened"), "{suite}");
         }
     }

@@ -28,10 +28,16 @@ use backline_rules::validate::ValidationConfig;
 use backline_sandbox::SandboxConfig;
 
 mod layers;
+#[cfg(feature = "weakened")]
+mod points;
 mod show;
 mod zones;
 
 pub use layers::{FileText, Loaded, Override, Source};
+#[cfg(feature = "weakened")]
+pub(crate) use points::let_go_wrong;
+#[cfg(feature = "weakened")]
+pub use points::{DIES_AT_VARIABLE, FILE_PAGES_VARIABLE};
 pub use show::masked_url;
 pub use zones::TimezonesConfig;
 

@@ -34,6 +34,7 @@ pub mod growth;
 pub mod health;
 pub mod history;
 pub mod ids;
+pub mod kill_points;
 pub mod manifest;
 mod manifest_error;
 pub mod merge;

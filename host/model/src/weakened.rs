@@ -58,12 +58,19 @@ pub const fn off(_bound: Bound) -> bool {
     false
 }
 
+/// The most pages that a file of SQLite may have in this process: as many as it needs, in this build.
+#[cfg(not(feature = "weakened"))]
+#[must_use]
+pub const fn file_pages_max() -> Option<u32> {
+    None
+}
+
 #[cfg(feature = "weakened")]
-pub use switched::{off, only};
+pub use switched::{file_pages_max, limit_file_pages, off, only};
 
 #[cfg(feature = "weakened")]
 mod switched {
-    use std::sync::atomic::{AtomicU8, Ordering};
+    use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
     use super::Bound;
 
@@ -71,6 +78,20 @@ mod switched {
     static OFF: AtomicU8 = AtomicU8::new(NONE);
 
     const NONE: u8 = u8::MAX;
+
+    /// The most pages of a file; 0 if there is no limit.
+    static FILE_PAGES: AtomicU32 = AtomicU32::new(0);
+
+    /// The most pages that a file of SQLite may have in this process.
+    #[must_use]
+    pub fn file_pages_max() -> Option<u32> {
+        Some(FILE_PAGES.load(Ordering::Relaxed)).filter(|pages| *pages > 0)
+    }
+
+    /// Sets that limit for connections that are opened from now on. A file that has more already may not grow.
+    pub fn limit_file_pages(pages: u32) {
+        FILE_PAGES.store(pages, Ordering::Relaxed);
+    }
 
     /// Whether a bound is switched off in this process.
     #[must_use]

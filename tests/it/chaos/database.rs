@@ -6,8 +6,9 @@ use rand::seq::SliceRandom as _;
 use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
+use super::disk::{Disk, Room};
 use super::world::{PATIENCE, World, answers, dice};
-use crate::support::fleet::{Fleet, HostProcess, until};
+use crate::support::fleet::{Fleet, until};
 use crate::support::proxy::Proxy;
 use crate::support::tables::number;
 
@@ -19,7 +20,7 @@ const LEFT: usize = 6;
 
 /// What happens to the database.
 #[derive(Clone, Copy, Debug)]
-enum Fault {
+pub enum Fault {
     /// All connections end.
     Cut,
     /// All connections stay open, and nothing comes through them.
@@ -30,11 +31,14 @@ enum Fault {
     ReadOnly,
     /// Almost all connections are taken by others.
     Full,
+    /// Nothing can be written, because the disk is full.
+    NoRoom,
     /// Another program locks a table for longer than a host waits for locks.
     Locked,
 }
 
-const FAULTS: [Fault; 6] = [Fault::Cut, Fault::Silent, Fault::Crashed, Fault::ReadOnly, Fault::Full, Fault::Locked];
+pub const FAULTS: [Fault; 7] =
+    [Fault::Cut, Fault::Silent, Fault::Crashed, Fault::ReadOnly, Fault::Full, Fault::NoRoom, Fault::Locked];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hosts_outlive_a_database_that_fails_in_every_way() {
@@ -45,6 +49,7 @@ async fn two_hosts_outlive_a_database_that_fails_in_every_way() {
     let world = World::new(groups, GROUP, |_| {}).await;
     let proxy = Proxy::before(&world.url).await;
     let fleet = Fleet::of(&world.stage, |config| config.database.url = proxy.url(&world.url));
+    let disk = Disk::of(&world.url).await;
     let hosts = ["one", "two"].map(|name| fleet.start(name));
     proxy.count();
     world.join(0).await;
@@ -52,12 +57,16 @@ async fn two_hosts_outlive_a_database_that_fails_in_every_way() {
     let usual = proxy.counted();
     assert!(usual > 20, "{usual} round trips: the proxy sees them");
     for (group, fault) in (1..).zip(faults) {
-        let mut server = connection(&world).await;
         proxy.count();
         world.join(group).await;
         let at = dice.random_range(1..=usual);
         tokio::time::timeout(PATIENCE, proxy.reached(at)).await.unwrap_or_else(|_| panic!("{fault:?}: no work"));
-        let held = happen(fault, &world, &proxy, &hosts, &mut server).await;
+        let held = happen(fault, &world, &proxy, &disk, async |reason| {
+            for host in &hosts {
+                answers(host, 503, reason).await;
+            }
+        })
+        .await;
         world.collected(group + 1).await;
         drop(held);
         for host in &hosts {
@@ -67,14 +76,16 @@ async fn two_hosts_outlive_a_database_that_fails_in_every_way() {
     world.expect_right(groups).await;
 }
 
-/// Lets a fault happen. Returns the connections that stay taken until the group is collected.
-async fn happen(
+/// Lets a fault happen. Where nothing can be written, waits until all hosts are unready for that reason. Returns the
+/// connections that stay taken until the hosts have gone on.
+pub async fn happen(
     fault: Fault,
     world: &World,
     proxy: &Proxy,
-    hosts: &[HostProcess],
-    server: &mut PgConnection,
+    disk: &Disk,
+    are_unready: impl AsyncFn(&'static str),
 ) -> Vec<PgConnection> {
+    let server = &mut connection(world).await;
     match fault {
         Fault::Cut => proxy.reset(),
         Fault::Silent => proxy.silence(),
@@ -93,9 +104,7 @@ async fn happen(
         Fault::ReadOnly => {
             set_read_only(server, true).await;
             proxy.reset();
-            for host in hosts {
-                answers(host, 503, "make it writable").await;
-            }
+            are_unready("make it writable").await;
             set_read_only(server, false).await;
             proxy.reset();
         }
@@ -110,6 +119,11 @@ async fn happen(
             }
             taken.truncate(taken.len().saturating_sub(LEFT));
             return taken;
+        }
+        Fault::NoRoom => {
+            disk.has(Room::Nothing).await;
+            are_unready("the database's disk is full").await;
+            disk.has(Room::Everything).await;
         }
         Fault::Locked => {
             let mut transaction = server.begin().await.expect("a transaction begins");

@@ -38,7 +38,7 @@ const SOON: Duration = Duration::from_secs(120);
 /// Delay in days after which every tenth date was observed again.
 const REFRESHED_AFTER: u64 = 300;
 
-fn at(text: &str) -> DateTime<Utc> {
+pub fn at(text: &str) -> DateTime<Utc> {
     text.parse().unwrap()
 }
 
@@ -83,7 +83,7 @@ fn days() -> Vec<(NaiveDate, DateTime<Utc>)> {
         .collect()
 }
 
-async fn plain(url: &str) -> AnyConnection {
+pub async fn plain(url: &str) -> AnyConnection {
     sqlx::any::install_default_drivers();
     AnyConnection::connect(url).await.unwrap()
 }
@@ -101,7 +101,7 @@ async fn execute(url: &str, database: &mut AnyConnection, sql: &str) {
 
 /// Fills the database with artists with one account each, and rows for three years. The first few accounts also have
 /// documents and growth.
-async fn fill(stage: &Stage, url: &str, artists: usize) {
+pub async fn fill(stage: &Stage, url: &str, artists: usize) {
     let store = stage.host.store();
     store.months_ensure(days().iter().map(|(day, _)| *day)).await.unwrap();
     let mut database = plain(url).await;
@@ -213,7 +213,7 @@ fn months_before(day: NaiveDate, months: i32) -> NaiveDate {
 
 /// How far rows move to the archive.
 #[derive(Clone, Copy)]
-enum Moved {
+pub enum Moved {
     /// To the day, where the artist is.
     Days,
     /// Whole months that are past their time everywhere: those of PostgreSQL, unless a rule tells artists apart.
@@ -221,7 +221,7 @@ enum Moved {
 }
 
 /// How far rows move to a database's archive by the built-in rule.
-fn moved_in(url: &str) -> Moved {
+pub fn moved_in(url: &str) -> Moved {
     if url.starts_with("sqlite") { Moved::Days } else { Moved::Months }
 }
 
@@ -259,7 +259,7 @@ fn expected(artists: usize, now: DateTime<Utc>, moved: Moved) -> BTreeMap<&'stat
     tables
 }
 
-async fn expect(database: &mut AnyConnection, artists: usize, now: DateTime<Utc>, moved: Moved) {
+pub async fn expect(database: &mut AnyConnection, artists: usize, now: DateTime<Utc>, moved: Moved) {
     for (table, expected) in expected(artists, now, moved) {
         let found = rows(database, table).await;
         let missing: Vec<_> = expected.difference(&found).take(5).collect();
@@ -269,7 +269,7 @@ async fn expect(database: &mut AnyConnection, artists: usize, now: DateTime<Utc>
 }
 
 /// A host with YouTube's connector, and a rule for one tenant.
-async fn stage(url: &str, change: impl FnOnce(&mut Config)) -> Stage {
+pub async fn stage(url: &str, change: impl FnOnce(&mut Config)) -> Stage {
     let simulator = SimulatorConfig { artists: 1, date: date("2025-06-20"), ..SimulatorConfig::default() };
     let stage = Stage::bare(url, simulator, |config| {
         config.archive.rules = vec![ArchiveRule {

@@ -1,6 +1,6 @@
 //! Tests of stored data: events and deliveries, health, archive, privacy, and access to the tables.
 
-mod archive;
+pub mod archive;
 mod commands;
 mod deliveries;
 mod export;

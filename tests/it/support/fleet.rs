@@ -45,11 +45,17 @@ impl Fleet {
 
     /// Starts a host and waits until it listens.
     pub fn start(&self, name: &str) -> HostProcess {
+        self.start_with(name, &[])
+    }
+
+    /// The same, with more in its environment.
+    pub fn start_with(&self, name: &str, environment: &[(&str, &str)]) -> HostProcess {
         let log = self.folder.path().join(format!("{name}.log"));
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("a log file");
         let mut child = self
             .command(&["serve"])
             .env("BACKLINE_SERVICE__STATE_DIR", self.state_of(name))
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(file)
             .spawn()

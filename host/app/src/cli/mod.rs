@@ -161,6 +161,8 @@ struct CompileArguments {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
+    #[cfg(feature = "weakened")]
+    crate::config::let_go_wrong();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let as_json = asks_for_json(&arguments);
     match start(&arguments) {

@@ -4,15 +4,18 @@
 //! again. The other clock is the database's. A file has none, so there it is what this clock would show now if it had
 //! gone on since it was last right: the time that passed is counted by the kernel, which no setting of the clock
 //! changes.
+//!
+//! A clock that jumps under a running service would also put wrong dates, leases and ends of tokens into the database.
+//! So what is about to write them asks first whether the clock [is right](Clocks::is_right).
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rustix::time::{ClockId, clock_gettime};
 
 use backline_model::clock::{AHEAD_MAX, Clock, ClockAhead, Past};
-use backline_store::{Store, StoreError};
+use backline_store::{DatabaseKind, Store, StoreError};
 
 /// The clock that counts the time that really passes, also while the machine sleeps.
 #[cfg(target_os = "linux")]
@@ -52,9 +55,36 @@ impl Clocks {
     /// # Errors
     /// When the database fails.
     pub(in crate::pipeline) async fn difference(&self) -> Result<Option<TimeDelta>, StoreError> {
-        let now = self.clock.now();
+        let (now, steady) = (self.clock.now(), steady_now());
         let difference = now - self.other(now).await?;
-        Ok(Some(difference).filter(|difference| difference.abs() > AHEAD_MAX))
+        if difference.abs() > AHEAD_MAX {
+            return Ok(Some(difference));
+        }
+        *self.agreed() = Some((now, steady));
+        Ok(None)
+    }
+
+    /// Whether this clock has gone on like the steady one since the two clocks last agreed. Asks nobody, so that it can
+    /// be asked before each piece of work. Beside a file there is neither another clock nor another host that could do
+    /// the work: there it always counts as right.
+    pub(in crate::pipeline) fn is_right(&self) -> bool {
+        self.right_now().is_some()
+    }
+
+    /// The time, where the clock [is right](Self::is_right): for what is written into the database.
+    pub(in crate::pipeline) fn right_now(&self) -> Option<DateTime<Utc>> {
+        let (now, steady) = (self.clock.now(), steady_now());
+        let may_be_wrong = self.clock.is_of_machine() && self.store.kind() == DatabaseKind::Postgres;
+        (!may_be_wrong || self.steady(now, steady) == now).then_some(now)
+    }
+
+    /// How far this clock is ahead of the database's, or behind it where that is negative, since it jumped; none where
+    /// it is right. One that was set to the database's time is right from then on.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(in crate::pipeline) async fn jumped(&self) -> Result<Option<TimeDelta>, StoreError> {
+        if self.is_right() { Ok(None) } else { self.difference().await }
     }
 
     /// What the other clock shows; `given` where a test decides the time, which nothing can be compared with.
@@ -71,7 +101,7 @@ impl Clocks {
     /// What the clock would show if it had gone on since it was last right. Small corrections, as by NTP, are taken
     /// over.
     fn steady(&self, now: DateTime<Utc>, steady: Duration) -> DateTime<Utc> {
-        let mut agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut agreed = self.agreed();
         let expected = agreed.and_then(|(time, at)| time.checked_add_signed(delta(steady.saturating_sub(at))));
         match expected {
             Some(expected) if (now - expected).abs() > AHEAD_MAX => expected,
@@ -80,6 +110,10 @@ impl Clocks {
                 now
             }
         }
+    }
+
+    fn agreed(&self) -> MutexGuard<'_, Option<Agreed>> {
+        self.agreed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -171,6 +171,7 @@ struct Found {
     name_taken: bool,
     unwritten: Option<String>,
     role_lost: Option<String>,
+    clock_jumped: Option<String>,
 }
 
 impl Condition {
@@ -179,7 +180,8 @@ impl Condition {
         let found = self.found();
         let taken = "another host uses the same name; give each a service.name of its own".to_owned();
         let not_loaded = found.not_loaded.iter().cloned();
-        let others = [found.name_taken.then_some(taken), found.unwritten.clone(), found.role_lost.clone()];
+        let (unwritten, role_lost) = (found.unwritten.clone(), found.role_lost.clone());
+        let others = [found.name_taken.then_some(taken), unwritten, role_lost, found.clock_jumped.clone()];
         not_loaded.chain(others.into_iter().flatten()).collect()
     }
 
@@ -195,6 +197,20 @@ impl Condition {
     pub(in crate::pipeline) fn role_lost(&self, error: Option<&StoreError>) {
         self.found().role_lost = error
             .map(|error| format!("no run is planned by this host: its role can't be renewed ({})", with_causes(error)));
+    }
+
+    /// Records how far this machine's clock is ahead of the database's since it jumped, or behind it where that is
+    /// negative; none where it is right. Returns whether anything was recorded before.
+    pub(in crate::pipeline) fn clock_jumped(&self, ahead: Option<TimeDelta>) -> bool {
+        let told = ahead.map(|ahead| {
+            let which = if ahead < TimeDelta::zero() { "behind" } else { "ahead of" };
+            let seconds = ahead.num_seconds().abs();
+            format!(
+                "this machine's clock jumped and is {seconds} s {which} the database's: this host collects, plans and \
+                 refreshes nothing until it is right; set it by NTP"
+            )
+        });
+        std::mem::replace(&mut self.found().clock_jumped, told).is_some()
     }
 
     /// Replaces the list of connectors that can't be loaded here.

@@ -27,7 +27,7 @@ pub use self::access::tokens::{Caller, NewToken, TokenError, Tokens};
 pub use self::artists::export::{ExportError, ExportReport, ExportedFile, identifiers_of_export};
 pub use self::artists::privacy::{Erasure, Privacy, PrivacyError, record_consents};
 pub use self::artists::sync::{ArtistSync, Difference, SyncError, SyncReport, SyncRequest};
-pub use self::collection::collect::CollectError;
+pub use self::collection::collect_error::CollectError;
 pub(crate) use self::collection::pauses::believed as believed_pauses;
 pub use self::collection::planning::{PlanError, Planner};
 pub use self::collection::quarantine::{Quarantine, QuarantineError};

@@ -24,6 +24,7 @@ use crate::numbers::documents::expanded;
 use crate::scope::Scope;
 use backline_model::clock::FIRST_TIME;
 use backline_model::event::types;
+use backline_model::kill_points::{Point, point};
 use backline_model::privacy::{Holds, Identifiers, Reached, Receipt, TABLES, Table, personal, subject_of};
 use backline_model::{ArtistId, BatchId, CredentialId, Event};
 
@@ -74,6 +75,7 @@ impl Store {
         let Some(known) = self.artist_identifiers_get(scope, artist).await? else { return Ok(None) };
         // Searching texts takes as long as there are texts. It comes first, while others go on.
         let blanked_before = self.texts_blank(artist, &known).await?;
+        point(Point::EraseTextsBlanked);
         let mut work = self.begin_durable().await?;
         work.long();
         hold_off_in_txn(&mut work, Holding::Alone).await?;
@@ -111,6 +113,7 @@ impl Store {
             texts: BTreeMap::new(),
             readmitted_at: None,
         };
+        point(Point::EraseRowsRemoved);
         end_empty(&mut work, &batches, now).await?;
         // What was written since, or while accounts were added that the first search did not know.
         let since = (identifiers == known).then(|| now - SEARCHED_AGAIN);
@@ -150,7 +153,9 @@ impl Store {
         work.execute("write a tombstone", statement).await?;
         // Last, so that readers of events wait for no longer than the commit takes.
         events_write_in_txn(&mut work, &[event]).await?;
+        point(Point::EraseWritten);
         work.commit().await?;
+        point(Point::EraseCommitted);
         Ok(Some(Erased { receipt, identifiers, credentials }))
     }
 

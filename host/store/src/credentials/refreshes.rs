@@ -17,6 +17,7 @@ use crate::database::error::StoreError;
 use crate::database::readable::{Extent, left_of, more_after};
 use crate::events::outbox::events_write_in_txn;
 use crate::scope::Scope;
+use backline_model::kill_points::{Point, point};
 use backline_model::{ArtistId, CredentialId, Event, Platform};
 
 /// Leases from now on, past which no host holds the right to refresh: clocks differ by less.
@@ -157,7 +158,9 @@ impl Store {
             );
             work.execute("reconnect an account", statement.bind(account.to_string()).bind(time_text(now))).await?;
         }
+        point(Point::RefreshWritten);
         work.commit().await?;
+        point(Point::RefreshSaved);
         Ok(SealedCredential { version: credential.version + 1, updated_at: now, ..credential.clone() })
     }
 

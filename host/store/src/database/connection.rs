@@ -22,6 +22,7 @@ use crate::database::statement::Statement;
 use crate::database::topic::Topic;
 use crate::scope::Scope;
 use backline_model::health::UnreadableRow;
+use backline_model::weakened::file_pages_max;
 
 /// How long opening a database, or waiting for a free connection, may take.
 pub(crate) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -383,6 +384,9 @@ async fn prepare_connection(
                  PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON",
             )
             .await?;
+        if let Some(pages) = file_pages_max() {
+            connection.execute(AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"))).await?;
+        }
     } else {
         // Set on the connection, not on the role or the database, which are the operator's. The path finds the tables.
         // A host that was stopped in the middle of a transaction keeps others from what it has locked for 60 s at

@@ -166,6 +166,19 @@ fn parse_time(text: &str) -> Option<DateTime<Utc>> {
         .or_else(|_| DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f%#z"))
         .ok()
         .map(|time| time.with_timezone(&Utc))
+        .or_else(|| time_beyond(text))
+}
+
+/// Times that PostgreSQL can hold and that only other programs write. The first and the last moment stand for them: one
+/// such row must keep no one from finding out what is due next.
+fn time_beyond(text: &str) -> Option<DateTime<Utc>> {
+    let is_long = |year: &str| year.len() > 4 && year.bytes().all(|byte| byte.is_ascii_digit());
+    match text {
+        "infinity" => Some(LAST_TIME),
+        "-infinity" => Some(FIRST_TIME),
+        _ if text.ends_with(" BC") => Some(FIRST_TIME),
+        _ => text.split_once('-').is_some_and(|(year, _)| is_long(year)).then_some(LAST_TIME),
+    }
 }
 
 /// Typed access to the columns of a row.
@@ -338,5 +351,13 @@ mod tests {
         assert_eq!(parse_time("2026-11-22 16:00:01.25+00"), Some(time));
         assert_eq!(parse_time("2026-11-22 16:00:01+00"), Some("2026-11-22T16:00:01Z".parse().unwrap()));
         assert_eq!(parse_time("yesterday"), None);
+        for (text, stands_for) in [
+            ("infinity", LAST_TIME),
+            ("-infinity", FIRST_TIME),
+            ("20000-01-01 00:00:00+00", LAST_TIME),
+            ("0044-03-15 12:00:00+00 BC", FIRST_TIME),
+        ] {
+            assert_eq!(parse_time(text), Some(stands_for), "{text}");
+        }
     }
 }

@@ -308,6 +308,12 @@ impl StoreError {
         })
     }
 
+    /// Whether it is about the database as it is now, and says nothing about what was to be read or written.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        self.is_transient() || self.refusal().is_some()
+    }
+
     fn refusal(&self) -> Option<Unwritable> {
         let Self::Query { source: sqlx::Error::Database(error), .. } = self else { return None };
         // PostgreSQL: read_only_sql_transaction, disk_full. SQLite: readonly and its kinds, full.

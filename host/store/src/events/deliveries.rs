@@ -22,6 +22,7 @@ use crate::database::topic::Topic;
 use crate::events::cursor::{EventCursor, event_sql};
 use crate::events::row_data::{Reader, events_of};
 use crate::scope::Scope;
+use backline_model::kill_points::{Point, point};
 use backline_model::{ArtistId, Delivery, DeliveryState, Event, Webhook, WebhookId, WebhookKind};
 
 /// A delivery that nobody took for this long while it was due was not tried in that time: hosts look every few seconds.
@@ -187,7 +188,9 @@ impl Store {
             let statement = statement.bind(webhook.to_string()).bind(time_text(now));
             written += work.execute("add deliveries", statement).await?;
         }
+        point(Point::DeliveriesWritten);
         work.commit().await?;
+        point(Point::DeliveriesNoted);
         Ok(Some(written))
     }
 

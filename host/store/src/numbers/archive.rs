@@ -17,6 +17,7 @@ use crate::numbers::history;
 use crate::scope::Scope;
 use backline_model::AccountId;
 use backline_model::clock::Past;
+use backline_model::kill_points::{Point, point};
 use backline_model::retention::{Action, Before, LocalDay, Step, Table};
 
 /// How far a step has come among the rows of a table.
@@ -285,6 +286,7 @@ impl Store {
             let limit = if step.table == Table::Batches { batches } else { limit };
             let statement = self.query(delete).bind(time_of(step, now)).bind(i64::from(limit));
             let rows = self.write("delete what is past its time", statement.long()).await?;
+            point(Point::ArchiveRecordsDeleted);
             // Deleting begins at the oldest row each time, so there is no place to remember.
             return Ok(Taken { rows, next: (rows >= u64::from(limit)).then(ArchivePlace::default) });
         }
@@ -301,8 +303,12 @@ impl Store {
         let due = next_due(&mut work, step, zones, &place, limit, now).await?;
         if !due.is_empty() {
             put_away(&mut work, step, &due).await?;
+            point(Point::ArchiveRowsTaken);
         }
         work.commit().await?;
+        if !due.is_empty() {
+            point(Point::ArchiveRowsCommitted);
+        }
         let rows = due.len() as u64;
         let next = match due.last() {
             Some(last) if rows >= u64::from(limit) => {
@@ -398,14 +404,17 @@ impl Store {
         let statement = match (step.table, step.action) {
             (Table::Metrics, Action::Archive) => {
                 // Each in a transaction of its own: none holds a lock that keeps readers out while it reads rows.
-                for (what, statement) in [
-                    ("state a month's dates", "SELECT backline.archive_month_state($1::date)::int AS ready"),
-                    ("check a month's dates", "SELECT backline.archive_month_check($1::date)::int AS ready"),
+                let state = "SELECT backline.archive_month_state($1::date)::int AS ready";
+                let check = "SELECT backline.archive_month_check($1::date)::int AS ready";
+                for (what, statement, done) in [
+                    ("state a month's dates", state, Point::ArchiveMonthStated),
+                    ("check a month's dates", check, Point::ArchiveMonthChecked),
                 ] {
                     let row = self.write_returning(what, self.query(statement).bind(month.to_string()).long()).await?;
                     if !row.map_or(Ok(false), |row| row.truth("ready"))? {
                         return Ok(None);
                     }
+                    point(done);
                 }
                 self.query("SELECT backline.archive_month($1::date) AS n").bind(month.to_string())
             }
@@ -418,6 +427,7 @@ impl Store {
                 .bind(table.as_str()),
         };
         let row = self.write_returning("archive a month", statement.long()).await?;
+        point(Point::ArchiveMonthPutAway);
         Ok(row.map(|row| row.int_or_null("n")).transpose()?.flatten().and_then(|rows| u64::try_from(rows).ok()))
     }
 

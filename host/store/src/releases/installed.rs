@@ -16,6 +16,7 @@ use crate::events::outbox::events_write_in_txn;
 use crate::releases::stored_grant::grant_of;
 use crate::scope::Scope;
 use backline_model::event::types;
+use backline_model::kill_points::{Point, point};
 use backline_model::{Digest, Event, Grant, Manifest, Platform, Release, ReleaseState, SwapCause};
 
 macro_rules! release_sql {
@@ -201,7 +202,9 @@ impl Store {
     ) -> Result<Option<Digest>, StoreError> {
         let mut work = self.begin().await?;
         let (_, before) = release_activate_in_txn(&mut work, digest, cause, None, now).await?;
+        point(Point::ActivationWritten);
         work.commit().await?;
+        point(Point::ActivationCommitted);
         Ok(before)
     }
 

@@ -30,6 +30,7 @@ use crate::work::outcomes::{AccountOutcome, outcomes_save_in_txn};
 use crate::work::parts::{Part, part_split_off_in_txn};
 use crate::work::result::{AccountResult, BatchResult, Completed, PluginLog, StoredAccount};
 use backline_model::event::types;
+use backline_model::kill_points::{Point, point};
 use backline_model::outcome::{Exclusion, Outcome};
 use backline_model::run::RunCounts;
 use backline_model::{AccountId, AccountStatus, BatchState, Event, Lease, LostMetric};
@@ -185,7 +186,9 @@ impl Completion {
             accounts.iter().filter_map(|account| Some((account.account_id, account.status?))).collect();
         change_statuses(work, &statuses, self.now).await?;
         let open = self.give_up(&accounts, &result, !told_by_batch.is_empty()).await?;
+        point(Point::BatchWritten);
         self.work.commit().await?;
+        point(Point::BatchCommitted);
         Ok(Completed { counts: counts(&accounts), open })
     }
 

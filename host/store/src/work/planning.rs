@@ -18,6 +18,7 @@ use crate::work::ledger::{batches_add_in_txn, run_add_in_txn};
 use crate::work::outcomes::{AccountOutcome, outcomes_save_in_txn};
 use crate::work::schedules::{Step, fire_start_in_txn, schedule_advance_in_txn};
 use crate::work::uncollected::supersede_in_txn;
+use backline_model::kill_points::{Point, point};
 use backline_model::{ArtistId, Batch, Candidate, Platform, Run, RunId, Weights};
 
 /// What a plan is made for, and so what must be true for it to be committed.
@@ -158,7 +159,10 @@ impl Planning {
         if let Some(term) = &self.term {
             term_check_in_txn(&mut self.work, term).await?;
         }
-        self.work.commit().await
+        point(Point::PlanWritten);
+        self.work.commit().await?;
+        point(Point::PlanCommitted);
+        Ok(())
     }
 
     /// Commits what the guard stands for without a run: no account is to be collected.

@@ -9,6 +9,7 @@ use crate::pipeline::credentials::journal::Journal;
 use crate::pipeline::error::{Classified, ErrorClass};
 use crate::pipeline::retry::retry_transient;
 use backline_model::clock::Clock;
+use backline_model::kill_points::{Point, point};
 use backline_model::privacy::{Identifiers, Receipt};
 use backline_model::{ArtistId, Consent, CredentialId};
 use backline_store::{Recorded, Scope, Sighting, Store, StoreError};
@@ -81,8 +82,10 @@ impl Privacy {
             return Ok(Erasure { receipt, identifiers, kept_tokens: 0, erased_before: true, may_leave_traces });
         };
         let kept_tokens = self.journal.remove(&erased.credentials).await;
+        point(Point::EraseTokensRemoved);
         tracing::info!(subject = erased.receipt.artist_id_sha256, "an artist was erased");
         let may_leave_traces = !self.store.traces_remove().await;
+        point(Point::EraseTracesRemoved);
         let (receipt, identifiers) = (erased.receipt, erased.identifiers);
         Ok(Erasure { receipt, identifiers, kept_tokens, erased_before: false, may_leave_traces })
     }

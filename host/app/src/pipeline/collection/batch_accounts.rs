@@ -179,7 +179,7 @@ impl BatchAccounts {
 }
 
 fn ending_of_credential(error: &CredentialError, message: String) -> AccountFailure {
-    if matches!(error, CredentialError::Store(error) if error.is_transient()) {
+    if matches!(error, CredentialError::Store(error) if error.is_outage()) {
         return AccountFailure::Outage;
     }
     let class = error.failure_class();

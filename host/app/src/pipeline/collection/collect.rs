@@ -11,7 +11,9 @@ use futures::FutureExt as _;
 use serde_json::json;
 
 use crate::config::Config;
+use crate::pipeline::clocks::Clocks;
 use crate::pipeline::collection::batch_accounts::{BatchAccounts, FetchSetup};
+use crate::pipeline::collection::collect_error::CollectError;
 use crate::pipeline::collection::deferral::{deferral, next_reset, wait_cut, waits_for};
 use crate::pipeline::collection::dispatch::Signal;
 use crate::pipeline::collection::evaluate::{self, Observation, Origin, RowContext, UnknownMetrics};
@@ -20,11 +22,12 @@ use crate::pipeline::collection::held::{Held, HeldBytes};
 use crate::pipeline::collection::pauses::{self, Asked, AskedWait, Pauses, Wait};
 use crate::pipeline::credentials::expiry;
 use crate::pipeline::credentials::manager::CredentialManager;
-use crate::pipeline::error::{Classified, ErrorClass, with_causes};
+use crate::pipeline::error::with_causes;
 use crate::pipeline::releases::cache::{LoadedRelease, ReleaseCache, ReleaseError};
 use crate::telemetry::{BatchEnd, Telemetry};
 use backline_gateway::Gateway;
 use backline_model::clock::{Clock, LAST_TIME};
+use backline_model::kill_points::{Point, point};
 use backline_model::run::RunCounts;
 use backline_model::{
     AccountId, AccountStatus, Candidate, DocumentId, DocumentInput, FailureClass, FetchContext, Lease, Outcome, Window,
@@ -40,44 +43,15 @@ const STORE_TRIES: u32 = 5;
 /// Wait after the first of these tries; it grows with each.
 const STORE_WAIT: Duration = Duration::from_millis(100);
 
+/// Wait of a batch whose results can't be written although the database answers, such as while its disk is full: each
+/// further try costs requests to the platform.
+const UNWRITABLE_WAIT: Duration = Duration::from_secs(15);
+
 /// Shortest wait of accounts from which the database kept a credential or a budget.
 const OUTAGE_WAIT: Duration = Duration::from_secs(2);
 
 /// Deaths of hosts that collected one account and nothing else, after which it is given up.
 const LONE_DEATHS_MAX: u32 = 3;
-
-/// Why a batch was not collected.
-#[derive(Debug, thiserror::Error)]
-pub enum CollectError {
-    /// The database failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The release can't be used on this host.
-    #[error(transparent)]
-    Release(ReleaseError),
-    /// The task panicked, or was ended.
-    #[error("a worker ended unexpectedly: {0}")]
-    Worker(String),
-}
-
-impl From<ReleaseError> for CollectError {
-    fn from(error: ReleaseError) -> Self {
-        match error {
-            ReleaseError::Store(error) => Self::Store(error),
-            error => Self::Release(error),
-        }
-    }
-}
-
-impl Classified for CollectError {
-    fn class(&self) -> ErrorClass {
-        match self {
-            Self::Store(error) => error.class(),
-            Self::Release(error) => error.class(),
-            Self::Worker(_) => ErrorClass::Internal,
-        }
-    }
-}
 
 /// Collects batches: everything that one batch needs, from its lease to storage. Cloning shares it.
 #[derive(Clone)]
@@ -87,6 +61,7 @@ pub(in crate::pipeline) struct Collector {
     pub config: Arc<Config>,
     pub telemetry: Telemetry,
     pub clock: Clock,
+    pub clocks: Clocks,
     pub store: Store,
     pub gateway: Gateway,
     pub cache: ReleaseCache,
@@ -133,7 +108,9 @@ impl BatchReport {
 /// Collects a batch. When that fails or panics, the batch is given back, so that another host can lease it at once.
 ///
 /// # Errors
-/// When giving it back fails too: the batch then stays leased until the lease expires.
+/// When giving it back fails too: the batch then stays leased until the lease expires. So it does after the clock has
+/// jumped, since the time of its next turn would be wrong. Also when the database can't be written to until someone
+/// acts, even if the batch was given back: a run need not go on then.
 pub(in crate::pipeline) async fn collect_or_give_back(
     collector: &Collector,
     lease: &Lease,
@@ -153,6 +130,7 @@ pub(in crate::pipeline) async fn collect_or_give_back(
             collector.store.batch_release(lease, collector.clock.now(), false).await?;
             Ok(BatchReport { open: lease.batch.accounts.len() as u64, ..BatchReport::nothing(BatchEnd::GivenBack) })
         }
+        Err(error @ CollectError::Clock) => Err(error),
         Err(error) => give_back(collector, lease, error).await,
         collected => collected,
     }
@@ -193,6 +171,7 @@ async fn collect(collector: &Collector, lease: &Lease) -> Result<BatchReport, Co
         Ok(observed)
     })
     .await?;
+    point(Point::BatchPrepared);
     collector.telemetry.connector_used(&lease.batch.platform, &observed.side.used);
     let mut tries = 1;
     loop {
@@ -206,6 +185,11 @@ async fn collect(collector: &Collector, lease: &Lease) -> Result<BatchReport, Co
             done => return done,
         }
     }
+}
+
+/// The time, for what is written of a batch; an error where the clock has jumped.
+fn right_now(collector: &Collector) -> Result<DateTime<Utc>, CollectError> {
+    collector.clocks.right_now().ok_or(CollectError::Clock)
 }
 
 /// From the lease to snapshots: all that takes long. The first batch of a release waits until it is compiled, which may
@@ -242,6 +226,7 @@ async fn observe(collector: &Collector, lease: &Lease) -> Result<Observed, Colle
         collector.store.lone_batch_begin(lease).await?;
     }
     accounts.fetch(&setup, credentials, &mut budget, &mut side).await;
+    point(Point::BatchFetched);
     let observed_at = collector.clock.now();
     let mut documents = accounts.take_documents();
     let texts = documents.iter_mut().map(|(_, fetched)| std::mem::take(&mut fetched.body)).collect();
@@ -249,6 +234,7 @@ async fn observe(collector: &Collector, lease: &Lease) -> Result<Observed, Colle
     let inputs = texts.into_iter().map(|body| DocumentInput { body, window, observed_at }).collect();
     let ids: Vec<AccountId> = documents.iter().map(|(account, _)| *account).collect();
     let snapshots = fetch::normalize(&release, &ids, inputs, &mut budget, &mut side).await;
+    point(Point::BatchNormalised);
     if budget.lacked_room() {
         collector.held.enlarge(batch.release, &held);
     }
@@ -272,6 +258,7 @@ async fn observe(collector: &Collector, lease: &Lease) -> Result<Observed, Colle
 /// What is written before the transaction of the batch, while its lease is still renewed: months for its rows, and the
 /// pauses that the platform asked for.
 async fn prepare(collector: &Collector, lease: &Lease, observed: &mut Observed) -> Result<(), CollectError> {
+    let now = right_now(collector)?;
     let date_of = |observation: &Observation| match observed.places[&observation.account] {
         Place::Observed(date) => Some(date),
         Place::Planned | Place::History => None,
@@ -280,7 +267,6 @@ async fn prepare(collector: &Collector, lease: &Lease, observed: &mut Observed) 
     if !others.is_empty() {
         collector.store.months_ensure(others.into_iter()).await?;
     }
-    let now = collector.clock.now();
     let Observed { release, accounts, side, pauses, named, .. } = observed;
     // Before the pauses of this batch are made known: the gateway can't tell those that were chosen here from others.
     *named = pauses.named_waits(&collector.gateway, &accounts.ended);
@@ -338,8 +324,10 @@ async fn aim(
 /// The error itself, when that can't be written either: the batch then stays leased, and its run stays open.
 async fn give_back(collector: &Collector, lease: &Lease, error: CollectError) -> Result<BatchReport, CollectError> {
     let batch = &lease.batch;
-    tracing::error!(batch = %batch.id, platform = %batch.platform, %error, "a batch could not be collected");
+    let (platform, cause) = (&batch.platform, with_causes(&error));
+    tracing::error!(batch = %batch.id, %platform, error = cause, "a batch could not be collected");
     match try_to_give_back(collector, lease, &error).await {
+        Ok(_) if error.is_unwritable() => Err(error),
         Ok(report) => Ok(report),
         Err(StoreError::LeaseLost { .. }) => Ok(BatchReport::nothing(BatchEnd::LeaseLost)),
         Err(_) => Err(error),
@@ -353,10 +341,11 @@ async fn try_to_give_back(
 ) -> Result<BatchReport, StoreError> {
     let collection = &collector.config.collection;
     let (now, attempts) = (collector.clock.now(), lease.batch.attempts + 1);
-    // A database that is away says nothing about the batch.
-    let is_outage = matches!(error, CollectError::Store(error) if error.is_transient());
+    // A database that is away, or whose disk is full, says nothing about the batch.
+    let is_outage = matches!(error, CollectError::Store(error) if error.is_outage());
     if is_outage || attempts < collection.attempts_max {
         let wait = backoff(attempts).min(Duration::from_millis(collection.retry_wait_max_ms));
+        let wait = if error.is_unwritable() { UNWRITABLE_WAIT } else { wait };
         collector.store.batch_release(lease, now + wait, !is_outage).await?;
         let open = lease.batch.accounts.len() as u64;
         return Ok(BatchReport { open, ..BatchReport::nothing(BatchEnd::GivenBack) });
@@ -441,7 +430,9 @@ async fn while_leased<T>(
     let lost = async {
         loop {
             tokio::time::sleep(ttl / 3).await;
-            let renewed = collector.store.lease_renew(lease, collector.clock.now(), ttl);
+            // Else it would be held until a time of a clock that is wrong. It runs out, and another host takes it over.
+            let Some(now) = collector.clocks.right_now() else { continue };
+            let renewed = collector.store.lease_renew(lease, now, ttl);
             match StoreError::in_time(ttl / 3, "renew a lease", renewed).await {
                 Ok(_) => {}
                 Err(error @ StoreError::LeaseLost { .. }) => return error,
@@ -482,7 +473,7 @@ struct Observed {
 async fn store(collector: &Collector, lease: &Lease, observed: &Observed) -> Result<BatchReport, CollectError> {
     let Observed { release, accounts, observations, places, at, window, side, pauses, named, _held } = observed;
     let (observed_at, window) = (*at, *window);
-    let now = collector.clock.now();
+    let now = right_now(collector)?;
     let planned = dates_of(lease);
     let results = ResultBuilder { collector, lease, release, now, side, pauses, named };
     let mut completion = collector.store.completion_begin(lease, now).await?;

@@ -4,6 +4,7 @@ mod allowances;
 pub(super) mod batch_accounts;
 pub(super) mod budgets;
 pub(super) mod collect;
+pub(super) mod collect_error;
 mod deferral;
 pub(super) mod dispatch;
 pub(super) mod evaluate;

@@ -19,12 +19,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::pipeline::collection::budgets;
-use crate::pipeline::collection::collect::{self, BatchReport, CollectError, Collector};
+use crate::pipeline::collection::collect::{self, BatchReport, Collector};
+use crate::pipeline::collection::collect_error::CollectError;
 use crate::pipeline::collection::dispatch::{Bounds, Dispatch, Signal, Ticket};
 use crate::pipeline::collection::waiting::{self, WaitLimits};
 use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
 use crate::pipeline::watchdog::Heartbeat;
 use crate::telemetry::BatchEnd;
+use backline_model::kill_points::{Point, point};
 use backline_model::run::RunCounts;
 use backline_model::{BatchState, Lease, Platform, Run, RunId};
 use backline_store::{Listener, Scope, Store, StoreError};
@@ -169,8 +171,14 @@ impl WorkerPool {
         let mut failure = None;
         let (mut look, mut look_at, mut failures) = (true, Instant::now(), 0);
         let mut stop_by = None;
-        while !self.stop.is_cancelled() {
+        // What one batch of a run can't write, the others can't write either.
+        let is_in_vain = |failure: &Option<CollectError>| failure.as_ref().is_some_and(CollectError::is_unwritable);
+        while !self.stop.is_cancelled() && !(self.run.is_some() && is_in_vain(&failure)) {
             let collector = (self.collectors)();
+            if self.run.is_some() && !collector.clocks.is_right() {
+                failure.get_or_insert(CollectError::Clock);
+                break;
+            }
             self.tell_turn(Duration::ZERO);
             look |= self.under_way.is_empty();
             let (stop, grace) = (self.stop.clone(), stop_deadline(&collector));
@@ -241,6 +249,10 @@ impl WorkerPool {
     async fn take_up(&mut self, collector: &Collector, look: bool, failed: bool) -> Result<Option<Poll>, StoreError> {
         let (store, clock, collection) = (&collector.store, &collector.clock, &collector.config.collection);
         self.dispatch.rebound(bounds(&collector.config));
+        if self.run.is_none() && !collector.clocks.is_right() {
+            // Leases and dates would be wrong; other hosts collect meanwhile.
+            return Ok(Some(Poll::Again(Instant::now() + RETRY_AFTER)));
+        }
         if look {
             store.deferred_batches_wake(&Scope::all_tenants(), &collection.tenant_weights, clock.now()).await?;
             if self.run.is_none() {
@@ -264,8 +276,9 @@ impl WorkerPool {
             && !self.stop.is_cancelled()
             && let Some(platform) = self.dispatch.next()
         {
+            let Some(now) = collector.clocks.right_now() else { break };
             match store
-                .batch_lease(&Scope::all_tenants(), self.run, Some(&platform), &collector.name, clock.now(), lease_ttl)
+                .batch_lease(&Scope::all_tenants(), self.run, Some(&platform), &collector.name, now, lease_ttl)
                 .await?
             {
                 Some(lease) => {
@@ -303,7 +316,7 @@ impl WorkerPool {
             if self.stop.is_cancelled() {
                 return Ok(());
             }
-            let (scope, now) = (Scope::all_tenants(), collector.clock.now());
+            let (scope, Some(now)) = (Scope::all_tenants(), collector.clocks.right_now()) else { return Ok(()) };
             let lease = collector.store.lone_batch_lease(&scope, self.run, &platform, &collector.name, now, lease_ttl);
             if let Some(lease) = lease.await? {
                 self.dispatch.add_platforms([platform]);
@@ -379,7 +392,8 @@ impl WorkerPool {
             }
             Err(error) => {
                 telemetry.batch_ended(platform, BatchEnd::GivenBack, held.began.elapsed());
-                tracing::error!(batch = %held.lease.batch.id, %error, "a batch stays leased until its lease expires");
+                let batch = held.lease.batch.id;
+                tracing::error!(%batch, %error, "a batch was not stored; it is collected again when it is free");
                 if self.run.is_some() {
                     failure.get_or_insert(error);
                 }
@@ -446,7 +460,9 @@ impl WorkerPool {
 
 /// Collects a batch, and ends its run where that was the last one.
 async fn attend(collector: Collector, lease: Lease) -> Result<BatchReport, CollectError> {
+    point(Point::BatchLeased);
     let report = collect::collect_or_give_back(&collector, &lease).await?;
+    point(Point::BatchReported);
     end_run_if_done(&collector, lease.batch.run_id).await;
     Ok(report)
 }
@@ -472,6 +488,7 @@ async fn end_run_if_done(collector: &Collector, run: RunId) {
 pub(in crate::pipeline) async fn finish_run(store: &Store, run: RunId, now: DateTime<Utc>) -> Result<Run, StoreError> {
     let run = store.run_finish(&Scope::all_tenants(), run, now).await?;
     if run.finished_at == Some(now) {
+        point(Point::RunEnded);
         let RunCounts { planned, collected, failed, deferred, superseded, excluded } = run.counts;
         let (status, trigger) = (run.status.as_str(), &run.trigger);
         tracing::info!(

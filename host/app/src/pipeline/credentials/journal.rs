@@ -15,6 +15,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use backline_model::CredentialId;
+use backline_model::kill_points::{Point, point};
 use backline_store::SealedCredential;
 
 /// The folder below `service.state_dir`.
@@ -106,6 +107,7 @@ impl Journal {
             let mut file = tempfile::NamedTempFile::new_in(&folder)?;
             file.write_all(&serde_json::to_vec(&entry)?)?;
             file.as_file().sync_all()?;
+            point(Point::RefreshFileWritten);
             file.persist(path_of(&folder, entry.credential)).map_err(|error| error.error)?;
             // The file's name is on disk only once the folder is synced.
             std::fs::File::open(&folder)?.sync_all()?;

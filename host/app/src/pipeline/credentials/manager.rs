@@ -13,6 +13,7 @@ use futures::stream::{self, StreamExt as _};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::pipeline::clocks::Clocks;
 use crate::pipeline::credentials::installation::{Installation, Stranger};
 use crate::pipeline::credentials::journal::Journal;
 use crate::pipeline::credentials::refresh::{LEASE_TTL, Renewal};
@@ -140,6 +141,8 @@ pub(in crate::pipeline) struct Outside {
     pub journal: Journal,
     /// Whether the host may refresh tokens.
     pub installation: Installation,
+    /// Whether it knows until when a token is good.
+    pub clocks: Clocks,
 }
 
 /// Opens, refreshes and saves credentials. Cloning shares it.
@@ -152,6 +155,7 @@ pub struct CredentialManager {
     /// configuration it began with, even while keys are rotated.
     in_force: Arc<RwLock<Option<Arc<Keyring>>>>,
     pub(super) clock: Clock,
+    pub(super) clocks: Clocks,
     pub(super) telemetry: Telemetry,
     pub(super) journal: Journal,
     pub(super) installation: Installation,
@@ -173,8 +177,21 @@ impl CredentialManager {
         telemetry: Telemetry,
     ) -> Self {
         let (in_force, in_flight, refreshes) = (Arc::default(), Arc::default(), Arc::default());
-        let Outside { journal, installation } = outside;
-        Self { store, gateway, keyring, in_force, clock, telemetry, journal, installation, host, in_flight, refreshes }
+        let Outside { journal, installation, clocks } = outside;
+        Self {
+            store,
+            gateway,
+            keyring,
+            in_force,
+            clock,
+            clocks,
+            telemetry,
+            journal,
+            installation,
+            host,
+            in_flight,
+            refreshes,
+        }
     }
 
     /// Shares the published keyring with the manager of the previous configuration.

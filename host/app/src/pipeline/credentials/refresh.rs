@@ -40,6 +40,7 @@ use crate::pipeline::credentials::journal::Entry;
 use crate::pipeline::credentials::manager::{CredentialError, CredentialManager, is_refused};
 use backline_gateway::TokenError;
 use backline_gateway::secrets::{Secret, SecretText};
+use backline_model::kill_points::{Point, point};
 use backline_model::manifest::{CredentialSlot, Owner};
 use backline_store::{RefreshLease, Scope, SealedCredential, StoreError};
 
@@ -116,6 +117,10 @@ impl CredentialManager {
         if let Some(stranger) = self.installation.forbids(slot.kind).await? {
             return Err(CredentialError::Stranger(stranger));
         }
+        if !self.clocks.is_right() {
+            let jumped = "this machine's clock jumped, so that no end of a token is known; set it by NTP";
+            return Err(CredentialError::Unavailable(jumped.to_owned()));
+        }
         let client = client.filter(|client| client.id != current.id).map(|client| self.open(client)).transpose()?;
         // A host's name may be reused after a restart; the random part is not.
         let owner = format!("{}/{}", self.host, uuid::Uuid::new_v4().simple());
@@ -125,6 +130,7 @@ impl CredentialManager {
             .refresh_lease(&Scope::all_tenants(), current.id, current.version, &owner, now, LEASE_TTL)
             .await?;
         let Some(lease) = lease else { return Ok(Renewal::Busy) };
+        point(Point::RefreshLeased);
         let errand = Errand { slot: slot.clone(), client, current, secret, refused: refused.cloned(), lease };
         let (reply, answer) = oneshot::channel();
         let credentials = self.clone();
@@ -169,7 +175,10 @@ impl CredentialManager {
             );
         }
         match self.gateway.refresh(slot, client.as_ref(), secret).await {
-            Ok(fresh) => self.keep_and_save(current, fresh).await,
+            Ok(fresh) => {
+                point(Point::RefreshAnswered);
+                self.keep_and_save(current, fresh).await
+            }
             Err(error) => (self.after_failure(&errand, &error).await, None),
         }
     }
@@ -199,6 +208,7 @@ impl CredentialManager {
             );
             false
         });
+        point(Point::RefreshJournalled);
         self.save_refreshed(saved, fresh, journaled).await
     }
 
@@ -222,6 +232,7 @@ impl CredentialManager {
         match result {
             Ok(stored) => {
                 self.journal.forget(&Entry::of(&saved, now)).await;
+                point(Point::RefreshForgotten);
                 self.telemetry.token_refreshed(&saved.platform, true);
                 if fresh.injectable(now).is_none() {
                     let error = CredentialError::Unavailable("it granted a token that expires at once".to_owned());

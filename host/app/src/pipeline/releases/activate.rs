@@ -11,6 +11,7 @@ use crate::pipeline::context::is_present;
 use crate::pipeline::error::{Classified, ErrorClass};
 use crate::pipeline::releases::cache::ReleaseError;
 use crate::pipeline::releases::manager::ReleaseManager;
+use backline_model::kill_points::{Point, point};
 use backline_model::{Digest, Release, ReleaseState, SwapCause};
 use backline_store::{KnownHost, LoadReport, StoreError};
 
@@ -123,6 +124,7 @@ impl ReleaseManager {
         if release.active {
             return Ok(Activated { release: digest, before: None, hosts: Vec::new() });
         }
+        point(Point::ActivationLoaded);
         let hosts = match self.rehearse(&release, options).await {
             Ok(hosts) => hosts,
             Err(error) => {
@@ -130,6 +132,7 @@ impl ReleaseManager {
                 return Err(error);
             }
         };
+        point(Point::ActivationRehearsed);
         let before = self.store.release_activate(digest, options.cause, self.clock.now()).await?;
         Ok(Activated { release: digest, before, hosts })
     }
@@ -160,6 +163,7 @@ impl ReleaseManager {
             .checked_add_signed(wait + STAGED_AFTER)
             .unwrap_or(chrono::DateTime::<chrono::Utc>::MAX_UTC);
         self.store.release_stage(release.digest, until).await?;
+        point(Point::ActivationStaged);
         let give_up_at = Instant::now() + options.wait;
         let mut look = tokio::time::interval(LOOK);
         loop {

@@ -60,6 +60,15 @@ async fn beat_once(
     if !is_ours && !was_taken {
         tracing::error!(name = %context.name, "another host uses this name; give each a service.name of its own");
     }
+    let jumped = host.clocks().jumped().await?;
+    let had_jumped = context.condition.clock_jumped(jumped);
+    match jumped {
+        Some(ahead) if !had_jumped => {
+            tracing::error!(ahead_s = ahead.num_seconds(), "this machine's clock jumped; nothing is collected by it");
+        }
+        None if had_jumped => tracing::info!("this machine's clock is right again"),
+        _ => {}
+    }
     if clean && let Ok(past) = host.clocks().past(now).await? {
         host.store().unseen_hosts_forget(past.before_by(HOST_RETENTION)).await?;
     }

@@ -93,8 +93,14 @@ pub(super) async fn serve(context: ServiceContext<Host>) {
 
 /// Takes or renews the role, and does the work that is due.
 async fn look(context: &ServiceContext<Host>, host: &Host, leadership: &mut Leadership) -> Result<(), LeadError> {
+    let Some(now) = host.clocks().right_now() else {
+        // The role runs out by itself; a time of this clock must not be written for its end.
+        *leadership = Leadership::default();
+        host.telemetry().leads(false);
+        return Ok(());
+    };
     let ttl = Duration::from_millis(host.config().service.leader_ttl_ms);
-    let taken = host.store().role_take(ROLE, &context.name, host.clock().now(), ttl);
+    let taken = host.store().role_take(ROLE, &context.name, now, ttl);
     let term = match StoreError::in_time(ttl / 3, "take the scheduler's role", taken).await {
         Ok(term) => term,
         Err(error) => {
@@ -137,7 +143,8 @@ async fn look(context: &ServiceContext<Host>, host: &Host, leadership: &mut Lead
 async fn renew(context: &ServiceContext<Host>, host: &Host, ttl: Duration) {
     loop {
         tokio::time::sleep(ttl / 3).await;
-        let taken = host.store().role_take(ROLE, &context.name, host.clock().now(), ttl);
+        let Some(now) = host.clocks().right_now() else { return };
+        let taken = host.store().role_take(ROLE, &context.name, now, ttl);
         match StoreError::in_time(ttl / 3, "renew the scheduler's role", taken).await {
             Ok(Some(_)) => {}
             Ok(None) => return,
@@ -259,7 +266,7 @@ async fn start_queued(host: &Host, term: &Term, schedule: &Schedule, fire: &Fire
 
 /// Decides the due times of one schedule since the last pass.
 async fn decide(host: &Host, term: &Term, schedule: &Schedule) -> Result<(), LeadError> {
-    let now = host.clock().now();
+    let Some(now) = host.clocks().right_now() else { return Ok(()) };
     if schedule.considered_until > now + AHEAD_MAX {
         // It is this host's clock that is behind: what was decided has passed, and would be decided again.
         if host.clocks().difference().await?.is_some_and(|ahead| ahead < TimeDelta::zero()) {

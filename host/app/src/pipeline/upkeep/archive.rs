@@ -17,6 +17,7 @@ use crate::pipeline::error::{Classified, ErrorClass, with_causes};
 use crate::pipeline::retry::retry_transient;
 use crate::telemetry::Telemetry;
 use backline_model::clock::{Clock, ClockAhead, Past};
+use backline_model::kill_points::{Point, point};
 use backline_model::manifest::Policy;
 use backline_model::retention::{Action, Step, Table};
 use backline_model::{Platform, Release, ScheduleSpec};
@@ -200,7 +201,9 @@ impl Archive {
     ) -> Result<ArchiveRun, ArchiveError> {
         let past = self.clocks.past(due.at).await??;
         let mut run = self.begin_archive_run(due).await?;
+        point(Point::ArchiveBegun);
         let done = self.archive_rows(term, &mut run, past, progress).await;
+        point(Point::ArchiveWorkDone);
         run.finished_at = Some(self.clock.now());
         match &done {
             Ok(()) => {
@@ -294,6 +297,7 @@ impl Archive {
                 tell(taken.rows);
                 place = taken.next;
             }
+            point(Point::ArchiveStepDone);
         }
         if let Some(old) = at.date_naive().checked_sub_months(Months::new(EMPTY_MONTHS_KEPT)) {
             for table in [Table::Metrics, Table::MetricsArchive, Table::Documents] {

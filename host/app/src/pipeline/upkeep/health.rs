@@ -51,6 +51,11 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<HealthMonitor>) {
     let mut told = BTreeSet::new();
     while !context.stop.is_cancelled() {
         let monitor = context.current();
+        if !monitor.clocks.is_right() {
+            // What it would count is of another day; another host evaluates meanwhile.
+            context.rest(RETRY_AFTER).await;
+            continue;
+        }
         if let Some(data) = zone::follow_updates() {
             tracing::info!(%data, "the time zones have changed; they are read again");
         }

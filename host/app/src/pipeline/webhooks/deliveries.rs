@@ -15,6 +15,7 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 
 use crate::config::Config;
+use crate::pipeline::clocks::Clocks;
 use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
 use crate::pipeline::error::with_causes;
 use crate::pipeline::retry::retry_transient;
@@ -23,6 +24,7 @@ use crate::pipeline::webhooks::troubles::{Failure, Then, Troubles};
 use crate::telemetry::Telemetry;
 use backline_gateway::{Gateway, WebhookRequest};
 use backline_model::clock::Clock;
+use backline_model::kill_points::{Point, point};
 use backline_model::{DeliveryState, Event, Platform, Webhook, WebhookId, WebhookKind};
 use backline_rules::delivery::{self, Answer, Attempt, LEASE, Next, PlatformFacts, Prepared};
 use backline_store::{DeliveryLease, EventCursor, EventHead, Finish, NewDelivery, Scope, Store, StoreError, Term};
@@ -120,6 +122,11 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<Dispatcher>) {
     let mut look_at = Instant::now();
     while !context.stop.is_cancelled() {
         let dispatcher = context.current();
+        if !dispatcher.clocks.is_right() {
+            // Leases and retries would get a wrong time; another host sends what is due.
+            context.rest(RETRY_AFTER).await;
+            continue;
+        }
         if Instant::now() >= look_at {
             look_at = match look(&context, &dispatcher, &mut deliveries).await {
                 Ok(rest) => Instant::now() + rest,
@@ -232,9 +239,10 @@ async fn send_due(
             continue;
         }
         let limit = u32::try_from(room).unwrap_or(u32::MAX);
+        let Some(now) = dispatcher.clocks.right_now() else { return Ok(()) };
         let leases = dispatcher
             .store
-            .deliveries_lease(&Scope::all_tenants(), webhook.id, &context.name, dispatcher.clock.now(), LEASE, limit)
+            .deliveries_lease(&Scope::all_tenants(), webhook.id, &context.name, now, LEASE, limit)
             .await?;
         if leases.len() < room {
             deliveries.hungry.remove(&webhook.id);
@@ -256,6 +264,7 @@ pub struct Dispatcher {
     pub(in crate::pipeline) config: Arc<Config>,
     pub(in crate::pipeline) telemetry: Telemetry,
     pub(in crate::pipeline) clock: Clock,
+    pub(in crate::pipeline) clocks: Clocks,
     pub(in crate::pipeline) store: Store,
     pub(in crate::pipeline) gateway: Gateway,
     pub(in crate::pipeline) signer: Signer,
@@ -358,6 +367,7 @@ impl Dispatcher {
 
     /// Sends one delivery and records the outcome. Where the database fails, the lease expires and it is retried.
     async fn deliver(&self, webhook: &Webhook, lease: &DeliveryLease) -> Ended {
+        point(Point::DeliveryLeased);
         let (outcome, failure) = self.send(webhook, lease).await.unwrap_or_else(|error| {
             let reason = format!("it can't be recorded: {}", with_causes(&error));
             (DeliveryOutcome::Lost, Some((reason, Then::Retried)))
@@ -390,6 +400,7 @@ impl Dispatcher {
                 self.answer(webhook, lease, url, &body).await.unwrap_or_else(|problem| Answer::Nothing { problem })
             }
         };
+        point(Point::DeliverySent);
         let now = self.clock.now();
         let attempt = Attempt { first_at: lease.first_tried_at, number: lease.attempt, now };
         let status = answer.status();
@@ -433,6 +444,7 @@ impl Dispatcher {
         went: DeliveryOutcome,
     ) -> Result<DeliveryOutcome, StoreError> {
         let is_ours = self.store.delivery_finish(lease, finish, self.clock.now()).await?;
+        point(Point::DeliveryRecorded);
         Ok(if is_ours { went } else { DeliveryOutcome::Lost })
     }
 

@@ -1,0 +1,29 @@
+//! What goes wrong in a process of a build for tests, as its environment says.
+
+use backline_model::kill_points::{Point, die_at};
+use backline_model::weakened::limit_file_pages;
+
+/// The environment variable that names the point, such as `batch-leased`, or `batch-leased:3` for the third time that
+/// it is reached.
+pub const DIES_AT_VARIABLE: &str = "WEAKENED_DIES_AT";
+
+/// The environment variable that limits the pages of a SQLite file.
+pub const FILE_PAGES_VARIABLE: &str = "WEAKENED_FILE_PAGES_MAX";
+
+/// Lets go wrong in this process what the environment names.
+///
+/// # Panics
+/// When it names nothing that can: a test would wait for what never comes.
+pub(crate) fn let_go_wrong() {
+    if let Some(given) = std::env::var_os(FILE_PAGES_VARIABLE) {
+        limit_file_pages(given.to_string_lossy().parse().expect("a number of pages"));
+    }
+    let Some(given) = std::env::var_os(DIES_AT_VARIABLE) else { return };
+    let given = given.to_string_lossy();
+    let (name, times) = given.split_once(':').unwrap_or((&*given, "1"));
+    let point = Point::ALL.iter().find(|point| point.name() == name);
+    let (Some(point), Ok(times)) = (point, times.parse()) else {
+        panic!("{DIES_AT_VARIABLE} is '{given}', which names no point");
+    };
+    die_at(*point, times);
+}

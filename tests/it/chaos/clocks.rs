@@ -1,0 +1,114 @@
+//! The clock of one of two hosts jumps while they work: it does nothing until its clock is right, says so, and the
+//! other one collects.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use backline::pipeline::Host;
+use backline::pipeline::service::Service;
+use backline_model::clock::Clock;
+use backline_model::{CatchUp, Overlap, ScheduleSpec};
+use backline_store::Scope;
+use chrono::TimeDelta;
+use rand::RngExt as _;
+use rand::seq::SliceRandom as _;
+
+use super::world::{PATIENCE, World, dice, number};
+use crate::support::fleet::until;
+use crate::support::stage::platform;
+
+/// Artists that join during each jump.
+const GROUP: u32 = 3;
+
+/// Seconds by which a clock jumps: an hour, a day and 40 days, ahead and back.
+const JUMPS: [i64; 6] = [3_600, 86_400, 40 * 86_400, -3_600, -86_400, -40 * 86_400];
+
+/// A host that serves, and by how many seconds its clock is wrong.
+struct Jumping {
+    service: Service,
+    ahead: Arc<AtomicI64>,
+}
+
+impl Jumping {
+    async fn start(world: &World, name: &str) -> Self {
+        let ahead = Arc::new(AtomicI64::new(0));
+        let clock = {
+            let ahead = Arc::clone(&ahead);
+            Clock::of_machine(move || Clock::system().now() + TimeDelta::seconds(ahead.load(Ordering::SeqCst)))
+        };
+        let mut config = world.stage.host.config().clone();
+        config.service.name = Some(name.to_owned());
+        config.service.poll_ms = 50;
+        // The simulated platforms are at noon, whatever the time is.
+        config.collection.late_s = u32::MAX;
+        let spec = ScheduleSpec {
+            cron: "* * * * *".to_owned(),
+            // Its runs would collect again what the test counts.
+            platforms: vec![platform("nothing")],
+            catch_up: CatchUp::None,
+            overlap: Overlap::Skip,
+            ..ScheduleSpec::default()
+        };
+        config.schedules = [("every-minute".to_owned(), spec)].into();
+        let host = Host::open(config, clock).await.expect("the host opens");
+        Self { service: Service::start(host).await.expect("it starts"), ahead }
+    }
+
+    fn jump(&self, seconds: i64) {
+        self.ahead.store(seconds, Ordering::SeqCst);
+    }
+
+    /// Waits until it is ready, or says that its clock is wrong.
+    async fn is_ready(&self, is_ready: bool) {
+        let what = format!("ready: {is_ready}");
+        until(PATIENCE, &what, async || {
+            let readiness = self.service.readiness().await;
+            let says_so = readiness.problems.iter().any(|problem| problem.contains("clock jumped"));
+            (readiness.ready == is_ready && says_so != is_ready).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_jumps_on_one_of_two_hosts_stops_that_one_only_and_until_it_is_right() {
+    let mut dice = dice();
+    let mut jumps = JUMPS;
+    jumps.shuffle(&mut dice);
+    let groups = u32::try_from(jumps.len()).expect("few") + 1;
+    let world = World::new(groups, GROUP, |_| {}).await;
+    let hosts = [Jumping::start(&world, "one").await, Jumping::start(&world, "two").await];
+    world.join(0).await;
+    world.collected(1).await;
+    let mut database = world.database().await;
+    for (group, seconds) in (1..).zip(jumps) {
+        let host = &hosts[dice.random_range(0..hosts.len())];
+        world.join(group).await;
+        // At some moment of the work.
+        let share = dice.random_range(1..world.accounts(1));
+        until(PATIENCE, "so many are collected", async || {
+            let rows = number(&mut database, "SELECT COUNT(*) FROM metrics").await;
+            (rows >= world.accounts(group) + share).then_some(())
+        })
+        .await;
+        host.jump(seconds);
+        world.collected(group + 1).await;
+        host.is_ready(false).await;
+        // Work that begins while the clock is wrong is the other one's.
+        let fires = "SELECT COUNT(*) FROM schedule_fires WHERE fire_time > now() + INTERVAL '5 minutes'";
+        assert_eq!(number(&mut database, fires).await, 0, "{seconds} s: nothing is decided ahead of its time");
+        let ahead = "SELECT COUNT(*) FROM leaders WHERE expires_at > now() + INTERVAL '5 minutes' AND role <> 'health'";
+        assert_eq!(number(&mut database, ahead).await, 0, "{seconds} s: no role is held for long");
+        host.jump(0);
+        for host in &hosts {
+            host.is_ready(true).await;
+        }
+    }
+    world.expect_right(groups).await;
+    let reconnect = world.stage.host.store().accounts_to_reconnect_list(&Scope::all_tenants()).await;
+    let reconnect = reconnect.expect("they are read");
+    assert!(reconnect.is_empty(), "nobody is asked to connect again: {reconnect:?}");
+    for host in hosts {
+        assert!(host.service.stop().await, "it stops cleanly");
+    }
+}
