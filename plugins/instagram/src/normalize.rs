@@ -180,11 +180,11 @@ impl Post<'_> {
 
     /// The post's likes. The owner's insights have them even if the post hides them.
     fn likes(&self) -> Option<i64> {
-        integer(&self.post["like_count"]).or_else(|| self.insight("likes"))
+        count_of(&self.post["like_count"]).or_else(|| self.insight("likes"))
     }
 
     fn comments(&self) -> Option<i64> {
-        integer(&self.post["comments_count"]).or_else(|| self.insight("comments"))
+        count_of(&self.post["comments_count"]).or_else(|| self.insight("comments"))
     }
 }
 
@@ -211,6 +211,8 @@ fn engagement(followers: Option<i64>, posts: &[Post<'_>]) -> Engagement {
     };
     for post in posts {
         let numbers = [post.likes(), post.comments(), post.insight("shares"), post.insight("saved")];
+        // A counter that overflowed is negative, and no number.
+        let numbers = numbers.map(|number| number.filter(|number| *number >= 0));
         if let [Some(likes), Some(comments), Some(shares), Some(saves)] = numbers {
             let sum = likes.saturating_add(comments).saturating_add(shares).saturating_add(saves);
             engagement.interactions = engagement.interactions.saturating_add(sum);

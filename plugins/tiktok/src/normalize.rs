@@ -65,7 +65,7 @@ fn engagement(videos: &[&Json]) -> Engagement {
     let (mut interactions, mut views_counted) = (0_i64, 0_i64);
     let (mut posts_counted, mut posts_skipped) = (0, 0);
     for video in videos {
-        let numbers = ["view_count", "like_count", "comment_count", "share_count"].map(|name| integer(&video[name]));
+        let numbers = ["view_count", "like_count", "comment_count", "share_count"].map(|name| count_of(&video[name]));
         if let [Some(views), Some(likes), Some(comments), Some(shares)] = numbers {
             interactions = interactions.saturating_add(likes).saturating_add(comments).saturating_add(shares);
             views_counted = views_counted.saturating_add(views);
