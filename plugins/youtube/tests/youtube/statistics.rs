@@ -64,11 +64,8 @@ fn its_spent_allowance_takes_nothing_from_the_general_one() {
     for reason in ["quotaExceeded", "rateLimitExceeded"] {
         let replay = platform_with(403, &error(403, reason));
         let outcomes = replay.fetch::<YouTube>(accounts(), context(UNTIL)).accounts;
-        let expected = if reason == "quotaExceeded" {
-            FetchError::QuotaExhausted(None)
-        } else {
-            FetchError::RateLimited(None)
-        };
+        let expected =
+            if reason == "quotaExceeded" { FetchError::QuotaExhausted(None) } else { FetchError::RateLimited(None) };
         assert_eq!((&outcomes[0], &outcomes[2]), (&Err(expected.clone()), &Err(expected)), "{reason}");
         assert!(outcomes[3].is_ok(), "it has no videos");
         assert_eq!((count(&replay, STATS), count(&replay, LIST)), (1, 0), "{reason}");
@@ -78,7 +75,8 @@ fn its_spent_allowance_takes_nothing_from_the_general_one() {
 #[test]
 fn what_that_endpoint_leaves_out_is_asked_of_the_list_once_and_costs_itself() {
     let meadow = r#"{ "id": "vid-meadow01", "statistics": { "viewCount": "50" } }"#;
-    let part = format!(r#"{{ "kind": "youtube#batchGetStatsResponse", "items": [{meadow}, {{ "id": "vid-new-0001" }}] }}"#);
+    let part =
+        format!(r#"{{ "kind": "youtube#batchGetStatsResponse", "items": [{meadow}, {{ "id": "vid-new-0001" }}] }}"#);
     let replay = platform_with(200, &part);
     let outcomes = replay.fetch::<YouTube>(accounts(), context(UNTIL)).accounts;
     assert_eq!(views(&outcomes[0]), 5_000_001_000_i64, "an answer in part loses no number");
