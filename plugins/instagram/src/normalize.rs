@@ -112,7 +112,9 @@ fn with_account(mut snapshot: SnapshotBuilder, body: &Json) -> SnapshotBuilder {
         read(read_part(&body["account"][group], "data")?).map(Value::Integer).ok_or(Absence::Unavailable)
     };
     for (name, metric) in ACCOUNT_METRICS {
-        snapshot = snapshot.metric(name, of(metric, &|data| account::total(data, metric)));
+        // For creators in Europe and Japan the platform sends 0 replies whatever there are.
+        let is_known = |number: &i64| metric != "replies" || *number != 0;
+        snapshot = snapshot.metric(name, of(metric, &|data| account::total(data, metric).filter(is_known)));
     }
     for (name, kind) in FOLLOW_METRICS {
         snapshot = snapshot.metric(name, of("follows_and_unfollows", &|data| account::follows(data, kind)));
