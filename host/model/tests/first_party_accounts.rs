@@ -16,7 +16,7 @@ fn reader(connector: &str) -> AccountReader {
 #[test]
 fn the_numbers_of_a_day_have_history_and_others_have_none() {
     let of = |connector: &str| manifest(connector).metrics.into_iter().map(|metric| metric.history);
-    assert!(of("youtube-analytics").all(|history| history));
+    assert!(of("youtube-analytics").all(|history| history), "the countries too");
     assert!(of("youtube").all(|history| !history));
     let stored = serde_json::to_value(manifest("youtube")).expect("JSON");
     assert!(!stored.to_string().contains("\"history\":"), "manifests that say nothing of it are stored as before");
@@ -88,10 +88,16 @@ fn spotify() {
             ("https://open.spotify.com/intl-de/artist/4tZwfgrHOc3mvqYlEYSvVi", id),
             ("https://open.spotify.com/intl-pt-BR/artist/4tZwfgrHOc3mvqYlEYSvVi/", id),
             ("open.spotify.com/embed/artist/4tZwfgrHOc3mvqYlEYSvVi", id),
+            ("Spotify:artist:4tZwfgrHOc3mvqYlEYSvVi", id),
+            ("https://artists.spotify.com/c/artist/4tZwfgrHOc3mvqYlEYSvVi/home", id),
+            ("https://artists.spotify.com/c/en/artist/4tZwfgrHOc3mvqYlEYSvVi", id),
+            ("https://api.spotify.com/v1/artists/4tZwfgrHOc3mvqYlEYSvVi", id),
         ],
         &[
             ("https://open.spotify.com/album/4tZwfgrHOc3mvqYlEYSvVi", "Copy link to artist"),
             ("spotify:track:4tZwfgrHOc3mvqYlEYSvVi", "Copy link to artist"),
+            ("https://api.spotify.com/v1/albums/4tZwfgrHOc3mvqYlEYSvVi", "give one such as 4tZ"),
+            ("https://evil.test/artists.spotify.com/artist/4tZwfgrHOc3mvqYlEYSvVi", "give one such as 4tZ"),
             ("https://spotify.link/AbCdEf", "short link"),
             ("4tZwfgrHOc3mvqYlEYSv", "give one such as 4tZ"),
             ("Night Owls", "give one such as 4tZ"),
