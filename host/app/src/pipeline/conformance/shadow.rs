@@ -429,7 +429,9 @@ impl Conformance {
         let inputs = self.store.fetch_inputs_of(&Scope::all_tenants(), &[candidate.account_id]).await?.pop();
         let Some(account) = inputs else { return Ok(None) };
         match backline_rules::plan::exclusion(&candidate, &release.manifest) {
-            None | Some(Exclusion::ReconnectNeeded) => Ok(Some(self.check_account(&loaded, account).await?)),
+            None | Some(Exclusion::ReconnectNeeded | Exclusion::NotFound) => {
+                Ok(Some(self.check_account(&loaded, account).await?))
+            }
             Some(reason) => Ok(Some(CheckReport {
                 account: account.id,
                 platform_id: account.platform_id,
