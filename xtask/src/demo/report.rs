@@ -284,7 +284,7 @@ mod tests {
         let none = json!({ "streams": "not-offered", "genres": "not-offered" });
         let text = stored_table(&[
             json!({ "platform": "spotify", "values": { "followers": 7 }, "absent": none }),
-            json!({ "platform": "youtube", "values": { "followers": 7, "likes": 0 }, "absent": { "comments": "hidden" } }),
+            json!({ "platform": "youtube", "values": { "likes": 0, "views": 7 }, "absent": { "comments": "hidden" } }),
             json!({ "platform": "youtube", "values": {}, "absent": { "comments": "unavailable" } }),
         ]);
         let line = |platform: &str| {
