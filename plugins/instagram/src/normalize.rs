@@ -69,7 +69,7 @@ pub(crate) fn snapshot(document: &Document) -> Result<Snapshot, String> {
         let missing = if is_refused(&body, field) { Absence::NotOffered } else { Absence::Unavailable };
         snapshot = snapshot.count(name, &me[field], missing);
     }
-    let snapshot = with_stories(with_account(snapshot, &body), &body);
+    let snapshot = with_stories(with_account(snapshot, &body, document.observed_at), &body);
     // A sum over a truncated list would be too low.
     if body["cut"] == true {
         let note = "more posts were published inside the window than the connector reads";
@@ -103,7 +103,7 @@ pub(crate) fn snapshot(document: &Document) -> Result<Snapshot, String> {
 }
 
 /// Adds the totals of the account. A missing total is never 0: the platform sends an empty list where it has none.
-fn with_account(mut snapshot: SnapshotBuilder, body: &Json) -> SnapshotBuilder {
+fn with_account(mut snapshot: SnapshotBuilder, body: &Json, observed_at: i64) -> SnapshotBuilder {
     let of = |metric: &str, read: &dyn Fn(&Json) -> Option<i64>| {
         if is_refused(body, &format!("{PREFIX}{metric}")) {
             return Err(Absence::NotOffered);
@@ -119,7 +119,8 @@ fn with_account(mut snapshot: SnapshotBuilder, body: &Json) -> SnapshotBuilder {
     for (name, kind) in FOLLOW_METRICS {
         snapshot = snapshot.metric(name, of("follows_and_unfollows", &|data| account::follows(data, kind)));
     }
-    snapshot
+    let series = "follower_count";
+    snapshot.metric("new_followers", of(series, &|data| account::settled_day(data, series, observed_at)))
 }
 
 /// Adds the sums over the window's posts.
