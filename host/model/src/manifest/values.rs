@@ -61,9 +61,10 @@ impl Manifest {
         let policy = &self.policy;
         let Some(days) = policy.authorised_days else { return };
         let longest = policy.documents_days.max(policy.metrics_days).unwrap_or_default();
-        let problem = if policy.unless_authorised && days >= longest {
+        if policy.unless_authorised && days >= longest {
             return;
-        } else if policy.unless_authorised {
+        }
+        let problem = if policy.unless_authorised {
             format!("{days} days are fewer than the {longest} of accounts whose owner has authorised nothing")
         } else {
             "it is for accounts that the other days leave out; write unless_authorised = true".to_owned()

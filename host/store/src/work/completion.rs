@@ -24,6 +24,7 @@ use crate::numbers::documents::documents_add_in_txn;
 use crate::numbers::history::{self, AccountPast};
 use crate::numbers::metrics::metrics_save_in_txn;
 use crate::numbers::quarantine::quarantine_add_in_txn;
+use crate::releases::installed::LOST_FOR;
 use crate::releases::trials::tally_add_in_txn;
 use crate::work::locks::{AccountFacts, account_facts_in_txn, account_states_save_in_txn, accounts_lock_in_txn};
 use crate::work::outcomes::{AccountOutcome, outcomes_save_in_txn};
@@ -431,7 +432,8 @@ async fn change_statuses(
     Ok(())
 }
 
-/// Remembers lost metrics under the batch's release; returns one event for each, which only the first ever writes.
+/// Remembers lost metrics under the batch's release; returns one event for each new one, which only the first ever
+/// writes. One that was asked for again after a week, and is still lost, is remembered for another week.
 async fn record_lost(
     work: &mut Work,
     lease: &Lease,
@@ -445,6 +447,17 @@ async fn record_lost(
     let statement = work.query("SELECT name FROM lost_metrics WHERE release_digest = $1");
     let rows = work.rows("find lost metrics", statement.bind(release.to_string())).await?;
     let known = rows.iter().map(|row| row.text("name")).collect::<Result<HashSet<String>, StoreError>>()?;
+    let again: Vec<&LostMetric> = lost.iter().filter(|metric| known.contains(&metric.name)).collect();
+    if !again.is_empty() {
+        let statement = work.query(
+            "UPDATE lost_metrics SET first_seen = $3::timestamptz
+             WHERE release_digest = $2 AND first_seen <= $4::timestamptz
+                 AND name IN (SELECT r.value->>'name' FROM {rows})",
+        );
+        let statement = statement.bind(json("lost metrics", &again)?).bind(release.to_string());
+        let statement = statement.bind(time_text(now)).bind(time_text(now - LOST_FOR));
+        work.execute("remember lost metrics for another week", statement).await?;
+    }
     let room = LOST_METRICS_MAX.saturating_sub(known.len());
     let lost: Vec<&LostMetric> = lost.iter().filter(|metric| !known.contains(&metric.name)).take(room).collect();
     if lost.is_empty() {
