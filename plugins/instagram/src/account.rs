@@ -170,8 +170,8 @@ pub(crate) fn total(data: &Json, name: &str) -> Option<i64> {
     integer(&entry(data, name)?["total_value"]["value"])
 }
 
-/// The number of the newest day that is settled, of a metric that the platform tells by day. `None` if there is none, or
-/// if one of the days can't be placed: it may be the newest.
+/// The number of the newest day that is settled, of a metric that the platform tells by day. `None` if there is none,
+/// or if one of the days can't be placed: it may be the newest.
 pub(crate) fn settled_day(data: &Json, name: &str, observed_at: i64) -> Option<i64> {
     let day = |day: &Json| Some((timestamp(&day["end_time"])?, day.clone()));
     let (days, odd) = list_of(entry(data, name)?, "values", day).ok()?;
