@@ -185,3 +185,19 @@ fn apple_music() {
         ],
     );
 }
+
+#[test]
+fn an_address_in_a_cell_swallows_no_other() {
+    for (connector, ids, address) in [
+        ("spotify", ["4gzpq5DPGxSnKTe4SA8HAU", "1dfeR4HaWDbWqFHLkxsg1d"], "https://open.spotify.com/artist/{}?si=x"),
+        ("youtube", ["UC_x5XG1OV2P6uZZ5FSM9Ttw", "UCBR8-60-B28hp2BmDPdntcQ"], "youtube.com/channel/{}/videos"),
+        ("apple-music", ["1234567890", "178834"], "https://music.apple.com/us/artist/night-owls/{}?l=en"),
+    ] {
+        let reader = reader(connector);
+        for between in [",", ", ", ";", " | ", " ", "\n"] {
+            let text = ids.map(|id| address.replace("{}", id)).join(between);
+            assert_eq!(reader.read_all(&text), Ok(ids.map(str::to_owned).to_vec()), "{text}");
+            assert!(reader.read(&text).is_err(), "{text}");
+        }
+    }
+}
