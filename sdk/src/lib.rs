@@ -75,7 +75,7 @@ pub use halves::halves;
 pub use http::{Http, HttpError, Method, Request, Response, encode};
 pub use list::{NotAList, list, list_of};
 pub use lost::{Lost, has_word, only_named, says, words_of};
-pub use numbers::{id, integer, text, without_nul};
+pub use numbers::{count_of, id, integer, text, without_nul};
 pub use paging::Paging;
 pub use parts::{absence_name, absent_part, drop_keys, part, read_part};
 pub use snapshot::{SnapshotBuilder, Tally};
@@ -87,8 +87,8 @@ pub use time::timestamp;
 pub mod prelude {
     pub use crate::{
         Absence, Account, BatchResult, Connector, Context, Coverage, Document, Engagement, EngagementBasis, FetchError,
-        Fetched, Http, HttpError, Lost, LostMetric, Method, Refusal, Response, Snapshot, Tally, Value, Window, gather,
-        id, integer, list, list_of, text, timestamp,
+        Fetched, Http, HttpError, Lost, LostMetric, Method, Refusal, Response, Snapshot, Tally, Value, Window,
+        count_of, gather, id, integer, list, list_of, text, timestamp,
     };
     pub use serde_json::{Value as Json, json};
 }

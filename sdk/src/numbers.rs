@@ -27,6 +27,21 @@ pub fn integer(json: &Json) -> Option<i64> {
     }
 }
 
+/// Reads a count as [`integer`] does; `None` also for a negative number, which no count is.
+///
+/// For numbers that are added up: a platform whose counter overflowed sends a negative one, and the sum would look
+/// right. A number that is a metric of its own is read by [`integer`], so that the host withholds it and says why.
+///
+/// ```
+/// use backline_sdk::prelude::*;
+///
+/// assert_eq!((count_of(&json!("7")), count_of(&json!(-977_433_948))), (Some(7), None));
+/// ```
+#[must_use]
+pub fn count_of(json: &Json) -> Option<i64> {
+    integer(json).filter(|number| *number >= 0)
+}
+
 /// Reads a text that is not blank. NUL characters are removed, because PostgreSQL refuses them.
 #[must_use]
 pub fn text(json: &Json) -> Option<String> {

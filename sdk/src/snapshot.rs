@@ -14,7 +14,7 @@ use crate::{Absence, Coverage, Engagement, Metric, Snapshot, Value, integer};
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Sum over the posts that have the number; saturates at the bounds of 64 bits.
+    /// Sum over the posts that have the number.
     pub sum: i64,
     /// How many posts have the number.
     pub counted: u32,
@@ -24,10 +24,13 @@ pub struct Tally {
 
 impl Tally {
     /// Adds one post: its number, or `None` if it lacks the number.
+    ///
+    /// A negative number is one that overflowed on the platform, and would make the sum too low. A post with one lacks
+    /// the number, and so does a post with which the sum would not fit into 64 bits.
     pub fn add(&mut self, number: Option<i64>) {
-        match number {
-            Some(number) => {
-                self.sum = self.sum.saturating_add(number);
+        match number.filter(|number| *number >= 0).and_then(|number| self.sum.checked_add(number)) {
+            Some(sum) => {
+                self.sum = sum;
                 self.counted += 1;
             }
             None => self.skipped += 1,
@@ -120,5 +123,21 @@ impl SnapshotBuilder {
     #[must_use]
     pub fn build(self) -> Snapshot {
         self.snapshot
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_overflowed_is_missing_and_lowers_no_sum() {
+        // TikTok has sent this one for a count of likes.
+        let likes = Tally::of([Some(3), Some(-977_433_948), Some(4)]);
+        assert_eq!((likes.sum, likes.counted, likes.skipped), (7, 2, 1));
+        let views = Tally::of([Some(i64::MAX), Some(1), Some(0)]);
+        assert_eq!((views.sum, views.counted, views.skipped), (i64::MAX, 2, 1));
+        let none = Snapshot::builder().tally("likes", Tally::of([Some(-1)]), Absence::Unavailable).build();
+        assert_eq!(none.metrics[0].value, Err(Absence::Unavailable));
     }
 }

@@ -2,6 +2,7 @@
 
 use backline::pipeline::collection::report::{Progress, RunRequest};
 use backline_model::event::types;
+use backline_model::outcome::Exclusion;
 use backline_model::row::QuarantineStatus;
 use backline_model::{
     Absence, AccountStatus, ArtistId, Batch, BatchAccount, BatchId, Consent, FailureClass, MetricsRow, NoChange,
@@ -254,6 +255,54 @@ async fn a_failing_account_does_not_affect_others() {
         let report = stage.run(date(19)).await;
         assert_eq!(report.run.counts.excluded, 2);
         assert_eq!(report.run.counts.planned, 123);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_that_its_platform_does_not_know_for_a_week_is_left_out_and_told_once() {
+    each_database(async |store: Store, url: &str| {
+        let all = Scope::all_tenants();
+        let stage = Stage::set(url, SimulatorConfig { troubles: true, ..small(25) }, |_| {}).await;
+        let world = stage.simulator.world();
+        let index = (0..25).find(|index| world.trait_of(*index) == Some(Trait::YoutubeGone)).expect("it occurs");
+        let artist = ArtistId(world.artist(index).id);
+        let account = async || {
+            let accounts = store.accounts_list(&all, &AccountFilter::default()).await.expect("accounts");
+            let of = |account: &backline_model::Account| {
+                account.artist_id == artist && account.platform.as_str() == Sim::Youtube.as_str()
+            };
+            accounts.into_iter().find(of).expect("it is there")
+        };
+        let told = async || {
+            let events = stage.events().await;
+            events.into_iter().filter(|event| event.kind == types::ACCOUNT_NOT_FOUND).collect::<Vec<_>>()
+        };
+        for day in 18..25 {
+            assert_eq!(account().await.status, AccountStatus::Active, "before {day}");
+            assert!(told().await.is_empty(), "before {day}");
+            stage.set_date(date(day));
+            // Twice on one date is one date.
+            for _ in 0..2 {
+                let report = stage.run_some(date(day), &["youtube"]).await;
+                assert_eq!((report.run.counts.failed, report.run.counts.excluded), (1, 0), "on {day}");
+                if day == 24 {
+                    break;
+                }
+            }
+        }
+        assert_eq!(account().await.status, AccountStatus::NotFound);
+        let events = told().await;
+        assert_eq!(events.len(), 1, "{events:?}");
+        assert_eq!((events[0].artist_id, &events[0].data["dates"]), (Some(artist), &Json::from(7)));
+
+        stage.set_date(date(25));
+        let report = stage.run_some(date(25), &["youtube"]).await;
+        assert_eq!((report.run.counts.failed, report.run.counts.excluded), (0, 1));
+        let outcomes = store.run_outcomes_list(&all, report.run.id, None, 10_000).await.expect("outcomes");
+        let left_out = outcomes.iter().find(|outcome| outcome.artist_id == artist).expect("an outcome");
+        assert_eq!(left_out.outcome, Outcome::Excluded { reason: Exclusion::NotFound });
+        assert_eq!(told().await.len(), 1, "told once");
     })
     .await;
 }

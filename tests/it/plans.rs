@@ -462,7 +462,7 @@ async fn collect(store: &Store, batches: &[Vec<Account>]) {
         assert!(candidates.iter().all(|candidate| candidate.consented));
         assert_eq!(store.fetch_inputs_of(&all, &ids).await.unwrap().len(), ids.len());
         store.credentials_of(&all, &demo(), &ids).await.unwrap();
-        store.lost_metrics_list(lease.batch.release).await.unwrap();
+        store.lost_metrics_list(lease.batch.release, now()).await.unwrap();
         store.lease_renew(&lease, now(), ttl).await.unwrap();
         complete(store, &lease, &candidates).await;
         deliver(store).await;

@@ -201,7 +201,7 @@ async fn a_backfill_collects_what_past_dates_lack_and_nothing_twice() {
         let dates: Vec<&str> = (0..3_usize).filter_map(|index| done["collected"][index]["date"].as_str()).collect();
         assert_eq!(dates, [5, 6, 7].map(|back| date(back).to_string()), "the newest first");
         assert!((0..3_usize).all(|index| done["collected"][index]["counts"]["collected"] == 2), "{done}");
-        assert_eq!((&done["is_cut"], asked()), (&json!(false), 6), "one request for each channel and day");
+        assert_eq!((&done["is_cut"], asked()), (&json!(false), 12), "two requests for each channel and day");
 
         let rows = json(&operator.run(&["metrics", "--json"], "", &[0]).await);
         let rows = rows.as_array().expect("a list");
@@ -212,11 +212,14 @@ async fn a_backfill_collects_what_past_dates_lack_and_nothing_twice() {
             let views = &row.expect("a row of each artist and date")["values"]["account_views"];
             let expected = world.analytics_day(index, day).map(|numbers| numbers[0]);
             assert_eq!(views.as_i64(), expected, "{id} on {day}");
+            let countries = &row.expect("a row of each artist and date")["values"]["views_by_country"];
+            let first = world.analytics_countries(index, day).map(|found| format!("{} {}", found[0].0, found[0].1[0]));
+            assert_eq!(countries[0].as_str(), first.as_deref(), "{id} on {day}");
         }
 
         let again = backfill(&["--yes"]).await;
         assert_eq!((&again["complete"], &again["collected"]), (&json!(3), &json!([])), "{again}");
-        assert_eq!(asked(), 6, "nothing is asked twice");
+        assert_eq!(asked(), 12, "nothing is asked twice");
     })
     .await;
 }

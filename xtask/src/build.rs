@@ -23,11 +23,15 @@ pub(crate) fn host_binary() -> PathBuf {
     process::target_folder().join("debug").join("backline")
 }
 
-/// Connectors that need another consent than that of their service's first connector. The simulator's artists gave
-/// none, so the demonstration does without them.
+/// Connectors that need another consent or login than their service's first connector, and are set up apart.
 const OPTIONAL: [&str; 2] = ["instagram-business", "youtube-analytics"];
 
-/// The components of the connectors that the demonstration collects with, in order of name.
+/// The components of the optional connectors.
+pub(crate) fn optional_connectors() -> Vec<PathBuf> {
+    OPTIONAL.map(|name| component_path("plugins", name)).into()
+}
+
+/// The components of the other connectors, in order of name.
 ///
 /// # Errors
 /// When the folder of connectors can't be read.
@@ -380,7 +384,7 @@ mod tests {
         for name in OPTIONAL {
             assert!(names.iter().any(|found| found == name), "{name} is missing in {names:?}");
         }
-        assert_eq!(connectors().expect("the folder is there").len(), 5, "the demonstration's");
+        assert_eq!(connectors().expect("the folder is there").len(), 5, "all but the optional ones");
     }
 
     #[test]

@@ -79,7 +79,31 @@ impl Stage {
         self.backline(&["artists", "import", &file.to_string_lossy(), "--replace-credentials"], None)?;
         let credentials: Vec<Credential> = serde_json::from_str(&simulator.credentials()?)
             .context("the simulator's credentials are not as expected")?;
-        // The import has sealed the artists' own tokens already.
+        self.set_operators(&credentials)
+    }
+
+    /// The connectors that need a consent or a login of their own, for the first `artists` of the simulator, who have
+    /// been imported.
+    ///
+    /// # Errors
+    /// Names the command that failed.
+    pub(crate) fn set_up_optional(&self, simulator: &Simulator, components: &[PathBuf], artists: u32) -> Result<()> {
+        say(format!("installing {} optional connectors", components.len()));
+        for component in components {
+            self.backline(&["plugins", "install", &component.to_string_lossy(), "--yes"], None)?;
+        }
+        let credentials: Vec<Credential> =
+            serde_json::from_str(&simulator.control("GET", "optional-credentials.json", "")?)
+                .context("the simulator's optional credentials are not as expected")?;
+        let list = optional_list(&first_lines(&simulator.control("GET", "artists.csv", "")?, artists), &credentials)?;
+        let file = self.folder.join("optional.csv");
+        std::fs::write(&file, list).with_context(|| format!("failed to write {}", file.display()))?;
+        self.backline(&["artists", "import", &file.to_string_lossy(), "--replace-credentials"], None)?;
+        self.set_operators(&credentials)
+    }
+
+    /// Sets the operator's own credentials. An import has sealed the artists' tokens already.
+    fn set_operators(&self, credentials: &[Credential]) -> Result<()> {
         let operators: Vec<&Credential> =
             credentials.iter().filter(|credential| credential.account.is_none()).collect();
         say(format!("setting {} credentials", operators.len()));
@@ -121,6 +145,36 @@ impl Stage {
         }
         command
     }
+}
+
+/// The list of the artists for the optional connectors, from the simulator's list, whose cells hold no delimiter. What
+/// it says of the artists themselves is repeated: a list that leaves it out sets it back.
+fn optional_list(artists: &str, credentials: &[Credential]) -> Result<String> {
+    let mut lines = artists.lines();
+    let header: Vec<&str> = lines.next().context("the simulator's list of artists is empty")?.split(',').collect();
+    let column = |name: &str| {
+        let at = header.iter().position(|found| *found == name);
+        at.with_context(|| format!("the simulator's list of artists has no column {name}"))
+    };
+    let (id, name, zone) = (column("id")?, column("name")?, column("timezone")?);
+    let (channel, handle) = (column("youtube_channel_id")?, column("tiktok_username")?);
+    let mut list = "id,name,timezone,youtube_analytics_channel_id,youtube_analytics_refresh_token,\
+                    instagram_business_username\n"
+        .to_owned();
+    for line in lines {
+        let fields: Vec<&str> = line.split(',').collect();
+        let field = |at: usize| fields.get(at).copied().unwrap_or_default();
+        let own =
+            |one: &&Credential| one.platform == "youtube_analytics" && one.account.as_deref() == Some(field(channel));
+        let secret = credentials.iter().find(own).and_then(|one| one.value.as_str());
+        let secret: Option<Json> = secret.and_then(|text| serde_json::from_str(text).ok());
+        let token = secret.as_ref().and_then(|secret| secret["refresh_token"].as_str());
+        let token = token.with_context(|| format!("the simulator has no refresh token of {}", field(channel)))?;
+        let cells = [field(id), field(name), field(zone), field(channel), token, field(handle)];
+        list.push_str(&cells.join(","));
+        list.push('\n');
+    }
+    Ok(list)
 }
 
 /// A CSV's header and so many of its lines.
@@ -185,6 +239,24 @@ mod tests {
             configuration("x", Path::new("x"), Path::new("x"), &serde_json::json!([{ "origin": "x" }]), "").is_err(),
             "a route without connect"
         );
+    }
+
+    #[test]
+    fn the_optional_list_has_each_artists_token_and_keeps_the_time_zone() {
+        let artists = "id,name,timezone,tiktok_username,youtube_channel_id\n1,Ada,Europe/London,ada.0,UC1\n";
+        let of = |account: Option<&str>, value: Json| Credential {
+            platform: "youtube_analytics".to_owned(),
+            slot: "user".to_owned(),
+            account: account.map(str::to_owned),
+            value,
+        };
+        let credentials =
+            [of(None, "{\"client_id\":\"c\"}".into()), of(Some("UC1"), "{\"refresh_token\":\"token-1\"}".into())];
+        let list = optional_list(artists, &credentials).expect("a list");
+        let row = list.lines().nth(1);
+        assert_eq!(row, Some("1,Ada,Europe/London,UC1,token-1,ada.0"), "{list}");
+        assert!(optional_list(artists, &credentials[..1]).is_err(), "an artist without a token");
+        assert!(optional_list("id,name\n", &credentials).is_err(), "a list without the columns");
     }
 
     #[test]

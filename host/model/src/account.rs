@@ -79,11 +79,17 @@ pub enum AccountStatus {
     ReconnectNeeded,
     /// Hosts ended unexpectedly whenever they collected it and nothing else. An operator has to look at it.
     HostKilled,
+    /// The platform has not known it on [`NOT_FOUND_DATES_MAX`] dates. Someone has to correct its id.
+    NotFound,
 }
+
+/// Dates on which a platform may not know an account, since it was last collected, before the account is left out. A
+/// week: an account that was closed for some days comes back.
+pub const NOT_FOUND_DATES_MAX: u32 = 7;
 
 impl AccountStatus {
     /// Every status.
-    pub const ALL: [Self; 4] = [Self::Active, Self::Disabled, Self::ReconnectNeeded, Self::HostKilled];
+    pub const ALL: [Self; 5] = [Self::Active, Self::Disabled, Self::ReconnectNeeded, Self::HostKilled, Self::NotFound];
 
     /// The name used in tables and files.
     #[must_use]
@@ -93,6 +99,7 @@ impl AccountStatus {
             Self::Disabled => "disabled",
             Self::ReconnectNeeded => "reconnect_needed",
             Self::HostKilled => "host_killed",
+            Self::NotFound => "not_found",
         }
     }
 

@@ -193,9 +193,20 @@ impl AccountReader {
     /// # Errors
     /// [`NotAnId`] says what the text is instead, and what to give.
     pub fn read(&self, text: &str) -> Result<String, NotAnId> {
-        match cell::value(text)? {
-            Some(value) => self.id_of(&value),
-            None => Err(NotAnId::Empty(shown(text), self.expected())),
+        let Some(value) = cell::value(text)? else {
+            return Err(NotAnId::Empty(shown(text), self.expected()));
+        };
+        let whole = self.id_of(&value)?;
+        if !self.holds_more(&value, &whole) {
+            return Ok(whole);
+        }
+        match self.listed(&value, Ok(whole))?.as_slice() {
+            [id] => Ok(id.clone()),
+            _ => Err(NotAnId::Form {
+                given: shown(&value),
+                platform: self.platform.clone(),
+                expected: format!("{}, one at a time", self.expected()),
+            }),
         }
     }
 
@@ -205,26 +216,25 @@ impl AccountReader {
     /// [`NotAnId`] for the whole cell, or for the first of several that is no id.
     pub fn read_all(&self, text: &str) -> Result<Vec<String>, NotAnId> {
         let Some(value) = cell::value(text)? else { return Ok(Vec::new()) };
-        let whole = self.id_of(&value);
-        let separates = |c: char| match self.rule {
-            Some(_) => matches!(c, ',' | ';' | '|') || c.is_whitespace(),
-            // Without a rule anything else may belong to an id.
-            None => matches!(c, ',' | '\n'),
-        };
-        if whole.is_ok() && !(self.rule.is_none() && value.contains(separates)) {
-            return whole.map(|id| vec![id]);
+        match self.id_of(&value) {
+            Ok(id) if self.rule.is_some() && !self.holds_more(&value, &id) => Ok(vec![id]),
+            whole => self.listed(&value, whole),
         }
-        let parts: Vec<&str> = value.split(separates).map(str::trim).filter(|part| !part.is_empty()).collect();
+    }
+
+    /// The ids of a value that may be a list, where `whole` is what it gives as one id.
+    fn listed(&self, value: &str, whole: Result<String, NotAnId>) -> Result<Vec<String>, NotAnId> {
+        let parts = self.parts(value);
         if parts.len() < 2 {
             return match parts.first() {
-                Some(part) if *part != value => self.read(part).map(|id| vec![id]),
+                Some(part) if *part != value => self.one(part).map(|id| vec![id]),
                 _ => whole.map(|id| vec![id]),
             };
         }
         let mut ids: Vec<String> = Vec::new();
         let mut wrong = None;
         for part in &parts {
-            match self.read(part) {
+            match self.one(part) {
                 Ok(id) if ids.contains(&id) => {}
                 Ok(id) => ids.push(id),
                 Err(problem) => wrong = wrong.or(Some(problem)),
@@ -235,6 +245,44 @@ impl AccountReader {
             // None of them is an id, so it is no list.
             (Some(_), true, Err(whole)) => Err(whole),
             (Some(problem), _, _) => Err(problem),
+        }
+    }
+
+    /// Whether a value is an address that gives `id`, with something behind it that is not the address's: a pattern of
+    /// an address takes everything behind a `?` for its query.
+    fn holds_more(&self, value: &str, id: &str) -> bool {
+        if value == id {
+            return false;
+        }
+        let parts = self.parts(value);
+        match parts.iter().filter(|part| self.one(part).is_ok()).count() {
+            0 => false,
+            // A query may hold commas and semicolons, but nothing of the others.
+            1 => {
+                let is_of_no_query = |part: &&str| part.contains("://");
+                parts.len() > 1
+                    && (value.contains(|c: char| c == '|' || c.is_whitespace())
+                        || parts.iter().skip(1).any(is_of_no_query))
+            }
+            _ => true,
+        }
+    }
+
+    /// The parts of a value that may be a list.
+    fn parts<'a>(&self, value: &'a str) -> Vec<&'a str> {
+        let separates = |c: char| match self.rule {
+            Some(_) => matches!(c, ',' | ';' | '|') || c.is_whitespace(),
+            // Without a rule anything else may belong to an id.
+            None => matches!(c, ',' | '\n'),
+        };
+        value.split(separates).map(str::trim).filter(|part| !part.is_empty()).collect()
+    }
+
+    /// The id that a part of a value gives.
+    fn one(&self, part: &str) -> Result<String, NotAnId> {
+        match cell::value(part)? {
+            Some(value) => self.id_of(&value),
+            None => Err(NotAnId::Empty(shown(part), self.expected())),
         }
     }
 

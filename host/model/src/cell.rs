@@ -23,17 +23,27 @@ const SHOWN_CHARS_OF_LONG: usize = 16;
 const EXACT_DIGITS: usize = 15;
 
 /// What exports and people write where there is no value. In lower case.
-const PLACEHOLDERS: [&str; 33] = [
+const PLACEHOLDERS: [&str; 53] = [
     "-",
     "--",
     "---",
     "–",
     "—",
+    "―",
+    "−",
+    "‐",
+    "‑",
+    "_",
+    "__",
+    "*",
+    "/",
+    "\\",
     ".",
     "?",
     "??",
     "n/a",
     "n/a.",
+    "n / a",
     "na",
     "n.a.",
     "n.a",
@@ -45,6 +55,10 @@ const PLACEHOLDERS: [&str; 33] = [
     "nat",
     "undefined",
     "unknown",
+    "not available",
+    "not applicable",
+    "k.a.",
+    "k. a.",
     "tbd",
     "tba",
     "\\n",
@@ -57,7 +71,16 @@ const PLACEHOLDERS: [&str; 33] = [
     "#n/a",
     "#nv",
     "#n/d",
+    "#n/b",
+    "#i/t",
+    "#н/д",
+    "#yok",
+    "#hiányzik",
+    "#δ/υ",
 ];
+
+/// Spreadsheets' words for a value that is not there, as no name is written. The others may be names.
+const NO_VALUE: [&str; 6] = ["#N/A", "#N/D", "#N/B", "#I/T", "#Н/Д", "#Δ/Υ"];
 
 /// A number in which the digits past the first few are lost.
 static ROUNDED: LazyLock<Option<Regex>> =
@@ -72,9 +95,12 @@ static THOUSANDS: LazyLock<Option<Regex>> = LazyLock::new(|| {
         .ok()
 });
 
-/// A spreadsheet's word for an error, in any of its languages: `#REF!`, `#NAME?`, `#BEZUG!`, `Err:502`.
-static ERROR_WORD: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"\A(?:#[\p{L}¡¿0-9/_ -]{1,30}[!?]|#+|[Ee]rr:[0-9]{3}|#ERR.*)\z").ok());
+/// A spreadsheet's word for an error, in any of its languages (`#REF!`, `#NAME?`, `#BEZUG!`, `Err:502`), or what it
+/// shows while it computes.
+static ERROR_WORD: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"\A(?:#[\p{L}¡¿0-9/_ -]{1,30}[!?]|#+|[Ee]rr:[0-9]{3}|#ERR.*|#GETTING_DATA|[Ll]oading(?:\.{2,3}|…))\z")
+        .ok()
+});
 
 /// Why a cell has no usable value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -134,13 +160,19 @@ pub fn value(text: &str) -> Result<Option<String>, CellError> {
     }
 }
 
+/// Whether nothing is to be seen in a cell: white space, invisible characters, and the end of a file of DOS (U+001A).
+#[must_use]
+pub fn is_blank(text: &str) -> bool {
+    text.chars().all(|c| c.is_whitespace() || misleads(c))
+}
+
 /// Whether a spreadsheet's error stands in a cell. For cells whose text is free otherwise, such as names.
 #[must_use]
 pub fn is_error_word(text: &str) -> bool {
     let text = text.trim();
     // A name may be a single sign or a hash tag; Excel's own words have at least four characters.
     text.len() >= 4
-        && (text == "#N/A" || ERROR_WORD.as_ref().is_some_and(|pattern| pattern.is_match(text)))
+        && (NO_VALUE.contains(&text) || ERROR_WORD.as_ref().is_some_and(|pattern| pattern.is_match(text)))
         && text.starts_with('#')
 }
 
@@ -254,6 +286,19 @@ mod tests {
             "'-",
             "=\"\"",
             "undefined",
+            "n / a",
+            "Not available",
+            "k.A.",
+            "−",
+            "‑",
+            "―",
+            "*",
+            "#N/D",
+            "#N/B",
+            "#Н/Д",
+            "#Δ/Υ",
+            "#HIÁNYZIK",
+            "\u{1a}",
         ] {
             assert_eq!(value(cell), Ok(None), "{cell}");
         }
@@ -277,6 +322,8 @@ mod tests {
             ("#¡REF!", "correct the cell"),
             ("#DIV/0!", "correct the cell"),
             ("########", "correct the cell"),
+            ("#GETTING_DATA", "correct the cell"),
+            ("Loading...", "correct the cell"),
             ("Err:502", "correct the cell"),
             ("=VLOOKUP(A1;B:C;2)", "replace it by its value"),
         ] {
@@ -294,16 +341,40 @@ mod tests {
 
     #[test]
     fn a_name_may_be_anything_but_an_error_word() {
-        for name in ["NULL", "None", "N/A", "-", "=LOVE", "#1", "#", "#!", "'Til Tuesday", "1E6", "17,841", "!!!"] {
+        for name in [
+            "NULL",
+            "None",
+            "N/A",
+            "-",
+            "#NV",
+            "#YOK",
+            "Loading...",
+            "=LOVE",
+            "#1",
+            "#",
+            "#!",
+            "'Til Tuesday",
+            "1E6",
+            "17,841",
+            "!!!",
+        ] {
             assert!(!is_error_word(name), "{name}");
             assert_eq!(free_text(name), name);
         }
-        for word in ["#REF!", " #NAME? ", "#N/A", "#WERT!"] {
+        for word in ["#REF!", " #NAME? ", "#N/A", "#WERT!", "#N/D", "#Н/Д", "#GETTING_DATA"] {
             assert!(is_error_word(word), "{word}");
         }
         assert_eq!(free_text(" The \"Night\"\r\nOwls\0\u{feff} "), "The \"Night\" Owls");
         assert_eq!(free_text("👩\u{200d}🎤"), "👩\u{200d}🎤");
         assert_eq!(free_text("\u{200b}\u{feff}"), "");
+    }
+
+    #[test]
+    fn what_can_not_be_seen_is_blank() {
+        for blank in ["", " \t", "\u{a0}\u{200b}", "\u{1a}", "\u{3000}\u{feff}"] {
+            assert!(is_blank(blank), "{blank:?}");
+        }
+        assert!(!is_blank("-") && !is_blank("\u{200b}a"));
     }
 
     #[test]

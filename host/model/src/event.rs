@@ -17,6 +17,8 @@ pub mod types {
     pub const SIGNIFICANT_CHANGE: &str = "metrics.significant_change";
     /// The artist has to reconnect an account.
     pub const RECONNECT_NEEDED: &str = "account.reconnect_needed";
+    /// The platform has not known an account for days, so it is left out from now on.
+    pub const ACCOUNT_NOT_FOUND: &str = "account.not_found";
     /// A credential expires in 14, 7 or 1 days, and only a person can renew it.
     pub const CREDENTIAL_EXPIRING: &str = "credential.expiring";
     /// The platform refuses a metric by its name.
@@ -37,10 +39,11 @@ pub mod types {
     pub const ARTIST_ERASED: &str = "artist.erased";
 
     /// Every type of event.
-    pub const ALL: [&str; 12] = [
+    pub const ALL: [&str; 13] = [
         METRICS_COLLECTED,
         SIGNIFICANT_CHANGE,
         RECONNECT_NEEDED,
+        ACCOUNT_NOT_FOUND,
         CREDENTIAL_EXPIRING,
         METRIC_LOST,
         WAIT_CUT,

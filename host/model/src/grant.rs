@@ -320,16 +320,25 @@ impl Difference {
                 std::cmp::Ordering::Equal => {}
             }
         }
-        // If nothing is limited, the exception for authorised accounts changes nothing.
-        let limits = granted.documents_days.is_some() || granted.metrics_days.is_some();
-        match (granted.unless_authorised, asked.unless_authorised) {
-            (false, true) if limits => {
-                self.more(Subject::Policy, "longer for accounts whose owner has authorised it".to_owned(), &asked.note);
-            }
-            (true, false) if limits => {
-                self.less(Subject::Policy, "longer for accounts whose owner has authorised it".to_owned());
-            }
-            _ => {}
+        // Accounts whose owner has authorised it may have other days. What was said above is not said again.
+        let most = |days: Option<u32>| days.map_or(u64::MAX, u64::from);
+        let of_authorised = |policy: &Policy, all: Option<u32>| {
+            let all = if policy.unless_authorised { u64::MAX } else { most(all) };
+            all.min(most(policy.authorised_days))
+        };
+        let orders = kept.map(|(_, own, wanted)| {
+            let of_all = most(wanted).cmp(&most(own));
+            (of_all, of_authorised(asked, wanted).cmp(&of_authorised(granted, own)))
+        });
+        let told = || match asked.authorised_days {
+            Some(days) => format!("kept up to {days} days for accounts whose owner has authorised it"),
+            None => "longer for accounts whose owner has authorised it".to_owned(),
+        };
+        if orders.iter().any(|(of_all, own)| own.is_gt() && !of_all.is_gt()) {
+            self.more(Subject::Policy, told(), &asked.note);
+        }
+        if orders.iter().any(|(of_all, own)| own.is_lt() && !of_all.is_lt()) {
+            self.less(Subject::Policy, told());
         }
         match (granted.forbids_ai, asked.forbids_ai) {
             (true, false) => {
@@ -501,8 +510,12 @@ pub fn describe_policy(policy: &Policy) -> Vec<String> {
     let kept = [("documents", policy.documents_days), ("metrics", policy.metrics_days)];
     let mut lines: Vec<String> =
         kept.into_iter().filter_map(|(what, days)| Some(format!("{what} are kept {} days at most", days?))).collect();
-    if policy.unless_authorised && !lines.is_empty() {
-        lines.push("longer for accounts whose owner has authorised it".to_owned());
+    match policy.authorised_days {
+        Some(days) => lines.push(format!("{days} days at most for accounts whose owner has authorised it")),
+        None if policy.unless_authorised && !lines.is_empty() => {
+            lines.push("longer for accounts whose owner has authorised it".to_owned());
+        }
+        None => {}
     }
     if policy.forbids_ai {
         lines.push("AI use of its numbers is forbidden".to_owned());

@@ -382,6 +382,10 @@ pub struct Policy {
     /// Whether these limits apply only to accounts without their own credential: the owners of the others have
     /// authorised longer storage.
     pub unless_authorised: bool,
+    /// Most days that documents and metrics of accounts with their own credential may be kept without a refresh; `None`
+    /// means as long as the host's default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authorised_days: Option<u32>,
     /// Whether the platform forbids AI use of its data.
     pub forbids_ai: bool,
     /// Source of these terms.

@@ -128,6 +128,8 @@ pub enum Exclusion {
     Unreadable,
     /// Hosts ended unexpectedly whenever they collected it: it waits until an operator retries it.
     HostKilled,
+    /// The platform has not known it for days: it waits until someone corrects it.
+    NotFound,
     /// The operator cancelled the run.
     Cancelled,
     /// No connector can fetch its numbers of the date that was asked for: platforms tell those of now.
@@ -147,6 +149,7 @@ impl Exclusion {
             Self::NoConnector => "no_connector",
             Self::Unreadable => "unreadable",
             Self::HostKilled => "host_killed",
+            Self::NotFound => "not_found",
             Self::Cancelled => "cancelled",
             Self::DateNotServed => "date_not_served",
         }

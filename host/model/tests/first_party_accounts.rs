@@ -16,7 +16,7 @@ fn reader(connector: &str) -> AccountReader {
 #[test]
 fn the_numbers_of_a_day_have_history_and_others_have_none() {
     let of = |connector: &str| manifest(connector).metrics.into_iter().map(|metric| metric.history);
-    assert!(of("youtube-analytics").all(|history| history));
+    assert!(of("youtube-analytics").all(|history| history), "the countries too");
     assert!(of("youtube").all(|history| !history));
     let stored = serde_json::to_value(manifest("youtube")).expect("JSON");
     assert!(!stored.to_string().contains("\"history\":"), "manifests that say nothing of it are stored as before");
@@ -88,10 +88,16 @@ fn spotify() {
             ("https://open.spotify.com/intl-de/artist/4tZwfgrHOc3mvqYlEYSvVi", id),
             ("https://open.spotify.com/intl-pt-BR/artist/4tZwfgrHOc3mvqYlEYSvVi/", id),
             ("open.spotify.com/embed/artist/4tZwfgrHOc3mvqYlEYSvVi", id),
+            ("Spotify:artist:4tZwfgrHOc3mvqYlEYSvVi", id),
+            ("https://artists.spotify.com/c/artist/4tZwfgrHOc3mvqYlEYSvVi/home", id),
+            ("https://artists.spotify.com/c/en/artist/4tZwfgrHOc3mvqYlEYSvVi", id),
+            ("https://api.spotify.com/v1/artists/4tZwfgrHOc3mvqYlEYSvVi", id),
         ],
         &[
             ("https://open.spotify.com/album/4tZwfgrHOc3mvqYlEYSvVi", "Copy link to artist"),
             ("spotify:track:4tZwfgrHOc3mvqYlEYSvVi", "Copy link to artist"),
+            ("https://api.spotify.com/v1/albums/4tZwfgrHOc3mvqYlEYSvVi", "give one such as 4tZ"),
+            ("https://evil.test/artists.spotify.com/artist/4tZwfgrHOc3mvqYlEYSvVi", "give one such as 4tZ"),
             ("https://spotify.link/AbCdEf", "short link"),
             ("4tZwfgrHOc3mvqYlEYSv", "give one such as 4tZ"),
             ("Night Owls", "give one such as 4tZ"),
@@ -178,4 +184,20 @@ fn apple_music() {
             ("Night Owls", "give one such as 178834"),
         ],
     );
+}
+
+#[test]
+fn an_address_in_a_cell_swallows_no_other() {
+    for (connector, ids, address) in [
+        ("spotify", ["4gzpq5DPGxSnKTe4SA8HAU", "1dfeR4HaWDbWqFHLkxsg1d"], "https://open.spotify.com/artist/{}?si=x"),
+        ("youtube", ["UC_x5XG1OV2P6uZZ5FSM9Ttw", "UCBR8-60-B28hp2BmDPdntcQ"], "youtube.com/channel/{}/videos"),
+        ("apple-music", ["1234567890", "178834"], "https://music.apple.com/us/artist/night-owls/{}?l=en"),
+    ] {
+        let reader = reader(connector);
+        for between in [",", ", ", ";", " | ", " ", "\n"] {
+            let text = ids.map(|id| address.replace("{}", id)).join(between);
+            assert_eq!(reader.read_all(&text), Ok(ids.map(str::to_owned).to_vec()), "{text}");
+            assert!(reader.read(&text).is_err(), "{text}");
+        }
+    }
 }

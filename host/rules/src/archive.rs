@@ -300,19 +300,21 @@ pub fn rules(config: &ArchiveConfig, policies: &[(Platform, Policy)]) -> Vec<Rul
         .map(|(what, action, age)| rule(Layer::BuiltIn, what, action, RowFilter::default(), age))
         .collect();
     for (platform, policy) in policies {
+        let (exception, authorised) = (policy.unless_authorised, policy.authorised_days);
         let asked = [
-            (What::Documents, policy.documents_days),
-            (What::Metrics, policy.metrics_days),
+            (What::Documents, policy.documents_days, exception),
+            (What::Metrics, policy.metrics_days, exception),
             // Withheld values are the platform's data too.
-            (What::Quarantine, policy.metrics_days),
+            (What::Quarantine, policy.metrics_days, exception),
+            // Those of accounts without a credential of their own are gone before, or have no limit of their own.
+            (What::Documents, authorised, false),
+            (What::Metrics, authorised, false),
+            (What::Quarantine, authorised, false),
         ];
-        for (what, days) in asked {
+        for (what, days, unless_authorised) in asked {
             let Some(days) = days else { continue };
             let scope = RowFilter { platform: Some(platform.clone()), tenant: None };
-            rules.push(Rule {
-                unless_authorised: policy.unless_authorised,
-                ..rule(Layer::Policy, what, Action::Delete, scope, Age::Days(days))
-            });
+            rules.push(Rule { unless_authorised, ..rule(Layer::Policy, what, Action::Delete, scope, Age::Days(days)) });
         }
     }
     rules.extend(config.rules.iter().map(|own| {

@@ -130,13 +130,13 @@ fn skip_blank(input: &mut impl BufRead, lines: &mut u64) -> std::io::Result<Opti
     }
 }
 
-/// Adds a value under a column's plain name. An empty value is none.
+/// Adds a value under a column's plain name. A blank value is none.
 ///
 /// # Errors
 /// When the name was used already.
 fn insert(fields: &mut BTreeMap<String, String>, name: &str, text: &str) -> Result<(), String> {
     let text = text.trim();
-    if text.is_empty() {
+    if backline_model::cell::is_blank(text) {
         return Ok(());
     }
     match fields.insert(name.to_owned(), text.to_owned()) {

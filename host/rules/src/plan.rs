@@ -165,6 +165,7 @@ pub fn exclusion(candidate: &Candidate, manifest: &Manifest) -> Option<Exclusion
             AccountStatus::Disabled => Some(Exclusion::AccountDisabled),
             AccountStatus::ReconnectNeeded => Some(Exclusion::ReconnectNeeded),
             AccountStatus::HostKilled => Some(Exclusion::HostKilled),
+            AccountStatus::NotFound => Some(Exclusion::NotFound),
         }
     }
 }

@@ -61,7 +61,8 @@ impl<'a> Api<'a> {
     /// Fetches a list of artists from a storefront. The response omits artists that the storefront does not have.
     ///
     /// A list that takes too long times out in Apple's gateway, which responds with 504 and an HTML page. That is an
-    /// error of the list, as is an invalid id in it: `Unexpected`.
+    /// error of the list, as is an invalid id in it: `Unexpected`. So is `NotFound`, which need not hold for each of
+    /// its ids.
     pub(crate) async fn artists(&self, storefront: &str, ids: &[&str]) -> Result<Vec<Json>, FetchError> {
         let ids = ids.join(",");
         let url = format!("{ORIGIN}/v1/catalog/{}/artists?ids={}&include=albums", encode(storefront), encode(&ids));
@@ -72,7 +73,6 @@ impl<'a> Api<'a> {
         match self.answer(&response).and_then(data) {
             Ok(artists) if artists.iter().all(is_artist) => Ok(artists),
             Ok(_) => Err(unlike("a list of artists")),
-            Err(FetchError::NotFound) => Ok(Vec::new()),
             Err(error) => Err(error),
         }
     }

@@ -123,7 +123,8 @@ async fn ask(api: &Api<'_>, storefront: &str, ids: &[&str]) -> Vec<Result<Json, 
         _ => api.artists(storefront, &ids).await,
     };
     // One invalid id, or too much work, makes Apple refuse the whole list.
-    let lists = halves(&unique, |error| matches!(error, FetchError::Unexpected(_)), ask).await;
+    let speaks_of_list = |error: &FetchError| matches!(error, FetchError::Unexpected(_) | FetchError::NotFound);
+    let lists = halves(&unique, speaks_of_list, ask).await;
     let of = |id: &str| -> Result<Json, FetchError> {
         let (_, answer) = lists.iter().find(|(ids, _)| ids.contains(&id)).ok_or(FetchError::NotFound)?;
         // Match by id: the response omits unknown artists, and its order is not documented.

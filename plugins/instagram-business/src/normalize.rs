@@ -90,7 +90,7 @@ fn engagement(followers: Option<i64>, posts: &[&Json]) -> Engagement {
         posts_skipped: 0,
     };
     for post in posts {
-        if let [Some(likes), Some(comments)] = ["like_count", "comments_count"].map(|name| integer(&post[name])) {
+        if let [Some(likes), Some(comments)] = ["like_count", "comments_count"].map(|name| count_of(&post[name])) {
             engagement.interactions = engagement.interactions.saturating_add(likes).saturating_add(comments);
             engagement.posts_counted += 1;
         } else {

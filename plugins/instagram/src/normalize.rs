@@ -69,7 +69,7 @@ pub(crate) fn snapshot(document: &Document) -> Result<Snapshot, String> {
         let missing = if is_refused(&body, field) { Absence::NotOffered } else { Absence::Unavailable };
         snapshot = snapshot.count(name, &me[field], missing);
     }
-    let snapshot = with_stories(with_account(snapshot, &body), &body);
+    let snapshot = with_stories(with_account(snapshot, &body, document.observed_at), &body);
     // A sum over a truncated list would be too low.
     if body["cut"] == true {
         let note = "more posts were published inside the window than the connector reads";
@@ -103,7 +103,7 @@ pub(crate) fn snapshot(document: &Document) -> Result<Snapshot, String> {
 }
 
 /// Adds the totals of the account. A missing total is never 0: the platform sends an empty list where it has none.
-fn with_account(mut snapshot: SnapshotBuilder, body: &Json) -> SnapshotBuilder {
+fn with_account(mut snapshot: SnapshotBuilder, body: &Json, observed_at: i64) -> SnapshotBuilder {
     let of = |metric: &str, read: &dyn Fn(&Json) -> Option<i64>| {
         if is_refused(body, &format!("{PREFIX}{metric}")) {
             return Err(Absence::NotOffered);
@@ -112,12 +112,15 @@ fn with_account(mut snapshot: SnapshotBuilder, body: &Json) -> SnapshotBuilder {
         read(read_part(&body["account"][group], "data")?).map(Value::Integer).ok_or(Absence::Unavailable)
     };
     for (name, metric) in ACCOUNT_METRICS {
-        snapshot = snapshot.metric(name, of(metric, &|data| account::total(data, metric)));
+        // For creators in Europe and Japan the platform sends 0 replies whatever there are.
+        let is_known = |number: &i64| metric != "replies" || *number != 0;
+        snapshot = snapshot.metric(name, of(metric, &|data| account::total(data, metric).filter(is_known)));
     }
     for (name, kind) in FOLLOW_METRICS {
         snapshot = snapshot.metric(name, of("follows_and_unfollows", &|data| account::follows(data, kind)));
     }
-    snapshot
+    let series = "follower_count";
+    snapshot.metric("new_followers", of(series, &|data| account::settled_day(data, series, observed_at)))
 }
 
 /// Adds the sums over the window's posts.
@@ -180,11 +183,11 @@ impl Post<'_> {
 
     /// The post's likes. The owner's insights have them even if the post hides them.
     fn likes(&self) -> Option<i64> {
-        integer(&self.post["like_count"]).or_else(|| self.insight("likes"))
+        count_of(&self.post["like_count"]).or_else(|| self.insight("likes"))
     }
 
     fn comments(&self) -> Option<i64> {
-        integer(&self.post["comments_count"]).or_else(|| self.insight("comments"))
+        count_of(&self.post["comments_count"]).or_else(|| self.insight("comments"))
     }
 }
 
@@ -211,6 +214,8 @@ fn engagement(followers: Option<i64>, posts: &[Post<'_>]) -> Engagement {
     };
     for post in posts {
         let numbers = [post.likes(), post.comments(), post.insight("shares"), post.insight("saved")];
+        // A counter that overflowed is negative, and no number.
+        let numbers = numbers.map(|number| number.filter(|number| *number >= 0));
         if let [Some(likes), Some(comments), Some(shares), Some(saves)] = numbers {
             let sum = likes.saturating_add(comments).saturating_add(shares).saturating_add(saves);
             engagement.interactions = engagement.interactions.saturating_add(sum);

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use backline_sdk::{Paging, Stop, encode, prelude::*, says};
+use backline_sdk::{Paging, Stop, encode, prelude::*, says, words_of};
 
 const BASE: &str = "https://api.spotify.com/v1";
 
@@ -211,7 +211,9 @@ fn own_error(response: &Response, body: Option<&Json>) -> Option<FetchError> {
         400 if says(&described, &["invalid id", "invalid base62 id"]) => FetchError::NotFound,
         // The status 429 means a rate limit or, with this reason, a spent quota. Spotify does not say when the quota is
         // renewed.
-        429 if error["reason"].as_str() == Some("QUOTA_EXCEEDED") => FetchError::QuotaExhausted(None),
+        429 if error["reason"].as_str().is_some_and(|reason| words_of(reason) == "quota exceeded") => {
+            FetchError::QuotaExhausted(None)
+        }
         429 => FetchError::RateLimited(response.retry_after()),
         status if status >= 500 => FetchError::Unavailable(described),
         _ => FetchError::Unexpected(described),

@@ -23,7 +23,7 @@ pub(crate) fn snapshot(document: &Document) -> Result<Snapshot, String> {
         .metric("genres", genres(artist, missing))
         // The Web API has neither number, and popularity does not imply one.
         .absent(&["streams", "monthly_listeners"], Absence::NotOffered);
-    builder = with_top_tracks_popularity(builder, tracks);
+    builder = with_top_tracks_popularity(builder, tracks, missing);
     builder = with_releases(builder, read_part(&body["releases"], "pages"), document);
     for name in ["top_tracks", "releases"] {
         if let Some(why) = text(&body[name]["why"]) {
@@ -57,7 +57,11 @@ fn top_track(tracks: &[Json]) -> Result<Value, Absence> {
     text(&first["name"]).map(Value::Text).ok_or(Absence::Unavailable)
 }
 
-fn with_top_tracks_popularity(builder: SnapshotBuilder, tracks: Result<&[Json], Absence>) -> SnapshotBuilder {
+fn with_top_tracks_popularity(
+    builder: SnapshotBuilder,
+    tracks: Result<&[Json], Absence>,
+    missing: Absence,
+) -> SnapshotBuilder {
     let name = "top_tracks_popularity";
     let tracks = match tracks {
         Ok(tracks) => tracks,
@@ -66,8 +70,10 @@ fn with_top_tracks_popularity(builder: SnapshotBuilder, tracks: Result<&[Json], 
     let tally = Tally::of(tracks.iter().map(|track| integer(&track["popularity"])));
     let value = match (tally.counted, tally.skipped) {
         (0, 0) => Err(Absence::NotFound),
+        // One that is there and can't be read, such as null, is offered but unavailable.
+        (0, _) if tracks.iter().any(|track| track.get("popularity").is_some()) => Err(Absence::Unavailable),
         // Tracks without a popularity: the app's quota mode does not include it.
-        (0, _) => Err(Absence::NotOffered),
+        (0, _) => Err(missing),
         #[expect(clippy::cast_precision_loss, reason = "at most ten numbers of 0 to 100")]
         (counted, _) => Ok(Value::Decimal(tally.sum as f64 / f64::from(counted))),
     };
@@ -112,7 +118,9 @@ fn count(pages: &Json, document: &Document) -> Result<(Coverage, Result<i64, Abs
             }
         }
     }
-    let total = pages.last().and_then(|page| integer(&page["total"])).filter(|total| *total >= 0);
+    // Fewer than were seen is no size of the catalogue, whatever it counts.
+    let seen = i64::try_from(seen.len()).unwrap_or(i64::MAX);
+    let total = pages.last().and_then(|page| integer(&page["total"])).filter(|total| *total >= seen);
     Ok((coverage, total.ok_or(Absence::Unavailable)))
 }
 

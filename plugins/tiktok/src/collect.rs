@@ -3,6 +3,7 @@
 use backline_sdk::{Paging, Stop, prelude::*};
 
 use crate::errors::{self, Failure};
+use crate::normalize::created;
 use crate::{API, SLOT};
 
 /// Fields of the scope `user.info.basic`, which every token has. The API sends only requested fields.
@@ -117,13 +118,13 @@ async fn videos(http: &Http, account: &Account, window: Window) -> Result<Videos
         let page = errors::classify(&request.send().await?)?;
         // Videos come newest first, so a page that ends before the window is the last one needed. Without a date it is
         // unknown whether a video is inside the window, so a list without any date is not an empty one.
-        let dated = |video: &Json| Some((id(&video["id"])?, integer(&video["create_time"])?, video.clone()));
+        let dated = |video: &Json| Some((id(&video["id"])?, created(video)?, video.clone()));
         let (items, unread) = list_of(&page, "videos", dated)?;
         videos.unread += unread;
-        let is_past = items.last().is_some_and(|(_, created, _)| *created < window.since);
+        let is_past = items.last().is_some_and(|(_, published, _)| *published < window.since);
         let ids: Vec<String> = items.iter().map(|(id, ..)| id.clone()).collect();
-        for (video_id, created, video) in items {
-            if window.contains(created)
+        for (video_id, published, video) in items {
+            if window.contains(published)
                 && !videos.items.iter().any(|known| id(&known["id"]).as_ref() == Some(&video_id))
             {
                 videos.items.push(video);

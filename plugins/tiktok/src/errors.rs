@@ -2,7 +2,7 @@
 //!
 //! The README has the table; a test runs each row of it.
 
-use backline_sdk::{NotAList, prelude::*};
+use backline_sdk::{NotAList, prelude::*, says, words_of};
 
 /// Why a request failed.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,8 +80,16 @@ fn of_code(response: &Response, code: &str, message: String) -> Failure {
         "internal_error" => FetchError::Unavailable(message),
         "invalid_params" => FetchError::Unexpected(message),
         "invalid_client" | "unauthorized_client" => FetchError::Misconfigured(message),
+        // An unknown code for a limit would speak of one account although it holds for all.
+        _ if response.status < 500 && speaks_of_rate(code, &message) => FetchError::RateLimited(response.retry_after()),
         _ => of_status(response, &message),
     })
+}
+
+/// Whether an error whose code is not documented says that there were too many requests.
+fn speaks_of_rate(code: &str, message: &str) -> bool {
+    let words = words_of(&format!("{code} {message}"));
+    says(&words, &["rate limit*", "too many requests", "request limit*", "quota exceed*", "exceeded the quota"])
 }
 
 fn of_status(response: &Response, message: &str) -> FetchError {

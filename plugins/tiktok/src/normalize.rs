@@ -8,6 +8,9 @@ const VIDEO_METRICS: [&str; 5] = ["content_views", "video_views", "likes", "comm
 /// Most items of an unknown form that are counted as skipped: as many as the connector lists of one account.
 const UNREAD_MAX: usize = 1_000;
 
+/// 10000-01-01T00:00:00Z in Unix seconds.
+const YEAR_10000: i64 = 253_402_300_800;
+
 /// Builds the snapshot of a document `{user, videos | problem | cut}`.
 pub(crate) fn snapshot(document: &Document) -> Result<Snapshot, String> {
     let body = document.json()?;
@@ -36,11 +39,10 @@ pub(crate) fn snapshot(document: &Document) -> Result<Snapshot, String> {
             .note("the videos of the window could not be fetched")
             .build());
     };
-    let dated = |video: &Json| integer(&video["create_time"]);
     let mut videos: Vec<&Json> =
-        listed.iter().filter(|video| dated(video).is_some_and(|created| document.window.contains(created))).collect();
+        listed.iter().filter(|video| created(video).is_some_and(|created| document.window.contains(created))).collect();
     // An item that could not be read is a video whose numbers are missing.
-    let undated = listed.iter().filter(|video| dated(video).is_none()).count();
+    let undated = listed.iter().filter(|video| created(video).is_none()).count();
     let unread = usize::try_from(integer(&body["unread"]).unwrap_or(0)).unwrap_or(0);
     let unread = unread.saturating_add(undated).min(UNREAD_MAX);
     if unread > 0 {
@@ -59,13 +61,19 @@ pub(crate) fn snapshot(document: &Document) -> Result<Snapshot, String> {
         .build())
 }
 
+/// When a video was created, in Unix seconds. `None` for a time that is none: 0 stands for a missing one, and a time
+/// past the year 9999 is in another unit. Taken for times they would place the video outside of every window.
+pub(crate) fn created(video: &Json) -> Option<i64> {
+    integer(&video["create_time"]).filter(|created| (1..YEAR_10000).contains(created))
+}
+
 /// Likes, comments and shares by views, over the videos that show all four. A video that lacks one would distort the
 /// rate.
 fn engagement(videos: &[&Json]) -> Engagement {
     let (mut interactions, mut views_counted) = (0_i64, 0_i64);
     let (mut posts_counted, mut posts_skipped) = (0, 0);
     for video in videos {
-        let numbers = ["view_count", "like_count", "comment_count", "share_count"].map(|name| integer(&video[name]));
+        let numbers = ["view_count", "like_count", "comment_count", "share_count"].map(|name| count_of(&video[name]));
         if let [Some(views), Some(likes), Some(comments), Some(shares)] = numbers {
             interactions = interactions.saturating_add(likes).saturating_add(comments).saturating_add(shares);
             views_counted = views_counted.saturating_add(views);

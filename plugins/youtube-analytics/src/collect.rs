@@ -1,11 +1,11 @@
-//! Fetches a batch: each channel with the token of its owner, one day in one request.
+//! Fetches a batch: each channel with the token of its owner, one day in two requests: its numbers, and its countries.
 
-use backline_sdk::{Stop, halves, only_named, prelude::*, says};
+use backline_sdk::{Stop, absent_part, halves, only_named, part, prelude::*, says};
 
 use crate::day::Day;
 use crate::errors::{self, Failure};
-use crate::memory::Memory;
-use crate::{METRICS, MINE, REPORTS, SLOT, table};
+use crate::memory::{COUNTRIES, Memory};
+use crate::{COUNTRY_METRICS, METRICS, MINE, REPORTS, SLOT, table};
 
 /// How many channels are collected at the same time.
 const ACCOUNTS_AT_ONCE: usize = 8;
@@ -19,6 +19,9 @@ pub(crate) const FINAL_AFTER_DAYS_MAX: i64 = 30;
 
 /// The metric that tells a refused query from a refused metric: every report has it.
 const CONTROL: &str = "views";
+
+/// Countries of one report: those with the most views of the day.
+pub(crate) const COUNTRIES_MAX: usize = 25;
 
 /// The day that a token is tried with. Any day of the past will do.
 const PROBED_DAY: &str = "2026-01-01";
@@ -57,8 +60,28 @@ impl<'a> Api<'a> {
         Ok(())
     }
 
-    /// The result table of one day. An error of the operator's project ends the batch: no further request is sent.
+    /// The result table of one day, with one row for it.
     async fn report(&self, day: &str, metrics: &[&str]) -> Result<Json, Failure> {
+        self.query(day, table::DAY, metrics, &[]).await
+    }
+
+    /// The result table of the countries of one day, those with the most views first.
+    async fn countries(&self, day: &str) -> Result<Json, Failure> {
+        let metrics = COUNTRY_METRICS.map(|(_, name)| name);
+        let most = COUNTRIES_MAX.to_string();
+        let more = [("sort", "-views"), ("maxResults", most.as_str())];
+        self.query(day, table::COUNTRY, &metrics, &more).await
+    }
+
+    /// A result table of one day by a dimension. An error of the operator's project ends the batch: no further request
+    /// is sent.
+    async fn query(
+        &self,
+        day: &str,
+        dimension: &str,
+        metrics: &[&str],
+        more: &[(&str, &str)],
+    ) -> Result<Json, Failure> {
         self.stop.check()?;
         // The numbers of another channel are never read: with the id, the platform refuses a token that is not its
         // owner's.
@@ -66,20 +89,23 @@ impl<'a> Api<'a> {
             MINE => "MINE",
             id => id,
         };
-        let request = self
+        let mut request = self
             .http
             .get(REPORTS)
             .query("ids", format!("channel=={channel}"))
             .query("startDate", day)
             .query("endDate", day)
-            .query("dimensions", "day")
+            .query("dimensions", dimension)
             .query("metrics", metrics.join(","))
             .account(SLOT, self.account);
+        for (name, value) in more {
+            request = request.query(name, value);
+        }
         let body = match errors::classify(&request.send().await?) {
             Err(Failure::App(error)) => return Err(Failure::Class(self.stop.halt(error))),
             other => other?,
         };
-        table::check(&body)?;
+        table::check(&body, dimension)?;
         Ok(body)
     }
 }
@@ -90,17 +116,43 @@ async fn one(api: &Api<'_>, account: &Account, until: i64, lost: &Lost) -> Resul
     let final_after = integer(&settings["final_after_days"]).unwrap_or(FINAL_AFTER_DAYS);
     let mut memory = Memory::new(account, until);
     let reports = reports(api, &day, lost, &mut memory).await?;
+    let countries = match settings["countries"].as_bool() {
+        Some(false) => absent_part(Absence::NotOffered, "the account's setting does not ask for countries"),
+        _ => countries(api, &day, &mut memory).await?,
+    };
     let refused: Vec<&str> = METRICS.iter().map(|(_, name)| *name).filter(|name| lost.has(name)).collect();
     let fetched = Fetched::new(&json!({
         "day": day,
         "final_after_days": final_after.clamp(0, FINAL_AFTER_DAYS_MAX),
         "reports": reports,
+        "countries": countries,
         "refused_metrics": refused,
     }));
     Ok(match memory.into_state() {
         Some(state) => fetched.with_state(&state),
         None => fetched,
     })
+}
+
+/// The countries of a day: a part of a document. A refusal costs the countries alone, and is remembered for a week.
+///
+/// # Errors
+/// An error that concerns more than these, or that passes: a past day is asked for once.
+async fn countries(api: &Api<'_>, day: &str, memory: &mut Memory) -> Result<Json, FetchError> {
+    if memory.has(COUNTRIES) {
+        return Ok(absent_part(Absence::Unavailable, "the platform refused them within the last week"));
+    }
+    match api.countries(day).await {
+        Ok(table) => part("data", Ok(table)),
+        Err(Failure::Query(message)) => {
+            memory.refuse(COUNTRIES);
+            part("data", Err(FetchError::Unexpected(message)))
+        }
+        Err(failure) => match FetchError::from(failure) {
+            error @ FetchError::Unavailable(_) => Err(error),
+            error => part("data", Err(error)),
+        },
+    }
 }
 
 /// The result tables of a day: one, unless the platform refuses a metric without saying which. A metric that it refuses

@@ -35,6 +35,10 @@ const METRICS: [(&str, &str); 9] = [
     ("shares_received", "shares"),
 ];
 
+/// Metrics by country: the name in the catalogue, and the platform's name.
+const COUNTRY_METRICS: [(&str, &str); 2] =
+    [("views_by_country", "views"), ("watch_time_by_country", "estimatedMinutesWatched")];
+
 /// The connector for YouTube Analytics.
 #[derive(Debug)]
 pub struct YouTubeAnalytics;

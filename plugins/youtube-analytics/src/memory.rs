@@ -6,6 +6,9 @@ use backline_sdk::prelude::*;
 
 use crate::METRICS;
 
+/// What stands for the countries among the names of metrics; no metric has this name.
+pub(crate) const COUNTRIES: &str = "countries";
+
 /// Seconds after which something that one channel refused is asked for again: the platform changes what it offers.
 const FORGOTTEN_AFTER_SECONDS: i64 = 7 * 86_400;
 
@@ -24,7 +27,7 @@ impl Memory {
         let entries = state["refused"].as_object().into_iter().flatten();
         let refused = entries
             .filter_map(|(name, at)| Some((name.clone(), at.as_i64()?)))
-            .filter(|(name, _)| METRICS.iter().any(|(_, known)| known == name))
+            .filter(|(name, _)| name == COUNTRIES || METRICS.iter().any(|(_, known)| known == name))
             .filter(|(_, at)| now.saturating_sub(*at).saturating_abs() < FORGOTTEN_AFTER_SECONDS)
             .collect();
         Self { now, refused }

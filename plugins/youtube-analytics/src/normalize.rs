@@ -1,12 +1,12 @@
 //! Turns a document into a snapshot.
 
-use backline_sdk::prelude::*;
+use backline_sdk::{prelude::*, read_part};
 
 use crate::collect::FINAL_AFTER_DAYS_MAX;
 use crate::table::{self, Cell};
-use crate::{METRICS, day};
+use crate::{COUNTRY_METRICS, METRICS, day};
 
-/// Builds the snapshot of a document `{day, final_after_days, reports, refused_metrics}`.
+/// Builds the snapshot of a document `{day, final_after_days, reports, countries, refused_metrics}`.
 ///
 /// Numbers of a day that is not delivered yet are absent whatever the platform sent: until then it sends nothing, a
 /// part of the number, or 0.
@@ -30,6 +30,18 @@ pub(crate) fn snapshot(document: &Document) -> Result<Snapshot, String> {
                 Err(Absence::NotFound)
             }
             Some(Cell::Unread) | None => Err(Absence::Unavailable),
+        };
+        snapshot = snapshot.metric(name, value);
+    }
+    let countries = read_part(&body["countries"], "data");
+    for (name, column) in COUNTRY_METRICS {
+        let value = match countries {
+            Err(Absence::NotOffered) => Err(Absence::NotOffered),
+            _ if !is_delivered => Err(Absence::Unavailable),
+            Err(reason) => Err(reason),
+            Ok(table) => table::countries(table, column).and_then(|countries| {
+                if countries.is_empty() { Err(Absence::NotFound) } else { Ok(Value::Texts(countries)) }
+            }),
         };
         snapshot = snapshot.metric(name, value);
     }

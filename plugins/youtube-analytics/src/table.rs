@@ -1,9 +1,17 @@
 //! Reads the platform's result tables: rows of cells, whose meaning is in the headers.
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
 use backline_sdk::prelude::*;
 
+use crate::collect::COUNTRIES_MAX;
+
 /// Name of the column with the day of a row.
-const DAY: &str = "day";
+pub(crate) const DAY: &str = "day";
+
+/// Name of the column with the country of a row.
+pub(crate) const COUNTRY: &str = "country";
 
 /// What a table says of a metric on a day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,16 +24,16 @@ pub(crate) enum Cell {
     Unread,
 }
 
-/// Checks that a body is a result table. The platform leaves `rows` out if it has none.
+/// Checks that a body is a result table by this dimension. The platform leaves `rows` out if it has none.
 ///
 /// # Errors
 /// [`FetchError::Unexpected`] if a list is missing or holds what no table does. A header that can't be read, and rows
 /// of another width, leave it open which cell is which.
-pub(crate) fn check(body: &Json) -> Result<(), FetchError> {
+pub(crate) fn check(body: &Json, dimension: &str) -> Result<(), FetchError> {
     let unexpected = |problem: &str| Err(FetchError::Unexpected(problem.to_owned()));
     let (names, odd) = list_of(body, "columnHeaders", |header| text(&header["name"]))?;
-    if odd > 0 || !names.iter().any(|name| name == DAY) {
-        return unexpected("the report has a column without a name, or none of days");
+    if odd > 0 || !names.iter().any(|name| name == dimension) {
+        return unexpected("the report has a column without a name, or not the one of its rows");
     }
     if body.get("rows").is_none() {
         return Ok(());
@@ -53,4 +61,29 @@ pub(crate) fn cell(table: &Json, metric: &str, day: &str) -> Option<Cell> {
         // Two rows for one day: which of them counts is unknown.
         (Some(_), Some(_)) => Cell::Unread,
     })
+}
+
+/// The countries with the highest numbers of a metric, each with its number, the highest first: `US 1234`. Empty if the
+/// table has no row.
+///
+/// # Errors
+/// `Unavailable` if a row can't be read, or a country has two: the country may be any, so the list would be a guess.
+pub(crate) fn countries(table: &Json, metric: &str) -> Result<Vec<String>, Absence> {
+    let headers = list(table, "columnHeaders")?;
+    let column = |name: &str| headers.iter().position(|header| header["name"] == name).ok_or(Absence::Unavailable);
+    let (of_country, of_metric) = (column(COUNTRY)?, column(metric)?);
+    if table.get("rows").is_none() {
+        return Ok(Vec::new());
+    }
+    let row = |row: &Json| {
+        let country = text(&row[of_country]).filter(|country| country.len() == 2)?;
+        Some((Reverse(count_of(&row[of_metric])?), country))
+    };
+    let (mut rows, odd) = list_of(table, "rows", row)?;
+    let countries: BTreeSet<&String> = rows.iter().map(|(_, country)| country).collect();
+    if odd > 0 || countries.len() < rows.len() {
+        return Err(Absence::Unavailable);
+    }
+    rows.sort();
+    Ok(rows.into_iter().take(COUNTRIES_MAX).map(|(Reverse(number), country)| format!("{country} {number}")).collect())
 }

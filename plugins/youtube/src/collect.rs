@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use backline_sdk::{Stop, halves, prelude::*};
 
 use crate::uploads::{self, Uploads};
+use crate::videos::{self, Videos};
 use crate::{API, IDS_MAX, SLOT, errors};
 
 /// What the API sends about channels or videos, by their ids.
-type ById = BTreeMap<String, Json>;
+pub(crate) type ById = BTreeMap<String, Json>;
 
 /// How many channels have their uploads listed at the same time. After each such wave the pending videos are fetched in
 /// full calls. If the quota ends during the batch, most of the channels before that point are complete.
@@ -37,7 +38,7 @@ pub(crate) async fn channels(http: &Http, ids: &[&str], parts: &str) -> Result<(
 
 /// The answer to a request for ids. Unknown ids are left out of an answer, so "not found" would speak of the endpoint
 /// and not of an account.
-fn answer(sent: Result<Response, HttpError>) -> Result<Json, FetchError> {
+pub(crate) fn answer(sent: Result<Response, HttpError>) -> Result<Json, FetchError> {
     match errors::classify(&sent.map_err(FetchError::of_operator)?) {
         Err(FetchError::NotFound) => Err(FetchError::Unexpected("the endpoint was not found".to_owned())),
         other => other,
@@ -51,7 +52,7 @@ fn is_id(id: &str) -> bool {
 
 /// The items of a response by id, and how many are not understood. If the API knows none of the ids, it sends its own
 /// envelope without `items`. An object that is not marked as a list, or counts items that it lacks, is an error.
-fn by_id(body: &Json) -> Result<(ById, usize), FetchError> {
+pub(crate) fn by_id(body: &Json) -> Result<(ById, usize), FetchError> {
     let is_envelope = body["kind"].is_string() || body["pageInfo"].is_object();
     let counts_none = integer(&body["pageInfo"]["totalResults"]).is_none_or(|total| total == 0);
     if body.get("items").is_none() && is_envelope && counts_none {
@@ -66,7 +67,7 @@ fn unread() -> FetchError {
 }
 
 /// Whether an error may be the fault of one id, so that the others should be asked without it.
-fn speaks_of_list(error: &FetchError) -> bool {
+pub(crate) fn speaks_of_list(error: &FetchError) -> bool {
     matches!(error, FetchError::Unexpected(_))
 }
 
@@ -113,41 +114,6 @@ struct Channel {
     uploads: Result<Uploads, FetchError>,
 }
 
-/// Statistics of videos by id, with the errors of those that could not be fetched.
-#[derive(Default)]
-struct Videos {
-    pending: Vec<String>,
-    known: BTreeMap<String, Json>,
-    failed: BTreeMap<String, FetchError>,
-}
-
-impl Videos {
-    /// Fetches the pending videos in calls of 50. The rest, fewer than 50, is fetched only if `all` is set.
-    async fn fetch(&mut self, http: &Http, stop: &Stop, all: bool) {
-        while self.pending.len() >= IDS_MAX || (all && !self.pending.is_empty()) {
-            let ids: Vec<String> = self.pending.drain(..self.pending.len().min(IDS_MAX)).collect();
-            let ask = async |ids: Vec<String>| stop.unless(video_statistics(http, &ids)).await;
-            let lists = halves(&ids, speaks_of_list, ask).await;
-            let is_any_answered = lists.iter().any(|(_, answer)| answer.is_ok());
-            for (ids, answer) in lists {
-                match answer {
-                    Ok(known) => self.known.extend(known),
-                    // A video that the platform does not take is one without numbers, as if it had left it out.
-                    Err(error) if speaks_of_list(&error) && is_any_answered => {}
-                    Err(error) => self.failed.extend(ids.into_iter().map(|id| (id, error.clone()))),
-                }
-            }
-        }
-    }
-}
-
-async fn video_statistics(http: &Http, ids: &[String]) -> Result<ById, FetchError> {
-    // The API refuses maxResults together with ids.
-    let request = http.get(format!("{API}/videos")).query("part", "statistics").query("id", ids.join(",")).slot(SLOT);
-    // A video that is not understood is one without numbers, as if it had been left out.
-    by_id(&answer(request.send().await)?).map(|(known, _)| known)
-}
-
 async fn collect(
     http: &Http,
     accounts: &[Account],
@@ -157,7 +123,7 @@ async fn collect(
     collected: &mut BTreeMap<String, Result<Fetched, FetchError>>,
 ) {
     let mut channels = Vec::new();
-    let mut videos = Videos::default();
+    let mut videos = Videos::new(http, stop, videos::use_list(accounts));
     let mut rest: Vec<(String, Json)> = known.into_iter().collect();
     while !rest.is_empty() {
         let wave: Vec<(String, Json)> = rest.drain(..rest.len().min(WAVE)).collect();
@@ -168,14 +134,12 @@ async fn collect(
         for channel in listed.await {
             // A truncated list can't be summed, so its videos are not requested.
             let uploads = channel.uploads.iter().filter(|uploads| !uploads.is_cut).flat_map(|uploads| &uploads.items);
-            videos
-                .pending
-                .extend(uploads.filter(|upload| window.contains(upload.published)).map(|upload| upload.id.clone()));
+            videos.want(uploads.filter(|upload| window.contains(upload.published)).map(|upload| upload.id.clone()));
             channels.push(channel);
         }
-        videos.fetch(http, stop, false).await;
+        videos.fetch_full_calls().await;
     }
-    videos.fetch(http, stop, true).await;
+    videos.fetch_rest().await;
     collected.extend(channels.into_iter().map(|channel| (channel.id.clone(), document(channel, &videos, window))));
 }
 
@@ -209,7 +173,7 @@ async fn uploads_of(
 }
 
 /// The channel's document, or the error if a later retry may give a complete one.
-fn document(channel: Channel, videos: &Videos, window: Window) -> Result<Fetched, FetchError> {
+fn document(channel: Channel, videos: &Videos<'_>, window: Window) -> Result<Fetched, FetchError> {
     let channel_body = trimmed(channel.body);
     let uploads = match channel.uploads {
         Ok(uploads) => uploads,

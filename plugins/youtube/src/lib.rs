@@ -8,6 +8,7 @@ mod collect;
 mod errors;
 mod normalize;
 mod uploads;
+mod videos;
 
 use backline_sdk::prelude::*;
 

@@ -101,7 +101,7 @@ fn engagement(videos: &[&Json]) -> Engagement {
     };
     let mut views_counted: i64 = 0;
     for statistics in videos {
-        let numbers = ["viewCount", "likeCount", "commentCount"].map(|name| integer(&statistics[name]));
+        let numbers = ["viewCount", "likeCount", "commentCount"].map(|name| count_of(&statistics[name]));
         if let [Some(views), Some(likes), Some(comments)] = numbers {
             engagement.interactions = engagement.interactions.saturating_add(likes).saturating_add(comments);
             views_counted = views_counted.saturating_add(views);

@@ -78,7 +78,7 @@ async fn a_hundred_swaps_under_load_fail_lose_and_duplicate_nothing() {
                 let component = variant(name, version, |manifest| {
                     replace(manifest, batch_size, &format!("batch_size = {BATCH_SIZE}"));
                 });
-                let quota = [("units".to_owned(), 1_000_000)].into();
+                let quota = ["units", "video_stats"].map(|budget| (budget.to_owned(), 1_000_000)).into();
                 let budgets = if name == "youtube" { quota } else { std::collections::BTreeMap::new() };
                 of_connector.push(operator.install_with(&component, &budgets).await.expect("installed").digest);
             }

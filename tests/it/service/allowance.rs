@@ -117,8 +117,8 @@ async fn a_plan_says_what_is_left_and_what_is_released_spends_no_more() {
         let allowance = async || {
             let request = RunRequest { platforms: vec![platform("youtube")], ..RunRequest::default() };
             let plan = stage.host.planner().plan(&request).await.expect("planned");
-            let [allowance] = &plan.platforms[0].allowances[..] else { panic!("{plan:?}") };
-            allowance.clone()
+            let mut allowances = plan.platforms[0].allowances.iter();
+            allowances.find(|allowance| allowance.budget == "units").unwrap_or_else(|| panic!("{plan:?}")).clone()
         };
         let before = allowance().await;
         assert_eq!((before.budget.as_str(), before.of, before.limit), ("units", AllowanceOf::App, 4));
@@ -180,6 +180,32 @@ async fn ten_hosts_together_spend_no_more_than_the_budget() {
         let spent = stage.simulator.counts().units("youtube");
         assert!(spent <= quota, "{spent} of {quota} units");
         assert!(spent > quota / 2, "{spent} of {quota} units: another host gets what one does not need");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_of_the_application_counts_for_all_accounts_and_may_be_raised() {
+    each_database(async |_, url| {
+        let simulator = SimulatorConfig { artists: 30, ..SimulatorConfig::default() };
+        let stage = Stage::bare(url, simulator, |config| config.schedules.clear()).await;
+        stage.host.install(&components::plugin("tiktok")).await.expect("installed");
+        stage.import_of(&(0..30).collect::<Vec<u32>>(), &["tiktok"], |_| "default".to_owned()).await;
+        let allowances = async || {
+            let request = RunRequest { platforms: vec![platform("tiktok")], ..RunRequest::default() };
+            let plan = stage.host.planner().plan(&request).await.expect("planned").platforms.remove(0);
+            let of = |budget: &str| {
+                let found = plan.allowances.iter().find(|found| found.budget == budget).expect("is declared");
+                assert_eq!(found.needed, plan.forecast.accounts, "{budget}");
+                (found.of, found.limit)
+            };
+            ["user_info", "video_list", "user_info_of_account", "video_list_of_account"].map(of)
+        };
+        let (app, own) = ((AllowanceOf::Platform, 600), (AllowanceOf::Account, 600));
+        assert_eq!(allowances().await, [app, app, own, own]);
+        stage.install(&["tiktok"]).await;
+        let raised = (AllowanceOf::Platform, 1_000_000);
+        assert_eq!(allowances().await, [raised, raised, own, own], "each account keeps its limit");
     })
     .await;
 }

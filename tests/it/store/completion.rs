@@ -179,7 +179,7 @@ async fn all_results_of_an_account_are_written_with_its_batch() {
         let status =
             async |n: usize| store.account_get(&Scope::all_tenants(), accounts[n].id).await.unwrap().unwrap().status;
         assert_eq!((status(0).await, status(1).await), (AccountStatus::Active, AccountStatus::ReconnectNeeded));
-        assert_eq!(store.lost_metrics_list(release().digest).await.unwrap(), ["impressions"]);
+        assert_eq!(store.lost_metrics_list(release().digest, now()).await.unwrap(), ["impressions"]);
         let kinds: Vec<_> = store
             .events_list(&Scope::all_tenants(), EventCursor::default(), 10)
             .await
@@ -202,6 +202,11 @@ async fn all_results_of_an_account_are_written_with_its_batch() {
         };
         store.batch_complete(&lease(&store).await, again, now()).await.unwrap();
         assert_eq!(store.events_list(&Scope::all_tenants(), EventCursor::default(), 10).await.unwrap().len(), 3);
+        let lost_after = async |days: i64| {
+            let now = now() + chrono::TimeDelta::days(days);
+            store.lost_metrics_list(release().digest, now).await.unwrap().len()
+        };
+        assert_eq!((lost_after(6).await, lost_after(7).await), (1, 0), "asked for again after a week");
 
         let pool = AnyPoolOptions::new().max_connections(1).connect(url).await.unwrap();
         let text = match store.kind() {
@@ -574,7 +579,21 @@ async fn a_release_remembers_a_bounded_number_of_lost_metrics_and_announces_each
             };
             store.batch_complete(&lease(&store).await, result, now()).await.unwrap();
         }
-        assert_eq!(store.lost_metrics_list(release().digest).await.unwrap().len(), 256);
+        assert_eq!(store.lost_metrics_list(release().digest, now()).await.unwrap().len(), 256);
+        let events = store.events_list(&Scope::all_tenants(), EventCursor::default(), 1_000).await.unwrap();
+        assert_eq!(events.iter().filter(|(_, event)| event.kind == "connector.metric_lost").count(), 256);
+
+        // What is still lost a week later is remembered for another week, and told no more.
+        let later = now() + chrono::TimeDelta::days(8);
+        add_batches(&store, &[batch(9, &run(1), &[&accounts[0]], date)], now()).await;
+        let metric = LostMetric { name: "metric-7".to_owned(), reason: "gone".to_owned() };
+        let again = BatchResult {
+            accounts: vec![stored(followers(&accounts[0], date, 100))],
+            lost_metrics: vec![metric.clone(), metric],
+            ..BatchResult::default()
+        };
+        store.batch_complete(&lease(&store).await, again, later).await.unwrap();
+        assert_eq!(store.lost_metrics_list(release().digest, later).await.unwrap(), ["metric-7"]);
         let events = store.events_list(&Scope::all_tenants(), EventCursor::default(), 1_000).await.unwrap();
         assert_eq!(events.iter().filter(|(_, event)| event.kind == "connector.metric_lost").count(), 256);
     })

@@ -307,7 +307,7 @@ async fn every_value_is_read_back_from_every_column_as_it_was_written() {
         }
         check_texts(url, "SELECT message FROM plugin_logs ORDER BY seq", &logs).await;
         let mut names: Vec<String> = lost.iter().map(|metric| metric.name.clone()).collect();
-        let mut found = store.lost_metrics_list(release().digest).await.unwrap();
+        let mut found = store.lost_metrics_list(release().digest, now()).await.unwrap();
         names.sort();
         found.sort();
         assert_eq!(found, names);

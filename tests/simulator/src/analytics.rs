@@ -110,7 +110,8 @@ fn report(shared: &Shared, request: &Request) -> Reply {
             );
         }
     };
-    if request.list("dimensions") != ["day"] {
+    let by_country = request.list("dimensions") == ["country"];
+    if !by_country && request.list("dimensions") != ["day"] {
         let message = "The query is not supported. Check the documentation at \
                        https://developers.google.com/youtube/analytics/v2/available_reports for a list of supported \
                        queries.";
@@ -121,6 +122,9 @@ fn report(shared: &Shared, request: &Request) -> Reply {
         return error(400, "badRequest", "Invalid value for a date.");
     };
     let delivered = youtube::pacific_date(shared.now()) - Days::new(LATE_DAYS);
+    if by_country {
+        return countries(shared, request, owner, (first, last, delivered));
+    }
     let rows: Vec<Json> = first
         .iter_days()
         .take_while(|day| *day <= last.min(delivered))
@@ -130,13 +134,44 @@ fn report(shared: &Shared, request: &Request) -> Reply {
             Some(std::iter::once(json!(day.to_string())).chain(cells).collect())
         })
         .collect();
+    Reply::ok(&table("day", &metrics, rows))
+}
+
+/// The report of one day by country. Only the metrics that the API combines with countries are known here.
+fn countries(shared: &Shared, request: &Request, owner: u32, days: (NaiveDate, NaiveDate, NaiveDate)) -> Reply {
+    let (first, last, delivered) = days;
+    let metrics = request.list("metrics");
+    let columns: Option<Vec<usize>> = metrics
+        .iter()
+        .map(|name| ["views", "estimatedMinutesWatched"].iter().position(|known| known == name))
+        .collect();
+    let (Some(columns), true) = (columns, first == last) else {
+        return error(400, "badRequest", "The query is not supported.");
+    };
+    if request.param("sort").is_some_and(|sort| sort != "-views") {
+        return error(400, "badRequest", "Invalid value for sort.");
+    }
+    let most = request.param("maxResults").and_then(|text| text.parse::<usize>().ok()).unwrap_or(usize::MAX);
+    let found = (first <= delivered).then(|| shared.world.analytics_countries(owner, first)).flatten();
+    let rows: Vec<Json> = found
+        .unwrap_or_default()
+        .into_iter()
+        .take(most)
+        .map(|(country, numbers)| {
+            std::iter::once(json!(country)).chain(columns.iter().map(|column| json!(numbers[*column]))).collect()
+        })
+        .collect();
+    Reply::ok(&table("country", &metrics, rows))
+}
+
+/// A result table by a dimension. Like the API it leaves out the rows if there are none.
+fn table(dimension: &str, metrics: &[&str], rows: Vec<Json>) -> Json {
     let header = |name: &str, kind: &str, data: &str| json!({ "name": name, "columnType": kind, "dataType": data });
-    let headers = std::iter::once(header("day", "DIMENSION", "STRING"))
+    let headers = std::iter::once(header(dimension, "DIMENSION", "STRING"))
         .chain(metrics.iter().map(|name| header(name, "METRIC", "INTEGER")));
     let mut body = json!({ "kind": "youtubeAnalytics#resultTable", "columnHeaders": headers.collect::<Vec<_>>() });
-    // Like the API it leaves out the rows if there are none.
     if !rows.is_empty() {
         body["rows"] = Json::Array(rows);
     }
-    Reply::ok(&body)
+    body
 }

@@ -62,6 +62,7 @@ pub(crate) fn demonstrate(arguments: &DemoArguments) -> Result<bool> {
 
     let started = Instant::now();
     demo.stage.set_up(&simulator, &build::connectors()?, arguments.artists)?;
+    demo.stage.set_up_optional(&simulator, &build::optional_connectors(), arguments.artists)?;
     let mut summary = Summary::default();
     for day in &days {
         http::request(simulator.addr, "PUT", "/_control/date", &day.to_string())?;
@@ -76,7 +77,10 @@ pub(crate) fn demonstrate(arguments: &DemoArguments) -> Result<bool> {
         println!("{}", summary.to_json());
     } else {
         print!("{}", summary.platform_table());
-        let rows = demo.rows(last)?;
+        let mut rows = demo.rows(last)?;
+        print!("{}", report::stored_table(&rows.metrics));
+        // Seen from outside, an artist's account has the same followers once more.
+        rows.metrics.retain(|row| row["platform"] != "instagram_business");
         print!("{}", report::artist_table(&rows, ARTISTS_SHOWN));
         demo.say_where_to_look(&rows);
     }

@@ -176,6 +176,34 @@ impl Movement {
     }
 }
 
+/// How many metrics of each platform have a value on the last day, and why the others have none.
+pub(crate) fn stored_table(metrics: &[Json]) -> String {
+    #[derive(Default)]
+    struct Stored {
+        accounts: u64,
+        values: u64,
+        reasons: BTreeMap<String, u64>,
+    }
+    let mut platforms: BTreeMap<&str, Stored> = BTreeMap::new();
+    for row in metrics {
+        let stored = platforms.entry(row["platform"].as_str().unwrap_or_default()).or_default();
+        stored.accounts += 1;
+        stored.values += row["values"].as_object().map_or(0, |values| values.len() as u64);
+        for reason in row["absent"].as_object().into_iter().flat_map(serde_json::Map::values) {
+            *stored.reasons.entry(reason.as_str().unwrap_or_default().to_owned()).or_default() += 1;
+        }
+    }
+    let line = |(platform, stored): (&&str, &Stored)| {
+        let reasons = stored.reasons.iter().map(|(reason, count)| format!("{reason} {}", grouped(*count)));
+        let reasons = reasons.collect::<Vec<_>>().join(", ");
+        vec![(*platform).to_owned(), grouped(stored.accounts), grouped(stored.values), reasons]
+    };
+    let lines: Vec<Vec<String>> = platforms.iter().map(line).collect();
+    let mut text = String::from("\nWhat was stored on the last day: each metric has a value, or a reason why not\n\n");
+    text += &table(&["platform", "accounts", "values", "without a value"], &lines, &[0, 3]);
+    text
+}
+
 /// Followers, growth and warnings by artist.
 pub(crate) fn artist_table(rows: &Rows, shown_max: usize) -> String {
     let mut audiences: BTreeMap<&str, Audience> = BTreeMap::new();
@@ -250,6 +278,22 @@ fn signed(number: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_has_no_value_is_counted_by_its_reason() {
+        let none = json!({ "streams": "not-offered", "genres": "not-offered" });
+        let text = stored_table(&[
+            json!({ "platform": "spotify", "values": { "followers": 7 }, "absent": none }),
+            json!({ "platform": "youtube", "values": { "likes": 0, "views": 7 }, "absent": { "comments": "hidden" } }),
+            json!({ "platform": "youtube", "values": {}, "absent": { "comments": "unavailable" } }),
+        ]);
+        let line = |platform: &str| {
+            let line = text.lines().find(|line| line.trim_start().starts_with(platform));
+            line.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        };
+        assert_eq!(line("spotify").as_deref(), Some("spotify 1 1 not-offered 2"), "{text}");
+        assert_eq!(line("youtube").as_deref(), Some("youtube 2 2 hidden 1, unavailable 1"), "{text}");
+    }
 
     fn report(collected: u64, failed: u64) -> Json {
         let youtube = json!({

@@ -30,6 +30,9 @@ const NAMES: [&str; 12] = [
     "authorization",
 ];
 
+/// Words with which the names of secrets end.
+const NAMES_END: [&str; 6] = ["key", "token", "secret", "password", "passwd", "pw"];
+
 /// The text of a secret from the bytes of a file or of standard input: UTF-8 or UTF-16, with or without a byte order
 /// mark.
 ///
@@ -75,6 +78,7 @@ pub(super) fn dressed(text: &str) -> Option<&'static str> {
         let name = name.trim();
         let is_name = assigned.is_some()
             || is_name_of_environment(name)
+            || is_name_of_secret(name)
             || NAMES.contains(&name.trim_matches('"').to_lowercase().as_str());
         // `=` at the end is padding of base64.
         if is_name && !value.trim_matches('=').trim().is_empty() {
@@ -93,6 +97,22 @@ fn is_name_of_environment(text: &str) -> bool {
     text.len() >= 3
         && text.starts_with(|c: char| c.is_ascii_uppercase())
         && text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+}
+
+/// Whether a text is a name that says of itself that it is a secret's: `youtube_key`, `spotifyClientSecret`.
+fn is_name_of_secret(text: &str) -> bool {
+    let is_of_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let is_name = text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.chars().all(is_of_name);
+    // As a word of its own: a token may end in these letters too.
+    let ends_in = |word: &str| {
+        let at = text.len().checked_sub(word.len());
+        let Some((before, end)) = at.and_then(|at| text.split_at_checked(at)) else { return false };
+        let begins_word = before.ends_with(['_', '-', '.'])
+            || (end.starts_with(|c: char| c.is_ascii_uppercase())
+                && before.ends_with(|c: char| c.is_ascii_lowercase()));
+        end.eq_ignore_ascii_case(word) && begins_word
+    };
+    is_name && NAMES_END.iter().any(|word| ends_in(word))
 }
 
 /// A private key in PEM as Apple issues it, however its line breaks came.
@@ -197,6 +217,10 @@ mod tests {
             (format!("$env:youtubeKey={KEY}"), "give only the value"),
             (format!("API_KEY = {KEY}"), "give only the value"),
             (format!("api_key: {KEY}"), "give only the value"),
+            (format!("youtube_key={KEY}"), "give only the value"),
+            (format!("youtubeKey: {KEY}"), "give only the value"),
+            (format!("spotify.client-secret = {KEY}"), "give only the value"),
+            (format!("my-refresh-token:{KEY}"), "give only the value"),
             (format!("Authorization: Bearer {KEY}"), "give only the value"),
             (format!("Bearer {KEY}"), "scheme"),
             ("$YOUTUBE_API_KEY".to_owned(), "placeholder"),
@@ -218,9 +242,18 @@ mod tests {
             let error = parse(CredentialKind::Oauth2ClientCredentials, &whole).expect_err(&whole);
             assert!(error.contains("quotes") || error.contains("give only the value"), "{error}");
         }
-        for token in
-            ["QUJDREVGRw==", "ABCDEFGH=", "IGQ-a.b_c~1234", "act.abc!4567.va*8", "sv=2020&sig=abcdef", "a:b:c:d:e"]
-        {
+        for token in [
+            "QUJDREVGRw==",
+            "ABCDEFGH=",
+            "IGQ-a.b_c~1234",
+            "act.abc!4567.va*8",
+            "sv=2020&sig=abcdef",
+            "a:b:c:d:e",
+            "a1b2ckey:d4",
+            "9-key:d4",
+            "a+b_key:d4",
+            "abc_token=",
+        ] {
             assert!(parse(CredentialKind::Bearer, token).is_ok(), "{token}");
         }
     }

@@ -137,6 +137,41 @@ fn a_cell_may_hold_several_ids() {
 }
 
 #[test]
+fn an_address_takes_nothing_else_for_its_query() {
+    let reader = reader();
+    let address = |id: &str| format!("https://example.com/artists/{id}?si=x");
+    let two = Ok(vec!["1234".to_owned(), "5678".to_owned()]);
+    for between in [",", ", ", "; ", ";", " | ", "|", " ", "\n"] {
+        let text = format!("{}{between}{}", address("1234"), address("5678"));
+        assert_eq!(reader.read_all(&text), two, "{text}");
+        let error = reader.read(&text).expect_err(&text).to_string();
+        assert!(error.contains("give one such as 1234"), "{text}: {error}");
+    }
+    assert_eq!(reader.read_all(&format!("{}, 5678", address("1234"))), two);
+    assert_eq!(reader.read_all(&format!("5678, {0} {0}", address("1234"))).map(|ids| ids.len()), Ok(2));
+    let two_of_them = reader.read(&format!("{}, {}", address("1234"), address("5678"))).expect_err("two").to_string();
+    assert!(two_of_them.ends_with("one at a time"), "{two_of_them}");
+    for (behind, named) in [
+        (", @ada", "'@ada' is a handle"),
+        (" Ada", "'Ada' is not"),
+        ("|ada", "'ada' is not"),
+        (",https://example.com/albums/5678", "'https://example.com/albums/5678' is not"),
+    ] {
+        let text = format!("{}{behind}", address("1234"));
+        for error in [reader.read_all(&text).map(|_| ()), reader.read(&text).map(|_| ())] {
+            let error = error.expect_err(&text).to_string();
+            assert!(error.starts_with(named), "{text}: {error}");
+        }
+    }
+    for one in ["https://example.com/artists/1234?of=a,b;c", "https://example.com/artists/1234?x=1,"] {
+        assert_eq!(reader.read(one).as_deref(), Ok("1234"), "{one}");
+        assert_eq!(reader.read_all(one), Ok(vec!["1234".to_owned()]), "{one}");
+    }
+    let twice = format!("{0}, {0}", address("1234"));
+    assert_eq!(reader.read(&twice).as_deref(), Ok("1234"));
+}
+
+#[test]
 fn a_connector_without_a_rule_takes_any_id() {
     let reader = Manifest::parse(&manifest_with("")).expect("valid").account_reader().expect("valid");
     assert_eq!(reader.read("any:id/at;all").as_deref(), Ok("any:id/at;all"));

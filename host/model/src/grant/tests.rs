@@ -151,6 +151,30 @@ fn what_is_more_is_shown_on_a_line_and_nothing_else_is() {
 }
 
 #[test]
+fn accounts_whose_owner_authorised_it_may_have_days_of_their_own() {
+    let own = "documents_days = 30\n    metrics_days = 30\n    unless_authorised = true";
+    let own = MANIFEST.replace("documents_days = 30", own);
+    let limited = own.replace("unless_authorised = true", "unless_authorised = true\n    authorised_days = 90");
+    let longer = limited.replace("authorised_days = 90", "authorised_days = 120");
+    let between = |from: &str, to: &str| Difference::between(&Grant::of(asked(from)), &asked(to)).to_string();
+    assert_eq!(between(&limited, &limited), "");
+    assert_eq!(between(&own, &limited), "- kept up to 90 days for accounts whose owner has authorised it");
+    assert_eq!(
+        between(&limited, &longer),
+        "+ kept up to 120 days for accounts whose owner has authorised it: the platform's terms"
+    );
+    assert_eq!(between(&limited, &own), "+ longer for accounts whose owner has authorised it: the platform's terms");
+    let told = describe_policy(&asked(&limited).policy);
+    assert!(told.contains(&"90 days at most for accounts whose owner has authorised it".to_owned()), "{told:?}");
+    for wrong in ["authorised_days = 29", "authorised_days = 0"] {
+        let problem = Manifest::parse(&limited.replace("authorised_days = 90", wrong)).expect_err(wrong).to_string();
+        assert!(problem.contains("policy.authorised_days"), "{problem}");
+    }
+    let alone = MANIFEST.replace("documents_days = 30", "authorised_days = 90");
+    assert!(Manifest::parse(&alone).expect_err("refused").to_string().contains("unless_authorised = true"));
+}
+
+#[test]
 fn a_budget_that_goes_frees_the_connector_and_one_that_comes_binds_it() {
     let (head, tail) = MANIFEST.split_once("[[budget]]").expect("a budget");
     let without = format!("{head}{}", &tail[tail.find("[policy]").expect("a policy")..]);
@@ -291,13 +315,18 @@ fn some_budget() -> impl Strategy<Value = Budget> {
 
 fn some_permissions() -> impl Strategy<Value = Permissions> {
     let days = || proptest::option::of(1_u32..4);
-    (some_hosts(), some_slots(), days(), days(), any::<(bool, bool)>(), subsequence(IMPORTS.to_vec(), 0..=2)).prop_map(
-        |(hosts, slots, documents_days, metrics_days, (forbids_ai, unless_authorised), names)| Permissions {
-            hosts,
-            slots,
-            allowances: Vec::new(),
-            policy: Policy { documents_days, metrics_days, unless_authorised, forbids_ai, note: String::new() },
-            imports: interfaces(&imports(&names)),
+    let kept = (days(), days(), any::<bool>(), days());
+    (some_hosts(), some_slots(), kept, any::<bool>(), subsequence(IMPORTS.to_vec(), 0..=2)).prop_map(
+        |(hosts, slots, kept, forbids_ai, names)| {
+            let (documents_days, metrics_days, unless_authorised, authorised_days) = kept;
+            let note = String::new();
+            Permissions {
+                hosts,
+                slots,
+                allowances: Vec::new(),
+                policy: Policy { documents_days, metrics_days, unless_authorised, authorised_days, forbids_ai, note },
+                imports: interfaces(&imports(&names)),
+            }
         },
     )
 }
@@ -327,6 +356,7 @@ fn deeds(permissions: &Permissions) -> std::collections::BTreeSet<String> {
     {
         deeds.extend((1..=days.unwrap_or(9)).map(|day| format!("{what} on day {day}")));
         let of_authorised = days.filter(|_| !permissions.policy.unless_authorised).unwrap_or(9);
+        let of_authorised = of_authorised.min(permissions.policy.authorised_days.unwrap_or(9));
         deeds.extend((1..=of_authorised).map(|day| format!("{what} of authorised accounts on day {day}")));
     }
     if !permissions.policy.forbids_ai {

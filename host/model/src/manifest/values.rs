@@ -52,7 +52,24 @@ impl Manifest {
             let declared = Declared { platform: &connector.platform, settings, is_of_accounts: &is_of_accounts };
             account_rule::check(rule, &declared, &mut findings);
         }
+        self.check_policy(&mut findings);
         findings
+    }
+
+    /// Days of their own for authorised accounts are an exception, and a longer time than that of the others.
+    fn check_policy(&self, findings: &mut Findings) {
+        let policy = &self.policy;
+        let Some(days) = policy.authorised_days else { return };
+        let longest = policy.documents_days.max(policy.metrics_days).unwrap_or_default();
+        if policy.unless_authorised && days >= longest {
+            return;
+        }
+        let problem = if policy.unless_authorised {
+            format!("{days} days are fewer than the {longest} of accounts whose owner has authorised nothing")
+        } else {
+            "it is for accounts that the other days leave out; write unless_authorised = true".to_owned()
+        };
+        findings.add(Place::of("policy").key("authorised_days"), "policy.authorised_days", problem);
     }
 
     fn check_metrics(&self, findings: &mut Findings) {

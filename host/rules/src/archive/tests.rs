@@ -172,11 +172,34 @@ fn some_rule() -> impl Strategy<Value = ArchiveRule> {
     })
 }
 
+#[test]
+fn what_an_authorised_account_gave_has_days_of_its_own() {
+    let zones = ["UTC".to_owned()];
+    let days = Policy { documents_days: Some(30), metrics_days: Some(30), ..Policy::default() };
+    let policy = Policy { unless_authorised: true, authorised_days: Some(90), ..days };
+    let now = at("2026-06-01T00:00:00Z");
+    let plan = plan(&rules(&ArchiveConfig::default(), &[(platform("youtube"), policy)]), &zones, now);
+    let row = |authorised: bool, age: i64| Row {
+        platform: platform("youtube"),
+        tenant: tenant("a"),
+        authorised,
+        zone: "UTC".to_owned(),
+        date: day("2026-05-30"),
+        observed: now - TimeDelta::days(age),
+    };
+    for table in [Table::Metrics, Table::MetricsArchive, Table::Documents, Table::Quarantine] {
+        let is_due = |authorised, age| due(&plan, table, Action::Delete, &row(authorised, age));
+        assert!(!is_due(false, 29) && is_due(false, 32), "{table:?}: of an account without a credential of its own");
+        assert!(!is_due(true, 89) && is_due(true, 92), "{table:?}: of an account whose owner has authorised it");
+    }
+}
+
 fn some_policies() -> impl Strategy<Value = Vec<(Platform, Policy)>> {
     let days = || proptest::option::of(1_u32..1000);
-    proptest::collection::vec((days(), days(), any::<bool>()), 0..=2).prop_map(|policies| {
-        let policy = |(index, (documents_days, metrics_days, unless_authorised)): (usize, _)| {
-            let policy = Policy { documents_days, metrics_days, unless_authorised, ..Policy::default() };
+    proptest::collection::vec((days(), days(), any::<bool>(), days()), 0..=2).prop_map(|policies| {
+        let policy = |(index, (documents_days, metrics_days, unless_authorised, authorised_days)): (usize, _)| {
+            let policy =
+                Policy { documents_days, metrics_days, unless_authorised, authorised_days, ..Policy::default() };
             (platform(["a", "b"][index]), policy)
         };
         policies.into_iter().enumerate().map(policy).collect()

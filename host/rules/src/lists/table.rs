@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, Read as _};
 
 use backline_model::account_rule::column_name;
+use backline_model::cell;
 
 use super::{Format, LINE_BYTES_MAX, ListError, Record, Shape, Unreadable, insert};
 
@@ -62,7 +63,7 @@ pub(super) fn read(
         let line = reader.position().line();
         match reader.read_byte_record(&mut row) {
             Ok(false) => break,
-            Ok(true) if row.iter().all(|cell| cell.trim_ascii().is_empty()) => {}
+            Ok(true) if row.iter().all(is_blank) => {}
             Ok(true) => {
                 let line = before_rows + row.position().map_or(line, |position| position.line());
                 each(Record { place: format!("line {line}"), fields: fields_of(&names, &row, delimiter) });
@@ -72,6 +73,11 @@ pub(super) fn read(
     }
     let columns = names.into_iter().filter(|name| !name.is_empty()).collect();
     Ok(Shape { format: Format::Table, columns })
+}
+
+/// Whether nothing is to be seen in a cell. Bytes that are not UTF-8 are something.
+fn is_blank(cell: &[u8]) -> bool {
+    std::str::from_utf8(cell).is_ok_and(cell::is_blank)
 }
 
 /// A line with its end, or several where a quoted cell holds line breaks; empty at the end of the file.
@@ -138,7 +144,7 @@ fn fields_of(names: &[String], row: &csv::ByteRecord, delimiter: u8) -> Result<B
         )));
     }
     // Empty cells at the end are nothing, however many there are.
-    let used = row.iter().rposition(|cell| !cell.trim_ascii().is_empty()).map_or(0, |last| last + 1);
+    let used = row.iter().rposition(|cell| !is_blank(cell)).map_or(0, |last| last + 1);
     if used > names.len() {
         return Err(unreadable(format!(
             "it has {used} cells, the header has {}; is there a delimiter in a cell without quotes?",
@@ -154,7 +160,7 @@ fn fields_of(names: &[String], row: &csv::ByteRecord, delimiter: u8) -> Result<B
         let text = std::str::from_utf8(cell)
             .map_err(|_| unreadable(format!("column {} is not UTF-8; save the list as CSV in UTF-8", column())))?;
         if name.is_empty() {
-            if text.trim().is_empty() {
+            if cell::is_blank(text) {
                 continue;
             }
             return Err(unreadable(format!("column {} has a value; name the column or empty it", column())));

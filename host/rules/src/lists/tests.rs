@@ -93,6 +93,20 @@ fn rows_and_columns_without_a_value_are_nothing() {
 }
 
 #[test]
+fn what_can_not_be_seen_makes_no_row_no_column_and_no_value() {
+    let text = "id,name,tenant,\u{a0}\r\n1,Ada,\u{200b},\u{200b}\r\n\u{a0},\u{feff},,\r\n2,Bo,x,,\u{a0},\r\n\u{1a}";
+    let (shape, records) = all(text.as_bytes()).expect("readable");
+    assert_eq!(shape.columns.len(), 3, "{shape:?}");
+    assert_eq!(places(&records), ["line 2", "line 4"], "neither blank cells nor the end of a DOS file are a row");
+    assert_eq!(field(&records[0], "tenant"), None, "it is as good as empty");
+    assert_eq!(field(&records[1], "tenant"), Some("x"));
+    let (_, records) = all(b"id,name\n\xff,\n").expect("readable");
+    assert!(problem(&records[0]).contains("is not UTF-8"), "bytes that can't be read are something");
+    let (_, records) = all("[{\"id\":1,\"tenant\":\"\u{200b}\"}]".as_bytes()).expect("readable");
+    assert_eq!(field(&records[0], "tenant"), None);
+}
+
+#[test]
 fn a_bad_record_is_handed_on_with_its_line_and_the_others_are_read() {
     let (_, records) = all(b"id,name\n1,Ada\n2\n3,Cy,x\n4,\"D\nd\"\n5,\xff\n6,Fay\n").expect("readable");
     let expected =
@@ -225,7 +239,7 @@ proptest! {
         let mut written = 0;
         for row in &rows {
             writer.write_record(row).expect("written");
-            written += usize::from(row.iter().any(|cell| !cell.trim_ascii().is_empty()));
+            written += usize::from(row.iter().any(|cell| !backline_model::cell::is_blank(cell)));
         }
         let (_, records) = all(&writer.into_inner().expect("flushed")).expect("readable");
         prop_assert_eq!(records.len(), written);

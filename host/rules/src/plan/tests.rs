@@ -154,6 +154,7 @@ fn everyone_else_is_excluded_with_a_reason() {
         (Candidate { account_status: AccountStatus::Disabled, ..candidate(1) }, Exclusion::AccountDisabled),
         (Candidate { account_status: AccountStatus::ReconnectNeeded, ..candidate(1) }, Exclusion::ReconnectNeeded),
         (Candidate { account_status: AccountStatus::HostKilled, ..candidate(1) }, Exclusion::HostKilled),
+        (Candidate { account_status: AccountStatus::NotFound, ..candidate(1) }, Exclusion::NotFound),
     ];
     for (candidate, reason) in cases {
         let planned = planned(vec![candidate.clone()], &noon());

@@ -1,7 +1,7 @@
 //! Releases of connectors: their bytes, what was granted, which one is active, which hosts have loaded it, and what is
 //! known of them.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use serde_json::json;
 use sqlx::any::AnyRow;
@@ -18,6 +18,9 @@ use crate::scope::Scope;
 use backline_model::event::types;
 use backline_model::kill_points::{Point, point};
 use backline_model::{Digest, Event, Grant, Manifest, Platform, Release, ReleaseState, SwapCause};
+
+/// How long a lost metric is not asked for.
+pub(crate) const LOST_FOR: TimeDelta = TimeDelta::days(7);
 
 macro_rules! release_sql {
     ($which:literal) => {
@@ -393,13 +396,16 @@ impl Store {
         Ok(())
     }
 
-    /// Platform metrics that were refused by name under a release, in the order of their names.
+    /// Platform metrics that were refused by name under a release within the last week, in the order of their names.
+    /// What was refused before that is asked for again: a platform may offer it once more.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn lost_metrics_list(&self, release: Digest) -> Result<Vec<String>, StoreError> {
-        let statement = self.query("SELECT name FROM lost_metrics WHERE release_digest = $1");
-        let rows = self.rows("read lost metrics", statement.bind(release.to_string())).await?;
+    pub async fn lost_metrics_list(&self, release: Digest, now: DateTime<Utc>) -> Result<Vec<String>, StoreError> {
+        let statement =
+            self.query("SELECT name FROM lost_metrics WHERE release_digest = $1 AND first_seen > $2::timestamptz");
+        let statement = statement.bind(release.to_string()).bind(time_text(now - LOST_FOR));
+        let rows = self.rows("read lost metrics", statement).await?;
         let mut names = rows.iter().map(|row| row.text("name")).collect::<Result<Vec<_>, _>>()?;
         names.sort();
         Ok(names)

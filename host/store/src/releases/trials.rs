@@ -447,14 +447,14 @@ async fn recollect_in_txn(
     let mut failed = failed_under(work, rollback.from, since).await?;
     let runs = failed.iter().map(|failed| failed.run).chain(dead.iter().map(|batch| batch.run_id)).collect();
     let runs = runs_lock_in_txn(work, &runs).await?;
-    // The other release tries the accounts that were said to need a reconnection before that is believed,
-    // those of a cancelled run with its next run.
+    // The other release tries the accounts that were said to need a reconnection, or not to exist, before that is
+    // believed, those of a cancelled run with its next run.
     let rows: Vec<_> = failed.iter().map(|failed| json!({ "id": failed.account.account_id })).collect();
     let statement = work.query(
         "UPDATE accounts SET status = 'active', updated_at = $2::timestamptz
-         WHERE status = 'reconnect_needed' AND id {in_ids}",
+         WHERE status IN ('reconnect_needed', 'not_found') AND id {in_ids}",
     );
-    work.execute("reset accounts to be reconnected", statement.bind(json("account ids", &rows)?).bind(time_text(now)))
+    work.execute("reset accounts to be tried again", statement.bind(json("account ids", &rows)?).bind(time_text(now)))
         .await?;
 
     let goes_on = |run: &RunId| runs.get(run).is_some_and(|found| found.status != RunStatus::Cancelled);

@@ -24,14 +24,16 @@ use crate::numbers::documents::documents_add_in_txn;
 use crate::numbers::history::{self, AccountPast};
 use crate::numbers::metrics::metrics_save_in_txn;
 use crate::numbers::quarantine::quarantine_add_in_txn;
+use crate::releases::installed::LOST_FOR;
 use crate::releases::trials::tally_add_in_txn;
 use crate::work::locks::{AccountFacts, account_facts_in_txn, account_states_save_in_txn, accounts_lock_in_txn};
 use crate::work::outcomes::{AccountOutcome, outcomes_save_in_txn};
 use crate::work::parts::{Part, part_split_off_in_txn};
 use crate::work::result::{AccountResult, BatchResult, Completed, PluginLog, StoredAccount};
+use backline_model::account::NOT_FOUND_DATES_MAX;
 use backline_model::event::types;
 use backline_model::kill_points::{Point, point};
-use backline_model::outcome::{Exclusion, Outcome};
+use backline_model::outcome::{Exclusion, FailureClass, Outcome};
 use backline_model::run::RunCounts;
 use backline_model::{AccountId, AccountStatus, BatchState, Event, Lease, LostMetric};
 
@@ -178,12 +180,15 @@ impl Completion {
             .map(|(_, event)| event.clone())
             .collect();
         events.extend(record_lost(work, &self.lease, &result.lost_metrics, self.now).await?);
+        let gone = not_found_for_long(work, &accounts).await?;
+        events.extend(gone.iter().map(|account| not_found_event(account, self.now)));
         let about_rows: Vec<_> =
             stored.iter().flat_map(|account| account.events.iter().map(|event| (&account.row, event))).collect();
         row_events_write_in_txn(work, batch.run_id, &about_rows, &events, self.now).await?;
         insert_logs(work, &self.lease, &result.logs, self.now).await?;
+        let gone = gone.iter().map(|account| (account.account_id, AccountStatus::NotFound));
         let statuses: Vec<_> =
-            accounts.iter().filter_map(|account| Some((account.account_id, account.status?))).collect();
+            accounts.iter().filter_map(|account| Some((account.account_id, account.status?))).chain(gone).collect();
         change_statuses(work, &statuses, self.now).await?;
         let open = self.give_up(&accounts, &result, !told_by_batch.is_empty()).await?;
         point(Point::BatchWritten);
@@ -368,6 +373,48 @@ async fn asked_to_reconnect(work: &mut Work, accounts: &[&AccountResult]) -> Res
     rows.iter().map(|row| row.parsed("id")).collect()
 }
 
+/// Those of the accounts that the platform does not know, and has not known for so many dates since they were last
+/// collected that they are left out from now on. Their outcomes have been written.
+async fn not_found_for_long<'a>(
+    work: &mut Work,
+    accounts: &[&'a AccountResult],
+) -> Result<Vec<&'a AccountResult>, StoreError> {
+    let is_unknown =
+        |account: &AccountResult| matches!(account.outcome, Outcome::Failed { class: FailureClass::NotFound, .. });
+    let unknown: Vec<AccountId> =
+        accounts.iter().filter(|account| is_unknown(account)).map(|account| account.account_id).collect();
+    if unknown.is_empty() {
+        return Ok(Vec::new());
+    }
+    let statement = work.query(
+        "SELECT id::text AS id FROM accounts
+         WHERE status = 'active' AND id {in_ids}
+             AND (SELECT COUNT(DISTINCT o.metric_date) FROM collection_outcomes o
+                  WHERE o.account_id = accounts.id AND o.outcome = 'failed' AND o.reason = 'not_found'
+                      AND NOT EXISTS (SELECT 1 FROM metrics m
+                                      WHERE m.account_id = o.account_id AND m.metric_date >= o.metric_date)) >= $2",
+    );
+    let statement = statement.bind(id_rows(&unknown)?).bind(i64::from(NOT_FOUND_DATES_MAX));
+    let rows = work.rows("find accounts that a platform has not known for long", statement).await?;
+    let gone: HashSet<AccountId> = rows.iter().map(|row| row.parsed("id")).collect::<Result<_, StoreError>>()?;
+    Ok(accounts.iter().copied().filter(|account| gone.contains(&account.account_id)).collect())
+}
+
+/// The event for an account that is left out because its platform does not know it.
+fn not_found_event(account: &AccountResult, now: DateTime<Utc>) -> Event {
+    Event {
+        id: uuid::Uuid::now_v7(),
+        kind: types::ACCOUNT_NOT_FOUND.to_owned(),
+        artist_id: Some(account.artist_id),
+        occurred_at: now,
+        dedup_key: None,
+        data: json!({
+            "account_id": account.account_id, "artist_id": account.artist_id, "platform": account.platform,
+            "dates": NOT_FOUND_DATES_MAX,
+        }),
+    }
+}
+
 async fn change_statuses(
     work: &mut Work,
     statuses: &[(AccountId, AccountStatus)],
@@ -388,7 +435,8 @@ async fn change_statuses(
     Ok(())
 }
 
-/// Remembers lost metrics under the batch's release; returns one event for each, which only the first ever writes.
+/// Remembers lost metrics under the batch's release; returns one event for each new one, which only the first ever
+/// writes. One that was asked for again after a week, and is still lost, is remembered for another week.
 async fn record_lost(
     work: &mut Work,
     lease: &Lease,
@@ -402,6 +450,17 @@ async fn record_lost(
     let statement = work.query("SELECT name FROM lost_metrics WHERE release_digest = $1");
     let rows = work.rows("find lost metrics", statement.bind(release.to_string())).await?;
     let known = rows.iter().map(|row| row.text("name")).collect::<Result<HashSet<String>, StoreError>>()?;
+    let again: Vec<&LostMetric> = lost.iter().filter(|metric| known.contains(&metric.name)).collect();
+    if !again.is_empty() {
+        let statement = work.query(
+            "UPDATE lost_metrics SET first_seen = $3::timestamptz
+             WHERE release_digest = $2 AND first_seen <= $4::timestamptz
+                 AND name IN (SELECT r.value->>'name' FROM {rows})",
+        );
+        let statement = statement.bind(json("lost metrics", &again)?).bind(release.to_string());
+        let statement = statement.bind(time_text(now)).bind(time_text(now - LOST_FOR));
+        work.execute("remember lost metrics for another week", statement).await?;
+    }
     let room = LOST_METRICS_MAX.saturating_sub(known.len());
     let lost: Vec<&LostMetric> = lost.iter().filter(|metric| !known.contains(&metric.name)).take(room).collect();
     if lost.is_empty() {

@@ -174,11 +174,18 @@ fn a_list_that_times_out_is_requested_one_by_one() {
 }
 
 #[test]
-fn a_list_without_any_known_artist_is_not_found() {
-    let replay = Replay::new().get("/artists?ids=", 404, fixture!("error_40400.json"));
-    let batch = replay.fetch::<AppleMusic>(accounts(&[ARIA, GHOST]), context()).accounts;
+fn a_list_that_is_not_found_says_nothing_of_each_artist() {
+    let none = Replay::new().get("/artists", 404, fixture!("error_40400.json"));
+    let batch = none.fetch::<AppleMusic>(accounts(&[ARIA, GHOST]), context()).accounts;
     assert!(batch.iter().all(|outcome| matches!(outcome, Err(FetchError::NotFound))));
-    assert_eq!(replay.urls().len(), 1);
+    assert_eq!(none.urls().len(), 3);
+    let replay = with_parts()
+        .get("/artists?ids=", 404, fixture!("error_40400.json"))
+        .get("/artists/1001?", 200, fixture!("artist.json"))
+        .get("/artists/3003?", 404, fixture!("error_40400.json"));
+    let batch = replay.fetch::<AppleMusic>(accounts(&[ARIA, GHOST]), context()).accounts;
+    assert!(batch[0].is_ok(), "{batch:?}");
+    assert!(matches!(batch[1], Err(FetchError::NotFound)));
 }
 
 #[test]

@@ -21,22 +21,25 @@ fn the_totals_of_the_window_are_collected() {
         ("comments_received", 60),
         ("saves_received", 50),
         ("shares_received", 40),
-        ("replies_received", 0),
         ("reposts_received", 27),
         ("profile_link_taps", 12),
         ("profile_views", 900),
         ("website_clicks", 8),
         ("followers_gained", 130),
         ("followers_lost", 31),
+        ("new_followers", 9),
     ];
     for (name, value) in expected {
         assert_eq!(metric(&snapshot, name), value, "{name}");
     }
+    assert_eq!(metric(&snapshot, "replies_received"), absent("unavailable"), "0 replies may be unknown ones");
     let urls: Vec<String> = replay.urls().into_iter().filter(|url| url.contains("/me/insights")).collect();
-    assert_eq!(urls.len(), 3, "{urls:#?}");
+    assert_eq!(urls.len(), 4, "{urls:#?}");
     let until = UNTIL - 1;
     let window = format!("period=day&metric_type=total_value&since={}&until={until}", UNTIL - 28 * 86_400);
-    assert!(urls.iter().all(|url| url.contains(&window)), "{urls:#?}");
+    assert!(urls[..3].iter().all(|url| url.contains(&window)), "{urls:#?}");
+    let days = format!("metric=follower_count&period=day&since={}&until={until}", UNTIL - 5 * 86_400);
+    assert!(urls[3].contains(&days), "a series has no metric_type: {urls:#?}");
     assert!(urls[1].ends_with("&breakdown=follow_type"), "{urls:#?}");
 }
 
@@ -47,7 +50,8 @@ fn a_window_of_more_than_28_days_is_cut() {
     let context = Context { window, lost_metrics: Vec::new() };
     assert!(replay.fetch::<Instagram>(vec![account("1", USER)], context).accounts[0].is_ok());
     let since = format!("since={}&", UNTIL - 28 * 86_400);
-    assert!(replay.urls().iter().filter(|url| url.contains("/me/insights")).all(|url| url.contains(&since)));
+    let is_total = |url: &&String| url.contains("/me/insights") && url.contains("total_value");
+    assert!(replay.urls().iter().filter(is_total).all(|url| url.contains(&since)));
 }
 
 #[test]
@@ -123,6 +127,28 @@ fn a_total_that_is_refused_without_its_name_costs_itself_and_is_remembered() {
         assert!(outcome.is_ok(), "{outcome:?}");
         replay.urls().iter().filter(|url| url.contains("/me/insights")).count()
     };
-    assert_eq!(of_day(1), 3, "not asked again");
-    assert!(of_day(7) > 3, "asked again after a week");
+    assert_eq!(of_day(1), 4, "not asked again");
+    assert!(of_day(7) > 4, "asked again after a week");
+}
+
+#[test]
+fn a_day_that_is_not_settled_or_can_not_be_placed_is_no_new_followers() {
+    let of = |values: Json| {
+        let data = json!({ "data": [{ "name": "follower_count", "period": "day", "values": values }] }).to_string();
+        let (snapshot, _) = with(totals(Replay::new().get("metric=follower_count", 200, data)));
+        metric(&snapshot, "new_followers")
+    };
+    let day = |value: Json, end: &str| json!({ "value": value, "end_time": end });
+    assert_eq!(of(json!([day(json!(0), "2026-11-17T08:00:00+0000")])), 0, "a 0 that is settled is one");
+    for values in [
+        json!([]),
+        json!(null),
+        json!([day(json!(7), "2026-11-18T08:00:00+0000"), day(json!(0), "2026-11-19T08:00:00+0000")]),
+        json!([day(json!(7), "2026-11-10T08:00:00+0000")]),
+        json!([day(json!(7), "2026-11-17T08:00:00+0000"), day(json!(8), "yesterday")]),
+        json!([day(json!(7), "2026-11-16T08:00:00+0000"), day(json!("8K"), "2026-11-17T08:00:00+0000")]),
+        json!([day(json!(7), "2026-11-16T08:00:00+0000"), null]),
+    ] {
+        assert_eq!(of(values.clone()), absent("unavailable"), "{values}");
+    }
 }

@@ -31,6 +31,7 @@ fn totals(replay: Replay) -> Replay {
     replay
         .get("metric=follows_and_unfollows", 200, fixture("account_follows.json"))
         .get("metric=profile_views", 200, fixture("account_visits.json"))
+        .get("metric=follower_count", 200, fixture("account_new_followers.json"))
         .get("/me/insights", 200, fixture("account_insights.json"))
 }
 
@@ -196,7 +197,7 @@ fn endless_pages_are_truncated_and_not_summed() {
     assert_eq!(metric(&snapshot, "likes"), absent("unavailable"), "a truncated list has no sum");
     assert_eq!(snapshot.engagement, None);
     assert_eq!(snapshot.notes, ["more posts were published inside the window than the connector reads"]);
-    assert_eq!(replay.urls().len(), 3 + 3, "a cursor that leads to itself is not followed twice");
+    assert_eq!(replay.urls().len(), 3 + 4, "a cursor that leads to itself is not followed twice");
 }
 
 #[test]

@@ -50,6 +50,30 @@ fn top_tracks_without_titles_or_popularity() {
     let without = of("{\"tracks\":[{\"name\":\"A\\u0000B\"}]}");
     assert_eq!(metric(&without, "top_track"), json!("AB"));
     assert_eq!(metric(&without, "top_tracks_popularity"), absent("not-offered"));
+    for popularity in ["null", "\"61%\"", "{}"] {
+        let unread = of(&format!("{{\"tracks\":[{{\"name\":\"A\",\"popularity\":{popularity}}}]}}"));
+        assert_eq!(metric(&unread, "top_tracks_popularity"), absent("unavailable"), "{popularity}");
+    }
+    let extended = r#"{"mode":"extended","artist":{},"top_tracks":{"answer":{"tracks":[{"name":"A"}]}}}"#;
+    assert_eq!(metric(&snapshot_of(extended), "top_tracks_popularity"), absent("unavailable"), "the app is offered it");
+}
+
+#[test]
+fn a_total_below_what_was_seen_is_no_size() {
+    let releases = ["r1", "r2", "r3"].map(|id| json!({ "id": id, "release_date": "2026-11-01" }));
+    for (total, expected) in [
+        (json!(3), json!(3)),
+        (json!(40), json!(40)),
+        (json!(0), absent("unavailable")),
+        (json!(2), absent("unavailable")),
+        (json!(-1), absent("unavailable")),
+        (json!("many"), absent("unavailable")),
+    ] {
+        let pages = json!([{ "items": releases, "total": total }]);
+        let snapshot = snapshot_of(&json!({ "releases": { "pages": pages } }).to_string());
+        assert_eq!(metric(&snapshot, "catalogue_size"), expected, "{total}");
+        assert_eq!(metric(&snapshot, "recent_releases"), json!(3), "{total}");
+    }
 }
 
 #[test]

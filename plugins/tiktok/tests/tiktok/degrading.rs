@@ -96,3 +96,46 @@ fn no_damaged_answer_gives_an_invented_number() {
     let accounts = [account("1", USER), account("2", "open-id-2")];
     conformance::check_answers::<TikTok>(platform, &accounts, &context(UNTIL));
 }
+
+#[test]
+fn a_time_that_is_none_ends_no_list_and_hides_no_video() {
+    let video = |id: &str, created: Json| json!({ "id": id, "create_time": created, "like_count": 5, "view_count": 9 });
+    let page = |videos: Json, has_more: bool| {
+        json!({ "data": { "videos": videos, "cursor": 7, "has_more": has_more }, "error": { "code": "ok" } })
+            .to_string()
+    };
+    let good = || video("1", json!(UNTIL - 86_400));
+    // Milliseconds, a placeholder, and a time before the first one.
+    for odd in [json!((UNTIL - 86_400) * 1_000), json!(0), json!(-1), json!("soon"), json!(1.5)] {
+        let first = page(json!([good(), video("2", odd.clone())]), true);
+        let second = page(json!([video("3", json!(UNTIL - 172_800))]), false);
+        let replay = Replay::new().get("/user/info/", 200, fixture("user.json")).post("/video/list/", 200, first).post(
+            "/video/list/",
+            200,
+            second,
+        );
+        let snapshot = collect(&replay).expect("is collected");
+        assert_eq!(metric(&snapshot, "likes"), 10, "{odd}");
+        assert_eq!(coverage(&snapshot, "likes"), (2, 1), "{odd}");
+    }
+    let all_odd = page(json!([video("2", json!((UNTIL - 86_400) * 1_000))]), false);
+    let replay = Replay::new().get("/user/info/", 200, fixture("user.json")).post("/video/list/", 200, all_odd);
+    assert_eq!(metric(&collect(&replay).expect("is collected"), "likes"), absent("unavailable"), "not 0");
+}
+
+#[test]
+fn a_count_that_overflowed_lowers_no_sum() {
+    let videos = json!([
+        { "id": "1", "create_time": UNTIL - 10, "like_count": -977_433_948, "comment_count": 1, "share_count": 1,
+          "view_count": 100 },
+        { "id": "2", "create_time": UNTIL - 20, "like_count": 4, "comment_count": 2, "share_count": 3,
+          "view_count": 50 },
+    ]);
+    let page = json!({ "data": { "videos": videos, "has_more": false }, "error": { "code": "ok" } }).to_string();
+    let replay = Replay::new().get("/user/info/", 200, fixture("user.json")).post("/video/list/", 200, page);
+    let snapshot = collect(&replay).expect("is collected");
+    assert_eq!((metric(&snapshot, "likes"), metric(&snapshot, "content_views")), (json!(4), json!(150)));
+    assert_eq!((coverage(&snapshot, "likes"), coverage(&snapshot, "content_views")), ((1, 1), (2, 0)));
+    let engagement = snapshot.engagement.expect("one video has all four");
+    assert_eq!((engagement.interactions, engagement.base, engagement.posts_skipped), (9, Some(50), 1));
+}

@@ -1,6 +1,7 @@
 //! Tests of the YouTube Analytics connector against responses that follow the platform's documentation.
 
 mod classes;
+mod countries;
 mod refusing;
 
 use std::path::Path;
@@ -60,11 +61,15 @@ fn collect(replay: &Replay) -> Result<Snapshot, FetchError> {
 }
 
 fn platform() -> Replay {
-    Replay::new().get("/v2/reports?", 200, fixture("day.json"))
+    Replay::new().get("dimensions=country", 200, fixture("countries.json")).get(
+        "/v2/reports?",
+        200,
+        fixture("day.json"),
+    )
 }
 
 #[test]
-fn a_day_is_collected_with_one_request() {
+fn a_day_is_collected_with_one_request_and_its_countries_with_another() {
     let replay = platform();
     let snapshot = collect(&replay).expect("is collected");
     for (name, number) in NUMBERS {
@@ -72,15 +77,23 @@ fn a_day_is_collected_with_one_request() {
     }
     assert_eq!(snapshot.engagement, None);
     let sent = replay.sent();
-    assert_eq!(sent.len(), 1);
+    assert_eq!(sent.len(), 2);
     assert_eq!(
         sent[0].url,
         "https://youtubeanalytics.googleapis.com/v2/reports?ids=channel%3D%3DUC_x5XG1OV2P6uZZ5FSM9Ttw\
          &startDate=2026-11-19&endDate=2026-11-19&dimensions=day&metrics=views,engagedViews,estimatedMinutesWatched,\
          averageViewDuration,subscribersGained,subscribersLost,likes,comments,shares"
     );
-    let credential = sent[0].credential.as_ref().expect("names the owner's token");
-    assert_eq!((credential.slot.as_str(), credential.account.as_deref()), ("user", Some("1")));
+    assert_eq!(
+        sent[1].url,
+        "https://youtubeanalytics.googleapis.com/v2/reports?ids=channel%3D%3DUC_x5XG1OV2P6uZZ5FSM9Ttw\
+         &startDate=2026-11-19&endDate=2026-11-19&dimensions=country&metrics=views,estimatedMinutesWatched\
+         &sort=-views&maxResults=25"
+    );
+    for request in &sent {
+        let credential = request.credential.as_ref().expect("names the owner's token");
+        assert_eq!((credential.slot.as_str(), credential.account.as_deref()), ("user", Some("1")));
+    }
 }
 
 #[test]

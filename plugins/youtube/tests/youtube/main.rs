@@ -2,6 +2,7 @@
 
 mod classes;
 mod missing;
+mod statistics;
 
 use std::path::Path;
 
@@ -28,7 +29,7 @@ fn platform() -> Replay {
         .get("pageToken=PAGE2", 200, fixture("uploads_blue_2.json"))
         .get("playlistId=UUbluelanterns", 200, fixture("uploads_blue_1.json"))
         .get("playlistId=UUquietmeadow", 200, fixture("uploads_meadow.json"))
-        .get("/videos?", 200, fixture("videos.json"))
+        .get("/videos", 200, fixture("videos.json"))
 }
 
 fn accounts() -> Vec<Account> {
@@ -84,9 +85,10 @@ fn a_batch_is_matched_by_id_and_takes_as_few_calls_as_possible() {
 
     let urls = replay.urls();
     let count = |part: &str| urls.iter().filter(|url| url.contains(part)).count();
-    assert_eq!((count("/channels?"), count("/playlistItems?"), count("/videos?")), (1, 3, 1), "{urls:#?}");
+    assert_eq!((count("/channels?"), count("/playlistItems?")), (1, 3), "{urls:#?}");
+    assert_eq!((count("/videos:batchGetStats?"), count("/videos?")), (1, 1), "the one that is gone: {urls:#?}");
     assert!(urls[0].contains("maxResults=50"), "{}", urls[0]);
-    let videos = urls.last().expect("a request was sent");
+    let videos = urls.iter().find(|url| url.contains("/videos:")).expect("a request was sent");
     assert!(!videos.contains("maxResults"), "{videos}");
     assert!(!videos.contains("vid-too-old1") && !videos.contains("vid-private1"), "{videos}");
     assert!(replay.sent().iter().all(|request| request.credential.as_ref().is_some_and(|it| it.account.is_none())));
@@ -141,7 +143,7 @@ fn videos_without_known_numbers_do_not_sum_to_zero() {
         let platform = Replay::new()
             .get("/channels?", 200, fixture("channels.json"))
             .get("playlistId=UUquietmeadow", 200, fixture("uploads_meadow.json"))
-            .get("/videos?", 200, videos);
+            .get("/videos", 200, videos);
         platform.collect::<YouTube>(account("3", MEADOW), context(UNTIL)).expect("the channel's numbers are good")
     };
     let gone = with(r#"{ "kind": "youtube#videoListResponse", "items": [] }"#);
@@ -220,7 +222,7 @@ fn a_quota_that_ends_in_the_middle_keeps_complete_channels() {
         .get("/channels?", 200, fixture("channels.json"))
         .get("playlistId=UUbluelanterns", 200, fixture("uploads_blue_2.json").replace("PAGE3", ""))
         .get("playlistId=UUquietmeadow", 200, r#"{ "items": [] }"#)
-        .on(Method::Get, "/videos?", Err(HttpError::QuotaExhausted(Some(UNTIL))));
+        .on(Method::Get, "/videos", Err(HttpError::QuotaExhausted(Some(UNTIL))));
     let outcomes = host.fetch::<YouTube>(accounts(), context(UNTIL)).accounts;
     assert_eq!(outcomes[0], Err(FetchError::QuotaExhausted(Some(UNTIL))));
     assert!(outcomes[2].is_ok() && outcomes[3].is_ok(), "{outcomes:?}");
@@ -228,6 +230,11 @@ fn a_quota_that_ends_in_the_middle_keeps_complete_channels() {
 
 /// A platform with `channels` channels of `videos` uploads each, and their accounts.
 fn crowd(channels: usize, videos: usize) -> (Replay, Vec<Account>) {
+    crowd_on(Replay::new(), channels, videos)
+}
+
+/// The same, behind the answers that a replay has already.
+fn crowd_on(mut replay: Replay, channels: usize, videos: usize) -> (Replay, Vec<Account>) {
     let id = |number: usize| format!("UCcrowd{number:04}");
     let items: Vec<Json> = (0..channels)
         .rev()
@@ -239,7 +246,6 @@ fn crowd(channels: usize, videos: usize) -> (Replay, Vec<Account>) {
             })
         })
         .collect();
-    let mut replay = Replay::new();
     for chunk in 0..channels.div_ceil(50) {
         let items = &items[chunk * 50..items.len().min((chunk + 1) * 50)];
         replay = replay.get("/channels?", 200, json!({ "items": items }).to_string());
@@ -254,7 +260,7 @@ fn crowd(channels: usize, videos: usize) -> (Replay, Vec<Account>) {
             .collect();
         replay = replay.get(&format!("UUcrowd{number:04}"), 200, json!({ "items": uploads }).to_string());
     }
-    let replay = replay.get("/videos?", 200, json!({ "items": statistics }).to_string());
+    let replay = replay.get("/videos", 200, json!({ "items": statistics }).to_string());
     (replay, (0..channels).map(|number| account(&number.to_string(), &id(number))).collect())
 }
 
@@ -268,7 +274,7 @@ fn statistics_are_requested_50_at_a_time_across_the_channels() {
     let urls = replay.urls();
     let calls: Vec<usize> = urls
         .iter()
-        .filter(|url| url.contains("/videos?"))
+        .filter(|url| url.contains("/videos:batchGetStats?"))
         .map(|url| url.split("id=").nth(1).expect("the request has ids").split(',').count())
         .collect();
     assert_eq!(calls, [50, 50, 50]);
@@ -440,7 +446,7 @@ fn check_collected(name: &str, body: &[u8], expected: Expected) {
                 .get("/channels?", 200, fixture("channels.json"))
                 .get("pageToken", 200, uploads(&[]))
                 .get("/playlistItems?", 200, body)
-                .get("/videos?", 200, r#"{ "items": [] }"#);
+                .get("/videos", 200, r#"{ "items": [] }"#);
             let context = Context { window: Window { since: 0, until: UNTIL }, lost_metrics: Vec::new() };
             let fetched = replay.fetch::<YouTube>(vec![account("1", BLUE)], context).accounts.remove(0).expect(name);
             let document: Json = serde_json::from_str(&fetched.body).expect("is JSON");
@@ -454,7 +460,7 @@ fn check_collected(name: &str, body: &[u8], expected: Expected) {
             let replay = Replay::new()
                 .get("/channels?", 200, fixture("channels.json"))
                 .get("/playlistItems?", 200, uploads(ids))
-                .get("/videos?", 200, videos.to_string());
+                .get("/videos", 200, videos.to_string());
             let snapshot = replay.collect::<YouTube>(account("1", BLUE), context(UNTIL)).expect(name);
             assert!(metric(&snapshot, "content_views").as_i64().is_some_and(|views| views > 0), "{name}");
             compare(&snapshot, values);

@@ -119,7 +119,7 @@ fn an_empty_list_that_version_1_0_0_kept_is_not_believed() {
 fn one_odd_item_of_a_list_costs_itself() {
     let page = fixture("uploads_meadow.json").replace("\"items\": [", "\"items\": [null,");
     let replay = Replay::new().get("/channels?", 200, fixture("channels.json")).get("/playlistItems?", 200, page).get(
-        "/videos?",
+        "/videos",
         200,
         fixture("videos.json"),
     );
@@ -149,7 +149,7 @@ fn numbers_that_cannot_be_read_are_unavailable_and_not_hidden() {
         let replay = Replay::new()
             .get("/channels?", 200, fixture("channels.json"))
             .get("/playlistItems?", 200, fixture("uploads_meadow.json"))
-            .get("/videos?", 200, item);
+            .get("/videos", 200, item);
         let snapshot = replay.collect::<YouTube>(account("1", MEADOW), context(UNTIL)).expect("is collected");
         [metric(&snapshot, "likes"), metric(&snapshot, "content_views")]
     };

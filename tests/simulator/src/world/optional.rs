@@ -100,6 +100,15 @@ impl World {
         )
     }
 
+    /// The countries of an artist's day on YouTube Analytics, each with its views and minutes watched, the most views
+    /// first; `None` on a day without activity. Countries with few views are not among them.
+    #[must_use]
+    pub fn analytics_countries(&self, index: u32, date: NaiveDate) -> Option<Vec<(&'static str, [i64; 2])>> {
+        let [views, _, minutes, ..] = self.analytics_day(index, date)?;
+        let parts = [("US", 2), ("BR", 5), ("DE", 9), ("ZZ", 20)];
+        Some(parts.map(|(country, part)| (country, [views / part, minutes / part])).into())
+    }
+
     /// The credentials that the optional connectors need, of the operator and of the first `artists` artists.
     #[must_use]
     pub fn optional_credentials(&self, artists: u32) -> Vec<Credential> {

@@ -92,6 +92,25 @@ async fn a_report_has_the_days_that_are_delivered_and_leaves_quiet_ones_out() {
 }
 
 #[tokio::test]
+async fn the_countries_of_a_day_are_those_with_the_most_views() {
+    let simulator = start(SimulatorConfig::default()).await;
+    let world = simulator.world();
+    let token = access(&simulator, PLAIN).await;
+    let mut days = (5..40).map(|back| world.start() - Days::new(back));
+    let day = days.find(|day| world.analytics_day(PLAIN, *day).is_some()).unwrap();
+    let of = async |more: &str| get_with(&simulator, ANALYTICS, &report(day, day, more), &token).await;
+    let query = "&metrics=views,estimatedMinutesWatched&dimensions=country&sort=-views";
+    let body = of(query).await.json();
+    let expected = world.analytics_countries(PLAIN, day).unwrap();
+    assert_eq!(body["rows"].as_array().map(Vec::len), Some(expected.len()));
+    assert_eq!(body["rows"][0], json!([expected[0].0, expected[0].1[0], expected[0].1[1]]));
+    assert_eq!(of(&format!("{query}&maxResults=2")).await.json()["rows"].as_array().map(Vec::len), Some(2));
+    assert_eq!(of("&metrics=likes&dimensions=country").await.status, 400);
+    let late = report(world.start(), world.start(), query);
+    assert!(get_with(&simulator, ANALYTICS, &late, &token).await.json().get("rows").is_none());
+}
+
+#[tokio::test]
 async fn a_report_is_refused_for_others_channels_and_for_what_is_unknown() {
     let simulator = start(SimulatorConfig::default()).await;
     let token = access(&simulator, PLAIN).await;

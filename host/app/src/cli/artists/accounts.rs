@@ -46,7 +46,7 @@ pub(in crate::cli) enum Command {
         /// Only accounts on this platform
         #[arg(long, value_name = "NAME")]
         platform: Option<PlatformName>,
-        /// Only accounts with this status: active, disabled, reconnect_needed or host_killed
+        /// Only accounts with this status: active, disabled, reconnect_needed, host_killed or not_found
         #[arg(long, value_parser = values::any_account_status)]
         status: Option<AccountStatus>,
         /// Print JSON

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::cli::terminal::exit::{Exit, Failure, Outcome};
 use crate::cli::terminal::print;
+use backline_model::account::NOT_FOUND_DATES_MAX;
 use backline_model::manifest::Owner;
 use backline_model::{Account, AccountId, AccountStatus, ArtistId, Platform};
 use backline_rules::lists::{Directory, Listed};
@@ -123,6 +124,14 @@ fn problem_of(
     if account.status == AccountStatus::HostKilled {
         let problem = "hosts ended unexpectedly whenever they collected it and nothing else".to_owned();
         let remedy = format!("look at the hosts' logs and memory, then `backline accounts set {id} --status active`");
+        return Some((problem, remedy));
+    }
+    if account.status == AccountStatus::NotFound {
+        let problem = format!("{platform} has not known it on {NOT_FOUND_DATES_MAX} dates since it was last collected");
+        let remedy = format!(
+            "add the right id with `backline accounts add`, or `backline accounts set {id} --status active` if it is \
+             back"
+        );
         return Some((problem, remedy));
     }
     let missing = slots().find(|slot| !given.contains(&(*id, slot.slot.as_str())))?;

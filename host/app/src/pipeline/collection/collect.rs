@@ -206,7 +206,8 @@ async fn observe(collector: &Collector, lease: &Lease) -> Result<Observed, Colle
 
     accounts.exclude_withdrawn(&release);
     let (window, places) = aim(collector, lease, &release, &mut accounts, &mut side).await?;
-    let context = FetchContext { window, lost_metrics: collector.store.lost_metrics_list(batch.release).await? };
+    let lost_metrics = collector.store.lost_metrics_list(batch.release, collector.clock.now()).await?;
+    let context = FetchContext { window, lost_metrics };
     let deadline = Duration::from_millis(collector.config.collection.batch_deadline_ms);
     let until = BatchBudget::time_for_credentials(deadline);
     let credentials = accounts.with_credentials(&collector.credentials, &release, until).await?;

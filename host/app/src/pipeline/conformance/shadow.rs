@@ -292,7 +292,7 @@ impl Conformance {
         let now = self.clock.now();
         let days = chrono::TimeDelta::days(self.config.collection.window_days.into());
         let window = Window { since: now - days, until: now };
-        let context = FetchContext { window, lost_metrics: self.store.lost_metrics_list(release.digest).await? };
+        let context = FetchContext { window, lost_metrics: self.store.lost_metrics_list(release.digest, now).await? };
         let mut told = BTreeMap::new();
         let size = usize::try_from(release.manifest.connector.batch_size).unwrap_or(usize::MAX).max(1);
         for chunk in candidates.chunks(size) {
@@ -429,7 +429,9 @@ impl Conformance {
         let inputs = self.store.fetch_inputs_of(&Scope::all_tenants(), &[candidate.account_id]).await?.pop();
         let Some(account) = inputs else { return Ok(None) };
         match backline_rules::plan::exclusion(&candidate, &release.manifest) {
-            None | Some(Exclusion::ReconnectNeeded) => Ok(Some(self.check_account(&loaded, account).await?)),
+            None | Some(Exclusion::ReconnectNeeded | Exclusion::NotFound) => {
+                Ok(Some(self.check_account(&loaded, account).await?))
+            }
             Some(reason) => Ok(Some(CheckReport {
                 account: account.id,
                 platform_id: account.platform_id,
