@@ -14,7 +14,7 @@ use wasmtime::component::{Accessor, ResourceTableError};
 use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline};
 
 use super::Shared;
-use super::bindings::{Bindings, BindingsPre, clip};
+use super::bindings::{Bindings, BindingsPre};
 use super::config::SandboxConfig;
 use super::error::CallError;
 use super::meters::{LogLevel, LogLine, Meters};
@@ -200,7 +200,7 @@ async fn measured<F: Future>(meters: &Meters, work: F) -> F::Output {
     std::future::poll_fn(|context| -> Poll<F::Output> { meters.cpu.measure(|| work.as_mut().poll(context)) }).await
 }
 
-/// Why a call ended without an answer, as a [`CallError`].
+/// Why a call ended without an answer, as a [`CallError`]. The text of a trap is as the component wrote it.
 fn classify(error: &wasmtime::Error, meters: &Meters, config: &SandboxConfig, output_bytes_max: u64) -> CallError {
     if error.is::<CpuSpent>() {
         return CallError::CpuExhausted { cpu_ms_max: config.cpu_ms_max };
@@ -219,7 +219,7 @@ fn classify(error: &wasmtime::Error, meters: &Meters, config: &SandboxConfig, ou
     if text.contains("fuel allocated for hostcalls has been exhausted") {
         return CallError::LimitExceeded { what: "output_bytes_max", limit: output_bytes_max };
     }
-    CallError::Trapped(clip(text))
+    CallError::Trapped(text)
 }
 
 /// Passes a connector's log on to the host's, where failed calls can be examined too.
