@@ -491,7 +491,7 @@ impl SessionInner {
         let mut redacted = self.hop(Requested::of(request)?).await?;
         let mut redirects = 0;
         while let Some(next) = redirect::next_hop(&redacted)? {
-            if redirects == self.core.config.redirects_max {
+            if redirects == self.core.config.redirects_max && !off(Bound::Redirects) {
                 return Err(SendError::Unreachable(format!("more than {redirects} redirects in a row")));
             }
             redirects += 1;

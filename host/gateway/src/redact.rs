@@ -43,7 +43,7 @@ impl Redacted {
         let headers = answer
             .headers
             .iter()
-            .filter(|(name, _)| !WITHHELD.contains(&name.as_str()))
+            .filter(|(name, _)| !WITHHELD.contains(&name.as_str()) || off(Bound::WithheldHeaders))
             .filter(|(name, _)| !hides || !WITHHELD_WHEN_REDACTED.contains(&name.as_str()))
             .map(|(name, value)| {
                 let value = secrets.blank_bytes(value.as_bytes());

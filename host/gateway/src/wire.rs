@@ -30,6 +30,9 @@ pub(super) const ANSWER_HEADERS_MAX: usize = 128;
 /// Most bytes of all header names and values of an answer.
 pub(super) const ANSWER_HEADER_BYTES_MAX: usize = 64 * 1024;
 
+/// Headers of an answer that are read where that bound is switched off.
+const LENIENT_HEADERS_MAX: usize = 20_000;
+
 /// Bytes of an answer beyond which it is a large one. A page of fifty channels has about 200 KiB.
 const LARGE_ANSWER_BYTES: usize = 1024 * 1024;
 
@@ -164,6 +167,8 @@ impl Wire {
             (Destination::Exempt, Some(any)) => (any, request.url.clone(), None),
             (Destination::Route(base), Some(any)) => (any, routed(&request.url, base), Some(authority(&request.url))),
         };
+        let lenient = if off(Bound::HttpForm) || off(Bound::AnswerHeaders) { Some(lenient_client()?) } else { None };
+        let client = lenient.as_ref().unwrap_or(client);
         let mut builder = client.request(wire_method(request.method), url).headers(request.headers.clone());
         if let Some(host) = host {
             let host =
@@ -176,7 +181,8 @@ impl Wire {
         let response = builder.send().await.map_err(|error| self.fault(error))?;
         let headers = response.headers();
         let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-        if headers.len() > ANSWER_HEADERS_MAX || bytes > ANSWER_HEADER_BYTES_MAX {
+        let is_too_large = headers.len() > ANSWER_HEADERS_MAX || bytes > ANSWER_HEADER_BYTES_MAX;
+        if is_too_large && !off(Bound::AnswerHeaders) {
             return Err(Fault::Broken(format!(
                 "the answer has more than {ANSWER_HEADERS_MAX} headers or {ANSWER_HEADER_BYTES_MAX} bytes of them"
             )));
@@ -261,6 +267,20 @@ fn client(config: &GatewayConfig, resolver: Option<PublicOnly>) -> Result<Client
         let cause = error.source().map(ToString::to_string).unwrap_or_default();
         GatewayError::Client(format!("{error}: {cause}"))
     })
+}
+
+/// A client that takes what is no HTTP, and any number of headers: for builds that can switch these bounds off.
+#[expect(clippy::disallowed_methods, reason = "the other place that may, and never in a build that is used")]
+fn lenient_client() -> Result<Client, Fault> {
+    let builder = Client::builder()
+        .redirect(redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .http1_only()
+        .http1_max_headers(LENIENT_HEADERS_MAX)
+        .http1_ignore_invalid_headers_in_responses(true)
+        .http09_responses()
+        .no_proxy();
+    builder.build().map_err(|error| Fault::Broken(error.to_string()))
 }
 
 /// The URL to connect to: the route's base with the path and query of the request.

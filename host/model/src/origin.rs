@@ -15,6 +15,8 @@ use psl::Psl as _;
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
+use super::weakened::{Bound, off};
+
 /// Why an origin or a pattern is not valid.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("'{given}' is not an allowed origin: {problem}; write https://host, https://host:port or https://*.domain")]
@@ -41,7 +43,7 @@ impl Origin {
         if url.scheme() != "https" {
             return Err(wrong("only https is allowed"));
         }
-        if !url.username().is_empty() || url.password().is_some() {
+        if (!url.username().is_empty() || url.password().is_some()) && !off(Bound::UserInUrl) {
             return Err(wrong("a user or password in a URL is not allowed"));
         }
         let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| wrong("the host is missing"))?;
@@ -132,7 +134,8 @@ impl OriginPattern {
     /// # Errors
     /// If anyone can have a host below the pattern's domain.
     pub fn check_owner(&self) -> Result<(), OriginError> {
-        if self.any_subdomain && public_suffix_length(&self.host) == self.host.len() {
+        let is_anyones = self.any_subdomain && public_suffix_length(&self.host) == self.host.len();
+        if is_anyones && !off(Bound::Owners) {
             let problem = "anyone can have a host below this domain (https://publicsuffix.org)";
             return Err(OriginError { given: self.to_string(), problem });
         }

@@ -174,9 +174,10 @@ async fn in_fresh_store<R: Send>(
     let handover_bytes_max = output_bytes_max.saturating_add(HANDOVER_SLACK_BYTES);
     let handover_bytes_max = if off(Bound::OutputBytes) { u64::MAX } else { handover_bytes_max };
     store.set_hostcall_fuel(usize::try_from(handover_bytes_max).unwrap_or(usize::MAX));
-    store.set_max_component_handles(config.resources_max as usize);
+    let resources_max = if off(Bound::Resources) { u32::MAX } else { config.resources_max } as usize;
+    store.set_max_component_handles(resources_max);
     if let Some(table) = store.concurrent_resource_table() {
-        table.set_max_capacity(config.resources_max as usize);
+        table.set_max_capacity(resources_max);
     }
     // At every tick a busy call first lets others run, and ends when its own CPU time is used up. The tick itself does
     // not show how busy the call was (it may have waited for the network since the last one), so the meter decides.

@@ -454,10 +454,8 @@ impl Connector {
         let call = call::run(shared, startable, session, secrets, allowance, surroundings, |accessor, instance| {
             Box::pin(async move {
                 let snapshots = instance.backline_connector_source().call_normalize(accessor, documents).await?;
-                let snapshots = snapshots
-                    .into_iter()
-                    .map(|snapshot| snapshot.map(bindings::snapshot_from_wit))
-                    .collect();
+                let snapshots =
+                    snapshots.into_iter().map(|snapshot| snapshot.map(bindings::snapshot_from_wit)).collect();
                 Ok(search::snapshots(&searched, snapshots).await)
             })
         })
