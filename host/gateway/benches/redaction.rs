@@ -88,7 +88,9 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let texts = texts();
     let mut too_slow = Vec::new();
-    for (secrets, of) in [("500 tokens", token as fn(usize) -> String), ("500 hostile tokens", hostile_token)] {
+    for (secrets, of) in
+        [("500 tokens", token as fn(usize) -> String), ("500 hostile tokens", hostile_token as fn(usize) -> String)]
+    {
         let tokens: Vec<String> = (0..SECRETS).map(of).collect();
         let redaction = Redaction::of(&tokens);
         let mut ordinary = Duration::ZERO;
