@@ -172,6 +172,9 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 }
 
 #[cfg(test)]
+mod registries;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

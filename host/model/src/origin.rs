@@ -234,6 +234,9 @@ impl From<OriginPattern> for String {
 }
 
 #[cfg(test)]
+mod second;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
