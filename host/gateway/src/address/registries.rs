@@ -1,4 +1,4 @@
-//! The registries that [`is_public`] follows, as blocks, to compare with: a second implementation that knows masks only.
+//! The registries that [`is_public`] follows, as blocks: a second implementation to compare with, of masks only.
 //!
 //! Sources: IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890, as of November 2026), IPv6 Address Space,
 //! Multicast.
