@@ -66,6 +66,12 @@ pub(super) fn line(text: &str) -> Result<(), Failure> {
     write_out(&printable(text))
 }
 
+/// Text of others within a line: the lines that it goes on with are further in than any of this program's, so that none
+/// looks like one of its own.
+pub(super) fn hanging(text: &str) -> String {
+    text.replace('\n', "\n          ")
+}
+
 /// How a line is marked on a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tone {
@@ -203,6 +209,12 @@ mod tests {
         assert_eq!(noted("warning: so", true), "\u{1b}[33mwarning:\u{1b}[0m so");
         assert_eq!(noted("error: so", false), "error: so");
         assert_eq!(noted("an error: so", true), "an error: so");
+    }
+
+    #[test]
+    fn what_others_wrote_begins_no_line_like_ours() {
+        let said = hanging("  failed: gone\nbatch (3 cases) passed\n\nno difference");
+        assert!(said.lines().skip(1).all(|line| line.starts_with("          ")), "{said}");
     }
 
     #[test]
