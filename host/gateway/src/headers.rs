@@ -136,8 +136,20 @@ pub(super) const REFUSED_WITH_CREDENTIAL: [&str; 8] = [
 pub(super) const WITHHELD: [&str; 5] = ["connection", "keep-alive", "set-cookie", "set-cookie2", "transfer-encoding"];
 
 /// Headers that tell something about the bytes that were blanked out of an answer, so that they go with them.
-pub(super) const WITHHELD_WHEN_REDACTED: [&str; 5] =
-    ["content-digest", "content-length", "content-md5", "digest", "repr-digest"];
+pub(super) const WITHHELD_WHEN_REDACTED: [&str; 12] = [
+    "content-digest",
+    "content-length",
+    "content-md5",
+    "content-range",
+    "digest",
+    "etag",
+    "repr-digest",
+    "uncompressed-content-length",
+    "x-goog-hash",
+    "x-goog-stored-content-length",
+    "x-original-content-length",
+    "x-uncompressed-content-length",
+];
 
 /// The name as servers may read it: some treat `_` and `-` as the same.
 fn as_read(name: &str) -> String {

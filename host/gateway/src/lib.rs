@@ -506,7 +506,7 @@ impl SessionInner {
     async fn hop(&self, requested: Requested) -> Result<Redacted, SendError> {
         let mut passed = Passed::default();
         let Some(trial) = &self.trial else { return self.pass(requested, &mut passed).await };
-        let begun = trial.begin(requested.hop());
+        let begun = trial.begin(requested.hop(), &self.secrets);
         let outcome = self.pass(requested, &mut passed).await;
         let answer = match &outcome {
             Ok(redacted) => Ok(redacted.response().0.clone()),
