@@ -34,6 +34,9 @@ pub(super) fn compiler_config() -> Config {
         .wasm_component_model_async(true)
         .epoch_interruption(true)
         .memory_reservation(MEMORY_RESERVATION_BYTES)
+        // `normalize` gives the same numbers on every machine: WebAssembly leaves both to the processor otherwise.
+        .cranelift_nan_canonicalization(true)
+        .relaxed_simd_deterministic(true)
         // Names of functions in a trap's message are enough; addresses in a stripped file are of no use.
         .wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Disable);
     config
