@@ -192,13 +192,19 @@ fn bill(crates: &Crates, checksums: &BTreeMap<String, String>, connectors: &[Str
 mod tests {
     use super::*;
 
+    fn id(name: &str, version: &str) -> String {
+        format!("path+file:///secret/{name}#{version}")
+    }
+
+    fn needs(name: &str, version: &str, kind: &Json) -> Json {
+        json!({ "pkg": id(name, version), "dep_kinds": [{ "kind": kind }] })
+    }
+
+    fn package(name: &str, version: &str, licence: &str) -> Json {
+        json!({ "id": id(name, version), "name": name, "version": version, "license": licence, "repository": null })
+    }
+
     fn metadata() -> Json {
-        let package = |name: &str, version: &str, licence: &str| {
-            json!({ "id": format!("path+file:///secret/{name}#{version}"), "name": name, "version": version,
-                "license": licence, "repository": null })
-        };
-        let id = |name: &str, version: &str| format!("path+file:///secret/{name}#{version}");
-        let needs = |name: &str, version: &str, kind: Json| json!({ "pkg": id(name, version), "dep_kinds": [{ "kind": kind }] });
         json!({
             "packages": [
                 package("backline", "0.1.0", "MIT"), package("serde", "1.0.0+x", "MIT/Apache-2.0"),
@@ -207,8 +213,8 @@ mod tests {
             "workspace_members": [id("backline", "0.1.0")],
             "resolve": { "nodes": [
                 { "id": id("backline", "0.1.0"), "deps": [
-                    needs("serde", "1.0.0+x", Json::Null), needs("proptest", "1.0.0", json!("dev")),
-                    needs("cc", "1.2.0", json!("build")),
+                    needs("serde", "1.0.0+x", &Json::Null), needs("proptest", "1.0.0", &json!("dev")),
+                    needs("cc", "1.2.0", &json!("build")),
                 ] },
                 { "id": id("serde", "1.0.0+x"), "deps": [] },
                 { "id": id("cc", "1.2.0"), "deps": [] },

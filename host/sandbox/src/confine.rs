@@ -27,8 +27,8 @@ const REMOVEXATTRAT: i64 = 466;
 const FILE_SETATTR: i64 = 469;
 
 /// System calls that the child is refused: sockets, other programs and processes, memory and messages that processes
-/// share, what reaches around a filter of system calls, and what Landlock does not cover: rights, owners, attributes and
-/// times of a file by its name, and its length in early versions.
+/// share, what reaches around a filter of system calls, and what Landlock does not cover: rights, owners, attributes
+/// and times of a file by its name, and its length in early versions.
 const REFUSED: [i64; 68] = [
     libc::SYS_socket,
     libc::SYS_socketpair,
