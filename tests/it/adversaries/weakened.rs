@@ -256,8 +256,8 @@ fn hexadecimal(secret: &str) -> String {
 
 /// Attacks through accounts that the table names for some bounds.
 fn chosen(is_wanted: impl Fn(Bound) -> bool) -> Vec<Attack> {
-    let wanted = WEAK.iter().filter(|(bound, _)| is_wanted(*bound));
-    let names: Vec<&str> = wanted.flat_map(|(_, attacks)| attacks.iter().map(|(name, _)| *name)).collect();
+    let attacks_of = |(bound, attacks): (Bound, &'static [(&'static str, Shows)])| is_wanted(bound).then_some(attacks);
+    let names: Vec<&str> = WEAK.into_iter().filter_map(attacks_of).flatten().map(|(name, _)| *name).collect();
     attacks().into_iter().filter(|attack| names.contains(&attack.name)).collect()
 }
 

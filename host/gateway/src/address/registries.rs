@@ -51,7 +51,7 @@ const NOT_REACHABLE_V6: [&str; 9] = [
 /// First and last address of a block.
 fn ends(block: &str) -> (u128, u128) {
     let (address, length) = block.split_once('/').expect("a block");
-    let (address, width) = match address.parse().expect("an address") {
+    let (address, width) = match address.parse::<IpAddr>().expect("an address") {
         IpAddr::V4(v4) => (u128::from(v4.to_bits()), 32),
         IpAddr::V6(v6) => (v6.to_bits(), 128),
     };
