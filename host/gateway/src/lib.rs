@@ -35,6 +35,7 @@ mod download;
 mod error;
 mod export;
 mod headers;
+mod owners;
 mod pause;
 mod policy;
 mod redact;

@@ -9,11 +9,13 @@ use reqwest::dns::Resolve;
 use reqwest::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue};
 use reqwest::{Client, ClientBuilder, redirect};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use url::Url;
 
 use super::address::{AddressError, AddressPolicy, Destination, PublicOnly};
 use super::config::GatewayConfig;
 use super::error::{GatewayError, SendError};
+use super::owners::KeptHosts;
 use backline_model::manifest::Method;
 use backline_model::weakened::{Bound, off};
 
@@ -97,6 +99,9 @@ impl From<Fault> for SendError {
 pub(super) struct Wire {
     /// Connects to public addresses only.
     public: Client,
+    /// The same, for hosts to which no connection is kept.
+    public_once: Client,
+    kept_hosts: KeptHosts,
     /// Connects to any address; built only if the configuration has exceptions.
     any: Option<Client>,
     request_timeout: Duration,
@@ -112,12 +117,16 @@ impl Wire {
     pub(super) fn new(config: &GatewayConfig, addresses: &AddressPolicy) -> Result<Self, GatewayError> {
         // Fails if a provider is already installed, which is equally good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let any = if addresses.has_exceptions() { Some(client(config, None)?) } else { None };
+        let idle = IDLE_CONNECTIONS_PER_HOST_MAX;
+        let any = if addresses.has_exceptions() { Some(client(config, None, idle)?) } else { None };
+        let resolver = PublicOnly { lookups: Arc::default() };
         let permits = |bytes: u64| u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
         let all =
             permits(config.large_answers_bytes_max).min(u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
         Ok(Self {
-            public: client(config, Some(PublicOnly))?,
+            public: client(config, Some(resolver.clone()), idle)?,
+            public_once: client(config, Some(resolver), 0)?,
+            kept_hosts: KeptHosts::new(IDLE_CONNECTION_TIMEOUT),
             any,
             request_timeout: config.request_timeout(),
             body_bytes_max: config.body_bytes_max,
@@ -163,7 +172,10 @@ impl Wire {
     /// Sends a request and returns the response before its body.
     async fn open(&self, request: &WireRequest) -> Result<reqwest::Response, Fault> {
         let (client, url, host) = match (&request.destination, &self.any) {
-            (Destination::Public, _) | (_, None) => (&self.public, request.url.clone(), None),
+            (Destination::Public, _) | (_, None) => {
+                let keeps = self.kept_hosts.may_keep(&request.url, Instant::now());
+                (if keeps { &self.public } else { &self.public_once }, request.url.clone(), None)
+            }
             (Destination::Exempt, Some(any)) => (any, request.url.clone(), None),
             (Destination::Route(base), Some(any)) => (any, routed(&request.url, base), Some(authority(&request.url))),
         };
@@ -243,9 +255,9 @@ impl Wire {
 /// A client that speaks HTTP/1.1 only. With HTTP/2 a host can send frames that no body, header or answer pays for:
 /// settings, pings, resets, and interim answers, of which ten bytes on the wire are hundreds in memory. The library
 /// bounds neither their number nor what they hold, so the host speaks a version that has none. Interim answers of
-/// HTTP/1.1 are read and forgotten one by one.
+/// HTTP/1.1 are read and forgotten one by one. `idle_max`: idle connections that are kept to each host.
 #[expect(clippy::disallowed_methods, reason = "the one place that may")]
-fn client(config: &GatewayConfig, resolver: Option<PublicOnly>) -> Result<Client, GatewayError> {
+fn client(config: &GatewayConfig, resolver: Option<PublicOnly>, idle_max: usize) -> Result<Client, GatewayError> {
     let builder: ClientBuilder = Client::builder()
         .user_agent(concat!("backline/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
@@ -255,7 +267,7 @@ fn client(config: &GatewayConfig, resolver: Option<PublicOnly>) -> Result<Client
         .http1_max_headers(ANSWER_HEADERS_MAX)
         .no_proxy()
         .connect_timeout(config.connect_timeout())
-        .pool_max_idle_per_host(IDLE_CONNECTIONS_PER_HOST_MAX)
+        .pool_max_idle_per_host(idle_max)
         .pool_idle_timeout(IDLE_CONNECTION_TIMEOUT);
     let builder = match resolver {
         Some(resolver) => {

@@ -160,6 +160,14 @@ fn is_of_owner(host: &str, domain: &str) -> bool {
     public_suffix_length(host) < domain.len()
 }
 
+/// The domain that someone registered and that a host is in: whoever has the one has the other. It is the host itself
+/// where that is a public suffix. For addresses it says nothing about owners.
+#[must_use]
+pub fn domain_of(host: &str) -> &str {
+    let domain = psl::List.domain(host.as_bytes()).map_or(host.len(), |domain| domain.as_bytes().len());
+    host.get(host.len() - domain..).unwrap_or(host)
+}
+
 /// Length of a host's public suffix in bytes. An unknown last label is one too.
 fn public_suffix_length(host: &str) -> usize {
     psl::List.suffix(host.as_bytes()).map_or(0, |suffix| suffix.as_bytes().len())
@@ -359,6 +367,21 @@ mod tests {
         }
         for text in ["https://*.example.co.uk", "https://*.me.github.io", "https://*.www.ck", "https://co.uk"] {
             assert_eq!(pattern(text).check_owner(), Ok(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_in_the_domain_that_was_registered() {
+        for (host, domain) in [
+            ("a.b.example.com", "example.com"),
+            ("example.com", "example.com"),
+            ("a.example.co.uk", "example.co.uk"),
+            ("a.me.github.io", "me.github.io"),
+            ("co.uk", "co.uk"),
+            ("localhost", "localhost"),
+            ("", ""),
+        ] {
+            assert_eq!(domain_of(host), domain, "{host}");
         }
     }
 
