@@ -100,13 +100,15 @@ pub(super) async fn log(secrets: &[Secrets], lines: &mut [LogLine]) {
     }
 }
 
-/// Searches the text of a trap, which the connector may have written.
+/// Searches the text of a trap, which the connector may have written. It names functions, one on each line, and a name
+/// may have lines of its own: the text becomes one line.
 pub(super) async fn call_error(secrets: &[Secrets], mut error: CallError) -> CallError {
     if let CallError::Trapped(text) = &mut error {
         for secrets in secrets {
             secrets.blank_all(vec![&mut *text]).await;
         }
-        *text = clip(std::mem::take(text));
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        *text = clip(lines.collect::<Vec<_>>().join("; "));
     }
     error
 }
@@ -135,6 +137,10 @@ mod tests {
         assert!(made[1].as_ref().is_err_and(|why| is_harmless(why)));
         let trapped = call_error(&[], CallError::Trapped(hostile())).await;
         assert!(matches!(&trapped, CallError::Trapped(text) if is_harmless(text)), "{trapped}");
+        let of_names = "backtrace:\n  0: f\nerror: none\n\n  1: g: unreachable".to_owned();
+        let trapped = call_error(&[], CallError::Trapped(of_names)).await;
+        let expected = CallError::Trapped("backtrace:; 0: f; error: none; 1: g: unreachable".to_owned());
+        assert_eq!(trapped, expected);
         let mut lines = [LogLine { level: LogLevel::Info, message: "a\u{1b}[31m\0".to_owned() }];
         log(&[], &mut lines).await;
         assert_eq!(lines[0].message, "a\u{fffd}[31m\u{fffd}");
