@@ -321,6 +321,7 @@ fn of_requests() -> Vec<Attack> {
         ("header-asker", "X-Forwarded-For"),
         ("header-metadata", "Metadata-Flavor"),
         ("header-method", "x-http-method-override"),
+        ("header-of-any-vendor", "X-New-Vendor-Client-IP"),
     ];
     all.extend(
         headers.map(|(name, header)| denied(name, host, "is set by the host", with_header("good", header, "evil"))),

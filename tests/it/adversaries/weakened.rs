@@ -104,6 +104,7 @@ const WEAK: [(Bound, &[(&str, Shows)]); 45] = [
             ("header-asker", Collected),
             ("header-metadata", Collected),
             ("header-method", Collected),
+            ("header-of-any-vendor", Collected),
         ],
     ),
     (Bound::SplitAnswers, &[("range-with-a-secret", Collected)]),
