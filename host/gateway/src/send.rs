@@ -50,7 +50,8 @@ pub(super) async fn deliver(
             Some(outcome) => outcome.map_err(SendError::from),
             None => Err(error),
         };
-        let admission = match core.breakers.admit(origin, core.clock.now()) {
+        let platform = meter.map(|meter| &meter.session.setup.manifest.connector.platform);
+        let admission = match core.breakers.admit(platform, origin, core.clock.now()) {
             Ok(admission) => admission,
             Err(until) => {
                 let why =
