@@ -1,5 +1,5 @@
-//! What the hosts of one owner may take of what all platforms share: threads that look names up, and connections that
-//! are kept for the next request.
+//! What the hosts of one owner may take of what all platforms share: threads that look names up, connections that are
+//! kept for the next request, and room for large answers.
 //!
 //! A wildcard lets a connector name a new host with every request. Each would take a thread for as long as its name
 //! server likes, also after the request gave up, and leave an open connection behind. So both are counted by the domain
@@ -18,10 +18,10 @@ use url::Url;
 use backline_model::origin::domain_of;
 
 /// Look-ups at a time for the hosts of one owner. A platform has a few hosts, whose names are known within milliseconds.
-const LOOKUPS_PER_OWNER_MAX: usize = 8;
+const LOOKUPS_PER_OWNER_MAX: u32 = 8;
 
 /// Look-ups at a time of the process: half of the threads that all blocking work shares.
-const LOOKUPS_MAX: usize = 256;
+const LOOKUPS_MAX: u32 = 256;
 
 /// Hosts of one owner to which idle connections are kept.
 const KEPT_HOSTS_PER_OWNER_MAX: usize = 8;
@@ -29,16 +29,54 @@ const KEPT_HOSTS_PER_OWNER_MAX: usize = 8;
 /// Owners that are remembered before those that need nothing are forgotten.
 const OWNERS_MAX: usize = 256;
 
+/// Places that all owners share, of which each has a few.
+#[derive(Debug)]
+pub(super) struct Shares {
+    all: Arc<Semaphore>,
+    /// Places of one owner.
+    each: u32,
+    owners: Mutex<HashMap<String, Arc<Semaphore>>>,
+}
+
+/// Places that were taken; given back when this is dropped.
+#[derive(Debug)]
+pub(super) struct Taken {
+    _places: [Option<OwnedSemaphorePermit>; 2],
+}
+
+impl Shares {
+    /// So many places for all, and for each owner.
+    pub(super) fn new(all: u32, each: u32) -> Self {
+        Self { all: Arc::new(Semaphore::new(all as usize)), each: each.max(1), owners: Mutex::default() }
+    }
+
+    /// Waits for so many places for a host: first among those of its owner, then among all. Whoever has both waits for
+    /// neither, so owners can't wait for each other.
+    pub(super) async fn take(&self, host: &str, places: u32) -> Taken {
+        let own = {
+            let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+            if owners.len() >= OWNERS_MAX {
+                // Places and those that wait for one hold the semaphore too.
+                owners.retain(|_, own| Arc::strong_count(own) > 1);
+            }
+            let own = owners.entry(domain_of(host).to_owned());
+            Arc::clone(own.or_insert_with(|| Arc::new(Semaphore::new(self.each as usize))))
+        };
+        // The semaphores are never closed; if they were, all would go on without places.
+        let own = own.acquire_many_owned(places.min(self.each)).await.ok();
+        Taken { _places: [own, Arc::clone(&self.all).acquire_many_owned(places).await.ok()] }
+    }
+}
+
 /// The look-ups of names under way.
 #[derive(Debug)]
 pub(super) struct Lookups {
-    all: Arc<Semaphore>,
-    owners: Mutex<HashMap<String, Arc<Semaphore>>>,
+    places: Shares,
 }
 
 impl Default for Lookups {
     fn default() -> Self {
-        Self { all: Arc::new(Semaphore::new(LOOKUPS_MAX)), owners: Mutex::default() }
+        Self { places: Shares::new(LOOKUPS_MAX, LOOKUPS_PER_OWNER_MAX) }
     }
 }
 
@@ -49,7 +87,7 @@ impl Lookups {
     /// # Errors
     /// The system's.
     pub(super) async fn look_up(&self, host: &str) -> io::Result<Vec<SocketAddr>> {
-        let places = self.places(host).await;
+        let places = self.places.take(host, 1).await;
         let host = host.to_owned();
         let looked_up = tokio::task::spawn_blocking(move || {
             let found = (host.as_str(), 0).to_socket_addrs().map(Iterator::collect::<Vec<SocketAddr>>);
@@ -57,21 +95,6 @@ impl Lookups {
             found
         });
         looked_up.await.map_err(io::Error::other)?
-    }
-
-    /// A place among those of the host's owner, and one among all. The semaphores are never closed.
-    async fn places(&self, host: &str) -> [Option<OwnedSemaphorePermit>; 2] {
-        let own = {
-            let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
-            if owners.len() >= OWNERS_MAX {
-                // Places and those that wait for one hold the semaphore too.
-                owners.retain(|_, own| Arc::strong_count(own) > 1);
-            }
-            let own = owners.entry(domain_of(host).to_owned());
-            Arc::clone(own.or_insert_with(|| Arc::new(Semaphore::new(LOOKUPS_PER_OWNER_MAX))))
-        };
-        let own = own.acquire_owned().await.ok();
-        [own, Arc::clone(&self.all).acquire_owned().await.ok()]
     }
 }
 
@@ -122,7 +145,7 @@ mod tests {
     #[test]
     fn an_owner_with_many_hosts_leaves_others_their_look_ups() {
         let lookups = Lookups::default();
-        let place = |host: &str| lookups.places(host).now_or_never();
+        let place = |host: &str| lookups.places.take(host, 1).now_or_never();
         let mut taken: Vec<_> = (0..LOOKUPS_PER_OWNER_MAX).map(|n| place(&format!("a{n}.evil.test"))).collect();
         assert!(taken.iter().all(Option::is_some));
         assert!(place("b.evil.test").is_none(), "one too many");
@@ -132,12 +155,25 @@ mod tests {
         assert!(place("b.evil.test").is_some(), "one has ended");
     }
 
+    #[test]
+    fn an_owner_with_large_answers_leaves_others_half_of_the_room() {
+        let room = Shares::new(100, 50);
+        let greedy = [(); 3].map(|()| room.take("a.evil.test", 20).now_or_never());
+        assert_eq!(greedy.map(|taken| taken.is_some()), [true, true, false]);
+        let room = Shares::new(100, 50);
+        let all = room.take("a.evil.test", 100).now_or_never();
+        assert!(all.is_some(), "one that needs all gets all");
+        assert!(room.take("api.example.com", 1).now_or_never().is_none());
+        drop(all);
+        assert!(room.take("api.example.com", 1).now_or_never().is_some());
+    }
+
     #[tokio::test]
     async fn a_name_is_looked_up_and_gives_its_place_back() {
         let lookups = Lookups::default();
         let found = lookups.look_up("127.0.0.1").await.expect("an address");
         assert_eq!(found, ["127.0.0.1:0".parse().expect("an address")]);
-        assert_eq!(lookups.all.available_permits(), LOOKUPS_MAX);
+        assert_eq!(lookups.places.all.available_permits(), LOOKUPS_MAX as usize);
     }
 
     #[test]
@@ -164,8 +200,8 @@ mod tests {
         assert!(kept.owners.lock().expect("not poisoned").len() <= OWNERS_MAX);
         let lookups = Lookups::default();
         for n in 0..2_000 {
-            drop(lookups.places(&format!("evil{n}.test")).now_or_never());
+            drop(lookups.places.take(&format!("evil{n}.test"), 1).now_or_never());
         }
-        assert!(lookups.owners.lock().expect("not poisoned").len() <= OWNERS_MAX);
+        assert!(lookups.places.owners.lock().expect("not poisoned").len() <= OWNERS_MAX);
     }
 }

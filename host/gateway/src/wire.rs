@@ -8,14 +8,14 @@ use std::time::Duration;
 use reqwest::dns::Resolve;
 use reqwest::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue};
 use reqwest::{Client, ClientBuilder, redirect};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use url::Url;
 
 use super::address::{AddressError, AddressPolicy, Destination, PublicOnly};
 use super::config::GatewayConfig;
 use super::error::{GatewayError, SendError};
-use super::owners::KeptHosts;
+use super::owners::{KeptHosts, Shares, Taken};
 use backline_model::manifest::Method;
 use backline_model::weakened::{Bound, off};
 
@@ -57,7 +57,7 @@ pub(super) struct WireResponse {
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
     /// Its part of what large answers may hold; given back when the answer is dropped or let go.
-    pub(super) held: Option<OwnedSemaphorePermit>,
+    pub(super) held: Option<Taken>,
 }
 
 impl WireResponse {
@@ -106,8 +106,8 @@ pub(super) struct Wire {
     any: Option<Client>,
     request_timeout: Duration,
     body_bytes_max: u64,
-    /// Permits for large answers, each for [`PERMIT_BYTES`].
-    large_answers: Arc<Semaphore>,
+    /// Permits for large answers, each for [`PERMIT_BYTES`]. Those of one owner hold at most half.
+    large_answers: Shares,
     /// Permits that one large answer takes. It takes them at once: answers that each waited for more while they hold
     /// some would wait for each other.
     large_answer_permits: u32,
@@ -121,8 +121,9 @@ impl Wire {
         let any = if addresses.has_exceptions() { Some(client(config, None, idle)?) } else { None };
         let resolver = PublicOnly { lookups: Arc::default() };
         let permits = |bytes: u64| u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
-        let all =
-            permits(config.large_answers_bytes_max).min(u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
+        let all = permits(config.large_answers_bytes_max)
+            .min(u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX))
+            .max(1);
         Ok(Self {
             public: client(config, Some(resolver.clone()), idle)?,
             public_once: client(config, Some(resolver), 0)?,
@@ -130,7 +131,7 @@ impl Wire {
             any,
             request_timeout: config.request_timeout(),
             body_bytes_max: config.body_bytes_max,
-            large_answers: Arc::new(Semaphore::new(all as usize)),
+            large_answers: Shares::new(all, all / 2),
             large_answer_permits: permits(config.body_bytes_max).min(all),
         })
     }
@@ -218,8 +219,8 @@ impl Wire {
                 return Err(Fault::TooLarge(body_bytes_max));
             }
             if held.is_none() && body.len() + chunk.len() > LARGE_ANSWER_BYTES {
-                let permits = Arc::clone(&self.large_answers).acquire_many_owned(self.large_answer_permits).await;
-                held = permits.ok();
+                let host = request.url.host_str().unwrap_or_default();
+                held = Some(self.large_answers.take(host, self.large_answer_permits).await);
             }
             body.extend_from_slice(&chunk);
         }
