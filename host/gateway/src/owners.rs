@@ -17,7 +17,8 @@ use url::Url;
 
 use backline_model::origin::domain_of;
 
-/// Look-ups at a time for the hosts of one owner. A platform has a few hosts, whose names are known within milliseconds.
+/// Look-ups at a time for the hosts of one owner. A platform has a few hosts, whose names are known within
+/// milliseconds.
 const LOOKUPS_PER_OWNER_MAX: u32 = 8;
 
 /// Look-ups at a time of the process: half of the threads that all blocking work shares.

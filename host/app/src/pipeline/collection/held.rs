@@ -64,8 +64,8 @@ impl HeldBytes {
         let size = self.sizes.lock().unwrap_or_else(PoisonError::into_inner).get(&release).copied();
         let output_bytes = size.unwrap_or(FIRST_BYTES).min(bound);
         let wanted = permits(2 * output_bytes).min(permits(self.bytes_max));
-        // The semaphores are never closed; if they were, batches would still be collected. No batch that has its part of
-        // all waits for its release's share, so they can't wait for each other.
+        // The semaphores are never closed; if they were, batches would still be collected. No batch that has its part
+        // of all waits for its release's share, so they can't wait for each other.
         let (share, half) = (self.share_of(release), permits(self.bytes_max / 2));
         let own = share.acquire_many_owned(wanted.min(half)).await.ok();
         let of_all = Arc::clone(&self.permits).acquire_many_owned(wanted).await.ok();
