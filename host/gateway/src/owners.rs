@@ -51,7 +51,7 @@ impl Shares {
         Self { all: Arc::new(Semaphore::new(all as usize)), each: each.max(1), owners: Mutex::default() }
     }
 
-    /// Waits for so many places for a host: first among those of its owner, then among all. Whoever has both waits for
+    /// Waits for so many places for a host: first among those of its owner, then among all. What has both waits for
     /// neither, so owners can't wait for each other.
     pub(super) async fn take(&self, host: &str, places: u32) -> Taken {
         let own = {

@@ -160,8 +160,8 @@ fn is_of_owner(host: &str, domain: &str) -> bool {
     public_suffix_length(host) < domain.len()
 }
 
-/// The domain that someone registered and that a host is in: whoever has the one has the other. It is the host itself
-/// where that is a public suffix. For addresses it says nothing about owners.
+/// The registered domain that a host is in: both have one owner. It is the host itself where that is a public suffix.
+/// For addresses it says nothing about owners.
 #[must_use]
 pub fn domain_of(host: &str) -> &str {
     let domain = psl::List.domain(host.as_bytes()).map_or(host.len(), |domain| domain.as_bytes().len());
