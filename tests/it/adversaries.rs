@@ -355,6 +355,8 @@ async fn number(url: &str, query: &'static str) -> u64 {
 async fn check_stored(battle: &Battle, report: &RunReport, url: &str, faults: &mut Faults) {
     let hay = haystack(battle, report, url).await;
     faults.expect(hay.len() > 100_000, || format!("only {} bytes were searched", hay.len()));
+    // What is shown in place of other characters hides nothing.
+    let hay: String = hay.chars().filter(|c| !matches!(c, '\0' | char::REPLACEMENT_CHARACTER)).collect();
     for secret in [SECRET, TOKEN] {
         if let Some(at) = hay.find(secret) {
             let line = hay[..at].rfind('\n').map_or(0, |start| start + 1);

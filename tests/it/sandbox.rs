@@ -1,6 +1,7 @@
 //! Tests of the sandbox with real components: a misbehaving component is stopped without affecting others.
 
 mod loading;
+mod python;
 mod sends;
 
 use std::collections::BTreeSet;

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::process::{self, say};
 
 /// The target connectors are compiled for: it has no system interface at all.
-const WASM_TARGET: &str = "wasm32-unknown-unknown";
+pub(crate) const WASM_TARGET: &str = "wasm32-unknown-unknown";
 
 /// The profile connectors are compiled with.
 const WASM_PROFILE: &str = "plugin";
@@ -121,33 +121,55 @@ pub(crate) fn distribution() -> Result<Distribution> {
     wasm_target()?;
     let strip = ["--config", "profile.release.strip=\"symbols\""];
     let mut build = process::cargo();
+    let root = process::workspace_root();
     process::run(
-        without_paths(&mut build).args(["build", "--locked", "--release", "--package", "backline"]).args(strip),
+        without_paths(&mut build, &root).args(["build", "--locked", "--release", "--package", "backline"]).args(strip),
     )?;
     let host = process::target_folder().join("release").join("backline");
-    let folders = plugin_folders()?;
+    let connectors = connectors_of(&root, &process::target_folder(), &host)?.into_values().collect();
+    Ok(Distribution { host, connectors })
+}
+
+/// Builds the packer alone: the host.
+///
+/// # Errors
+/// When cargo fails, or the compile target for connectors can't be installed.
+pub(crate) fn packer() -> Result<PathBuf> {
+    host()?;
+    wasm_target()?;
+    Ok(host_binary())
+}
+
+/// Builds the connectors of a copy of this repository as they are given to users, into a build folder of its own, and
+/// returns the component of each by name.
+///
+/// # Errors
+/// Names the step that failed.
+pub(crate) fn connectors_of(root: &Path, target: &Path, packer: &Path) -> Result<BTreeMap<String, PathBuf>> {
+    let folders = plugin_folders_in(root)?;
     let mut build = wasm_build();
-    without_paths(&mut build).args(["--locked", "--lib"]);
+    without_paths(&mut build, root).current_dir(root).env("CARGO_TARGET_DIR", target).args(["--locked", "--lib"]);
     for folder in &folders {
         build.args(["--package", &package_name(folder)?]);
     }
     process::run(&mut build)?;
-    let mut connectors = Vec::with_capacity(folders.len());
+    let mut connectors = BTreeMap::new();
     for folder in &folders {
-        let core = wasm_output().join(format!("{}.wasm", package_name(folder)?.replace('-', "_")));
-        let component = component_path("dist-plugins", &folder_name(folder));
-        pack(&host, &core, &folder.join("connector.toml"), &component)?;
-        connectors.push(component);
+        let core = format!("{}.wasm", package_name(folder)?.replace('-', "_"));
+        let core = target.join(WASM_TARGET).join(WASM_PROFILE).join(core);
+        let component = target.join("dist-plugins").join(format!("{}.wasm", folder_name(folder)));
+        pack(packer, &core, &folder.join("connector.toml"), &component)?;
+        connectors.insert(folder_name(folder), component);
     }
-    Ok(Distribution { host, connectors })
+    Ok(connectors)
 }
 
-/// Lets the compiler write fixed names for this repository and cargo's folder, which panics and debug information
-/// would name.
-fn without_paths(build: &mut Command) -> &mut Command {
+/// Lets the compiler write fixed names for a copy of this repository and for cargo's folder, which panics and debug
+/// information would name.
+fn without_paths<'a>(build: &'a mut Command, root: &Path) -> &'a mut Command {
     let cargo_home = process::variable("CARGO_HOME").map(PathBuf::from);
     let home = || process::variable("HOME").map(|home| Path::new(&home).join(".cargo"));
-    let mut flags = vec![format!("--remap-path-prefix={}=/backline", process::workspace_root().display())];
+    let mut flags = vec![format!("--remap-path-prefix={}=/backline", root.display())];
     if let Some(folder) = cargo_home.or_else(home) {
         flags.push(format!("--remap-path-prefix={}=/cargo", folder.display()));
     }
@@ -299,7 +321,12 @@ fn modified(path: &Path) -> Result<SystemTime> {
 
 /// Every folder under `plugins/` that is a connector, in order of name.
 fn plugin_folders() -> Result<Vec<PathBuf>> {
-    let folder = process::workspace_root().join("plugins");
+    plugin_folders_in(&process::workspace_root())
+}
+
+/// The same in a copy of this repository.
+fn plugin_folders_in(root: &Path) -> Result<Vec<PathBuf>> {
+    let folder = root.join("plugins");
     let mut folders = Vec::new();
     for entry in std::fs::read_dir(&folder).with_context(|| format!("failed to read {}", folder.display()))? {
         let path = entry?.path();

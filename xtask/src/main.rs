@@ -1,4 +1,4 @@
-//! Developer tasks: `cargo xtask build | demo | test | bench | tidy | dist`.
+//! Developer tasks: `cargo xtask build | demo | test | bench | tidy | dist | sbom | reproduce`.
 //!
 //! Everything a newcomer or the CI runs goes through here. It depends on no other package of the workspace: what it
 //! needs of the host it gets by running the `backline` binary, as an operator would.
@@ -17,6 +17,8 @@ mod dist;
 mod http;
 mod postgresql;
 mod process;
+mod reproduce;
+mod sbom;
 mod simulator;
 mod stage;
 mod table;
@@ -45,6 +47,10 @@ enum Task {
     Tidy(tidy::TidyArguments),
     /// Make an archive and a Debian package of the release build, with sums and a signature
     Dist(dist::DistArguments),
+    /// Write what the host and the connectors are made of, as CycloneDX
+    Sbom(sbom::SbomArguments),
+    /// Build the connectors from two clean clones, and compare their digests
+    Reproduce,
 }
 
 fn main() -> ExitCode {
@@ -55,6 +61,8 @@ fn main() -> ExitCode {
         Task::Bench(arguments) => bench::bench(&arguments),
         Task::Tidy(arguments) => tidy::tidy(&arguments),
         Task::Dist(arguments) => dist::dist(&arguments),
+        Task::Sbom(arguments) => sbom::sbom(&arguments),
+        Task::Reproduce => reproduce::reproduce(),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

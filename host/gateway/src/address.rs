@@ -3,12 +3,14 @@
 //! The check happens where names are resolved, and the connection goes to exactly the addresses that were checked, so
 //! that a name can't resolve differently the second time.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::Url;
 
 use super::config::{GatewayConfig, Route};
+use super::owners::Lookups;
 use backline_model::origin::{Origin, OriginPattern};
 use backline_model::weakened::{Bound, off};
 
@@ -100,14 +102,17 @@ impl AddressPolicy {
 }
 
 /// Resolves a name once and refuses it if **any** of its addresses is not public.
-#[derive(Debug)]
-pub(super) struct PublicOnly;
+#[derive(Clone, Debug)]
+pub(super) struct PublicOnly {
+    /// Shared by the clients of a gateway.
+    pub(super) lookups: Arc<Lookups>,
+}
 
 impl Resolve for PublicOnly {
     fn resolve(&self, name: Name) -> Resolving {
-        let host = name.as_str().to_owned();
+        let (host, lookups) = (name.as_str().to_owned(), Arc::clone(&self.lookups));
         Box::pin(async move {
-            let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), 0)).await?.collect();
+            let addresses = lookups.look_up(&host).await?;
             match addresses.iter().find(|address| !is_public(address.ip())) {
                 Some(found) => Err(AddressError::of(&host, 443, found.ip()).into()),
                 None => Ok(Box::new(addresses.into_iter()) as Addrs),
@@ -170,6 +175,9 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         _ => true,
     }
 }
+
+#[cfg(test)]
+mod registries;
 
 #[cfg(test)]
 mod tests {

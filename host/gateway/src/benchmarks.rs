@@ -1,5 +1,9 @@
-//! What the micro-benchmarks measure of this crate's private parts. Behind the feature `benchmarks`, which only this
-//! crate's own benchmarks enable.
+//! What the micro-benchmarks measure, and the fuzz targets try, of this crate's private parts. Behind the feature
+//! `benchmarks`, which only these enable.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
 
 use crate::secret_matcher::SecretMatcher;
 
@@ -19,6 +23,12 @@ impl Redaction {
     pub async fn redact(&self, body: Vec<u8>) -> Vec<u8> {
         self.secrets.blank(body).await.0
     }
+}
+
+/// The wait that a `Retry-After` header asks for; `None` if it asks for none that can be read.
+#[must_use]
+pub fn retry_after(value: &str, now: DateTime<Utc>) -> Option<Duration> {
+    crate::retry::retry_after(value, now)
 }
 
 impl std::fmt::Debug for Redaction {

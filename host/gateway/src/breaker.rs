@@ -1,4 +1,6 @@
 //! A circuit breaker for each origin: an origin that keeps failing gets no requests for a while, then a single probe.
+//!
+//! Each platform has its own: a connector that makes an origin fail, by what it asks for, keeps no other one from it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::config::GatewayConfig;
+use backline_model::Platform;
 use backline_model::origin::Origin;
 
 /// Most origins that are remembered. A connector with a wildcard could name new failing origins without end.
@@ -21,11 +24,14 @@ enum State {
     Probing { until: DateTime<Utc> },
 }
 
+/// The platform that asks, none for the host itself, and the origin that is asked.
+type Key = (Option<Platform>, Origin);
+
 /// The state of every origin that failed recently.
 pub(super) struct Breakers {
     failures_max: u32,
     cool_down: TimeDelta,
-    states: Mutex<HashMap<Origin, State>>,
+    states: Mutex<HashMap<Key, State>>,
 }
 
 impl Breakers {
@@ -39,22 +45,28 @@ impl Breakers {
     }
 
     /// Admits a request, or returns the time until which the origin gets no requests.
-    pub(super) fn admit(&self, origin: &Origin, now: DateTime<Utc>) -> Result<Admission<'_>, DateTime<Utc>> {
+    pub(super) fn admit(
+        &self,
+        platform: Option<&Platform>,
+        origin: &Origin,
+        now: DateTime<Utc>,
+    ) -> Result<Admission<'_>, DateTime<Utc>> {
+        let key = (platform.cloned(), origin.clone());
         let mut states = self.lock();
-        match states.get(origin).copied() {
+        match states.get(&key).copied() {
             None | Some(State::Closed { .. }) => {}
             Some(State::Open { until }) if now < until => return Err(until),
             Some(State::Open { until }) => {
-                states.insert(origin.clone(), State::Probing { until });
+                states.insert(key.clone(), State::Probing { until });
             }
             Some(State::Probing { until }) => return Err(until.max(now)),
         }
-        Ok(Admission { breakers: self, origin: origin.clone(), settled: false })
+        Ok(Admission { breakers: self, key, settled: false })
     }
 
-    fn settle(&self, origin: &Origin, worked: Option<bool>, now: Option<DateTime<Utc>>) {
+    fn settle(&self, key: &Key, worked: Option<bool>, now: Option<DateTime<Utc>>) {
         let mut states = self.lock();
-        let state = states.get(origin).copied().unwrap_or(State::Closed { failures: 0 });
+        let state = states.get(key).copied().unwrap_or(State::Closed { failures: 0 });
         let next = match (state, worked, now) {
             (State::Closed { .. } | State::Probing { .. }, Some(true), _) => State::Closed { failures: 0 },
             (State::Closed { failures }, Some(false), Some(now)) if failures + 1 >= self.failures_max => {
@@ -68,20 +80,20 @@ impl Breakers {
             (State::Open { .. }, _, _) | (State::Closed { .. }, None, _) => state,
         };
         if next == (State::Closed { failures: 0 }) {
-            states.remove(origin);
+            states.remove(key);
         } else {
-            if states.len() >= ORIGINS_MAX && !states.contains_key(origin) {
+            if states.len() >= ORIGINS_MAX && !states.contains_key(key) {
                 // Open ones matter most. If all are open, the new origin is not watched.
                 states.retain(|_, state| !matches!(state, State::Closed { .. }) && !is_over(state, now));
                 if states.len() >= ORIGINS_MAX {
                     return;
                 }
             }
-            states.insert(origin.clone(), next);
+            states.insert(key.clone(), next);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Origin, State>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, State>> {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -95,7 +107,7 @@ fn is_over(state: &State, now: Option<DateTime<Utc>>) -> bool {
 #[must_use]
 pub(super) struct Admission<'a> {
     breakers: &'a Breakers,
-    origin: Origin,
+    key: Key,
     settled: bool,
 }
 
@@ -103,14 +115,14 @@ impl Admission<'_> {
     /// Whether the origin answered.
     pub(super) fn settle(mut self, worked: bool, now: DateTime<Utc>) {
         self.settled = true;
-        self.breakers.settle(&self.origin, Some(worked), Some(now));
+        self.breakers.settle(&self.key, Some(worked), Some(now));
     }
 }
 
 impl Drop for Admission<'_> {
     fn drop(&mut self) {
         if !self.settled {
-            self.breakers.settle(&self.origin, None, None);
+            self.breakers.settle(&self.key, None, None);
         }
     }
 }
@@ -134,7 +146,7 @@ mod tests {
     fn fail(breakers: &Breakers, times: u32, at: i64) {
         for _ in 0..times {
             breakers
-                .admit(&origin("https://a.test"), second(at))
+                .admit(None, &origin("https://a.test"), second(at))
                 .unwrap_or_else(|_| panic!("open"))
                 .settle(false, second(at));
         }
@@ -144,10 +156,10 @@ mod tests {
     fn failures_in_a_row_open_it_for_the_cool_down_and_for_that_origin_only() {
         let breakers = breakers();
         fail(&breakers, 2, 0);
-        breakers.admit(&origin("https://a.test"), second(0)).expect("closed").settle(true, second(0));
+        breakers.admit(None, &origin("https://a.test"), second(0)).expect("closed").settle(true, second(0));
         fail(&breakers, 3, 1);
-        assert_eq!(breakers.admit(&origin("https://a.test"), second(10)).err(), Some(second(11)));
-        assert!(breakers.admit(&origin("https://b.test"), second(10)).is_ok());
+        assert_eq!(breakers.admit(None, &origin("https://a.test"), second(10)).err(), Some(second(11)));
+        assert!(breakers.admit(None, &origin("https://b.test"), second(10)).is_ok());
     }
 
     #[test]
@@ -155,13 +167,24 @@ mod tests {
         let breakers = breakers();
         let a = origin("https://a.test");
         fail(&breakers, 3, 0);
-        let probe = breakers.admit(&a, second(10)).expect("a probe");
-        assert!(breakers.admit(&a, second(10)).is_err(), "a second probe passed");
+        let probe = breakers.admit(None, &a, second(10)).expect("a probe");
+        assert!(breakers.admit(None, &a, second(10)).is_err(), "a second probe passed");
         probe.settle(false, second(12));
-        assert_eq!(breakers.admit(&a, second(21)).err(), Some(second(22)));
-        breakers.admit(&a, second(22)).expect("a probe").settle(true, second(22));
+        assert_eq!(breakers.admit(None, &a, second(21)).err(), Some(second(22)));
+        breakers.admit(None, &a, second(22)).expect("a probe").settle(true, second(22));
         fail(&breakers, 2, 23);
-        assert!(breakers.admit(&a, second(23)).is_ok(), "the count starts again");
+        assert!(breakers.admit(None, &a, second(23)).is_ok(), "the count starts again");
+    }
+
+    #[test]
+    fn a_platform_that_makes_an_origin_fail_keeps_no_other_from_it() {
+        let (breakers, a) = (breakers(), origin("https://a.test"));
+        let [hostile, other] = ["hostile", "other"].map(|name| Platform::new(name).expect("a name"));
+        for _ in 0..3 {
+            breakers.admit(Some(&hostile), &a, second(0)).expect("closed").settle(false, second(0));
+        }
+        assert!(breakers.admit(Some(&hostile), &a, second(1)).is_err());
+        assert!(breakers.admit(Some(&other), &a, second(1)).is_ok() && breakers.admit(None, &a, second(1)).is_ok());
     }
 
     #[test]
@@ -170,10 +193,10 @@ mod tests {
         fail(&breakers, 3, 0);
         for index in 0..3 * ORIGINS_MAX {
             let failing = origin(&format!("https://a{index}.evil.test"));
-            breakers.admit(&failing, second(1)).expect("closed").settle(false, second(1));
+            breakers.admit(None, &failing, second(1)).expect("closed").settle(false, second(1));
         }
         assert!(breakers.lock().len() <= ORIGINS_MAX);
-        assert!(breakers.admit(&origin("https://a.test"), second(9)).is_err(), "an open one was forgotten");
+        assert!(breakers.admit(None, &origin("https://a.test"), second(9)).is_err(), "an open one was forgotten");
     }
 
     #[test]
@@ -181,19 +204,21 @@ mod tests {
         let breakers = breakers();
         let a = origin("https://a.test");
         fail(&breakers, 3, 0);
-        drop(breakers.admit(&a, second(10)).expect("a probe"));
-        assert!(breakers.admit(&a, second(10)).is_ok());
+        drop(breakers.admit(None, &a, second(10)).expect("a probe"));
+        assert!(breakers.admit(None, &a, second(10)).is_ok());
     }
 
     #[test]
     fn late_answers_neither_close_it_nor_prolong_it() {
         let breakers = breakers();
         let a = origin("https://a.test");
-        let (early, late) =
-            (breakers.admit(&a, second(0)).expect("closed"), breakers.admit(&a, second(0)).expect("closed"));
+        let (early, late) = (
+            breakers.admit(None, &a, second(0)).expect("closed"),
+            breakers.admit(None, &a, second(0)).expect("closed"),
+        );
         fail(&breakers, 3, 0);
         early.settle(true, second(5));
         late.settle(false, second(6));
-        assert_eq!(breakers.admit(&a, second(9)).err(), Some(second(10)));
+        assert_eq!(breakers.admit(None, &a, second(9)).err(), Some(second(10)));
     }
 }

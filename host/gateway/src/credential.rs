@@ -15,6 +15,7 @@ use super::{CredentialRef, SessionCredential, SessionSetup};
 use backline_model::Holder;
 use backline_model::ids::AccountId;
 use backline_model::manifest::{CredentialSlot, Inject, Owner};
+use backline_model::weakened::{Bound, off};
 
 /// A request that is ready to be sent, with its cost. May hold a secret, hence no `Debug`.
 pub(super) struct Credentialed {
@@ -80,7 +81,7 @@ fn find<'a>(
             return denied(format!("the credential slot {} belongs to accounts; name the account", slot.slot));
         }
         (Owner::Account, Some(given)) => match given.parse::<AccountId>() {
-            Ok(account) if setup.accounts.contains(&account) => Some(account),
+            Ok(account) if setup.accounts.contains(&account) || off(Bound::BatchAccounts) => Some(account),
             _ => {
                 return denied(format!(
                     "the account named with the credential slot {} is not one of this batch",
@@ -89,7 +90,7 @@ fn find<'a>(
             }
         },
     };
-    if !slot.hosts.iter().any(|pattern| pattern.matches(&hop.origin)) {
+    if !slot.hosts.iter().any(|pattern| pattern.matches(&hop.origin)) && !off(Bound::SlotHosts) {
         return denied(format!(
             "the secret of the credential slot {} may not be sent to {1}; \
              to allow it, write in its [[credential]] of connector.toml:\nhosts = [\"{1}\"]",

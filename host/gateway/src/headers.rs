@@ -3,11 +3,12 @@
 //! [docs/security.md](../../../docs/security.md) holds the same lists; a test compares them.
 
 /// Headers that only the host may set: they decide where a request goes, who sends it, or how it is framed.
-pub(super) const REFUSED: [&str; 70] = [
+pub(super) const REFUSED: [&str; 79] = [
     // Where it goes, and how it is framed.
     "accept-encoding",
     "alt-used",
     "authorization",
+    "base-url",
     "cdn-loop",
     "connection",
     "content-encoding",
@@ -17,9 +18,11 @@ pub(super) const REFUSED: [&str; 70] = [
     "early-data",
     "expect",
     "host",
+    "http-url",
     "http2-settings",
     "keep-alive",
     "max-forwards",
+    "request-uri",
     "set-cookie",
     "te",
     "trailer",
@@ -27,14 +30,19 @@ pub(super) const REFUSED: [&str; 70] = [
     "transfer-encoding",
     "upgrade",
     "via",
+    "x-backend-host",
     "x-host",
+    "x-http-destinationurl",
     "x-http-host-override",
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
     "x-original-host",
     "x-original-url",
+    "x-real-host",
     "x-rewrite-url",
+    "x-scheme",
+    "x-url-scheme",
     // Who asks.
     "client-ip",
     "clientip",
@@ -72,6 +80,7 @@ pub(super) const REFUSED: [&str; 70] = [
     "x-real-port",
     "x-remote-addr",
     "x-remote-ip",
+    "x-remote-user",
     // What makes the metadata service of a cloud answer.
     "metadata",
     "metadata-flavor",
@@ -80,7 +89,7 @@ pub(super) const REFUSED: [&str; 70] = [
 ];
 
 /// Prefixes of further headers of that kind.
-pub(super) const REFUSED_PREFIXES: [&str; 16] = [
+pub(super) const REFUSED_PREFIXES: [&str; 23] = [
     "akamai-",
     "cf-",
     "cloudfront-",
@@ -90,14 +99,25 @@ pub(super) const REFUSED_PREFIXES: [&str; 16] = [
     "ssl-client-",
     "wl-proxy-",
     "x-akamai-",
+    "x-amzn-oidc-",
     "x-appengine-",
+    "x-arr-",
     "x-aws-ec2-metadata-",
     "x-azure-",
     "x-envoy-",
     "x-forwarded-",
+    "x-goog-authenticated-user-",
+    "x-goog-iap-",
+    "x-middleware-",
+    "x-ms-client-principal",
     "x-ssl-",
+    "x-sucuri-",
     "x-vercel-",
 ];
+
+/// Words between hyphens that a header has which says who asks, whatever the vendor: lists of names are never complete.
+pub(super) const REFUSED_WORDS: [&str; 9] =
+    ["addr", "clientip", "forwarded", "forwarder", "ip", "realip", "remoteip", "srcip", "userip"];
 
 /// Headers that a request with an injected credential may not carry: with them an answer comes in pieces, as a digest
 /// or in another alphabet, so that a secret in it would not be found.
@@ -116,8 +136,20 @@ pub(super) const REFUSED_WITH_CREDENTIAL: [&str; 8] = [
 pub(super) const WITHHELD: [&str; 5] = ["connection", "keep-alive", "set-cookie", "set-cookie2", "transfer-encoding"];
 
 /// Headers that tell something about the bytes that were blanked out of an answer, so that they go with them.
-pub(super) const WITHHELD_WHEN_REDACTED: [&str; 5] =
-    ["content-digest", "content-length", "content-md5", "digest", "repr-digest"];
+pub(super) const WITHHELD_WHEN_REDACTED: [&str; 12] = [
+    "content-digest",
+    "content-length",
+    "content-md5",
+    "content-range",
+    "digest",
+    "etag",
+    "repr-digest",
+    "uncompressed-content-length",
+    "x-goog-hash",
+    "x-goog-stored-content-length",
+    "x-original-content-length",
+    "x-uncompressed-content-length",
+];
 
 /// The name as servers may read it: some treat `_` and `-` as the same.
 fn as_read(name: &str) -> String {
@@ -127,7 +159,9 @@ fn as_read(name: &str) -> String {
 /// Whether only the host may set this header.
 pub(super) fn is_the_hosts(name: &str) -> bool {
     let name = as_read(name);
-    REFUSED.contains(&name.as_str()) || REFUSED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    REFUSED.contains(&name.as_str())
+        || REFUSED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || name.split('-').any(|word| REFUSED_WORDS.contains(&word))
 }
 
 /// Whether a request with a credential may not carry this header.
@@ -155,6 +189,7 @@ mod tests {
         for (heading, names) in [
             ("Headers that a connector may not set", REFUSED.to_vec()),
             ("Prefixes of headers that a connector may not set", prefixes.iter().map(String::as_str).collect()),
+            ("Words of headers that a connector may not set", REFUSED_WORDS.to_vec()),
             ("Headers refused with a credential", REFUSED_WITH_CREDENTIAL.to_vec()),
             ("Headers withheld from answers", WITHHELD.to_vec()),
             ("Headers withheld from redacted answers", WITHHELD_WHEN_REDACTED.to_vec()),
@@ -178,10 +213,19 @@ mod tests {
             "X-aws-ec2-metadata-token-ttl-seconds",
             "X-AppEngine-User-IP",
             "CloudFront-Viewer-Address",
+            "Ali-CDN-Real-IP",
+            "CDN_SRC_IP",
+            "X-Some-New-Vendor-Client-IP",
+            "Z-Forwarded-For",
+            "X-Remote-Addr-Chain",
+            "X-Goog-Authenticated-User-Email",
+            "X-MS-CLIENT-PRINCIPAL-ID",
         ] {
             assert!(is_the_hosts(name), "{name}");
         }
         assert!(splits_the_answer("Range") && splits_the_answer("if_range") && !splits_the_answer("if-none-match"));
-        assert!(!is_the_hosts("x-api-version") && !is_the_hosts("accept"));
+        for name in ["x-api-version", "accept", "x-amz-access-token", "x-ship-to", "zip-code", "x-address-form"] {
+            assert!(!is_the_hosts(name), "{name}");
+        }
     }
 }

@@ -35,6 +35,7 @@ mod download;
 mod error;
 mod export;
 mod headers;
+mod owners;
 mod pause;
 mod policy;
 mod redact;
@@ -491,7 +492,7 @@ impl SessionInner {
         let mut redacted = self.hop(Requested::of(request)?).await?;
         let mut redirects = 0;
         while let Some(next) = redirect::next_hop(&redacted)? {
-            if redirects == self.core.config.redirects_max {
+            if redirects == self.core.config.redirects_max && !off(Bound::Redirects) {
                 return Err(SendError::Unreachable(format!("more than {redirects} redirects in a row")));
             }
             redirects += 1;
@@ -506,7 +507,7 @@ impl SessionInner {
     async fn hop(&self, requested: Requested) -> Result<Redacted, SendError> {
         let mut passed = Passed::default();
         let Some(trial) = &self.trial else { return self.pass(requested, &mut passed).await };
-        let begun = trial.begin(requested.hop());
+        let begun = trial.begin(requested.hop(), &self.secrets);
         let outcome = self.pass(requested, &mut passed).await;
         let answer = match &outcome {
             Ok(redacted) => Ok(redacted.response().0.clone()),

@@ -32,9 +32,8 @@ pub(super) struct Requested {
 impl Requested {
     /// Takes a connector's request.
     pub(super) fn of(request: Request) -> Result<Self, SendError> {
-        if request.url.len() > URL_BYTES_MAX {
-            return Err(SendError::Denied(format!("the URL has more than {URL_BYTES_MAX} bytes")));
-        }
+        // Before it is parsed, which takes time.
+        check_length(&request.url)?;
         // The text of the URL comes from the connector and may be anything, so it is never repeated.
         let url =
             Url::parse(&request.url).map_err(|error| SendError::Denied(format!("the URL is not valid: {error}")))?;
@@ -53,6 +52,8 @@ impl Requested {
 
     fn to(mut url: Url, hop: impl FnOnce(Url, Origin) -> Hop) -> Result<Self, SendError> {
         url.set_fragment(None);
+        // Parsing may have made it longer, and that of a redirect is made of two.
+        check_length(url.as_str())?;
         let origin = Origin::of(&url).map_err(|error| SendError::Denied(error.to_string()))?;
         origin.name_in(&mut url);
         Ok(Self { hop: hop(url, origin) })
@@ -86,6 +87,13 @@ impl Requested {
         let destination = addresses.destination(origin).map_err(|error| SendError::Denied(error.to_string()))?;
         Ok(Permitted { hop: self.hop, destination })
     }
+}
+
+fn check_length(url: &str) -> Result<(), SendError> {
+    if url.len() > URL_BYTES_MAX && !off(Bound::UrlBytes) {
+        return Err(SendError::Denied(format!("the URL has more than {URL_BYTES_MAX} bytes")));
+    }
+    Ok(())
 }
 
 /// The lines of an allow-list that would let a request pass; `None` if it passes.
@@ -145,6 +153,20 @@ mod tests {
             missing(allowed, "https://api.test/x", Method::Post).as_deref(),
             Some("[[host]]\norigin = \"https://api.test\"\nmethods = [\"POST\"]")
         );
+    }
+
+    #[test]
+    fn a_url_is_measured_as_it_is_sent() {
+        let request = |url: String| Request { method: Method::Get, url, headers: vec![], body: None, credential: None };
+        let path = |character: &str, count: usize| format!("https://a.test/{}", character.repeat(count));
+        assert!(Requested::of(request(path("x", URL_BYTES_MAX - 15))).is_ok());
+        for long in [path("x", URL_BYTES_MAX), path("\u{e9}", URL_BYTES_MAX / 4)] {
+            let refused = Requested::of(request(long)).err().expect("it is too long");
+            assert!(refused.to_string().contains("the URL has more than 16384 bytes"), "{refused}");
+        }
+        let from = Requested::of(request(path("x", 1))).unwrap_or_else(|error| panic!("{error}"));
+        let to = path("x", URL_BYTES_MAX).parse().expect("a URL");
+        assert!(Requested::redirected(to, from.hop().clone()).is_err(), "a redirect's too");
     }
 
     #[test]

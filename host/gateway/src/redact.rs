@@ -1,11 +1,11 @@
 //! Sent → Redacted: the answer without any secret.
 
 use reqwest::header::{CONTENT_ENCODING, HeaderMap, TRANSFER_ENCODING};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::Response;
 use super::error::SendError;
 use super::headers::{WITHHELD, WITHHELD_WHEN_REDACTED};
+use super::owners::Taken;
 use super::policy::Hop;
 use super::secret_matcher::SecretMatcher;
 use super::send::Sent;
@@ -21,7 +21,7 @@ pub(super) struct Redacted {
     response: Response,
     hop: Hop,
     /// Its part of what large answers may hold, until the connector gets it.
-    held: Option<OwnedSemaphorePermit>,
+    held: Option<Taken>,
 }
 
 impl Redacted {
@@ -43,7 +43,7 @@ impl Redacted {
         let headers = answer
             .headers
             .iter()
-            .filter(|(name, _)| !WITHHELD.contains(&name.as_str()))
+            .filter(|(name, _)| !WITHHELD.contains(&name.as_str()) || off(Bound::WithheldHeaders))
             .filter(|(name, _)| !hides || !WITHHELD_WHEN_REDACTED.contains(&name.as_str()))
             .map(|(name, value)| {
                 let value = secrets.blank_bytes(value.as_bytes());

@@ -45,8 +45,9 @@ pub(super) fn backoff(attempt: u32, base_ms: u64, max_ms: u64, random: f64) -> D
 /// wait. How much of it is kept is for the caller to say.
 pub(super) fn retry_after(value: &str, now: DateTime<Utc>) -> Option<Duration> {
     let value = value.trim();
-    if let Ok(seconds) = value.parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
+    // Digits only: Rust's own numbers may have a sign. More of them than fit are longer than any wait that is kept.
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
     }
     let date: DateTime<Utc> = httpdate::parse_http_date(value).ok()?.into();
     Some((date - now).to_std().unwrap_or_default())
@@ -54,6 +55,8 @@ pub(super) fn retry_after(value: &str, now: DateTime<Utc>) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -95,13 +98,44 @@ mod tests {
             ("Sun, 22 Nov 2026 10:00:30 GMT", Some(30)),
             ("Sun, 22 Nov 2026 09:00:00 GMT", Some(0)),
             ("18446744073709551615", Some(u64::MAX)),
-            ("18446744073709551616", None),
+            ("18446744073709551616", Some(u64::MAX)),
+            ("+5", None),
+            ("5.0", None),
+            ("٣", None),
             ("Fri, 31 Dec 9999 23:59:59 GMT", Some(251_606_959_199)),
             ("soon", None),
             ("-1", None),
             ("", None),
         ] {
             assert_eq!(retry_after(text, now), expected.map(Duration::from_secs), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_wait_is_what_its_digits_or_its_date_say(
+            seconds in any::<u64>(),
+            zeros in 0_usize..4,
+            of_date in 0_i64..253_402_300_800,
+            of_now in 0_i64..253_402_300_800,
+        ) {
+            let now = DateTime::from_timestamp(of_now, 0).expect("a time");
+            let written = format!("{}{seconds}", "0".repeat(zeros));
+            prop_assert_eq!(retry_after(&written, now), Some(Duration::from_secs(seconds)));
+            // The form of RFC 9110, 5.6.7, written by another library than reads it.
+            let date = DateTime::from_timestamp(of_date, 0).expect("a time");
+            let written = date.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+            let left = u64::try_from(of_date - of_now).unwrap_or(0);
+            prop_assert_eq!(retry_after(&written, now), Some(Duration::from_secs(left)), "{}", written);
+        }
+
+        #[test]
+        fn no_other_text_is_a_wait(text in "\\PC{0,40}|[ -~]{0,30}|[+-]?[0-9]{1,25}[.,e]?[0-9]{0,3}") {
+            let now = DateTime::from_timestamp(1_795_000_000, 0).expect("a time");
+            if retry_after(&text, now).is_some() {
+                let is_number = text.trim().bytes().all(|byte| byte.is_ascii_digit());
+                prop_assert!(is_number || httpdate::parse_http_date(text.trim()).is_ok(), "{}", text);
+            }
         }
     }
 }

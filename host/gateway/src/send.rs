@@ -17,6 +17,7 @@ use super::wire::{Fault, WireRequest, WireResponse};
 use super::{Core, SessionInner};
 use backline_model::Holder;
 use backline_model::origin::Origin;
+use backline_model::weakened::{Bound, off};
 
 /// What the attempts of a session's request are counted against.
 pub(super) struct Meter<'a> {
@@ -49,7 +50,8 @@ pub(super) async fn deliver(
             Some(outcome) => outcome.map_err(SendError::from),
             None => Err(error),
         };
-        let admission = match core.breakers.admit(origin, core.clock.now()) {
+        let platform = meter.map(|meter| &meter.session.setup.manifest.connector.platform);
+        let admission = match core.breakers.admit(platform, origin, core.clock.now()) {
             Ok(admission) => admission,
             Err(until) => {
                 let why =
@@ -95,7 +97,8 @@ pub(super) async fn deliver(
             }
         }
         tracing::debug!(%origin, method = request.method.as_str(), attempt, ?end, "request sent");
-        if attempt > core.config.retries_max || !is_worth_retrying(end, request.method) {
+        let is_last = attempt > core.config.retries_max && !off(Bound::Retries);
+        if is_last || !is_worth_retrying(end, request.method) {
             return outcome.map_err(SendError::from);
         }
         // A platform that asks for no wait (zero, or a date in the past) still gets the gateway's own backoff.

@@ -64,7 +64,8 @@ pub(super) async fn refresh(
     secret: &Secret,
 ) -> Result<Secret, TokenError> {
     let values = secret.values().into_iter().chain(client.map(Secret::values).unwrap_or_default());
-    let secrets = SecretMatcher::new(values.map(SecretText::expose));
+    let values = values.map(SecretText::expose).filter(|_| !off(Bound::Redaction));
+    let secrets = SecretMatcher::new(values);
     let fresh = match (slot.kind, secret) {
         (CredentialKind::ApiKey | CredentialKind::Bearer, _) => Err(TokenError::NotRefreshable(slot.kind)),
         (CredentialKind::Oauth2ClientCredentials, Secret::ClientCredentials { client_id, client_secret, .. }) => {
@@ -296,6 +297,9 @@ fn seconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<i
 
 /// The end of a lifetime; `None` if it is longer than any that is believed, as if the platform had not said.
 fn after(now: DateTime<Utc>, seconds: i64) -> Option<DateTime<Utc>> {
+    if off(Bound::TokenLife) {
+        return now.checked_add_signed(TimeDelta::try_seconds(seconds)?);
+    }
     if seconds > TOKEN_LIFE_SECONDS_MAX {
         tracing::warn!(seconds, "a token endpoint granted a lifetime of more than ten years, which is ignored");
         return None;

@@ -1,7 +1,8 @@
 //! Trials: sessions that list every request, and may be answered from prepared answers instead of the network.
 //!
 //! Everything else is as in a collection: policy, scan, credentials, cost, redirects and redaction. What is listed is
-//! the request before a secret is injected and the answer after secrets were redacted.
+//! the request before a secret is injected and the answer after secrets were redacted; what the connector itself wrote
+//! into a request is redacted too.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 use super::budget::Charge;
 use super::error::SendError;
 use super::policy::Hop;
+use super::secret_matcher::SecretMatcher;
 use super::{CredentialRef, Response};
 use backline_model::manifest::Method;
 
@@ -38,6 +40,17 @@ impl Asked {
             headers: hop.headers.clone(),
             body: hop.body.clone(),
             credential: hop.credential.clone(),
+        }
+    }
+
+    /// The same without any secret. A request that holds one is refused, and listed all the same.
+    fn without(self, secrets: &SecretMatcher) -> Self {
+        let headers = self.headers.iter().map(|(name, value)| (secrets.blank_text(name), secrets.blank_text(value)));
+        Self {
+            url: secrets.blank_text(&self.url),
+            headers: headers.collect(),
+            body: self.body.map(|body| secrets.blank_bytes(&body)),
+            ..self
         }
     }
 }
@@ -108,15 +121,10 @@ impl Trial {
     }
 
     /// Lists a request that is about to be checked and sent.
-    pub(super) fn begin(&self, hop: &Hop) -> Begun {
+    pub(super) fn begin(&self, hop: &Hop, secrets: &SecretMatcher) -> Begun {
+        let asked = Asked::of(hop).without(secrets);
         let mut exchanges = self.exchanges();
-        exchanges.push(Exchange {
-            asked: Asked::of(hop),
-            units: BTreeMap::new(),
-            attempts: 0,
-            wall_ms: 0,
-            answer: None,
-        });
+        exchanges.push(Exchange { asked, units: BTreeMap::new(), attempts: 0, wall_ms: 0, answer: None });
         Begun { index: exchanges.len() - 1, started: Instant::now() }
     }
 
@@ -154,5 +162,27 @@ impl Passed {
         for (budget, units) in charges.iter().map(Charge::named_units) {
             *self.units.entry(budget.to_owned()).or_default() += units;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_listed_of_a_request_holds_no_secret() {
+        let secrets = SecretMatcher::new(["canary-0123456789"]);
+        let asked = Asked {
+            method: Method::Post,
+            url: "https://a.test/?k=canary%2D0123456789&b=1".to_owned(),
+            headers: vec![("x-canary-0123456789".to_owned(), "Y2FuYXJ5LTAxMjM0NTY3ODk".to_owned())],
+            body: Some(b"{\"k\":\"canary-0123456789\"}".to_vec()),
+            credential: None,
+        };
+        let listed = asked.without(&secrets);
+        assert_eq!(listed.url, "https://a.test/?k=[secret]&b=1");
+        assert_eq!(listed.headers, [("x-[secret]".to_owned(), "[secret]".to_owned())]);
+        assert_eq!(listed.body.as_deref(), Some(b"{\"k\":\"[secret]\"}".as_slice()));
+        assert_eq!(listed.method, Method::Post);
     }
 }

@@ -8,12 +8,14 @@ use std::time::Duration;
 use reqwest::dns::Resolve;
 use reqwest::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue};
 use reqwest::{Client, ClientBuilder, redirect};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use url::Url;
 
 use super::address::{AddressError, AddressPolicy, Destination, PublicOnly};
 use super::config::GatewayConfig;
 use super::error::{GatewayError, SendError};
+use super::owners::{KeptHosts, Shares, Taken};
 use backline_model::manifest::Method;
 use backline_model::weakened::{Bound, off};
 
@@ -29,6 +31,9 @@ pub(super) const ANSWER_HEADERS_MAX: usize = 128;
 
 /// Most bytes of all header names and values of an answer.
 pub(super) const ANSWER_HEADER_BYTES_MAX: usize = 64 * 1024;
+
+/// Headers of an answer that are read where that bound is switched off.
+const LENIENT_HEADERS_MAX: usize = 20_000;
 
 /// Bytes of an answer beyond which it is a large one. A page of fifty channels has about 200 KiB.
 const LARGE_ANSWER_BYTES: usize = 1024 * 1024;
@@ -52,7 +57,7 @@ pub(super) struct WireResponse {
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
     /// Its part of what large answers may hold; given back when the answer is dropped or let go.
-    pub(super) held: Option<OwnedSemaphorePermit>,
+    pub(super) held: Option<Taken>,
 }
 
 impl WireResponse {
@@ -94,12 +99,15 @@ impl From<Fault> for SendError {
 pub(super) struct Wire {
     /// Connects to public addresses only.
     public: Client,
+    /// The same, for hosts to which no connection is kept.
+    public_once: Client,
+    kept_hosts: KeptHosts,
     /// Connects to any address; built only if the configuration has exceptions.
     any: Option<Client>,
     request_timeout: Duration,
     body_bytes_max: u64,
-    /// Permits for large answers, each for [`PERMIT_BYTES`].
-    large_answers: Arc<Semaphore>,
+    /// Permits for large answers, each for [`PERMIT_BYTES`]. Those of one owner hold at most half.
+    large_answers: Shares,
     /// Permits that one large answer takes. It takes them at once: answers that each waited for more while they hold
     /// some would wait for each other.
     large_answer_permits: u32,
@@ -109,16 +117,21 @@ impl Wire {
     pub(super) fn new(config: &GatewayConfig, addresses: &AddressPolicy) -> Result<Self, GatewayError> {
         // Fails if a provider is already installed, which is equally good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let any = if addresses.has_exceptions() { Some(client(config, None)?) } else { None };
+        let idle = IDLE_CONNECTIONS_PER_HOST_MAX;
+        let any = if addresses.has_exceptions() { Some(client(config, None, idle)?) } else { None };
+        let resolver = PublicOnly { lookups: Arc::default() };
         let permits = |bytes: u64| u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
-        let all =
-            permits(config.large_answers_bytes_max).min(u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
+        let all = permits(config.large_answers_bytes_max)
+            .min(u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX))
+            .max(1);
         Ok(Self {
-            public: client(config, Some(PublicOnly))?,
+            public: client(config, Some(resolver.clone()), idle)?,
+            public_once: client(config, Some(resolver), 0)?,
+            kept_hosts: KeptHosts::new(IDLE_CONNECTION_TIMEOUT),
             any,
             request_timeout: config.request_timeout(),
             body_bytes_max: config.body_bytes_max,
-            large_answers: Arc::new(Semaphore::new(all as usize)),
+            large_answers: Shares::new(all, all / 2),
             large_answer_permits: permits(config.body_bytes_max).min(all),
         })
     }
@@ -160,10 +173,15 @@ impl Wire {
     /// Sends a request and returns the response before its body.
     async fn open(&self, request: &WireRequest) -> Result<reqwest::Response, Fault> {
         let (client, url, host) = match (&request.destination, &self.any) {
-            (Destination::Public, _) | (_, None) => (&self.public, request.url.clone(), None),
+            (Destination::Public, _) | (_, None) => {
+                let keeps = self.kept_hosts.may_keep(&request.url, Instant::now());
+                (if keeps { &self.public } else { &self.public_once }, request.url.clone(), None)
+            }
             (Destination::Exempt, Some(any)) => (any, request.url.clone(), None),
             (Destination::Route(base), Some(any)) => (any, routed(&request.url, base), Some(authority(&request.url))),
         };
+        let lenient = if off(Bound::HttpForm) || off(Bound::AnswerHeaders) { Some(lenient_client()?) } else { None };
+        let client = lenient.as_ref().unwrap_or(client);
         let mut builder = client.request(wire_method(request.method), url).headers(request.headers.clone());
         if let Some(host) = host {
             let host =
@@ -176,7 +194,8 @@ impl Wire {
         let response = builder.send().await.map_err(|error| self.fault(error))?;
         let headers = response.headers();
         let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-        if headers.len() > ANSWER_HEADERS_MAX || bytes > ANSWER_HEADER_BYTES_MAX {
+        let is_too_large = headers.len() > ANSWER_HEADERS_MAX || bytes > ANSWER_HEADER_BYTES_MAX;
+        if is_too_large && !off(Bound::AnswerHeaders) {
             return Err(Fault::Broken(format!(
                 "the answer has more than {ANSWER_HEADERS_MAX} headers or {ANSWER_HEADER_BYTES_MAX} bytes of them"
             )));
@@ -200,8 +219,8 @@ impl Wire {
                 return Err(Fault::TooLarge(body_bytes_max));
             }
             if held.is_none() && body.len() + chunk.len() > LARGE_ANSWER_BYTES {
-                let permits = Arc::clone(&self.large_answers).acquire_many_owned(self.large_answer_permits).await;
-                held = permits.ok();
+                let host = request.url.host_str().unwrap_or_default();
+                held = Some(self.large_answers.take(host, self.large_answer_permits).await);
             }
             body.extend_from_slice(&chunk);
         }
@@ -237,9 +256,9 @@ impl Wire {
 /// A client that speaks HTTP/1.1 only. With HTTP/2 a host can send frames that no body, header or answer pays for:
 /// settings, pings, resets, and interim answers, of which ten bytes on the wire are hundreds in memory. The library
 /// bounds neither their number nor what they hold, so the host speaks a version that has none. Interim answers of
-/// HTTP/1.1 are read and forgotten one by one.
+/// HTTP/1.1 are read and forgotten one by one. `idle_max`: idle connections that are kept to each host.
 #[expect(clippy::disallowed_methods, reason = "the one place that may")]
-fn client(config: &GatewayConfig, resolver: Option<PublicOnly>) -> Result<Client, GatewayError> {
+fn client(config: &GatewayConfig, resolver: Option<PublicOnly>, idle_max: usize) -> Result<Client, GatewayError> {
     let builder: ClientBuilder = Client::builder()
         .user_agent(concat!("backline/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
@@ -249,7 +268,7 @@ fn client(config: &GatewayConfig, resolver: Option<PublicOnly>) -> Result<Client
         .http1_max_headers(ANSWER_HEADERS_MAX)
         .no_proxy()
         .connect_timeout(config.connect_timeout())
-        .pool_max_idle_per_host(IDLE_CONNECTIONS_PER_HOST_MAX)
+        .pool_max_idle_per_host(idle_max)
         .pool_idle_timeout(IDLE_CONNECTION_TIMEOUT);
     let builder = match resolver {
         Some(resolver) => {
@@ -261,6 +280,20 @@ fn client(config: &GatewayConfig, resolver: Option<PublicOnly>) -> Result<Client
         let cause = error.source().map(ToString::to_string).unwrap_or_default();
         GatewayError::Client(format!("{error}: {cause}"))
     })
+}
+
+/// A client that takes what is no HTTP, and any number of headers: for builds that can switch these bounds off.
+#[expect(clippy::disallowed_methods, reason = "the other place that may, and never in a build that is used")]
+fn lenient_client() -> Result<Client, Fault> {
+    let builder = Client::builder()
+        .redirect(redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .http1_only()
+        .http1_max_headers(LENIENT_HEADERS_MAX)
+        .http1_ignore_invalid_headers_in_responses(true)
+        .http09_responses()
+        .no_proxy();
+    builder.build().map_err(|error| Fault::Broken(error.to_string()))
 }
 
 /// The URL to connect to: the route's base with the path and query of the request.

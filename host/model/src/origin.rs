@@ -15,6 +15,8 @@ use psl::Psl as _;
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
+use super::weakened::{Bound, off};
+
 /// Why an origin or a pattern is not valid.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("'{given}' is not an allowed origin: {problem}; write https://host, https://host:port or https://*.domain")]
@@ -41,7 +43,7 @@ impl Origin {
         if url.scheme() != "https" {
             return Err(wrong("only https is allowed"));
         }
-        if !url.username().is_empty() || url.password().is_some() {
+        if (!url.username().is_empty() || url.password().is_some()) && !off(Bound::UserInUrl) {
             return Err(wrong("a user or password in a URL is not allowed"));
         }
         let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| wrong("the host is missing"))?;
@@ -132,7 +134,8 @@ impl OriginPattern {
     /// # Errors
     /// If anyone can have a host below the pattern's domain.
     pub fn check_owner(&self) -> Result<(), OriginError> {
-        if self.any_subdomain && public_suffix_length(&self.host) == self.host.len() {
+        let is_anyones = self.any_subdomain && public_suffix_length(&self.host) == self.host.len();
+        if is_anyones && !off(Bound::Owners) {
             let problem = "anyone can have a host below this domain (https://publicsuffix.org)";
             return Err(OriginError { given: self.to_string(), problem });
         }
@@ -155,6 +158,14 @@ fn is_below(host: &str, domain: &str) -> bool {
 /// domain itself.
 fn is_of_owner(host: &str, domain: &str) -> bool {
     public_suffix_length(host) < domain.len()
+}
+
+/// The registered domain that a host is in: both have one owner. It is the host itself where that is a public suffix.
+/// For addresses it says nothing about owners.
+#[must_use]
+pub fn domain_of(host: &str) -> &str {
+    let domain = psl::List.domain(host.as_bytes()).map_or(host.len(), |domain| domain.as_bytes().len());
+    host.get(host.len() - domain..).unwrap_or(host)
 }
 
 /// Length of a host's public suffix in bytes. An unknown last label is one too.
@@ -229,6 +240,9 @@ impl From<OriginPattern> for String {
         pattern.to_string()
     }
 }
+
+#[cfg(test)]
+mod second;
 
 #[cfg(test)]
 mod tests {
@@ -353,6 +367,21 @@ mod tests {
         }
         for text in ["https://*.example.co.uk", "https://*.me.github.io", "https://*.www.ck", "https://co.uk"] {
             assert_eq!(pattern(text).check_owner(), Ok(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_in_the_domain_that_was_registered() {
+        for (host, domain) in [
+            ("a.b.example.com", "example.com"),
+            ("example.com", "example.com"),
+            ("a.example.co.uk", "example.co.uk"),
+            ("a.me.github.io", "me.github.io"),
+            ("co.uk", "co.uk"),
+            ("localhost", "localhost"),
+            ("", ""),
+        ] {
+            assert_eq!(domain_of(host), domain, "{host}");
         }
     }
 

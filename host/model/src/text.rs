@@ -19,7 +19,8 @@ pub fn misleads(c: char) -> bool {
             '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
                 | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2065}' | '\u{206a}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
                 | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
-                | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+                | '\u{13430}'..='\u{1345f}' | '\u{16fe4}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d159}'
+                | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// Replaces every character that steers. Line feeds and tabs stay.
@@ -81,9 +82,59 @@ pub fn printable_json(json: &str) -> String {
     out
 }
 
+/// The same for text that is not needed any more, which is nearly always harmless as it is.
+#[must_use]
+pub fn harmless_json(json: String) -> String {
+    if json.chars().any(|c| steers(c) && c != '\n') { printable_json(&json) } else { json }
+}
+
+/// What spreadsheets take for the beginning of a formula, or skip before one (OWASP, *CSV Injection*).
+const FORMULA_STARTS: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
+
+/// What may end a cell for a spreadsheet, whatever it is quoted with: in many countries the separator is a semicolon.
+const CELL_ENDS: [char; 4] = [';', '\t', '\r', '\n'];
+
+/// Text for a cell of CSV: what a spreadsheet would run as a formula has an apostrophe before it, at the beginning and
+/// wherever a spreadsheet might see one of its own cells begin.
+#[must_use]
+pub fn csv_text(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut begins = true;
+    for c in text.chars() {
+        if begins && FORMULA_STARTS.contains(&c) {
+            out.push('\'');
+        }
+        out.push(c);
+        begins = CELL_ENDS.contains(&c);
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_cell_of_a_table_begins_like_a_formula_wherever_a_spreadsheet_cuts_it() {
+        for (text, written) in [
+            ("=1+1", "'=1+1"),
+            ("\u{ff1d}1", "'\u{ff1d}1"),
+            ("@home", "'@home"),
+            ("\n=1", "'\n'=1"),
+            ("a;=cmd|'/c'!A1", "a;'=cmd|'/c'!A1"),
+            ("a\t-b\r\n+c", "a\t'-b\r'\n'+c"),
+            ("rock, pop - live = fun", "rock, pop - live = fun"),
+            ("", ""),
+        ] {
+            assert_eq!(csv_text(text), written, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn json_that_is_harmless_stays_and_other_holds_the_same_data() {
+        assert_eq!(harmless_json("{\n\"a\": \"ü\"}".to_owned()), "{\n\"a\": \"ü\"}");
+        assert_eq!(harmless_json("\"\u{9b}2J\u{202e}\"".to_owned()), r#""\u009b2J\u202e""#);
+    }
 
     #[test]
     fn what_misleads_is_replaced_and_the_rest_stays() {

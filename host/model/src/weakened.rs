@@ -49,7 +49,58 @@ pub enum Bound {
     Characters,
     /// The longest pause that a platform or a connector may ask for.
     Pauses,
+    /// Memory of a call.
+    Memory,
+    /// Stack of a call. It is the engine's, so it is switched before the sandbox is made.
+    Stack,
+    /// Handles and tasks of a call.
+    Resources,
+    /// Time of a batch.
+    BatchTime,
+    /// A call that fails is made again for halves of its accounts.
+    Halves,
+    /// One answer for each account, and one snapshot for each document.
+    OneAnswer,
+    /// Documents and states are JSON.
+    Json,
+    /// Length of an error, a name or a reason.
+    Texts,
+    /// Of two reports of one metric neither is used.
+    TwoReports,
+    /// Rules that withhold a value.
+    Validation,
+    /// Notes of a snapshot.
+    Notes,
+    /// No user or password in a URL.
+    UserInUrl,
+    /// Length of a URL.
+    UrlBytes,
+    /// Length of a request's body.
+    RequestBody,
+    /// Hosts of a credential slot.
+    SlotHosts,
+    /// Accounts of the batch.
+    BatchAccounts,
+    /// How often a request is sent again.
+    Retries,
+    /// Form of HTTP.
+    HttpForm,
+    /// Number and size of an answer's headers.
+    AnswerHeaders,
+    /// Headers that a connector does not get.
+    WithheldHeaders,
+    /// Redirects that are followed.
+    Redirects,
+    /// Lifetime of tokens that are granted.
+    TokenLife,
+    /// Length of a value that is withheld.
+    WithheldText,
+    /// Wildcards within one owner.
+    Owners,
 }
+
+/// Whether bounds can be switched off in this build.
+pub const CAN_SWITCH: bool = cfg!(feature = "weakened");
 
 /// Whether a bound is switched off: never, in this build.
 #[cfg(not(feature = "weakened"))]

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use backline_model::metric::names::{self, COLUMNS, ENGAGEMENT_RATE, FOLLOWERS};
 use backline_model::snapshot::{Conformed, Engagement, EngagementBasis, Reported, Snapshot};
+use backline_model::weakened::{Bound, off};
 use backline_model::{Absence, Kind, Manifest, MetricName, Value};
 
 /// Most notes of one snapshot; a connector with more to say should use its log.
@@ -47,7 +48,7 @@ pub fn conform(snapshot: Snapshot, manifest: &Manifest) -> Conformed {
     let mut rate_absence = None;
     for reported in snapshot.metrics {
         // There is no way to know which of two reports is right, so neither is used.
-        if times_reported.get(&reported.name).is_some_and(|times| *times > 1) {
+        if times_reported.get(&reported.name).is_some_and(|times| *times > 1) && !off(Bound::TwoReports) {
             misfits.push(reported);
             continue;
         }
@@ -78,7 +79,8 @@ pub fn conform(snapshot: Snapshot, manifest: &Manifest) -> Conformed {
     let rate = engagement_rate(snapshot.engagement.as_ref(), rate_absence, &values, manifest);
     values.insert(column_name(ENGAGEMENT_RATE), rate);
 
-    let notes = snapshot.notes.into_iter().take(NOTES_MAX).map(|note| tidy_note(&note)).collect();
+    let notes_max = if off(Bound::Notes) { usize::MAX } else { NOTES_MAX };
+    let notes = snapshot.notes.into_iter().take(notes_max).map(|note| tidy_note(&note)).collect();
     Conformed { values, coverage, engagement: snapshot.engagement, notes, misfits }
 }
 
@@ -87,7 +89,8 @@ fn column_name(column: &str) -> MetricName {
 }
 
 fn tidy_note(note: &str) -> String {
-    note.chars().filter(|c| *c != '\0').take(NOTE_CHARS_MAX).collect()
+    let chars_max = if off(Bound::Notes) { usize::MAX } else { NOTE_CHARS_MAX };
+    note.chars().filter(|c| *c != '\0').take(chars_max).collect()
 }
 
 /// The metric of a report, and its value in the metric's type; `None` if it does not match.

@@ -24,7 +24,7 @@ pub(super) const LOST_METRICS_MAX: usize = 100;
 
 /// Checks an answer of `fetch` and returns its size in bytes. U+0000 is kept: the stages that store it remove it.
 pub(super) fn check_batch(batch: &FetchedBatch, accounts: usize, output_bytes_max: u64) -> Result<u64, CallError> {
-    if batch.accounts.len() != accounts {
+    if batch.accounts.len() != accounts && !off(Bound::OneAnswer) {
         let given = batch.accounts.len();
         return Err(CallError::Contract(format!("fetch received {accounts} accounts and returned {given} results")));
     }
@@ -66,7 +66,7 @@ pub(super) fn check_snapshots(
     documents: usize,
     output_bytes_max: u64,
 ) -> Result<u64, CallError> {
-    if snapshots.len() != documents {
+    if snapshots.len() != documents && !off(Bound::OneAnswer) {
         let given = snapshots.len();
         return Err(CallError::Contract(format!(
             "normalize received {documents} documents and returned {given} results"
@@ -94,6 +94,9 @@ fn within(bytes: u64, output_bytes_max: u64) -> Result<u64, CallError> {
 }
 
 fn check_json(what: &str, index: usize, text: &str) -> Result<(), CallError> {
+    if off(Bound::Json) {
+        return Ok(());
+    }
     serde_json::from_str::<IgnoredAny>(text)
         .map(|IgnoredAny| ())
         .map_err(|error| CallError::Contract(format!("the {what} of account {} is not JSON: {error}", index + 1)))

@@ -14,7 +14,7 @@ use wasmtime::component::{Accessor, ResourceTableError};
 use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline};
 
 use super::Shared;
-use super::bindings::{Bindings, BindingsPre, clip};
+use super::bindings::{Bindings, BindingsPre};
 use super::config::SandboxConfig;
 use super::error::CallError;
 use super::meters::{LogLevel, LogLine, Meters};
@@ -174,9 +174,10 @@ async fn in_fresh_store<R: Send>(
     let handover_bytes_max = output_bytes_max.saturating_add(HANDOVER_SLACK_BYTES);
     let handover_bytes_max = if off(Bound::OutputBytes) { u64::MAX } else { handover_bytes_max };
     store.set_hostcall_fuel(usize::try_from(handover_bytes_max).unwrap_or(usize::MAX));
-    store.set_max_component_handles(config.resources_max as usize);
+    let resources_max = if off(Bound::Resources) { u32::MAX } else { config.resources_max } as usize;
+    store.set_max_component_handles(resources_max);
     if let Some(table) = store.concurrent_resource_table() {
-        table.set_max_capacity(config.resources_max as usize);
+        table.set_max_capacity(resources_max);
     }
     // At every tick a busy call first lets others run, and ends when its own CPU time is used up. The tick itself does
     // not show how busy the call was (it may have waited for the network since the last one), so the meter decides.
@@ -200,7 +201,7 @@ async fn measured<F: Future>(meters: &Meters, work: F) -> F::Output {
     std::future::poll_fn(|context| -> Poll<F::Output> { meters.cpu.measure(|| work.as_mut().poll(context)) }).await
 }
 
-/// Why a call ended without an answer, as a [`CallError`].
+/// Why a call ended without an answer, as a [`CallError`]. The text of a trap is as the component wrote it.
 fn classify(error: &wasmtime::Error, meters: &Meters, config: &SandboxConfig, output_bytes_max: u64) -> CallError {
     if error.is::<CpuSpent>() {
         return CallError::CpuExhausted { cpu_ms_max: config.cpu_ms_max };
@@ -219,7 +220,7 @@ fn classify(error: &wasmtime::Error, meters: &Meters, config: &SandboxConfig, ou
     if text.contains("fuel allocated for hostcalls has been exhausted") {
         return CallError::LimitExceeded { what: "output_bytes_max", limit: output_bytes_max };
     }
-    CallError::Trapped(clip(text))
+    CallError::Trapped(text)
 }
 
 /// Passes a connector's log on to the host's, where failed calls can be examined too.

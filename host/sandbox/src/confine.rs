@@ -1,4 +1,5 @@
-//! What the compiling child may not do: use the network, start programs, or open a file.
+//! What the compiling child may not do: use the network, start programs, open or change a file, or reach another
+//! process.
 //!
 //! It opens its two files first and gives everything else up then. Landlock takes the files away, seccomp the network;
 //! both hold for the thread that asks for them and for all threads that it starts. Where the kernel lacks one, or a
@@ -11,14 +12,24 @@ use landlock::{
     ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, LandlockStatus, Ruleset, RulesetAttr as _,
     RulesetCreated, RulesetStatus, Scope,
 };
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+use seccompiler::{
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch,
+};
 
 /// What is asked of Landlock. Kernels that know less enforce what they know; all that know it keep files closed.
 const LANDLOCK: ABI = ABI::V6;
 
-/// System calls that the child is refused: sockets, other programs and processes, what reaches around a filter of
-/// system calls, and the one that cuts a file by its name, which early versions of Landlock allow.
-const REFUSED: [i64; 39] = [
+/// System calls that are younger than the numbers of an architecture, and have the same number on all.
+const FCHMODAT2: i64 = 452;
+const SETXATTRAT: i64 = 463;
+const REMOVEXATTRAT: i64 = 466;
+const FILE_SETATTR: i64 = 469;
+
+/// System calls that the child is refused: sockets, other programs and processes, memory and messages that processes
+/// share, what reaches around a filter of system calls, and what Landlock does not cover: rights, owners, attributes
+/// and times of a file by its name, and its length in early versions.
+const REFUSED: [i64; 68] = [
     libc::SYS_socket,
     libc::SYS_socketpair,
     libc::SYS_connect,
@@ -58,7 +69,45 @@ const REFUSED: [i64; 39] = [
     libc::SYS_request_key,
     libc::SYS_keyctl,
     libc::SYS_truncate,
+    libc::SYS_fchmodat,
+    FCHMODAT2,
+    libc::SYS_fchownat,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    SETXATTRAT,
+    REMOVEXATTRAT,
+    FILE_SETATTR,
+    libc::SYS_utimensat,
+    libc::SYS_tkill,
+    libc::SYS_rt_sigqueueinfo,
+    libc::SYS_rt_tgsigqueueinfo,
+    libc::SYS_setpriority,
+    libc::SYS_sched_setaffinity,
+    libc::SYS_sched_setscheduler,
+    libc::SYS_sched_setparam,
+    libc::SYS_sched_setattr,
+    libc::SYS_ioprio_set,
+    libc::SYS_migrate_pages,
+    libc::SYS_move_pages,
+    libc::SYS_process_madvise,
+    libc::SYS_kcmp,
+    libc::SYS_shmget,
+    libc::SYS_shmat,
+    libc::SYS_semget,
+    libc::SYS_msgget,
+    libc::SYS_mq_open,
 ];
+
+/// Older names of some of them, which only this architecture has.
+#[cfg(target_arch = "x86_64")]
+const REFUSED_HERE: [i64; 6] =
+    [libc::SYS_chmod, libc::SYS_chown, libc::SYS_lchown, libc::SYS_utime, libc::SYS_utimes, libc::SYS_futimesat];
+
+/// Older names of some of them, which this architecture does not have.
+#[cfg(not(target_arch = "x86_64"))]
+const REFUSED_HERE: [i64; 0] = [];
 
 /// The bit that names the same system call by the numbers of x32, which a filter by numbers would let pass.
 const X32: i64 = 0x4000_0000;
@@ -100,10 +149,18 @@ fn without_network() -> Result<(), String> {
     seccompiler::apply_filter(&filter).map_err(|error| error.to_string())
 }
 
-fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
-    let x32 = REFUSED.map(|number| number | X32);
-    let numbers = REFUSED.into_iter().chain(x32.into_iter().filter(|_| cfg!(target_arch = "x86_64")));
-    let rules: BTreeMap<i64, Vec<_>> = numbers.map(|number| (number, Vec::new())).collect();
+fn filter() -> Result<BpfProgram, BackendError> {
+    let numbers = REFUSED.into_iter().chain(REFUSED_HERE);
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = numbers.map(|number| (number, Vec::new())).collect();
+    // A process aborts by a signal to itself, and reads its own limits. It may do neither to another.
+    for (number, itself) in [(libc::SYS_tgkill, u64::from(std::process::id())), (libc::SYS_prlimit64, 0)] {
+        let is_other = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, itself)?;
+        rules.insert(number, vec![SeccompRule::new(vec![is_other])?]);
+    }
+    if cfg!(target_arch = "x86_64") {
+        let of_x32: Vec<_> = rules.iter().map(|(number, rules)| (number | X32, rules.clone())).collect();
+        rules.extend(of_x32);
+    }
     let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
     SeccompFilter::new(rules, SeccompAction::Allow, refused, architecture)?.try_into()
@@ -145,8 +202,16 @@ pub(super) fn warn_once(lacking: &[String]) {
 mod tests {
     use std::io::{ErrorKind, Seek as _, Write as _};
     use std::net::{TcpStream, UdpSocket};
+    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+
+    #[test]
+    fn no_call_is_listed_twice_and_the_filter_can_be_made() {
+        let all: std::collections::BTreeSet<i64> = REFUSED.into_iter().chain(REFUSED_HERE).collect();
+        assert_eq!(all.len(), REFUSED.len() + REFUSED_HERE.len());
+        assert!(filter().is_ok());
+    }
 
     #[test]
     fn a_confined_thread_keeps_its_open_file_and_gets_no_other_file_and_no_socket() {
@@ -176,6 +241,7 @@ mod tests {
                 UdpSocket::bind("127.0.0.1:0").map(drop),
                 std::os::unix::net::UnixDatagram::unbound().map(drop),
                 std::process::Command::new("/bin/true").status().map(drop),
+                std::fs::set_permissions(&other, std::fs::Permissions::from_mode(0o644)),
             ];
             (lacking, files, network)
         };

@@ -9,6 +9,7 @@ use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConf
 
 use super::config::SandboxConfig;
 use super::error::SandboxError;
+use backline_model::weakened::{Bound, CAN_SWITCH, off};
 
 /// Address space of one linear memory: everything that 32 bits can address, so that compiled code needs no bounds
 /// checks.
@@ -22,6 +23,9 @@ const STACKS_PER_CALL: u32 = 4;
 /// than returning the pages and faulting them in again at every call. A first-party connector touches about this much.
 const KEEP_RESIDENT_BYTES: usize = 256 << 10;
 
+/// Stack of a call where that bound is switched off, in bytes.
+const WEAKENED_STACK_BYTES: usize = 16 << 20;
+
 /// The configuration that compiled code depends on. The compiling child uses the same one, without a pool.
 pub(super) fn compiler_config() -> Config {
     let mut config = Config::new();
@@ -30,6 +34,9 @@ pub(super) fn compiler_config() -> Config {
         .wasm_component_model_async(true)
         .epoch_interruption(true)
         .memory_reservation(MEMORY_RESERVATION_BYTES)
+        // `normalize` gives the same numbers on every machine: WebAssembly leaves both to the processor otherwise.
+        .cranelift_nan_canonicalization(true)
+        .relaxed_simd_deterministic(true)
         // Names of functions in a trap's message are enough; addresses in a stripped file are of no use.
         .wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Disable);
     config
@@ -40,6 +47,10 @@ pub(super) fn pooled_engine(config: &SandboxConfig) -> Result<Engine, SandboxErr
     // One more than the permits of the semaphore, so that a store that is just being dropped never makes another call
     // fail.
     let calls = config.calls_at_once.saturating_add(1);
+    // Of its own, the pool would stop what a bound that is switched off lets through.
+    let times = if CAN_SWITCH { 8 } else { 1 };
+    let memory_bytes = config.memory_bytes_max.saturating_mul(times).min(MEMORY_RESERVATION_BYTES);
+    let memory_bytes = memory_bytes.next_multiple_of(64 << 10);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(calls)
         .total_core_instances(calls.saturating_mul(config.core_instances_max))
@@ -53,10 +64,13 @@ pub(super) fn pooled_engine(config: &SandboxConfig) -> Result<Engine, SandboxErr
         .max_memories_per_module(config.memories_max)
         .max_tables_per_module(config.tables_max)
         .table_elements(config.table_elements_max as usize)
-        .max_memory_size(usize::try_from(config.memory_bytes_max.next_multiple_of(64 << 10)).unwrap_or(usize::MAX))
+        .max_memory_size(usize::try_from(memory_bytes).unwrap_or(usize::MAX))
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
         .table_keep_resident(KEEP_RESIDENT_BYTES);
     let mut engine = compiler_config();
+    if off(Bound::Stack) {
+        engine.max_wasm_stack(WEAKENED_STACK_BYTES).async_stack_size(WEAKENED_STACK_BYTES * 2);
+    }
     engine.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     Engine::new(&engine).map_err(|error| SandboxError::Engine(format!("{error:#}")))
 }

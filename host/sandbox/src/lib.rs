@@ -309,7 +309,7 @@ impl Connector {
         let call = call::run(shared, startable, session, &secrets, &mut allowance, machine, |accessor, instance| {
             Box::pin(async move {
                 let name = instance.backline_connector_source().call_check(accessor, account).await?;
-                let name = name.map(bindings::clip).map_err(bindings::fetch_error_from_wit);
+                let name = name.map_err(bindings::fetch_error_from_wit);
                 Ok(search::checked(&searched, name).await)
             })
         })
@@ -454,10 +454,8 @@ impl Connector {
         let call = call::run(shared, startable, session, secrets, allowance, surroundings, |accessor, instance| {
             Box::pin(async move {
                 let snapshots = instance.backline_connector_source().call_normalize(accessor, documents).await?;
-                let snapshots = snapshots
-                    .into_iter()
-                    .map(|snapshot| snapshot.map(bindings::snapshot_from_wit).map_err(bindings::clip))
-                    .collect();
+                let snapshots =
+                    snapshots.into_iter().map(|snapshot| snapshot.map(bindings::snapshot_from_wit)).collect();
                 Ok(search::snapshots(&searched, snapshots).await)
             })
         })

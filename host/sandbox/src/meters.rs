@@ -8,7 +8,6 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use super::config::SandboxConfig;
-use backline_model::text::printable;
 use backline_model::weakened::{Bound, off};
 
 /// Size that every log line counts in addition to its text, so that empty lines are limited too.
@@ -44,7 +43,7 @@ impl fmt::Display for LogLevel {
 pub struct LogLine {
     /// Level of the line.
     pub level: LogLevel,
-    /// Text without control characters, so that it can't disturb a terminal.
+    /// Text. In the answer of a call it has no control characters, so that it can't disturb a terminal.
     pub message: String,
 }
 
@@ -169,7 +168,7 @@ impl Log {
         let fits = usize::try_from(room).unwrap_or(usize::MAX);
         let kept = if message.len() <= fits { message } else { &message[..message.floor_char_boundary(fits)] };
         if !kept.is_empty() || message.is_empty() && room > 0 {
-            inner.lines.push(LogLine { level, message: printable(kept) });
+            inner.lines.push(LogLine { level, message: kept.to_owned() });
             inner.bytes += kept.len() as u64 + LOG_LINE_OVERHEAD_BYTES;
         }
         if kept.len() < message.len() || room == 0 {
@@ -191,7 +190,7 @@ impl Log {
         if inner.full { self.limit } else { inner.bytes }
     }
 
-    /// Removes and returns all lines.
+    /// Removes and returns all lines, as the connector wrote them.
     pub(super) fn take(&self) -> Vec<LogLine> {
         std::mem::take(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner).lines)
     }
@@ -209,7 +208,7 @@ mod tests {
         log.write(LogLevel::Error, "more");
         let lines = log.take();
         assert_eq!(lines.len(), 3);
-        assert_eq!(lines[0].message, "a\u{fffd}[31mé");
+        assert_eq!(lines[0].message, "a\u{1b}[31mé", "it is searched as it was written");
         assert!(lines[1].message.chars().all(|c| c == 'ü'), "cut between characters");
         assert!(lines[2].message.contains("log_bytes_max = 50"));
     }

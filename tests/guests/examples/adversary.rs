@@ -86,7 +86,7 @@ mod component {
             }
             "sends-without-waiting" => drop(join_all((0..5_000).map(|_| send(account))).await),
             "sends-without-end" => while !matches!(send(account).await, Err(HttpError::Denied(_))) {},
-            "handles-without-end" => drop(join_all((0..60_000).map(|_| send(account))).await),
+            "handles-without-end" => drop(join_all((0..10_000).map(|_| send(account))).await),
             _ => {}
         }
     }
@@ -117,6 +117,10 @@ mod component {
             "defer-to-2100" => Err(FetchError::QuotaExhausted(Some(4_102_444_800))),
             "defer-to-1970" => Err(FetchError::QuotaExhausted(Some(0))),
             "unauthorized-always" => Err(FetchError::Unauthorized("always".to_owned())),
+            _ if account.settings_json()["send"]["fail_spaced"].is_string() => {
+                let text = account.settings_json()["send"]["fail_spaced"].as_str().unwrap_or_default().to_owned();
+                Err(FetchError::Unexpected(text.chars().flat_map(|c| [c, '\0']).collect()))
+            }
             _ if account.settings_json()["send"]["until_denied"] == true => loop {
                 if let Err(error @ HttpError::Denied(_)) = send(account).await {
                     return sent(account, Err(error));
@@ -257,7 +261,7 @@ mod component {
             "engagement-negative" => {
                 snapshot.engagement = Some(Engagement {
                     interactions: i64::MIN,
-                    base: Some(-1),
+                    base: Some(1),
                     basis: backline_sdk::EngagementBasis::Views,
                     posts_counted: u32::MAX,
                     posts_skipped: 0,
@@ -281,8 +285,16 @@ mod component {
     }
 
     fn descend(depth: u64) -> u64 {
-        let frame = std::hint::black_box([depth; 32]);
-        frame[7] + std::hint::black_box(descend as fn(u64) -> u64)(depth + 1)
+        // Its frames are small, since those with arrays fill the component's own stack, which is in its memory, first.
+        if depth.is_power_of_two() {
+            say_depth(depth);
+        }
+        std::hint::black_box(descend as fn(u64) -> u64)(depth + 1) + 1
+    }
+
+    #[inline(never)]
+    fn say_depth(depth: u64) {
+        log::write(Level::Info, &format!("depth {depth}"));
     }
 
     fn bomb() {

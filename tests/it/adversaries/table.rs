@@ -83,6 +83,7 @@ const BREACH: Ends = Ends::Failed(&[Unexpected]);
 /// Time and memory of calls, and what is sent without measure.
 fn of_calls() -> Vec<Attack> {
     let url = |name: &str| Some(json!({ "url": format!("https://{name}.attacks.test/") }));
+    let halves = "calls for halves of a batch";
     vec![
         guest("time", "loop-in-fetch", "`sandbox.cpu_ms_max`", LATE),
         guest("time", "loop-in-normalize", "`sandbox.cpu_ms_max`", LATE),
@@ -95,9 +96,9 @@ fn of_calls() -> Vec<Attack> {
         guest("memory", "memory-bomb-in-normalize", "`sandbox.memory_bytes_max`", LIMIT),
         guest("memory", "memory-in-one-piece", "`sandbox.memory_bytes_max`", LIMIT),
         guest("memory", "memory-to-the-brim", "`sandbox.memory_bytes_max`", LIMIT),
-        guest("trap", "panic-in-fetch", "a fresh store for each call", TRAP),
-        guest("trap", "panic-in-normalize", "a fresh store for each call", TRAP),
-        guest("trap", "trap-in-fetch", "a fresh store for each call", TRAP),
+        guest("trap", "panic-in-fetch", halves, TRAP),
+        guest("trap", "panic-in-normalize", halves, TRAP),
+        guest("trap", "trap-in-fetch", halves, TRAP),
         guest("log", "log-flood", "`sandbox.log_bytes_max`", Ends::Collected),
         guest("log", "log-flood-in-normalize", "`sandbox.log_bytes_max`", Ends::Collected),
         guest("log", "log-empty-lines", "`sandbox.log_bytes_max`", Ends::Collected),
@@ -160,7 +161,7 @@ fn of_answers() -> Vec<Attack> {
         guest("answer", "state-with-nul", "states are stored as text", Ends::Collected),
         guest("answer", "error-of-megabytes", "2,000 bytes of an error", BREACH),
         guest("answer", "error-steers", "characters that steer are replaced", BREACH),
-        guest("answer", "wait-136-years", "`collection.retry_wait_max_ms`", Ends::Failed(&[RateLimited])),
+        guest("answer", "wait-136-years", wait, Ends::Failed(&[RateLimited])),
         guest("answer", "defer-past-9999", wait, Ends::Deferred),
         guest("answer", "defer-to-the-end", wait, Ends::Deferred),
         guest("answer", "defer-to-the-beginning", wait, Ends::Deferred),
@@ -289,7 +290,7 @@ fn of_requests() -> Vec<Attack> {
         denied(
             "secret-toward-another-host",
             "hosts of a credential slot",
-            "",
+            "may not be sent to",
             json!({
                 "url": "https://localhost/", "slot": "app",
             }),
@@ -303,7 +304,7 @@ fn of_requests() -> Vec<Attack> {
             ..denied(
                 "secret-of-another-account",
                 "accounts of the batch",
-                "",
+                "not one of this batch",
                 json!({
                     "url": here("good"), "slot": "user", "account": "00000000-0000-0000-0000-000000000001",
                 }),
@@ -320,6 +321,7 @@ fn of_requests() -> Vec<Attack> {
         ("header-asker", "X-Forwarded-For"),
         ("header-metadata", "Metadata-Flavor"),
         ("header-method", "x-http-method-override"),
+        ("header-of-any-vendor", "X-New-Vendor-Client-IP"),
     ];
     all.extend(
         headers.map(|(name, header)| denied(name, host, "is set by the host", with_header("good", header, "evil"))),
@@ -391,7 +393,7 @@ fn of_platforms() -> Vec<Attack> {
         refused("redirects-off-the-list", "hosts of the manifest"),
         refused("redirects-with-a-user", "https URLs without a user"),
         refused("redirects-with-the-secret", "requests are searched for secrets"),
-        refused("redirects-to-megabytes", "16 KiB of a URL"),
+        Attack { says: "more than 16384 bytes", ..refused("redirects-to-megabytes", "16 KiB of a URL") },
     ]
 }
 
@@ -413,5 +415,10 @@ fn of_echoes() -> Vec<Attack> {
     ]
     .into_iter()
     .map(|(name, bound)| platform("secret", name, bound, Ends::Collected))
+    .chain([Attack {
+        // The connector knows it from elsewhere, and says it in a form that is made printable before it is stored.
+        send: Some(json!({ "fail_spaced": SECRET })),
+        ..guest("secret", "error-with-nuls", "U+0000 between its letters", BREACH)
+    }])
     .collect()
 }

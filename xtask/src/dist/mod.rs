@@ -1,4 +1,5 @@
-//! `cargo xtask dist`: what users install, as one archive and as a Debian package, with sums and a signature.
+//! `cargo xtask dist`: what users install, as one archive and as a Debian package, with a list of what it is made of,
+//! sums and a signature.
 //!
 //! The same sources and toolchain make the same bytes, wherever they lie: paths are not compiled in, files are sorted,
 //! owners are root, and no time is written.
@@ -15,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::build;
 use crate::process::{self, say};
+use crate::sbom;
 use tar::Entry;
 
 /// Shells, with the file that each reads completions from.
@@ -71,7 +73,9 @@ pub(crate) fn dist(arguments: &DistArguments) -> Result<bool> {
     let package = format!("backline_{version}_{}.deb", deb::architecture(machine));
     let debian = deb::package(&version, machine, &entries)?;
 
-    let mut files = [(archive, packed), (package, debian)];
+    let bill = (format!("{name}.cdx.json"), sbom::text()?.into_bytes());
+
+    let mut files = [(archive, packed), (package, debian), bill];
     files.sort();
     for (name, bytes) in &files {
         write(&folder.join(name), bytes)?;

@@ -99,6 +99,9 @@ const TESTS_ONLY: &str = "backline-simulator";
 /// The program that Backline is measured against; it uses nothing of the workspace, or it would measure itself.
 const NATIVE: &str = "backline-bench-native";
 
+/// What cargo-fuzz builds, in a workspace of its own: it tries the parsers of all others, and none knows it.
+const FUZZ: &str = "backline-fuzz";
+
 /// The feature that tests use to switch bounds off; see [`super::binary`].
 const WEAKENED: &str = "weakened";
 
@@ -177,6 +180,9 @@ fn may_know(package: &str, room: Option<&Room>, name: &str, is_for_tests: bool) 
     if let Some(room) = room {
         // Cargo lets a crate's own tests depend on it with other features.
         return room.knows.contains(&name) || (is_for_tests && (name == TESTS_ONLY || name == package));
+    }
+    if package == FUZZ {
+        return true;
     }
     // The SDK, connectors, guests, the simulator, what is measured and the tasks: none knows the host.
     name == "backline-sdk" && !["backline-sdk", TESTS_ONLY, "xtask", NATIVE].contains(&package)

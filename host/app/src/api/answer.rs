@@ -18,6 +18,7 @@ use super::problem::Problem;
 use super::query::Format;
 use super::schema::{Components, Described, Field, object};
 use backline_model::growth::SPANS_DAYS;
+use backline_model::text::{csv_text, harmless_json, printable};
 use backline_model::{ArtistId, Change, Digest, GrowthRow, MetricsRow};
 
 /// Smallest body that is compressed, in bytes: below it, headers outweigh what is saved.
@@ -107,11 +108,12 @@ impl Cell {
         number.map_or(Self::Empty, |number| Self::Exact(number.to_string()))
     }
 
-    /// As it is written. A spreadsheet runs a text that begins like a formula; a number that is negative is none.
+    /// As it is written. A spreadsheet runs a text that begins like a formula; a number that is negative is none. A
+    /// terminal obeys characters that steer.
     fn written(&self) -> Cow<'_, str> {
         match self {
-            Self::Text(text) if text.starts_with(['=', '+', '-', '@', '\t', '\r']) => Cow::Owned(format!("'{text}")),
-            Self::Text(text) | Self::Exact(text) => Cow::Borrowed(text),
+            Self::Text(text) => Cow::Owned(csv_text(&printable(text))),
+            Self::Exact(text) => Cow::Borrowed(text),
             Self::Empty => Cow::Borrowed(""),
         }
     }
@@ -199,7 +201,8 @@ impl Tabular for GrowthRow {
 }
 
 fn to_json(value: &impl Serialize) -> Result<Vec<u8>, Problem> {
-    serde_json::to_vec(value).map_err(|error| {
+    let json = serde_json::to_string(value).map(harmless_json);
+    json.map(String::into_bytes).map_err(|error| {
         tracing::error!(%error, "an answer can't be written as JSON");
         Problem::internal()
     })
@@ -376,12 +379,21 @@ mod tests {
         for (cell, written) in [
             (Cell::Text("=1+1".to_owned()), "'=1+1"),
             (Cell::Text("@home".to_owned()), "'@home"),
+            (Cell::Text("a;=1\u{1b}[2J\u{202e}".to_owned()), "a;'=1\u{fffd}[2J\u{fffd}"),
             (Cell::Text("rock, pop".to_owned()), "rock, pop"),
             (Cell::number(Some(-1.5)), "-1.5"),
             (Cell::number(None), ""),
         ] {
             assert_eq!(cell.written(), written);
         }
+    }
+
+    #[test]
+    fn json_steers_no_terminal_and_holds_the_same_data() {
+        let text = "\u{9b}2J\u{202e}\n";
+        let json = to_json(&json!({ "name": text })).expect("JSON");
+        assert!(json.is_ascii(), "{json:?}");
+        assert_eq!(serde_json::from_slice::<Json>(&json).expect("JSON")["name"], text);
     }
 
     #[test]

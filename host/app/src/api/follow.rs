@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::problem::Problem;
 use super::settled::Settled;
 use crate::pipeline::{Caller, Host, Tokens};
+use backline_model::text::harmless_json;
 use backline_model::{Event, TokenId};
 use backline_store::{EventCursor, Scope};
 
@@ -183,7 +184,7 @@ impl Following {
 fn written(events: &[PlacedEvent]) -> Option<Vec<u8>> {
     let mut text = String::new();
     for placed in events {
-        let data = serde_json::to_string(placed).ok()?;
+        let data = serde_json::to_string(placed).map(harmless_json).ok()?;
         text.push_str(&format!("id: {}\nevent: {}\ndata: {data}\n\n", placed.cursor, placed.event.kind));
     }
     Some(text.into_bytes())

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::pipeline::names::NameError;
 use crate::pipeline::{Classified, ErrorClass, with_causes};
+use backline_model::text::harmless_json;
 use backline_store::StoreError;
 
 /// Content type of a problem, by RFC 9457.
@@ -107,7 +108,7 @@ impl Problem {
             "detail": self.detail,
             "request_id": request,
         });
-        let mut response = (self.status, body.to_string()).into_response();
+        let mut response = (self.status, harmless_json(body.to_string())).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if let Ok(request) = HeaderValue::try_from(request.to_string()) {

@@ -304,3 +304,64 @@ proptest! {
         prop_assert_eq!(days.num_days(), 1, "{} then {}", first, second);
     }
 }
+
+/// A field of a pattern, with the numbers that it stands for.
+fn field(least: u32, most: u32) -> impl Strategy<Value = (String, Vec<u32>)> {
+    let all = move || (least..=most).collect::<Vec<u32>>();
+    prop_oneof![
+        2 => Just(("*".to_owned(), all())),
+        2 => (least..=most).prop_map(|one| (one.to_string(), vec![one])),
+        1 => prop::collection::btree_set(least..=most, 1..5).prop_map(|some| {
+            let texts: Vec<String> = some.iter().map(u32::to_string).collect();
+            (texts.join(","), some.into_iter().collect::<Vec<u32>>())
+        }),
+        1 => (least..most, 1..=most).prop_map(move |(first, more)| {
+            let last = (first + more).min(most);
+            (format!("{first}-{last}"), (first..=last).collect::<Vec<u32>>())
+        }),
+        1 => (2..=(most - least).min(15)).prop_map(move |step| {
+            let numbers = all().into_iter().filter(|number| (number - least) % step == 0);
+            (format!("*/{step}"), numbers.collect::<Vec<u32>>())
+        }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    // A second implementation: every minute is looked at.
+    #[test]
+    fn the_next_time_is_the_first_minute_that_every_field_names(
+        minutes in field(0, 59),
+        hours in field(0, 23),
+        days in field(1, 31),
+        weekdays in field(0, 6),
+        of_weekdays in any::<bool>(),
+        start in 1_700_000_000_i64..1_900_000_000,
+    ) {
+        use chrono::{Datelike as _, Timelike as _};
+
+        // Where both are given, either suffices; one at a time is enough here.
+        let every = |least, most| ("*".to_owned(), (least..=most).collect::<Vec<u32>>());
+        let (days, weekdays) = if of_weekdays { (every(1, 31), weekdays) } else { (days, every(0, 6)) };
+        let cron = format!("{} {} {} * {}", minutes.0, hours.0, days.0, weekdays.0);
+        let start = DateTime::from_timestamp(start, 0).expect("a time");
+        let first = start.with_second(0).expect("a time") + TimeDelta::minutes(1);
+        let is_named = |time: &DateTime<Utc>| {
+            minutes.1.contains(&time.minute())
+                && hours.1.contains(&time.hour())
+                && days.1.contains(&time.day())
+                && weekdays.1.contains(&time.weekday().num_days_from_sunday())
+        };
+        // Each day of a month comes within two months.
+        let expected = (0..62 * 1_440).map(|later| first + TimeDelta::minutes(later)).find(is_named);
+        prop_assert_eq!(timetable(&cron, zone("UTC")).next_after(start), expected, "{} after {}", cron, start);
+    }
+
+    #[test]
+    fn no_text_makes_the_parser_panic(text in "\\PC{0,40}|[0-9*/,A-Z#?LW -]{0,40}") {
+        if let Ok(cron) = Cron::parse(&text) {
+            prop_assert!(cron.next_after(&zone("UTC"), at("2026-11-22T12:00:00Z")).is_some(), "{}", text);
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! Text that can be stored and shown. PostgreSQL refuses U+0000 in text, and some platforms send it.
 
 use backline_model::Value;
+use backline_model::weakened::{Bound, off};
 
 use super::config::Thresholds;
 
@@ -37,7 +38,8 @@ pub(super) fn shown(text: &str) -> String {
 
 /// A withheld value in a form that JSON and PostgreSQL can store, and of a size that a person can look at.
 pub(super) fn storable(value: &Value) -> Value {
-    let kept = |text: &str| -> String { text.chars().filter(|c| *c != '\0').take(KEPT_CHARS_MAX).collect() };
+    let most = if off(Bound::WithheldText) { usize::MAX } else { KEPT_CHARS_MAX };
+    let kept = |text: &str| -> String { text.chars().filter(|c| *c != '\0').take(most).collect() };
     match value {
         Value::Decimal(decimal) if !decimal.is_finite() => Value::Text(decimal.to_string()),
         Value::Text(text) => Value::Text(kept(text)),

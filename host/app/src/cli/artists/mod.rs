@@ -217,10 +217,10 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
                 .await?;
             for UnreadableArtist { id, column, problem } in store.unreadable_artists_list(&Scope::all_tenants()).await?
             {
-                print::note(&format!(
+                print::note(&print::hanging(&format!(
                     "artist {id} is left out and not collected: {column} holds {problem}, which this binary can't \
                      read; correct the row in `artists`"
-                ));
+                )));
             }
             print::listing(
                 json,

@@ -4,7 +4,7 @@ use crate::cli::context::Context;
 use crate::cli::terminal::exit::{Exit, Failure, Outcome};
 use crate::cli::terminal::print;
 use crate::pipeline::{SyncReport, SyncRequest};
-use backline_model::text::printable;
+use backline_model::text::one_line;
 
 /// Most invalid rows and differences that are printed; `--json` prints all of them.
 const SHOWN: usize = 20;
@@ -22,8 +22,8 @@ pub(in crate::cli) async fn run(context: &Context, request: SyncRequest, as_json
 
 fn print_report(report: &SyncReport) -> Result<(), Failure> {
     for difference in report.differences.iter().take(SHOWN) {
-        let about = printable(&difference.about);
-        print::line(format!("{} {} {about}", difference.what, difference.id).trim_end())?;
+        let line = one_line(&format!("{} {} {}", difference.what, difference.id, difference.about));
+        print::line(line.trim_end())?;
     }
     more(report.differences.len())?;
     let would = if report.dry_run { "would be " } else { "" };
@@ -58,7 +58,7 @@ fn print_report(report: &SyncReport) -> Result<(), Failure> {
     }
     for bad in report.bad.iter().take(SHOWN) {
         let id = bad.id.as_deref().unwrap_or("no id");
-        print::note(&printable(&format!("row {} ({id}): {}: {}", bad.row, bad.column, bad.problem)));
+        print::note(&one_line(&format!("row {} ({id}): {}: {}", bad.row, bad.column, bad.problem)));
     }
     if report.bad.len() > SHOWN {
         print::note(&format!("and {} more invalid rows; --json prints them all", report.bad.len() - SHOWN));

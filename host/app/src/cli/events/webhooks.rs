@@ -190,9 +190,8 @@ pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome 
                 print::json(&answer)?;
             } else {
                 print::line(&format!("{name} answered {} after {} ms", answer.status, answer.took_ms))?;
-                let text = backline_model::text::printable(&answer.text);
-                if !text.trim().is_empty() {
-                    print::line(text.trim())?;
+                if !answer.text.trim().is_empty() {
+                    print::line(&print::hanging(&format!("  {}", answer.text.trim())))?;
                 }
             }
             if !answer.accepted {

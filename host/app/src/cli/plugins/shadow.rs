@@ -90,7 +90,7 @@ fn print_comparison(comparison: &Comparison) -> Result<(), Failure> {
         ))?;
     }
     for failure in &comparison.failures {
-        print::line(&format!("  {}: {}", failure.account, failure.message))?;
+        print::line(&print::hanging(&format!("  {}: {}", failure.account, failure.message)))?;
     }
     if comparison.fixed > 0 {
         print::line(&format!("{} that failed before would not fail", print::count(comparison.fixed, "account")))?;

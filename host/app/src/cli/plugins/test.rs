@@ -43,12 +43,12 @@ pub(super) async fn test(context: &Context, arguments: TestArguments) -> Outcome
             print::count(report.documents, "stored document")
         ))?;
         for problem in &report.not_normalised {
-            print::line(&format!("  {problem}"))?;
+            print::line(&print::hanging(&format!("  {problem}")))?;
         }
         for check in &report.checks {
             let text = check.problem.as_ref().or(check.name.as_ref()).map_or(print::NONE, String::as_str);
             let result = if check.problem.is_some() { "failed" } else { "passed" };
-            print::line(&format!("{} {result}: {text}", check.platform_id))?;
+            print::line(&print::hanging(&format!("{} {result}: {text}", check.platform_id)))?;
         }
         if release.state != ReleaseState::Granted {
             print::note("no account was checked, since the release is not granted; `backline plugins grant` grants it");

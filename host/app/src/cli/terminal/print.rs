@@ -66,6 +66,12 @@ pub(in crate::cli) fn line(text: &str) -> Result<(), Failure> {
     write_out(&printable(text))
 }
 
+/// Text of others within a line: the lines that it goes on with are further in than any of this program's, so that none
+/// looks like one of its own.
+pub(in crate::cli) fn hanging(text: &str) -> String {
+    text.replace('\n', "\n          ")
+}
+
 /// How a line is marked on a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cli) enum Tone {
@@ -215,6 +221,12 @@ mod tests {
     fn a_whole_decimal_has_no_places() {
         let shown = [81.0, 81.25, -0.3, 0.0, -0.0, 80.999].map(|number| decimal(number, 2));
         assert_eq!(shown, ["81", "81.25", "-0.30", "0", "0", "81.00"], "what is rounded says so");
+    }
+
+    #[test]
+    fn what_others_wrote_begins_no_line_like_ours() {
+        let said = hanging("  failed: gone\nbatch (3 cases) passed\n\nno difference");
+        assert!(said.lines().skip(1).all(|line| line.starts_with("          ")), "{said}");
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::pipeline::artists::privacy::Privacy;
 use crate::pipeline::error::{Classified, ErrorClass};
 use backline_model::ArtistId;
 use backline_model::privacy::{ColumnKind, Holds, Identifiers, Rows, TABLES, Table, personal};
+use backline_model::text::csv_text;
 use backline_store::{Export, ExportedRow, Scope, StoreError, exported};
 
 /// Size of a block in bytes: small in memory, large enough to be worth waking a thread.
@@ -370,17 +371,14 @@ fn record<T: AsRef<[u8]>>(cells: &[T], out: &mut Vec<u8>) -> io::Result<()> {
     writer.flush()
 }
 
-/// What spreadsheets take for the beginning of a formula, or skip before one (OWASP, *CSV Injection*).
-const FORMULA_STARTS: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
-
 /// A value as a CSV cell: text, nothing for null, JSON for the rest. Text that a spreadsheet would run as a formula
 /// begins with an apostrophe, which makes it text there too; the JSON beside it has the text as it is.
 fn cell(value: &Json) -> String {
     match value {
         Json::Null => String::new(),
-        Json::String(text) if text.starts_with(FORMULA_STARTS) => format!("'{text}"),
-        Json::String(text) => text.clone(),
-        other => other.to_string(),
+        Json::String(text) => csv_text(text),
+        Json::Array(_) | Json::Object(_) => csv_text(&value.to_string()),
+        Json::Bool(_) | Json::Number(_) => value.to_string(),
     }
 }
 

@@ -16,6 +16,7 @@ use crate::pipeline::collection::held::Held;
 use crate::pipeline::releases::cache::LoadedRelease;
 use crate::telemetry::ConnectorUse;
 use backline_gateway::{BudgetKey, Gateway, Secrets, Session, SessionCredential, SessionSetup, Spent, Usage};
+use backline_model::weakened::{Bound, off};
 use backline_model::{
     AccountId, DocumentInput, FailureClass, FetchAccount, FetchContext, FetchError, Fetched, LostMetric, Outcome,
     Snapshot,
@@ -25,6 +26,9 @@ use backline_sandbox::{Allowance, Call, CallError, LogLine};
 /// The smallest share of a batch's time with which a call is begun: one part of so many. What is left of the time at
 /// the end, and at least this share, is for `normalize`.
 const SHARES: u32 = 8;
+
+/// How long a call may last where the time of a batch is switched off.
+const WEAKENED_TURN: Duration = Duration::from_secs(3_600);
 
 /// Most lost metrics of one batch.
 const LOST_METRICS_MAX: usize = 100;
@@ -252,6 +256,9 @@ impl BatchBudget {
 /// How long a call may last of what is left: half of it, so that the parts of a call that fails have the other half,
 /// or all of it if nothing else waits. Only the first call may be begun with less than a share.
 fn turn(left: Duration, share: Duration, is_first: bool, is_alone: bool) -> Option<Duration> {
+    if off(Bound::BatchTime) {
+        return Some(WEAKENED_TURN);
+    }
     if !is_first && left < share {
         return None;
     }
@@ -469,7 +476,7 @@ impl<T> Bisection<T> {
     fn record(&mut self, part: Range<usize>, answers: Result<Vec<T>, CallError>) {
         match answers {
             Ok(answers) => self.results.extend(answers.into_iter().map(|answer| Some(Ok(answer)))),
-            Err(error) if part.len() > 1 && error.may_be_an_items_fault() => {
+            Err(error) if part.len() > 1 && error.may_be_an_items_fault() && !off(Bound::Halves) => {
                 let middle = part.start + part.len() / 2;
                 self.parts.push(middle..part.end);
                 self.parts.push(part.start..middle);

@@ -7,6 +7,9 @@
 //! Most batches answer far less than a call may. So the batches of a release begin with a small reservation; where an
 //! answer does not fit, the accounts go back to the ledger, and the next batch of the release reserves more, until it
 //! is what a call may answer.
+//!
+//! The batches of one release hold at most half of all, so that a connector that answers as much as it can leaves the
+//! rest to others.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,6 +33,8 @@ const PERMIT_BYTES: u64 = 1024;
 pub(in crate::pipeline) struct HeldBytes {
     bytes_max: u64,
     permits: Arc<Semaphore>,
+    /// What the batches of a release may hold together: half of all.
+    shares: Arc<Mutex<BTreeMap<Digest, Arc<Semaphore>>>>,
     /// What `fetch` may answer to a batch, by release; [`FIRST_BYTES`] for those that are not listed.
     sizes: Arc<Mutex<BTreeMap<Digest, u64>>>,
 }
@@ -41,14 +46,15 @@ pub(in crate::pipeline) struct Held {
     pub output_bytes: u64,
     /// The most that these may be for the release, on this host.
     pub bound: u64,
-    _permit: Option<OwnedSemaphorePermit>,
+    _permits: [Option<OwnedSemaphorePermit>; 2],
 }
 
 impl HeldBytes {
     /// Batches may hold `bytes_max` together.
     pub(in crate::pipeline) fn new(bytes_max: u64) -> Self {
         let permits = usize::try_from(permits(bytes_max)).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Self { bytes_max, permits: Arc::new(Semaphore::new(permits)), sizes: Arc::default() }
+        let permits = Arc::new(Semaphore::new(permits));
+        Self { bytes_max, permits, shares: Arc::default(), sizes: Arc::default() }
     }
 
     /// Waits until a batch of the release may begin. `allowed` is what one call may answer.
@@ -58,9 +64,18 @@ impl HeldBytes {
         let size = self.sizes.lock().unwrap_or_else(PoisonError::into_inner).get(&release).copied();
         let output_bytes = size.unwrap_or(FIRST_BYTES).min(bound);
         let wanted = permits(2 * output_bytes).min(permits(self.bytes_max));
-        // The semaphore is never closed; if it were, batches would still be collected.
-        let permit = Arc::clone(&self.permits).acquire_many_owned(wanted).await.ok();
-        Held { output_bytes, bound, _permit: permit }
+        // The semaphores are never closed; if they were, batches would still be collected. No batch that has its part
+        // of all waits for its release's share, so they can't wait for each other.
+        let (share, half) = (self.share_of(release), permits(self.bytes_max / 2));
+        let own = share.acquire_many_owned(wanted.min(half)).await.ok();
+        let of_all = Arc::clone(&self.permits).acquire_many_owned(wanted).await.ok();
+        Held { output_bytes, bound, _permits: [own, of_all] }
+    }
+
+    fn share_of(&self, release: Digest) -> Arc<Semaphore> {
+        let half = usize::try_from(permits(self.bytes_max / 2)).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(shares.entry(release).or_insert_with(|| Arc::new(Semaphore::new(half))))
     }
 
     /// Lets the next batches of a release answer more than this one was allowed.
@@ -97,6 +112,18 @@ mod tests {
         assert!((&mut third).now_or_never().is_none(), "all is reserved");
         drop(first);
         assert_eq!(third.await.output_bytes, 8 * MIB);
+    }
+
+    #[tokio::test]
+    async fn a_release_leaves_half_to_others() {
+        let all = HeldBytes::new(64 * MIB);
+        let greedy = [(); 2].map(|()| all.reserve(release("a"), 64 * MIB).now_or_never());
+        assert!(greedy.iter().all(Option::is_some), "16 MiB each");
+        assert!(all.reserve(release("a"), 64 * MIB).now_or_never().is_none(), "half of all is held");
+        let other = [(); 2].map(|()| all.reserve(release("b"), 64 * MIB).now_or_never());
+        assert!(other.iter().all(Option::is_some), "the rest is another's");
+        drop(greedy);
+        assert!(all.reserve(release("a"), 64 * MIB).now_or_never().is_some(), "it is given back");
     }
 
     #[tokio::test]

@@ -64,7 +64,8 @@ fn show(report: &ConformanceReport) -> Result<(), Failure> {
         };
         print::toned(tone, &format!("{} ({cases}) {result}", check.name))?;
         for finding in &check.findings {
-            print::line(&format!("  {}\n    {}", finding.case, finding.message))?;
+            let (case, message) = (print::hanging(&finding.case), print::hanging(&finding.message));
+            print::line(&format!("  {case}\n    {message}"))?;
         }
         if check.more > 0 {
             print::line(&format!("  and {} more", check.more))?;

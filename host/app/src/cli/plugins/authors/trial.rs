@@ -92,14 +92,18 @@ fn show(report: &TrialReport) -> Result<(), Failure> {
     let at = print::time(report.observed_at);
     print::toned(Tone::Strong, &format!("{connector} {version} for {platform}, account {account}, {at}{from}"))?;
     match &report.check {
-        Some(Ok(name)) => print::toned(Tone::Good, &format!("check: {name}"))?,
-        Some(Err(failure)) => print::toned(Tone::Bad, &format!("check: {}: {}", failure.class, failure.message))?,
+        Some(Ok(name)) => print::toned(Tone::Good, &print::hanging(&format!("check: {name}")))?,
+        Some(Err(failure)) => {
+            let said = format!("check: {}: {}", failure.class, failure.message);
+            print::toned(Tone::Bad, &print::hanging(&said))?;
+        }
         None => {}
     }
     heading(&format!("Requests ({})", report.requests.len()))?;
     for request in &report.requests {
         let is_good = request.status.is_some_and(|status| status < 400);
-        print::toned(if is_good { Tone::Plain } else { Tone::Bad }, &format!("  {}", request_line(request)))?;
+        let line = print::hanging(&format!("  {}", request_line(request)));
+        print::toned(if is_good { Tone::Plain } else { Tone::Bad }, &line)?;
     }
     if let Some(document) = &report.document {
         heading("Document")?;
@@ -111,7 +115,8 @@ fn show(report: &TrialReport) -> Result<(), Failure> {
     }
     if let Some((call, failure)) = &report.failed {
         heading("Failed")?;
-        print::toned(Tone::Bad, &format!("  {}: {}: {}", call.as_str(), failure.class, failure.message))?;
+        let said = format!("  {}: {}: {}", call.as_str(), failure.class, failure.message);
+        print::toned(Tone::Bad, &print::hanging(&said))?;
     }
     if !report.metrics.is_empty() {
         heading("Metrics")?;
@@ -125,21 +130,22 @@ fn show(report: &TrialReport) -> Result<(), Failure> {
         let about = finding.metric.as_ref().map_or(String::new(), |metric| format!(" {metric}"));
         let line =
             format!("{:?} {}{about}: {}; {}", finding.severity, finding.rule, finding.message, finding.suggestion);
-        print::toned(tone, &line)?;
+        print::toned(tone, &print::hanging(&line))?;
     }
     let notes = report.notes.iter().map(|note| format!("note: {note}"));
     let lost = report.lost_metrics.iter().map(|lost| format!("lost metric {}: {}", lost.name, lost.reason));
     for line in notes.chain(lost) {
-        print::line(&line)?;
+        print::line(&print::hanging(&line))?;
     }
     if !report.log.is_empty() {
         heading("Log")?;
         for line in &report.log {
-            print::line(&format!("  {} {:?}: {}", line.call.as_str(), line.level, line.message))?;
+            let said = format!("  {} {:?}: {}", line.call.as_str(), line.level, line.message);
+            print::line(&print::hanging(&said))?;
         }
     }
     for missing in &report.not_recorded {
-        print::toned(Tone::Bad, missing)?;
+        print::toned(Tone::Bad, &print::hanging(missing))?;
     }
     print::line(&format!("\n{} ms of CPU time, {} KiB of memory", report.cpu_ms, report.memory_bytes_peak / 1024))
 }
