@@ -112,6 +112,14 @@ pub struct ProjectFile {
     pub text: String,
 }
 
+impl ProjectFile {
+    /// Whether it says what the project was made of.
+    #[must_use]
+    pub fn is_stamp(&self) -> bool {
+        self.path == STAMP
+    }
+}
+
 /// The files of a new project.
 ///
 /// # Errors

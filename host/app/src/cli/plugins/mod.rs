@@ -4,12 +4,14 @@ mod canary;
 mod check;
 mod conformance;
 mod describe;
+mod dev;
 mod grant;
 mod index;
 mod install;
 mod life;
 mod logs;
 mod new;
+mod project;
 mod publish;
 mod rollback;
 mod shadow;
@@ -17,6 +19,7 @@ mod sign;
 mod source;
 mod test;
 mod trial;
+mod update;
 
 use std::path::{Path, PathBuf};
 
@@ -76,6 +79,10 @@ pub(super) enum Command {
     Logs(logs::LogsArguments),
     /// Make a project of a connector, with tests, recorded answers and everything it is built from
     New(new::NewArguments),
+    /// Build a project whenever it changes, replay its recordings, and show what changed in metrics and requests
+    Dev(dev::DevArguments),
+    /// Move a project to the templates of this version, in numbered steps
+    Update(update::UpdateArguments),
     /// Check a manifest by itself: every fault with its line, its column and what is expected
     Check(check::CheckArguments),
     /// Print the JSON Schema of a manifest, for editors
@@ -138,6 +145,8 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::Search(arguments) => index::search(context, arguments).await,
         Command::Index(command) => index::run(context, command).await,
         Command::New(arguments) => new::new(&arguments),
+        Command::Dev(arguments) => dev::dev(context, arguments).await,
+        Command::Update(arguments) => update::update(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Schema(arguments) => check::schema(&arguments),
         Command::Pack { file, manifest, output, force, json } => pack_file(&file, &manifest, &output, force, json),
