@@ -107,7 +107,7 @@ impl Language {
             in_project: false,
             remedy,
         };
-        let in_project = |tool| Tool { in_project: true, ..tool };
+        let in_project = |tool: Tool| Tool { in_project: true, ..tool };
         match self {
             Self::Rust => vec![
                 tool("cargo", &["cargo", "--version"], "install rustup from https://rustup.rs"),
