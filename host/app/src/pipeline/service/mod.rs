@@ -178,13 +178,8 @@ async fn collect_now(context: &ServiceContext<Host>, platform: Platform, artists
     if artists.is_empty() {
         return;
     }
-    let request = RunRequest {
-        trigger: "manual".to_owned(),
-        date: None,
-        due: None,
-        platforms: vec![platform.clone()],
-        artists,
-    };
+    let platforms = vec![platform.clone()];
+    let request = RunRequest { trigger: "manual".to_owned(), date: None, due: None, platforms, artists };
     let host = context.current();
     match host.runs().start(&request).await {
         Ok(run) => {
