@@ -106,3 +106,21 @@ fn the_command_says_what_it_found_and_writes_junit() {
     let few = place.refused(&["plugins", "conformance", "c.wasm", "--answers", &answers]);
     assert!(few.contains("need the answers of 3 accounts, and it has 2"), "{few}");
 }
+
+#[test]
+fn a_strict_installation_needs_every_check_to_pass() {
+    let place = Place::migrated();
+    std::fs::write(place.path().join("c.wasm"), guest("mistaken")).expect("written");
+    let folder = tempfile::tempdir().expect("a folder");
+    let answers = folder.path().to_string_lossy().into_owned();
+    let arguments = ["plugins", "install", "c.wasm", "--yes", "--strict", &answers];
+    record(folder.path(), &json!({ "mistake": "zero" }));
+    let output = place.run(&arguments);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("it was not installed, since it fails values"), "{said}");
+    let none: Json = serde_json::from_str(&place.done(&["plugins", "list", "--json"])).expect("JSON");
+    assert_eq!(none, json!([]));
+    record(folder.path(), &json!({ "mistake": "none" }));
+    place.done(&arguments);
+}
