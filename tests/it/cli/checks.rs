@@ -10,7 +10,7 @@ use super::Place;
 use crate::support::components::guest;
 
 /// Recordings of three accounts of the mistaken guest.
-fn record(folder: &Path, settings: &Json) {
+pub(super) fn record(folder: &Path, settings: &Json) {
     for (account, followers, likes) in [("a1", 1_007, [20, 3]), ("a12", 19_007, [400, 77]), ("b", 46_007, [9, 1])] {
         let body = json!({
             "id": account, "name": "text 1", "followers": followers,

@@ -1,11 +1,15 @@
 //! `plugins new`, `dev` and `update`: projects with their own sources, in every language.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use super::Place;
+use super::checks::record;
+use crate::support::components::guest;
+use crate::support::variants::unpacked;
 
 const LANGUAGES: [&str; 5] = ["rust", "python", "go", "javascript", "c"];
 
@@ -63,11 +67,50 @@ fn what_is_not_installed_is_named_when_a_project_is_made_and_when_its_build_fail
             assert!(failed.contains(tool), "{language}: {tool} in {failed}");
         }
         let report: Json = serde_json::from_slice(&made.stdout).expect("JSON");
-        assert_ne!(report["missing"], serde_json::json!([]), "{language}");
+        assert_ne!(report["missing"], json!([]), "{language}");
     }
     let built = without_tools(&["plugins", "dev", "moon-python", "--once"], folder.path());
     let failed = String::from_utf8_lossy(&built.stderr).into_owned();
     assert!(failed.contains("build/venv/bin/pip install -r requirements.txt"), "{failed}");
+}
+
+/// A project of which a script that is called `go` makes a known component: what `dev` does with it is tested, and not
+/// how a compiler makes it.
+#[test]
+fn dev_builds_packs_replays_and_shows_what_changed() {
+    let place = Place::empty();
+    let folder = tempfile::tempdir().expect("a folder");
+    let into = folder.path().to_string_lossy().into_owned();
+    place.done(&["plugins", "new", "moon", "--lang", "go", "--folder", &into]);
+    let project = folder.path().join("moon");
+    let component = guest("mistaken");
+    let (code, manifest) = unpacked(&component);
+    std::fs::write(project.join("made"), code).expect("written");
+    std::fs::write(project.join("connector.toml"), manifest).expect("written");
+    std::fs::remove_dir_all(project.join("answers")).expect("removed");
+    record(&project.join("answers"), &json!({ "mistake": "none" }));
+    let compiler = folder.path().join("go");
+    std::fs::write(&compiler, "#!/bin/sh\nmkdir -p build && cp made build/core.wasm\n").expect("written");
+    std::fs::set_permissions(&compiler, std::fs::Permissions::from_mode(0o700)).expect("executable");
+    let dev = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_backline"));
+        command.env("PATH", format!("{into}:/usr/bin:/bin")).current_dir(&project).args(["plugins", "dev", "--once"]);
+        let output = command.args(more).output().expect("the binary starts");
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    };
+
+    let first = dev(&[]);
+    assert!(first.contains("a1: passed, 2 metrics, 2 requests"), "{first}");
+    assert!(first.contains("there was no build before"), "{first}");
+    assert!(project.join("moon.wasm").is_file());
+    assert!(dev(&[]).contains("metrics and requests are as before"));
+
+    let answer = project.join("answers/a1/001.json");
+    let text = std::fs::read_to_string(&answer).expect("text").replace("\"followers\":1007", "\"followers\":1008");
+    std::fs::write(&answer, text).expect("written");
+    let changed: Json = serde_json::from_str(&dev(&["--json"])).expect("one line of JSON");
+    assert_eq!(changed["changes"], json!(["a1: followers: 1007 → 1008"]));
 }
 
 #[test]
