@@ -1,17 +1,18 @@
-//! Lists what `plugins new` copies into a project: the contract, the SDK's sources and the templates.
+//! Lists what `plugins new` copies into a project: the contract, the SDK's sources, helpers and the templates.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 /// Folders of the repository that are copied from.
-const FOLDERS: [&str; 3] = ["wit", "sdk/src", "sdk/templates"];
+const FOLDERS: [&str; 4] = ["wit", "sdk/src", "sdk/helpers", "sdk/templates"];
 
 /// Single files of the repository that are copied from.
 const FILES: [&str; 2] = ["sdk/Cargo.toml", "Cargo.toml"];
 
 /// What building a template in place leaves behind.
-const BUILT: [&str; 5] = ["target", "build", "vendor", "__pycache__", "Cargo.lock"];
+const BUILT: [&str; 7] =
+    ["target", "build", "vendor", "__pycache__", "node_modules", "Cargo.lock", "package-lock.json"];
 
 fn main() -> io::Result<()> {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("set by cargo")).join("../..").canonicalize()?;

@@ -18,9 +18,12 @@
 
 mod async_types;
 mod config;
+mod encode;
 mod index;
 mod inspect;
+mod language;
 mod pack;
+mod renew;
 mod scaffold;
 mod signature;
 mod source;
@@ -28,8 +31,10 @@ mod source;
 pub use config::{Demand, PluginsConfig, RegistryConfig, SignaturePolicy, beside};
 pub use index::{INDEX_BYTES_MAX, INDEX_SCHEMA, Index, IndexError, IndexedConnector, IndexedRelease, NameInIndex};
 pub use inspect::{InspectError, Inspection, imports_shown, inspect, is_wasi};
+pub use language::{Build, Language, ProjectCommand, Tool};
 pub use pack::{PackError, pack};
-pub use scaffold::{Language, ProjectFile, ScaffoldError, project};
+pub use renew::{RenewError, Renewal, Step, StepOutcome, renew, stamp_of};
+pub use scaffold::{ProjectFile, ScaffoldError, Stamp, TEMPLATE, project};
 pub use signature::{
     KeyFiles, SIGNATURE_BYTES_MAX, SIGNATURE_SUFFIX, SignatureError, SigningError, SigningKey, TrustedKey,
     check_public_key, generate_key, verify,

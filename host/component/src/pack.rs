@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use wasm_encoder::{CustomSection, Encode as _};
 use wasmparser::{Encoding, Parser, Payload};
-use wit_component::ComponentEncoder;
 
 use super::async_types::{first_plain, make_async};
+use super::encode::encode;
 use super::inspect::{InspectError, inspect};
 use backline_model::manifest::{Manifest, ManifestError, SECTION};
 
@@ -22,9 +22,10 @@ pub enum PackError {
     /// It already has a manifest.
     #[error("the component carries a manifest already; pack the file the compiler wrote, not a packed one")]
     AlreadyPacked,
-    /// A core module that can't become a component, mostly because it imports something outside the contract.
+    /// A core module that can't become a component: it imports something outside the contract, or lacks a function.
     #[error(
-        "the core module can't be made a component: {0}; build it for wasm32-unknown-unknown with the Backline SDK"
+        "the core module can't be made a component: {0}; build it as the README of a project of `backline plugins \
+         new` says"
     )]
     NotEncodable(String),
     /// A component that is not valid.
@@ -41,8 +42,8 @@ pub enum PackError {
     Result(#[from] InspectError),
 }
 
-/// Packs a core module (built with the SDK) or a component with its manifest. What was built against the synchronous
-/// copy of the contract gets the contract's own types.
+/// Packs a core module or a component with its manifest. What was built against the synchronous copy of the contract
+/// gets the contract's own types; a core module without types gets them too.
 ///
 /// # Errors
 /// [`PackError`] says what is wrong. The returned component has passed [`inspect`].
@@ -50,7 +51,7 @@ pub fn pack(wasm: &[u8], manifest: &str) -> Result<Vec<u8>, PackError> {
     Manifest::parse(manifest)?.check_owners()?;
     let mut component = match encoding(wasm)? {
         Encoding::Component => wasm.to_vec(),
-        Encoding::Module => encode(wasm)?,
+        Encoding::Module => encode(wasm).map_err(PackError::NotEncodable)?,
     };
     if has_manifest(&component)? {
         return Err(PackError::AlreadyPacked);
@@ -65,14 +66,6 @@ pub fn pack(wasm: &[u8], manifest: &str) -> Result<Vec<u8>, PackError> {
     section.encode(&mut component);
     inspect(&component)?;
     Ok(component)
-}
-
-fn encode(module: &[u8]) -> Result<Vec<u8>, PackError> {
-    ComponentEncoder::default()
-        .validate(true)
-        .module(module)
-        .and_then(|encoder| encoder.encode())
-        .map_err(|error| PackError::NotEncodable(format!("{error:#}")))
 }
 
 fn encoding(wasm: &[u8]) -> Result<Encoding, PackError> {

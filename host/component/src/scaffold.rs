@@ -1,14 +1,31 @@
 //! New projects of connectors: a template, with the contract and the SDK's sources beside it, so that a project builds
 //! from what is in its own folder.
 
-use std::fmt;
-use std::str::FromStr;
-
 use backline_model::manifest::SCHEMA;
+use serde::{Deserialize, Serialize};
 use toml::{Table, Value as Toml};
+
+use super::language::Language;
 
 /// Path in the repository and text of every file that a project may be made of.
 const SOURCES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/sources.rs"));
+
+/// Number of the templates, raised by whatever changes a file that is the author's. A step of `update` leads to each.
+pub const TEMPLATE: u32 = 2;
+
+/// Where a project says what it was made of.
+pub(super) const STAMP: &str = "vendor/template.json";
+
+/// What a project was made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    /// Number of the templates.
+    pub template: u32,
+    /// Name of the language.
+    pub language: String,
+    /// Name of the project.
+    pub name: String,
+}
 
 /// Names in the templates that stand for the project's: as a package, as an identifier, as a type.
 const PLACEHOLDERS: [&str; 3] = ["my-connector", "my_connector", "MyConnector"];
@@ -72,46 +89,6 @@ const RESERVED: [&str; 52] = [
     "type",
 ];
 
-/// A language that there is a template for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Language {
-    /// Rust, with the SDK.
-    Rust,
-    /// Python, with componentize-py.
-    Python,
-}
-
-impl Language {
-    /// All languages.
-    pub const ALL: [Self; 2] = [Self::Rust, Self::Python];
-
-    /// The name that `--lang` takes, and of the template's folder.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Rust => "rust",
-            Self::Python => "python",
-        }
-    }
-}
-
-impl fmt::Display for Language {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Language {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|language| language.as_str() == text).ok_or_else(|| {
-            let known: Vec<_> = Self::ALL.iter().map(|language| language.as_str()).collect();
-            format!("there is a template for {}", known.join(" and "))
-        })
-    }
-}
-
 /// Why there is no project.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScaffoldError {
@@ -135,6 +112,14 @@ pub struct ProjectFile {
     pub text: String,
 }
 
+impl ProjectFile {
+    /// Whether it says what the project was made of.
+    #[must_use]
+    pub fn is_stamp(&self) -> bool {
+        self.path == STAMP
+    }
+}
+
 /// The files of a new project.
 ///
 /// # Errors
@@ -147,15 +132,33 @@ pub fn project(name: &str, language: Language) -> Result<Vec<ProjectFile>, Scaff
         .filter_map(|(path, text)| Some((path.strip_prefix(&template)?, *text)))
         .map(|(path, text)| ProjectFile { path: path.to_owned(), text: named(path, text, name) })
         .collect();
-    let vendored = SOURCES.iter().filter_map(|&(path, text)| {
-        let path = match path.strip_prefix("sdk/src/") {
-            Some(file) if language == Language::Rust => format!("vendor/backline-sdk/src/{file}"),
-            None if path.starts_with("wit/") => format!("vendor/{path}"),
-            _ => return None,
+    files.extend(vendored(name, language));
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(files)
+}
+
+/// Whether a file of a project is a copy that no author edits.
+pub(super) fn is_vendored(path: &str, language: Language) -> bool {
+    let is_below = |folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+    is_below("vendor") || language.helpers().is_some_and(is_below)
+}
+
+/// The files of a project that no author edits: the contract, the SDK or helpers, the schema and the stamp.
+pub(super) fn vendored(name: &str, language: Language) -> Vec<ProjectFile> {
+    let helpers = format!("sdk/helpers/{language}/");
+    let copied = SOURCES.iter().filter_map(|&(path, text)| {
+        let path = if let Some(file) = path.strip_prefix("sdk/src/") {
+            (language == Language::Rust).then(|| format!("vendor/backline-sdk/src/{file}"))?
+        } else if let Some(file) = path.strip_prefix(&helpers) {
+            format!("{}/{file}", language.helpers()?)
+        } else if path.starts_with("wit/") {
+            format!("vendor/{path}")
+        } else {
+            return None;
         };
         Some(ProjectFile { path, text: text.to_owned() })
     });
-    files.extend(vendored);
+    let mut files: Vec<ProjectFile> = copied.collect();
     if language == Language::Rust {
         let text = standalone(source("sdk/Cargo.toml"), source("Cargo.toml"));
         files.push(ProjectFile { path: "vendor/backline-sdk/Cargo.toml".to_owned(), text });
@@ -165,12 +168,15 @@ pub fn project(name: &str, language: Language) -> Result<Vec<ProjectFile>, Scaff
     files.push(ProjectFile {
         path: "vendor/README.md".to_owned(),
         text: format!(
-            "Copied by `backline plugins new --lang {language}` of version {version}. Don't edit it: make a new \
-             project with a newer version and copy its `vendor/`.\n"
+            "Copied by `backline plugins new --lang {language}` of version {version}. Don't edit it: `backline plugins \
+             update` of a newer version replaces it.\n"
         ),
     });
-    files.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(files)
+    let stamp = Stamp { template: TEMPLATE, language: language.to_string(), name: name.to_owned() };
+    // A record of numbers and texts always has a form as JSON.
+    let text = serde_json::to_string_pretty(&stamp).unwrap_or_default() + "\n";
+    files.push(ProjectFile { path: STAMP.to_owned(), text });
+    files
 }
 
 /// The name as an identifier, and as a type.
@@ -207,7 +213,7 @@ fn source(path: &str) -> &'static str {
 }
 
 /// A template's file for a project of this name.
-fn named(path: &str, text: &str, name: &str) -> String {
+pub(super) fn named(path: &str, text: &str, name: &str) -> String {
     let (identifier, type_name) = identifiers(name);
     let mut text = text.to_owned();
     for (placeholder, own) in PLACEHOLDERS.iter().zip([name, &identifier, &type_name]) {
@@ -326,6 +332,5 @@ mod tests {
             let files = files(name, Language::Rust);
             assert_eq!(Manifest::parse(&files["connector.toml"]).expect(name).connector.name, name);
         }
-        assert!("fortran".parse::<Language>().expect_err("refused").contains("rust and python"));
     }
 }

@@ -15,7 +15,8 @@ fn mistake(settings: &str) -> String {
 async fn artist(http: &Http, account: &Account) -> Result<Json, FetchError> {
     let mistake = mistake(&account.settings);
     let id = if mistake == "raw id" { account.platform_id.clone() } else { encode(&account.platform_id) };
-    let url = format!("https://api.example.com/artists/{id}");
+    let host = if mistake == "other host" { "elsewhere" } else { "api" };
+    let url = format!("https://{host}.example.com/artists/{id}");
     let response = http.get(&url).send().await?;
     if mistake == "chatty" {
         http.get(&url).send().await?;
@@ -24,12 +25,21 @@ async fn artist(http: &Http, account: &Account) -> Result<Json, FetchError> {
     match (response.status, mistake.as_str()) {
         (200, "trap") => Ok(serde_json_of(&response.body).expect("JSON")),
         (200, "no shape") => response.ok_json(),
+        (200, "bad body is nobody") => match response.ok_json() {
+            Ok(body) if id_of(&body).is_some() => Ok(body),
+            _ => Err(FetchError::NotFound),
+        },
         (200, _) => {
             let body = response.ok_json()?;
             if id_of(&body).is_some() { Ok(body) } else { Err(FetchError::Unexpected("no artist".to_owned())) }
         }
         (500.., "outage is nobody") => Err(FetchError::NotFound),
         (500.., "outage is zero") => Ok(json!({ "id": account.platform_id, "followers": 0, "posts": [] })),
+        (500.., "outage is broken") => Err(FetchError::Unexpected(why)),
+        (401 | 403, "refused is nobody") => Err(FetchError::NotFound),
+        (401, "refused key is an outage") => Err(FetchError::Unavailable(why)),
+        (404, "gone is throttled") => Err(FetchError::RateLimited(None)),
+        (429, "throttled is down") => Err(FetchError::Unavailable(why)),
         (404, "never not found") => Err(FetchError::Reconnect(why)),
         (404, _) => Err(FetchError::NotFound),
         (401, _) => Err(FetchError::Misconfigured(why)),
@@ -65,6 +75,8 @@ impl Connector for Guest {
         let failed = result.accounts.iter().find_map(|fetched| fetched.as_ref().err().cloned());
         match (mistake.as_str(), failed) {
             ("reversed", _) => result.accounts.reverse(),
+            ("rotated", _) => result.accounts.rotate_left(1),
+            ("drops one", _) if result.accounts.len() > 1 => drop(result.accounts.pop()),
             ("all or nothing", Some(error)) => {
                 result.accounts.iter_mut().for_each(|fetched| *fetched = Err(error.clone()));
             }
@@ -84,10 +96,14 @@ impl Connector for Guest {
             "float" => followers.as_f64().map(|value| value as i64),
             "absolute" => integer(followers).map(i64::abs),
             "32 bits" => integer(followers).map(|value| i64::from(value as i32)),
+            "negative is zero" => integer(followers).map(|value| value.max(0)),
+            "saturates" => followers.as_u64().map(|value| i64::try_from(value).unwrap_or(i64::MAX)),
+            "length" => followers.as_str().map_or(integer(followers), |text| i64::try_from(text.len()).ok()),
             "made up" => Some(integer(followers).unwrap_or(42)),
             _ => None,
         };
         snapshot = match (mistake, wrong) {
+            ("wrong kind", _) => snapshot.metric("followers", Ok(Value::Text("many".to_owned()))),
             ("hides", _) => snapshot.absent(&["followers"], Absence::Hidden),
             (_, Some(value)) => snapshot.metric("followers", Ok(Value::Integer(value))),
             ("zero" | "float" | "absolute" | "32 bits" | "made up", None) => {
@@ -97,6 +113,9 @@ impl Connector for Guest {
         };
         if mistake == "twice" {
             snapshot = snapshot.count("followers", followers, Absence::Hidden);
+        }
+        if mistake == "undeclared" {
+            snapshot = snapshot.count("plays", followers, Absence::Hidden);
         }
         if mistake == "forgets" {
             return Ok(snapshot.build());

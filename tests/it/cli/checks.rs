@@ -10,7 +10,7 @@ use super::Place;
 use crate::support::components::guest;
 
 /// Recordings of three accounts of the mistaken guest.
-fn record(folder: &Path, settings: &Json) {
+pub(super) fn record(folder: &Path, settings: &Json) {
     for (account, followers, likes) in [("a1", 1_007, [20, 3]), ("a12", 19_007, [400, 77]), ("b", 46_007, [9, 1])] {
         let body = json!({
             "id": account, "name": "text 1", "followers": followers,
@@ -49,21 +49,35 @@ async fn each_mistake_is_caught_by_its_check_and_what_is_right_is_not() {
 
     for (mistake, by) in [
         ("reversed", "batch"),
+        ("rotated", "batch"),
+        ("drops one", "batch"),
         ("all or nothing", "isolation"),
+        ("other host", "recorded"),
         ("zero", "values"),
         ("float", "values"),
         ("absolute", "values"),
         ("32 bits", "values"),
         ("made up", "values"),
+        ("negative is zero", "values"),
+        ("saturates", "values"),
+        ("length", "values"),
         ("trap", "faults"),
         ("no shape", "faults"),
         ("outage is nobody", "faults"),
         ("outage is zero", "faults"),
         ("never not found", "faults"),
         ("no wait", "faults"),
+        ("bad body is nobody", "faults"),
+        ("outage is broken", "faults"),
+        ("refused is nobody", "faults"),
+        ("refused key is an outage", "faults"),
+        ("gone is throttled", "faults"),
+        ("throttled is down", "faults"),
         ("raw id", "ids"),
         ("chatty", "cost"),
         ("twice", "catalogue"),
+        ("undeclared", "catalogue"),
+        ("wrong kind", "catalogue"),
         ("forgets", "catalogue"),
         ("hides", "declared"),
     ] {
@@ -100,4 +114,22 @@ fn the_command_says_what_it_found_and_writes_junit() {
     std::fs::remove_dir_all(folder.path().join("b")).expect("removed");
     let few = place.refused(&["plugins", "conformance", "c.wasm", "--answers", &answers]);
     assert!(few.contains("need the answers of 3 accounts, and it has 2"), "{few}");
+}
+
+#[test]
+fn a_strict_installation_needs_every_check_to_pass() {
+    let place = Place::migrated();
+    std::fs::write(place.path().join("c.wasm"), guest("mistaken")).expect("written");
+    let folder = tempfile::tempdir().expect("a folder");
+    let answers = folder.path().to_string_lossy().into_owned();
+    let arguments = ["plugins", "install", "c.wasm", "--yes", "--strict", &answers];
+    record(folder.path(), &json!({ "mistake": "zero" }));
+    let output = place.run(&arguments);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("it was not installed, since it fails values"), "{said}");
+    let none: Json = serde_json::from_str(&place.done(&["plugins", "list", "--json"])).expect("JSON");
+    assert_eq!(none, json!([]));
+    record(folder.path(), &json!({ "mistake": "none" }));
+    place.done(&arguments);
 }

@@ -160,6 +160,37 @@ fn a_request_that_was_not_recorded_fails_with_the_nearest_one() {
     assert!(said(&other).contains(expected), "{}", said(&other));
 }
 
+/// The same for a channel with videos, whose list takes a request of its own.
+fn youtube_with_videos(uri: &str) -> (StatusCode, Json) {
+    let (status, mut body) = youtube(uri);
+    if let Some(channel) = body["items"].get_mut(0) {
+        channel["statistics"]["videoCount"] = json!("3");
+    }
+    (status, body)
+}
+
+#[test]
+fn a_trial_that_was_cut_off_says_so() {
+    let platform = Platform::start(youtube_with_videos);
+    let place = place(&plugin("youtube"));
+    let route = format!("{YOUTUBE}={}", platform.base);
+    let arguments = ["plugins", "try", "c.wasm", "--account", "UC1", "--secret", "app=key.txt", "--route", &route];
+    let with = |more: &[&str]| place.run(&[&arguments[..], more].concat());
+    let whole: Json = serde_json::from_slice(&with(&["--json"]).stdout).expect("JSON");
+    let sent = whole["requests"].as_array().expect("requests").iter().filter(|one| one["call"] == "fetch").count();
+    assert!(sent > 1 && whole["cut"] == 0, "{whole}");
+
+    let enough = with(&["--max-requests", &sent.to_string()]);
+    assert!(!said(&enough).contains("cut off"), "{}", said(&enough));
+    platform.asked();
+    let cut = with(&["--max-requests", "1"]);
+    assert_eq!(cut.status.code(), Some(4), "{}", said(&cut));
+    assert!(said(&cut).contains("not sent, since the bound was reached"), "{}", said(&cut));
+    assert_eq!(platform.asked().len(), 2, "one request of check and one of fetch");
+    let none = place.refused(&[&arguments[..], &["--max-requests", "0"]].concat());
+    assert!(none.contains("give at least 1"), "{none}");
+}
+
 #[test]
 fn what_goes_wrong_is_shown_and_the_exit_code_says_so() {
     let platform = Platform::start(|_| (StatusCode::NOT_FOUND, json!({ "error": "no such artist" })));

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use backline::pipeline::service::Service;
-use backline_model::{Digest, ReleaseState};
+use backline_model::{ArtistId, Digest, ReleaseState};
 use backline_simulator::SimulatorConfig;
-use backline_store::Store;
+use backline_store::{Scope, Store};
 
 use crate::support::database::each_database;
 use crate::support::fleet::until;
@@ -36,7 +36,7 @@ async fn a_build_is_swapped_in_and_a_broken_one_is_not() {
         std::fs::write(folder.path().join("notes.txt"), "no component").expect("written");
 
         let mut service = Service::start(stage.another_host(|_| {}).await).await.expect("the service starts");
-        service.develop(folder.path().to_owned());
+        service.develop(folder.path().to_owned(), Vec::new());
         let is_active = async |component: &[u8]| {
             until(IN_THE_END, "the build is active", async || {
                 (active(&store).await == Some(Digest::of(component))).then_some(())
@@ -58,6 +58,35 @@ async fn a_build_is_swapped_in_and_a_broken_one_is_not() {
         let before = store.release_get(Digest::of(&first)).await.expect("read").expect("it is still known");
         assert_eq!((before.state, before.active), (ReleaseState::Removed, false), "its component is removed");
         assert_eq!(store.component_get(before.digest).await.expect("read"), None);
+        service.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_build_collects_the_named_artists_at_once() {
+    each_database(async |store: Store, url: &str| {
+        let stage = Stage::set(url, SimulatorConfig { artists: 2, ..SimulatorConfig::default() }, |config| {
+            config.schedules.clear();
+            config.service.poll_ms = 50;
+        })
+        .await;
+        let artist = ArtistId(stage.simulator.world().artist(0).id);
+        let folder = tempfile::tempdir().expect("a folder");
+        let build = folder.path().join("youtube.wasm");
+        let mut service = Service::start(stage.another_host(|_| {}).await).await.expect("the service starts");
+        service.develop(folder.path().to_owned(), vec![artist]);
+        for (number, mark) in ["", "\n# another build\n"].into_iter().enumerate() {
+            let component = variant("youtube", "0.0.1", |manifest| manifest.push_str(mark));
+            std::fs::write(&build, component).expect("written");
+            until(IN_THE_END, "the named artist is planned alone", async || {
+                let mut runs = store.runs_list(&Scope::all_tenants(), 10, None).await.expect("read");
+                runs.retain(|run| run.trigger == "manual");
+                assert!(runs.iter().all(|run| run.counts.planned <= 1), "one artist of two: {runs:?}");
+                (runs.len() == number + 1).then_some(())
+            })
+            .await;
+        }
         service.stop().await;
     })
     .await;

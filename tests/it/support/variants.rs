@@ -46,7 +46,7 @@ pub fn replace(manifest: &mut String, from: &str, to: &str) {
 }
 
 /// Splits a component into its code and its manifest.
-fn unpacked(component: &[u8]) -> (&[u8], String) {
+pub fn unpacked(component: &[u8]) -> (&[u8], String) {
     let sections = Parser::new(0).parse_all(component).map(|payload| payload.expect("a packed component is valid"));
     let manifests = sections.filter_map(|payload| match payload {
         Payload::CustomSection(section) if section.name() == SECTION => Some(section.data().to_vec()),

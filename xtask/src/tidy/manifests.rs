@@ -88,7 +88,9 @@ pub(crate) const OWNERS: [(&str, &str); 45] = [
     ("wasmparser", "backline-component"),
     ("wasmtime", "backline-sandbox"),
     ("wasmtime-wasi", "backline-sandbox"),
+    ("wat", "backline-component"),
     ("wit-component", "backline-component"),
+    ("wit-parser", "backline-component"),
     ("zip", "backline"),
     ("zstd", "backline-store"),
 ];

@@ -99,6 +99,8 @@ const READING: [&str; 57] = [
     // What it changes lies in a registry.
     "plugins publish",
     "plugins new",
+    "plugins dev",
+    "plugins update",
     "plugins pack",
     "plugins keygen",
     "plugins sign",

@@ -61,6 +61,8 @@ pub(super) const EXAMPLES: &[Examples] = &[
     ("plugins rollback", &["backline plugins rollback youtube --reason 'likes are wrong'"]),
     ("plugins logs", &["backline plugins logs youtube --last 20", "backline plugins logs --follow"]),
     ("plugins new", &["backline plugins new tempo --lang rust"]),
+    ("plugins dev", &["backline plugins dev", "backline plugins dev tempo --once"]),
+    ("plugins update", &["backline plugins update tempo --dry-run"]),
     ("plugins check", &["backline plugins check connector.toml"]),
     ("plugins schema", &["backline plugins schema --output connector.schema.json"]),
     ("plugins pack", &["backline plugins pack tempo_core.wasm --output tempo.wasm"]),

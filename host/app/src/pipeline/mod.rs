@@ -36,7 +36,7 @@ pub use self::conformance::checks::{CheckFinding, CheckResult, ConformanceReport
 pub use self::conformance::shadow::{CheckReport, Conformance, ShadowError, ShadowReport, ShadowRequest, TestReport};
 pub use self::conformance::trial::{
     TrialCall, TrialError, TrialFailure, TrialLog, TrialMetric, TrialReport, TrialRequest, TrialRequestSent,
-    try_component,
+    replay_component, try_component,
 };
 pub use self::context::is_present;
 pub use self::credentials::installation::{Installation, InstallationError, Standing, Stranger};

@@ -12,7 +12,7 @@ use crate::cli::arguments::values;
 use crate::cli::context::Context;
 use crate::cli::terminal::exit::{Exit, Failure, Outcome};
 use crate::cli::terminal::print;
-use crate::pipeline::{Approve, Ended, InstallOptions, Installed, Obtained, Proposal};
+use crate::pipeline::{Approve, Ended, InstallOptions, Installed, Obtained, Proposal, check_component};
 use backline_model::{Grant, ReleaseState};
 
 /// Largest grant file that is read, in bytes; the one of the largest first-party connector has under 4 KiB.
@@ -56,6 +56,9 @@ pub(crate) struct InstallArguments {
     /// Limit of a budget, if the platform gave you another than the manifest's, such as units=50000; may be repeated
     #[arg(long, value_name = "NAME=UNITS", value_parser = values::budget)]
     budget: Vec<(String, u64)>,
+    /// Install it only if it passes every check of `plugins conformance` with the recordings in this folder
+    #[arg(long, value_name = "ANSWERS")]
+    strict: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -63,9 +66,12 @@ pub(crate) struct InstallArguments {
 
 /// Runs the command.
 pub(super) async fn install(context: &Context, arguments: InstallArguments) -> Outcome {
-    let InstallArguments { source, approve, no_activate, allow_downgrade, budget, json } = arguments;
+    let InstallArguments { source, approve, no_activate, allow_downgrade, budget, strict, json } = arguments;
     let approve = approve.approve()?;
     let Obtained { component, source: origin, signed_by, .. } = source.obtain(context, false).await?;
+    if let Some(answers) = &strict {
+        expect_conformance(context, &component, answers).await.map_err(|why| why.about(&source.source.to_string()))?;
+    }
     let host = context.host().await?;
     let about = |error| Failure::from(error).about(&source.source.to_string());
     let approve = match approve {
@@ -83,6 +89,20 @@ pub(super) async fn install(context: &Context, arguments: InstallArguments) -> O
     };
     let installed = host.releases().install(&component, &options).await.map_err(about)?;
     say("installed", &installed, json)
+}
+
+/// Refuses a component that fails a check with these recordings.
+async fn expect_conformance(context: &Context, component: &[u8], answers: &Path) -> Result<(), Failure> {
+    let report = check_component(context.config().clone(), component, answers).await?;
+    if report.passed() {
+        return Ok(());
+    }
+    let failed = report.checks.iter().filter(|check| !check.findings.is_empty()).map(|check| check.name);
+    let failed: Vec<&str> = failed.collect();
+    Err(Failure::usage(format!(
+        "it was not installed, since it fails {}; `backline plugins conformance` shows what was found",
+        failed.join(", ")
+    )))
 }
 
 /// Asks the operator to approve what needs approval. An update that asks for more than is granted is installed and

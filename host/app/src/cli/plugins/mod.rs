@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use serde_json::{Value as Json, json};
 
-use self::authors::{check, conformance, index, new, publish, sign, trial};
+use self::authors::{check, conformance, dev, index, new, publish, sign, trial, update};
 use crate::cli::context::Context;
 use crate::cli::terminal::exit::{Exit, Failure, Outcome};
 use crate::cli::terminal::output::{Access, Existing, Output, is_stdout};
@@ -70,6 +70,10 @@ pub(super) enum Command {
     Logs(logs::LogsArguments),
     /// Make a project of a connector, with tests, recorded answers and everything it is built from
     New(new::NewArguments),
+    /// Build a project whenever it changes, replay its recordings, and show what changed in metrics and requests
+    Dev(dev::DevArguments),
+    /// Move a project to the templates of this version, in numbered steps
+    Update(update::UpdateArguments),
     /// Check a manifest by itself: every fault with its line, its column and what is expected
     Check(check::CheckArguments),
     /// Print the JSON Schema of a manifest, for editors
@@ -132,6 +136,8 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::Search(arguments) => index::search(context, arguments).await,
         Command::Index(command) => index::run(context, command).await,
         Command::New(arguments) => new::new(&arguments),
+        Command::Dev(arguments) => dev::dev(context, arguments).await,
+        Command::Update(arguments) => update::update(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Schema(arguments) => check::schema(&arguments),
         Command::Pack { file, manifest, output, force, json } => pack_file(&file, &manifest, &output, force, json),

@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::cli::arguments::ids::{self, Given};
 use crate::cli::context::{Context, Global};
 use crate::cli::terminal::exit::{Exit, Failure, Outcome, sentence};
 use crate::cli::terminal::log::{self, Log};
@@ -19,7 +20,7 @@ use crate::cli::terminal::print;
 use crate::config::{self, Override};
 use crate::pipeline::service::Service;
 use crate::pipeline::{self, Host};
-use backline_model::zone;
+use backline_model::{ArtistId, zone};
 
 /// Most connections that wait to be accepted.
 const BACKLOG: u32 = 128;
@@ -39,6 +40,9 @@ pub(in crate::cli) struct ServeArguments {
     /// For development: activate every component that appears or changes in this folder, with all it asks for
     #[arg(long, value_name = "FOLDER")]
     watch: Option<PathBuf>,
+    /// Collect this artist at once with each component that --watch activates; may be repeated
+    #[arg(long, value_name = "ARTIST", requires = "watch")]
+    collect: Vec<Given<ArtistId>>,
 }
 
 impl ServeArguments {
@@ -85,10 +89,11 @@ pub(in crate::cli) async fn run(
         socket.listen(BACKLOG).map_err(|error| Failure::usage(not_bound(context.config().service.listen, &error)))?;
     let address = listener.local_addr()?;
     let name = host.name().to_owned();
+    let artists = ids::find_all(host.store(), &arguments.collect).await?;
     let mut service = Service::start(host).await?;
     if let Some(folder) = &arguments.watch {
         tracing::warn!(folder = %folder.display(), "components in this folder are granted everything they ask for");
-        service.develop(folder.clone());
+        service.develop(folder.clone(), artists);
     }
     let mut api = Api::start(listener, &service);
     tracing::info!(name, %address, version = env!("CARGO_PKG_VERSION"), "listening");

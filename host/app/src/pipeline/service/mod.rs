@@ -22,7 +22,7 @@ pub mod schedules;
 pub(super) mod status;
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -32,6 +32,7 @@ pub use self::status::{Readiness, Watch};
 use crate::config::Config;
 use crate::pipeline::artists::sync;
 use crate::pipeline::collection::budgets;
+use crate::pipeline::collection::report::RunRequest;
 use crate::pipeline::collection::workers;
 use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
 use crate::pipeline::credentials::refresher;
@@ -40,8 +41,9 @@ use crate::pipeline::releases::loading;
 use crate::pipeline::upkeep::archive;
 use crate::pipeline::upkeep::health;
 use crate::pipeline::webhooks::deliveries;
-use crate::pipeline::{Host, Obstacle};
+use crate::pipeline::{Host, Obstacle, with_causes};
 use backline_gateway::Gateway;
+use backline_model::{ArtistId, Platform};
 use backline_store::{Listener, StoreError, Topic};
 
 /// How much longer than `service.stop_deadline_ms` the loops may run before they are aborted.
@@ -97,9 +99,15 @@ impl Service {
         Ok(Self { hosts, context, loops, presence, retired: Mutex::default() })
     }
 
-    /// Installs every component that appears or changes in a folder, without asking for approval. For development only.
-    pub fn develop(&mut self, folder: PathBuf) {
-        let watched = move |context| development::serve(context, folder.clone());
+    /// Installs every component that appears or changes in a folder, without asking for approval, and collects these
+    /// artists with it at once; none of them means that the schedule decides. For development only.
+    pub fn develop(&mut self, folder: PathBuf, artists: Vec<ArtistId>) {
+        let context = self.context.clone();
+        let collect: development::Collect = Arc::new(move |platform| {
+            let (context, artists) = (context.clone(), artists.clone());
+            Box::pin(async move { collect_now(&context, platform, artists).await })
+        });
+        let watched = move |context| development::serve(context, folder.clone(), Arc::clone(&collect));
         self.loops.start("development", self.context.part(|host| host.releases().clone()), watched);
     }
 
@@ -163,6 +171,25 @@ impl Service {
             tracing::warn!("the database does not answer; unused units of budgets are lost until their reset");
         }
         ended
+    }
+}
+
+/// Starts a run of these artists on one platform. Failures are logged: the next build tries again.
+async fn collect_now(context: &ServiceContext<Host>, platform: Platform, artists: Vec<ArtistId>) {
+    if artists.is_empty() {
+        return;
+    }
+    let platforms = vec![platform.clone()];
+    let request = RunRequest { trigger: "manual".to_owned(), date: None, due: None, platforms, artists };
+    let host = context.current();
+    match host.runs().start(&request).await {
+        Ok(run) => {
+            context.work.notify_one();
+            tracing::info!(%platform, run = %run.id, "collecting the named artists with the new build");
+        }
+        Err(error) => {
+            tracing::error!(%platform, error = with_causes(&error), "the named artists are not collected");
+        }
     }
 }
 

@@ -2,8 +2,11 @@
 
 pub(super) mod check;
 pub(super) mod conformance;
+pub(super) mod dev;
 pub(super) mod index;
 pub(super) mod new;
+mod project;
 pub(super) mod publish;
 pub(super) mod sign;
 pub(super) mod trial;
+pub(super) mod update;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
+use super::project::missing_tools;
 use crate::cli::terminal::exit::{Exit, Failure, Outcome};
 use crate::cli::terminal::output::{self, Access, Existing};
 use crate::cli::terminal::print;
@@ -15,7 +16,7 @@ use backline_component::{Language, ProjectFile, project};
 pub(crate) struct NewArguments {
     /// Name of the connector and of its folder, which must not exist
     name: String,
-    /// Language of the project: rust or python
+    /// Language of the project: rust, python, go, javascript or c
     #[arg(long, value_name = "LANGUAGE", default_value_t = Language::Rust)]
     lang: Language,
     /// Folder to make the project's folder in
@@ -44,14 +45,17 @@ pub(in crate::cli::plugins) fn new(arguments: &NewArguments) -> Outcome {
         let _ = std::fs::remove_dir_all(&target);
         return Err(failure);
     }
-    let next = match lang {
-        Language::Rust => "needs rustup and `rustup target add wasm32-unknown-unknown`; then `cargo test`",
-        Language::Python => "needs Python 3.12 and `pip install -r requirements.txt`",
-    };
-    print::note(&format!("made {} ({}): {next}", target.display(), print::count(files.len() as u64, "file")));
+    print::note(&format!("made {} ({})", target.display(), print::count(files.len() as u64, "file")));
+    // What is installed in the project's folder can't be there yet: the README says when to install it.
+    let missing = missing_tools(*lang, &target, false);
+    for tool in &missing {
+        print::note(&format!("warning: {} is missing, which building it needs: {}", tool.name, tool.remedy));
+    }
+    let missing: Vec<_> = missing.iter().map(|tool| json!({ "name": tool.name, "remedy": tool.remedy })).collect();
     let readme = target.join("README.md");
     let made: Vec<_> = files.iter().map(|file| target.join(&file.path)).collect();
-    print::done(*json, &json!({ "folder": target, "files": made }), &readme.display().to_string())?;
+    let what = json!({ "folder": target, "files": made, "missing": missing });
+    print::done(*json, &what, &readme.display().to_string())?;
     Ok(Exit::Done)
 }
 

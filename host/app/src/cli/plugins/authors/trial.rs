@@ -37,6 +37,9 @@ pub(crate) struct TryArguments {
     /// Folder of a recording to answer every request from; nothing is sent
     #[arg(long, value_name = "FOLDER", conflicts_with_all = ["record", "secret", "route"])]
     replay: Option<PathBuf>,
+    /// Most requests of a call, retries and redirects included; what is beyond is refused, and the result says so
+    #[arg(long, value_name = "N")]
+    max_requests: Option<u64>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -64,13 +67,21 @@ fn route(text: &str) -> Result<(OriginPattern, url::Url), String> {
 
 /// Runs the command. The exit code tells whether everything worked.
 pub(in crate::cli::plugins) async fn try_file(context: &Context, arguments: TryArguments) -> Outcome {
-    let TryArguments { file, account, settings, secret, route, record, replay, json } = arguments;
+    let TryArguments { file, account, settings, secret, route, record, replay, max_requests, json } = arguments;
     let component = read_file(&file)?;
     let mut secrets = Vec::new();
     for (slot, path) in secret {
         secrets.push((slot, read_secret(Some(&path))?.as_str().into()));
     }
-    let request = TrialRequest { account, settings, secrets, routes: route, record: record.clone(), replay };
+    let request = TrialRequest {
+        account,
+        settings,
+        secrets,
+        routes: route,
+        record: record.clone(),
+        replay,
+        requests_max: max_requests,
+    };
     let tried = try_component(context.config().clone(), context.clock.clone(), &component, request).await;
     let failed = |error| Failure::from(error).about(&file.display().to_string());
     let (report, saved) = tried.map_err(failed)?;
@@ -146,6 +157,14 @@ fn show(report: &TrialReport) -> Result<(), Failure> {
     }
     for missing in &report.not_recorded {
         print::toned(Tone::Bad, &print::hanging(missing))?;
+    }
+    if report.cut > 0 {
+        let cut = print::count(report.cut, "request");
+        let line = format!(
+            "cut off: {cut} not sent, since the bound was reached; numbers may be missing or be those of a part; \
+             --max-requests, and requests_max and received_bytes_max under [gateway], allow more"
+        );
+        print::toned(Tone::Bad, &line)?;
     }
     print::line(&format!("\n{} ms of CPU time, {} KiB of memory", report.cpu_ms, report.memory_bytes_peak / 1024))
 }

@@ -51,6 +51,8 @@ pub struct TrialRequest {
     pub record: Option<PathBuf>,
     /// Folder of the recording that answers every request.
     pub replay: Option<PathBuf>,
+    /// Most requests of a call, retries and redirects included; the configuration's bound unless given.
+    pub requests_max: Option<u64>,
 }
 
 /// Why nothing was tried.
@@ -68,6 +70,9 @@ pub enum TrialError {
     /// The gateway can't be built, mostly because of a route.
     #[error(transparent)]
     Gateway(#[from] GatewayError),
+    /// No request is allowed.
+    #[error("no request may be sent; give at least 1 as --max-requests")]
+    NoRequest,
     /// No account is named, or an empty one.
     #[error("no account is named; add --account with the platform's id of one")]
     NoAccount,
@@ -133,12 +138,67 @@ impl Classified for TrialError {
 /// # Errors
 /// [`TrialError`] if nothing could be tried. What goes wrong in the trial is in the report.
 pub async fn try_component(
-    mut config: Config,
+    config: Config,
     clock: Clock,
     component: &[u8],
     request: TrialRequest,
 ) -> Result<(TrialReport, Result<(), TrialError>), TrialError> {
     let inspection = inspect(component)?;
+    let mut loader = Loader { component, loaded: None };
+    try_loaded(config, clock, &inspection, &mut loader, request).await
+}
+
+/// Replays several recordings with one component, which is compiled once.
+///
+/// # Errors
+/// [`TrialError`] of the first recording that could not be tried.
+pub async fn replay_component(
+    config: &Config,
+    clock: &Clock,
+    component: &[u8],
+    recordings: &[PathBuf],
+) -> Result<Vec<TrialReport>, TrialError> {
+    let inspection = inspect(component)?;
+    let mut loader = Loader { component, loaded: None };
+    let mut reports = Vec::new();
+    for recording in recordings {
+        let request = TrialRequest { replay: Some(recording.clone()), ..TrialRequest::default() };
+        let (report, saved) = try_loaded(config.clone(), clock.clone(), &inspection, &mut loader, request).await?;
+        saved?;
+        reports.push(report);
+    }
+    Ok(reports)
+}
+
+/// A component that is compiled when it is first needed, after everything that can be refused without it.
+struct Loader<'a> {
+    component: &'a [u8],
+    /// The sandbox stays as long as its connector.
+    loaded: Option<(Sandbox, Arc<Connector>)>,
+}
+
+impl Loader<'_> {
+    async fn connector(&mut self, config: &Config, inspection: &Inspection) -> Result<Arc<Connector>, TrialError> {
+        if let Some((_, connector)) = &self.loaded {
+            return Ok(Arc::clone(connector));
+        }
+        let sandbox = Sandbox::new(config.sandbox.clone())?;
+        let (connector, _) = sandbox.load(self.component, inspection.digest, None).await?;
+        self.loaded = Some((sandbox, Arc::clone(&connector)));
+        Ok(connector)
+    }
+}
+
+async fn try_loaded(
+    mut config: Config,
+    clock: Clock,
+    inspection: &Inspection,
+    loader: &mut Loader<'_>,
+    request: TrialRequest,
+) -> Result<(TrialReport, Result<(), TrialError>), TrialError> {
+    if let Some(requests_max) = request.requests_max {
+        config.gateway.requests_max = Some(requests_max).filter(|most| *most > 0).ok_or(TrialError::NoRequest)?;
+    }
     let recording = request.replay.as_deref().map(Recording::load).transpose()?;
     let about = recording.as_ref().map(|recording| recording.about.clone());
     let new_recording = request.record.as_deref().map(NewRecording::create).transpose()?;
@@ -146,7 +206,7 @@ pub async fn try_component(
     let account = account.filter(|account| !account.is_empty()).ok_or(TrialError::NoAccount)?;
     let settings = request.settings.clone().or_else(|| about.as_ref().map(|about| about.settings.clone()));
     let settings = settings.unwrap_or_else(|| json!({}));
-    check_settings(&inspection, &settings)?;
+    check_settings(inspection, &settings)?;
 
     // A recording is tried at the time at which it was made, so that the same numbers come of it every day.
     let now = about.as_ref().map_or_else(|| clock.now(), |about| about.observed_at);
@@ -168,9 +228,8 @@ pub async fn try_component(
         Some(_) => secrets::stand_ins(manifest, &[id]),
         None => secrets::given(&gateway, manifest, &request.secrets, id, now).await?,
     };
-    let sandbox = Sandbox::new(config.sandbox.clone())?;
-    let (connector, _) = sandbox.load(component, inspection.digest, None).await?;
-    let tried = Tried { config: &config, inspection: &inspection, connector, gateway, credentials, id, now, window };
+    let connector = loader.connector(&config, inspection).await?;
+    let tried = Tried { config: &config, inspection, connector, gateway, credentials, id, now, window };
     let report = tried.run(&account, &settings, replay.as_ref()).await;
     let saved = new_recording.map_or(Ok(()), |new| {
         let about = About::new(manifest, &account, &settings, now, window);
@@ -218,21 +277,24 @@ impl Tried<'_> {
             self.gateway.trial(setup, &trial)
         };
 
-        let name = self.connector.check(session(), account.clone()).await;
+        let checking = session();
+        let name = self.connector.check(checking.clone(), account.clone()).await;
         report.check = Some(match name {
             Ok(Ok(name)) => Ok(name),
             Ok(Err(error)) => Err(failure_of(AccountFailure::of(error))),
             Err(error) => Err(failure_of_call(&error)),
         });
         report.sent(TrialCall::Check, trial.take());
+        report.cut += checking.usage().refused;
 
         let context = FetchContext { window: self.window, lost_metrics: Vec::new() };
         let fetching = session();
         let secrets = [fetching.secrets()];
         let mut allowance = self.connector.allowance(Some(deadline));
-        let called = self.connector.fetch_within(fetching, vec![account], context, &mut allowance).await;
+        let called = self.connector.fetch_within(fetching.clone(), vec![account], context, &mut allowance).await;
         report.logged(TrialCall::Fetch, std::mem::take(&mut allowance.unanswered));
         report.sent(TrialCall::Fetch, trial.take());
+        report.cut += fetching.usage().refused;
         match called {
             Err(error) => report.failed(TrialCall::Fetch, failure_of_call(&error)),
             Ok(call) => {

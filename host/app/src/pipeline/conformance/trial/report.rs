@@ -150,6 +150,8 @@ pub struct TrialReport {
     pub cpu_ms: u64,
     /// Highest memory of a call in bytes.
     pub memory_bytes_peak: u64,
+    /// Requests that were not sent, since the bound on requests or on received bytes was reached.
+    pub cut: u64,
     /// Requests that are not in the recording, each with the nearest one that is.
     pub not_recorded: Vec<String>,
     /// Requests and answers, for a recording.
@@ -189,16 +191,18 @@ impl TrialReport {
             log: Vec::new(),
             cpu_ms: 0,
             memory_bytes_peak: 0,
+            cut: 0,
             not_recorded: Vec::new(),
             exchanges: Vec::new(),
         }
     }
 
-    /// Whether the account was reached and every number that the connector gave is accepted.
+    /// Whether the account was reached, nothing was cut off, and every number that the connector gave is accepted.
     #[must_use]
     pub fn passed(&self) -> bool {
         matches!(self.check, Some(Ok(_)))
             && self.failed.is_none()
+            && self.cut == 0
             && self.not_recorded.is_empty()
             && self.findings.iter().all(|finding| finding.severity != Severity::Error)
     }

@@ -1,0 +1,96 @@
+//! `backline plugins update`: moves a project to the templates of this version.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+use super::project;
+use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::print::{self, Tone};
+use backline_component::{Renewal, StepOutcome, TEMPLATE, renew};
+
+/// Arguments of `update`.
+#[derive(Args)]
+pub(crate) struct UpdateArguments {
+    /// The project's folder
+    #[arg(default_value = ".", value_name = "FOLDER")]
+    folder: PathBuf,
+    /// Print what would be done, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Updates the project. What is left to its author is printed, and ends with another exit code.
+pub(in crate::cli::plugins) fn update(arguments: &UpdateArguments) -> Outcome {
+    let UpdateArguments { folder, dry_run, json } = arguments;
+    let shown = folder.display().to_string();
+    let unreadable = |error: std::io::Error| Failure::usage(format!("{shown} can't be read: {error}; name a project"));
+    let texts = project::texts(folder).map_err(unreadable)?;
+    let renewal = renew(&texts).map_err(|error| Failure::refused(&error).about(&shown))?;
+    if !dry_run {
+        write(folder, &renewal).map_err(|error| {
+            Failure::failed(format!("{shown} could not be updated as a whole: {error}; run the command again"))
+        })?;
+    }
+    if *json {
+        print::json(&json!({
+            "folder": folder,
+            "from": renewal.from.template,
+            "to": TEMPLATE,
+            "written": renewal.write.iter().map(|file| &file.path).collect::<Vec<_>>(),
+            "removed": renewal.remove,
+            "steps": renewal.steps,
+        }))?;
+    } else {
+        show(&shown, &renewal, *dry_run)?;
+    }
+    let is_whole = renewal.steps.iter().all(|step| step.outcome != StepOutcome::ByHand);
+    Ok(if is_whole { Exit::Done } else { Exit::Partial })
+}
+
+/// Writes the stamp last, so that an update that was interrupted is done again.
+fn write(folder: &Path, renewal: &Renewal) -> std::io::Result<()> {
+    let (stamp, others): (Vec<_>, Vec<_>) = renewal.write.iter().partition(|file| file.is_stamp());
+    for file in others.into_iter().chain(stamp) {
+        let path = folder.join(&file.path);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        std::fs::write(path, &file.text)?;
+    }
+    for path in &renewal.remove {
+        std::fs::remove_file(folder.join(path))?;
+    }
+    Ok(())
+}
+
+fn show(folder: &str, renewal: &Renewal, dry_run: bool) -> Result<(), Failure> {
+    let Renewal { from, write, remove, steps } = renewal;
+    if write.is_empty() && remove.is_empty() && steps.is_empty() {
+        return print::line(&format!("{folder} is of the templates {TEMPLATE} already"));
+    }
+    let verb = if dry_run { "would move" } else { "moved" };
+    let (written, removed) = (print::count(write.len() as u64, "file"), print::count(remove.len() as u64, "file"));
+    print::line(&format!(
+        "{verb} {folder} from the templates {} to {TEMPLATE}: {written} written, {removed} removed",
+        from.template
+    ))?;
+    for (number, step) in steps.iter().enumerate() {
+        let (tone, result) = match step.outcome {
+            StepOutcome::Done => (Tone::Good, "done"),
+            StepOutcome::AlreadyDone => (Tone::Plain, "already done"),
+            StepOutcome::ByHand => (Tone::Warning, "by hand: the file was edited there; it should have"),
+        };
+        print::toned(tone, &format!("{}. {}: {}: {result}", number + 1, step.file, step.title))?;
+        if step.outcome == StepOutcome::ByHand {
+            for line in step.text.lines() {
+                print::line(&format!("     {line}"))?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,3 @@
+module example.com/my-connector
+
+go 1.24
