@@ -17,12 +17,13 @@ use serde_json::Value as Json;
 use uuid::Uuid;
 
 use super::Api;
-use super::answer::Page;
+use super::answer::{Page, Reply};
 use super::cursor::List;
 use super::follow::Streams;
 use super::operations::{Operation, Reach};
 use super::problem::{Problem, REQUEST_ID};
 use super::query::{Given, Limit, Pairs};
+use super::repeats;
 use super::settled::Settled;
 use crate::pipeline::{AuditLog, Caller, Deed, Host, Tokens};
 use backline_model::audit::{ActOutcome, Actor};
@@ -180,13 +181,43 @@ async fn answered(
     let (token, log) = (caller.token().clone(), AuditLog::new(host.store().clone(), host.clock().clone()));
     let last_event_id = parts.headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
     let streams = api.streams.clone();
+    let keyed = if operation.action.is_some() {
+        let asked = repeats::asked(operation.id, parts.uri.path(), &body);
+        repeats::keyed(&parts.headers, token.id, asked, host.clock().now())?
+    } else {
+        None
+    };
+    let store = host.store().clone();
+    if let Some(request) = &keyed
+        && let Some(before) = repeats::answered_before(&store, request).await?
+    {
+        return replayed(before, &parts.headers).await;
+    }
     let call = Call { host, caller, list, path, body, settled: api.settled.clone(), streams, last_event_id };
     // Never closed; if it were, it would bound nothing.
     let _turn = if operation.is_heavy { api.heavy.acquire().await.ok() } else { None };
     let (handled, action, operation) = ((operation.handler)(call, &pairs), operation.action, operation.id);
     let acted = async move {
-        let (answered, deed) = match handled.await {
-            Ok((reply, deed)) => (Ok(reply), deed),
+        let handled = match keyed {
+            None => handled.await,
+            Some(request) => {
+                let (handled, is_kept) = backline_store::answering_once(request.clone(), handled).await;
+                if handled.is_ok() && !is_kept {
+                    tracing::error!(request = %id, operation, "an answer was not kept; a repetition would act again");
+                }
+                // One of the same key was faster, on this host or another. It left the entry in the log.
+                if handled.is_err() {
+                    match repeats::answered_before(&store, &request).await {
+                        Ok(Some(before)) => return Ok((before, true)),
+                        Err(problem) if !problem.is_failure() => return Err(problem),
+                        Ok(None) | Err(_) => {}
+                    }
+                }
+                handled
+            }
+        };
+        let (answered, deed) = match handled {
+            Ok((reply, deed)) => (Ok((reply, false)), deed),
             // Some of it may have been done: what was answered does not tell.
             Err(problem) if problem.is_failure() => {
                 let deed = action.map(|action| failed(action, details));
@@ -205,9 +236,20 @@ async fn answered(
         answered
     };
     // A client that goes away ends its request here, and what only reads with it.
-    let reply = if is_get { acted.await? } else { api.acts.finish(acted).await.ok_or_else(Problem::internal)?? };
+    let (reply, is_again) =
+        if is_get { acted.await? } else { api.acts.finish(acted).await.ok_or_else(Problem::internal)?? };
+    if is_again {
+        return replayed(reply, &parts.headers).await;
+    }
     let next = reply.next().map(|next| format!("{}?{}", parts.uri.path(), pairs.at(next)));
     reply.response(&parts.headers, next, is_get).await
+}
+
+/// The response that repeats an earlier answer to a request with these headers.
+async fn replayed(reply: Reply, headers: &HeaderMap) -> Result<Response, Problem> {
+    let mut response = reply.response(headers, None, false).await?;
+    repeats::mark(&mut response);
+    Ok(response)
 }
 
 /// What the audit log keeps of an act that failed: what its path names, which are ids.

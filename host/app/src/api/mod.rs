@@ -15,6 +15,7 @@ mod openapi;
 mod operations;
 mod problem;
 mod query;
+mod repeats;
 mod schema;
 mod settled;
 mod shapes;

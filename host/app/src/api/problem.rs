@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::pipeline::names::NameError;
 use crate::pipeline::{Classified, ErrorClass, with_causes};
-use backline_store::StoreError;
+use backline_store::{EventCursor, StoreError};
 
 /// Content type of a problem, by RFC 9457.
 const PROBLEM_JSON: &str = "application/problem+json";
@@ -25,11 +25,15 @@ pub(super) struct Problem {
     code: &'static str,
     detail: String,
     retry_after_s: Option<u64>,
+    /// The earliest cursor after which everything is there still, where the one that was given is older.
+    oldest: Option<EventCursor>,
+    /// What failed, for the log alone: what a library says of the database is not for a caller.
+    cause: Option<String>,
 }
 
 impl Problem {
     fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), retry_after_s: None }
+        Self { status, code, detail: detail.into(), retry_after_s: None, oldest: None, cause: None }
     }
 
     /// The request is wrong as it is.
@@ -77,6 +81,21 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
     }
 
+    /// Events after the one that was named are deleted already.
+    pub(super) fn events_gone(oldest: EventCursor) -> Self {
+        let detail = format!(
+            "events after the one that was named are deleted, so some would be missing; go on after {oldest}, and read \
+             what you need of earlier ones elsewhere"
+        );
+        Self { oldest: Some(oldest), ..Self::new(StatusCode::GONE, "events_gone", detail) }
+    }
+
+    /// The key of a request is that of another one.
+    pub(super) fn key_reused() -> Self {
+        let detail = "the Idempotency-Key was given with another request before; give each request a key of its own";
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "key_reused", detail)
+    }
+
     /// Too many requests.
     pub(super) fn too_many(retry_after_s: u64) -> Self {
         let detail = format!("too many requests; send the next one in {retry_after_s} s");
@@ -86,10 +105,20 @@ impl Problem {
         }
     }
 
-    /// A fault of this program; its cause is in the log.
+    /// A fault of this program.
     pub(super) fn internal() -> Self {
         let detail = "the request could not be answered; the log of the host says why";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+    }
+
+    /// The same, with its cause for the log.
+    pub(super) fn internal_by(cause: &(dyn Error + 'static)) -> Self {
+        Self { cause: Some(with_causes(cause)), ..Self::internal() }
+    }
+
+    /// What failed, for the log.
+    pub(super) fn cause(&self) -> Option<&str> {
+        self.cause.as_deref()
     }
 
     /// Whether this program or what it needs failed, so that it is open what was done of the request.
@@ -99,7 +128,7 @@ impl Problem {
 
     /// The problem as a response.
     pub(super) fn response(&self, request: Uuid) -> Response {
-        let body = json!({
+        let mut body = json!({
             "type": "about:blank",
             "title": self.status.canonical_reason().unwrap_or("Error"),
             "status": self.status.as_u16(),
@@ -107,6 +136,9 @@ impl Problem {
             "detail": self.detail,
             "request_id": request,
         });
+        if let Some(oldest) = self.oldest {
+            body["oldest"] = json!(oldest);
+        }
         let mut response = (self.status, body.to_string()).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
@@ -136,13 +168,13 @@ impl<E: Classified> From<E> for Problem {
             (_, ErrorClass::Partial | ErrorClass::Internal) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
         if status.is_server_error() {
-            // What a library says about the database is for the operator's log, not for a caller.
-            tracing::warn!(error = with_causes(&error as &(dyn Error + 'static)), "a request failed");
-            let unavailable = Self {
-                retry_after_s: Some(5),
-                ..Self::new(status, code, "the database does not answer; repeat the request later")
-            };
-            return if status == StatusCode::SERVICE_UNAVAILABLE { unavailable } else { Self::internal() };
+            let cause = &error as &(dyn Error + 'static);
+            if status != StatusCode::SERVICE_UNAVAILABLE {
+                return Self::internal_by(cause);
+            }
+            let detail = "the database does not answer; repeat the request later";
+            let cause = Some(with_causes(cause));
+            return Self { retry_after_s: Some(5), cause, ..Self::new(status, code, detail) };
         }
         Self::new(status, code, with_causes(&error as &(dyn Error + 'static)))
     }

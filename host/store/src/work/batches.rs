@@ -323,7 +323,10 @@ impl Store {
         let dead = work.rows("find dead batches", statement).await?;
         let dead = work.unreadable.read("batches", "id", Extent::Part, &dead, Standing::of)?;
         if dead.is_empty() {
-            return Ok(Retried::default());
+            let none = Retried::default();
+            work.answer_keep(&none, None).await?;
+            work.commit().await?;
+            return Ok(none);
         }
         let (batches, accounts) = dead_batches_plan_in_txn(&mut work, &dead, weights, now).await?;
         accounts_let_in_again_in_txn(&mut work, &dead, now).await?;
@@ -331,8 +334,10 @@ impl Store {
         runs_lock_in_txn(&mut work, &runs).await?;
         runs_reopen_in_txn(&mut work, &runs).await?;
         notify(&mut work, Topic::Work).await?;
+        let retried = Retried { batches, accounts, runs: runs.into_iter().collect() };
+        work.answer_keep(&retried, None).await?;
         work.commit().await?;
-        Ok(Retried { batches, accounts, runs: runs.into_iter().collect() })
+        Ok(retried)
     }
 }
 

@@ -1,0 +1,105 @@
+//! Requests that come again. One that changes something may name itself by a key: it is carried out once, and each
+//! repetition gets the answer of the first, also from another host.
+
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::Response;
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::answer::Reply;
+use super::problem::Problem;
+use backline_model::{Digest, TokenId};
+use backline_store::{KeyedRequest, Store};
+
+/// The header in which a client names a request, by the draft "The Idempotency-Key HTTP Header Field" of the IETF.
+pub(super) const KEY: &str = "idempotency-key";
+
+/// The header of an answer that is the one of an earlier request.
+pub(super) const REPLAYED: &str = "idempotency-replayed";
+
+/// Longest key, in characters.
+pub(super) const KEY_CHARACTERS_MAX: usize = 255;
+
+/// The request of a caller, where it has a key.
+///
+/// # Errors
+/// When the key is not one, or there are several.
+pub(super) fn keyed(
+    headers: &HeaderMap,
+    token: TokenId,
+    asked: Digest,
+    at: DateTime<Utc>,
+) -> Result<Option<KeyedRequest>, Problem> {
+    let mut given = headers.get_all(KEY).into_iter();
+    let Some(key) = given.next() else { return Ok(None) };
+    let key = key.to_str().ok().filter(|key| (1..=KEY_CHARACTERS_MAX).contains(&key.len()) && given.next().is_none());
+    let Some(key) = key else {
+        return Err(Problem::wrong(format!("{KEY}: give one of 1 to {KEY_CHARACTERS_MAX} ASCII characters")));
+    };
+    // Not the id that a client may choose: by this one a repetition is told from the first.
+    Ok(Some(KeyedRequest { token, key: key.to_owned(), asked, id: Uuid::now_v7(), at }))
+}
+
+/// Everything that a request asks for.
+pub(super) fn asked(operation: &str, path: &str, body: &[u8]) -> Digest {
+    // Neither a name nor a path has a zero byte.
+    Digest::of(&[operation.as_bytes(), &[0], path.as_bytes(), &[0], body].concat())
+}
+
+/// The answer to an earlier request of the same key; none where there was none.
+///
+/// # Errors
+/// When the earlier one asked for something else, or the database fails.
+pub(super) async fn answered_before(store: &Store, request: &KeyedRequest) -> Result<Option<Reply>, Problem> {
+    match store.kept_answer_get(request.token, &request.key).await? {
+        Some(kept) if kept.request == request.id => Ok(None),
+        Some(kept) if kept.asked == request.asked => Ok(Some(Reply::again(kept.answer))),
+        Some(_) => Err(Problem::key_reused()),
+        None => Ok(None),
+    }
+}
+
+/// Marks a response as the answer of an earlier request.
+pub(super) fn mark(response: &mut Response) {
+    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(keys: &[&str]) -> Result<Option<KeyedRequest>, Problem> {
+        let mut headers = HeaderMap::new();
+        for key in keys {
+            headers.append(KEY, HeaderValue::from_str(key).expect("a value"));
+        }
+        keyed(&headers, TokenId::generate(), asked("x", "/v1/x", b""), DateTime::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn a_key_is_one_short_text() {
+        assert_eq!(read(&[]), Ok(None));
+        let longest = "k".repeat(KEY_CHARACTERS_MAX);
+        for good in ["a", "018f4e6a-7c1d-7b3a-9c55-3f1d2a4b5c6d", &longest] {
+            assert_eq!(read(&[good]).expect("taken").expect("a key").key, good);
+        }
+        let too_long = format!("{longest}k");
+        for wrong in [&[""][..], &["é"], &["a", "b"], &["a", "a"], &[&too_long]] {
+            read(wrong).expect_err(wrong[0]);
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_is_operation_path_and_body() {
+        let one = asked("run_cancel", "/v1/runs/1/cancel", b"{}");
+        assert_eq!(one, asked("run_cancel", "/v1/runs/1/cancel", b"{}"));
+        for other in [
+            asked("run_start", "/v1/runs/1/cancel", b"{}"),
+            asked("run_cancel", "/v1/runs/2/cancel", b"{}"),
+            asked("run_cancel", "/v1/runs/1/cancel", b""),
+            asked("run_cancel", "/v1/runs/1", b"/cancel{}"),
+        ] {
+            assert_ne!(one, other);
+        }
+    }
+}
