@@ -21,14 +21,15 @@ use super::answer::{Page, Reply};
 use super::cursor::List;
 use super::follow::Streams;
 use super::operations::{Operation, Reach};
-use super::problem::{Problem, REQUEST_ID};
+use super::origin;
+use super::problem::{Problem, REQUEST_ID, request_id};
 use super::query::{Given, Limit, Pairs};
 use super::repeats;
 use super::settled::Settled;
 use crate::pipeline::{AuditLog, Caller, Deed, Host, Tokens};
 use backline_model::audit::{ActOutcome, Actor};
 use backline_model::{ApiToken, Tenant};
-use backline_store::{EventCursor, Scope};
+use backline_store::{EventCursor, Scope, answering_once};
 
 /// Largest body that an operation takes, in bytes.
 const BODY_BYTES_MAX: usize = 32 * 1024;
@@ -145,8 +146,15 @@ impl Call {
 
 /// Answers a request for an operation.
 pub(super) async fn answer(operation: &Operation, api: &Api, peer: IpAddr, request: Request) -> Response {
-    let id = Uuid::now_v7();
-    let answered = answered(operation, api, peer, id, request).await;
+    let id = request_id(request.headers());
+    let host = api.watch.host();
+    let peer = origin::of(peer, request.headers(), &host.config().service.trusted_proxies);
+    let answered = answered(operation, api, host, peer, id, request).await;
+    if let Err(problem) = &answered
+        && let Some(error) = problem.cause()
+    {
+        tracing::warn!(request = %id, operation = operation.id, error, "a request failed");
+    }
     let mut response = answered.unwrap_or_else(|problem| problem.response(id));
     tracing::debug!(request = %id, operation = operation.id, status = response.status().as_u16(), "answered");
     if let Ok(id) = HeaderValue::try_from(id.to_string()) {
@@ -158,14 +166,17 @@ pub(super) async fn answer(operation: &Operation, api: &Api, peer: IpAddr, reque
 async fn answered(
     operation: &Operation,
     api: &Api,
+    host: Host,
     peer: IpAddr,
     id: Uuid,
     request: Request,
 ) -> Result<Response, Problem> {
-    let host = api.watch.host();
     let caller = recognised(api, &host, peer, request.headers()).await?;
     api.limits.request(caller.token().id, host.clock().now()).map_err(Problem::too_many)?;
     allowed(operation, caller.token())?;
+    if operation.action.is_some() && host.config().service.read_only {
+        return Err(Problem::read_only());
+    }
     let (mut parts, body) = request.into_parts();
     let is_get = parts.method == Method::GET || parts.method == Method::HEAD;
     let pairs = Pairs::parse(parts.uri.query().unwrap_or_default(), &(operation.parameters)())?;
@@ -187,9 +198,9 @@ async fn answered(
     } else {
         None
     };
-    let store = host.store().clone();
+    let own = host.clone();
     if let Some(request) = &keyed
-        && let Some(before) = repeats::answered_before(&store, request).await?
+        && let Some(before) = repeats::answered_before(&own, request).await?
     {
         return replayed(before, &parts.headers).await;
     }
@@ -201,13 +212,13 @@ async fn answered(
         let handled = match keyed {
             None => handled.await,
             Some(request) => {
-                let (handled, is_kept) = backline_store::answering_once(request.clone(), handled).await;
+                let (handled, is_kept) = answering_once(request.clone(), handled).await;
                 if handled.is_ok() && !is_kept {
                     tracing::error!(request = %id, operation, "an answer was not kept; a repetition would act again");
                 }
                 // One of the same key was faster, on this host or another. It left the entry in the log.
                 if handled.is_err() {
-                    match repeats::answered_before(&store, &request).await {
+                    match repeats::answered_before(&own, &request).await {
                         Ok(Some(before)) => return Ok((before, true)),
                         Err(problem) if !problem.is_failure() => return Err(problem),
                         Ok(None) | Err(_) => {}

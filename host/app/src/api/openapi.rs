@@ -62,6 +62,7 @@ fn described(operation: &Operation, components: &mut Components) -> Json {
     });
     let mut described = json!({
         "operationId": operation.id,
+        "tags": [group(operation.path)],
         "summary": operation.summary,
         "description": format!("For the role {} and above. {reach}", operation.role.as_str()),
         "parameters": parameters,
@@ -97,6 +98,11 @@ fn described(operation: &Operation, components: &mut Components) -> Json {
         }
     }
     described
+}
+
+/// What a path is about: what follows the version.
+fn group(path: &'static str) -> &'static str {
+    path.split('/').nth(2).unwrap_or_default()
 }
 
 /// The names of a path's variable parts.

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::json;
 use uuid::Uuid;
@@ -16,6 +16,12 @@ const PROBLEM_JSON: &str = "application/problem+json";
 
 /// The header that names a request in answers and in the log.
 pub(super) const REQUEST_ID: &str = "x-request-id";
+
+/// The id of a request with these headers: the one that it gives, if that is a UUID, or else a new one.
+pub(super) fn request_id(headers: &HeaderMap) -> Uuid {
+    let given = headers.get(REQUEST_ID).and_then(|given| Uuid::try_parse(given.to_str().ok()?.trim()).ok());
+    given.unwrap_or_else(Uuid::now_v7)
+}
 
 /// Why a request was not answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +62,12 @@ impl Problem {
     /// The token does not allow the operation.
     pub(super) fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
+    }
+
+    /// Nothing is changed through this host.
+    pub(super) fn read_only() -> Self {
+        let detail = "this host only reads (service.read_only); nothing was changed";
+        Self::new(StatusCode::FORBIDDEN, "read_only", detail)
     }
 
     /// There is none, or it is outside of the token's scope: which of these is not said.
@@ -192,6 +204,23 @@ mod tests {
         let tenant = Tenant::new("label").expect("a name");
         let outside = Problem::from(StoreError::OutOfScope { what: "do it", tenant });
         assert_eq!(outside.status, StatusCode::FORBIDDEN);
+    }
+
+    #[test]
+    fn a_request_keeps_the_id_it_gives_if_that_is_one() {
+        let id = |given: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(REQUEST_ID, HeaderValue::from_str(given).expect("a value"));
+            request_id(&headers)
+        };
+        // As most proxies write it, and as nginx does.
+        for given in ["018f4e6a-7c1d-7b3a-9c55-3f1d2a4b5c6d", "018f4e6a7c1d7b3a9c553f1d2a4b5c6d"] {
+            assert_eq!(id(given).to_string(), "018f4e6a-7c1d-7b3a-9c55-3f1d2a4b5c6d");
+        }
+        for given in ["", "7", "a\tb", "018f4e6a-7c1d-7b3a-9c55"] {
+            assert_eq!(id(given).get_version_num(), 7, "{given}");
+        }
+        assert_ne!(request_id(&HeaderMap::new()), request_id(&HeaderMap::new()));
     }
 
     #[test]

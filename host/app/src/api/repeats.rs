@@ -8,8 +8,9 @@ use uuid::Uuid;
 
 use super::answer::Reply;
 use super::problem::Problem;
+use crate::pipeline::Host;
 use backline_model::{Digest, TokenId};
-use backline_store::{KeyedRequest, Store};
+use backline_store::KeyedRequest;
 
 /// The header in which a client names a request, by the draft "The Idempotency-Key HTTP Header Field" of the IETF.
 pub(super) const KEY: &str = "idempotency-key";
@@ -50,8 +51,8 @@ pub(super) fn asked(operation: &str, path: &str, body: &[u8]) -> Digest {
 ///
 /// # Errors
 /// When the earlier one asked for something else, or the database fails.
-pub(super) async fn answered_before(store: &Store, request: &KeyedRequest) -> Result<Option<Reply>, Problem> {
-    match store.kept_answer_get(request.token, &request.key).await? {
+pub(super) async fn answered_before(host: &Host, request: &KeyedRequest) -> Result<Option<Reply>, Problem> {
+    match host.store().kept_answer_get(request.token, &request.key).await? {
         Some(kept) if kept.request == request.id => Ok(None),
         Some(kept) if kept.asked == request.asked => Ok(Some(Reply::again(kept.answer))),
         Some(_) => Err(Problem::key_reused()),
