@@ -29,7 +29,7 @@ use super::settled::Settled;
 use crate::pipeline::{AuditLog, Caller, Deed, Host, Tokens};
 use backline_model::audit::{ActOutcome, Actor};
 use backline_model::{ApiToken, Tenant};
-use backline_store::{EventCursor, Scope, answering_once};
+use backline_store::{EventCursor, KeyedRequest, Scope, answering_once};
 
 /// Largest body that an operation takes, in bytes.
 const BODY_BYTES_MAX: usize = 32 * 1024;
@@ -192,11 +192,12 @@ async fn answered(
     let (token, log) = (caller.token().clone(), AuditLog::new(host.store().clone(), host.clock().clone()));
     let last_event_id = parts.headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
     let streams = api.streams.clone();
-    let keyed = if operation.action.is_some() {
-        let asked = repeats::asked(operation.id, parts.uri.path(), &body);
-        repeats::keyed(&parts.headers, token.id, asked, host.clock().now())?
-    } else {
-        None
+    let asked = || repeats::asked(operation.id, parts.uri.path(), &body);
+    let keyed = match repeats::key(&parts.headers, operation)? {
+        Some(key) => {
+            Some(KeyedRequest { token: token.id, key, asked: asked(), id: Uuid::now_v7(), at: host.clock().now() })
+        }
+        None => None,
     };
     let own = host.clone();
     if let Some(request) = &keyed

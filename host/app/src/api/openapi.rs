@@ -77,18 +77,21 @@ fn described(operation: &Operation, components: &mut Components) -> Json {
     });
     match operation.body {
         Some(body) => {
-            let key = json!({
-                "name": repeats::KEY,
-                "in": "header",
-                "required": false,
-                "description": "Names the request, so that a repetition within a day is answered like it and not \
-                    carried out again",
-                "schema": { "type": "string", "minLength": 1, "maxLength": repeats::KEY_CHARACTERS_MAX },
-            });
-            if let Some(parameters) = described["parameters"].as_array_mut() {
-                parameters.push(key);
+            if operation.is_keyed {
+                let key = json!({
+                    "name": repeats::KEY,
+                    "in": "header",
+                    "required": false,
+                    "description": "Names the request, so that a repetition within a day is answered like it and not \
+                        carried out again",
+                    "schema": { "type": "string", "minLength": 1, "maxLength": repeats::KEY_CHARACTERS_MAX },
+                });
+                if let Some(parameters) = described["parameters"].as_array_mut() {
+                    parameters.push(key);
+                }
+                let mark = json!({ "schema": { "type": "string" } });
+                described["responses"]["200"]["headers"][repeats::REPLAYED] = mark;
             }
-            described["responses"]["200"]["headers"][repeats::REPLAYED] = json!({ "schema": { "type": "string" } });
             let content = json!({ "application/json": { "schema": body(components) } });
             described["requestBody"] = json!({ "required": false, "content": content });
         }

@@ -45,13 +45,13 @@ pub(super) fn of(document: &Json) -> String {
             }
         }
     }
-    let links = groups.iter().map(|(name, _)| format!("<li><a href=\"#{0}\">{0}</a></li>", escaped(name)));
+    let links = groups.iter().map(|(name, _)| format!("<li><a href=\"#group-{0}\">{0}</a></li>", escaped(name)));
     let links: String = links.chain(["<li><a href=\"#schemas\">schemas</a></li>".to_owned()]).collect();
     let sections: String = groups
         .iter()
         .map(|(name, operations)| {
             let name = escaped(name);
-            format!("<section id=\"{name}\"><h2>{name}</h2>{}</section>\n", operations.concat())
+            format!("<section id=\"group-{name}\"><h2>{name}</h2>{}</section>\n", operations.concat())
         })
         .collect();
     let schemas: String = document["components"]["schemas"]

@@ -64,6 +64,11 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
     }
 
+    /// The present state forbids it.
+    pub(super) fn refused(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "refused", detail)
+    }
+
     /// Nothing is changed through this host.
     pub(super) fn read_only() -> Self {
         let detail = "this host only reads (service.read_only); nothing was changed";

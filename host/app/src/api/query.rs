@@ -11,8 +11,8 @@ use super::problem::Problem;
 use super::schema::{Components, Described};
 use backline_model::row::QuarantineStatus;
 use backline_model::{
-    AccountId, ArtistId, BatchId, BatchState, DeliveryState, Digest, Platform, RunId, SubscriptionStatus, Tenant,
-    nearest,
+    AccountId, ArtistId, BatchId, BatchState, CredentialId, DeliveryState, Digest, Platform, RunId, SubscriptionStatus,
+    Tenant, TokenId, nearest,
 };
 use backline_store::EventCursor;
 
@@ -223,7 +223,9 @@ macro_rules! parsed {
     };
 }
 
-parsed! { AccountId, ArtistId, BatchId, Digest, EventCursor, Platform, RunId, Tenant, }
+parsed! {
+    AccountId, ArtistId, BatchId, CredentialId, Digest, EventCursor, Platform, RunId, Tenant, TokenId,
+}
 
 impl Given for Uuid {
     fn given(text: &str) -> Result<Self, String> {

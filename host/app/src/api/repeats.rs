@@ -3,13 +3,12 @@
 
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
-use chrono::{DateTime, Utc};
-use uuid::Uuid;
 
 use super::answer::Reply;
+use super::operations::Operation;
 use super::problem::Problem;
 use crate::pipeline::Host;
-use backline_model::{Digest, TokenId};
+use backline_model::Digest;
 use backline_store::KeyedRequest;
 
 /// The header in which a client names a request, by the draft "The Idempotency-Key HTTP Header Field" of the IETF.
@@ -21,24 +20,20 @@ pub(super) const REPLAYED: &str = "idempotency-replayed";
 /// Longest key, in characters.
 pub(super) const KEY_CHARACTERS_MAX: usize = 255;
 
-/// The request of a caller, where it has a key.
+/// What a request for an operation names itself; none where it does not. What only reads needs none.
 ///
 /// # Errors
-/// When the key is not one, or there are several.
-pub(super) fn keyed(
-    headers: &HeaderMap,
-    token: TokenId,
-    asked: Digest,
-    at: DateTime<Utc>,
-) -> Result<Option<KeyedRequest>, Problem> {
+/// When it is not one, there are several, or the operation takes none.
+pub(super) fn key(headers: &HeaderMap, operation: &Operation) -> Result<Option<String>, Problem> {
     let mut given = headers.get_all(KEY).into_iter();
-    let Some(key) = given.next() else { return Ok(None) };
+    let Some(key) = given.next().filter(|_| operation.action.is_some()) else { return Ok(None) };
+    if !operation.is_keyed {
+        // Accepting it would promise what is not kept.
+        return Err(Problem::wrong(format!("{KEY}: this takes none; repeating it does no harm")));
+    }
     let key = key.to_str().ok().filter(|key| (1..=KEY_CHARACTERS_MAX).contains(&key.len()) && given.next().is_none());
-    let Some(key) = key else {
-        return Err(Problem::wrong(format!("{KEY}: give one of 1 to {KEY_CHARACTERS_MAX} ASCII characters")));
-    };
-    // Not the id that a client may choose: by this one a repetition is told from the first.
-    Ok(Some(KeyedRequest { token, key: key.to_owned(), asked, id: Uuid::now_v7(), at }))
+    let wrong = || Problem::wrong(format!("{KEY}: give one of 1 to {KEY_CHARACTERS_MAX} ASCII characters"));
+    key.map(|key| Some(key.to_owned())).ok_or_else(wrong)
 }
 
 /// Everything that a request asks for.
@@ -68,26 +63,35 @@ pub(super) fn mark(response: &mut Response) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::operations;
 
-    fn read(keys: &[&str]) -> Result<Option<KeyedRequest>, Problem> {
+    fn read(operation: &str, keys: &[&str]) -> Result<Option<String>, Problem> {
         let mut headers = HeaderMap::new();
         for key in keys {
-            headers.append(KEY, HeaderValue::from_str(key).expect("a value"));
+            headers.append(KEY, HeaderValue::from_bytes(key.as_bytes()).expect("a value"));
         }
-        keyed(&headers, TokenId::generate(), asked("x", "/v1/x", b""), DateTime::UNIX_EPOCH)
+        let all = operations::all();
+        let operation = all.iter().find(|one| one.id == operation).expect("an operation");
+        key(&headers, operation)
     }
 
     #[test]
     fn a_key_is_one_short_text() {
-        assert_eq!(read(&[]), Ok(None));
+        assert_eq!(read("run_start", &[]), Ok(None));
         let longest = "k".repeat(KEY_CHARACTERS_MAX);
-        for good in ["a", "018f4e6a-7c1d-7b3a-9c55-3f1d2a4b5c6d", &longest] {
-            assert_eq!(read(&[good]).expect("taken").expect("a key").key, good);
+        for good in ["a", "018f4e6a-7c1d-7b3a-9c55-3f1d2a4b5c6d", longest.as_str()] {
+            assert_eq!(read("run_start", &[good]), Ok(Some(good.to_owned())));
         }
         let too_long = format!("{longest}k");
-        for wrong in [&[""][..], &["é"], &["a", "b"], &["a", "a"], &[&too_long]] {
-            read(wrong).expect_err(wrong[0]);
+        for wrong in [&[""][..], &["é"], &["a", "b"], &["a", "a"], &[too_long.as_str()]] {
+            read("run_start", wrong).expect_err(wrong[0]);
         }
+    }
+
+    #[test]
+    fn a_key_is_refused_where_none_is_kept_and_ignored_by_what_reads() {
+        read("webhook_test", &["a"]).expect_err("it is not kept");
+        assert_eq!(read("runs", &["a"]), Ok(None));
     }
 
     #[test]
