@@ -185,7 +185,7 @@ async fn answered(
         Err(_) => return Err(Problem::body_too_large(BODY_BYTES_MAX)),
     };
     let path = path_of(&mut parts).await;
-    let details: Json = path.iter().map(|(name, text)| (name.clone(), Json::from(text.as_str()))).collect();
+    let of_path = path.clone();
     let mut filters = pairs.filters();
     filters.extend(path.iter().cloned());
     let list = List::new(operation.id, &caller.scope().to_string(), &filters);
@@ -232,7 +232,7 @@ async fn answered(
             Ok((reply, deed)) => (Ok((reply, false)), deed),
             // Some of it may have been done: what was answered does not tell.
             Err(problem) if problem.is_failure() => {
-                let deed = action.map(|action| failed(action, details));
+                let deed = action.map(|action| failed(action, &of_path));
                 (Err(problem), deed)
             }
             Err(problem) => (Err(problem), None),
@@ -264,10 +264,14 @@ async fn replayed(reply: Reply, headers: &HeaderMap) -> Result<Response, Problem
     Ok(response)
 }
 
-/// What the audit log keeps of an act that failed: what its path names, which are ids.
-fn failed(action: &str, details: Json) -> Deed {
+/// What the audit log keeps of an act that failed: what its path names, which are ids and names. An artist is named in
+/// a field of its own, so that the entry goes with it.
+fn failed(action: &str, path: &[(String, String)]) -> Deed {
     let (action, outcome) = (action.to_owned(), ActOutcome::Failed);
-    Deed { action, outcome, tenant: None, artist: None, account: None, details }
+    let artist = path.iter().find_map(|(name, text)| (name == "artist").then(|| text.parse().ok())?);
+    let others = path.iter().filter(|(name, _)| name != "artist");
+    let details = others.map(|(name, text)| (name.clone(), Json::from(text.as_str()))).collect();
+    Deed { action, outcome, tenant: None, artist, account: None, details }
 }
 
 /// The caller by its token. An address that sent wrong tokens must wait, but for the tokens that this host accepted
