@@ -22,3 +22,8 @@ CREATE TABLE backline.events_gone (
 );
 INSERT INTO backline.events_gone (tenant, seq)
 SELECT '', e.seq FROM (SELECT MIN(seq) - 1 AS seq FROM backline.events) AS e WHERE e.seq > 0;
+
+-- A token may be for the numbers alone.
+ALTER TABLE backline.api_tokens DROP CONSTRAINT api_tokens_role_check;
+ALTER TABLE backline.api_tokens ADD CONSTRAINT api_tokens_role_check
+    CHECK (role IN ('numbers', 'viewer', 'operator', 'admin'));

@@ -22,3 +22,20 @@ CREATE TABLE events_gone (
 ) STRICT;
 INSERT INTO events_gone (tenant, seq)
 SELECT '', e.seq FROM (SELECT MIN(seq) - 1 AS seq FROM events) AS e WHERE e.seq > 0;
+
+-- A token may be for the numbers alone.
+CREATE TABLE api_tokens_of_roles (
+    id TEXT NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL,
+    role TEXT NOT NULL CHECK (role IN ('numbers', 'viewer', 'operator', 'admin')),
+    tenant TEXT,
+    digest TEXT NOT NULL CHECK (length(digest) = 64),
+    created_at TEXT NOT NULL,
+    expires_at TEXT,
+    last_used_at TEXT,
+    revoked_at TEXT
+) STRICT;
+INSERT INTO api_tokens_of_roles (id, name, role, tenant, digest, created_at, expires_at, last_used_at, revoked_at)
+SELECT id, name, role, tenant, digest, created_at, expires_at, last_used_at, revoked_at FROM api_tokens;
+DROP TABLE api_tokens;
+ALTER TABLE api_tokens_of_roles RENAME TO api_tokens;

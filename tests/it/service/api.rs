@@ -417,6 +417,16 @@ async fn a_role_reaches_what_it_is_for() {
         assert!(refused.body.contains("operator"), "{}", refused.body);
         assert_eq!(operator.get("/v1/webhooks").await.status, 200);
         assert_eq!(viewer.get("/v1/metrics").await.status, 200);
+        // One for the numbers reads them, and nothing of how they are collected.
+        let numbers = answering.caller(Role::Numbers, Some(ours())).await;
+        for operation in reading(&backline::api::document()) {
+            let (path, ..) = filled(&operation.path.replace("{artist}", &artist(1).id.to_string()));
+            let of_numbers = ["token", "tenants", "artists", "artist", "accounts", "account", "metrics", "growth"];
+            let status =
+                numbers.get(&path.replace(&account(2).id.to_string(), &account(1).id.to_string())).await.status;
+            let expected = if of_numbers.contains(&operation.id.as_str()) { 200 } else { 403 };
+            assert_eq!(status, expected, "{path}");
+        }
     })
     .await;
 }

@@ -166,8 +166,9 @@ impl Operation {
 /// All operations.
 pub(super) fn all() -> Vec<Operation> {
     vec![
-        Operation::get("/v1/token", "token", "The token that is given", installation::token),
-        Operation::get("/v1/tenants", "tenants", "The tenants that the token reaches", artists::tenants),
+        Operation::get("/v1/token", "token", "The token that is given", installation::token).by(Role::Numbers),
+        Operation::get("/v1/tenants", "tenants", "The tenants that the token reaches", artists::tenants)
+            .by(Role::Numbers),
         Operation::get(
             "/v1/tenants/{tenant}/health",
             "tenant_health",
@@ -175,23 +176,26 @@ pub(super) fn all() -> Vec<Operation> {
             artists::health,
         )
         .heavy(),
-        Operation::get("/v1/artists", "artists", "Artists, by id", artists::list),
-        Operation::get("/v1/artists/{artist}", "artist", "One artist", artists::get),
+        Operation::get("/v1/artists", "artists", "Artists, by id", artists::list).by(Role::Numbers),
+        Operation::get("/v1/artists/{artist}", "artist", "One artist", artists::get).by(Role::Numbers),
         Operation::get(
             "/v1/artists/{artist}/consents",
             "artist_consents",
             "What an artist consented to and withdrew, the earliest first",
             artists::consents,
         ),
-        Operation::get("/v1/accounts", "accounts", "Artists' accounts on platforms, by id", artists::accounts),
-        Operation::get("/v1/accounts/{account}", "account", "One account", artists::account),
-        Operation::get("/v1/metrics", "metrics", "Collected numbers, the latest date first", numbers::metrics),
+        Operation::get("/v1/accounts", "accounts", "Artists' accounts on platforms, by id", artists::accounts)
+            .by(Role::Numbers),
+        Operation::get("/v1/accounts/{account}", "account", "One account", artists::account).by(Role::Numbers),
+        Operation::get("/v1/metrics", "metrics", "Collected numbers, the latest date first", numbers::metrics)
+            .by(Role::Numbers),
         Operation::get(
             "/v1/growth",
             "growth",
             "How numbers changed over 1, 7, 28 and 90 days, the latest date first",
             numbers::growth,
-        ),
+        )
+        .by(Role::Numbers),
         Operation::get(
             "/v1/quarantine",
             "quarantine",

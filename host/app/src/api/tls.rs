@@ -193,8 +193,8 @@ fn is_open_to_all(data: &Metadata) -> bool {
     data.mode() & 0o006 != 0
 }
 
-/// The bytes of a connection, as they are or over TLS. The handshake is a part of reading: whoever accepts connections
-/// does not wait for it.
+/// The bytes of a connection, as they are or over TLS. The handshake is a part of reading, so that no other connection
+/// waits for it to be accepted.
 pub(super) enum Wire {
     /// As they are.
     Plain(TcpStream),
