@@ -218,7 +218,7 @@ impl Wire {
     /// Goes on with the handshake until it is over.
     fn shake(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Self::Shaking(shaking) = self else { return Poll::Ready(Ok(())) };
-        match ready!(Pin::new(shaking.as_mut()).poll(context)) {
+        match ready!(Pin::new(&mut **shaking).poll(context)) {
             Ok(stream) => {
                 *self = Self::Secured(Box::new(stream));
                 Poll::Ready(Ok(()))
@@ -246,7 +246,7 @@ impl AsyncRead for Wire {
         ready!(self.shake(context))?;
         match &mut *self {
             Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Secured(stream) => Pin::new(stream.as_mut()).poll_read(context, buffer),
+            Self::Secured(stream) => Pin::new(&mut **stream).poll_read(context, buffer),
             Self::Shaking(_) | Self::Failed => Poll::Ready(Err(not_secured())),
         }
     }
@@ -257,7 +257,7 @@ impl AsyncWrite for Wire {
         ready!(self.shake(context))?;
         match &mut *self {
             Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
-            Self::Secured(stream) => Pin::new(stream.as_mut()).poll_write(context, bytes),
+            Self::Secured(stream) => Pin::new(&mut **stream).poll_write(context, bytes),
             Self::Shaking(_) | Self::Failed => Poll::Ready(Err(not_secured())),
         }
     }
@@ -270,7 +270,7 @@ impl AsyncWrite for Wire {
         ready!(self.shake(context))?;
         match &mut *self {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-            Self::Secured(stream) => Pin::new(stream.as_mut()).poll_write_vectored(context, slices),
+            Self::Secured(stream) => Pin::new(&mut **stream).poll_write_vectored(context, slices),
             Self::Shaking(_) | Self::Failed => Poll::Ready(Err(not_secured())),
         }
     }
@@ -286,7 +286,7 @@ impl AsyncWrite for Wire {
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
             Self::Plain(stream) => Pin::new(stream).poll_flush(context),
-            Self::Secured(stream) => Pin::new(stream.as_mut()).poll_flush(context),
+            Self::Secured(stream) => Pin::new(&mut **stream).poll_flush(context),
             // Nothing was written yet.
             Self::Shaking(_) | Self::Failed => Poll::Ready(Ok(())),
         }
@@ -295,7 +295,7 @@ impl AsyncWrite for Wire {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Secured(stream) => Pin::new(stream.as_mut()).poll_shutdown(context),
+            Self::Secured(stream) => Pin::new(&mut **stream).poll_shutdown(context),
             Self::Shaking(_) | Self::Failed => Poll::Ready(Ok(())),
         }
     }
