@@ -263,6 +263,14 @@ pub(super) fn all() -> Vec<Operation> {
         )
         .of_installation(),
         Operation::get(
+            "/v1/archive/plan",
+            "archive_plan",
+            "What a run of the archive would move and delete now",
+            installation::archive_plan,
+        )
+        .heavy()
+        .of_installation(),
+        Operation::get(
             "/v1/archive/runs",
             "archive_runs",
             "Runs of the archive, the latest 1,000 first",
@@ -553,7 +561,7 @@ mod tests {
     #[test]
     fn what_reads_a_whole_installation_or_tenant_is_heavy() {
         let heavy: Vec<&str> = all().iter().filter(|operation| operation.is_heavy).map(|one| one.id).collect();
-        assert_eq!(heavy, ["tenant_health", "plan", "health"]);
+        assert_eq!(heavy, ["tenant_health", "archive_plan", "plan", "health"]);
     }
 
     #[test]

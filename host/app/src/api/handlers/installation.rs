@@ -101,8 +101,17 @@ pub(in crate::api) async fn revoke_token(call: Call, _: NoChoice) -> Result<Reco
 }
 
 pub(in crate::api) async fn settings(call: Call, _: NoQuery) -> Result<Item<Json>, Problem> {
-    let settings = serde_json::to_value(call.host().config().masked());
-    settings.map(Item).map_err(|error| Problem::internal_by(&error))
+    as_json(&call.host().config().masked())
+}
+
+/// What has no schema, as the command line prints it.
+fn as_json(value: &impl Serialize) -> Result<Item<Json>, Problem> {
+    serde_json::to_value(value).map(Item).map_err(|error| Problem::internal_by(&error))
+}
+
+pub(in crate::api) async fn archive_plan(call: Call, _: NoQuery) -> Result<Item<Json>, Problem> {
+    let host = call.host();
+    as_json(&host.archive().plan(host.clock().now()).await?)
 }
 
 pub(in crate::api) async fn archive_runs(call: Call, _: NoQuery) -> Result<Page<ArchiveRun>, Problem> {
