@@ -576,6 +576,20 @@ async fn what_changes_something_takes_an_operator_of_the_tenant() {
                 assert_eq!((foreign.refusal(id), none.0), (none.clone(), 404), "{path}");
             }
         }
+        // Nor a secret of an account of theirs, nor a webhook that gets their events, nor the operator's own secret.
+        let secret = |account: Json| {
+            let account = account.as_str().map(str::to_owned);
+            json!({ "platform": "demo", "slot": "token", "account": account, "secret": "x" }).to_string()
+        };
+        let none = uuid::Uuid::from_u128(7);
+        let foreign = stranger.post("/v1/credentials", &secret(json!(account(2).id))).await;
+        let unknown = stranger.post("/v1/credentials", &secret(json!(none))).await;
+        let account = account(2).id.to_string();
+        assert_eq!(foreign.refusal(&account), unknown.refusal(&none.to_string()), "{}", foreign.body);
+        assert_eq!(foreign.status, 404, "{}", foreign.body);
+        assert_eq!(stranger.post("/v1/credentials", &secret(Json::Null)).await.status, 403);
+        let hook = json!({ "name": "hook", "url": "https://example.org", "tenant": theirs() });
+        assert_eq!(stranger.post("/v1/webhooks", &hook.to_string()).await.status, 404);
         // Nor a batch of theirs, by any of the ways to name it.
         let batch = batch(0x21, &run(2), &[], day("2026-11-23")).id;
         for body in [json!({ "batches": [batch] }), json!({ "run": run(2).id })] {
