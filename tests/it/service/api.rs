@@ -2,6 +2,7 @@
 //! added is tested as the others are.
 
 mod edges;
+mod freshness;
 mod origins;
 mod repeats;
 mod tls;
@@ -249,7 +250,7 @@ fn filled(path: &str) -> (String, String, Vec<(String, String)>) {
 }
 
 /// Lists that are empty in the tests.
-const EMPTY: [&str; 5] = ["archive_runs", "canaries", "hosts", "pauses", "schedule_fires"];
+const EMPTY: [&str; 6] = ["archive_runs", "canaries", "freshness", "hosts", "pauses", "schedule_fires"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_operation_answers_as_the_document_describes() {
@@ -421,7 +422,8 @@ async fn a_role_reaches_what_it_is_for() {
         let numbers = answering.caller(Role::Numbers, Some(ours())).await;
         for operation in reading(&backline::api::document()) {
             let (path, ..) = filled(&operation.path.replace("{artist}", &artist(1).id.to_string()));
-            let of_numbers = ["token", "tenants", "artists", "artist", "accounts", "account", "metrics", "growth"];
+            let of_numbers =
+                ["token", "tenants", "artists", "artist", "accounts", "account", "metrics", "growth", "freshness"];
             let status =
                 numbers.get(&path.replace(&account(2).id.to_string(), &account(1).id.to_string())).await.status;
             let expected = if of_numbers.contains(&operation.id.as_str()) { 200 } else { 403 };

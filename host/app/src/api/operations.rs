@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 
 use super::answer::{Answer, Recorded, Reply};
 use super::call::Call;
-use super::handlers::{acts, artists, connectors, installation, numbers, people, receivers, webhooks, work};
+use super::handlers::{acts, artists, connectors, freshness, installation, numbers, people, receivers, webhooks, work};
 use super::problem::Problem;
 use super::query::{NoQuery, Pairs, Parameter, Query};
 use super::schema::{Components, Described};
@@ -194,6 +194,13 @@ pub(super) fn all() -> Vec<Operation> {
             "growth",
             "How numbers changed over 1, 7, 28 and 90 days, the latest date first",
             numbers::growth,
+        )
+        .by(Role::Numbers),
+        Operation::get(
+            "/v1/freshness",
+            "freshness",
+            "Whether the numbers that were due last are there, by platform; may wait until they are",
+            freshness::list,
         )
         .by(Role::Numbers),
         Operation::get(
