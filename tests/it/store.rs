@@ -1,6 +1,7 @@
 //! The conformance tests of the store: every test runs on SQLite and on PostgreSQL.
 
 mod activations;
+mod answers;
 mod cancel;
 mod completion;
 mod credentials;

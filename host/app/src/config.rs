@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use chrono::TimeDelta;
@@ -28,16 +27,20 @@ use backline_rules::validate::ValidationConfig;
 use backline_sandbox::SandboxConfig;
 
 mod layers;
+mod networks;
 #[cfg(feature = "weakened")]
 mod points;
+mod service;
 mod show;
 mod zones;
 
 pub use layers::{FileText, Loaded, Override, Source};
+pub use networks::Network;
 #[cfg(feature = "weakened")]
 pub(crate) use points::let_go_wrong;
 #[cfg(feature = "weakened")]
 pub use points::{DIES_AT_VARIABLE, FILE_PAGES_VARIABLE};
+pub use service::ServiceConfig;
 pub use show::masked_url;
 pub use zones::TimezonesConfig;
 
@@ -457,47 +460,6 @@ impl Default for CollectionConfig {
     }
 }
 
-/// Settings of `backline serve`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ServiceConfig {
-    /// Address of the HTTP API, `/healthz`, `/readyz` and `/metrics`. By default only this machine can reach it.
-    pub listen: SocketAddr,
-    /// Whether a host may listen where other machines can reach it although no token is in force.
-    pub without_token: bool,
-    /// This host's name, unique on its database; the machine's name and a number unless given.
-    pub name: Option<String>,
-    /// Folder that outlives the process: a new token is written there before it is used. Unless given, the folder that
-    /// systemd provides, or otherwise the user's folder for state.
-    pub state_dir: Option<PathBuf>,
-    /// Most batches of all platforms that this host runs at the same time.
-    pub batches_max: u16,
-    /// How long a stopping host waits for its batches before it hands them back, in milliseconds.
-    pub stop_deadline_ms: u64,
-    /// Lease time of the scheduler role, in milliseconds: another host takes it over from a dead one after it.
-    pub leader_ttl_ms: u64,
-    /// How often this host asks the database for work without a notification, in milliseconds.
-    pub poll_ms: u64,
-    /// How long the turn of a loop of the service may be overdue before the host is not ready, in milliseconds.
-    pub stuck_after_ms: u64,
-}
-
-impl Default for ServiceConfig {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 8321)),
-            without_token: false,
-            name: None,
-            state_dir: None,
-            batches_max: 16,
-            stop_deadline_ms: 25_000,
-            leader_ttl_ms: 15_000,
-            poll_ms: 1_000,
-            stuck_after_ms: 120_000,
-        }
-    }
-}
-
 /// Which processes may refresh the database's tokens.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -631,23 +593,7 @@ impl Config {
                 return Err((key, format!("{name} weighs {weight}, which is not between 1 and {WEIGHT_MAX}")));
             }
         }
-        if self.service.batches_max == 0 {
-            return Err(("service.batches_max", "0 would never collect; write 1 or more".to_owned()));
-        }
-        if self.service.poll_ms == 0 {
-            return Err(("service.poll_ms", "0 would ask the database without a pause; write 1 or more".to_owned()));
-        }
-        if self.service.stuck_after_ms < 1000 {
-            let text = format!("{} is under a second, which a busy machine takes", self.service.stuck_after_ms);
-            return Err(("service.stuck_after_ms", text));
-        }
-        if self.service.leader_ttl_ms < 1000 {
-            let text = format!(
-                "{} is under a second; two hosts would take the role from each other",
-                self.service.leader_ttl_ms
-            );
-            return Err(("service.leader_ttl_ms", text));
-        }
+        self.service.check()?;
         if self.sync.every_s == Some(0) {
             return Err(("sync.every_s", "0 would sync without a pause; leave it out, or write 1 or more".to_owned()));
         }

@@ -9,22 +9,25 @@ use super::ids::{Tenant, TokenId};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Reads numbers, and how their collection went.
+    /// Reads numbers, and whose they are.
+    Numbers,
+    /// Also reads how their collection went.
     Viewer,
-    /// Also starts and cancels runs, retries, decides about quarantined values, and sees where events are sent.
+    /// Also starts and cancels runs, retries, decides, switches, sets secrets, and sees where events are sent.
     Operator,
-    /// Also reads who did what.
+    /// Also says what is granted and where events are sent, erases, revokes, and reads who did what.
     Admin,
 }
 
 impl Role {
     /// Every role, the one that allows least first.
-    pub const ALL: [Self; 3] = [Self::Viewer, Self::Operator, Self::Admin];
+    pub const ALL: [Self; 4] = [Self::Numbers, Self::Viewer, Self::Operator, Self::Admin];
 
     /// The name used in tables and on the command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Numbers => "numbers",
             Self::Viewer => "viewer",
             Self::Operator => "operator",
             Self::Admin => "admin",

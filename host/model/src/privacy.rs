@@ -238,6 +238,13 @@ pub const TABLES: &[Table] = &[
         "seq",
         "seq:n at:t actor name:x token_id:x origin:x request_id:x action outcome tenant artist_id details:j",
     ),
+    // The answer to an act on a value of the artist.
+    rows(
+        "api_answers",
+        Reached::Artist("artist_id"),
+        "created_at token_id idempotency_key",
+        "token_id:x idempotency_key:x asked:x request_id:x artist_id answer created_at:t",
+    ),
     rows(
         "artists",
         Reached::Artist("id"),
@@ -245,6 +252,7 @@ pub const TABLES: &[Table] = &[
         "id name tenant subscription_status data_collection_enabled:b timezone created_at:t updated_at:t origin",
     ),
     nothing("webhooks", "URLs that events are sent to").with_texts(&["disabled_reason"]),
+    nothing("events_gone", "how far events were deleted, by tenant"),
     nothing("alerts", "figures of health, by platform"),
     nothing("plugin_logs", "log lines of connectors; identifiers are blanked").with_texts(&["message"]),
     nothing("batches", "the accounts of a batch are in batch_accounts").with_texts(&["message"]),

@@ -73,11 +73,13 @@
 //! - the owner of a [`RefreshLease`]: `credential_mark_dead`, `refresh_release`
 //! - guards that were begun in a scope: [`Export`], [`QuarantineRelease`]
 //! - a token's id, whose secret the caller has yet to prove: `token_get`, `token_use`
+//! - a token's id, whose secret the caller has proved: `kept_answer_get`
 //!
 //! **Without a tenant's rows.** These take no scope:
 //!
 //! - releases, grants, canaries, tallies, compiled code, lost metrics, platforms
-//! - how many tokens are in force (`active_tokens_count`), the number of the latest event (`event_watermark_get`)
+//! - how many tokens are in force (`active_tokens_count`), the number of the latest event (`event_watermark_get`),
+//!   answers that are old enough to go (`kept_answers_remove`)
 //! - schedules and their times, roles ([`Term`]), hosts, archive runs, alerts
 //! - budgets, paces and pauses, and the operator's credentials that are dead (`dead_credentials_list`)
 //! - tombstones of erased artists (`erasure_get`, `erasure_lift`, `erased_artists_of`, `candidates_without_erased`): a
@@ -96,6 +98,7 @@ mod reports;
 mod scope;
 mod work;
 
+pub use access::answers::{KeptAnswer, KeyedRequest, answering_once};
 pub use access::audit::AuditFilter;
 pub use artists::accounts::{AccountFilter, ArtistFilter, Saved, UnreadableArtist};
 pub use artists::consents::{COLLECTING_SCOPE, Recorded};

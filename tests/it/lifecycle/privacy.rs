@@ -156,6 +156,9 @@ async fn an_artist_is_erased_from_every_table_and_all_others_stay() {
             "INSERT INTO audit (at, actor, name, origin, action, outcome, artist_id, details)
              SELECT created_at, 'command', 'uid 0', 'here', 'artists set', 'done', id, '{}' FROM artists"
                 .to_owned(),
+            "INSERT INTO api_answers (token_id, idempotency_key, asked, request_id, artist_id, answer, created_at)
+             SELECT id, 'a key', '{hash}', id, id, '{}', created_at FROM artists"
+                .replace("{hash}", &"0".repeat(64)),
             "INSERT INTO quarantine (id, account_id, artist_id, platform, metric_date, metric, value, rule,
                  release_digest, document_id, status, created_at)
              SELECT document_id, account_id, artist_id, platform, metric_date, 'followers', '-5', 'negative',

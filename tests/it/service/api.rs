@@ -2,6 +2,10 @@
 //! added is tested as the others are.
 
 mod edges;
+mod freshness;
+mod origins;
+mod repeats;
+mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
@@ -36,8 +40,14 @@ struct Answering {
 
 impl Answering {
     async fn on(url: &str) -> Self {
+        Self::with(url, |_| {}).await
+    }
+
+    /// The same with another configuration.
+    async fn with(url: &str, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         config.database.url = url.to_owned();
+        change(&mut config);
         let time = Arc::new(Mutex::new(now()));
         let clock = {
             let time = Arc::clone(&time);
@@ -98,13 +108,21 @@ impl Caller<'_> {
     }
 
     async fn post(&self, path: &str, body: &str) -> Answer {
-        let (token, length) = (bearer(self.token.expose()), body.len());
-        let request = format!(
-            "POST {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-type: application/json\r\n\
-             content-length: {length}\r\n{token}\r\n{body}"
-        );
-        let (status, head, body) = ask(&self.answering.address, &request).await;
+        self.post_with(path, body, "").await
+    }
+
+    async fn post_with(&self, path: &str, body: &str, headers: &str) -> Answer {
+        let (status, head, body) = ask(&self.answering.address, &self.posting(path, body, headers)).await;
         Answer { status, head, body }
+    }
+
+    /// The request that posts a body.
+    fn posting(&self, path: &str, body: &str, headers: &str) -> String {
+        let (token, length) = (bearer(self.token.expose()), body.len());
+        format!(
+            "POST {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-type: application/json\r\n\
+             content-length: {length}\r\n{token}{headers}\r\n{body}"
+        )
     }
 
     /// All rows of a list, a page at a time, and how many pages there were.
@@ -208,6 +226,11 @@ fn ids() -> BTreeMap<&'static str, (String, String)> {
         ("event", with(event(2, None).id.to_string())),
         ("tenant", (theirs().to_string(), "nobody".to_owned())),
         ("digest", (release().digest.to_string(), "0".repeat(64))),
+        ("token", with(uuid::Uuid::from_u128(0xC100_0002).to_string())),
+        ("credential", with(uuid::Uuid::from_u128(0xD000_0002).to_string())),
+        ("webhook", ("hook-theirs".to_owned(), "nobody".to_owned())),
+        ("schedule", ("daily".to_owned(), "nobody".to_owned())),
+        ("connector", ("demo".to_owned(), "nobody".to_owned())),
     ])
 }
 
@@ -225,6 +248,9 @@ fn filled(path: &str) -> (String, String, Vec<(String, String)>) {
     assert!(!own.contains('{'), "the test has no id for {path}");
     (own, unknown, used)
 }
+
+/// Lists that are empty in the tests.
+const EMPTY: [&str; 6] = ["archive_runs", "canaries", "freshness", "hosts", "pauses", "schedule_fires"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_operation_answers_as_the_document_describes() {
@@ -256,7 +282,7 @@ async fn every_operation_answers_as_the_document_describes() {
             }
         }
         // All others were validated with rows in them.
-        assert_eq!(empty.iter().map(String::as_str).collect::<Vec<_>>(), ["hosts", "pauses"]);
+        assert_eq!(empty.iter().map(String::as_str).collect::<Vec<_>>(), EMPTY);
     })
     .await;
 }
@@ -392,6 +418,17 @@ async fn a_role_reaches_what_it_is_for() {
         assert!(refused.body.contains("operator"), "{}", refused.body);
         assert_eq!(operator.get("/v1/webhooks").await.status, 200);
         assert_eq!(viewer.get("/v1/metrics").await.status, 200);
+        // One for the numbers reads them, and nothing of how they are collected.
+        let numbers = answering.caller(Role::Numbers, Some(ours())).await;
+        for operation in reading(&backline::api::document()) {
+            let (path, ..) = filled(&operation.path.replace("{artist}", &artist(1).id.to_string()));
+            let of_numbers =
+                ["token", "tenants", "artists", "artist", "accounts", "account", "metrics", "growth", "freshness"];
+            let status =
+                numbers.get(&path.replace(&account(2).id.to_string(), &account(1).id.to_string())).await.status;
+            let expected = if of_numbers.contains(&operation.id.as_str()) { 200 } else { 403 };
+            assert_eq!(status, expected, "{path}");
+        }
     })
     .await;
 }
@@ -522,10 +559,10 @@ async fn what_changes_something_takes_an_operator_of_the_tenant() {
         let answering = Answering::on(url).await;
         let document = backline::api::document();
         let acting = operations(&document, "post");
-        assert!(acting.len() >= 5, "{}", acting.len());
+        assert!(acting.len() >= 25, "{}", acting.len());
         let viewer = answering.caller(Role::Viewer, None).await;
-        let stranger = answering.caller(Role::Operator, Some(ours())).await;
-        let operator = answering.caller(Role::Operator, None).await;
+        let stranger = answering.caller(Role::Admin, Some(ours())).await;
+        let operator = answering.caller(Role::Admin, None).await;
         let before = store.audit_list(&Scope::all_tenants(), &AuditFilter::default()).await.unwrap();
         for operation in acting {
             let (path, unknown, used) = filled(&operation.path);
@@ -541,6 +578,20 @@ async fn what_changes_something_takes_an_operator_of_the_tenant() {
                 assert_eq!((foreign.refusal(id), none.0), (none.clone(), 404), "{path}");
             }
         }
+        // Nor a secret of an account of theirs, nor a webhook that gets their events, nor the operator's own secret.
+        let secret = |account: Json| {
+            let account = account.as_str().map(str::to_owned);
+            json!({ "platform": "demo", "slot": "token", "account": account, "secret": "x" }).to_string()
+        };
+        let none = uuid::Uuid::from_u128(7);
+        let foreign = stranger.post("/v1/credentials", &secret(json!(account(2).id))).await;
+        let unknown = stranger.post("/v1/credentials", &secret(json!(none))).await;
+        let account = account(2).id.to_string();
+        assert_eq!(foreign.refusal(&account), unknown.refusal(&none.to_string()), "{}", foreign.body);
+        assert_eq!(foreign.status, 404, "{}", foreign.body);
+        assert_eq!(stranger.post("/v1/credentials", &secret(Json::Null)).await.status, 403);
+        let hook = json!({ "name": "hook", "url": "https://example.org", "tenant": theirs() });
+        assert_eq!(stranger.post("/v1/webhooks", &hook.to_string()).await.status, 404);
         // Nor a batch of theirs, by any of the ways to name it.
         let batch = batch(0x21, &run(2), &[], day("2026-11-23")).id;
         for body in [json!({ "batches": [batch] }), json!({ "run": run(2).id })] {

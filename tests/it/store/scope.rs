@@ -209,6 +209,14 @@ pub async fn fill(store: &Store) {
     store.release_save(&release(), b"component").await.unwrap();
     store.release_activate(release().digest, SwapCause::Activated, now()).await.unwrap();
     store.artists_save_from(&all(), Provenance::Sync, &[owned(1), owned(2)], now()).await.unwrap();
+    // The first of all events was theirs, and is gone.
+    let at = now() - TimeDelta::days(40);
+    let old = Event { artist_id: Some(artist(2).id), occurred_at: at, ..event(0xF0, None) };
+    store.events_write(&all(), &[old]).await.unwrap();
+    let of_events = Step { table: Table::Events, before: Before::Time(now() - TimeDelta::days(30)), ..step() };
+    let from = ArchivePlace::default();
+    let gone = store.archive_due_put_away(&all(), &of_events, &[], &from, 10, past(now())).await.unwrap();
+    assert_eq!(gone.rows, 1);
     store.accounts_save_from(&all(), Provenance::Sync, &accounts(), now()).await.unwrap();
     store.consents_record(&all(), &[consent(1, true), consent(2, true)]).await.unwrap();
     for tenant in [theirs(), ours(), theirs()] {
@@ -444,6 +452,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Read pasts_of(&accounts().map(|account| (account.id, day("2026-11-22"))));
         Read accounts_to_reconnect_list();
         Read webhooks_behind_list();
+        Read events_gone_get();
         Read activations_list(100);
         Read health_figures_get(&window());
         Read platforms_with_work_list(Some(run(2).id), now());

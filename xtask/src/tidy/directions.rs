@@ -38,7 +38,7 @@ const BELOW_PIPELINE: [&str; 2] = ["config", "telemetry"];
 const SERVICE: [&str; 2] = ["pipeline", "service"];
 
 /// Libraries with one owner inside their crate, and the files that may name them: a path, of which `*` is any part.
-const OWNERS: [(&str, &[&str]); 22] = [
+const OWNERS: [(&str, &[&str]); 23] = [
     ("anstream", &["host/app/src/cli/terminal/print.rs"]),
     ("anstyle", &["host/app/src/cli/terminal/print.rs"]),
     ("axum", &["host/app/src/api/*"]),
@@ -59,6 +59,7 @@ const OWNERS: [(&str, &[&str]); 22] = [
     ("psl", &["host/model/src/origin.rs"]),
     ("quick_junit", &["host/app/src/cli/*"]),
     ("seccompiler", &["host/sandbox/src/confine.rs"]),
+    ("tokio_rustls", &["host/app/src/api/tls.rs"]),
     ("tracing_opentelemetry", &["host/app/src/telemetry*"]),
     ("unicode_width", &["host/app/src/cli/terminal/table.rs"]),
     ("zip", &["host/app/src/pipeline/*export.rs"]),
@@ -138,22 +139,32 @@ const ACQUAINTANCES: [Acquaintance; 6] = [
         library: "backline_store",
         items: &[
             "AccountFilter",
+            "ArchiveRun",
             "ArtistFilter",
             "AuditFilter",
             "BatchAccountView",
             "BatchFilter",
             "BatchView",
+            "Canary",
             "CancelledBatches",
+            "CredentialFilter",
             "DeliveryFilter",
             "EventCursor",
+            "KeyedRequest",
             "KnownHost",
+            "LoadReport",
             "MetricsFilter",
             "NamedOutcome",
             "PlatformPause",
+            "PluginLogFilter",
+            "PluginLogLine",
             "QuarantineFilter",
             "Retried",
             "Scope",
+            "SealedCredential",
             "StoreError",
+            "Swap",
+            "answering_once",
         ],
     },
     // Component files are packed, signed and described without a host.

@@ -45,7 +45,7 @@ pub(crate) const ROOMS: [Room; 7] = [
 ];
 
 /// Libraries with one owner: which package may depend on them. Tests of any package may.
-pub(crate) const OWNERS: [(&str, &str); 45] = [
+pub(crate) const OWNERS: [(&str, &str); 46] = [
     ("anstream", "backline"),
     ("anstyle", "backline"),
     ("anyhow", "backline"),
@@ -82,6 +82,7 @@ pub(crate) const OWNERS: [(&str, &str); 45] = [
     ("sqlx-postgres", "backline-store"),
     ("sqlx-sqlite", "backline-store"),
     ("strsim", "backline-model"),
+    ("tokio-rustls", "backline"),
     ("tracing-opentelemetry", "backline"),
     ("unicode-width", "backline"),
     ("wasm-encoder", "backline-component"),

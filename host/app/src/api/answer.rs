@@ -202,10 +202,7 @@ impl Tabular for GrowthRow {
 
 fn to_json(value: &impl Serialize) -> Result<Vec<u8>, Problem> {
     let json = serde_json::to_string(value).map(harmless_json);
-    json.map(String::into_bytes).map_err(|error| {
-        tracing::error!(%error, "an answer can't be written as JSON");
-        Problem::internal()
-    })
+    json.map(String::into_bytes).map_err(|error| Problem::internal_by(&error))
 }
 
 const JSON: &str = "application/json";
@@ -294,13 +291,15 @@ fn to_csv<T: Tabular>(rows: &[T]) -> Result<Vec<u8>, Problem> {
         }
         table.into_inner().map_err(|error| error.into_error().into())
     };
-    written().map_err(|error| {
-        tracing::error!(%error, "an answer can't be written as CSV");
-        Problem::internal()
-    })
+    written().map_err(|error| Problem::internal_by(&error))
 }
 
 impl Reply {
+    /// An answer that was given before, as JSON.
+    pub(super) fn again(answer: String) -> Self {
+        Self { body: Content::Whole(answer.into_bytes()), content_type: JSON, next: None }
+    }
+
     /// The response to a request with these headers. `next`: where the page that follows is; `is_get`: it may be
     /// answered by saying that nothing has changed.
     ///

@@ -15,9 +15,11 @@ use std::time::Duration;
 use axum::serve::Listener;
 use futures::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
+
+use super::tls::{Tls, Wire};
 
 /// Most connections at the same time.
 const CONNECTIONS_MAX: usize = 128;
@@ -35,6 +37,7 @@ const ACCEPT_RETRY_AFTER: Duration = Duration::from_millis(200);
 /// A listener whose connections have bounds.
 pub(super) struct Bounded {
     listener: TcpListener,
+    tls: Option<Tls>,
     permits: Arc<Semaphore>,
     places: Vec<Weak<Place>>,
     quiet_max: Duration,
@@ -66,7 +69,13 @@ impl Place {
 
 impl Bounded {
     pub(super) fn new(listener: TcpListener) -> Self {
-        Self { listener, permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)), places: Vec::new(), quiet_max: QUIET_MAX }
+        let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        Self { listener, tls: None, permits, places: Vec::new(), quiet_max: QUIET_MAX }
+    }
+
+    /// The same over TLS, if there is a certificate.
+    pub(super) fn with_tls(self, tls: Option<Tls>) -> Self {
+        Self { tls, ..self }
     }
 
     /// A permit for one more connection, if need be that of the one that has waited longest.
@@ -95,7 +104,8 @@ impl Listener for Bounded {
             match TcpListener::accept(&self.listener).await {
                 Ok((stream, address)) => {
                     let permit = self.permit().await;
-                    let connection = Connection::new(stream, permit, self.quiet_max);
+                    let wire = Wire::new(stream, self.tls.as_ref());
+                    let connection = Connection::new(wire, permit, self.quiet_max);
                     self.places.retain(|place| place.strong_count() > 0);
                     self.places.push(Arc::downgrade(&connection.place));
                     return (connection, address);
@@ -115,7 +125,7 @@ impl Listener for Bounded {
 
 /// A connection that fails when it passes a bound.
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Wire,
     quiet_max: Duration,
     quiet_until: Pin<Box<Sleep>>,
     unanswered_bytes: usize,
@@ -124,7 +134,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    fn new(stream: TcpStream, permit: Option<OwnedSemaphorePermit>, quiet_max: Duration) -> Self {
+    fn new(stream: Wire, permit: Option<OwnedSemaphorePermit>, quiet_max: Duration) -> Self {
         let quiet_until = Box::pin(tokio::time::sleep(quiet_max));
         let since = Mutex::new(Instant::now());
         let place = Arc::new(Place { since, given_up: AtomicBool::new(false), task: AtomicWaker::new() });
@@ -216,6 +226,7 @@ impl AsyncWrite for Connection {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
 
     use super::*;
 

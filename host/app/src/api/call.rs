@@ -17,17 +17,19 @@ use serde_json::Value as Json;
 use uuid::Uuid;
 
 use super::Api;
-use super::answer::Page;
+use super::answer::{Page, Reply};
 use super::cursor::List;
 use super::follow::Streams;
 use super::operations::{Operation, Reach};
-use super::problem::{Problem, REQUEST_ID};
+use super::origin;
+use super::problem::{Problem, REQUEST_ID, request_id};
 use super::query::{Given, Limit, Pairs};
+use super::repeats;
 use super::settled::Settled;
 use crate::pipeline::{AuditLog, Caller, Deed, Host, Tokens};
 use backline_model::audit::{ActOutcome, Actor};
 use backline_model::{ApiToken, Tenant};
-use backline_store::{EventCursor, Scope};
+use backline_store::{EventCursor, KeyedRequest, Scope, answering_once};
 
 /// Largest body that an operation takes, in bytes.
 const BODY_BYTES_MAX: usize = 32 * 1024;
@@ -144,8 +146,15 @@ impl Call {
 
 /// Answers a request for an operation.
 pub(super) async fn answer(operation: &Operation, api: &Api, peer: IpAddr, request: Request) -> Response {
-    let id = Uuid::now_v7();
-    let answered = answered(operation, api, peer, id, request).await;
+    let id = request_id(request.headers());
+    let host = api.watch.host();
+    let peer = origin::of(peer, request.headers(), &host.config().service.trusted_proxies);
+    let answered = answered(operation, api, host, peer, id, request).await;
+    if let Err(problem) = &answered
+        && let Some(error) = problem.cause()
+    {
+        tracing::warn!(request = %id, operation = operation.id, error, "a request failed");
+    }
     let mut response = answered.unwrap_or_else(|problem| problem.response(id));
     tracing::debug!(request = %id, operation = operation.id, status = response.status().as_u16(), "answered");
     if let Ok(id) = HeaderValue::try_from(id.to_string()) {
@@ -157,14 +166,17 @@ pub(super) async fn answer(operation: &Operation, api: &Api, peer: IpAddr, reque
 async fn answered(
     operation: &Operation,
     api: &Api,
+    host: Host,
     peer: IpAddr,
     id: Uuid,
     request: Request,
 ) -> Result<Response, Problem> {
-    let host = api.watch.host();
     let caller = recognised(api, &host, peer, request.headers()).await?;
     api.limits.request(caller.token().id, host.clock().now()).map_err(Problem::too_many)?;
     allowed(operation, caller.token())?;
+    if operation.action.is_some() && host.config().service.read_only {
+        return Err(Problem::read_only());
+    }
     let (mut parts, body) = request.into_parts();
     let is_get = parts.method == Method::GET || parts.method == Method::HEAD;
     let pairs = Pairs::parse(parts.uri.query().unwrap_or_default(), &(operation.parameters)())?;
@@ -173,23 +185,54 @@ async fn answered(
         Err(_) => return Err(Problem::body_too_large(BODY_BYTES_MAX)),
     };
     let path = path_of(&mut parts).await;
-    let details: Json = path.iter().map(|(name, text)| (name.clone(), Json::from(text.as_str()))).collect();
+    let of_path = path.clone();
     let mut filters = pairs.filters();
     filters.extend(path.iter().cloned());
     let list = List::new(operation.id, &caller.scope().to_string(), &filters);
     let (token, log) = (caller.token().clone(), AuditLog::new(host.store().clone(), host.clock().clone()));
     let last_event_id = parts.headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
     let streams = api.streams.clone();
+    let asked = || repeats::asked(operation.id, parts.uri.path(), &body);
+    let keyed = match repeats::key(&parts.headers, operation)? {
+        Some(key) => {
+            Some(KeyedRequest { token: token.id, key, asked: asked(), id: Uuid::now_v7(), at: host.clock().now() })
+        }
+        None => None,
+    };
+    let own = host.clone();
+    if let Some(request) = &keyed
+        && let Some(before) = repeats::answered_before(&own, request).await?
+    {
+        return replayed(before, &parts.headers).await;
+    }
     let call = Call { host, caller, list, path, body, settled: api.settled.clone(), streams, last_event_id };
     // Never closed; if it were, it would bound nothing.
     let _turn = if operation.is_heavy { api.heavy.acquire().await.ok() } else { None };
     let (handled, action, operation) = ((operation.handler)(call, &pairs), operation.action, operation.id);
     let acted = async move {
-        let (answered, deed) = match handled.await {
-            Ok((reply, deed)) => (Ok(reply), deed),
+        let handled = match keyed {
+            None => handled.await,
+            Some(request) => {
+                let (handled, is_kept) = answering_once(request.clone(), handled).await;
+                if handled.is_ok() && !is_kept {
+                    tracing::error!(request = %id, operation, "an answer was not kept; a repetition would act again");
+                }
+                // One of the same key was faster, on this host or another. It left the entry in the log.
+                if handled.is_err() {
+                    match repeats::answered_before(&own, &request).await {
+                        Ok(Some(before)) => return Ok((before, true)),
+                        Err(problem) if !problem.is_failure() => return Err(problem),
+                        Ok(None) | Err(_) => {}
+                    }
+                }
+                handled
+            }
+        };
+        let (answered, deed) = match handled {
+            Ok((reply, deed)) => (Ok((reply, false)), deed),
             // Some of it may have been done: what was answered does not tell.
             Err(problem) if problem.is_failure() => {
-                let deed = action.map(|action| failed(action, details));
+                let deed = action.map(|action| failed(action, &of_path));
                 (Err(problem), deed)
             }
             Err(problem) => (Err(problem), None),
@@ -205,15 +248,30 @@ async fn answered(
         answered
     };
     // A client that goes away ends its request here, and what only reads with it.
-    let reply = if is_get { acted.await? } else { api.acts.finish(acted).await.ok_or_else(Problem::internal)?? };
+    let (reply, is_again) =
+        if is_get { acted.await? } else { api.acts.finish(acted).await.ok_or_else(Problem::internal)?? };
+    if is_again {
+        return replayed(reply, &parts.headers).await;
+    }
     let next = reply.next().map(|next| format!("{}?{}", parts.uri.path(), pairs.at(next)));
     reply.response(&parts.headers, next, is_get).await
 }
 
-/// What the audit log keeps of an act that failed: what its path names, which are ids.
-fn failed(action: &str, details: Json) -> Deed {
+/// The response that repeats an earlier answer to a request with these headers.
+async fn replayed(reply: Reply, headers: &HeaderMap) -> Result<Response, Problem> {
+    let mut response = reply.response(headers, None, false).await?;
+    repeats::mark(&mut response);
+    Ok(response)
+}
+
+/// What the audit log keeps of an act that failed: what its path names, which are ids and names. An artist is named in
+/// a field of its own, so that the entry goes with it.
+fn failed(action: &str, path: &[(String, String)]) -> Deed {
     let (action, outcome) = (action.to_owned(), ActOutcome::Failed);
-    Deed { action, outcome, tenant: None, artist: None, account: None, details }
+    let artist = path.iter().find_map(|(name, text)| (name == "artist").then(|| text.parse().ok())?);
+    let others = path.iter().filter(|(name, _)| name != "artist");
+    let details = others.map(|(name, text)| (name.clone(), Json::from(text.as_str()))).collect();
+    Deed { action, outcome, tenant: None, artist, account: None, details }
 }
 
 /// The caller by its token. An address that sent wrong tokens must wait, but for the tokens that this host accepted

@@ -1,6 +1,7 @@
 //! Events as they come, as server-sent events (the HTML standard's `text/event-stream`).
 //!
-//! A stream reads what is settled, about once a second, and takes no lock that writers wait for. Its client goes on
+//! A stream is given what is settled, about once a second, and takes no lock that writers wait for. Streams of the same
+//! scope that are as far as each other are given the same: the database is read once for all of them. A client goes on
 //! where it was by the id of the last event it got, on whatever host.
 
 use std::collections::HashMap;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -57,7 +58,36 @@ pub(super) struct Streams {
     permits: Arc<Semaphore>,
     open: Open,
     settled: Settled,
+    reads: Reads,
     stop: CancellationToken,
+}
+
+/// What was read last for the streams of each scope. A scope's lock is held while it is read for it: streams that come
+/// meanwhile are given the same.
+#[derive(Clone, Default)]
+struct Reads(Arc<Mutex<HashMap<String, OfScope>>>);
+
+type OfScope = Arc<AsyncMutex<Option<Piece>>>;
+
+/// Events after a cursor, as they are written to each stream that is as far.
+#[derive(Clone)]
+struct Piece {
+    after: EventCursor,
+    until: EventCursor,
+    /// How far a stream is once this is written.
+    next: EventCursor,
+    text: Arc<Vec<u8>>,
+}
+
+impl Reads {
+    fn of(&self, scope: &Scope) -> OfScope {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that no stream holds: each stream keeps its own.
+        if all.len() > STREAMS_MAX {
+            all.retain(|_, of_scope| Arc::strong_count(of_scope) > 1);
+        }
+        Arc::clone(all.entry(scope.to_string()).or_default())
+    }
 }
 
 /// How many streams each token has; those that have none are left out.
@@ -85,7 +115,8 @@ impl Drop for Place {
 impl Streams {
     /// Streams that end when `stop` is cancelled.
     pub(super) fn new(settled: Settled, stop: CancellationToken) -> Self {
-        Self { permits: Arc::new(Semaphore::new(STREAMS_MAX)), open: Open::default(), settled, stop }
+        let (permits, open) = (Arc::new(Semaphore::new(STREAMS_MAX)), Open::default());
+        Self { permits, open, settled, reads: Reads::default(), stop }
     }
 
     /// The events of a scope after a cursor, for as long as the caller's token is in force.
@@ -102,9 +133,18 @@ impl Streams {
         let Some(place) = self.place(caller.token().id) else {
             return Err(Problem::too_many(SILENT_MAX.as_secs()));
         };
-        let now = Instant::now();
-        let following =
-            Following { shared: self.clone(), host, caller, scope, after, spoke: now, checked: now, _place: place };
+        let (now, last_read) = (Instant::now(), self.reads.of(&scope));
+        let following = Following {
+            shared: self.clone(),
+            host,
+            caller,
+            scope,
+            last_read,
+            after,
+            spoke: now,
+            checked: now,
+            _place: place,
+        };
         // At once, so that the client has the headers, and an id to go on from before there is an event.
         let first = format!("retry: {RETRY_MS}\nid: {after}\n\n").into_bytes();
         let pieces = stream::unfold(following, Following::next);
@@ -131,6 +171,7 @@ struct Following {
     host: Host,
     caller: Caller,
     scope: Scope,
+    last_read: OfScope,
     after: EventCursor,
     /// When it last wrote something.
     spoke: Instant,
@@ -152,7 +193,10 @@ impl Following {
             let is_silent = self.spoke.elapsed() >= SILENT_MAX;
             if !events.is_empty() || is_silent {
                 self.spoke = Instant::now();
-                let piece = if events.is_empty() { b":\n\n".to_vec() } else { written(&events)? };
+                // An id without an event is none that a client tells: it goes on from there if it connects again, and
+                // is not taken for one that missed what is deleted meanwhile.
+                let id = || format!("id: {}\n\n", self.after).into_bytes();
+                let piece = if events.is_empty() { id() } else { events.to_vec() };
                 return Some((piece, self));
             }
             tokio::select! {
@@ -162,21 +206,40 @@ impl Following {
         }
     }
 
-    /// The next events of the scope.
-    async fn read(&mut self) -> Option<Vec<PlacedEvent>> {
-        let until = self.shared.settled.until(&self.host).await.ok()?;
+    /// The next events of the scope, as they are written; nothing where there are none.
+    async fn read(&mut self) -> Option<Arc<Vec<u8>>> {
+        let until = self.shared.settled.until(&self.host).await;
+        let until = until.inspect_err(|problem| tracing::debug!(error = problem.cause(), "a stream of events ends"));
+        let until = until.ok()?;
         if until <= self.after {
-            return Some(Vec::new());
+            return Some(Arc::default());
         }
-        let store = self.host.store();
-        let events = store.settled_events_list(&self.scope, self.after, until, EVENTS_AT_ONCE).await;
+        let mut last_read = self.last_read.lock().await;
+        let piece = match &*last_read {
+            Some(piece) if (piece.after, piece.until) == (self.after, until) => piece.clone(),
+            _ => {
+                let piece = self.read_piece(until).await?;
+                *last_read = Some(piece.clone());
+                piece
+            }
+        };
+        drop(last_read);
+        self.after = piece.next;
+        Some(piece.text)
+    }
+
+    async fn read_piece(&self, until: EventCursor) -> Option<Piece> {
+        let (store, after) = (self.host.store(), self.after);
+        let events = store.settled_events_list(&self.scope, after, until, EVENTS_AT_ONCE).await;
         let events = events.inspect_err(|error| tracing::debug!(%error, "a stream of events ends")).ok()?;
         // Those in between are of others.
-        self.after = match events.last() {
+        let next = match events.last() {
             Some((last, _)) if events.len() == EVENTS_AT_ONCE as usize => *last,
             _ => until,
         };
-        Some(events.into_iter().map(|(cursor, event)| PlacedEvent { cursor, event }).collect())
+        let events: Vec<PlacedEvent> =
+            events.into_iter().map(|(cursor, event)| PlacedEvent { cursor, event }).collect();
+        Some(Piece { after, until, next, text: Arc::new(written(&events)?) })
     }
 }
 
@@ -208,6 +271,20 @@ mod tests {
         drop((places, of_other));
         assert!(streams.open.lock().expect("not poisoned").is_empty());
         assert_eq!(streams.permits.available_permits(), STREAMS_MAX);
+    }
+
+    #[test]
+    fn streams_of_one_scope_share_what_is_read_and_others_have_their_own() {
+        let (reads, all) = (Reads::default(), Scope::all_tenants());
+        let tenant = |name: &str| Scope::tenant(backline_model::Tenant::new(name).expect("a name"));
+        let held = reads.of(&all);
+        assert!(Arc::ptr_eq(&held, &reads.of(&all)));
+        assert!(!Arc::ptr_eq(&held, &reads.of(&tenant("label"))));
+        for n in 0..3 * STREAMS_MAX {
+            reads.of(&tenant(&format!("label-{n}")));
+        }
+        assert!(reads.0.lock().expect("not poisoned").len() <= STREAMS_MAX + 2, "what no stream holds is forgotten");
+        assert!(Arc::ptr_eq(&held, &reads.of(&all)), "what one holds stays");
     }
 
     #[test]

@@ -13,11 +13,15 @@ mod handlers;
 mod limits;
 mod openapi;
 mod operations;
+mod origin;
+mod page;
 mod problem;
 mod query;
+mod repeats;
 mod schema;
 mod settled;
 mod shapes;
+mod tls;
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -25,7 +29,7 @@ use std::sync::Arc;
 
 use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, get, on};
 use axum::serve::IncomingStream;
@@ -33,7 +37,6 @@ use axum::{Json, Router};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use uuid::Uuid;
 
 use crate::pipeline::service::Watch;
 use acting::Acts;
@@ -42,6 +45,8 @@ use follow::Streams;
 use limits::Limits;
 use problem::Problem;
 use settled::Settled;
+
+pub use tls::{Tls, TlsError};
 
 /// Content type of OpenMetrics text, as Prometheus expects it.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -61,6 +66,7 @@ struct Api {
     streams: Streams,
     heavy: Semaphore,
     document: String,
+    page: String,
 }
 
 /// The address that a connection comes from.
@@ -82,8 +88,32 @@ pub async fn serve(
     watch: Watch,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
+    serve_over(listener, None, watch, stop).await
+}
+
+/// The same over TLS, if there is a certificate. Its files are read again when they change.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve_over(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    watch: Watch,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
     let service = router(watch).into_make_service_with_connect_info::<Peer>();
-    axum::serve(Bounded::new(listener), service).with_graceful_shutdown(stop).await
+    let bounded = Bounded::new(listener).with_tls(tls.clone());
+    let followed = async {
+        match &tls {
+            Some(tls) => tls.follow().await,
+            None => std::future::pending().await,
+        }
+    };
+    let serving = axum::serve(bounded, service).with_graceful_shutdown(stop);
+    tokio::select! {
+        served = serving.into_future() => served,
+        () = followed => Ok(()),
+    }
 }
 
 /// The document that describes the API, as OpenAPI 3.1.
@@ -94,12 +124,15 @@ pub fn document() -> serde_json::Value {
 
 fn router(watch: Watch) -> Router {
     let operations = operations::all();
-    let document = openapi::document(&operations).to_string();
+    let document = openapi::document(&operations);
+    let (page, document) = (page::of(&document), document.to_string());
     let mut router = Router::new()
         .route("/healthz", get(alive))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .route("/openapi.json", get(described));
+        .route("/openapi.json", get(described))
+        .route("/openapi", get(to_read))
+        .route(page::STYLE_PATH, get(style));
     for operation in operations {
         let operation = Arc::new(operation);
         let method = if operation.method == Method::GET { MethodFilter::GET } else { MethodFilter::POST };
@@ -113,7 +146,7 @@ fn router(watch: Watch) -> Router {
     let settled = Settled::default();
     let streams = Streams::new(settled.clone(), watch.stopping());
     let (limits, acts, heavy) = (Limits::new(), Acts::default(), Semaphore::new(HEAVY_MAX));
-    let api = Arc::new(Api { watch, limits, acts, settled, streams, heavy, document });
+    let api = Arc::new(Api { watch, limits, acts, settled, streams, heavy, document, page });
     router.fallback(unknown).method_not_allowed_fallback(wrong_method).with_state(api)
 }
 
@@ -137,17 +170,25 @@ async fn described(State(api): State<Arc<Api>>) -> Response {
     ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], api.document.clone()).into_response()
 }
 
-async fn unknown(uri: Uri) -> Response {
+async fn to_read(State(api): State<Arc<Api>>) -> Response {
+    page::response(api.page.clone(), "text/html; charset=utf-8")
+}
+
+async fn style() -> Response {
+    page::response(page::STYLE.to_owned(), "text/css; charset=utf-8")
+}
+
+async fn unknown(uri: Uri, headers: HeaderMap) -> Response {
     if uri.path().starts_with(API) {
-        return Problem::no_endpoint().response(Uuid::now_v7());
+        return Problem::no_endpoint().response(problem::request_id(&headers));
     }
-    let text = "no such endpoint; the endpoints are /v1, /openapi.json, /healthz, /readyz and /metrics";
+    let text = "no such endpoint; the endpoints are /v1, /openapi, /openapi.json, /healthz, /readyz and /metrics";
     refusal(StatusCode::NOT_FOUND, text)
 }
 
-async fn wrong_method(uri: Uri) -> Response {
+async fn wrong_method(uri: Uri, headers: HeaderMap) -> Response {
     if uri.path().starts_with(API) {
-        return Problem::wrong_method().response(Uuid::now_v7());
+        return Problem::wrong_method().response(problem::request_id(&headers));
     }
     refusal(StatusCode::METHOD_NOT_ALLOWED, "this method is not allowed; use GET or HEAD")
 }

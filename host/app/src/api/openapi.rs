@@ -4,7 +4,9 @@ use serde_json::{Map, Value as Json, json};
 
 use super::operations::{Operation, Reach};
 use super::problem::REQUEST_ID;
+use super::repeats;
 use super::schema::{Components, Described as _, Field, object};
+use backline_store::EventCursor;
 
 /// The document about these operations.
 pub(super) fn document(operations: &[Operation]) -> Json {
@@ -60,6 +62,7 @@ fn described(operation: &Operation, components: &mut Components) -> Json {
     });
     let mut described = json!({
         "operationId": operation.id,
+        "tags": [group(operation.path)],
         "summary": operation.summary,
         "description": format!("For the role {} and above. {reach}", operation.role.as_str()),
         "parameters": parameters,
@@ -74,6 +77,21 @@ fn described(operation: &Operation, components: &mut Components) -> Json {
     });
     match operation.body {
         Some(body) => {
+            if operation.is_keyed {
+                let key = json!({
+                    "name": repeats::KEY,
+                    "in": "header",
+                    "required": false,
+                    "description": "Names the request, so that a repetition within a day is answered like it and not \
+                        carried out again",
+                    "schema": { "type": "string", "minLength": 1, "maxLength": repeats::KEY_CHARACTERS_MAX },
+                });
+                if let Some(parameters) = described["parameters"].as_array_mut() {
+                    parameters.push(key);
+                }
+                let mark = json!({ "schema": { "type": "string" } });
+                described["responses"]["200"]["headers"][repeats::REPLAYED] = mark;
+            }
             let content = json!({ "application/json": { "schema": body(components) } });
             described["requestBody"] = json!({ "required": false, "content": content });
         }
@@ -83,6 +101,11 @@ fn described(operation: &Operation, components: &mut Components) -> Json {
         }
     }
     described
+}
+
+/// What a path is about: what follows the version.
+fn group(path: &'static str) -> &'static str {
+    path.split('/').nth(2).unwrap_or_default()
 }
 
 /// The names of a path's variable parts.
@@ -100,6 +123,7 @@ fn problem(components: &mut Components) -> Json {
         field("code", String::refer(components)),
         field("detail", String::refer(components)),
         field("request_id", uuid::Uuid::refer(components)),
+        Field { name: "oldest", schema: EventCursor::refer(components), required: false },
     ])
 }
 

@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 
 use super::answer::{Answer, Recorded, Reply};
 use super::call::Call;
-use super::handlers::{acts, artists, installation, numbers, webhooks, work};
+use super::handlers::{acts, artists, connectors, freshness, installation, numbers, people, receivers, webhooks, work};
 use super::problem::Problem;
 use super::query::{NoQuery, Pairs, Parameter, Query};
 use super::schema::{Components, Described};
@@ -43,6 +43,9 @@ pub(super) struct Operation {
     pub(super) reach: Reach,
     /// What the audit log calls it, as the command line does, of an operation that changes something.
     pub(super) action: Option<&'static str>,
+    /// Whether a request may name itself by a key, so that it is carried out once however often it comes. What it
+    /// changes is written in one transaction, together with the answer.
+    pub(super) is_keyed: bool,
     /// Whether it reads so much that a host answers few of its kind at once.
     pub(super) is_heavy: bool,
     pub(super) parameters: fn() -> Vec<Parameter>,
@@ -108,6 +111,7 @@ impl Operation {
         Self {
             role: Role::Operator,
             action: Some(action),
+            is_keyed: true,
             body: Some(B::refer),
             ..Self::new::<A>(Method::POST, path, id, summary, handler)
         }
@@ -130,6 +134,7 @@ impl Operation {
             role: Role::Viewer,
             reach: Reach::Tenant,
             action: None,
+            is_keyed: false,
             is_heavy: false,
             parameters: NoQuery::parameters,
             body: None,
@@ -141,6 +146,11 @@ impl Operation {
     /// The same for a caller of this role at least.
     fn by(self, role: Role) -> Self {
         Self { role, ..self }
+    }
+
+    /// The same without keys: repeating it does no harm.
+    fn unkeyed(self) -> Self {
+        Self { is_keyed: false, ..self }
     }
 
     /// The same, of which a host answers few at once.
@@ -168,8 +178,9 @@ where
 /// All operations.
 pub(super) fn all() -> Vec<Operation> {
     vec![
-        Operation::get("/v1/token", "token", "The token that is given", installation::token),
-        Operation::get("/v1/tenants", "tenants", "The tenants that the token reaches", artists::tenants),
+        Operation::get("/v1/token", "token", "The token that is given", installation::token).by(Role::Numbers),
+        Operation::get("/v1/tenants", "tenants", "The tenants that the token reaches", artists::tenants)
+            .by(Role::Numbers),
         Operation::get(
             "/v1/tenants/{tenant}/health",
             "tenant_health",
@@ -177,23 +188,33 @@ pub(super) fn all() -> Vec<Operation> {
             artists::health,
         )
         .heavy(),
-        Operation::get("/v1/artists", "artists", "Artists, by id", artists::list),
-        Operation::get("/v1/artists/{artist}", "artist", "One artist", artists::get),
+        Operation::get("/v1/artists", "artists", "Artists, by id", artists::list).by(Role::Numbers),
+        Operation::get("/v1/artists/{artist}", "artist", "One artist", artists::get).by(Role::Numbers),
         Operation::get(
             "/v1/artists/{artist}/consents",
             "artist_consents",
             "What an artist consented to and withdrew, the earliest first",
             artists::consents,
         ),
-        Operation::get("/v1/accounts", "accounts", "Artists' accounts on platforms, by id", artists::accounts),
-        Operation::get("/v1/accounts/{account}", "account", "One account", artists::account),
-        Operation::get("/v1/metrics", "metrics", "Collected numbers, the latest date first", numbers::metrics),
+        Operation::get("/v1/accounts", "accounts", "Artists' accounts on platforms, by id", artists::accounts)
+            .by(Role::Numbers),
+        Operation::get("/v1/accounts/{account}", "account", "One account", artists::account).by(Role::Numbers),
+        Operation::get("/v1/metrics", "metrics", "Collected numbers, the latest date first", numbers::metrics)
+            .by(Role::Numbers),
         Operation::get(
             "/v1/growth",
             "growth",
             "How numbers changed over 1, 7, 28 and 90 days, the latest date first",
             numbers::growth,
-        ),
+        )
+        .by(Role::Numbers),
+        Operation::get(
+            "/v1/freshness",
+            "freshness",
+            "Whether the numbers that were due last are there, by platform; may wait until they are",
+            freshness::list,
+        )
+        .by(Role::Numbers),
         Operation::get(
             "/v1/quarantine",
             "quarantine",
@@ -234,6 +255,55 @@ pub(super) fn all() -> Vec<Operation> {
         )
         .by(Role::Operator),
         Operation::get("/v1/audit", "audit", "Who did what, the latest first", installation::audit).by(Role::Admin),
+        Operation::get("/v1/tokens", "tokens", "Tokens, without what they are recognised by", installation::tokens)
+            .by(Role::Admin),
+        Operation::get("/v1/credentials", "credentials", "Credentials, without their secrets", people::credentials)
+            .by(Role::Operator),
+        Operation::get("/v1/logs", "logs", "What connectors logged, the latest first", connectors::logs),
+        Operation::get(
+            "/v1/canaries",
+            "canaries",
+            "Releases that collect a share of the accounts",
+            connectors::canaries,
+        )
+        .of_installation(),
+        Operation::get(
+            "/v1/swaps",
+            "swaps",
+            "Which release collected when, the latest 1,000 changes first",
+            connectors::swaps,
+        )
+        .of_installation(),
+        Operation::get(
+            "/v1/schedules/{schedule}/fires",
+            "schedule_fires",
+            "What was decided each time a schedule was due, the latest 1,000 first",
+            installation::fires,
+        )
+        .of_installation(),
+        Operation::get(
+            "/v1/archive/plan",
+            "archive_plan",
+            "What a run of the archive would move and delete now",
+            installation::archive_plan,
+        )
+        .heavy()
+        .of_installation(),
+        Operation::get(
+            "/v1/archive/runs",
+            "archive_runs",
+            "Runs of the archive, the latest 1,000 first",
+            installation::archive_runs,
+        )
+        .of_installation(),
+        Operation::get(
+            "/v1/settings",
+            "settings",
+            "The configuration in force, without secrets",
+            installation::settings,
+        )
+        .by(Role::Admin)
+        .of_installation(),
         Operation::get("/v1/plan", "plan", "What a run would do now", work::plan).heavy().of_installation(),
         Operation::get("/v1/pauses", "pauses", "Pauses that platforms asked for", installation::pauses)
             .of_installation(),
@@ -278,6 +348,200 @@ pub(super) fn all() -> Vec<Operation> {
             "Discard a value: its metric stays missing",
             acts::discard,
         ),
+        Operation::post(
+            "/v1/tokens/{token}/revoke",
+            "token_revoke",
+            "tokens revoke",
+            "Revoke a token: it is refused from now on, on every host",
+            installation::revoke_token,
+        )
+        .by(Role::Admin)
+        .unkeyed(),
+        Operation::post(
+            "/v1/artists/{artist}/consents/grant",
+            "consent_grant",
+            "consents grant",
+            "Record that an artist agrees",
+            people::grant,
+        )
+        .unkeyed(),
+        Operation::post(
+            "/v1/artists/{artist}/consents/withdraw",
+            "consent_withdraw",
+            "consents withdraw",
+            "Record that an artist agrees no more; tokens of the accounts are removed",
+            people::withdraw,
+        )
+        .unkeyed(),
+        Operation::post(
+            "/v1/artists/{artist}/erase",
+            "artist_erase",
+            "privacy erase",
+            "Erase everything about an artist, who does not come back unasked",
+            people::erase,
+        )
+        .by(Role::Admin)
+        .unkeyed(),
+        Operation::post(
+            "/v1/credentials",
+            "credential_set",
+            "credentials set",
+            "Set a secret, which is never answered again",
+            people::set_credential,
+        )
+        .unkeyed(),
+        Operation::post(
+            "/v1/credentials/{credential}/remove",
+            "credential_remove",
+            "credentials remove",
+            "Remove a credential",
+            people::remove_credential,
+        )
+        .unkeyed(),
+        Operation::post(
+            "/v1/webhooks",
+            "webhook_add",
+            "webhooks add",
+            "Add a webhook; its secret is answered this once",
+            receivers::add,
+        )
+        .by(Role::Admin)
+        .unkeyed(),
+        Operation::post(
+            "/v1/webhooks/{webhook}/test",
+            "webhook_test",
+            "webhooks test",
+            "Send a signed test message now",
+            receivers::test,
+        )
+        .unkeyed(),
+        Operation::post(
+            "/v1/webhooks/{webhook}/enable",
+            "webhook_enable",
+            "webhooks enable",
+            "Switch a webhook on; what happened meanwhile is delivered",
+            receivers::enable,
+        )
+        .unkeyed(),
+        Operation::post(
+            "/v1/webhooks/{webhook}/disable",
+            "webhook_disable",
+            "webhooks disable",
+            "Switch a webhook off; its deliveries wait",
+            receivers::disable,
+        )
+        .unkeyed(),
+        Operation::post(
+            "/v1/webhooks/{webhook}/remove",
+            "webhook_remove",
+            "webhooks remove",
+            "Remove a webhook and its deliveries",
+            receivers::remove,
+        )
+        .by(Role::Admin)
+        .unkeyed(),
+        Operation::post(
+            "/v1/webhooks/{webhook}/resend",
+            "webhook_resend",
+            "webhooks resend",
+            "Begin deliveries again with all their attempts",
+            receivers::resend,
+        )
+        .unkeyed(),
+        Operation::post(
+            "/v1/schedules",
+            "schedule_add",
+            "schedules add",
+            "Add a schedule, which fires from now on",
+            installation::add_schedule,
+        )
+        .of_installation()
+        .unkeyed(),
+        Operation::post(
+            "/v1/schedules/{schedule}/enable",
+            "schedule_enable",
+            "schedules enable",
+            "Switch a schedule of the database on",
+            installation::enable_schedule,
+        )
+        .of_installation()
+        .unkeyed(),
+        Operation::post(
+            "/v1/schedules/{schedule}/disable",
+            "schedule_disable",
+            "schedules disable",
+            "Switch a schedule of the database off",
+            installation::disable_schedule,
+        )
+        .of_installation()
+        .unkeyed(),
+        Operation::post(
+            "/v1/schedules/{schedule}/remove",
+            "schedule_remove",
+            "schedules remove",
+            "Remove a schedule of the database",
+            installation::remove_schedule,
+        )
+        .of_installation()
+        .unkeyed(),
+        Operation::post(
+            "/v1/releases/{digest}/activate",
+            "release_activate",
+            "plugins activate",
+            "Make a granted release the one that collects, once every host has loaded it",
+            connectors::activate,
+        )
+        .by(Role::Admin)
+        .of_installation()
+        .unkeyed(),
+        Operation::post(
+            "/v1/releases/{digest}/roll_back",
+            "release_roll_back",
+            "plugins rollback",
+            "Take an active release back: the one before collects, and what failed is collected again",
+            connectors::roll_back,
+        )
+        .of_installation()
+        .unkeyed(),
+        Operation::post(
+            "/v1/releases/{digest}/canary",
+            "canary_start",
+            "plugins canary start",
+            "Let a granted release collect a share of the accounts",
+            connectors::start_canary,
+        )
+        .by(Role::Admin)
+        .of_installation()
+        .unkeyed(),
+        Operation::post(
+            "/v1/releases/{digest}/canary/stop",
+            "canary_stop",
+            "plugins canary stop",
+            "End a canary: the active release collects its accounts",
+            connectors::stop_canary,
+        )
+        .of_installation()
+        .unkeyed(),
+        Operation::post(
+            "/v1/releases/{digest}/grant",
+            "release_grant",
+            "plugins grant",
+            "Grant a release all that it asks for",
+            connectors::grant,
+        )
+        .by(Role::Admin)
+        .of_installation()
+        .unkeyed(),
+        Operation::post(
+            "/v1/connectors/{connector}/revoke",
+            "connector_revoke",
+            "plugins revoke",
+            "Revoke what a connector was granted, or one host or slot of it",
+            connectors::revoke,
+        )
+        .by(Role::Admin)
+        .of_installation()
+        .unkeyed(),
     ]
 }
 
@@ -307,9 +571,16 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_taken_by_what_keeps_its_answer_in_the_transaction_of_the_act() {
+        let keyed: Vec<&str> = all().iter().filter(|operation| operation.is_keyed).map(|one| one.id).collect();
+        let acts = ["run_start", "run_cancel", "batches_retry", "quarantine_release", "quarantine_discard"];
+        assert_eq!(keyed, acts);
+    }
+
+    #[test]
     fn what_reads_a_whole_installation_or_tenant_is_heavy() {
         let heavy: Vec<&str> = all().iter().filter(|operation| operation.is_heavy).map(|one| one.id).collect();
-        assert_eq!(heavy, ["tenant_health", "plan", "health"]);
+        assert_eq!(heavy, ["tenant_health", "archive_plan", "plan", "health"]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::json;
 use uuid::Uuid;
@@ -10,13 +10,19 @@ use uuid::Uuid;
 use crate::pipeline::names::NameError;
 use crate::pipeline::{Classified, ErrorClass, with_causes};
 use backline_model::text::harmless_json;
-use backline_store::StoreError;
+use backline_store::{EventCursor, StoreError};
 
 /// Content type of a problem, by RFC 9457.
 const PROBLEM_JSON: &str = "application/problem+json";
 
 /// The header that names a request in answers and in the log.
 pub(super) const REQUEST_ID: &str = "x-request-id";
+
+/// The id of a request with these headers: the one that it gives, if that is a UUID, or else a new one.
+pub(super) fn request_id(headers: &HeaderMap) -> Uuid {
+    let given = headers.get(REQUEST_ID).and_then(|given| Uuid::try_parse(given.to_str().ok()?.trim()).ok());
+    given.unwrap_or_else(Uuid::now_v7)
+}
 
 /// Why a request was not answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,11 +32,15 @@ pub(super) struct Problem {
     code: &'static str,
     detail: String,
     retry_after_s: Option<u64>,
+    /// The earliest cursor after which everything is there still, where the one that was given is older.
+    oldest: Option<EventCursor>,
+    /// What failed, for the log alone: what a library says of the database is not for a caller.
+    cause: Option<String>,
 }
 
 impl Problem {
     fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), retry_after_s: None }
+        Self { status, code, detail: detail.into(), retry_after_s: None, oldest: None, cause: None }
     }
 
     /// The request is wrong as it is.
@@ -53,6 +63,17 @@ impl Problem {
     /// The token does not allow the operation.
     pub(super) fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
+    }
+
+    /// The present state forbids it.
+    pub(super) fn refused(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "refused", detail)
+    }
+
+    /// Nothing is changed through this host.
+    pub(super) fn read_only() -> Self {
+        let detail = "this host only reads (service.read_only); nothing was changed";
+        Self::new(StatusCode::FORBIDDEN, "read_only", detail)
     }
 
     /// There is none, or it is outside of the token's scope: which of these is not said.
@@ -78,6 +99,21 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
     }
 
+    /// Events after the one that was named are deleted already.
+    pub(super) fn events_gone(oldest: EventCursor) -> Self {
+        let detail = format!(
+            "events after the one that was named are deleted, so some would be missing; go on after {oldest}, and read \
+             what you need of earlier ones elsewhere"
+        );
+        Self { oldest: Some(oldest), ..Self::new(StatusCode::GONE, "events_gone", detail) }
+    }
+
+    /// The key of a request is that of another one.
+    pub(super) fn key_reused() -> Self {
+        let detail = "the Idempotency-Key was given with another request before; give each request a key of its own";
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "key_reused", detail)
+    }
+
     /// Too many requests.
     pub(super) fn too_many(retry_after_s: u64) -> Self {
         let detail = format!("too many requests; send the next one in {retry_after_s} s");
@@ -87,10 +123,20 @@ impl Problem {
         }
     }
 
-    /// A fault of this program; its cause is in the log.
+    /// A fault of this program.
     pub(super) fn internal() -> Self {
         let detail = "the request could not be answered; the log of the host says why";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+    }
+
+    /// The same, with its cause for the log.
+    pub(super) fn internal_by(cause: &(dyn Error + 'static)) -> Self {
+        Self { cause: Some(with_causes(cause)), ..Self::internal() }
+    }
+
+    /// What failed, for the log.
+    pub(super) fn cause(&self) -> Option<&str> {
+        self.cause.as_deref()
     }
 
     /// Whether this program or what it needs failed, so that it is open what was done of the request.
@@ -100,7 +146,7 @@ impl Problem {
 
     /// The problem as a response.
     pub(super) fn response(&self, request: Uuid) -> Response {
-        let body = json!({
+        let mut body = json!({
             "type": "about:blank",
             "title": self.status.canonical_reason().unwrap_or("Error"),
             "status": self.status.as_u16(),
@@ -108,6 +154,9 @@ impl Problem {
             "detail": self.detail,
             "request_id": request,
         });
+        if let Some(oldest) = self.oldest {
+            body["oldest"] = json!(oldest);
+        }
         let mut response = (self.status, harmless_json(body.to_string())).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
@@ -137,13 +186,13 @@ impl<E: Classified> From<E> for Problem {
             (_, ErrorClass::Partial | ErrorClass::Internal) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
         if status.is_server_error() {
-            // What a library says about the database is for the operator's log, not for a caller.
-            tracing::warn!(error = with_causes(&error as &(dyn Error + 'static)), "a request failed");
-            let unavailable = Self {
-                retry_after_s: Some(5),
-                ..Self::new(status, code, "the database does not answer; repeat the request later")
-            };
-            return if status == StatusCode::SERVICE_UNAVAILABLE { unavailable } else { Self::internal() };
+            let cause = &error as &(dyn Error + 'static);
+            if status != StatusCode::SERVICE_UNAVAILABLE {
+                return Self::internal_by(cause);
+            }
+            let detail = "the database does not answer; repeat the request later";
+            let cause = Some(with_causes(cause));
+            return Self { retry_after_s: Some(5), cause, ..Self::new(status, code, detail) };
         }
         Self::new(status, code, with_causes(&error as &(dyn Error + 'static)))
     }
@@ -161,6 +210,23 @@ mod tests {
         let tenant = Tenant::new("label").expect("a name");
         let outside = Problem::from(StoreError::OutOfScope { what: "do it", tenant });
         assert_eq!(outside.status, StatusCode::FORBIDDEN);
+    }
+
+    #[test]
+    fn a_request_keeps_the_id_it_gives_if_that_is_one() {
+        let id = |given: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(REQUEST_ID, HeaderValue::from_str(given).expect("a value"));
+            request_id(&headers)
+        };
+        // As most proxies write it, and as nginx does.
+        for given in ["018f4e6a-7c1d-7b3a-9c55-3f1d2a4b5c6d", "018f4e6a7c1d7b3a9c553f1d2a4b5c6d"] {
+            assert_eq!(id(given).to_string(), "018f4e6a-7c1d-7b3a-9c55-3f1d2a4b5c6d");
+        }
+        for given in ["", "7", "a\tb", "018f4e6a-7c1d-7b3a-9c55"] {
+            assert_eq!(id(given).get_version_num(), 7, "{given}");
+        }
+        assert_ne!(request_id(&HeaderMap::new()), request_id(&HeaderMap::new()));
     }
 
     #[test]

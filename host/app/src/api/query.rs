@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use chrono::{Datelike as _, NaiveDate};
 use serde_json::{Value as Json, json};
@@ -11,8 +12,8 @@ use super::problem::Problem;
 use super::schema::{Components, Described};
 use backline_model::row::QuarantineStatus;
 use backline_model::{
-    AccountId, ArtistId, BatchId, BatchState, DeliveryState, Digest, Platform, RunId, SubscriptionStatus, Tenant,
-    nearest,
+    AccountId, ArtistId, BatchId, BatchState, CredentialId, DeliveryState, Digest, Platform, RunId, SubscriptionStatus,
+    Tenant, TokenId, nearest,
 };
 use backline_store::EventCursor;
 
@@ -171,6 +172,31 @@ impl Given for Limit {
     }
 }
 
+/// How long an answer may wait, in seconds: less than what a connection may be silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wait(u64);
+
+/// Longest time that an answer may wait, in seconds.
+const WAIT_S_MAX: u64 = 25;
+
+impl Wait {
+    /// The time that is given, or else none.
+    pub(super) fn of(given: Option<Self>) -> Duration {
+        Duration::from_secs(given.map_or(0, |Self(seconds)| seconds))
+    }
+}
+
+impl Given for Wait {
+    fn given(text: &str) -> Result<Self, String> {
+        let seconds = text.parse().ok().filter(|seconds| *seconds <= WAIT_S_MAX);
+        seconds.map(Self).ok_or_else(|| format!("it is not a whole number from 0 to {WAIT_S_MAX}"))
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "integer", "minimum": 0, "maximum": WAIT_S_MAX, "default": 0 })
+    }
+}
+
 /// How numbers are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Format {
@@ -223,7 +249,9 @@ macro_rules! parsed {
     };
 }
 
-parsed! { AccountId, ArtistId, BatchId, Digest, EventCursor, Platform, RunId, Tenant, }
+parsed! {
+    AccountId, ArtistId, BatchId, CredentialId, Digest, EventCursor, Platform, RunId, Tenant, TokenId,
+}
 
 impl Given for Uuid {
     fn given(text: &str) -> Result<Self, String> {

@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use backline_model::row::QuarantineStatus;
 use backline_model::{
-    AccountId, AccountStatus, ArtistId, BatchId, BatchState, DeliveryState, Digest, DocumentId, MetricName, Platform,
-    Role, RunId, SubscriptionStatus, Tenant, TokenId, WebhookId, WebhookKind, Zone,
+    AccountId, AccountStatus, ArtistId, BatchId, BatchState, CredentialId, DeliveryState, Digest, DocumentId,
+    MetricName, Platform, Role, RunId, SubscriptionStatus, Tenant, TokenId, WebhookId, WebhookKind, Zone,
 };
 
 /// The schemas that the document names, by name.
@@ -117,6 +117,7 @@ plain! {
     AccountId => { "type": "string", "format": "uuid" },
     ArtistId => { "type": "string", "format": "uuid" },
     BatchId => { "type": "string", "format": "uuid" },
+    CredentialId => { "type": "string", "format": "uuid" },
     DocumentId => { "type": "string", "format": "uuid" },
     RunId => { "type": "string", "format": "uuid" },
     TokenId => { "type": "string", "format": "uuid" },

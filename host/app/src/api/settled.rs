@@ -45,7 +45,13 @@ impl Settled {
             Some((_, answer)) => answer.clone().ok(),
             None => None,
         };
-        let answer = asked.await.or_else(|problem| before.ok_or(problem));
+        let answer = asked.await.or_else(|problem| match before {
+            Some(before) => {
+                tracing::warn!(error = problem.cause(), "it is not known which events are new; it is asked again");
+                Ok(before)
+            }
+            None => Err(problem),
+        });
         *known = Some((now(), answer.clone()));
         answer
     }

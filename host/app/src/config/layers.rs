@@ -14,7 +14,7 @@ use backline_rules::nearest::distance;
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Keys without a default whose values are text even if they look like a number.
-const OPTIONAL_TEXTS: [&str; 13] = [
+const OPTIONAL_TEXTS: [&str; 15] = [
     "installation.folder",
     "secrets.key",
     "secrets.key_file",
@@ -24,6 +24,8 @@ const OPTIONAL_TEXTS: [&str; 13] = [
     "sandbox.compiler",
     "service.name",
     "service.state_dir",
+    "service.tls_certificate",
+    "service.tls_key",
     "sync.url",
     "sync.query",
     "telemetry.otlp_endpoint",

@@ -58,6 +58,7 @@ impl Classified for StoreError {
             | Self::NotFound { .. }
             | Self::OutOfScope { .. }
             | Self::AlreadyDecided { .. }
+            | Self::AnsweredBefore
             | Self::Misfit { .. }
             | Self::ForeignQuery { .. } => ErrorClass::Refused,
         }

@@ -291,6 +291,8 @@ impl Host {
             ("database", config.database == current.database),
             ("service.listen", config.service.listen == current.service.listen),
             ("service.name", config.service.name == current.service.name),
+            ("service.tls_certificate", config.service.tls_certificate == current.service.tls_certificate),
+            ("service.tls_key", config.service.tls_key == current.service.tls_key),
             ("service.state_dir", config.service.state_dir == current.service.state_dir),
         ]
         .into_iter()

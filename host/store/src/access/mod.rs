@@ -1,4 +1,5 @@
-//! Who may use the HTTP API, and who did what.
+//! Who may use the HTTP API, who did what, and what was answered to requests that may come again.
 
+pub(crate) mod answers;
 pub(crate) mod audit;
 pub(crate) mod tokens;

@@ -178,6 +178,9 @@ pub enum StoreError {
         /// Status it was given: `released` or `discarded`.
         status: &'static str,
     },
+    /// What the request of a key asks for was done already, and its answer is kept.
+    #[error("a request with this key was carried out already: its answer is kept")]
+    AnsweredBefore,
     /// A value does not fit its column; validation should have withheld it.
     #[error("the metric '{metric}' can't be stored as {value}: it has a column of another kind")]
     Misfit {

@@ -10,7 +10,7 @@ use crate::database::dialect::{Columns as _, DatabaseKind};
 use crate::database::error::{During as _, StoreError};
 
 /// Version, name, and the text for SQLite and for PostgreSQL.
-const MIGRATIONS: [(i64, &str, &str, &str); 17] = [
+const MIGRATIONS: [(i64, &str, &str, &str); 18] = [
     (
         1,
         "first",
@@ -112,6 +112,12 @@ const MIGRATIONS: [(i64, &str, &str, &str); 17] = [
         "logs",
         include_str!("../../../../migrations/sqlite/0017_logs.sql"),
         include_str!("../../../../migrations/postgres/0017_logs.sql"),
+    ),
+    (
+        19,
+        "answers",
+        include_str!("../../../../migrations/sqlite/0019_answers.sql"),
+        include_str!("../../../../migrations/postgres/0019_answers.sql"),
     ),
 ];
 

@@ -12,6 +12,7 @@ use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, DatabaseKind, json, time_text};
 use crate::database::error::StoreError;
 use crate::database::statement::Statement;
+use crate::events::gone::OLD_EVENTS_COUNT;
 use crate::events::row_data::row_data_keep_in_txn;
 use crate::numbers::history;
 use crate::scope::Scope;
@@ -180,14 +181,6 @@ macro_rules! recorded {
 
 fn recorded(table: Table) -> Option<Recorded> {
     Some(match table {
-        Table::Events => recorded!(
-            "events",
-            "seq",
-            "occurred_at",
-            "AND NOT EXISTS (SELECT 1 FROM webhooks w WHERE w.enabled AND w.seen < o.seq)
-             AND NOT EXISTS (SELECT 1 FROM deliveries d
-                 WHERE d.event_seq = o.seq AND (d.state = 'waiting' OR d.finished_at >= $1::timestamptz))"
-        ),
         Table::CollectionOutcomes => Recorded {
             count: "SELECT COUNT(*) AS n FROM outcomes_all o WHERE o.at < $1::timestamptz",
             ..recorded!("collection_outcomes", "run_id, account_id", "at", "")
@@ -216,7 +209,8 @@ fn recorded(table: Table) -> Option<Recorded> {
         | Table::Growth
         | Table::GrowthArchive
         | Table::Documents
-        | Table::Quarantine => return None,
+        | Table::Quarantine
+        | Table::Events => return None,
     })
 }
 
@@ -246,7 +240,11 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<u64, StoreError> {
         scope.require_all("count what is past its time")?;
-        if let Some(Recorded { count, .. }) = recorded(step.table) {
+        let count = match step.table {
+            Table::Events => Some(OLD_EVENTS_COUNT),
+            table => recorded(table).map(|recorded| recorded.count),
+        };
+        if let Some(count) = count {
             let statement = self.query(count).bind(time_of(step, now));
             return self.row("count what is past its time", statement).await?.map_or(Ok(0), |row| row.count("n"));
         }
@@ -278,6 +276,11 @@ impl Store {
     ) -> Result<Taken, StoreError> {
         scope.require_all("archive what is past its time")?;
         let now = now.at();
+        if step.table == Table::Events {
+            let rows = self.old_events_delete(&time_of(step, now), limit).await?;
+            // Deleting begins at the oldest row each time, so there is no place to remember.
+            return Ok(Taken { rows, next: (rows >= u64::from(limit)).then(ArchivePlace::default) });
+        }
         if let Some(Recorded { delete, .. }) = recorded(step.table) {
             let batches = (limit / ROWS_PER_BATCH).max(1);
             if let Some(rows) = self.batches_outcomes_take(step.table, &time_of(step, now), batches).await? {

@@ -105,8 +105,10 @@ impl Store {
         let mut work = self.begin().await?;
         let held = held_in_txn(&mut work, scope, id).await?;
         decide_in_txn(&mut work, id, QuarantineStatus::Discarded, now).await?;
+        let discarded = Quarantined { status: QuarantineStatus::Discarded, ..held };
+        work.answer_keep(&discarded, Some(discarded.artist_id)).await?;
         work.commit().await?;
-        Ok(Quarantined { status: QuarantineStatus::Discarded, ..held })
+        Ok(discarded)
     }
 
     /// Begins to accept a withheld value: its account is locked until [`Release::commit`], and dropping it undoes
@@ -175,8 +177,10 @@ impl Release {
         history::accept(&mut last, row);
         account_states_save_in_txn(work, &[(row.account_id, None, last)], self.now).await?;
         decide_in_txn(work, self.quarantined.id, QuarantineStatus::Released, self.now).await?;
+        let released = Quarantined { status: QuarantineStatus::Released, ..self.quarantined };
+        work.answer_keep(&released, Some(released.artist_id)).await?;
         self.work.commit().await?;
-        Ok(Quarantined { status: QuarantineStatus::Released, ..self.quarantined })
+        Ok(released)
     }
 }
 

@@ -317,7 +317,10 @@ impl Store {
         );
         let dead = batches_lock_in_txn(&mut work, statement, filter, BatchState::Dead).await?;
         if dead.is_empty() {
-            return Ok(Retried::default());
+            let none = Retried::default();
+            work.answer_keep(&none, None).await?;
+            work.commit().await?;
+            return Ok(none);
         }
         let planned = batches_plan_again_in_txn(&mut work, &dead, weights, now).await?;
         accounts_let_in_again_in_txn(&mut work, &dead, now).await?;
@@ -401,8 +404,10 @@ async fn planned_batches_commit(
     runs: BTreeSet<RunId>,
 ) -> Result<Retried, StoreError> {
     notify(&mut work, Topic::Work).await?;
+    let retried = Retried { batches, accounts, runs: runs.into_iter().collect() };
+    work.answer_keep(&retried, None).await?;
     work.commit().await?;
-    Ok(Retried { batches, accounts, runs: runs.into_iter().collect() })
+    Ok(retried)
 }
 
 fn runs_of(batches: &[Standing]) -> BTreeSet<RunId> {

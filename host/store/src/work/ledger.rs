@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound as _, Utc};
 use serde_json::json;
 use sqlx::any::AnyRow;
 
@@ -42,51 +42,8 @@ impl Store {
         let Some(row) = work.row("read a run", statement.bind(run.to_string())).await? else {
             return Err(StoreError::NotFound { what: "run", id: run.to_string() });
         };
-        let statement = work.query(
-            "SELECT state, COUNT(*)::bigint AS n FROM batches WHERE run_id = $1::uuid AND finished_at IS NULL
-                 GROUP BY state",
-        );
-        let open = work.rows("find open batches", statement.bind(run.to_string())).await?;
-        let mut waiting_only = true;
-        for row in &open {
-            waiting_only &= row.text("state")? == "deferred";
-        }
-        let outcomes = work.scoped(scope, COUNTS);
-        let outcomes = work.rows("count outcomes", outcomes.bind(id_rows(&[run])?)).await?;
-        let mut found = run_to_end(&work, &row, run, now)?;
-        add_counts(std::slice::from_mut(&mut found), &outcomes)?;
-        // One that has ended stays as it ended: its outcomes may have been deleted since, and would count as none.
-        if !waiting_only || found.finished_at.is_some() {
-            work.commit().await?;
-            return Ok(found);
-        }
-        if found.status != RunStatus::Cancelled {
-            found.status = found.counts.status();
-        }
-        if open.is_empty() {
-            found.finished_at = Some(now);
-            // Accounts that were erased or excluded since the plan was made no longer count as planned.
-            found.counts.planned = found.counts.with_outcome();
-            let event = Event {
-                id: uuid::Uuid::now_v7(),
-                kind: types::RUN_COMPLETED.to_owned(),
-                artist_id: None,
-                occurred_at: now,
-                // A run whose dead batches are retried ends again, which is a new event. The row's lock makes
-                // each end one.
-                dedup_key: Some(format!("{}:{run}:{}", types::RUN_COMPLETED, time_text(now))),
-                data: json!({ "run_id": run, "status": found.status, "date": found.date, "counts": found.counts }),
-            };
-            events_write_in_txn(&mut work, &[event]).await?;
-        }
-        let statement =
-            work.query("UPDATE runs SET status = $2, finished_at = $3::timestamptz, planned = $4 WHERE id = $1::uuid");
-        let statement = statement
-            .bind(run.to_string())
-            .bind(found.status.as_str())
-            .bind(found.finished_at.map(time_text))
-            .bind(i64::try_from(found.counts.planned).unwrap_or(i64::MAX));
-        work.execute("finish a run", statement).await?;
+        let run = run_to_end(&work, &row, run, now)?;
+        let found = finish_in_txn(&mut work, scope, run, now).await?;
         work.commit().await?;
         Ok(found)
     }
@@ -233,6 +190,70 @@ pub(crate) async fn runs_lock_in_txn(
             Ok((row.parsed("id")?, LockedRun { status, is_finished }))
         })
         .collect()
+}
+
+/// Brings the status of a run up to date whose row the transaction has locked. Returns the run as it is now.
+pub(crate) async fn locked_run_finish_in_txn(
+    work: &mut Work,
+    scope: &Scope,
+    run: RunId,
+    now: DateTime<Utc>,
+) -> Result<Run, StoreError> {
+    let statement = work.query(run_sql!("WHERE id = $1::uuid"));
+    let row = work.row("read a run", statement.bind(run.to_string())).await?;
+    let row = row.ok_or_else(|| StoreError::NotFound { what: "run", id: run.to_string() })?;
+    let standing = run_to_end(work, &row, run, now)?;
+    let finished = finish_in_txn(work, scope, standing, now).await?;
+    // As it is stored.
+    Ok(Run { finished_at: finished.finished_at.map(|at| at.trunc_subsecs(6)), ..finished })
+}
+
+async fn finish_in_txn(work: &mut Work, scope: &Scope, mut found: Run, now: DateTime<Utc>) -> Result<Run, StoreError> {
+    let run = found.id;
+    let statement = work.query(
+        "SELECT state, COUNT(*)::bigint AS n FROM batches WHERE run_id = $1::uuid AND finished_at IS NULL
+             GROUP BY state",
+    );
+    let open = work.rows("find open batches", statement.bind(run.to_string())).await?;
+    let mut waiting_only = true;
+    for row in &open {
+        waiting_only &= row.text("state")? == "deferred";
+    }
+    let outcomes = work.scoped(scope, COUNTS);
+    let outcomes = work.rows("count outcomes", outcomes.bind(id_rows(&[run])?)).await?;
+    add_counts(std::slice::from_mut(&mut found), &outcomes)?;
+    // One that has ended stays as it ended: its outcomes may have been deleted since, and would count as none.
+    if !waiting_only || found.finished_at.is_some() {
+        return Ok(found);
+    }
+    if found.status != RunStatus::Cancelled {
+        found.status = found.counts.status();
+    }
+    if open.is_empty() {
+        found.finished_at = Some(now);
+        // Accounts that were erased or excluded since the plan was made no longer count as planned.
+        found.counts.planned = found.counts.with_outcome();
+        let event = Event {
+            id: uuid::Uuid::now_v7(),
+            kind: types::RUN_COMPLETED.to_owned(),
+            artist_id: None,
+            occurred_at: now,
+            // A run whose dead batches are retried ends again, which is a new event. The row's lock makes each end
+            // one.
+            dedup_key: Some(format!("{}:{run}:{}", types::RUN_COMPLETED, time_text(now))),
+            data: json!({ "run_id": run, "status": found.status, "date": found.date, "counts": found.counts }),
+        };
+        events_write_in_txn(work, &[event]).await?;
+    }
+    let statement =
+        work.query("UPDATE runs SET status = $2, finished_at = $3::timestamptz, planned = $4 WHERE id = $1::uuid");
+    let statement = statement
+        .bind(run.to_string())
+        .bind(found.status.as_str())
+        .bind(found.finished_at.map(time_text))
+        .bind(i64::try_from(found.counts.planned).unwrap_or(i64::MAX));
+    work.execute("finish a run", statement).await?;
+    Ok(found)
 }
 
 /// Records a run in an open transaction.

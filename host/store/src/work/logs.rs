@@ -6,8 +6,7 @@ use sqlx::any::AnyRow;
 use crate::database::connection::Store;
 use crate::database::dialect::Columns as _;
 use crate::database::error::StoreError;
-use crate::database::readable::Extent;
-use crate::database::rows::limit;
+use crate::database::readable::{Extent, left_of, more_after};
 use crate::scope::Scope;
 use backline_model::{AccountId, BatchId, Digest, Platform, RunId};
 
@@ -16,6 +15,8 @@ use backline_model::{AccountId, BatchId, Digest, Platform, RunId};
 pub struct PluginLogFilter {
     /// Only lines after this number.
     pub after: i64,
+    /// Only lines before this number: where the page of earlier ones begins.
+    pub before: Option<i64>,
     /// Only of this platform's connectors.
     pub platform: Option<Platform>,
     /// Only of this release.
@@ -63,29 +64,37 @@ impl Store {
         scope: &Scope,
         filter: &PluginLogFilter,
     ) -> Result<Vec<PluginLogLine>, StoreError> {
-        let statement = self.scoped(
-            scope,
-            "SELECT l.seq, l.at::text AS at, l.platform, l.release_digest, r.version, l.run_id::text AS run_id,
+        let most = filter.limit.unwrap_or(u32::MAX);
+        let (mut before, mut lines) = (filter.before.unwrap_or(i64::MAX), Vec::new());
+        loop {
+            let statement = self.scoped(
+                scope,
+                "SELECT l.seq, l.at::text AS at, l.platform, l.release_digest, r.version, l.run_id::text AS run_id,
                  l.batch_id::text AS batch_id, l.called, l.level, l.message
              FROM plugin_logs l LEFT JOIN releases r ON r.digest = l.release_digest
                  LEFT JOIN batches b ON b.id = l.batch_id
-             WHERE l.seq > $1 AND ($2::text IS NULL OR l.platform = $2)
+             WHERE l.seq > $1 AND l.seq < $7 AND ($2::text IS NULL OR l.platform = $2)
                  AND ($3::text IS NULL OR l.release_digest = $3)
                  AND ($4::uuid IS NULL OR l.batch_id = $4::uuid)
                  AND ($5::uuid IS NULL OR l.batch_id IN
                      (SELECT m.batch_id FROM batch_accounts m WHERE m.account_id = $5::uuid))
                  {and_tenant: b.tenant}
              ORDER BY l.seq DESC LIMIT $6",
-        );
-        let statement = statement
-            .bind(filter.after)
-            .bind(filter.platform.as_ref().map(|platform| platform.as_str().to_owned()))
-            .bind(filter.release.map(|digest| digest.to_string()))
-            .bind(filter.batch.map(|batch| batch.to_string()))
-            .bind(filter.account.map(|account| account.to_string()))
-            .bind(limit(filter.limit));
-        let rows = self.rows("list what connectors logged", statement).await?;
-        let mut lines = self.unreadable.read("plugin_logs", "seq", Extent::Part, &rows, line_of)?;
+            );
+            let asked = left_of(most, lines.len());
+            let statement = statement
+                .bind(filter.after)
+                .bind(filter.platform.as_ref().map(|platform| platform.as_str().to_owned()))
+                .bind(filter.release.map(|digest| digest.to_string()))
+                .bind(filter.batch.map(|batch| batch.to_string()))
+                .bind(filter.account.map(|account| account.to_string()))
+                .bind(i64::from(asked))
+                .bind(before);
+            let rows = self.rows("list what connectors logged", statement).await?;
+            lines.extend(self.unreadable.read("plugin_logs", "seq", Extent::Part, &rows, line_of)?);
+            let Some(last) = more_after(&rows, asked, lines.len(), most) else { break };
+            before = last.int("seq")?;
+        }
         lines.reverse();
         Ok(lines)
     }

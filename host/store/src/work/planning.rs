@@ -147,6 +147,14 @@ impl Planning {
         outcomes_save_in_txn(&mut self.work, self.run, None, outcomes, self.now).await
     }
 
+    /// Makes this the answer of the request that asked for the plan, where it has a key.
+    ///
+    /// # Errors
+    /// [`StoreError::AnsweredBefore`] when it was carried out already; otherwise when the database fails.
+    pub async fn answer_keep(&mut self, answer: &Run) -> Result<(), StoreError> {
+        self.work.answer_keep(answer, None).await
+    }
+
     /// Commits the plan, and notifies hosts that wait for work.
     ///
     /// # Errors

@@ -18,10 +18,10 @@ use crate::database::readable::Extent;
 use crate::database::rows::id_rows;
 use crate::database::statement::Statement;
 use crate::scope::Scope;
-use crate::work::ledger::runs_lock_in_txn;
+use crate::work::ledger::{locked_run_finish_in_txn, runs_lock_in_txn};
 use crate::work::outcomes::{AccountOutcome, outcomes_save_in_txn};
 use backline_model::outcome::{Exclusion, Outcome};
-use backline_model::{AccountId, Batch, BatchAccount, BatchState, Platform, RunId, RunStatus};
+use backline_model::{AccountId, Batch, BatchAccount, BatchState, Platform, Run, RunId, RunStatus};
 
 /// Batches that are ended together.
 const BATCHES_AT_ONCE: i64 = 50;
@@ -158,11 +158,19 @@ pub struct CancelledBatches {
     pub accounts: u64,
 }
 
+/// What the request for it is answered with.
+#[derive(serde::Serialize)]
+struct CancelledRun<'a> {
+    run: &'a Run,
+    #[serde(flatten)]
+    cancelled: CancelledBatches,
+}
+
 impl Store {
     /// Ends all open batches of a run, on whatever host, and marks the run as cancelled, in one transaction under the
     /// run's lock: their accounts count as excluded. A host that is storing a batch just now is waited for, and what it
     /// stores is kept. None where the run has ended already, or nothing of it is open any more: then it was not cut
-    /// short. The run is not finished yet: [`run_finish`](Self::run_finish) does that.
+    /// short.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when there is no such run.
@@ -205,6 +213,8 @@ impl Store {
         let statement = work.query("UPDATE runs SET status = $2 WHERE id = $1::uuid");
         let statement = statement.bind(run.to_string()).bind(RunStatus::Cancelled.as_str());
         work.execute("mark a run as cancelled", statement).await?;
+        let ended = locked_run_finish_in_txn(&mut work, scope, run, now).await?;
+        work.answer_keep(&CancelledRun { run: &ended, cancelled }, None).await?;
         work.commit().await?;
         Ok(Some(cancelled))
     }

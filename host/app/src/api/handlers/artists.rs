@@ -59,18 +59,18 @@ pub(in crate::api) async fn list(call: Call, query: Artists) -> Result<Page<Arti
 }
 
 pub(in crate::api) async fn get(call: Call, _: NoQuery) -> Result<Item<Artist>, Problem> {
-    of_path(&call).await.map(Item)
+    artist_of_path(&call).await.map(Item)
 }
 
 /// The artist that the path names.
-async fn of_path(call: &Call) -> Result<Artist, Problem> {
+pub(super) async fn artist_of_path(call: &Call) -> Result<Artist, Problem> {
     let id: ArtistId = call.path("artist")?;
     let artist = call.host().store().artist_get(&call.scope(), id).await?;
     artist.ok_or_else(|| Problem::not_found("artist", id))
 }
 
 pub(in crate::api) async fn consents(call: Call, _: NoQuery) -> Result<Page<Consent>, Problem> {
-    let artist = of_path(&call).await?;
+    let artist = artist_of_path(&call).await?;
     Ok(Page::whole(call.host().store().consents_list(&call.scope(), artist.id).await?))
 }
 

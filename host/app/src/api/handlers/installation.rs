@@ -1,15 +1,31 @@
-//! What belongs to the installation as a whole, and the token that asks.
+//! What belongs to the installation as a whole, and tokens.
 
-use crate::api::answer::{Item, Page};
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
+use uuid::Uuid;
+
+use crate::api::answer::{Item, Page, Recorded};
 use crate::api::call::Call;
+use crate::api::handlers::acts::NoChoice;
+use crate::api::handlers::known;
 use crate::api::problem::Problem;
 use crate::api::query::{Limit, NoQuery, query};
+use crate::api::schema::{Components, Described, Field, component, described, object, plain};
 use crate::pipeline::believed_pauses;
 use crate::pipeline::service::schedules;
 use backline_model::audit::AuditEntry;
 use backline_model::health::HealthReport;
-use backline_model::{ApiToken, ArtistId, Digest, Release, Schedule};
-use backline_store::{AuditFilter, KnownHost, PlatformPause};
+use backline_model::{
+    ApiToken, ArtistId, CatchUp, Digest, Fire, FireDecision, Overlap, Platform, Release, RunId, Schedule, ScheduleSpec,
+    TokenId, Zone,
+};
+use backline_store::{ArchiveRun, AuditFilter, KnownHost, PlatformPause};
+
+/// Most rows of a list that has no pages.
+const ROWS_MAX: u32 = 1_000;
 
 query! {
     /// Parameters of the audit log.
@@ -39,9 +55,14 @@ pub(in crate::api) async fn releases(call: Call, _: NoQuery) -> Result<Page<Rele
 }
 
 pub(in crate::api) async fn release(call: Call, _: NoQuery) -> Result<Item<Release>, Problem> {
+    release_of_path(&call).await.map(Item)
+}
+
+/// The release that the path names.
+pub(super) async fn release_of_path(call: &Call) -> Result<Release, Problem> {
     let digest: Digest = call.path("digest")?;
     let release = call.host().store().release_get(digest).await?;
-    release.map(Item).ok_or_else(|| Problem::not_found("release", digest))
+    release.ok_or_else(|| Problem::not_found("release", digest))
 }
 
 pub(in crate::api) async fn pauses(call: Call, _: NoQuery) -> Result<Page<PlatformPause>, Problem> {
@@ -67,4 +88,129 @@ pub(in crate::api) async fn audit(call: Call, query: Audit) -> Result<Page<Audit
     };
     let entries = call.host().store().audit_list(&call.scope(), &filter).await?;
     call.page(entries, query.limit, |entry| entry.seq)
+}
+
+pub(in crate::api) async fn tokens(call: Call, _: NoQuery) -> Result<Page<ApiToken>, Problem> {
+    Ok(Page::whole(call.host().store().tokens_list(&call.scope()).await?))
+}
+
+pub(in crate::api) async fn revoke_token(call: Call, _: NoChoice) -> Result<Recorded<Item<ApiToken>>, Problem> {
+    let (id, host): (TokenId, _) = (call.path("token")?, call.host());
+    let revoked = host.store().token_revoke(&call.scope(), id, host.clock().now()).await?;
+    Ok(Recorded { details: json!({ "token": id }), answer: Item(revoked), artist: None })
+}
+
+pub(in crate::api) async fn settings(call: Call, _: NoQuery) -> Result<Item<Json>, Problem> {
+    as_json(&call.host().config().masked())
+}
+
+/// What has no schema, as the command line prints it.
+fn as_json(value: &impl Serialize) -> Result<Item<Json>, Problem> {
+    serde_json::to_value(value).map(Item).map_err(|error| Problem::internal_by(&error))
+}
+
+pub(in crate::api) async fn archive_plan(call: Call, _: NoQuery) -> Result<Item<Json>, Problem> {
+    let host = call.host();
+    as_json(&host.archive().plan(host.clock().now()).await?)
+}
+
+pub(in crate::api) async fn archive_runs(call: Call, _: NoQuery) -> Result<Page<ArchiveRun>, Problem> {
+    Ok(Page::whole(call.host().store().archive_runs_list(ROWS_MAX).await?))
+}
+
+pub(in crate::api) async fn fires(call: Call, _: NoQuery) -> Result<Page<Fire>, Problem> {
+    let name = schedule_of_path(&call).await?.name;
+    Ok(Page::whole(call.host().store().fires_list(Some(&name), ROWS_MAX).await?))
+}
+
+/// The schedule that the path names.
+async fn schedule_of_path(call: &Call) -> Result<Schedule, Problem> {
+    let (name, host): (String, _) = (call.path("schedule")?, call.host());
+    let all = schedules::list(host.store(), host.config(), host.clock().now()).await?;
+    let found = all.into_iter().find(|schedule| schedule.name == name);
+    found.ok_or_else(|| Problem::not_found("schedule", name))
+}
+
+/// A schedule to add. What is left out has its default.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::api) struct AddSchedule {
+    name: Option<String>,
+    cron: Option<String>,
+    timezone: Option<Zone>,
+    platforms: Vec<Platform>,
+    catch_up: CatchUp,
+    overlap: Overlap,
+}
+
+/// A thing of this name, and whether it is on.
+#[derive(Serialize)]
+pub(in crate::api) struct Switched {
+    pub(super) name: String,
+    pub(super) enabled: bool,
+}
+
+/// What was removed.
+#[derive(Serialize)]
+pub(in crate::api) struct Removed {
+    pub(super) name: String,
+}
+
+plain! {
+    FireDecision => { "type": "string" },
+}
+
+described! {
+    AddSchedule {
+        [optional] name: Option<String>, [optional] cron: Option<String>, [optional] timezone: Option<Zone>,
+        [optional] platforms: Vec<Platform>, [optional] catch_up: CatchUp, [optional] overlap: Overlap,
+    }
+    Switched { name: String, enabled: bool }
+    Removed { name: String }
+    Fire {
+        schedule: String, fire_time: DateTime<Utc>, decision: FireDecision, run_id: Option<RunId>,
+        decided_at: DateTime<Utc>,
+    }
+    ArchiveRun {
+        id: Uuid, origin: String, as_of: DateTime<Utc>, started_at: DateTime<Utc>,
+        finished_at: Option<DateTime<Utc>>, state: String, counts: BTreeMap<String, u64>, message: Option<String>,
+    }
+}
+
+pub(in crate::api) async fn add_schedule(call: Call, body: AddSchedule) -> Result<Recorded<Item<Schedule>>, Problem> {
+    let AddSchedule { name, cron, timezone, platforms: given, catch_up, overlap } = body;
+    let (Some(name), Some(cron)) = (name, cron) else {
+        return Err(Problem::wrong("give name and cron"));
+    };
+    let mut platforms = Vec::new();
+    for platform in given {
+        platforms.extend(known(call.host(), Some(platform)).await?);
+    }
+    let timezone = timezone.unwrap_or_else(Zone::utc);
+    let spec = ScheduleSpec { cron, timezone, platforms, catch_up, overlap, enabled: true };
+    let host = call.host();
+    let added = schedules::add(host.store(), host.config(), &name, spec, host.clock().now()).await?;
+    Ok(Recorded { answer: Item(added), details: json!({ "schedule": name }), artist: None })
+}
+
+pub(in crate::api) async fn enable_schedule(call: Call, _: NoChoice) -> Result<Recorded<Item<Switched>>, Problem> {
+    switch_schedule(&call, true).await
+}
+
+pub(in crate::api) async fn disable_schedule(call: Call, _: NoChoice) -> Result<Recorded<Item<Switched>>, Problem> {
+    switch_schedule(&call, false).await
+}
+
+async fn switch_schedule(call: &Call, enabled: bool) -> Result<Recorded<Item<Switched>>, Problem> {
+    let (name, host) = (schedule_of_path(call).await?.name, call.host());
+    schedules::set_enabled(host.store(), host.config(), &name, enabled, host.clock().now()).await?;
+    let details = json!({ "schedule": name });
+    Ok(Recorded { answer: Item(Switched { name, enabled }), details, artist: None })
+}
+
+pub(in crate::api) async fn remove_schedule(call: Call, _: NoChoice) -> Result<Recorded<Item<Removed>>, Problem> {
+    let (name, host) = (schedule_of_path(&call).await?.name, call.host());
+    schedules::remove(host.store(), host.config(), &name, host.clock().now()).await?;
+    let details = json!({ "schedule": name });
+    Ok(Recorded { answer: Item(Removed { name }), details, artist: None })
 }

@@ -2,8 +2,12 @@
 
 pub(super) mod acts;
 pub(super) mod artists;
+pub(super) mod connectors;
+pub(super) mod freshness;
 pub(super) mod installation;
 pub(super) mod numbers;
+pub(super) mod people;
+pub(super) mod receivers;
 pub(super) mod webhooks;
 pub(super) mod work;
 

@@ -9,7 +9,7 @@ use crate::api::problem::Problem;
 use crate::api::query::{Limit, NoQuery, query};
 use crate::api::schema::{Components, Described, Field, component, described, object};
 use backline_model::{ArtistId, Delivery, DeliveryState, Event, Tenant, Webhook};
-use backline_store::{DeliveryFilter, EventCursor};
+use backline_store::{DeliveryFilter, EventCursor, Scope};
 use chrono::{DateTime, Utc};
 use serde_json::Value as Json;
 
@@ -69,6 +69,7 @@ pub(in crate::api) async fn events(call: Call, query: Events) -> Result<Page<Pla
     let after = page_after.max(query.after).unwrap_or_default();
     let (until, limit) = (call.last_settled_event().await?, Limit::of(query.limit) + 1);
     let events = call.host().store().settled_events_list(&scope, after, until, limit).await?;
+    none_missed(&call, &scope, after).await?;
     let events = events.into_iter().map(|(cursor, event)| PlacedEvent { cursor, event }).collect();
     call.page(events, query.limit, |event| event.cursor)
 }
@@ -79,7 +80,16 @@ pub(in crate::api) async fn stream(call: Call, query: Follow) -> Result<Stream, 
         Some(after) => after,
         None => call.last_settled_event().await?,
     };
+    none_missed(&call, &scope, after).await?;
     Ok(Stream(call.follow(scope, after)?))
+}
+
+/// Refuses to go on after an event where later ones are deleted already. To be asked after reading: what is deleted
+/// meanwhile counts too.
+async fn none_missed(call: &Call, scope: &Scope, after: EventCursor) -> Result<(), Problem> {
+    let gone = call.host().store().events_gone_get(scope).await?;
+    // The beginning is that of what there is.
+    if after > EventCursor::default() && after < gone { Err(Problem::events_gone(gone)) } else { Ok(()) }
 }
 
 pub(in crate::api) async fn event(call: Call, _: NoQuery) -> Result<Item<PlacedEvent>, Problem> {

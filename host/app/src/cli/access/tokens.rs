@@ -36,7 +36,7 @@ pub(in crate::cli) enum Command {
 /// Arguments of `backline tokens create`.
 #[derive(Args)]
 pub(in crate::cli) struct CreateArguments {
-    /// What it allows: viewer (reads), operator (also starts and decides) or admin (also reads who did what)
+    /// What it allows: numbers (reads them), viewer (reads), operator (also starts and decides) or admin (all)
     #[arg(long, value_name = "ROLE", value_parser = role)]
     role: Role,
     /// Only rows of this tenant
@@ -71,7 +71,7 @@ fn expiry(text: &str) -> Result<Expiry, String> {
 }
 
 fn role(text: &str) -> Result<Role, String> {
-    Role::parse(text).ok_or_else(|| "it is not one of viewer, operator, admin".to_owned())
+    Role::parse(text).ok_or_else(|| format!("it is not one of {}", Role::ALL.map(Role::as_str).join(", ")))
 }
 
 /// Runs the command.

@@ -97,7 +97,7 @@ async fn record_and_print(context: &Context, store: &Store, about: About, grante
     let consent = Consent { artist_id: artist, platform, granted, scope, source, recorded_at: context.clock.now() };
     let said = if granted { "granted" } else { "withdrawn" };
     let what = format!("{} for {}", consent.scope, consent.platform);
-    let recorded = record(store, context.config(), consent.clone()).await?;
+    let recorded = record(store, context.config(), &consent).await?;
     let tokens = recorded.as_ref().map_or(0, |recorded| recorded.credentials.len() as u64);
     let sentence = match &recorded {
         None => format!("{what} is {said} already; nothing was recorded"),
@@ -120,14 +120,9 @@ pub(in crate::cli) async fn record_collecting(
 ) -> Result<(), Failure> {
     let (scope, source) = (COLLECTING_SCOPE.to_owned(), "operator".to_owned());
     let consent = Consent { artist_id, platform: platform.clone(), granted, scope, source, recorded_at: now };
-    record(store, config, consent).await.map(drop)
+    record(store, config, &consent).await.map(drop)
 }
 
-async fn record(store: &Store, config: &Config, consent: Consent) -> Result<Option<Recorded>, Failure> {
-    let latest = store.latest_consents_get(&Scope::all_tenants(), consent.artist_id).await?;
-    let says = latest.iter().find(|known| known.platform == consent.platform && known.scope == consent.scope);
-    if says.is_some_and(|known| known.granted == consent.granted) {
-        return Ok(None);
-    }
-    Ok(Some(pipeline::record_consents(store, config, &[consent]).await?))
+async fn record(store: &Store, config: &Config, consent: &Consent) -> Result<Option<Recorded>, Failure> {
+    Ok(pipeline::record_consent(store, config, consent).await?)
 }

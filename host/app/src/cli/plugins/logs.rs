@@ -58,7 +58,7 @@ pub(super) async fn logs(context: &Context, arguments: LogsArguments) -> Outcome
     let batch = ids::find_if_given(&store, batch.as_ref()).await?;
     let account = ids::find_if_given(&store, account.as_ref()).await?;
     let most = if follow { last.max(READ_AGAIN) } else { last };
-    let filter = PluginLogFilter { after: 0, platform, release, batch, account, limit: Some(most) };
+    let filter = PluginLogFilter { platform, release, batch, account, limit: Some(most), ..PluginLogFilter::default() };
     let lines = store.plugin_logs_list(&Scope::all_tenants(), &filter).await?;
     let older = lines.len().saturating_sub(usize::try_from(last).unwrap_or(usize::MAX));
     for line in &lines[older..] {

@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::Tls;
 use crate::cli::arguments::ids::{self, Given};
 use crate::cli::context::{Context, Global};
 use crate::cli::terminal::exit::{Exit, Failure, Outcome, sentence};
@@ -74,6 +75,8 @@ pub(in crate::cli) async fn run(
         problems.push(format!("--watch {} is not a folder; name the one your builds are written to", folder.display()));
     }
     let log = log.map_err(|failure| problems.push(failure.message)).ok();
+    let tls = context.config().service.tls().map(|(certificate, key)| Tls::read(certificate, key)).transpose();
+    let tls = tls.map_err(|error| problems.push(sentence(&error))).ok().flatten();
     let (host, socket) = tokio::select! {
         ready = prepare(context, &mut problems) => ready,
         // A connector may be compiling, and a signal must not wait for that.
@@ -95,15 +98,22 @@ pub(in crate::cli) async fn run(
         tracing::warn!(folder = %folder.display(), "components in this folder are granted everything they ask for");
         service.develop(folder.clone(), artists);
     }
-    let mut api = Api::start(listener, &service);
+    let mut api = Api::start(listener, tls.clone(), &service);
     tracing::info!(name, %address, version = env!("CARGO_PKG_VERSION"), "listening");
-    print::line(&format!("backline {name} listens on http://{address}"))?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    print::line(&format!("backline {name} listens on {scheme}://{address}"))?;
     config::tell_supervisor("READY=1");
 
     let signal = loop {
         tokio::select! {
             signal = signals.ending.come() => break signal,
-            () = received(&mut signals.reload) => reload(&service, log, context, arguments, global).await,
+            () = received(&mut signals.reload) => {
+                // Apart from the configuration: a certificate is renewed without a change of it.
+                if let Some(tls) = &tls {
+                    tls.tell(tls.read_again());
+                }
+                reload(&service, log, context, arguments, global).await;
+            }
         }
     };
     config::tell_supervisor("STOPPING=1");
@@ -215,9 +225,9 @@ struct Api {
 }
 
 impl Api {
-    fn start(listener: TcpListener, service: &Service) -> Self {
+    fn start(listener: TcpListener, tls: Option<Tls>, service: &Service) -> Self {
         let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
-        let serving = crate::api::serve(listener, service.watch(), stop.clone().cancelled_owned());
+        let serving = crate::api::serve_over(listener, tls, service.watch(), stop.clone().cancelled_owned());
         tasks.spawn(async move {
             if let Err(error) = serving.await {
                 tracing::error!(%error, "the HTTP server failed; requests are no longer answered");

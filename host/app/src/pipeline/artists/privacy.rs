@@ -145,6 +145,19 @@ pub async fn record_consents(store: &Store, config: &Config, consents: &[Consent
     Ok(recorded)
 }
 
+/// Records a decision, unless the latest record of the platform and scope says the same: none then.
+///
+/// # Errors
+/// As [`record_consents`].
+pub async fn record_consent(store: &Store, config: &Config, consent: &Consent) -> Result<Option<Recorded>, StoreError> {
+    let latest = store.latest_consents_get(&Scope::all_tenants(), consent.artist_id).await?;
+    let says = latest.iter().find(|known| known.platform == consent.platform && known.scope == consent.scope);
+    if says.is_some_and(|known| known.granted == consent.granted) {
+        return Ok(None);
+    }
+    Ok(Some(record_consents(store, config, std::slice::from_ref(consent)).await?))
+}
+
 /// Removes tokens of deleted credentials that this host keeps.
 async fn forget_tokens(state_dir: Option<&Path>, credentials: &[CredentialId]) {
     if !credentials.is_empty() {

@@ -285,6 +285,7 @@ impl Planner {
                 planning.exclusions_record(&excluded).await?;
             }
         }
+        planning.answer_keep(&run).await?;
         planning.commit().await?;
         Ok(run)
     }

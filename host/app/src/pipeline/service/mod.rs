@@ -14,6 +14,7 @@
 //! Each is started by `Loops`, which watches that it turns.
 //! A loop takes its capability again for each piece of work, so that a changed configuration applies to the next one.
 
+pub mod freshness;
 mod loops;
 pub(super) mod preflight;
 pub(super) mod presence;

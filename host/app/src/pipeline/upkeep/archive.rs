@@ -172,6 +172,16 @@ impl Archive {
         done
     }
 
+    /// Removes answers to requests that need not be kept any more. Every host may: it is one statement, and what
+    /// `archive.enabled` is about are numbers.
+    ///
+    /// # Errors
+    /// When this host's clock is ahead, or the database fails.
+    pub async fn answers_remove(&self) -> Result<u64, ArchiveError> {
+        let past = self.clocks.past(self.clock.now()).await??;
+        Ok(self.store.kept_answers_remove(past).await?)
+    }
+
     /// Takes the role. If its holder was killed a moment ago, waits until its term has expired.
     async fn archive_term(&self) -> Result<Term, ArchiveError> {
         let ttl = Duration::from_millis(self.config.service.leader_ttl_ms);
@@ -350,6 +360,10 @@ fn policies(releases: &[Release]) -> Vec<(Platform, Policy)> {
 pub(in crate::pipeline) async fn serve(context: ServiceContext<Archive>) {
     while !context.stop.is_cancelled() {
         let archive = context.current();
+        if let Some(Err(error)) = context.stop.run_until_cancelled(archive.answers_remove()).await {
+            // What follows fails of the same, and says so.
+            tracing::debug!(%error, "old answers to requests were not removed; it is retried");
+        }
         let work = look(&context, &archive);
         if let Some(Err(error)) = context.stop.run_until_cancelled(work).await {
             tracing::warn!(%error, "the archive run failed; it is retried");

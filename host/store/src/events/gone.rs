@@ -1,0 +1,78 @@
+//! Events that are deleted because of their age, and how far that went: a reader that was behind by then is told that
+//! it missed some.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use crate::database::connection::Store;
+use crate::database::dialect::{Columns as _, json};
+use crate::database::error::StoreError;
+use crate::events::cursor::EventCursor;
+use crate::scope::Scope;
+
+/// A statement about the events before `$1` that no webhook and no delivery needs any more.
+macro_rules! old_events {
+    ($what:literal, $order:literal) => {
+        concat!(
+            $what,
+            " FROM events o WHERE o.occurred_at < $1::timestamptz
+             AND NOT EXISTS (SELECT 1 FROM webhooks w WHERE w.enabled AND w.seen < o.seq)
+             AND NOT EXISTS (SELECT 1 FROM deliveries d
+                 WHERE d.event_seq = o.seq AND (d.state = 'waiting' OR d.finished_at >= $1::timestamptz)) ",
+            $order
+        )
+    };
+}
+
+/// Counts events that are past their time.
+pub(crate) const OLD_EVENTS_COUNT: &str = old_events!("SELECT COUNT(*) AS n", "");
+
+/// The owner of an event is the one by which scopes find it.
+const OLD_EVENTS_FIND: &str = old_events!(
+    "SELECT o.seq, COALESCE((SELECT t.tenant FROM artists t WHERE t.id = o.artist_id), o.data->>'tenant') AS tenant",
+    "ORDER BY o.occurred_at LIMIT $2 FOR UPDATE SKIP LOCKED"
+);
+
+impl Store {
+    /// Deletes events that are past their time, at most `limit`, and writes down how far that went, in one transaction.
+    /// Returns how many.
+    pub(crate) async fn old_events_delete(&self, before: &str, limit: u32) -> Result<u64, StoreError> {
+        let mut work = self.begin().await?;
+        work.long();
+        let statement = work.query(OLD_EVENTS_FIND).bind(before.to_owned()).bind(i64::from(limit));
+        let found = work.rows("find events that are past their time", statement).await?;
+        if found.is_empty() {
+            return Ok(0);
+        }
+        let (mut events, mut last) = (Vec::with_capacity(found.len()), BTreeMap::<String, i64>::new());
+        for row in &found {
+            let seq = row.int("seq")?;
+            let of_tenant = last.entry(row.text_or_null("tenant")?.unwrap_or_default()).or_default();
+            *of_tenant = seq.max(*of_tenant);
+            events.push(json!({ "seq": seq }));
+        }
+        let statement = work.query("DELETE FROM events WHERE seq IN (SELECT (r.value->>'seq')::bigint FROM {rows})");
+        let deleted = work.execute("delete old events", statement.bind(json("events", &events)?)).await?;
+        let last: Vec<_> = last.iter().map(|(tenant, seq)| json!({ "tenant": tenant, "seq": seq })).collect();
+        let statement = work.query(
+            "INSERT INTO events_gone (tenant, seq)
+             SELECT r.value->>'tenant', (r.value->>'seq')::bigint FROM {rows} WHERE TRUE
+             ON CONFLICT (tenant) DO UPDATE SET seq = excluded.seq WHERE events_gone.seq < excluded.seq",
+        );
+        work.execute("write down which events are gone", statement.bind(json("tenants", &last)?)).await?;
+        work.commit().await?;
+        Ok(deleted)
+    }
+
+    /// The last event of a scope that was deleted because of its age; the beginning where none was. A reader that had
+    /// not come as far has missed some.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn events_gone_get(&self, scope: &Scope) -> Result<EventCursor, StoreError> {
+        let text = "SELECT COALESCE(MAX(g.seq), 0)::bigint AS seq FROM events_gone g WHERE TRUE {and_tenant: g.tenant}";
+        let row = self.row("find out which events are gone", self.scoped(scope, text)).await?;
+        Ok(row.map(|row| row.int("seq")).transpose()?.map(EventCursor::from).unwrap_or_default())
+    }
+}
