@@ -10,6 +10,7 @@ use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
 use super::print::Tone;
 use super::{names, print, values};
+use crate::pipeline::words::{ObjectiveText, objective_text};
 use crate::pipeline::{Host, TenantHealthReport};
 use backline_model::Tenant;
 use backline_model::health::{Alert, Health, HealthReport, Objective, PlatformHealth, Recommendation, Urgency};
@@ -213,21 +214,8 @@ fn objective_line(objective: &Objective) -> String {
         Some(false) => "✗",
         None => print::NONE,
     };
-    let shown = |value: f64| match objective.name {
-        "success" | "quality" => format!("{:.2} %", value * 100.0),
-        "lag" => format!("{value:.2} h"),
-        "run_time" => format!("{value:.1} min"),
-        _ => format!("${value:.2}"),
-    };
-    let (what, sign) = match objective.name {
-        "success" => ("accounts collected of those planned", ">"),
-        "lag" => ("from a run's due time to storage, 95th percentile", "<"),
-        "quality" => ("values that pass validation", ">"),
-        "run_time" => ("longest run", "<"),
-        _ => ("cost a month for 1,000 artists", "<"),
-    };
-    let value = objective.value.map_or_else(|| "no data".to_owned(), shown);
-    format!("{mark} {what}: {value} (target {sign} {})", shown(objective.target))
+    let ObjectiveText { what, value, target } = objective_text(objective);
+    format!("{mark} {what}: {value} (target {target})")
 }
 
 fn recommendation_lines(recommendation: &Recommendation) -> String {

@@ -7,7 +7,6 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::attention;
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
 use super::ids::{self, Given};
@@ -19,7 +18,7 @@ use crate::pipeline::collection::report::{
     AllowanceOf, AllowanceReport, OpenReason, OpenReport, PlanReport, PlatformPlan, PlatformReport, Progress,
     RunReport, RunRequest,
 };
-use crate::pipeline::{CancelReport, Host};
+use crate::pipeline::{CancelReport, Host, invalid_ids};
 use crate::telemetry::memory;
 use backline_model::grant::describe_window;
 use backline_model::outcome::Exclusion;
@@ -118,7 +117,7 @@ pub(super) async fn plan(context: &Context, arguments: PlanArguments) -> Outcome
     } else {
         print_plan(&report)?;
     }
-    let invalid = attention::invalid_ids(host.store()).await?;
+    let invalid = invalid_ids(host.store()).await?;
     if invalid > 0 {
         print::note(&format!(
             "warning: {} an id that the connector can't collect by; `backline accounts attention` says what to do",
