@@ -1,4 +1,4 @@
-//! HTTP of a running host: liveness, readiness and metrics, and the API under `/v1`. The owner of axum.
+//! HTTP of a running host: liveness, readiness and metrics, the API under `/v1`, and the dashboard. The owner of axum.
 //!
 //! `operations` is the table of everything the API does; the routes and `/openapi.json` are made of it. The other
 //! endpoints need no token and reveal nothing about artists. By default everything listens on loopback.
@@ -13,6 +13,7 @@ mod handlers;
 mod limits;
 mod openapi;
 mod operations;
+mod pages;
 mod problem;
 mod query;
 mod schema;
@@ -35,6 +36,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
+use crate::dashboard::Dashboard;
 use crate::pipeline::service::Watch;
 use acting::Acts;
 use bounded::Bounded;
@@ -61,6 +63,7 @@ struct Api {
     streams: Streams,
     heavy: Semaphore,
     document: String,
+    dashboard: Arc<Dashboard>,
 }
 
 /// The address that a connection comes from.
@@ -113,7 +116,8 @@ fn router(watch: Watch) -> Router {
     let settled = Settled::default();
     let streams = Streams::new(settled.clone(), watch.stopping());
     let (limits, acts, heavy) = (Limits::new(), Acts::default(), Semaphore::new(HEAVY_MAX));
-    let api = Arc::new(Api { watch, limits, acts, settled, streams, heavy, document });
+    let dashboard = Arc::new(Dashboard::new());
+    let api = Arc::new(Api { watch, limits, acts, settled, streams, heavy, document, dashboard });
     router.fallback(unknown).method_not_allowed_fallback(wrong_method).with_state(api)
 }
 
@@ -137,11 +141,16 @@ async fn described(State(api): State<Arc<Api>>) -> Response {
     ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], api.document.clone()).into_response()
 }
 
-async fn unknown(uri: Uri) -> Response {
-    if uri.path().starts_with(API) {
+/// A path that no route has: a page of the dashboard, which knows its own, or nothing.
+async fn unknown(State(api): State<Arc<Api>>, ConnectInfo(peer): ConnectInfo<Peer>, request: Request) -> Response {
+    let path = request.uri().path();
+    if path.starts_with(API) {
         return Problem::no_endpoint().response(Uuid::now_v7());
     }
-    let text = "no such endpoint; the endpoints are /v1, /openapi.json, /healthz, /readyz and /metrics";
+    if pages::knows(path) {
+        return pages::answer(&api, peer.0, request).await;
+    }
+    let text = "no such endpoint; the endpoints are /, /v1, /openapi.json, /healthz, /readyz and /metrics";
     refusal(StatusCode::NOT_FOUND, text)
 }
 
