@@ -49,10 +49,10 @@ pub(super) async fn done(host: &Host, visitor: &Visitor, act: &Act, form: &Form)
         Act::Discard(value) => decide(host, visitor, value, false).await,
         Act::Activate(digest) => activate(host, digest, form).await,
         Act::RollBack(platform) => roll_back(host, platform, form).await,
-        Act::TestWebhook => test_webhook(host, form).await,
-        Act::ResendParked => resend_parked(host, form).await,
+        Act::TestWebhook => test_webhook(host, visitor, form).await,
+        Act::ResendParked => resend_parked(host, visitor, form).await,
         Act::SwitchWebhook(on) => {
-            let name = named(form)?;
+            let name = webhook(host, visitor, form).await?;
             host.webhooks().switch(&name, *on).await?;
             let said = format!("The webhook {name} is {}.", if *on { "on" } else { "off" });
             Ok(acted(json!({ "name": name }), "/webhooks", said))
@@ -75,6 +75,11 @@ pub(super) async fn done(host: &Host, visitor: &Visitor, act: &Act, form: &Form)
 
 fn named(form: &Form) -> Result<String, Refusal> {
     form.text("name").ok_or_else(|| Refusal::wrong("name is missing"))
+}
+
+/// The name of a webhook, if there is one.
+async fn webhook(host: &Host, visitor: &Visitor, form: &Form) -> Result<String, Refusal> {
+    Ok(host.store().webhook_get(&visitor.scope(), &named(form)?).await?.name)
 }
 
 /// A reason that someone gave, or else what is said where nobody gave one.
@@ -171,16 +176,16 @@ async fn roll_back(host: &Host, platform: &str, form: &Form) -> Result<Acted, Re
     Ok(acted(details, format!("/connectors/{}", back.to), said))
 }
 
-async fn test_webhook(host: &Host, form: &Form) -> Result<Acted, Refusal> {
-    let name = named(form)?;
+async fn test_webhook(host: &Host, visitor: &Visitor, form: &Form) -> Result<Acted, Refusal> {
+    let name = webhook(host, visitor, form).await?;
     let answer = host.webhooks().test(&name).await?;
     let accepted = if answer.accepted { "accepted" } else { "did not accept" };
     let said = format!("{name} {accepted} the message: status {} after {} ms.", answer.status, answer.took_ms);
     Ok(acted(json!({ "name": name }), "/webhooks", said))
 }
 
-async fn resend_parked(host: &Host, form: &Form) -> Result<Acted, Refusal> {
-    let name = named(form)?;
+async fn resend_parked(host: &Host, visitor: &Visitor, form: &Form) -> Result<Acted, Refusal> {
+    let name = webhook(host, visitor, form).await?;
     let restarted = host.webhooks().resend(&name, Resend::Parked).await?;
     let said = format!("{restarted} deliveries to {name} are tried again.");
     Ok(acted(json!({ "name": name, "restarted": restarted }), "/webhooks", said))

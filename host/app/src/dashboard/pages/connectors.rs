@@ -9,7 +9,7 @@ use super::{Ask, id};
 use crate::dashboard::frame::{View, facts, form, link, or_none, percent, table, text, time, time_or_none};
 use crate::dashboard::refusal::Refusal;
 use crate::dashboard::routes::Act;
-use crate::pipeline::names;
+use crate::pipeline::{Classified as _, Comparison, ErrorClass, names, with_causes};
 use backline_model::grant::Change;
 use backline_model::{Digest, Platform, Release, ReleaseState, Tally};
 
@@ -108,14 +108,17 @@ async fn found(ask: &Ask<'_>, given: &str) -> Result<Release, Refusal> {
 
 pub(super) async fn one(ask: &Ask<'_>, given: &str) -> Result<View, Refusal> {
     let release = found(ask, given).await?;
-    let compared = ask.host.releases().compare(&release).await?;
+    let compared = match ask.host.releases().compare(&release).await {
+        Ok(compared) => difference(&compared),
+        // What is stored of it can't be read; everything else is shown.
+        Err(error) if error.class() == ErrorClass::Refused => {
+            html! { p.warn { "It can't be compared: " (with_causes(&error)) } }
+        }
+        Err(error) => return Err(error.into()),
+    };
     let since = ask.host.clock().now() - TimeDelta::days(COUNTED_DAYS);
     let tally = ask.store().release_tally_get(release.digest, since, None).await?;
     let connector = &release.manifest.connector;
-    let against = compared.against.as_ref().map_or_else(
-        || "nothing, since no other release of it is granted".to_owned(),
-        |other| format!("what {} ({}) is granted", named(other), other.digest.short()),
-    );
     let failures = tally.failed.iter().map(|(class, count)| vec![text(class.as_str()), text(count)]);
     let hosts = release.grant.hosts.iter().map(|host| text(&host.origin));
     let slots = release.grant.slots.iter().map(|slot| text(&slot.slot));
@@ -130,15 +133,10 @@ pub(super) async fn one(ask: &Ask<'_>, given: &str) -> Result<View, Refusal> {
             ("From", text(&release.source)),
             ("Installed", time(release.installed_at)),
             ("Size", text(format!("{} bytes", release.size_bytes))),
-            ("Granted hosts", listed(hosts.collect())),
-            ("Granted secrets", listed(slots.collect())),
+            ("Granted hosts", listed(&hosts.collect::<Vec<_>>())),
+            ("Granted secrets", listed(&slots.collect::<Vec<_>>())),
         ]))
-        h2 { "What it asks for, compared with " (against) }
-        (changes("It asks for more", &compared.permissions.added))
-        (changes("It no longer asks for", &compared.permissions.removed))
-        @if compared.permissions.is_empty() { p.good { "It asks for the same." } }
-        h2 { "Metrics" }
-        p { "Only here: " (words(&compared.metrics.added)) ". No longer: " (words(&compared.metrics.removed)) "." }
+        (compared)
         h2 { "Failures in 7 days" }
         p { (text(tally.collected)) " of " (text(tally.accounts)) " accounts were collected." }
         (table("Failures by class", &["Class", "Accounts"], failures.collect(), "None."))
@@ -156,10 +154,26 @@ pub(super) async fn one(ask: &Ask<'_>, given: &str) -> Result<View, Refusal> {
     Ok(View::new(named(&release), "/connectors", body))
 }
 
-fn listed(all: Vec<Markup>) -> Markup {
+/// What a release asks for and reports, compared with the one whose grant applies.
+fn difference(compared: &Comparison) -> Markup {
+    let against = compared.against.as_ref().map_or_else(
+        || "nothing, since no other release of it is granted".to_owned(),
+        |other| format!("what {} ({}) is granted", named(other), other.digest.short()),
+    );
+    html! {
+        h2 { "What it asks for, compared with " (against) }
+        (changes("It asks for more", &compared.permissions.added))
+        (changes("It no longer asks for", &compared.permissions.removed))
+        @if compared.permissions.is_empty() { p.good { "It asks for the same." } }
+        h2 { "Metrics" }
+        p { "Only here: " (words(&compared.metrics.added)) ". No longer: " (words(&compared.metrics.removed)) "." }
+    }
+}
+
+fn listed(all: &[Markup]) -> Markup {
     html! {
         @if all.is_empty() { "none" } @else {
-            ul { @for one in &all { li { (one) } } }
+            ul { @for one in all { li { (one) } } }
         }
     }
 }
