@@ -70,9 +70,9 @@ async fn answered(api: &Arc<Api>, peer: IpAddr, id: Uuid, request: Request) -> A
         is_https: text(HeaderName::from_static("x-forwarded-proto")).as_deref() == Some("https"),
         is_partial: text(HeaderName::from_static("hx-request")).is_some(),
     };
-    let (host, dashboard) = (api.watch.host(), Arc::clone(&api.dashboard));
+    let (host, board) = (api.watch.host(), Arc::clone(&api.dashboard));
     let now = host.clock().now();
-    let visitor = match dashboard.visitor(&host, &request).await {
+    let visitor = match board.visitor(&host, &request).await {
         Ok(visitor) => visitor,
         Err(refusal) => return dashboard::refused(&refusal, None),
     };
@@ -90,7 +90,7 @@ async fn answered(api: &Arc<Api>, peer: IpAddr, id: Uuid, request: Request) -> A
         return dashboard::refused(&Refusal::too_many(seconds), None);
     }
     let is_post = request.is_post;
-    let answering = dashboard.answer(host, request, visitor);
+    let answering = board.answer(host, request, visitor);
     // A browser that goes away ends what only reads.
     let answer = if is_post {
         let done = api.acts.finish(answering).await;
