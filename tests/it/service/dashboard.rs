@@ -113,9 +113,7 @@ impl Browser {
         let (mut seen, mut kinds) = (BTreeMap::new(), BTreeSet::new());
         let mut open = vec!["/".to_owned()];
         while let Some(link) = open.pop() {
-            let (path, query) = link.split_once('?').unwrap_or((link.as_str(), ""));
-            let names: Vec<_> = url::form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name).collect();
-            if path == "/openapi.json" || path.starts_with("/assets/") || !kinds.insert(format!("{path}?{names:?}")) {
+            if link == "/openapi.json" || link.starts_with("/assets/") || !kinds.insert(kind(&link)) {
                 continue;
             }
             assert!(kinds.len() < 150, "there is no end of links: {kinds:?}");
@@ -126,6 +124,13 @@ impl Browser {
         }
         seen
     }
+}
+
+/// A link's path with the names of its parameters.
+fn kind(link: &str) -> String {
+    let (path, query) = link.split_once('?').unwrap_or((link, ""));
+    let names: Vec<_> = url::form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name).collect();
+    format!("{path}?{}", names.join("&"))
 }
 
 /// The addresses of a page's links.

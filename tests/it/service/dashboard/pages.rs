@@ -1,6 +1,6 @@
 //! What the pages show, and to whom.
 
-use backline_model::{Artist, Role, Tenant};
+use backline_model::{Artist, Provenance, Role, Tenant};
 use backline_store::Scope;
 
 use super::{Browser, links};
@@ -9,7 +9,6 @@ use crate::service::support::Place;
 use crate::store::fixtures::{account, artist, demo, now, release, run};
 use crate::store::scope::{fill, marks, ours, theirs};
 use crate::support::database::each_database;
-use backline_model::Provenance;
 
 /// A key and a password that occur nowhere else.
 const KEY: &str = "Y2FuYXJ5LWNhbmFyeS1jYW5hcnktY2FuYXJ5LWNhbmE=";

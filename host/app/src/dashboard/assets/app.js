@@ -1,4 +1,5 @@
-// Draws the charts of a page. Everything it shows stands in a table beside the chart too.
+// Draws the charts of a page; everything it shows stands in a table beside the chart too. And it leaves a part of a page
+// as it is while someone reads it by keyboard.
 "use strict";
 
 (() => {
@@ -60,6 +61,13 @@
     new ResizeObserver(() => plot.setSize(size())).observe(place);
     return plot;
   };
+
+  // What has the focus would be gone with the part that is replaced.
+  document.body.addEventListener("htmx:beforeRequest", (event) => {
+    if (event.target.contains(document.activeElement)) {
+      event.preventDefault();
+    }
+  });
 
   const places = [...document.querySelectorAll("[data-chart]")];
   let plots = places.map(draw);

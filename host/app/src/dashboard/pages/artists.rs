@@ -102,6 +102,17 @@ pub(super) async fn one(ask: &Ask<'_>, given: &str) -> Result<View, Refusal> {
     let accounts = ask.store().accounts_of(&ask.scope(), &[artist.id]).await?;
     let consents = ask.store().latest_consents_get(&ask.scope(), artist.id).await?;
     let path = format!("/artists/{}", artist.id);
+    let account = match ask.parsed::<AccountId>("account")? {
+        None => accounts.first(),
+        Some(wanted) => {
+            let account = accounts.iter().find(|account| account.id == wanted);
+            Some(account.ok_or_else(|| Refusal::not_found("account", wanted))?)
+        }
+    };
+    let shown = match account {
+        Some(account) => of_account(ask, &path, account, days, since).await?,
+        None => Markup::default(),
+    };
     let of_accounts = accounts.iter().map(|account| {
         vec![
             link(&format!("{path}?account={}&days={days}", account.id), &account.platform_id),
@@ -119,17 +130,6 @@ pub(super) async fn one(ask: &Ask<'_>, given: &str) -> Result<View, Refusal> {
             time(consent.recorded_at),
         ]
     });
-    let account = match ask.parsed::<AccountId>("account")? {
-        None => accounts.first(),
-        Some(wanted) => {
-            let account = accounts.iter().find(|account| account.id == wanted);
-            Some(account.ok_or_else(|| Refusal::not_found("account", wanted))?)
-        }
-    };
-    let shown = match account {
-        Some(account) => of_account(ask, &path, account, days, since).await?,
-        None => Markup::default(),
-    };
     let body = html! {
         (facts(vec![
             ("Id", text(artist.id)),

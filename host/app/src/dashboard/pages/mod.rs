@@ -99,6 +99,16 @@ impl<'a> Ask<'a> {
         }
     }
 
+    /// The address of the page that is shown.
+    fn here(&self) -> String {
+        if self.query.is_empty() {
+            return self.path.to_owned();
+        }
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(&self.query);
+        format!("{}?{}", self.path, query.finish())
+    }
+
     /// Waits for its turn to count much.
     async fn turn(&self) -> Option<SemaphorePermit<'a>> {
         // Never closed; if it were, it would bound nothing.

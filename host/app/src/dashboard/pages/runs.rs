@@ -17,6 +17,7 @@ pub(super) async fn list(ask: &Ask<'_>) -> Result<View, Refusal> {
     let before: Option<(DateTime<Utc>, RunId)> = ask.after()?;
     let mut runs = ask.store().runs_list(&ask.scope(), ROWS + 1, before).await?;
     let next = ask.cut(&mut runs, |run| (run.started_at, run.id));
+    let start = if ask.may(&Act::StartRun) { Some(start_form(ask).await?) } else { None };
     let heads = [
         "Started",
         "Date",
@@ -44,7 +45,6 @@ pub(super) async fn list(ask: &Ask<'_>) -> Result<View, Refusal> {
             text(counts.excluded),
         ]
     });
-    let start = if ask.may(&Act::StartRun) { Some(start_form(ask).await?) } else { None };
     let body = html! {
         (table("Runs, the latest first", &heads, rows.collect(), "There is no run yet."))
         (next)
@@ -102,8 +102,8 @@ pub(super) async fn one(ask: &Ask<'_>, given: &str) -> Result<View, Refusal> {
     let body = html! {
         @if run.status == RunStatus::Running {
             // Without a script, the page is asked for again by hand.
-            div id="live" hx-get=(path) hx-trigger="every 3s" hx-select="#live" hx-swap="outerHTML" { (part) }
-            noscript { p { (link(&path, "Ask again")) " to see how it goes on." } }
+            div id="live" hx-get=(ask.here()) hx-trigger="every 3s" hx-select="#live" hx-swap="outerHTML" { (part) }
+            noscript { p { (link(&ask.here(), "Ask again")) " to see how it goes on." } }
         } @else {
             div id="live" { (part) }
         }

@@ -160,6 +160,14 @@ pub(super) async fn schedules(ask: &Ask<'_>) -> Result<View, Refusal> {
 
 pub(super) async fn archive(ask: &Ask<'_>) -> Result<View, Refusal> {
     let runs = ask.store().archive_runs_list(LISTED).await?;
+    let mut acts = Vec::new();
+    if ask.visitor.may(Page::Audit.needs()) {
+        for action in ["privacy export", "privacy erase", "privacy readmit"] {
+            let filter = AuditFilter { action: Some(action.to_owned()), limit: Some(LISTED), ..AuditFilter::default() };
+            acts.extend(ask.store().audit_list(&Scope::all_tenants(), &filter).await?);
+        }
+        acts.sort_by_key(|entry| std::cmp::Reverse(entry.seq));
+    }
     let rows = runs.iter().map(|run| {
         let counts: Vec<String> = run.counts.iter().map(|(what, rows)| format!("{what}: {rows}")).collect();
         vec![
@@ -171,14 +179,6 @@ pub(super) async fn archive(ask: &Ask<'_>) -> Result<View, Refusal> {
             or_none(run.message.as_ref()),
         ]
     });
-    let mut acts = Vec::new();
-    if ask.visitor.may(Page::Audit.needs()) {
-        for action in ["privacy export", "privacy erase", "privacy readmit"] {
-            let filter = AuditFilter { action: Some(action.to_owned()), limit: Some(LISTED), ..AuditFilter::default() };
-            acts.extend(ask.store().audit_list(&Scope::all_tenants(), &filter).await?);
-        }
-        acts.sort_by_key(|entry| std::cmp::Reverse(entry.seq));
-    }
     let privacy = acts.iter().map(|entry| {
         vec![
             time(entry.act.at),
