@@ -151,6 +151,7 @@ const ACQUAINTANCES: [Acquaintance; 7] = [
             "BatchFilter",
             "DeliveryFilter",
             "EventCursor",
+            "IdKind",
             "MetricsFilter",
             "NamedOutcome",
             "QuarantineFilter",

@@ -94,6 +94,10 @@ async fn no_page_tells_a_tenant_of_another() {
         assert_eq!(stranger.get(&by_account).await.status, 404);
         let numbers = format!("/artists/{}/metrics.csv?account={}", artist(1).id, account(2).id);
         assert!(!stranger.get(&numbers).await.body.contains(&account(2).id.to_string()));
+        let by_name = stranger.get("/artists?name=artist%202%00").await.body;
+        assert!(by_name.contains("No artist is like that."), "{by_name}");
+        let own = stranger.get("/artists?name=artist%201").await.body;
+        assert!(own.contains(&format!("/artists/{}", artist(1).id)), "{own}");
         for wrong in ["/runs?after=x", "/audit?after=%22a%22", "/artists?status=x", "/quality?status=x"] {
             assert_eq!(stranger.get(wrong).await.status, 400, "{wrong}");
         }

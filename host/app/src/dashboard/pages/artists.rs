@@ -9,7 +9,7 @@ use crate::dashboard::frame::{View, facts, link, table, text, time};
 use crate::dashboard::refusal::Refusal;
 use crate::pipeline::words::reason_text;
 use backline_model::{Account, AccountId, Artist, ArtistId, Manifest, MetricName, MetricsRow, SubscriptionStatus};
-use backline_store::{ArtistFilter, MetricsFilter};
+use backline_store::{ArtistFilter, IdKind, MetricsFilter};
 
 /// Days that are shown unless chosen.
 const DAYS: u32 = 90;
@@ -31,10 +31,16 @@ pub(super) async fn list(ask: &Ask<'_>) -> Result<View, Refusal> {
             Some(SubscriptionStatus::parse(given).ok_or_else(wrong)?)
         }
     };
-    let after: Option<ArtistId> = ask.after()?;
-    let filter = ArtistFilter { tenant: None, status, after, limit: Some(ROWS + 1) };
-    let mut artists = ask.store().artists_list(&ask.scope(), &filter).await?;
-    let next = ask.cut(&mut artists, |artist| artist.id);
+    let (artists, next) = match ask.text("name") {
+        Some(name) => (named(ask, name).await?, Markup::default()),
+        None => {
+            let after: Option<ArtistId> = ask.after()?;
+            let filter = ArtistFilter { tenant: None, status, after, limit: Some(ROWS + 1) };
+            let mut artists = ask.store().artists_list(&ask.scope(), &filter).await?;
+            let next = ask.cut(&mut artists, |artist| artist.id);
+            (artists, next)
+        }
+    };
     let rows = artists.iter().map(|artist| {
         vec![
             link(&format!("/artists/{}", artist.id), &artist.name),
@@ -57,12 +63,27 @@ pub(super) async fn list(ask: &Ask<'_>) -> Result<View, Refusal> {
                     }
                 }
             }
+            div {
+                label for="name" { "Whole name, in any case" }
+                input id="name" name="name" value=[ask.text("name")];
+            }
             button.quiet type="submit" { "Show" }
         }
         (table("Artists, by id", &heads, rows.collect(), "No artist is like that."))
         (next)
     };
     Ok(View::new("Artists", "/artists", body))
+}
+
+/// The artists of a name, the first of them if there are very many.
+async fn named(ask: &Ask<'_>, name: &str) -> Result<Vec<Artist>, Refusal> {
+    // No database has a text with U+0000.
+    let name = name.replace('\0', "");
+    let mut artists = Vec::new();
+    for found in ask.store().ids_named_list(&ask.scope(), IdKind::Artist, &name, ROWS).await? {
+        artists.extend(ask.store().artist_get(&ask.scope(), ArtistId(found.id)).await?);
+    }
+    Ok(artists)
 }
 
 async fn found(ask: &Ask<'_>, given: &str) -> Result<Artist, Refusal> {
