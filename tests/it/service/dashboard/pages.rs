@@ -1,12 +1,14 @@
 //! What the pages show, and to whom.
 
+use std::collections::BTreeSet;
+
 use backline_model::{Artist, Provenance, Role, Tenant};
 use backline_store::Scope;
 
 use super::{Browser, links};
 use crate::service::api::Answering;
 use crate::service::support::Place;
-use crate::store::fixtures::{account, artist, demo, now, release, run};
+use crate::store::fixtures::{account, artist, create_run, demo, now, release, run};
 use crate::store::scope::{fill, marks, ours, theirs};
 use crate::support::database::each_database;
 
@@ -259,6 +261,28 @@ async fn an_artists_page_has_its_numbers_as_chart_table_and_csv() {
         // One that runs asks for itself again, and needs no script to be read.
         let running = viewer.get(&format!("/runs/{}", run(3).id)).await.body;
         assert!(running.contains("hx-trigger=\"every 3s\"") && running.contains("<noscript>"), "{running}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_list_goes_on_where_it_was_cut() {
+    each_database(async |store, url| {
+        for n in 1..=60 {
+            create_run(&store, &run(n)).await;
+        }
+        let answering = Answering::on(url).await;
+        let viewer = Browser::of(&answering, Role::Viewer, None).await;
+        let runs = |page: &str| -> BTreeSet<String> {
+            links(page).into_iter().filter(|link| link.starts_with("/runs/")).collect()
+        };
+        let first = viewer.get("/runs").await.body;
+        let next = links(&first).into_iter().find(|link| link.starts_with("/runs?after=")).expect("a link");
+        let second = viewer.get(&next).await;
+        assert_eq!(second.status, 200, "{next}: {}", second.body);
+        let (one, other) = (runs(&first), runs(&second.body));
+        assert_eq!((one.len(), other.len()), (50, 10), "{one:?} {other:?}");
+        assert!(one.is_disjoint(&other) && !second.body.contains("rel=\"next\""), "{}", second.body);
     })
     .await;
 }

@@ -77,10 +77,8 @@ pub(super) async fn list(ask: &Ask<'_>) -> Result<View, Refusal> {
 
 /// The artists of a name, the first of them if there are very many.
 async fn named(ask: &Ask<'_>, name: &str) -> Result<Vec<Artist>, Refusal> {
-    // No database has a text with U+0000.
-    let name = name.replace('\0', "");
     let mut artists = Vec::new();
-    for found in ask.store().ids_named_list(&ask.scope(), IdKind::Artist, &name, ROWS).await? {
+    for found in ask.store().ids_named_list(&ask.scope(), IdKind::Artist, name, ROWS).await? {
         artists.extend(ask.store().artist_get(&ask.scope(), ArtistId(found.id)).await?);
     }
     Ok(artists)

@@ -18,11 +18,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::Request;
 use super::frame::View;
 use super::refusal::Refusal;
 use super::routes::{Act, Page};
 use super::session::Visitor;
+use super::{Request, pairs};
 use crate::pipeline::{Host, names};
 use backline_model::Platform;
 use backline_store::{Scope, Store};
@@ -41,8 +41,7 @@ pub(super) struct Ask<'a> {
 
 impl<'a> Ask<'a> {
     pub(super) fn new(host: &'a Host, visitor: &'a Visitor, request: &'a Request, heavy: &'a Semaphore) -> Self {
-        let query = url::form_urlencoded::parse(request.query.as_bytes()).into_owned().collect();
-        Self { host, visitor, path: &request.path, query, heavy }
+        Self { host, visitor, path: &request.path, query: pairs(request.query.as_bytes()), heavy }
     }
 
     fn store(&self) -> &Store {
