@@ -90,18 +90,20 @@ async fn answered(api: &Arc<Api>, peer: IpAddr, id: Uuid, request: Request) -> A
         return dashboard::refused(&Refusal::too_many(seconds), None);
     }
     let is_post = request.is_post;
-    let answering = board.answer(host, request, visitor);
-    // A browser that goes away ends what only reads.
-    let answer = if is_post {
-        let done = api.acts.finish(answering).await;
-        done.unwrap_or_else(|| dashboard::refused(&Refusal::internal(), None))
-    } else {
-        answering.await
+    let counting = Arc::clone(api);
+    let answering = async move {
+        let answer = board.answer(host, request, visitor).await;
+        if is_login && matches!(answer, Answer::Refused(Kind::WrongToken, _)) {
+            counting.limits.failed(peer, now);
+        }
+        answer
     };
-    if is_login && matches!(answer, Answer::Refused(Kind::WrongToken, _)) {
-        api.limits.failed(peer, now);
+    // A browser that goes away ends what only reads.
+    if !is_post {
+        return answering.await;
     }
-    answer
+    let done = api.acts.finish(answering).await;
+    done.unwrap_or_else(|| dashboard::refused(&Refusal::internal(), None))
 }
 
 /// A header as text; several of one name as HTTP joins them.
