@@ -1,6 +1,6 @@
 //! Backline collects artists' daily metrics through sandboxed connectors.
 //!
-//! This crate assembles the others: [`pipeline`] leads data through them; `api` and `cli` are its edges.
+//! This crate assembles the others: [`pipeline`] leads data through them; `api`, `cli` and the dashboard are its edges.
 //! ARCHITECTURE.md has the map and the invariants.
 //!
 //! A host on a new database has nothing to collect with yet:
@@ -34,3 +34,4 @@ pub mod pipeline;
 
 pub mod api;
 pub mod cli;
+mod dashboard;

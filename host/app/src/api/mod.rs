@@ -1,4 +1,4 @@
-//! HTTP of a running host: liveness, readiness and metrics, and the API under `/v1`. The owner of axum.
+//! HTTP of a running host: liveness, readiness and metrics, the API under `/v1`, and the dashboard. The owner of axum.
 //!
 //! `operations` is the table of everything the API does; the routes and `/openapi.json` are made of it. The other
 //! endpoints need no token and reveal nothing about artists. By default everything listens on loopback.
@@ -15,6 +15,7 @@ mod openapi;
 mod operations;
 mod origin;
 mod page;
+mod pages;
 mod problem;
 mod query;
 mod repeats;
@@ -38,6 +39,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use crate::dashboard::Dashboard;
 use crate::pipeline::service::Watch;
 use acting::Acts;
 use bounded::Bounded;
@@ -67,6 +69,7 @@ struct Api {
     heavy: Semaphore,
     document: String,
     page: String,
+    dashboard: Arc<Dashboard>,
 }
 
 /// The address that a connection comes from.
@@ -146,7 +149,8 @@ fn router(watch: Watch) -> Router {
     let settled = Settled::default();
     let streams = Streams::new(settled.clone(), watch.stopping());
     let (limits, acts, heavy) = (Limits::new(), Acts::default(), Semaphore::new(HEAVY_MAX));
-    let api = Arc::new(Api { watch, limits, acts, settled, streams, heavy, document, page });
+    let dashboard = Arc::new(Dashboard::new());
+    let api = Arc::new(Api { watch, limits, acts, settled, streams, heavy, document, page, dashboard });
     router.fallback(unknown).method_not_allowed_fallback(wrong_method).with_state(api)
 }
 
@@ -178,11 +182,16 @@ async fn style() -> Response {
     page::response(page::STYLE.to_owned(), "text/css; charset=utf-8")
 }
 
-async fn unknown(uri: Uri, headers: HeaderMap) -> Response {
-    if uri.path().starts_with(API) {
-        return Problem::no_endpoint().response(problem::request_id(&headers));
+/// A path that no route has: a page of the dashboard, which knows its own, or nothing.
+async fn unknown(State(api): State<Arc<Api>>, ConnectInfo(peer): ConnectInfo<Peer>, request: Request) -> Response {
+    let path = request.uri().path();
+    if path.starts_with(API) {
+        return Problem::no_endpoint().response(problem::request_id(request.headers()));
     }
-    let text = "no such endpoint; the endpoints are /v1, /openapi, /openapi.json, /healthz, /readyz and /metrics";
+    if pages::knows(path) {
+        return pages::answer(&api, peer.0, request).await;
+    }
+    let text = "no such endpoint; the endpoints are /, /v1, /openapi, /openapi.json, /healthz, /readyz and /metrics";
     refusal(StatusCode::NOT_FOUND, text)
 }
 

@@ -21,9 +21,12 @@ pub mod service;
 mod upkeep;
 mod watchdog;
 mod webhooks;
+pub(crate) mod words;
 
 pub use self::access::audit::{AuditLog, Deed, user_of_process};
+pub(crate) use self::access::tokens::is_same;
 pub use self::access::tokens::{Caller, NewToken, TokenError, Tokens};
+pub use self::artists::attention::{Attention, AttentionFilter, accounts_that_need_someone, invalid_ids};
 pub use self::artists::export::{ExportError, ExportReport, ExportedFile, identifiers_of_export};
 pub use self::artists::privacy::{Erasure, Privacy, PrivacyError, record_consent, record_consents};
 pub use self::artists::sync::{ArtistSync, Difference, SyncError, SyncReport, SyncRequest};

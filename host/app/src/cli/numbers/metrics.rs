@@ -11,11 +11,11 @@ use crate::cli::arguments::values;
 use crate::cli::context::Context;
 use crate::cli::terminal::exit::{Exit, Failure, Outcome};
 use crate::cli::terminal::print;
+use crate::pipeline::words::{change_text, reason_text, value_text};
 use backline_model::growth::SPANS_DAYS;
 use backline_model::manifest::MetricEntry;
 use backline_model::{
-    Absence, ArtistId, Change, EngagementBasis, GrowthRow, Kind, Manifest, MetricName, MetricsRow, NoChange, Severity,
-    Value,
+    Absence, ArtistId, Change, EngagementBasis, GrowthRow, Kind, Manifest, MetricName, MetricsRow, Severity,
 };
 use backline_rules::lists::Directory;
 use backline_store::{MetricsFilter, Scope, Store};
@@ -183,34 +183,6 @@ fn metric_lines(row: &MetricsRow, manifest: Option<&Manifest>, all: bool) -> Vec
     lines
 }
 
-/// A value for people: with separators of thousands, and with two decimals unless it is whole.
-fn value_text(value: &Value) -> String {
-    match value {
-        Value::Integer(number) => with_separators(&number.to_string()),
-        Value::Decimal(number) => {
-            let text = print::decimal(*number, 2);
-            match text.split_once('.') {
-                Some((whole, decimals)) => format!("{}.{decimals}", with_separators(whole)),
-                None => with_separators(&text),
-            }
-        }
-        Value::Text(_) | Value::Texts(_) => value.to_string(),
-    }
-}
-
-/// The digits of a whole number in groups of three.
-fn with_separators(number: &str) -> String {
-    let (sign, digits) = number.strip_prefix('-').map_or(("", number), |digits| ("-", digits));
-    let mut text = sign.to_owned();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// What is counted, and over how many days if it is a sum over some.
 fn unit_text(entry: &MetricEntry) -> String {
     match (entry.kind, entry.window_days) {
@@ -247,18 +219,6 @@ fn remark(row: &MetricsRow, metric: &MetricName) -> String {
     remarks.join("; ")
 }
 
-/// Why there is no number, in words.
-fn reason_text(absence: &Absence) -> String {
-    match absence {
-        Absence::NotOffered => "the platform does not offer it".to_owned(),
-        Absence::Hidden => "the owner hides it".to_owned(),
-        Absence::NotAuthorized => "the permissions that were given do not cover it".to_owned(),
-        Absence::NotFound => "there is nothing that would have it".to_owned(),
-        Absence::Unavailable => "the platform did not tell it this time".to_owned(),
-        Absence::Rejected(rule) => format!("withheld by the rule {rule}; `backline quarantine list` shows it"),
-    }
-}
-
 /// Prints growth.
 pub(in crate::cli) async fn growth(context: &Context, arguments: NumbersArguments) -> Outcome {
     let store = context.store().await?;
@@ -284,58 +244,12 @@ fn growth_lines(row: &GrowthRow) -> Vec<Vec<String>> {
     row.changes.iter().map(line).collect()
 }
 
-/// `+120 (+1.50 %)`, `+0.30 points`, or why there is none.
-fn change_text(change: &Change) -> String {
-    match (change.reason, change.absolute, change.percent) {
-        (None, Some(absolute), Some(percent)) => format!("{} ({percent:+.2} %)", signed(absolute)),
-        (None, Some(points), None) => format!("{} points", signed(points)),
-        (Some(reason), ..) => {
-            let reason = match reason {
-                NoChange::First => "first",
-                NoChange::ZeroBase => "from zero",
-                NoChange::Gap => "gap",
-                NoChange::Break => "redefined",
-                NoChange::Absent => "absent",
-                NoChange::Late => "late",
-            };
-            match change.daily_percent {
-                Some(daily) => format!("{reason} ({daily:+.2} % a day)"),
-                None => reason.to_owned(),
-            }
-        }
-        _ => print::NONE.to_owned(),
-    }
-}
-
-fn signed(number: f64) -> String {
-    if number.fract() == 0.0 { format!("{number:+.0}") } else { format!("{number:+.2}") }
-}
-
 #[cfg(test)]
 mod tests {
-    use backline_model::Coverage;
     use backline_model::fixtures::{day, engagement, ints, manifest, name, row};
+    use backline_model::{Coverage, Value};
 
     use super::*;
-
-    #[test]
-    fn numbers_are_written_for_people() {
-        for (value, text) in [
-            (Value::Integer(0), "0"),
-            (Value::Integer(999), "999"),
-            (Value::Integer(1_000), "1,000"),
-            (Value::Integer(-1_234_567), "-1,234,567"),
-            (Value::Integer(i64::MIN), "-9,223,372,036,854,775,808"),
-            (Value::Decimal(1_234.5), "1,234.50"),
-            (Value::Decimal(-0.3), "-0.30"),
-            (Value::Decimal(81.0), "81"),
-            (Value::Decimal(1_234_567.0), "1,234,567"),
-            (Value::Text("Night Owls".to_owned()), "Night Owls"),
-            (Value::Texts(vec!["pop".to_owned(), "jazz".to_owned()]), "pop, jazz"),
-        ] {
-            assert_eq!(value_text(&value), text, "{value:?}");
-        }
-    }
 
     #[test]
     fn a_row_is_one_group_in_the_order_of_the_catalogue_and_explains_itself() {
@@ -373,19 +287,5 @@ mod tests {
         // The connector may have been removed.
         let unknown = metric_lines(&row, None, true);
         assert_eq!((unknown.len(), unknown[0][2].as_str()), (8, "content_views"));
-    }
-
-    #[test]
-    fn a_change_says_how_much_or_why_not() {
-        let change = Change { absolute: Some(120.0), percent: Some(1.5), ..Change::default() };
-        assert_eq!(change_text(&change), "+120 (+1.50 %)");
-        let points = Change { absolute: Some(-0.3), ..Change::default() };
-        assert_eq!(change_text(&points), "-0.30 points");
-        let points = Change { absolute: Some(2.0), ..Change::default() };
-        assert_eq!(change_text(&points), "+2 points");
-        let gap = Change { reason: Some(NoChange::Gap), daily_percent: Some(0.5), ..Change::default() };
-        assert_eq!(change_text(&gap), "gap (+0.50 % a day)");
-        let first = Change { reason: Some(NoChange::First), ..Change::default() };
-        assert_eq!(change_text(&first), "first");
     }
 }

@@ -11,6 +11,7 @@ use crate::cli::context::Context;
 use crate::cli::terminal::exit::{Exit, Failure, Outcome};
 use crate::cli::terminal::print;
 use crate::cli::terminal::print::Tone;
+use crate::pipeline::words::{ObjectiveText, decimal, objective_text};
 use crate::pipeline::{Host, TenantHealthReport};
 use backline_model::Tenant;
 use backline_model::health::{Alert, Health, HealthReport, Objective, PlatformHealth, Recommendation, Urgency};
@@ -216,21 +217,8 @@ fn objective_line(objective: &Objective) -> String {
         Some(false) => "✗",
         None => print::NONE,
     };
-    let shown = |value: f64| match objective.name {
-        "success" | "quality" => format!("{:.2} %", value * 100.0),
-        "lag" => format!("{value:.2} h"),
-        "run_time" => format!("{value:.1} min"),
-        _ => format!("${value:.2}"),
-    };
-    let (what, sign) = match objective.name {
-        "success" => ("accounts collected of those planned", ">"),
-        "lag" => ("from a run's due time to storage, 95th percentile", "<"),
-        "quality" => ("values that pass validation", ">"),
-        "run_time" => ("longest run", "<"),
-        _ => ("cost a month for 1,000 artists", "<"),
-    };
-    let value = objective.value.map_or_else(|| "no data".to_owned(), shown);
-    format!("{mark} {what}: {value} (target {sign} {})", shown(objective.target))
+    let ObjectiveText { what, value, target } = objective_text(objective);
+    format!("{mark} {what}: {value} (target {target})")
 }
 
 fn recommendation_lines(recommendation: &Recommendation) -> String {
@@ -248,7 +236,7 @@ fn alert_cells(alert: &Alert) -> Vec<String> {
         alert.platform.as_ref().map_or_else(|| print::NONE.to_owned(), ToString::to_string),
         if alert.firing { "firing" } else { "ok" }.to_owned(),
         print::time(alert.since),
-        print::decimal(alert.value, 4),
-        print::decimal(alert.threshold, 4),
+        decimal(alert.value, 4),
+        decimal(alert.threshold, 4),
     ]
 }

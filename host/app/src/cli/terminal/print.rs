@@ -185,17 +185,11 @@ pub(in crate::cli) fn listing<T: Serialize>(
 }
 
 /// Text of a cell without a value.
-pub(in crate::cli) const NONE: &str = "–";
+pub(in crate::cli) use crate::pipeline::words::NONE;
 
 /// A time in UTC, to the second.
 pub(in crate::cli) fn time(at: chrono::DateTime<chrono::Utc>) -> String {
     at.format("%Y-%m-%d %H:%M:%SZ").to_string()
-}
-
-/// A decimal with so many places, and with none where it is whole.
-pub(in crate::cli) fn decimal(number: f64, places: usize) -> String {
-    // Zero is added since minus zero is a whole number too.
-    if number.fract() == 0.0 { format!("{:.0}", number + 0.0) } else { format!("{number:.places$}") }
 }
 
 /// A number with its noun: `1 artist`, `2 artists`.
@@ -215,12 +209,6 @@ mod tests {
         assert_eq!(noted("warning: so", true), "\u{1b}[33mwarning:\u{1b}[0m so");
         assert_eq!(noted("error: so", false), "error: so");
         assert_eq!(noted("an error: so", true), "an error: so");
-    }
-
-    #[test]
-    fn a_whole_decimal_has_no_places() {
-        let shown = [81.0, 81.25, -0.3, 0.0, -0.0, 80.999].map(|number| decimal(number, 2));
-        assert_eq!(shown, ["81", "81.25", "-0.30", "0", "0", "81.00"], "what is rounded says so");
     }
 
     #[test]

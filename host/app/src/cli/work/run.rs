@@ -10,7 +10,6 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::arguments::ids::{self, Given};
 use crate::cli::arguments::names::{self, PlatformName};
 use crate::cli::arguments::values;
-use crate::cli::artists::attention;
 use crate::cli::context::Context;
 use crate::cli::service::installation;
 use crate::cli::terminal::exit::{Exit, Failure, Outcome};
@@ -20,7 +19,7 @@ use crate::pipeline::collection::report::{
     AllowanceOf, AllowanceReport, OpenReason, OpenReport, PlanReport, PlatformPlan, PlatformReport, Progress,
     RunReport, RunRequest,
 };
-use crate::pipeline::{CancelReport, Host};
+use crate::pipeline::{CancelReport, Host, invalid_ids};
 use crate::telemetry::memory;
 use backline_model::grant::describe_window;
 use backline_model::outcome::Exclusion;
@@ -119,7 +118,7 @@ pub(in crate::cli) async fn plan(context: &Context, arguments: PlanArguments) ->
     } else {
         print_plan(&report)?;
     }
-    let invalid = attention::invalid_ids(host.store()).await?;
+    let invalid = invalid_ids(host.store()).await?;
     if invalid > 0 {
         print::note(&format!(
             "warning: {} an id that the connector can't collect by; `backline accounts attention` says what to do",

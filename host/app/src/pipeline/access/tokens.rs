@@ -188,7 +188,7 @@ fn digest_of(secret: &str) -> Digest {
 }
 
 /// Compares in a time that does not depend on where the digests differ.
-fn is_same(one: &Digest, other: &Digest) -> bool {
+pub(crate) fn is_same(one: &Digest, other: &Digest) -> bool {
     let differing = one.0.iter().zip(&other.0).fold(0, |bits, (one, other)| black_box(bits | (one ^ other)));
     differing == 0
 }

@@ -10,6 +10,7 @@ use crate::cli::context::Context;
 use crate::cli::plugins::read_file;
 use crate::cli::terminal::exit::{Exit, Failure, Outcome};
 use crate::cli::terminal::print::{self, Tone};
+use crate::pipeline::words::decimal;
 use crate::pipeline::{TrialMetric, TrialReport, TrialRequest, TrialRequestSent, try_component};
 use backline_model::origin::OriginPattern;
 use backline_model::row::Severity;
@@ -134,7 +135,7 @@ fn show(report: &TrialReport) -> Result<(), Failure> {
         print::table(&["metric", ">value", "missing because", "posts"], report.metrics.iter().map(metric).collect())?;
     }
     if let Some(score) = report.quality_score {
-        print::line(&format!("\nquality {}", print::decimal(score, 2)))?;
+        print::line(&format!("\nquality {}", decimal(score, 2)))?;
     }
     for finding in &report.findings {
         let tone = if finding.severity == Severity::Error { Tone::Bad } else { Tone::Plain };

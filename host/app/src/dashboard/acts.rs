@@ -1,0 +1,192 @@
+//! What forms do: each by the function of the pipeline that the API and the command line call.
+
+use std::time::Duration;
+
+use chrono::{Datelike as _, NaiveDate};
+use serde_json::{Value as Json, json};
+use uuid::Uuid;
+
+use super::Form;
+use super::pages::id;
+use super::refusal::Refusal;
+use super::routes::Act;
+use super::session::Visitor;
+use crate::pipeline::collection::report::RunRequest;
+use crate::pipeline::service::schedules;
+use crate::pipeline::{ActivateOptions, Host, Resend, Tokens, names};
+use backline_model::{ArtistId, Digest, Quarantined, RunId, TokenId};
+use backline_store::BatchFilter;
+
+/// Longest reason, in characters.
+const REASON_CHARACTERS_MAX: usize = 500;
+
+/// How long other hosts may take to load a release. A browser waits, and a connection may be silent for 30 s.
+const LOAD_WITHIN: Duration = Duration::from_secs(20);
+
+/// What was done.
+pub(super) struct Acted {
+    /// What the audit log keeps of it: names no artist, and holds no secret.
+    pub(super) details: Json,
+    /// Artist that it was about.
+    pub(super) artist: Option<ArtistId>,
+    /// The page to show next.
+    pub(super) to: String,
+    /// What that page says first.
+    pub(super) said: String,
+}
+
+fn acted(details: Json, to: impl Into<String>, said: impl Into<String>) -> Acted {
+    Acted { details, artist: None, to: to.into(), said: said.into() }
+}
+
+/// Does it.
+pub(super) async fn done(host: &Host, visitor: &Visitor, act: &Act, form: &Form) -> Result<Acted, Refusal> {
+    match act {
+        Act::StartRun => start_run(host, form).await,
+        Act::CancelRun(run) => cancel_run(host, run, form).await,
+        Act::RetryRun(run) => retry_run(host, visitor, run).await,
+        Act::Release(value) => decide(host, visitor, value, true).await,
+        Act::Discard(value) => decide(host, visitor, value, false).await,
+        Act::Activate(digest) => activate(host, digest, form).await,
+        Act::RollBack(platform) => roll_back(host, platform, form).await,
+        Act::TestWebhook => test_webhook(host, visitor, form).await,
+        Act::ResendParked => resend_parked(host, visitor, form).await,
+        Act::SwitchWebhook(on) => {
+            let name = webhook(host, visitor, form).await?;
+            host.webhooks().switch(&name, *on).await?;
+            let said = format!("The webhook {name} is {}.", if *on { "on" } else { "off" });
+            Ok(acted(json!({ "name": name }), "/webhooks", said))
+        }
+        Act::SwitchSchedule(on) => {
+            let name = named(form)?;
+            schedules::set_enabled(host.store(), host.config(), &name, *on, host.clock().now()).await?;
+            let said = format!("The schedule {name} is {}.", if *on { "on" } else { "off" });
+            Ok(acted(json!({ "name": name }), "/schedules", said))
+        }
+        Act::RevokeToken(token) => {
+            let token_id: TokenId = id("token", token)?;
+            let tokens = Tokens::new(host.store().clone(), host.clock().clone());
+            let token = tokens.revoke(token_id).await?;
+            let said = format!("The token {} is revoked; no host accepts it any more.", token.name);
+            Ok(acted(json!({ "id": token_id }), "/tokens", said))
+        }
+    }
+}
+
+fn named(form: &Form) -> Result<String, Refusal> {
+    form.text("name").ok_or_else(|| Refusal::wrong("name is missing"))
+}
+
+/// The name of a webhook, if there is one.
+async fn webhook(host: &Host, visitor: &Visitor, form: &Form) -> Result<String, Refusal> {
+    Ok(host.store().webhook_get(&visitor.scope(), &named(form)?).await?.name)
+}
+
+/// A reason that someone gave, or else what is said where nobody gave one.
+fn reason(form: &Form, default: &str) -> Result<String, Refusal> {
+    let reason = form.text("reason").unwrap_or_else(|| default.to_owned());
+    if reason.chars().count() > REASON_CHARACTERS_MAX {
+        return Err(Refusal::wrong(format!("reason has more than {REASON_CHARACTERS_MAX} characters")));
+    }
+    Ok(reason)
+}
+
+async fn start_run(host: &Host, form: &Form) -> Result<Acted, Refusal> {
+    let date = match form.text("date") {
+        None => None,
+        Some(text) => {
+            let date = NaiveDate::parse_from_str(&text, "%Y-%m-%d").ok();
+            // Years that every database can store.
+            let date = date.filter(|date| (1..=9999).contains(&date.year()));
+            Some(date.ok_or_else(|| Refusal::wrong("date is not a calendar date; write YYYY-MM-DD"))?)
+        }
+    };
+    let mut platforms = Vec::new();
+    if let Some(given) = form.text("platform") {
+        platforms.push(names::platform(host.store(), &given).await?);
+    }
+    let details = json!({ "date": date, "platform": platforms });
+    let request = RunRequest { trigger: "manual".to_owned(), date, platforms, ..RunRequest::default() };
+    let run = host.runs().start(&request).await?;
+    let said = format!("The run is planned with {} accounts; the hosts that serve collect it.", run.counts.planned);
+    Ok(acted(details, format!("/runs/{}", run.id), said))
+}
+
+async fn cancel_run(host: &Host, run: &str, form: &Form) -> Result<Acted, Refusal> {
+    let run_id: RunId = id("run", run)?;
+    let report = host.runs().cancel(run_id, &reason(form, "by the operator")?).await?;
+    let batches = report.cancelled.batches;
+    let details = json!({ "run": run_id, "became": report.run.status, "batches": batches });
+    let said = format!("The run is {}; {batches} of its batches were open.", report.run.status.as_str());
+    Ok(acted(details, format!("/runs/{run_id}"), said))
+}
+
+async fn retry_run(host: &Host, visitor: &Visitor, run: &str) -> Result<Acted, Refusal> {
+    let run_id: RunId = id("run", run)?;
+    let (store, scope) = (host.store(), visitor.scope());
+    if store.run_get(&scope, run_id).await?.is_none() {
+        return Err(Refusal::not_found("run", run_id));
+    }
+    let filter = BatchFilter { run: Some(run_id), ..BatchFilter::default() };
+    let weights = &host.config().collection.tenant_weights;
+    let retried = store.batches_retry(&scope, &filter, weights, host.clock().now()).await?;
+    let details = json!({ "run": run_id, "retried": retried.batches });
+    let said = format!("{} batches with {} accounts are planned again.", retried.batches, retried.accounts);
+    Ok(acted(details, format!("/runs/{run_id}"), said))
+}
+
+async fn decide(host: &Host, visitor: &Visitor, value: &str, releases: bool) -> Result<Acted, Refusal> {
+    let value_id: Uuid = id("quarantined value", value)?;
+    let (store, scope) = (host.store(), visitor.scope());
+    let before = store.quarantine_get(&scope, value_id).await?;
+    let before: Quarantined = before.ok_or_else(|| Refusal::not_found("quarantined value", value_id))?;
+    let after = if releases {
+        host.quarantine().release(&scope, value_id).await?
+    } else {
+        store.quarantine_discard(&scope, value_id, host.clock().now()).await?
+    };
+    let details = json!({ "id": value_id, "was": before.status, "became": after.status });
+    let said = format!("{} of {} is {}.", after.metric, after.metric_date, after.status.as_str());
+    Ok(Acted { artist: Some(after.artist_id), ..acted(details, "/quality", said) })
+}
+
+async fn activate(host: &Host, digest: &str, form: &Form) -> Result<Acted, Refusal> {
+    let digest: Digest = id("release", digest)?;
+    if host.store().release_get(digest).await?.is_none() {
+        return Err(Refusal::not_found("release", digest));
+    }
+    let again = form.text("again").is_some();
+    let options = ActivateOptions { wait: LOAD_WITHIN, again, ..ActivateOptions::default() };
+    let activated = host.releases().activate(digest, &options).await?;
+    let details = json!({ "release": digest, "before": activated.before, "again": again });
+    let said = format!("The release {} collects from the next batch on.", digest.short());
+    Ok(acted(details, format!("/connectors/{digest}"), said))
+}
+
+async fn roll_back(host: &Host, platform: &str, form: &Form) -> Result<Acted, Refusal> {
+    let platform = names::platform(host.store(), platform).await?;
+    let back = host.releases().roll_back(&platform, &reason(form, "rolled back by the operator")?).await?;
+    let details = json!({ "platform": platform, "from": back.from, "to": back.to });
+    let said = format!(
+        "{} is withdrawn, {} collects {platform} again; {} accounts are collected again.",
+        back.from.short(),
+        back.to.short(),
+        back.accounts
+    );
+    Ok(acted(details, format!("/connectors/{}", back.to), said))
+}
+
+async fn test_webhook(host: &Host, visitor: &Visitor, form: &Form) -> Result<Acted, Refusal> {
+    let name = webhook(host, visitor, form).await?;
+    let answer = host.webhooks().test(&name).await?;
+    let accepted = if answer.accepted { "accepted" } else { "did not accept" };
+    let said = format!("{name} {accepted} the message: status {} after {} ms.", answer.status, answer.took_ms);
+    Ok(acted(json!({ "name": name }), "/webhooks", said))
+}
+
+async fn resend_parked(host: &Host, visitor: &Visitor, form: &Form) -> Result<Acted, Refusal> {
+    let name = webhook(host, visitor, form).await?;
+    let restarted = host.webhooks().resend(&name, Resend::Parked).await?;
+    let said = format!("{restarted} deliveries to {name} are tried again.");
+    Ok(acted(json!({ "name": name, "restarted": restarted }), "/webhooks", said))
+}

@@ -1,0 +1,147 @@
+//! The pages: what each reads, in the scope of its visitor, and how it shows it.
+
+mod access;
+pub(super) mod artists;
+mod attention;
+mod chart;
+mod connectors;
+mod overview;
+mod quality;
+mod runs;
+mod upkeep;
+mod webhooks;
+
+use std::str::FromStr;
+
+use maud::{Markup, html};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::frame::View;
+use super::refusal::Refusal;
+use super::routes::{Act, Page};
+use super::session::Visitor;
+use super::{Request, pairs};
+use crate::pipeline::{Host, names};
+use backline_model::Platform;
+use backline_store::{Scope, Store};
+
+/// Rows of a page.
+const ROWS: u32 = 50;
+
+/// What a page is asked for.
+pub(super) struct Ask<'a> {
+    host: &'a Host,
+    visitor: &'a Visitor,
+    path: &'a str,
+    query: Vec<(String, String)>,
+    heavy: &'a Semaphore,
+}
+
+impl<'a> Ask<'a> {
+    pub(super) fn new(host: &'a Host, visitor: &'a Visitor, request: &'a Request, heavy: &'a Semaphore) -> Self {
+        Self { host, visitor, path: &request.path, query: pairs(request.query.as_bytes()), heavy }
+    }
+
+    fn store(&self) -> &Store {
+        self.host.store()
+    }
+
+    fn scope(&self) -> Scope {
+        self.visitor.scope()
+    }
+
+    /// Whether the visitor may do something, so that its form is shown.
+    fn may(&self, act: &Act) -> bool {
+        self.visitor.may(act.needs())
+    }
+
+    /// A parameter; none where it is empty, as a form sends what was not chosen.
+    fn text(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.query.iter().find(|(known, _)| known == name)?;
+        Some(value.trim()).filter(|value| !value.is_empty())
+    }
+
+    /// A parameter of a type that is read from a text.
+    fn parsed<T: FromStr>(&self, name: &str) -> Result<Option<T>, Refusal> {
+        let read = self.text(name).map(str::parse::<T>).transpose();
+        read.map_err(|_| Refusal::wrong(format!("{name} is not one that can be read")))
+    }
+
+    /// A platform by its name or its connector's.
+    async fn platform(&self) -> Result<Option<Platform>, Refusal> {
+        match self.text("platform") {
+            Some(given) => Ok(Some(names::platform(self.store(), given).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Where the page begins.
+    fn after<K: DeserializeOwned>(&self) -> Result<Option<K>, Refusal> {
+        let read = self.text("after").map(serde_json::from_str::<K>).transpose();
+        read.map_err(|_| Refusal::wrong("after is not where a page begins; open the list again"))
+    }
+
+    /// Cuts a list that was read with one row more than a page has, and links to the page that follows.
+    fn cut<T, K: Serialize>(&self, rows: &mut Vec<T>, key: impl Fn(&T) -> K) -> Markup {
+        if rows.len() <= ROWS as usize {
+            return Markup::default();
+        }
+        rows.truncate(ROWS as usize);
+        let key = rows.last().and_then(|last| serde_json::to_string(&key(last)).ok()).unwrap_or_default();
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(self.query.iter().filter(|(name, _)| name != "after"));
+        query.append_pair("after", &key);
+        html! {
+            p { a rel="next" href={ (self.path) "?" (query.finish()) } { "The rows that follow" } }
+        }
+    }
+
+    /// The address of the page that is shown.
+    fn here(&self) -> String {
+        if self.query.is_empty() {
+            return self.path.to_owned();
+        }
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(&self.query);
+        format!("{}?{}", self.path, query.finish())
+    }
+
+    /// Waits for its turn to count much.
+    async fn turn(&self) -> Option<SemaphorePermit<'a>> {
+        // Never closed; if it were, it would bound nothing.
+        self.heavy.acquire().await.ok()
+    }
+}
+
+/// An id in a path. One that can't be read is one that nothing has.
+pub(super) fn id<T: FromStr>(what: &str, text: &str) -> Result<T, Refusal> {
+    text.parse().map_err(|_| Refusal::not_found(what, text))
+}
+
+/// What a page shows.
+pub(super) async fn view(ask: &Ask<'_>, page: &Page) -> Result<View, Refusal> {
+    match page {
+        Page::Overview => overview::view(ask).await,
+        Page::Runs => runs::list(ask).await,
+        Page::Run(run) => runs::one(ask, run).await,
+        Page::Artists => artists::list(ask).await,
+        // Its numbers alone are no page, and are answered before.
+        Page::Artist(artist) | Page::Numbers(artist) => artists::one(ask, artist).await,
+        Page::Attention => attention::view(ask).await,
+        Page::Connectors => connectors::list(ask).await,
+        Page::Release(digest) => connectors::one(ask, digest).await,
+        Page::Activate(digest) => connectors::activate(ask, digest).await,
+        Page::RollBack(platform) => connectors::roll_back(ask, platform).await,
+        Page::Allowances => upkeep::allowances(ask).await,
+        Page::Quality => quality::view(ask).await,
+        Page::Webhooks => webhooks::view(ask).await,
+        Page::Schedules => upkeep::schedules(ask).await,
+        Page::Archive => upkeep::archive(ask).await,
+        Page::Tokens => access::tokens(ask).await,
+        Page::Revoke(token) => access::revoke(ask, token).await,
+        Page::Audit => access::audit(ask).await,
+        Page::Settings => access::settings(ask),
+    }
+}

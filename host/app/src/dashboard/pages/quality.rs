@@ -1,0 +1,68 @@
+//! Data quality: values that failed validation, to be released or discarded.
+
+use maud::html;
+use uuid::Uuid;
+
+use super::{Ask, ROWS};
+use crate::dashboard::frame::{View, button, link, table, text, time};
+use crate::dashboard::refusal::Refusal;
+use crate::dashboard::routes::Act;
+use crate::pipeline::words::value_text;
+use backline_model::row::QuarantineStatus;
+use backline_store::QuarantineFilter;
+
+pub(super) async fn view(ask: &Ask<'_>) -> Result<View, Refusal> {
+    let chosen = match ask.text("status") {
+        None => Some(QuarantineStatus::Held),
+        Some("all") => None,
+        Some(given) => {
+            let wrong = || Refusal::wrong("status is not one of held, released, discarded, all");
+            Some(QuarantineStatus::parse(given).ok_or_else(wrong)?)
+        }
+    };
+    let before: Option<Uuid> = ask.after()?;
+    let filter = QuarantineFilter {
+        status: chosen,
+        platform: ask.platform().await?,
+        artist: ask.parsed("artist")?,
+        before,
+        limit: Some(ROWS + 1),
+    };
+    let mut values = ask.store().quarantine_list(&ask.scope(), &filter).await?;
+    let next = ask.cut(&mut values, |value| value.id);
+    let may = ask.may(&Act::Release(String::new()));
+    let rows = values.iter().map(|value| {
+        let act = |what: &str| format!("/quality/{}/{what}", value.id);
+        let which = format!("{} of {}", value.metric, value.metric_date);
+        vec![
+            text(&value.metric),
+            text(value_text(&value.value)),
+            text(value.metric_date),
+            text(&value.platform),
+            link(&format!("/artists/{}", value.artist_id), value.artist_id),
+            text(&value.rule),
+            time(value.created_at),
+            text(value.status.as_str()),
+            html! {
+                @if may && value.status == QuarantineStatus::Held {
+                    (button(ask.visitor, &act("release"), &[], "Release", &which))
+                    (button(ask.visitor, &act("discard"), &[], "Discard", &which))
+                }
+            },
+        ]
+    });
+    let heads = ["Metric", "Value", "Date", "Platform", "Artist", "Rule", "Found", "State", "Decide"];
+    let choices = ["held", "released", "discarded", "all"];
+    let body = html! {
+        p { "A value that is released is stored, and growth that depends on it is computed again. The metric of one \
+             that is discarded stays missing." }
+        ul {
+            @for choice in choices {
+                li { a href={ "/quality?status=" (choice) } { "Values: " (choice) } }
+            }
+        }
+        (table("Values that failed validation, the latest first", &heads, rows.collect(), "No such value."))
+        (next)
+    };
+    Ok(View::new("Data quality", "/quality", body))
+}

@@ -1,0 +1,253 @@
+//! Which pages and acts there are, under which paths, and what a token needs for each.
+
+use super::assets::{self, Asset};
+use backline_model::Role;
+
+/// What a token needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Needs {
+    pub(super) role: Role,
+    /// Whether it is about the installation as a whole, so that a token of one tenant does not reach it.
+    pub(super) all_tenants: bool,
+}
+
+const fn of_tenant(role: Role) -> Needs {
+    Needs { role, all_tenants: false }
+}
+
+const fn of_installation(role: Role) -> Needs {
+    Needs { role, all_tenants: true }
+}
+
+/// A page. Ids are read by the page that shows them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Page {
+    Overview,
+    Runs,
+    Run(String),
+    Artists,
+    Artist(String),
+    /// An artist's numbers as CSV.
+    Numbers(String),
+    Attention,
+    Connectors,
+    Release(String),
+    /// Asks whether to activate a release.
+    Activate(String),
+    /// Asks whether to roll back a platform.
+    RollBack(String),
+    Allowances,
+    Quality,
+    Webhooks,
+    Schedules,
+    Archive,
+    Tokens,
+    /// Asks whether to revoke a token.
+    Revoke(String),
+    Audit,
+    Settings,
+}
+
+/// What a form does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Act {
+    StartRun,
+    CancelRun(String),
+    RetryRun(String),
+    Release(String),
+    Discard(String),
+    Activate(String),
+    RollBack(String),
+    TestWebhook,
+    ResendParked,
+    /// Whether it is on from now on.
+    SwitchWebhook(bool),
+    /// Whether it is on from now on.
+    SwitchSchedule(bool),
+    RevokeToken(String),
+}
+
+/// What a request is for.
+pub(super) enum Target {
+    Page(Page),
+    Act(Act),
+    /// The form that takes a token.
+    LoginForm,
+    Login,
+    Logout,
+    Asset(&'static Asset),
+}
+
+/// The pages that every page links to, with their titles.
+pub(super) const MENU: [(&str, &str, Page); 13] = [
+    ("/", "Overview", Page::Overview),
+    ("/runs", "Runs", Page::Runs),
+    ("/artists", "Artists", Page::Artists),
+    ("/attention", "Needs someone", Page::Attention),
+    ("/connectors", "Connectors", Page::Connectors),
+    ("/allowances", "Allowances", Page::Allowances),
+    ("/quality", "Data quality", Page::Quality),
+    ("/webhooks", "Webhooks", Page::Webhooks),
+    ("/schedules", "Schedules", Page::Schedules),
+    ("/archive", "Archive and privacy", Page::Archive),
+    ("/tokens", "Tokens", Page::Tokens),
+    ("/audit", "Audit", Page::Audit),
+    ("/settings", "Settings", Page::Settings),
+];
+
+/// What a request is for; none where the path or the method is not the dashboard's.
+pub(super) fn target(is_post: bool, path: &str) -> Option<Target> {
+    let inside = path.strip_prefix('/')?;
+    let parts: Vec<&str> = if inside.is_empty() { Vec::new() } else { inside.split('/').collect() };
+    if is_post {
+        return match parts.as_slice() {
+            ["login"] => Some(Target::Login),
+            ["logout"] => Some(Target::Logout),
+            parts => act(parts).map(Target::Act),
+        };
+    }
+    match parts.as_slice() {
+        ["login"] => Some(Target::LoginForm),
+        ["assets", _] => assets::at(path).map(Target::Asset),
+        parts => page(parts).map(Target::Page),
+    }
+}
+
+fn page(parts: &[&str]) -> Option<Page> {
+    let id = |id: &&str| (*id).to_owned();
+    Some(match parts {
+        [] => Page::Overview,
+        ["runs"] => Page::Runs,
+        ["runs", run] => Page::Run(id(run)),
+        ["artists"] => Page::Artists,
+        ["artists", artist] => Page::Artist(id(artist)),
+        ["artists", artist, "metrics.csv"] => Page::Numbers(id(artist)),
+        ["attention"] => Page::Attention,
+        ["connectors"] => Page::Connectors,
+        ["connectors", digest] => Page::Release(id(digest)),
+        ["connectors", digest, "activate"] => Page::Activate(id(digest)),
+        ["platforms", platform, "rollback"] => Page::RollBack(id(platform)),
+        ["allowances"] => Page::Allowances,
+        ["quality"] => Page::Quality,
+        ["webhooks"] => Page::Webhooks,
+        ["schedules"] => Page::Schedules,
+        ["archive"] => Page::Archive,
+        ["tokens"] => Page::Tokens,
+        ["tokens", token, "revoke"] => Page::Revoke(id(token)),
+        ["audit"] => Page::Audit,
+        ["settings"] => Page::Settings,
+        _ => return None,
+    })
+}
+
+fn act(parts: &[&str]) -> Option<Act> {
+    let id = |id: &&str| (*id).to_owned();
+    Some(match parts {
+        ["runs"] => Act::StartRun,
+        ["runs", run, "cancel"] => Act::CancelRun(id(run)),
+        ["runs", run, "retry"] => Act::RetryRun(id(run)),
+        ["quality", value, "release"] => Act::Release(id(value)),
+        ["quality", value, "discard"] => Act::Discard(id(value)),
+        ["connectors", digest, "activate"] => Act::Activate(id(digest)),
+        ["platforms", platform, "rollback"] => Act::RollBack(id(platform)),
+        ["webhooks", "test"] => Act::TestWebhook,
+        ["webhooks", "resend"] => Act::ResendParked,
+        ["webhooks", "enable"] => Act::SwitchWebhook(true),
+        ["webhooks", "disable"] => Act::SwitchWebhook(false),
+        ["schedules", "enable"] => Act::SwitchSchedule(true),
+        ["schedules", "disable"] => Act::SwitchSchedule(false),
+        ["tokens", token, "revoke"] => Act::RevokeToken(id(token)),
+        _ => return None,
+    })
+}
+
+impl Page {
+    /// What a token needs to see it: what the API's operation for the same needs.
+    pub(super) fn needs(&self) -> Needs {
+        match self {
+            Self::Overview
+            | Self::Runs
+            | Self::Run(_)
+            | Self::Artists
+            | Self::Artist(_)
+            | Self::Numbers(_)
+            | Self::Attention
+            | Self::Quality => of_tenant(Role::Viewer),
+            Self::Connectors | Self::Release(_) | Self::Allowances | Self::Schedules | Self::Archive => {
+                of_installation(Role::Viewer)
+            }
+            Self::Webhooks => of_tenant(Role::Operator),
+            Self::Activate(_) | Self::RollBack(_) => of_installation(Role::Operator),
+            Self::Audit => of_tenant(Role::Admin),
+            Self::Tokens | Self::Revoke(_) | Self::Settings => of_installation(Role::Admin),
+        }
+    }
+}
+
+impl Act {
+    /// What a token needs to do it.
+    pub(super) fn needs(&self) -> Needs {
+        match self {
+            Self::RetryRun(_) | Self::Release(_) | Self::Discard(_) => of_tenant(Role::Operator),
+            Self::StartRun
+            | Self::CancelRun(_)
+            | Self::Activate(_)
+            | Self::RollBack(_)
+            | Self::TestWebhook
+            | Self::ResendParked
+            | Self::SwitchWebhook(_)
+            | Self::SwitchSchedule(_) => of_installation(Role::Operator),
+            Self::RevokeToken(_) => of_installation(Role::Admin),
+        }
+    }
+
+    /// What the audit log calls it, as the command line does.
+    pub(super) fn action(&self) -> &'static str {
+        match self {
+            Self::StartRun => "run",
+            Self::CancelRun(_) => "run cancel",
+            Self::RetryRun(_) => "batches retry",
+            Self::Release(_) => "quarantine release",
+            Self::Discard(_) => "quarantine discard",
+            Self::Activate(_) => "plugins activate",
+            Self::RollBack(_) => "plugins rollback",
+            Self::TestWebhook => "webhooks test",
+            Self::ResendParked => "webhooks resend",
+            Self::SwitchWebhook(true) => "webhooks enable",
+            Self::SwitchWebhook(false) => "webhooks disable",
+            Self::SwitchSchedule(true) => "schedules enable",
+            Self::SwitchSchedule(false) => "schedules disable",
+            Self::RevokeToken(_) => "tokens revoke",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_link_of_the_menu_leads_to_its_page() {
+        for (path, _, wanted) in MENU {
+            let Some(Target::Page(found)) = target(false, path) else { panic!("{path} is no page") };
+            assert_eq!(found, wanted);
+        }
+    }
+
+    #[test]
+    fn what_is_not_the_dashboards_is_left_to_others() {
+        for path in ["", "/v1/runs", "/healthz", "/readyz", "/metrics", "/openapi.json", "//", "/runs/a/b", "/assets/x"]
+        {
+            assert!(target(false, path).is_none(), "{path}");
+        }
+        assert!(target(true, "/").is_none() && target(false, "/logout").is_none());
+    }
+
+    #[test]
+    fn reading_takes_no_more_than_acting() {
+        let id = || "x".to_owned();
+        assert!(Page::Activate(id()).needs() == Act::Activate(id()).needs());
+        assert!(Page::RollBack(id()).needs() == Act::RollBack(id()).needs());
+        assert!(Page::Revoke(id()).needs() == Act::RevokeToken(id()).needs());
+    }
+}
