@@ -356,7 +356,7 @@ async fn check_stored(battle: &Battle, report: &RunReport, url: &str, faults: &m
     let hay = haystack(battle, report, url).await;
     faults.expect(hay.len() > 100_000, || format!("only {} bytes were searched", hay.len()));
     // What is shown in place of other characters hides nothing.
-    let hay: String = hay.chars().filter(|c| !matches!(c, '\0' | char::REPLACEMENT_CHARACTER)).collect();
+    let hay: String = hay.chars().filter(|&c| !matches!(c, '\0' | char::REPLACEMENT_CHARACTER)).collect();
     for secret in [SECRET, TOKEN] {
         if let Some(at) = hay.find(secret) {
             let line = hay[..at].rfind('\n').map_or(0, |start| start + 1);

@@ -230,13 +230,13 @@ mod tests {
                 let other = other.clone();
                 move || std::fs::read(other).map(drop)
             });
-            let files = [
+            let files = vec![
                 std::fs::read(&other).map(drop),
                 std::fs::write(&new, "x"),
                 std::fs::remove_file(&other),
                 child.join().expect("threads start"),
             ];
-            let network = [
+            let network = vec![
                 TcpStream::connect(address).map(drop),
                 UdpSocket::bind("127.0.0.1:0").map(drop),
                 std::os::unix::net::UnixDatagram::unbound().map(drop),

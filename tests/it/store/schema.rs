@@ -42,7 +42,7 @@ async fn migrating_twice_is_harmless_and_a_newer_schema_is_refused() {
                 "0015_installation",
                 "0016_access",
                 "0017_logs",
-                "0019_answers"
+                "0018_answers"
             ]
         );
         store.check_schema().await.unwrap();

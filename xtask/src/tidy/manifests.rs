@@ -45,7 +45,7 @@ pub(crate) const ROOMS: [Room; 7] = [
 ];
 
 /// Libraries with one owner: which package may depend on them. Tests of any package may.
-pub(crate) const OWNERS: [(&str, &str); 46] = [
+pub(crate) const OWNERS: [(&str, &str); 49] = [
     ("anstream", "backline"),
     ("anstyle", "backline"),
     ("anyhow", "backline"),

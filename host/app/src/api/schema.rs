@@ -59,7 +59,7 @@ pub(super) fn component(components: &mut Components, name: &str, schema: impl Fn
 macro_rules! described {
     ($($name:ident { $($([$mark:tt])? $field:ident: $type:ty),* $(,)? })*) => {
         $(impl Described for $name {
-            fn refer(components: &mut Components) -> Json {
+            fn refer(components: &mut Components) -> ::serde_json::Value {
                 component(components, stringify!($name), |components| object(Self::fields(components)))
             }
 
@@ -93,8 +93,8 @@ macro_rules! described {
 macro_rules! plain {
     ($($type:ty => $schema:tt,)*) => {
         $(impl Described for $type {
-            fn refer(_: &mut Components) -> Json {
-                json!($schema)
+            fn refer(_: &mut Components) -> ::serde_json::Value {
+                ::serde_json::json!($schema)
             }
         })*
     };

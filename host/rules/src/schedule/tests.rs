@@ -320,7 +320,7 @@ fn field(least: u32, most: u32) -> impl Strategy<Value = (String, Vec<u32>)> {
             (format!("{first}-{last}"), (first..=last).collect::<Vec<u32>>())
         }),
         1 => (2..=(most - least).min(15)).prop_map(move |step| {
-            let numbers = all().into_iter().filter(|number| (number - least) % step == 0);
+            let numbers = all().into_iter().filter(|number| (number - least).is_multiple_of(step));
             (format!("*/{step}"), numbers.collect::<Vec<u32>>())
         }),
     ]

@@ -114,10 +114,10 @@ const MIGRATIONS: [(i64, &str, &str, &str); 18] = [
         include_str!("../../../../migrations/postgres/0017_logs.sql"),
     ),
     (
-        19,
+        18,
         "answers",
-        include_str!("../../../../migrations/sqlite/0019_answers.sql"),
-        include_str!("../../../../migrations/postgres/0019_answers.sql"),
+        include_str!("../../../../migrations/sqlite/0018_answers.sql"),
+        include_str!("../../../../migrations/postgres/0018_answers.sql"),
     ),
 ];
 

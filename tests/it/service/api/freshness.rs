@@ -59,7 +59,8 @@ async fn numbers_are_fresh_once_the_run_that_was_due_has_collected_them() {
         assert_eq!(told(&half), (json!(2), json!(1), json!(1), json!(false)), "{half}");
         let own = of_ours.get("/v1/freshness?wait=25").await.json();
         assert_eq!(told(&own), (json!(1), json!(1), json!(0), json!(true)), "a tenant is told of its own: {own}");
-        let (waited, ()) = tokio::join!(of_theirs.get("/v1/freshness?wait=25"), collect(&store, theirs(), &account(2)));
+        let second = account(2);
+        let (waited, ()) = tokio::join!(of_theirs.get("/v1/freshness?wait=25"), collect(&store, theirs(), &second));
         let waited = waited.json();
         assert_eq!(told(&waited), (json!(1), json!(1), json!(0), json!(true)), "{waited}");
 

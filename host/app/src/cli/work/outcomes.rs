@@ -39,9 +39,11 @@ impl Concern {
             Outcome::Superseded => Self::LeftOut,
             Outcome::Collected => Self::Collected,
             Outcome::Excluded { reason } => match reason {
-                Exclusion::ReconnectNeeded | Exclusion::NoConnector | Exclusion::Unreadable | Exclusion::HostKilled => {
-                    Self::Person
-                }
+                Exclusion::ReconnectNeeded
+                | Exclusion::NoConnector
+                | Exclusion::Unreadable
+                | Exclusion::HostKilled
+                | Exclusion::NotFound => Self::Person,
                 Exclusion::NotSubscribed
                 | Exclusion::CollectionDisabled
                 | Exclusion::NoConsent

@@ -172,8 +172,10 @@ impl WorkerPool {
         let (mut look, mut look_at, mut failures) = (true, Instant::now(), 0);
         let mut stop_by = None;
         // What one batch of a run can't write, the others can't write either.
-        let is_in_vain = |failure: &Option<CollectError>| failure.as_ref().is_some_and(CollectError::is_unwritable);
-        while !self.stop.is_cancelled() && !(self.run.is_some() && is_in_vain(&failure)) {
+        let is_of_run = self.run.is_some();
+        let is_in_vain =
+            |failure: &Option<CollectError>| is_of_run && failure.as_ref().is_some_and(CollectError::is_unwritable);
+        while !self.stop.is_cancelled() && !is_in_vain(&failure) {
             let collector = (self.collectors)();
             if self.run.is_some() && !collector.clocks.is_right() {
                 failure.get_or_insert(CollectError::Clock);

@@ -124,7 +124,7 @@ async fn build(context: &Context, project: &Project, answers: &Path) -> Result<B
     }
     let component = pack(&wasm, &text).map_err(|error| Failure::refused(&error).about(&build.output))?;
     let file = folder.join(format!("{}.wasm", stamp.name));
-    output::write(&file, &component, Access::Shared, Existing::Replace)?;
+    output::write(&file, &component, Access::Shared, Existing::updated())?;
 
     let folders = recordings_in(answers)?;
     let replayed = replay_component(context.config(), &context.clock, &component, &folders).await;
@@ -139,7 +139,7 @@ async fn build(context: &Context, project: &Project, answers: &Path) -> Result<B
     let changes = before.map(|before| changes(&before, &recordings));
     let bytes = serde_json::to_vec(&recordings)
         .map_err(|error| Failure::failed(format!("failed to write {}: {error}", kept.display())))?;
-    output::write(&kept, &bytes, Access::Shared, Existing::Replace)?;
+    output::write(&kept, &bytes, Access::Shared, Existing::updated())?;
     Ok(Built { file, size_bytes: component.len(), recordings, changes })
 }
 
