@@ -46,7 +46,6 @@ fn component(project: &Path) -> Vec<u8> {
 }
 
 #[tokio::test]
-#[expect(clippy::print_stderr, reason = "says what was measured, or why nothing was")]
 #[expect(clippy::disallowed_methods, reason = "the tests' own variable, not the host's")]
 async fn a_component_of_python_compiles_within_the_default_memory() {
     if !std::env::var("TESTS_LONG").is_ok_and(|long| !long.is_empty()) {

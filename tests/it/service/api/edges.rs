@@ -5,7 +5,8 @@ use backline_model::audit::{ActOutcome, Actor};
 use backline_store::{AuditFilter, Scope};
 use serde_json::json;
 
-use super::{Answering, Following};
+use super::Answering;
+use super::events::Following;
 use crate::store::fixtures::{artist, now, run};
 use crate::store::scope::{fill, held, theirs};
 use crate::support::database::{each_database, write};

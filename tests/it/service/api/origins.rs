@@ -7,7 +7,8 @@ use backline_store::{ArchivePlace, AuditFilter, Scope};
 use chrono::TimeDelta;
 use serde_json::{Value as Json, json};
 
-use super::{Answering, Following, operations};
+use super::events::Following;
+use super::{Answering, operations};
 use crate::store::fixtures::{artist, event, now, past};
 use crate::store::scope::{fill, held, ours, theirs};
 use crate::support::database::each_database;

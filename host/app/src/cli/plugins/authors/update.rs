@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::project;
 use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::output::{self, Access, Existing};
 use crate::cli::terminal::print::{self, Tone};
 use backline_component::{Renewal, StepOutcome, TEMPLATE, renew};
 
@@ -32,9 +33,8 @@ pub(in crate::cli::plugins) fn update(arguments: &UpdateArguments) -> Outcome {
     let texts = project::texts(folder).map_err(unreadable)?;
     let renewal = renew(&texts).map_err(|error| Failure::refused(&error).about(&shown))?;
     if !dry_run {
-        write(folder, &renewal).map_err(|error| {
-            Failure::failed(format!("{shown} could not be updated as a whole: {error}; run the command again"))
-        })?;
+        let unfinished = format!("{shown} is not updated as a whole; run the command again");
+        write(folder, &renewal).map_err(|failure| failure.about(&unfinished))?;
     }
     if *json {
         print::json(&json!({
@@ -53,17 +53,18 @@ pub(in crate::cli::plugins) fn update(arguments: &UpdateArguments) -> Outcome {
 }
 
 /// Writes the stamp last, so that an update that was interrupted is done again.
-fn write(folder: &Path, renewal: &Renewal) -> std::io::Result<()> {
+fn write(folder: &Path, renewal: &Renewal) -> Result<(), Failure> {
+    let failed = |path: &Path, error: &std::io::Error| Failure::failed(format!("{}: {error}", path.display()));
     let (stamp, others): (Vec<_>, Vec<_>) = renewal.write.iter().partition(|file| file.is_stamp());
     for file in others.into_iter().chain(stamp) {
         let path = folder.join(&file.path);
         if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent)?;
+            std::fs::create_dir_all(parent).map_err(|error| failed(parent, &error))?;
         }
-        std::fs::write(path, &file.text)?;
+        output::write(&path, file.text.as_bytes(), Access::Shared, Existing::updated())?;
     }
-    for path in &renewal.remove {
-        std::fs::remove_file(folder.join(path))?;
+    for path in renewal.remove.iter().map(|path| folder.join(path)) {
+        std::fs::remove_file(&path).map_err(|error| failed(&path, &error))?;
     }
     Ok(())
 }
