@@ -17,7 +17,7 @@ use backline::pipeline::service::Watch;
 use backline::pipeline::{Host, NewToken, Tokens};
 use backline_gateway::secrets::SecretText;
 use backline_model::clock::Clock;
-use backline_model::{Event, Role, Tenant, TokenId};
+use backline_model::{Role, Tenant, TokenId};
 use backline_store::{AuditFilter, DatabaseKind, Scope, Store};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value as Json, json};

@@ -40,7 +40,7 @@ async fn events_are_followed_by_their_cursors() {
 /// A stream of events that is being read.
 pub(super) struct Following {
     stream: TcpStream,
-    read: String,
+    pub(super) read: String,
 }
 
 impl Following {
