@@ -53,6 +53,7 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<HealthMonitor>) {
         let monitor = context.current();
         if !monitor.clocks.is_right() {
             // What it would count is of another day; another host evaluates meanwhile.
+            monitor.telemetry.health(None);
             context.rest(RETRY_AFTER).await;
             continue;
         }
