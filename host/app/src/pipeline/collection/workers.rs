@@ -35,6 +35,10 @@ use backline_store::{Listener, Scope, Store, StoreError};
 /// free.
 const LOOK_AGAIN_MIN: Duration = Duration::from_millis(20);
 
+/// The same while batches are under way here: what is due then mostly waits for one of them to end, which wakes the
+/// pool by itself.
+const LOOK_WHILE_BUSY_MIN: Duration = Duration::from_millis(200);
+
 /// How long after a wake-up the database is asked: many hosts at work wake this one often.
 const WAKE_UP_WAIT: Duration = Duration::from_millis(100);
 
@@ -304,7 +308,10 @@ impl WorkerPool {
         let wait = match self.run {
             None => store.next_open_get(&Scope::all_tenants(), clock.now()).await?.map(until),
             Some(run) if self.under_way.is_empty() => return Ok(Some(self.rest_of_run(collector, run, failed).await?)),
-            Some(run) => store.next_batch_get(&Scope::all_tenants(), Some(run), None).await?.map(until),
+            Some(run) => {
+                let next = store.next_batch_get(&Scope::all_tenants(), Some(run), None).await?;
+                next.map(|at| until(at).max(LOOK_WHILE_BUSY_MIN))
+            }
         };
         let wait = wait.map_or(poll, |wait| wait.min(poll).max(LOOK_AGAIN_MIN));
         Ok(Some(Poll::Again(Instant::now() + wait)))
