@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use backline::pipeline::Host;
+use backline::pipeline::collection::report::{Progress, RunRequest};
 use backline::pipeline::service::Service;
+use backline::pipeline::{CollectError, Host, RunError};
 use backline_model::clock::Clock;
 use backline_model::{CatchUp, Overlap, ScheduleSpec};
 use backline_store::Scope;
@@ -15,6 +16,7 @@ use rand::seq::SliceRandom as _;
 
 use super::world::{PATIENCE, World, dice, number};
 use crate::support::fleet::until;
+use crate::support::host::HostExt as _;
 use crate::support::stage::platform;
 
 /// Artists that join during each jump.
@@ -22,6 +24,12 @@ const GROUP: u32 = 3;
 
 /// Seconds by which a clock jumps: an hour, a day and 40 days, ahead and back.
 const JUMPS: [i64; 6] = [3_600, 86_400, 40 * 86_400, -3_600, -86_400, -40 * 86_400];
+
+/// A machine's clock that is ahead by so many seconds.
+fn wrong_by(ahead: &Arc<AtomicI64>) -> Clock {
+    let ahead = Arc::clone(ahead);
+    Clock::of_machine(move || Clock::system().now() + TimeDelta::seconds(ahead.load(Ordering::SeqCst)))
+}
 
 /// A host that serves, and by how many seconds its clock is wrong.
 struct Jumping {
@@ -32,10 +40,6 @@ struct Jumping {
 impl Jumping {
     async fn start(world: &World, name: &str) -> Self {
         let ahead = Arc::new(AtomicI64::new(0));
-        let clock = {
-            let ahead = Arc::clone(&ahead);
-            Clock::of_machine(move || Clock::system().now() + TimeDelta::seconds(ahead.load(Ordering::SeqCst)))
-        };
         let mut config = world.stage.host.config().clone();
         config.service.name = Some(name.to_owned());
         config.service.poll_ms = 50;
@@ -50,7 +54,7 @@ impl Jumping {
             ..ScheduleSpec::default()
         };
         config.schedules = [("every-minute".to_owned(), spec)].into();
-        let host = Host::open(config, clock).await.expect("the host opens");
+        let host = Host::open(config, wrong_by(&ahead)).await.expect("the host opens");
         Self { service: Service::start(host).await.expect("it starts"), ahead }
     }
 
@@ -110,5 +114,37 @@ async fn a_clock_that_jumps_on_one_of_two_hosts_stops_that_one_only_and_until_it
     assert!(reconnect.is_empty(), "nobody is asked to connect again: {reconnect:?}");
     for host in hosts {
         assert!(host.service.stop().await, "it stops cleanly");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_whose_clock_jumps_ends_with_the_reason_and_one_whose_clock_is_set_right_goes_on() {
+    let world = World::new(2, GROUP, |_| {}).await;
+    let mut database = world.database().await;
+    let mut config = world.stage.host.config().clone();
+    config.collection.late_s = u32::MAX;
+    let request = RunRequest { trigger: "manual".to_owned(), ..RunRequest::default() };
+    // By how many seconds its clock is ahead when it begins, and once it has planned: set right, and set wrong.
+    for (group, begins, then) in [(0, -3_600, 0), (1, 0, 86_400)] {
+        world.join(group).await;
+        let ahead = Arc::new(AtomicI64::new(begins));
+        let host = Host::open(config.clone(), wrong_by(&ahead)).await.expect("the host opens");
+        let jump = |progress: Progress| {
+            if matches!(progress, Progress::Planned { .. }) {
+                ahead.store(then, Ordering::SeqCst);
+            }
+        };
+        let ran = host.run(&request, &jump).await;
+        let open = number(&mut database, "SELECT COUNT(*) FROM batches WHERE finished_at IS NULL").await;
+        if then == 0 {
+            let report = ran.expect("the database says that the clock is right");
+            assert_eq!((i64::try_from(report.run.counts.collected).expect("few"), open), (world.accounts(1), 0));
+            continue;
+        }
+        assert!(matches!(ran, Err(RunError::Collect(CollectError::Clock))), "{ran:?}");
+        let free =
+            "SELECT COUNT(*) FROM batches WHERE state = 'planned' AND available_at < now() + INTERVAL '5 minutes'";
+        assert!(open > 0 && number(&mut database, free).await == open, "any host can go on with it at once");
+        assert_eq!(number(&mut database, "SELECT COUNT(*) FROM runs WHERE finished_at IS NULL").await, 1);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use backline::pipeline::service::Service;
 use backline_simulator::SimulatorConfig;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
@@ -161,6 +162,32 @@ async fn a_host_that_cannot_load_a_connector_is_not_ready() {
         let body = serving.answers("/readyz", 503).await;
         assert!(body.contains("\"ready\":false") && body.contains("can't be loaded"), "{body}");
         pool.close().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_configuration_under_which_a_connector_can_no_longer_be_loaded_is_refused() {
+    each_empty_database(async |url| {
+        let stage = Stage::bare(url, SimulatorConfig { artists: 1, ..SimulatorConfig::default() }, |_| {}).await;
+        for name in ["youtube", "spotify"] {
+            stage.host.install(&components::plugin(name)).await.unwrap();
+        }
+        let service = Service::start(stage.host.clone()).await.unwrap();
+        // It is loaded, and stays so until the sandbox changes.
+        sqlx::any::install_default_drivers();
+        let pool = sqlx::any::AnyPoolOptions::new().max_connections(1).connect(url).await.unwrap();
+        let damage = "UPDATE releases SET component = $1 WHERE platform = 'youtube'";
+        sqlx::query(damage).bind(b"nonsense".to_vec()).execute(&pool).await.unwrap();
+        pool.close().await;
+        let mut config = stage.host.config().clone();
+        config.collection.attempts_max += 1;
+        service.reload(config.clone()).await.expect("nothing is loaded again");
+        config.sandbox.cpu_ms_max += 1;
+        let problems = service.reload(config).await.expect_err("it would collect less than before");
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert!(problems.len() == 1 && problems[0].contains("of youtube can't be loaded"), "{problems:?}");
+        service.stop().await;
     })
     .await;
 }

@@ -56,7 +56,8 @@ impl Clocks {
     /// When the database fails.
     pub(in crate::pipeline) async fn difference(&self) -> Result<Option<TimeDelta>, StoreError> {
         let (now, steady) = (self.clock.now(), steady_now());
-        let difference = now - self.other(now).await?;
+        let other = self.other(now).await?;
+        let difference = difference_of(now, other, delta(steady_now().saturating_sub(steady)));
         if difference.abs() > AHEAD_MAX {
             return Ok(Some(difference));
         }
@@ -76,6 +77,18 @@ impl Clocks {
         let (now, steady) = (self.clock.now(), steady_now());
         let may_be_wrong = self.clock.is_of_machine() && self.store.kind() == DatabaseKind::Postgres;
         (!may_be_wrong || self.steady(now, steady) == now).then_some(now)
+    }
+
+    /// The same; the database is asked where the clock has not gone on like the steady one. It is right all the same if
+    /// the two agree: it was set right, or the machine stood still, which the steady clock of a virtual one misses.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(in crate::pipeline) async fn asked_now(&self) -> Result<Option<DateTime<Utc>>, StoreError> {
+        match self.right_now() {
+            Some(now) => Ok(Some(now)),
+            None => Ok(self.difference().await?.is_none().then(|| self.clock.now())),
+        }
     }
 
     /// How far this clock is ahead of the database's, or behind it where that is negative, since it jumped; none where
@@ -117,6 +130,13 @@ impl Clocks {
     }
 }
 
+/// How far a clock that showed `now` is ahead of the other one, or behind it where that is negative. The other one was
+/// read at some moment of the time `took` after that: what a slow answer explains is no difference.
+fn difference_of(now: DateTime<Utc>, other: DateTime<Utc>, took: TimeDelta) -> TimeDelta {
+    let difference = now - other;
+    if difference < TimeDelta::zero() { (difference + took).min(TimeDelta::zero()) } else { difference }
+}
+
 fn delta(time: Duration) -> TimeDelta {
     TimeDelta::from_std(time).unwrap_or(TimeDelta::MAX)
 }
@@ -131,6 +151,17 @@ fn steady_now() -> Duration {
 mod tests {
     use super::*;
     use backline_store::StoreOptions;
+
+    #[test]
+    fn an_answer_that_took_long_makes_no_clock_wrong() {
+        let now = DateTime::from_timestamp(1_795_000_000, 0).expect("a time");
+        let after = |other: i64, took: i64| {
+            difference_of(now, now + TimeDelta::seconds(other), TimeDelta::seconds(took)).num_seconds()
+        };
+        assert_eq!([after(0, 0), after(400, 0), after(-400, 0)], [0, -400, 400]);
+        assert_eq!([after(400, 400), after(400, 900), after(400, 60)], [0, 0, -340], "it was read while it waited");
+        assert_eq!(after(-400, 400), 400, "and never before");
+    }
 
     #[tokio::test]
     async fn a_clock_that_jumps_is_told_from_time_that_passes() {

@@ -69,6 +69,9 @@ async fn numbers_are_fresh_once_the_run_that_was_due_has_collected_them() {
         let overdue = numbers.get("/v1/freshness").await.json();
         assert_eq!(overdue["data"][0]["fresh"], json!(false), "{overdue}");
         assert_eq!(overdue["data"][0]["run"], Json::Null, "{overdue}");
+        let nobody = Tenant::new("nobody").expect("a tenant");
+        let of_nobody = answering.caller(Role::Numbers, Some(nobody)).await;
+        assert_eq!(of_nobody.get("/v1/freshness").await.json()["data"], json!([]), "it has no account there");
         for wrong in ["wait=26", "wait=x", "wait=-1"] {
             assert_eq!(numbers.get(&format!("/v1/freshness?{wrong}")).await.status, 400, "{wrong}");
         }

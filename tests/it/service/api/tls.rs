@@ -19,6 +19,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
+use crate::service::support::Place;
 use crate::store::fixtures::now;
 
 /// A certificate for `localhost`, signed by itself and valid for a hundred years, with its key.
@@ -157,6 +158,19 @@ async fn a_host_with_a_certificate_speaks_https_alone() {
     let _ = plain.read_to_end(&mut answer).await;
     assert!(!answer.starts_with(b"HTTP"), "{}", String::from_utf8_lossy(&answer));
     ask(&address, &ONE).await.expect("others are still answered");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whether_a_host_with_a_certificate_is_ready_is_asked_over_tls() {
+    let files = Files::of(&ONE);
+    let (address, _serving) = serve(files.0.path(), files.read().expect("read")).await;
+    let (certificate, key) = (files.certificate(), files.key());
+    let more = format!("tls_certificate = \"{}\"\ntls_key = \"{}\"\n", certificate.display(), key.display());
+    let place = Place::new("sqlite://unused.db", &more);
+    let listen = format!("service.listen={address}");
+    let (code, told, said) = place.run(&["ready", "--set", &listen, "--log", "off"]).await;
+    assert_eq!((code, said.as_str()), (Some(0), ""), "{told}");
+    assert!(told.contains("\"ready\":true"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

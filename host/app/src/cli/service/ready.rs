@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::api::speak_tls_to_own;
 use crate::cli::context::Context;
 use crate::cli::terminal::exit::{Exit, Failure, Outcome};
 use crate::cli::terminal::print;
@@ -28,9 +29,10 @@ pub(in crate::cli) struct ReadyArguments {
 
 /// Requests `/readyz` from the configured address and prints the answer.
 pub(in crate::cli) async fn run(context: &Context, arguments: &ReadyArguments) -> Outcome {
-    let address = reachable(context.config().service.listen);
+    let service = &context.config().service;
+    let address = reachable(service.listen);
     let failed = |problem: String| Failure::failed(format!("no host answers on {address}: {problem}"));
-    let answer = tokio::time::timeout(ANSWER_WITHIN, ask(address))
+    let answer = tokio::time::timeout(ANSWER_WITHIN, ask(address, service.tls().is_some()))
         .await
         .map_err(|_| failed(format!("no answer within {} s", ANSWER_WITHIN.as_secs())))?
         .map_err(|error| failed(error.to_string()))?;
@@ -41,11 +43,16 @@ pub(in crate::cli) async fn run(context: &Context, arguments: &ReadyArguments) -
     Ok(if is_ready { Exit::Done } else { Exit::Failed })
 }
 
-async fn ask(address: SocketAddr) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect(address).await?;
+async fn ask(address: SocketAddr, over_tls: bool) -> std::io::Result<String> {
+    let stream = TcpStream::connect(address).await?;
+    if over_tls { asked(speak_tls_to_own(stream).await?, address).await } else { asked(stream, address).await }
+}
+
+async fn asked(mut stream: impl AsyncRead + AsyncWrite + Unpin, address: SocketAddr) -> std::io::Result<String> {
     stream
         .write_all(format!("GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").as_bytes())
         .await?;
+    stream.flush().await?;
     let mut answer = String::new();
     stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer).await?;
     Ok(answer)

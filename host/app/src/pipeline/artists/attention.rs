@@ -75,7 +75,11 @@ pub async fn accounts_that_need_someone(
             let listed = directory.platform(account.platform.as_str());
             let has = |slot: &str| given.contains(&(account.id, slot.to_owned()));
             let Some((problem, remedy)) = problem_of(account, listed, has) else { continue };
-            let artist = store.artist_get(scope, account.artist_id).await?;
+            let artist = match store.artist_get(scope, account.artist_id).await {
+                // Health names the row; what is wrong with its accounts is told all the same.
+                Err(StoreError::Unreadable { .. }) => None,
+                artist => artist?,
+            };
             found.push(Attention {
                 account_id: account.id,
                 artist_id: account.artist_id,

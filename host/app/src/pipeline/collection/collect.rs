@@ -108,9 +108,8 @@ impl BatchReport {
 /// Collects a batch. When that fails or panics, the batch is given back, so that another host can lease it at once.
 ///
 /// # Errors
-/// When giving it back fails too: the batch then stays leased until the lease expires. So it does after the clock has
-/// jumped, since the time of its next turn would be wrong. Also when the database can't be written to until someone
-/// acts, even if the batch was given back: a run need not go on then.
+/// When giving it back fails too: the batch then stays leased until the lease expires. Also when the clock has jumped,
+/// or the database can't be written to until someone acts, even if the batch was given back: a run need not go on then.
 pub(in crate::pipeline) async fn collect_or_give_back(
     collector: &Collector,
     lease: &Lease,
@@ -127,13 +126,25 @@ pub(in crate::pipeline) async fn collect_or_give_back(
         Err(CollectError::Store(StoreError::LeaseLost { .. })) => Ok(BatchReport::nothing(BatchEnd::LeaseLost)),
         // The grant was revoked after the lease was taken: nothing was tried.
         Err(CollectError::Release(ReleaseError::NotGranted { .. })) => {
-            collector.store.batch_release(lease, collector.clock.now(), false).await?;
+            collector.store.batch_release(lease, turn_of(collector, lease, Duration::ZERO), false).await?;
             Ok(BatchReport { open: lease.batch.accounts.len() as u64, ..BatchReport::nothing(BatchEnd::GivenBack) })
         }
-        Err(error @ CollectError::Clock) => Err(error),
+        Err(error @ CollectError::Clock) => {
+            let turn = turn_of(collector, lease, Duration::ZERO);
+            if let Err(error) = collector.store.batch_release(lease, turn, false).await {
+                tracing::warn!(batch = %lease.batch.id, %error, "a batch stays leased until its lease expires");
+            }
+            Err(error)
+        }
         Err(error) => give_back(collector, lease, error).await,
         collected => collected,
     }
+}
+
+/// When a batch that is given back may be leased again: after a wait. Where the clock is wrong, when the lease would
+/// have expired, which was taken by a clock that was right.
+pub(super) fn turn_of(collector: &Collector, lease: &Lease, wait: Duration) -> DateTime<Utc> {
+    collector.clocks.right_now().map_or(lease.expires_at, |now| now + wait)
 }
 
 /// Turns a panic into an error. No shared state is left half changed: the work writes only in transactions.
@@ -188,8 +199,8 @@ async fn collect(collector: &Collector, lease: &Lease) -> Result<BatchReport, Co
 }
 
 /// The time, for what is written of a batch; an error where the clock has jumped.
-fn right_now(collector: &Collector) -> Result<DateTime<Utc>, CollectError> {
-    collector.clocks.right_now().ok_or(CollectError::Clock)
+async fn right_now(collector: &Collector) -> Result<DateTime<Utc>, CollectError> {
+    collector.clocks.asked_now().await?.ok_or(CollectError::Clock)
 }
 
 /// From the lease to snapshots: all that takes long. The first batch of a release waits until it is compiled, which may
@@ -228,7 +239,8 @@ async fn observe(collector: &Collector, lease: &Lease) -> Result<Observed, Colle
     }
     accounts.fetch(&setup, credentials, &mut budget, &mut side).await;
     point(Point::BatchFetched);
-    let observed_at = collector.clock.now();
+    // It may be right again when they are stored.
+    let observed_at = right_now(collector).await?;
     let mut documents = accounts.take_documents();
     let texts = documents.iter_mut().map(|(_, fetched)| std::mem::take(&mut fetched.body)).collect();
     let (bodies, texts) = DocumentBody::compress_all(texts).await?;
@@ -259,7 +271,7 @@ async fn observe(collector: &Collector, lease: &Lease) -> Result<Observed, Colle
 /// What is written before the transaction of the batch, while its lease is still renewed: months for its rows, and the
 /// pauses that the platform asked for.
 async fn prepare(collector: &Collector, lease: &Lease, observed: &mut Observed) -> Result<(), CollectError> {
-    let now = right_now(collector)?;
+    let now = right_now(collector).await?;
     let date_of = |observation: &Observation| match observed.places[&observation.account] {
         Place::Observed(date) => Some(date),
         Place::Planned | Place::History => None,
@@ -287,7 +299,7 @@ async fn aim(
     accounts: &mut BatchAccounts,
     side: &mut SideEffects,
 ) -> Result<(Window, BTreeMap<AccountId, Place>), CollectError> {
-    let (now, planned, allowed) = (collector.clock.now(), dates_of(lease), collector.config.collection.late());
+    let (now, planned, allowed) = (right_now(collector).await?, dates_of(lease), collector.config.collection.late());
     let open = accounts.candidates.values().filter(|candidate| !accounts.ended.contains_key(&candidate.account_id));
     let places: BTreeMap<AccountId, Place> = open
         .map(|candidate| {
@@ -341,13 +353,13 @@ async fn try_to_give_back(
     error: &CollectError,
 ) -> Result<BatchReport, StoreError> {
     let collection = &collector.config.collection;
-    let (now, attempts) = (collector.clock.now(), lease.batch.attempts + 1);
+    let attempts = lease.batch.attempts + 1;
     // A database that is away, or whose disk is full, says nothing about the batch.
     let is_outage = matches!(error, CollectError::Store(error) if error.is_outage());
     if is_outage || attempts < collection.attempts_max {
         let wait = backoff(attempts).min(Duration::from_millis(collection.retry_wait_max_ms));
         let wait = if error.is_unwritable() { UNWRITABLE_WAIT } else { wait };
-        collector.store.batch_release(lease, now + wait, !is_outage).await?;
+        collector.store.batch_release(lease, turn_of(collector, lease, wait), !is_outage).await?;
         let open = lease.batch.accounts.len() as u64;
         return Ok(BatchReport { open, ..BatchReport::nothing(BatchEnd::GivenBack) });
     }
@@ -363,7 +375,7 @@ async fn halve(collector: &Collector, lease: &Lease) -> Result<BatchReport, Coll
         batch = %batch.id, platform = %batch.platform, accounts = batch.accounts.len(),
         "a host ended while it collected this batch and nothing else; its halves are collected by themselves"
     );
-    collector.store.batch_halve(lease, collector.clock.now()).await?;
+    collector.store.batch_halve(lease, turn_of(collector, lease, Duration::ZERO)).await?;
     Ok(BatchReport { open: batch.accounts.len() as u64, ..BatchReport::nothing(BatchEnd::GivenBack) })
 }
 
@@ -474,7 +486,7 @@ struct Observed {
 async fn store(collector: &Collector, lease: &Lease, observed: &Observed) -> Result<BatchReport, CollectError> {
     let Observed { release, accounts, observations, places, at, window, side, pauses, named, _held } = observed;
     let (observed_at, window) = (*at, *window);
-    let now = right_now(collector)?;
+    let now = right_now(collector).await?;
     let planned = dates_of(lease);
     let results = ResultBuilder { collector, lease, release, now, side, pauses, named };
     let mut completion = collector.store.completion_begin(lease, now).await?;

@@ -220,24 +220,36 @@ impl Runs {
             if !is_over && self.is_to_go_on(run).await {
                 continue;
             }
-            // Nothing else ends them where no service runs.
-            let now = self.collector.clock.now();
-            let unreadable = self.collector.store.unreadable_batches_end(&Scope::all_tenants(), now).await?;
-            if unreadable.batches > 0 {
-                let (batches, accounts) = (unreadable.batches, unreadable.accounts);
-                tracing::warn!(batches, accounts, "batches can't be read; their accounts are left out");
-            }
-            self.collector.store.orphaned_batches_exclude(&Scope::all_tenants(), now).await?;
-            // Another host may have ended it already, or been killed before it could.
-            finish_run(&self.collector.store, run, self.collector.clock.now()).await?;
+            let ended = self.end_what_no_host_does(run).await;
             if let Some(error) = failure {
+                // What failed first says more than what fails of the same.
+                if let Err(error) = ended {
+                    tracing::debug!(%run, %error, "the run could not be brought up to date");
+                }
                 return Err(error.into());
             }
+            ended?;
             let state = self.collector.store.run_state_get(&Scope::all_tenants(), run).await?;
             if is_over || !self.is_worth_waiting_for(&state) {
                 return Ok(state);
             }
         }
+    }
+
+    /// Ends batches that no host can collect, and the run where nothing of it is open. Nothing else does where no
+    /// service runs. A clock that jumped would be written for the time of the end: another process ends them then.
+    async fn end_what_no_host_does(&self, run: RunId) -> Result<(), StoreError> {
+        let store = &self.collector.store;
+        let Some(now) = self.collector.clocks.asked_now().await? else { return Ok(()) };
+        let unreadable = store.unreadable_batches_end(&Scope::all_tenants(), now).await?;
+        if unreadable.batches > 0 {
+            let (batches, accounts) = (unreadable.batches, unreadable.accounts);
+            tracing::warn!(batches, accounts, "batches can't be read; their accounts are left out");
+        }
+        store.orphaned_batches_exclude(&Scope::all_tenants(), now).await?;
+        // Another host may have ended it already, or been killed before it could.
+        finish_run(store, run, self.collector.clock.now()).await?;
+        Ok(())
     }
 
     /// Whether a run can go on soon: other hosts write while this one decides that there is nothing more to do.

@@ -35,6 +35,10 @@ use backline_store::{Listener, Scope, Store, StoreError};
 /// free.
 const LOOK_AGAIN_MIN: Duration = Duration::from_millis(20);
 
+/// The same while batches are under way here: what is due then mostly waits for one of them to end, which wakes the
+/// pool by itself.
+const LOOK_WHILE_BUSY_MIN: Duration = Duration::from_millis(200);
+
 /// How long after a wake-up the database is asked: many hosts at work wake this one often.
 const WAKE_UP_WAIT: Duration = Duration::from_millis(100);
 
@@ -120,6 +124,8 @@ enum Poll {
     Held(Instant, BTreeSet<String>),
     /// Nothing is left of the run that is worth waiting for.
     Finished,
+    /// The clock has jumped, and the pool is for one run.
+    ClockJumped,
 }
 
 impl WorkerPool {
@@ -177,10 +183,6 @@ impl WorkerPool {
             |failure: &Option<CollectError>| is_of_run && failure.as_ref().is_some_and(CollectError::is_unwritable);
         while !self.stop.is_cancelled() && !is_in_vain(&failure) {
             let collector = (self.collectors)();
-            if self.run.is_some() && !collector.clocks.is_right() {
-                failure.get_or_insert(CollectError::Clock);
-                break;
-            }
             self.tell_turn(Duration::ZERO);
             look |= self.under_way.is_empty();
             let (stop, grace) = (self.stop.clone(), stop_deadline(&collector));
@@ -194,6 +196,10 @@ impl WorkerPool {
             };
             match looked {
                 Ok(Some(Poll::Finished)) => break,
+                Ok(Some(Poll::ClockJumped)) => {
+                    failure.get_or_insert(CollectError::Clock);
+                    break;
+                }
                 Ok(Some(Poll::Again(at))) => (look_at, failures) = (at, 0),
                 Ok(Some(Poll::Held(at, holders))) => {
                     (look_at, failures) = (at, 0);
@@ -251,9 +257,10 @@ impl WorkerPool {
     async fn take_up(&mut self, collector: &Collector, look: bool, failed: bool) -> Result<Option<Poll>, StoreError> {
         let (store, clock, collection) = (&collector.store, &collector.clock, &collector.config.collection);
         self.dispatch.rebound(bounds(&collector.config));
-        if self.run.is_none() && !collector.clocks.is_right() {
+        if collector.clocks.asked_now().await?.is_none() {
             // Leases and dates would be wrong; other hosts collect meanwhile.
-            return Ok(Some(Poll::Again(Instant::now() + RETRY_AFTER)));
+            let again = Poll::Again(Instant::now() + RETRY_AFTER);
+            return Ok(Some(if self.run.is_some() { Poll::ClockJumped } else { again }));
         }
         if look {
             store.deferred_batches_wake(&Scope::all_tenants(), &collection.tenant_weights, clock.now()).await?;
@@ -278,7 +285,8 @@ impl WorkerPool {
             && !self.stop.is_cancelled()
             && let Some(platform) = self.dispatch.next()
         {
-            let Some(now) = collector.clocks.right_now() else { break };
+            // The next turn asks the database which clock is wrong.
+            let Some(now) = collector.clocks.right_now() else { return Ok(Some(Poll::Again(Instant::now()))) };
             match store
                 .batch_lease(&Scope::all_tenants(), self.run, Some(&platform), &collector.name, now, lease_ttl)
                 .await?
@@ -300,7 +308,10 @@ impl WorkerPool {
         let wait = match self.run {
             None => store.next_open_get(&Scope::all_tenants(), clock.now()).await?.map(until),
             Some(run) if self.under_way.is_empty() => return Ok(Some(self.rest_of_run(collector, run, failed).await?)),
-            Some(run) => store.next_batch_get(&Scope::all_tenants(), Some(run), None).await?.map(until),
+            Some(run) => {
+                let next = store.next_batch_get(&Scope::all_tenants(), Some(run), None).await?;
+                next.map(|at| until(at).max(LOOK_WHILE_BUSY_MIN))
+            }
         };
         let wait = wait.map_or(poll, |wait| wait.min(poll).max(LOOK_AGAIN_MIN));
         Ok(Some(Poll::Again(Instant::now() + wait)))
@@ -332,7 +343,8 @@ impl WorkerPool {
     /// What is left of the run while nothing of it is under way here. What one of this host's own batches failed to
     /// give back is not waited for; neither, then, is what others hold.
     async fn rest_of_run(&mut self, collector: &Collector, run: RunId, failed: bool) -> Result<Poll, StoreError> {
-        let (now, limits) = (collector.clock.now(), WaitLimits::of(&collector.config.collection));
+        let Some(now) = collector.clocks.right_now() else { return Ok(Poll::Again(Instant::now())) };
+        let limits = WaitLimits::of(&collector.config.collection);
         let mut open = collector.store.run_open_batches_list(&Scope::all_tenants(), run).await?;
         open.retain(|open| limits.awaits(open, now) && !(failed && open.state == BatchState::Leased));
         let Some(next) = open.iter().map(|open| open.available_at).min() else { return Ok(Poll::Finished) };
@@ -396,8 +408,9 @@ impl WorkerPool {
                 telemetry.batch_ended(platform, BatchEnd::GivenBack, held.began.elapsed());
                 let batch = held.lease.batch.id;
                 tracing::error!(%batch, %error, "a batch was not stored; it is collected again when it is free");
-                if self.run.is_some() {
-                    failure.get_or_insert(error);
+                // That nothing can be written ends the run, whatever failed before.
+                if self.run.is_some() && (failure.is_none() || error.is_unwritable()) {
+                    *failure = Some(error);
                 }
                 (Signal::Silent, false)
             }
@@ -518,7 +531,8 @@ async fn wake_up(listener: &mut Option<Listener>) {
 
 async fn hand_back(held: &RunningBatch) {
     let RunningBatch { collector, lease, began, .. } = held;
-    match collector.store.batch_release(lease, collector.clock.now(), false).await {
+    let turn = collect::turn_of(collector, lease, Duration::ZERO);
+    match collector.store.batch_release(lease, turn, false).await {
         Ok(()) => collector.telemetry.batch_ended(&lease.batch.platform, BatchEnd::GivenBack, began.elapsed()),
         // It was stored before it let go, or another host has it: this one has to see to the run's end in the first
         // case.

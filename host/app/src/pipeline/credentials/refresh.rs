@@ -117,7 +117,7 @@ impl CredentialManager {
         if let Some(stranger) = self.installation.forbids(slot.kind).await? {
             return Err(CredentialError::Stranger(stranger));
         }
-        if !self.clocks.is_right() {
+        if self.clocks.asked_now().await?.is_none() {
             let jumped = "this machine's clock jumped, so that no end of a token is known; set it by NTP";
             return Err(CredentialError::Unavailable(jumped.to_owned()));
         }

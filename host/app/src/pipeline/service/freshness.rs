@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::pipeline::service::schedules::{self, SchedulesError};
 use backline_model::{Fire, Platform, RunId, Schedule};
-use backline_store::{RunState, Scope, Store, StoreError};
+use backline_store::{AccountFilter, RunState, Scope, Store, StoreError};
 
 /// Share of the accounts that must be collected for numbers to be fresh: a few always fail, such as those that have to
 /// be connected again.
@@ -80,6 +80,9 @@ pub async fn of(
         {
             states.insert(run, state_of(store, scope, run).await?);
         }
+        if due.run.is_none() && !has_accounts(store, scope, &platform).await? {
+            continue;
+        }
         let state = due.run.and_then(|run| states.get(&run)).and_then(Option::as_ref);
         found.extend(judged(due, platform, state));
     }
@@ -91,6 +94,12 @@ pub async fn of(
 fn due_of(schedule: &Schedule, latest: Option<Fire>, now: DateTime<Utc>) -> Option<Due<'_>> {
     let overdue = schedule.next_fire.filter(|at| *at <= now).map(|at| Due { schedule, at, run: None });
     overdue.or_else(|| latest.map(|fire| Due { schedule, at: fire.fire_time, run: fire.run_id }))
+}
+
+/// Whether a scope has an account on a platform, where no run tells.
+async fn has_accounts(store: &Store, scope: &Scope, platform: &Platform) -> Result<bool, StoreError> {
+    let filter = AccountFilter { platform: Some(platform.clone()), limit: Some(1), ..AccountFilter::default() };
+    Ok(!store.accounts_list(scope, &filter).await?.is_empty())
 }
 
 /// What a run came to in a scope; none where the scope has no account in it.

@@ -131,7 +131,7 @@ impl Service {
     pub async fn reload(&self, config: Config) -> Result<(), Vec<Obstacle>> {
         let before = self.host();
         let host = before.reconfigured(config).map_err(|error| vec![error.into()])?;
-        let problems = preflight::load_active(&host).await;
+        let problems = preflight::load_active(&host, Some(&before)).await;
         if !problems.is_empty() {
             return Err(problems);
         }

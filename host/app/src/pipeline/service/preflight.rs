@@ -15,6 +15,7 @@ use crate::pipeline::releases::cache::ReleaseError;
 use crate::pipeline::service::presence::BEAT;
 use backline_gateway::Gateway;
 use backline_gateway::secrets::{Keyring, WebhookSecret};
+use backline_model::Platform;
 use backline_model::clock::Clock;
 use backline_sandbox::Sandbox;
 use backline_store::{DatabaseKind, KnownHost, Scope, Store, StoreError};
@@ -128,7 +129,7 @@ pub async fn examine(config: &Config, clock: &Clock, store: Option<Store>) -> Re
     obstacles.extend(check_others(&store, config, clock).await);
     let Some(keyring) = keyring else { return Err(obstacles) };
     match Host::assemble(config.clone(), clock.clone(), store, keyring.map(std::sync::Arc::new)) {
-        Ok(host) => match load_active(&host).await {
+        Ok(host) => match load_active(&host, None).await {
             problems if problems.is_empty() && obstacles.is_empty() => Ok(host),
             problems => {
                 obstacles.extend(problems);
@@ -156,16 +157,14 @@ async fn check_key(store: &Store, keyring: Option<&Keyring>) -> Option<Obstacle>
     (!opens_one).then_some(Obstacle::WrongKey)
 }
 
-/// Some credentials, or else webhooks' secrets, each with what it is bound to.
+/// Some credentials and the webhooks' secrets, each with what it is bound to.
 async fn some_sealed(store: &Store) -> Result<Vec<(Vec<u8>, String)>, StoreError> {
     let credentials = store.credentials_any_list(&Scope::all_tenants()).await?;
     let mut sealed: Vec<_> =
         credentials.into_iter().map(|credential| (credential.sealed, credential.id.to_string())).collect();
-    if sealed.is_empty() {
-        for (webhook, _) in store.webhooks_list(&Scope::all_tenants()).await? {
-            let secrets = store.webhook_secrets_get(&Scope::all_tenants(), webhook.id).await?;
-            sealed.extend(secrets.map(|secrets| (secrets.secret, WebhookSecret::context(webhook.id))));
-        }
+    for (webhook, _) in store.webhooks_list(&Scope::all_tenants()).await? {
+        let secrets = store.webhook_secrets_get(&Scope::all_tenants(), webhook.id).await?;
+        sealed.extend(secrets.map(|secrets| (secrets.secret, WebhookSecret::context(webhook.id))));
     }
     Ok(sealed)
 }
@@ -235,19 +234,22 @@ async fn check_others(store: &Store, config: &Config, clock: &Clock) -> Option<O
 }
 
 /// Loads every active connector. Returns those that can't be loaded, if none can: otherwise the others are collected
-/// with, and readiness and the log name those.
-pub(super) async fn load_active(host: &Host) -> Vec<Obstacle> {
+/// with, and readiness and the log name those. Beside a configuration that is in force (`before`), also those that can
+/// be loaded under that one.
+pub(super) async fn load_active(host: &Host, before: Option<&Host>) -> Vec<Obstacle> {
     let releases = match host.store().releases_list().await {
         Ok(releases) => releases,
         Err(error) => return vec![OpenError::from(error).into()],
     };
-    let (mut obstacles, mut is_any_loaded) = (Vec::new(), false);
+    let is_new = |platform: &Platform| before.is_some_and(|before| !before.cache().is_blocked(platform));
+    let (mut obstacles, mut is_any_loaded, mut is_any_new) = (Vec::new(), false, false);
     for release in releases.into_iter().filter(|release| release.active) {
         let Err(source) = host.cache().prepare(release.digest).await else {
             is_any_loaded = true;
             continue;
         };
         let connector = release.manifest.connector;
+        is_any_new |= is_new(&connector.platform);
         obstacles.push(Obstacle::NotLoaded {
             name: connector.name,
             version: connector.version.to_string(),
@@ -255,7 +257,7 @@ pub(super) async fn load_active(host: &Host) -> Vec<Obstacle> {
             source,
         });
     }
-    if is_any_loaded {
+    if is_any_loaded && !is_any_new {
         for obstacle in obstacles.drain(..) {
             tracing::error!(error = with_causes(&obstacle), "its platform is not collected");
         }

@@ -53,6 +53,7 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<HealthMonitor>) {
         let monitor = context.current();
         if !monitor.clocks.is_right() {
             // What it would count is of another day; another host evaluates meanwhile.
+            monitor.telemetry.health(None);
             context.rest(RETRY_AFTER).await;
             continue;
         }
@@ -67,7 +68,8 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<HealthMonitor>) {
         let every = Duration::from_secs(monitor.config.health.every_s);
         // The term covers two intervals, so that a late renewal does not lose the role.
         let ttl = every * 2 + Duration::from_millis(monitor.config.service.leader_ttl_ms);
-        let rest = match monitor.store.role_take(ROLE, &context.name, monitor.clock.now(), ttl).await {
+        let Some(now) = monitor.clocks.right_now() else { continue };
+        let rest = match monitor.store.role_take(ROLE, &context.name, now, ttl).await {
             Ok(held) => {
                 term = held;
                 match look(&monitor, term.is_some()).await {

@@ -409,6 +409,12 @@ impl Dispatcher {
                 let finish = Finish { state: DeliveryState::Delivered, status, problem: None };
                 Ok((self.finished(lease, &finish, DeliveryOutcome::Delivered).await?, None))
             }
+            // By a clock that has jumped, its day of retries would be over, or its turn be far off. Its lease ends by
+            // itself, and then it is sent again.
+            _ if !self.clocks.is_right() => {
+                let problem = "this machine's clock jumped, so the next turn is not known".to_owned();
+                Ok((DeliveryOutcome::Lost, Some((problem, Then::Retried))))
+            }
             Next::Parked { problem } => {
                 let finish = Finish { state: DeliveryState::Parked, status, problem: Some(problem.clone()) };
                 let outcome = self.finished(lease, &finish, DeliveryOutcome::Parked).await?;
