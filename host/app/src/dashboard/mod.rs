@@ -161,7 +161,7 @@ impl Dashboard {
         if matches!(target(request.is_post, &request.path), Some(Target::Asset(_)) | None) {
             return Ok(None);
         }
-        let cookie = request.cookie.as_deref().and_then(session::cookie_in);
+        let cookie = request.cookie.as_deref().and_then(|given| session::cookie_in(given, request.came_by_https()));
         let Some(visitor) = cookie.and_then(|value| self.sessions.find(value, host.clock().now())) else {
             return Ok(None);
         };

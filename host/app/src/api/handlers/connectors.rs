@@ -194,7 +194,7 @@ pub(in crate::api) async fn roll_back(call: Call, body: Reason) -> Result<Record
         // What the caller saw is out of date: rolling back would take back another release.
         return Err(Problem::refused(format!("the release {} is not active", release.digest.short())));
     }
-    let rolled_back = call.host().releases().roll_back(release.platform(), &reason).await?;
+    let rolled_back = call.host().releases().roll_back_from(&release, &reason).await?;
     let details = json!({ "platform": rolled_back.platform, "from": rolled_back.from, "to": rolled_back.to });
     Ok(Recorded { answer: Item(rolled_back), details, artist: None })
 }

@@ -60,7 +60,7 @@ async fn start_form(ask: &Ask<'_>) -> Result<Markup, Refusal> {
     let platforms = ask.store().active_platforms_list().await?;
     Ok(form(
         ask.visitor,
-        "/runs",
+        &Act::StartRun,
         &html! {
             div {
                 label for="platform" { "Platform" }
@@ -89,8 +89,7 @@ pub(super) async fn one(ask: &Ask<'_>, given: &str) -> Result<View, Refusal> {
     let dead =
         BatchFilter { run: Some(run_id), state: Some(BatchState::Dead), limit: Some(1), ..BatchFilter::default() };
     let has_dead = !ask.store().batches_list(&ask.scope(), &dead).await?.is_empty();
-    let path = format!("/runs/{run_id}");
-    let (cancel, retry) = (format!("{path}/cancel"), format!("{path}/retry"));
+    let (cancel, retry) = (Act::CancelRun(run_id.to_string()), Act::RetryRun(run_id.to_string()));
     let batches = batches(ask, run_id).await?;
     let part = html! {
         (progress(&run))
@@ -107,7 +106,7 @@ pub(super) async fn one(ask: &Ask<'_>, given: &str) -> Result<View, Refusal> {
         } @else {
             div id="live" { (part) }
         }
-        @if open && ask.may(&Act::CancelRun(String::new())) {
+        @if open && ask.may(&cancel) {
             h2 { "End it" }
             (form(ask.visitor, &cancel, &html! {
                 div {
@@ -117,7 +116,7 @@ pub(super) async fn one(ask: &Ask<'_>, given: &str) -> Result<View, Refusal> {
                 button.grave type="submit" { "Cancel the run" }
             }))
         }
-        @if has_dead && ask.may(&Act::RetryRun(String::new())) {
+        @if has_dead && ask.may(&retry) {
             h2 { "Retry what failed" }
             (button(ask.visitor, &retry, &[], "Retry", "the dead batches of this run"))
         }
