@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::api::to_own_host;
 use crate::cli::context::Context;
 use crate::cli::terminal::exit::{Exit, Failure, Outcome};
 use crate::cli::terminal::print;
@@ -30,7 +31,8 @@ pub(in crate::cli) struct ReadyArguments {
 pub(in crate::cli) async fn run(context: &Context, arguments: &ReadyArguments) -> Outcome {
     let address = reachable(context.config().service.listen);
     let failed = |problem: String| Failure::failed(format!("no host answers on {address}: {problem}"));
-    let answer = tokio::time::timeout(ANSWER_WITHIN, ask(address))
+    let is_tls = context.config().service.tls_certificate.is_some();
+    let answer = tokio::time::timeout(ANSWER_WITHIN, ask(address, is_tls))
         .await
         .map_err(|_| failed(format!("no answer within {} s", ANSWER_WITHIN.as_secs())))?
         .map_err(|error| failed(error.to_string()))?;
@@ -41,11 +43,17 @@ pub(in crate::cli) async fn run(context: &Context, arguments: &ReadyArguments) -
     Ok(if is_ready { Exit::Done } else { Exit::Failed })
 }
 
-async fn ask(address: SocketAddr) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect(address).await?;
+async fn ask(address: SocketAddr, is_tls: bool) -> std::io::Result<String> {
+    let stream = TcpStream::connect(address).await?;
+    if is_tls { told(to_own_host(stream).await?, address).await } else { told(stream, address).await }
+}
+
+/// What a host answers on a connection.
+async fn told(mut stream: impl AsyncRead + AsyncWrite + Unpin, address: SocketAddr) -> std::io::Result<String> {
     stream
         .write_all(format!("GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").as_bytes())
         .await?;
+    stream.flush().await?;
     let mut answer = String::new();
     stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer).await?;
     Ok(answer)
