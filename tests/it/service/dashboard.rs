@@ -340,6 +340,27 @@ async fn a_run_is_started_once_though_its_button_is_clicked_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_form_that_is_refused_keeps_what_was_typed() {
+    each_database(async |store, url| {
+        fill(&store).await;
+        let answering = Answering::on(url).await;
+        let operator = Browser::of(&answering, Role::Operator, None).await;
+        let seen = operator.act("/runs", &[("platform", "demo"), ("date", "2026-02-30")]).await;
+        assert_eq!(seen.status, 400, "{}", seen.body);
+        assert!(seen.body.contains("value=\"2026-02-30\""), "{}", seen.body);
+        assert!(seen.body.contains("<option value=\"demo\" selected>"), "{}", seen.body);
+        assert!(seen.body.contains("role=\"alert\""), "{}", seen.body);
+        let (path, reason) = (format!("/runs/{}", run(3).id), format!("<{}>", "x".repeat(500)));
+        let seen = operator.act(&format!("{path}/cancel"), &[("reason", &reason)]).await;
+        assert_eq!(seen.status, 400, "{}", seen.body);
+        assert!(seen.body.contains(&format!("value=\"&lt;{}&gt;\"", "x".repeat(500))), "{}", seen.body);
+        // What goes on by itself asks for the page, and not for the form.
+        assert!(seen.body.contains(&format!("hx-get=\"{path}\"")), "{}", seen.body);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_that_logs_in_again_and_again_logs_out_nobody_else() {
     each_database(async |_, url| {
         let answering = Answering::on(url).await;

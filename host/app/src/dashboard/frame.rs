@@ -73,6 +73,16 @@ pub(super) fn page(view: &View, visitor: &Visitor, notice: Option<&str>) -> Stri
     )
 }
 
+/// The page of a form that was refused, which says why first.
+pub(super) fn page_again(view: View, refusal: &Refusal, visitor: &Visitor) -> String {
+    let View { title, place, body } = view;
+    let body = html! {
+        p.refused role="alert" { (refusal.detail) }
+        (body)
+    };
+    page(&View { title, place, body }, visitor, None)
+}
+
 /// The page that takes a token; `refusal` says why the one that was given does not do.
 pub(super) fn login(refusal: Option<&Refusal>) -> String {
     document(

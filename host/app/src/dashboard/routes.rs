@@ -226,6 +226,24 @@ impl Act {
         }
     }
 
+    /// The page that has its form, with the page's path, where something is typed or chosen in the form.
+    pub(super) fn page(&self) -> Option<(Page, String)> {
+        match self {
+            Self::StartRun => Some((Page::Runs, self.path())),
+            Self::CancelRun(run) => Some((Page::Run(run.clone()), format!("/runs/{run}"))),
+            Self::Activate(digest) => Some((Page::Activate(digest.clone()), self.path())),
+            Self::RollBack(platform) => Some((Page::RollBack(platform.clone()), self.path())),
+            Self::RetryRun(_)
+            | Self::Release(_)
+            | Self::Discard(_)
+            | Self::TestWebhook
+            | Self::ResendParked
+            | Self::SwitchWebhook(_)
+            | Self::SwitchSchedule(_)
+            | Self::RevokeToken(_) => None,
+        }
+    }
+
     /// What a token needs to do it.
     pub(super) fn needs(&self) -> Needs {
         match self {
@@ -299,6 +317,11 @@ mod tests {
         for act in acts() {
             let Some(Target::Act(found)) = target(true, &act.path()) else { panic!("{} does nothing", act.path()) };
             assert_eq!(found, act);
+            // The page of a form that was refused is the one that a browser could ask for by itself.
+            if let Some((page, path)) = act.page() {
+                let Some(Target::Page(found)) = target(false, &path) else { panic!("{path} is no page") };
+                assert_eq!(found, page);
+            }
         }
     }
 

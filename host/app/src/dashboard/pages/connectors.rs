@@ -209,7 +209,7 @@ pub(super) async fn activate(ask: &Ask<'_>, given: &str) -> Result<View, Refusal
         (form(ask.visitor, &Act::Activate(release.digest.to_string()), &html! {
             @if release.state == ReleaseState::Withdrawn {
                 label {
-                    input type="checkbox" name="again" value="yes";
+                    input type="checkbox" name="again" value="yes" checked[ask.typed("again").is_some()];
                     " It was rolled back before; activate it all the same"
                 }
             }
@@ -224,6 +224,7 @@ pub(super) async fn activate(ask: &Ask<'_>, given: &str) -> Result<View, Refusal
 pub(super) async fn roll_back(ask: &Ask<'_>, given: &str) -> Result<View, Refusal> {
     let platform: Platform = names::platform(ask.store(), given).await?;
     let active = ask.host.releases().active(&platform).await?;
+    let reason = ask.typed("reason").unwrap_or_else(|| "rolled back by the operator".to_owned());
     let body = html! {
         p {
             strong { (named(&active)) } " is withdrawn from " strong { (platform) } ", and the release that was active \
@@ -233,7 +234,7 @@ pub(super) async fn roll_back(ask: &Ask<'_>, given: &str) -> Result<View, Refusa
             input type="hidden" name="release" value=(active.digest.to_string());
             div {
                 label for="reason" { "Reason, kept with the release" }
-                input id="reason" name="reason" maxlength="500" value="rolled back by the operator";
+                input id="reason" name="reason" maxlength="500" value=(reason);
             }
             button.grave type="submit" { "Roll back" }
         }))

@@ -58,6 +58,7 @@ pub(super) async fn list(ask: &Ask<'_>) -> Result<View, Refusal> {
 
 async fn start_form(ask: &Ask<'_>) -> Result<Markup, Refusal> {
     let platforms = ask.store().active_platforms_list().await?;
+    let chosen = ask.typed("platform");
     Ok(form(
         ask.visitor,
         &Act::StartRun,
@@ -66,12 +67,16 @@ async fn start_form(ask: &Ask<'_>) -> Result<Markup, Refusal> {
                 label for="platform" { "Platform" }
                 select id="platform" name="platform" {
                     option value="" { "all" }
-                    @for platform in &platforms { option value=(platform.as_str()) { (platform.as_str()) } }
+                    @for platform in &platforms {
+                        option value=(platform.as_str()) selected[chosen.as_deref() == Some(platform.as_str())] {
+                            (platform.as_str())
+                        }
+                    }
                 }
             }
             div {
                 label for="date" { "Date; each artist's today unless given" }
-                input id="date" name="date" type="date";
+                input id="date" name="date" type="date" value=[ask.typed("date")];
             }
             button type="submit" { "Start" }
         },
@@ -91,6 +96,7 @@ pub(super) async fn one(ask: &Ask<'_>, given: &str) -> Result<View, Refusal> {
     let has_dead = !ask.store().batches_list(&ask.scope(), &dead).await?.is_empty();
     let (cancel, retry) = (Act::CancelRun(run_id.to_string()), Act::RetryRun(run_id.to_string()));
     let batches = batches(ask, run_id).await?;
+    let reason = ask.typed("reason").unwrap_or_else(|| "by the operator".to_owned());
     let part = html! {
         (progress(&run))
         (batches)
@@ -111,7 +117,7 @@ pub(super) async fn one(ask: &Ask<'_>, given: &str) -> Result<View, Refusal> {
             (form(ask.visitor, &cancel, &html! {
                 div {
                     label for="reason" { "Reason" }
-                    input id="reason" name="reason" maxlength="500" value="by the operator";
+                    input id="reason" name="reason" maxlength="500" value=(reason);
                 }
                 button.grave type="submit" { "Cancel the run" }
             }))
