@@ -127,6 +127,7 @@ async fn start_run(host: &Host, visitor: &Visitor, form: &Form) -> Result<Acted,
         Some(once) => {
             let (token, key) = (once.token, once.key.clone());
             let (started, _) = answering_once(once, runs.start(&request)).await;
+            let started = started.map_err(Refusal::from);
             if started.is_err() && host.store().kept_answer_get(token, &key).await?.is_some() {
                 let detail = "this form was sent before, and its run is planned; the list of runs shows it";
                 return Err(Refusal::new(Kind::Conflict, detail));
