@@ -223,7 +223,11 @@ async fn an_operator_can_roll_back_only_to_an_existing_release() {
         let worse = install(&stage, "worse").await;
         let report = stage.host.run(&request(date()), &|_| {}).await.expect("the run ends");
         assert_eq!(report.run.counts.failed, 2, "20 accounts are too few for a decision");
+        let seen = active(&store).await;
         let back = stage.host.releases().roll_back(&guest, "the numbers look wrong").await.expect("rolled back");
+        // As when a button is clicked twice: the one that collects now stays.
+        stage.host.releases().roll_back_from(&seen, "once more").await.expect_err("it is not active any more");
+        assert_eq!(active(&store).await.digest, good);
         assert_eq!((back.from, back.to, back.accounts), (worse, good, 2));
         assert_eq!(state_of(&store, worse).await, (ReleaseState::Withdrawn, "the numbers look wrong".to_owned()));
         let run =

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::api::Answering;
 use super::support::{Place, ask};
-use crate::store::fixtures::{artist, now, run};
+use crate::store::fixtures::{artist, now, release, run};
 use crate::store::scope::{fill, held, ours};
 use crate::support::database::each_database;
 
@@ -284,11 +284,16 @@ async fn what_a_form_does_is_on_record() {
         let ended = store.run_get(&all, run(2).id).await.unwrap().unwrap();
         assert_ne!(ended.status, RunStatus::Running);
         assert!(!store.webhook_get(&all, "hook-ours").await.unwrap().enabled);
-        let refused: [(&str, Fields<'_>, u16); 8] = [
+        let active = release().digest.to_string();
+        let other = "0".repeat(64);
+        let refused: [(&str, Fields<'_>, u16); 10] = [
             // Decided, ended, and none was active before.
             (&value, &[], 409),
             (&cancel, &[], 409),
-            ("/platforms/demo/rollback", &[], 409),
+            ("/platforms/demo/rollback", &[("release", active.as_str())], 409),
+            // As when a button is clicked twice: what the page showed is not active any more.
+            ("/platforms/demo/rollback", &[("release", other.as_str())], 409),
+            ("/platforms/demo/rollback", &[], 400),
             ("/quality/x/discard", &[], 404),
             ("/webhooks/disable", &[("name", "none")], 404),
             ("/webhooks/disable", &[], 400),
@@ -306,6 +311,86 @@ async fn what_a_form_does_is_on_record() {
         assert_eq!(acts(&store).await[0].action, "run");
         let shown = admin.get("/audit").await.body;
         assert!(shown.contains("<td data-label=\"By\">dashboard</td>"), "{shown}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_is_started_once_though_its_button_is_clicked_twice() {
+    each_database(async |store, url| {
+        fill(&store).await;
+        let answering = Answering::on(url).await;
+        let operator = Browser::of(&answering, Role::Operator, None).await;
+        let all = Scope::all_tenants();
+        let before = store.runs_list(&all, 100, None).await.unwrap().len();
+        let recorded = acts(&store).await.len();
+        let page = operator.get("/runs").await.body;
+        let (_, rest) = page.split_once("name=\"once\" value=\"").expect("a form");
+        let (once, _) = rest.split_once('"').expect("a value");
+        let fields = [("platform", "demo"), ("once", once)];
+        let (one, other) = tokio::join!(operator.act("/runs", &fields), operator.act("/runs", &fields));
+        let mut statuses = [one.status, other.status];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [303, 409], "{} {}", one.body, other.body);
+        assert_eq!(store.runs_list(&all, 100, None).await.unwrap().len(), before + 1);
+        assert_eq!(acts(&store).await.len(), recorded + 1, "what was refused is not on record");
+        assert_eq!(operator.act("/runs", &[("platform", "demo"), ("once", "x")]).await.status, 400);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_form_that_is_refused_keeps_what_was_typed() {
+    each_database(async |store, url| {
+        fill(&store).await;
+        let answering = Answering::on(url).await;
+        let operator = Browser::of(&answering, Role::Operator, None).await;
+        let seen = operator.act("/runs", &[("platform", "demo"), ("date", "2026-02-30")]).await;
+        assert_eq!(seen.status, 400, "{}", seen.body);
+        assert!(seen.body.contains("value=\"2026-02-30\""), "{}", seen.body);
+        assert!(seen.body.contains("<option value=\"demo\" selected>"), "{}", seen.body);
+        assert!(seen.body.contains("role=\"alert\""), "{}", seen.body);
+        let (path, reason) = (format!("/runs/{}", run(3).id), format!("<{}>", "x".repeat(500)));
+        let seen = operator.act(&format!("{path}/cancel"), &[("reason", &reason)]).await;
+        assert_eq!(seen.status, 400, "{}", seen.body);
+        assert!(seen.body.contains(&format!("value=\"&lt;{}&gt;\"", "x".repeat(500))), "{}", seen.body);
+        // What goes on by itself asks for the page, and not for the form.
+        assert!(seen.body.contains(&format!("hx-get=\"{path}\"")), "{}", seen.body);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_logs_in_again_and_again_logs_out_nobody_else() {
+    each_database(async |_, url| {
+        let answering = Answering::on(url).await;
+        let other = Browser::of(&answering, Role::Viewer, None).await;
+        let (_, token) = answering.token(Role::Viewer, None, None).await;
+        let mut browsers = Vec::new();
+        for _ in 0..25 {
+            browsers.push(Browser::with(&answering.address, token.expose()).await);
+        }
+        let mut open = 0;
+        for browser in &browsers {
+            open += usize::from(browser.get("/runs").await.status == 200);
+        }
+        assert_eq!(open, 20, "the first of them are closed");
+        assert_eq!(other.get("/runs").await.status, 200);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_https_no_cookie_counts_that_http_could_have_set() {
+    each_database(async |_, url| {
+        let answering = Answering::on(url).await;
+        let mut browser = Browser::of(&answering, Role::Viewer, None).await;
+        let https = "x-forwarded-proto: https\r\n";
+        assert_eq!(browser.get("/runs").await.status, 200);
+        assert_eq!(browser.send("GET", "/runs", https, "").await.goes_to(), Some("/login"));
+        let given = browser.cookie.take().expect("a cookie");
+        browser.cookie = Some(format!("__Host-{given}"));
+        assert_eq!(browser.send("GET", "/runs", https, "").await.status, 200);
     })
     .await;
 }

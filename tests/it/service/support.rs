@@ -71,7 +71,8 @@ impl Place {
         let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("it says so in time");
         let said = || std::fs::read_to_string(&log).expect("a log");
         let line = line.expect("readable").unwrap_or_else(|| panic!("it ended: {}", said()));
-        let (name, address) = line.split_once(" listens on http://").expect("where it listens");
+        let (name, url) = line.split_once(" listens on ").expect("where it listens");
+        let (_, address) = url.split_once("://").expect("a URL");
         let name = name.strip_prefix("backline ").expect("its name").to_owned();
         Serving { child, name, address: address.to_owned(), log }
     }

@@ -214,12 +214,19 @@ impl AsyncWrite for Connection {
         self.stream.is_write_vectored()
     }
 
+    // Over TLS these send what is left of an answer, and wait for a client that does not read it.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        match Pin::new(&mut self.stream).poll_flush(context) {
+            Poll::Pending => self.while_in_time(context),
+            ready => ready,
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        match Pin::new(&mut self.stream).poll_shutdown(context) {
+            Poll::Pending => self.while_in_time(context),
+            ready => ready,
+        }
     }
 }
 

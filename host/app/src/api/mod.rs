@@ -48,7 +48,7 @@ use limits::Limits;
 use problem::Problem;
 use settled::Settled;
 
-pub use tls::{Tls, TlsError, speak_tls_to_own};
+pub use tls::{Tls, TlsError, to_own_host};
 
 /// Content type of OpenMetrics text, as Prometheus expects it.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -85,7 +85,11 @@ fn operation_of(method: &str, path: &str, operation: &Json) -> String {
     );
     let parameters: Vec<&Json> = operation["parameters"].as_array().into_iter().flatten().collect();
     if !parameters.is_empty() {
-        out.push_str("<table><thead><tr><th>parameter</th><th>in</th><th>what</th><th>type</th></tr></thead><tbody>");
+        out.push_str("<table><thead><tr>");
+        for head in ["parameter", "in", "what", "type"] {
+            out.push_str(&format!("<th scope=\"col\">{head}</th>"));
+        }
+        out.push_str("</tr></thead><tbody>");
         for parameter in parameters {
             out.push_str(&format!(
                 "<tr><td><code>{}</code></td><td>{}</td><td>{}</td><td>{}</td></tr>",

@@ -8,7 +8,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::pipeline::names::NameError;
-use crate::pipeline::{Classified, ErrorClass, with_causes};
+use crate::pipeline::{Classified, ErrorClass, WebhookError, with_causes};
 use backline_model::text::harmless_json;
 use backline_store::{EventCursor, StoreError};
 
@@ -190,7 +190,10 @@ impl<E: Classified> From<E> for Problem {
             if status != StatusCode::SERVICE_UNAVAILABLE {
                 return Self::internal_by(cause);
             }
-            let detail = "the database does not answer; repeat the request later";
+            let detail = match any.downcast_ref::<WebhookError>() {
+                Some(WebhookError::Request(problem)) => format!("the receiver got no message: {problem}"),
+                _ => "the database does not answer; repeat the request later".to_owned(),
+            };
             let cause = Some(with_causes(cause));
             return Self { retry_after_s: Some(5), cause, ..Self::new(status, code, detail) };
         }
@@ -201,6 +204,7 @@ impl<E: Classified> From<E> for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use backline_gateway::WebhookRequestError;
     use backline_model::Tenant;
 
     #[test]
@@ -234,6 +238,13 @@ mod tests {
         let problem = Problem::from(StoreError::NoAnswer { what: "answer", seconds: 1 });
         assert_eq!((problem.status, problem.retry_after_s), (StatusCode::SERVICE_UNAVAILABLE, Some(5)));
         assert!(problem.is_failure() && Problem::internal().is_failure());
+    }
+
+    #[test]
+    fn a_receiver_that_does_not_answer_is_not_taken_for_the_database() {
+        let problem = Problem::from(WebhookError::Request(WebhookRequestError::TimedOut(5_000)));
+        assert_eq!(problem.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(problem.detail, "the receiver got no message: it did not answer within 5000 ms");
     }
 
     #[test]

@@ -11,12 +11,12 @@ use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use tokio_rustls::rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use tokio_rustls::rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{self, ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme};
 use tokio_rustls::server::TlsStream;
-use tokio_rustls::{Accept, TlsAcceptor, TlsConnector};
+use tokio_rustls::{Accept, TlsAcceptor, TlsConnector, client};
 
 /// What is spoken over TLS, by the names of ALPN.
 const PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
@@ -195,6 +195,59 @@ fn is_open_to_all(data: &Metadata) -> bool {
     data.mode() & 0o006 != 0
 }
 
+/// TLS on a connection to a host at the address that it is configured to listen on, for a health check. Any certificate
+/// does: nothing secret is sent, and a host that keeps its old one because the new one is wrong is still ready.
+///
+/// # Errors
+/// When what listens there does not speak TLS.
+pub async fn to_own_host(stream: TcpStream) -> io::Result<client::TlsStream<TcpStream>> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = Arc::new(AnyCertificate(provider.signature_verification_algorithms));
+    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = versions.map_err(io::Error::other)?.dangerous().with_custom_certificate_verifier(verifier);
+    let name = ServerName::from(stream.peer_addr()?.ip());
+    TlsConnector::from(Arc::new(config.with_no_client_auth())).connect(name, stream).await
+}
+
+/// Takes every certificate whose key the other side has.
+#[derive(Debug)]
+struct AnyCertificate(WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signed, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
+}
+
 /// The bytes of a connection, as they are or over TLS. The handshake is a part of reading, so that no other connection
 /// waits for it to be accepted.
 pub(super) enum Wire {
@@ -231,61 +284,6 @@ impl Wire {
                 Poll::Ready(Err(error))
             }
         }
-    }
-}
-
-/// Speaks TLS over a connection to a host of this machine, whatever its certificate says: that is made out for the name
-/// by which others reach it. So nothing that is secret may be sent over it.
-///
-/// # Errors
-/// When the other side does not speak TLS.
-pub async fn speak_tls_to_own(stream: TcpStream) -> io::Result<impl AsyncRead + AsyncWrite + Unpin + Send> {
-    let name = ServerName::from(stream.peer_addr()?.ip());
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let versions = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
-    let verifier = Arc::new(AnyCertificate(provider));
-    let config = versions.map_err(io::Error::other)?.dangerous().with_custom_certificate_verifier(verifier);
-    let mut config = config.with_no_client_auth();
-    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await
-}
-
-/// Takes every certificate whose key the other side has.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 

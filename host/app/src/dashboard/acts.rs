@@ -8,14 +8,14 @@ use uuid::Uuid;
 
 use super::Form;
 use super::pages::id;
-use super::refusal::Refusal;
+use super::refusal::{Kind, Refusal};
 use super::routes::Act;
 use super::session::Visitor;
 use crate::pipeline::collection::report::RunRequest;
 use crate::pipeline::service::schedules;
 use crate::pipeline::{ActivateOptions, Host, Resend, Tokens, names};
 use backline_model::{ArtistId, Digest, Quarantined, RunId, TokenId};
-use backline_store::BatchFilter;
+use backline_store::{BatchFilter, KeyedRequest, answering_once};
 
 /// Longest reason, in characters.
 const REASON_CHARACTERS_MAX: usize = 500;
@@ -42,7 +42,7 @@ fn acted(details: Json, to: impl Into<String>, said: impl Into<String>) -> Acted
 /// Does it.
 pub(super) async fn done(host: &Host, visitor: &Visitor, act: &Act, form: &Form) -> Result<Acted, Refusal> {
     match act {
-        Act::StartRun => start_run(host, form).await,
+        Act::StartRun => start_run(host, visitor, form).await,
         Act::CancelRun(run) => cancel_run(host, run, form).await,
         Act::RetryRun(run) => retry_run(host, visitor, run).await,
         Act::Release(value) => decide(host, visitor, value, true).await,
@@ -91,7 +91,21 @@ fn reason(form: &Form, default: &str) -> Result<String, Refusal> {
     Ok(reason)
 }
 
-async fn start_run(host: &Host, form: &Form) -> Result<Acted, Refusal> {
+/// What names a form, so that its act is done once though a button is clicked twice; none where it was sent by a
+/// program.
+fn once(host: &Host, visitor: &Visitor, form: &Form) -> Result<Option<KeyedRequest>, Refusal> {
+    let Some(given) = form.text("once") else { return Ok(None) };
+    let given: Uuid = given.parse().map_err(|_| Refusal::wrong("the form is not one of this dashboard"))?;
+    Ok(Some(KeyedRequest {
+        token: visitor.token().id,
+        key: format!("dashboard {given}"),
+        asked: Digest::of(given.as_bytes()),
+        id: Uuid::now_v7(),
+        at: host.clock().now(),
+    }))
+}
+
+async fn start_run(host: &Host, visitor: &Visitor, form: &Form) -> Result<Acted, Refusal> {
     let date = match form.text("date") {
         None => None,
         Some(text) => {
@@ -107,7 +121,20 @@ async fn start_run(host: &Host, form: &Form) -> Result<Acted, Refusal> {
     }
     let details = json!({ "date": date, "platform": platforms });
     let request = RunRequest { trigger: "manual".to_owned(), date, platforms, ..RunRequest::default() };
-    let run = host.runs().start(&request).await?;
+    let runs = host.runs();
+    let run = match once(host, visitor, form)? {
+        None => runs.start(&request).await?,
+        Some(once) => {
+            let (token, key) = (once.token, once.key.clone());
+            let (started, _) = answering_once(once, runs.start(&request)).await;
+            let started = started.map_err(Refusal::from);
+            if started.is_err() && host.store().kept_answer_get(token, &key).await?.is_some() {
+                let detail = "this form was sent before, and its run is planned; the list of runs shows it";
+                return Err(Refusal::new(Kind::Conflict, detail));
+            }
+            started?
+        }
+    };
     let said = format!("The run is planned with {} accounts; the hosts that serve collect it.", run.counts.planned);
     Ok(acted(details, format!("/runs/{}", run.id), said))
 }
@@ -165,7 +192,16 @@ async fn activate(host: &Host, digest: &str, form: &Form) -> Result<Acted, Refus
 
 async fn roll_back(host: &Host, platform: &str, form: &Form) -> Result<Acted, Refusal> {
     let platform = names::platform(host.store(), platform).await?;
-    let back = host.releases().roll_back(&platform, &reason(form, "rolled back by the operator")?).await?;
+    let shown = form.text("release").and_then(|digest| digest.parse::<Digest>().ok());
+    let shown = shown.ok_or_else(|| Refusal::wrong("release is missing: which one is to be rolled back"))?;
+    let reason = reason(form, "rolled back by the operator")?;
+    let active = host.releases().active(&platform).await?;
+    if active.digest != shown {
+        // A button that is clicked twice would take back the release before as well.
+        let detail = format!("the release {} is not active; open the page again to see which is", shown.short());
+        return Err(Refusal::new(Kind::Conflict, detail));
+    }
+    let back = host.releases().roll_back_from(&active, &reason).await?;
     let details = json!({ "platform": platform, "from": back.from, "to": back.to });
     let said = format!(
         "{} is withdrawn, {} collects {platform} again; {} accounts are collected again.",

@@ -5,10 +5,11 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use maud::{DOCTYPE, Markup, html};
+use uuid::Uuid;
 
 use super::assets::ASSETS;
 use super::refusal::{Kind, Refusal};
-use super::routes::MENU;
+use super::routes::{Act, MENU};
 use super::session::Visitor;
 use crate::pipeline::words::NONE;
 use backline_model::text::printable;
@@ -70,6 +71,16 @@ pub(super) fn page(view: &View, visitor: &Visitor, notice: Option<&str>) -> Stri
             }
         },
     )
+}
+
+/// The page of a form that was refused, which says why first.
+pub(super) fn page_again(view: View, refusal: &Refusal, visitor: &Visitor) -> String {
+    let View { title, place, body } = view;
+    let body = html! {
+        p.refused role="alert" { (refusal.detail) }
+        (body)
+    };
+    page(&View { title, place, body }, visitor, None)
 }
 
 /// The page that takes a token; `refusal` says why the one that was given does not do.
@@ -222,10 +233,10 @@ pub(super) fn link(path: &str, name: impl std::fmt::Display) -> Markup {
 }
 
 /// A form of one button. `fields` are sent with it; `what` tells a screen reader which of several buttons it is.
-pub(super) fn button(visitor: &Visitor, action: &str, fields: &[(&str, &str)], label: &str, what: &str) -> Markup {
+pub(super) fn button(visitor: &Visitor, act: &Act, fields: &[(&str, &str)], label: &str, what: &str) -> Markup {
     form(
         visitor,
-        action,
+        act,
         &html! {
             @for (name, value) in fields { input type="hidden" name=(name) value=(value); }
             button type="submit" aria-label=(format!("{label} {what}")) { (label) }
@@ -233,11 +244,13 @@ pub(super) fn button(visitor: &Visitor, action: &str, fields: &[(&str, &str)], l
     )
 }
 
-/// A form with the session's secret in it.
-pub(super) fn form(visitor: &Visitor, action: &str, inside: &Markup) -> Markup {
+/// A form of an act, with the session's secret in it, and with what tells the form from others: one that is sent twice
+/// is the same.
+pub(super) fn form(visitor: &Visitor, act: &Act, inside: &Markup) -> Markup {
     html! {
-        form.row method="post" action=(action) {
+        form.row method="post" action=(act.path()) {
             input type="hidden" name="csrf" value=(visitor.csrf());
+            input type="hidden" name="once" value=(Uuid::new_v4().to_string());
             (inside)
         }
     }

@@ -161,7 +161,7 @@ impl Dashboard {
         if matches!(target(request.is_post, &request.path), Some(Target::Asset(_)) | None) {
             return Ok(None);
         }
-        let cookie = request.cookie.as_deref().and_then(session::cookie_in);
+        let cookie = request.cookie.as_deref().and_then(|given| session::cookie_in(given, request.came_by_https()));
         let Some(visitor) = cookie.and_then(|value| self.sessions.find(value, host.clock().now())) else {
             return Ok(None);
         };
@@ -273,9 +273,29 @@ impl Dashboard {
                 tracing::error!(%error, request = %request.id, "the audit log lacks an entry");
             }
         }
-        let Acted { to, said, .. } = acted?;
+        let Acted { to, said, .. } = match acted {
+            Ok(acted) => acted,
+            Err(refusal) => return Ok(self.again(host, visitor, act, &form, &refusal).await),
+        };
         self.sessions.tell(visitor, said);
         Ok(elsewhere(&to, Vec::new()))
+    }
+
+    /// The page of a form that was refused, with what was typed in it; where that is of no use, the refusal alone.
+    async fn again(&self, host: &Host, visitor: &Visitor, act: &Act, form: &Form, refusal: &Refusal) -> Answer {
+        let is_of_use = match refusal.kind {
+            Kind::Wrong => true,
+            // What was rolled back or cancelled meanwhile is not to be asked about once more.
+            Kind::Conflict => matches!(act, Act::StartRun | Act::Activate(_)),
+            _ => false,
+        };
+        if let Some((page, path)) = act.page().filter(|_| is_of_use) {
+            let ask = Ask::again(host, visitor, &path, form, &self.heavy);
+            if let Ok(view) = pages::view(&ask, &page).await {
+                return Answer::Refused(refusal.kind, frame::page_again(view, refusal, visitor));
+            }
+        }
+        refused(refusal, Some(visitor))
     }
 }
 

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt::Display;
 
 use crate::pipeline::names::NameError;
-use crate::pipeline::{Classified, ErrorClass, with_causes};
+use crate::pipeline::{Classified, ErrorClass, WebhookError, with_causes};
 use backline_store::StoreError;
 
 /// What kind of a refusal it is.
@@ -28,6 +28,8 @@ pub(crate) enum Kind {
     TooMany,
     /// The database does not answer.
     Unavailable,
+    /// The receiver of a webhook does not answer.
+    NoReceiver,
     /// A fault of this program; its cause is in the log.
     Internal,
 }
@@ -76,7 +78,7 @@ impl Refusal {
 
     /// Whether this program or what it needs failed, so that it is open what was done of an act.
     pub(super) fn is_failure(&self) -> bool {
-        matches!(self.kind, Kind::Unavailable | Kind::Internal)
+        matches!(self.kind, Kind::Unavailable | Kind::NoReceiver | Kind::Internal)
     }
 
     /// The heading of the page that says it.
@@ -91,6 +93,7 @@ impl Refusal {
             Kind::Conflict => "This was refused",
             Kind::TooMany => "Too many requests",
             Kind::Unavailable => "The database does not answer",
+            Kind::NoReceiver => "The receiver does not answer",
             Kind::Internal => "Something failed",
         }
     }
@@ -107,6 +110,9 @@ impl<E: Classified> From<E> for Refusal {
             (_, ErrorClass::Unavailable) => Kind::Unavailable,
             (_, ErrorClass::Partial | ErrorClass::Internal) => Kind::Internal,
         };
+        if let (Kind::Unavailable, Some(WebhookError::Request(problem))) = (kind, any.downcast_ref::<WebhookError>()) {
+            return Self::new(Kind::NoReceiver, format!("the receiver got no message: {problem}"));
+        }
         let told = with_causes(&error as &(dyn Error + 'static));
         match kind {
             // What a library says about the database is for the operator's log.

@@ -177,27 +177,85 @@ impl Page {
                 of_installation(Role::Viewer)
             }
             Self::Webhooks => of_tenant(Role::Operator),
-            Self::Activate(_) | Self::RollBack(_) => of_installation(Role::Operator),
+            Self::RollBack(_) => of_installation(Role::Operator),
             Self::Audit => of_tenant(Role::Admin),
-            Self::Tokens | Self::Revoke(_) | Self::Settings => of_installation(Role::Admin),
+            Self::Activate(_) | Self::Tokens | Self::Revoke(_) | Self::Settings => of_installation(Role::Admin),
         }
     }
 }
 
 impl Act {
+    /// The operation of the API that does the same. A token that may not call it may not send the form either.
+    #[cfg(test)]
+    fn operation(&self) -> &'static str {
+        match self {
+            Self::StartRun => "run_start",
+            Self::CancelRun(_) => "run_cancel",
+            Self::RetryRun(_) => "batches_retry",
+            Self::Release(_) => "quarantine_release",
+            Self::Discard(_) => "quarantine_discard",
+            Self::Activate(_) => "release_activate",
+            Self::RollBack(_) => "release_roll_back",
+            Self::TestWebhook => "webhook_test",
+            Self::ResendParked => "webhook_resend",
+            Self::SwitchWebhook(true) => "webhook_enable",
+            Self::SwitchWebhook(false) => "webhook_disable",
+            Self::SwitchSchedule(true) => "schedule_enable",
+            Self::SwitchSchedule(false) => "schedule_disable",
+            Self::RevokeToken(_) => "token_revoke",
+        }
+    }
+
+    /// Where its form is sent.
+    pub(super) fn path(&self) -> String {
+        match self {
+            Self::StartRun => "/runs".to_owned(),
+            Self::CancelRun(run) => format!("/runs/{run}/cancel"),
+            Self::RetryRun(run) => format!("/runs/{run}/retry"),
+            Self::Release(value) => format!("/quality/{value}/release"),
+            Self::Discard(value) => format!("/quality/{value}/discard"),
+            Self::Activate(digest) => format!("/connectors/{digest}/activate"),
+            Self::RollBack(platform) => format!("/platforms/{platform}/rollback"),
+            Self::TestWebhook => "/webhooks/test".to_owned(),
+            Self::ResendParked => "/webhooks/resend".to_owned(),
+            Self::SwitchWebhook(true) => "/webhooks/enable".to_owned(),
+            Self::SwitchWebhook(false) => "/webhooks/disable".to_owned(),
+            Self::SwitchSchedule(true) => "/schedules/enable".to_owned(),
+            Self::SwitchSchedule(false) => "/schedules/disable".to_owned(),
+            Self::RevokeToken(token) => format!("/tokens/{token}/revoke"),
+        }
+    }
+
+    /// The page that has its form, with the page's path, where something is typed or chosen in the form.
+    pub(super) fn page(&self) -> Option<(Page, String)> {
+        match self {
+            Self::StartRun => Some((Page::Runs, self.path())),
+            Self::CancelRun(run) => Some((Page::Run(run.clone()), format!("/runs/{run}"))),
+            Self::Activate(digest) => Some((Page::Activate(digest.clone()), self.path())),
+            Self::RollBack(platform) => Some((Page::RollBack(platform.clone()), self.path())),
+            Self::RetryRun(_)
+            | Self::Release(_)
+            | Self::Discard(_)
+            | Self::TestWebhook
+            | Self::ResendParked
+            | Self::SwitchWebhook(_)
+            | Self::SwitchSchedule(_)
+            | Self::RevokeToken(_) => None,
+        }
+    }
+
     /// What a token needs to do it.
     pub(super) fn needs(&self) -> Needs {
         match self {
             Self::RetryRun(_) | Self::Release(_) | Self::Discard(_) => of_tenant(Role::Operator),
             Self::StartRun
             | Self::CancelRun(_)
-            | Self::Activate(_)
             | Self::RollBack(_)
             | Self::TestWebhook
             | Self::ResendParked
             | Self::SwitchWebhook(_)
             | Self::SwitchSchedule(_) => of_installation(Role::Operator),
-            Self::RevokeToken(_) => of_installation(Role::Admin),
+            Self::Activate(_) | Self::RevokeToken(_) => of_installation(Role::Admin),
         }
     }
 
@@ -224,7 +282,64 @@ impl Act {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    /// Every kind of act.
+    fn acts() -> Vec<Act> {
+        let id = || "x".to_owned();
+        let all = vec![
+            Act::StartRun,
+            Act::CancelRun(id()),
+            Act::RetryRun(id()),
+            Act::Release(id()),
+            Act::Discard(id()),
+            Act::Activate(id()),
+            Act::RollBack(id()),
+            Act::TestWebhook,
+            Act::ResendParked,
+            Act::SwitchWebhook(true),
+            Act::SwitchWebhook(false),
+            Act::SwitchSchedule(true),
+            Act::SwitchSchedule(false),
+            Act::RevokeToken(id()),
+        ];
+        // A new kind is named in `operation`, and belongs into this list too.
+        let named: BTreeSet<&str> = all.iter().map(Act::operation).collect();
+        assert_eq!(named.len(), all.len(), "each form is another operation");
+        all
+    }
+
+    /// All forms but those of the session are made of an act by `frame::form`. So each is one of these.
+    #[test]
+    fn every_form_is_sent_to_what_does_it() {
+        for act in acts() {
+            let Some(Target::Act(found)) = target(true, &act.path()) else { panic!("{} does nothing", act.path()) };
+            assert_eq!(found, act);
+            // The page of a form that was refused is the one that a browser could ask for by itself.
+            if let Some((page, path)) = act.page() {
+                let Some(Target::Page(found)) = target(false, &path) else { panic!("{path} is no page") };
+                assert_eq!(found, page);
+            }
+        }
+    }
+
+    #[test]
+    fn every_form_does_what_an_operation_of_the_api_does_and_takes_no_less() {
+        let document = crate::api::document();
+        let paths = document["paths"].as_object().expect("paths");
+        for act in acts() {
+            let mut posted = paths.values().map(|methods| &methods["post"]);
+            let operation = posted.find(|post| post["operationId"] == act.operation());
+            let operation = operation.unwrap_or_else(|| panic!("the API has no operation {}", act.operation()));
+            let (needs, says) = (act.needs(), operation["description"].as_str().expect("a description"));
+            let role = format!("For the role {} and above.", needs.role.as_str());
+            assert!(says.starts_with(&role), "{act:?} is for {:?}, and the operation says: {says}", needs.role);
+            let is_of_installation = says.ends_with("Takes a token of all tenants.");
+            assert!(needs.all_tenants || !is_of_installation, "{act:?}: {says}");
+        }
+    }
 
     #[test]
     fn every_link_of_the_menu_leads_to_its_page() {

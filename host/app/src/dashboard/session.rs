@@ -21,6 +21,9 @@ const LASTS: TimeDelta = TimeDelta::hours(12);
 /// Most sessions of a host. Beyond it the one that ends first is closed.
 const SESSIONS_MAX: usize = 1_000;
 
+/// Most of them of one token: a caller that logs in again and again logs out nobody else.
+const SESSIONS_OF_TOKEN_MAX: usize = 20;
+
 /// Name of the cookie over https. Browsers take one with this prefix only with `Secure`, for this host and `/`
 /// (RFC 6265bis, section 4.1.3.2).
 const COOKIE_SECURE: &str = "__Host-backline";
@@ -62,12 +65,16 @@ impl Sessions {
             until: now.checked_add_signed(LASTS).unwrap_or(now),
             notice: None,
         };
+        let token = session.caller.token().id;
         let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         sessions.retain(|_, session| session.until > now);
-        if sessions.len() >= SESSIONS_MAX
-            && let Some(first) = sessions.iter().min_by_key(|(_, session)| session.until).map(|(id, _)| *id)
-        {
-            sessions.remove(&first);
+        let is_own = |session: &Session| session.caller.token().id == token;
+        let has_all_own = sessions.values().filter(|session| is_own(session)).count() >= SESSIONS_OF_TOKEN_MAX;
+        if has_all_own || sessions.len() >= SESSIONS_MAX {
+            let closable = sessions.iter().filter(|(_, session)| !has_all_own || is_own(session));
+            if let Some(first) = closable.min_by_key(|(_, session)| session.until).map(|(id, _)| *id) {
+                sessions.remove(&first);
+            }
         }
         sessions.insert(id, session);
         format!("{}.{secret}", id.simple())
@@ -165,12 +172,14 @@ fn random() -> String {
 }
 
 /// The value of the session's cookie in a `Cookie` header; that of the name that only https sets, if there are both.
-pub(super) fn cookie_in(header: &str) -> Option<&str> {
+/// Where the browser is known to use https, no other name counts: on the way, over http, or by a neighbouring host,
+/// others may have set one of their own session.
+pub(super) fn cookie_in(header: &str, is_https: bool) -> Option<&str> {
     let value = |wanted: &str| {
         let mut pairs = header.split(';').filter_map(|pair| pair.trim().split_once('='));
         pairs.find_map(|(name, value)| (name == wanted).then_some(value))
     };
-    value(COOKIE_SECURE).or_else(|| value(COOKIE_PLAIN))
+    value(COOKIE_SECURE).or_else(|| if is_https { None } else { value(COOKIE_PLAIN) })
 }
 
 /// The `Set-Cookie` header that keeps a value in the browser until it is closed.
@@ -198,9 +207,12 @@ mod tests {
 
     #[test]
     fn the_cookie_of_https_comes_first() {
-        assert_eq!(cookie_in("other=1; backline=a; __Host-backline=b"), Some("b"));
-        assert_eq!(cookie_in("backline=a.b=c"), Some("a.b=c"));
-        assert_eq!(cookie_in("xbackline=a; backline"), None);
+        for is_https in [true, false] {
+            assert_eq!(cookie_in("other=1; backline=a; __Host-backline=b", is_https), Some("b"));
+            assert_eq!(cookie_in("xbackline=a; backline", is_https), None);
+        }
+        assert_eq!(cookie_in("backline=a.b=c", false), Some("a.b=c"));
+        assert_eq!(cookie_in("backline=a.b=c", true), None, "someone else may have set it");
     }
 
     #[test]

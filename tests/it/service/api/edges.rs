@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::Answering;
 use super::events::Following;
-use crate::store::fixtures::{artist, now, run};
-use crate::store::scope::{fill, held, theirs};
+use crate::store::fixtures::{artist, event, now, release, run};
+use crate::store::scope::{fill, held, ours, theirs};
 use crate::support::database::{each_database, write};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -45,9 +45,36 @@ async fn what_is_too_long_or_out_of_range_is_refused_with_a_reason() {
         assert!(long.body.contains("500 characters"), "{}", long.body);
         let fits = operator.post(&cancel, &json!({ "reason": "é".repeat(500) }).to_string()).await;
         assert_eq!(fits.status, 200, "{}", fits.body);
+        let admin = answering.caller(Role::Admin, None).await;
+        let canary = format!("/v1/releases/{}/canary", release().digest);
+        let late = admin.post(&canary, &json!({ "promote_after_h": u32::MAX }).to_string()).await;
+        assert_eq!(late.status, 400, "{}", late.body);
+        let resend = "/v1/webhooks/hook-ours/resend";
+        let late = operator.post(resend, "{\"since\": \"+12345-01-01T00:00:00Z\"}").await;
+        assert_eq!(late.status, 400, "{}", late.body);
         // PostgreSQL takes no text with U+0000.
+        let unknown = admin.post("/v1/connectors/no%00connector/revoke", "{}").await;
+        assert_eq!((unknown.status, &unknown.json()["code"]), (404, &json!("not_found")), "{}", unknown.body);
         let unknown = operator.get("/v1/deliveries?webhook=no%00hook").await;
         assert_eq!((unknown.status, &unknown.json()["code"]), (404, &json!("not_found")), "{}", unknown.body);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_of_another_tenant_is_resent_like_none() {
+    each_database(async |store, url| {
+        fill(&store).await;
+        let answering = Answering::on(url).await;
+        let stranger = answering.caller(Role::Operator, Some(ours())).await;
+        let owner = answering.caller(Role::Operator, Some(theirs())).await;
+        let body = |id: uuid::Uuid| json!({ "event": id }).to_string();
+        let (theirs, none) = (event(2, None).id, uuid::Uuid::from_u128(7));
+        assert_eq!(owner.get(&format!("/v1/events/{theirs}")).await.status, 200, "there is one");
+        let foreign = stranger.post("/v1/webhooks/hook-ours/resend", &body(theirs)).await;
+        let missing = stranger.post("/v1/webhooks/hook-ours/resend", &body(none)).await;
+        assert_eq!(missing.status, 404, "{}", missing.body);
+        assert_eq!(foreign.refusal(&theirs.to_string()), missing.refusal(&none.to_string()));
     })
     .await;
 }

@@ -189,6 +189,23 @@ async fn a_renewed_certificate_is_served_and_a_wrong_one_is_not() {
     ask(&address, &ONE).await.expect_err("the old one is not");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ready_asks_a_host_over_https_where_it_speaks_that_alone() {
+    let files = Files::of(&ONE);
+    let database = format!("sqlite://{}", files.0.path().join("test.db").display());
+    let more =
+        format!("tls_certificate = \"{}\"\ntls_key = \"{}\"\n", files.certificate().display(), files.key().display());
+    let place = Place::new(&database, &more);
+    let (code, _, said) = place.run(&["migrate"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    let serving = place.serve(&[]).await;
+    // Its certificate is not valid for the address, and signed by no one.
+    let listen = format!("service.listen={}", serving.address);
+    let (_, told, said) = place.run(&["ready", "--set", &listen, "--log", "off"]).await;
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap_or_else(|_| panic!("{told} {said}"));
+    assert!(told["ready"].is_boolean() && told["problems"].is_array(), "it is the answer of the host: {told}");
+}
+
 #[test]
 fn files_that_can_not_be_used_are_named_and_nothing_of_the_key_is_told() {
     let files = Files::of(&ONE);

@@ -30,7 +30,7 @@ fn needs() -> Vec<(String, Role, bool)> {
         ("/quality".to_owned(), Role::Viewer, false),
         ("/connectors".to_owned(), Role::Viewer, true),
         (format!("/connectors/{digest}"), Role::Viewer, true),
-        (format!("/connectors/{digest}/activate"), Role::Operator, true),
+        (format!("/connectors/{digest}/activate"), Role::Admin, true),
         (format!("/platforms/{}/rollback", demo()), Role::Operator, true),
         ("/allowances".to_owned(), Role::Viewer, true),
         ("/webhooks".to_owned(), Role::Operator, false),

@@ -33,6 +33,9 @@ const SHARE_PERCENT: f64 = 5.0;
 /// Parts of all accounts that make a percent.
 const PARTS_OF_PERCENT: f64 = 100.0;
 
+/// Longest time until a canary becomes active by itself, in hours: a year.
+const PROMOTE_AFTER_H_MAX: u32 = 8_760;
+
 /// Longest reason, in characters.
 const REASON_CHARACTERS_MAX: usize = 500;
 
@@ -194,7 +197,7 @@ pub(in crate::api) async fn roll_back(call: Call, body: Reason) -> Result<Record
         // What the caller saw is out of date: rolling back would take back another release.
         return Err(Problem::refused(format!("the release {} is not active", release.digest.short())));
     }
-    let rolled_back = call.host().releases().roll_back(release.platform(), &reason).await?;
+    let rolled_back = call.host().releases().roll_back_from(&release, &reason).await?;
     let details = json!({ "platform": rolled_back.platform, "from": rolled_back.from, "to": rolled_back.to });
     Ok(Recorded { answer: Item(rolled_back), details, artist: None })
 }
@@ -207,6 +210,9 @@ pub(in crate::api) async fn start_canary(call: Call, body: StartCanary) -> Resul
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is between 1 and 9,999")]
     let share = parts as u32;
+    if body.promote_after_h.is_some_and(|hours| hours > PROMOTE_AFTER_H_MAX) {
+        return Err(Problem::wrong(format!("promote_after_h: it is more than {PROMOTE_AFTER_H_MAX}")));
+    }
     let release = release_of_path(&call).await?;
     let after = body.promote_after_h.map(|hours| Duration::from_secs(u64::from(hours) * 3_600));
     let canary = call.host().releases().start_canary(release.digest, share, after).await?;
@@ -237,6 +243,10 @@ pub(in crate::api) async fn revoke(call: Call, body: RevokeGrant) -> Result<Reco
     let RevokeGrant { host, slot, reason } = body;
     let reason = reason_of(reason, "revoked by the operator")?;
     let name: String = call.path("connector")?;
+    let installed = call.host().store().releases_list().await?;
+    if !installed.iter().any(|release| release.manifest.connector.name == name) {
+        return Err(Problem::not_found("connector", name));
+    }
     let details = json!({ "connector": name, "host": host, "slot": slot });
     let what = match (host, slot) {
         (Some(_), Some(_)) => return Err(Problem::wrong("give host or slot, not both")),

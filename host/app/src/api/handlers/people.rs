@@ -14,7 +14,7 @@ use crate::api::handlers::known;
 use crate::api::problem::Problem;
 use crate::api::query::query;
 use crate::api::schema::{Components, Described, Field, component, described, object};
-use crate::pipeline::record_consent;
+use crate::pipeline::{Erasure, record_consent};
 use backline_model::privacy::Receipt;
 use backline_model::{AccountId, ArtistId, Consent, CredentialId, Platform};
 use backline_store::{CredentialFilter, SealedCredential};
@@ -85,6 +85,7 @@ pub(in crate::api) struct Erased {
     receipt: Receipt,
     kept_tokens: u64,
     erased_before: bool,
+    may_leave_traces: bool,
 }
 
 described! {
@@ -104,7 +105,7 @@ described! {
         artist_id_sha256: String, requested_at: DateTime<Utc>, finished_at: DateTime<Utc>, rows: BTreeMap<String, u64>,
         texts: BTreeMap<String, u64>, [optional] readmitted_at: Option<DateTime<Utc>>,
     }
-    Erased { receipt: Receipt, kept_tokens: u64, erased_before: bool }
+    Erased { receipt: Receipt, kept_tokens: u64, erased_before: bool, may_leave_traces: bool }
 }
 
 impl From<SealedCredential> for CredentialView {
@@ -150,9 +151,10 @@ pub(in crate::api) async fn erase(call: Call, _: NoChoice) -> Result<Recorded<It
     let artist = artist_of_path(&call).await?.id;
     let erasure = call.host().privacy().erase(artist).await?;
     let details = json!({ "artist_id_sha256": erasure.receipt.artist_id_sha256 });
-    let (receipt, kept_tokens, erased_before) = (erasure.receipt, erasure.kept_tokens, erasure.erased_before);
+    let Erasure { receipt, kept_tokens, erased_before, may_leave_traces, .. } = erasure;
+    let answer = Item(Erased { receipt, kept_tokens, erased_before, may_leave_traces });
     // The entry names the artist by the hash alone: it is gone.
-    Ok(Recorded { answer: Item(Erased { receipt, kept_tokens, erased_before }), details, artist: None })
+    Ok(Recorded { answer, details, artist: None })
 }
 
 pub(in crate::api) async fn credentials(call: Call, query: Credentials) -> Result<Page<CredentialView>, Problem> {

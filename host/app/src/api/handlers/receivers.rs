@@ -9,6 +9,7 @@ use crate::api::call::Call;
 use crate::api::handlers::acts::NoChoice;
 use crate::api::handlers::installation::{Removed, Switched};
 use crate::api::problem::Problem;
+use crate::api::query::in_years;
 use crate::api::schema::{Components, Described, Field, component, described, object};
 use crate::pipeline::{NewWebhook, Resend, TestAnswer};
 use backline_model::{Tenant, Webhook, WebhookKind};
@@ -111,8 +112,15 @@ pub(in crate::api) async fn remove(call: Call, _: NoChoice) -> Result<Recorded<I
 pub(in crate::api) async fn resend(call: Call, body: ResendWhat) -> Result<Recorded<Item<Resent>>, Problem> {
     let name = of_path(&call).await?;
     let what = match body {
-        ResendWhat { event: Some(event), since: None, parked: false } => Resend::Event(event),
-        ResendWhat { event: None, since: Some(since), parked: false } => Resend::Since(since),
+        ResendWhat { event: Some(event), since: None, parked: false } => {
+            // One of another tenant is told like none.
+            call.host().store().event_get(&call.scope(), event).await?;
+            Resend::Event(event)
+        }
+        ResendWhat { event: None, since: Some(since), parked: false } => {
+            in_years(since.date_naive()).map_err(|problem| Problem::wrong(format!("since: {problem}")))?;
+            Resend::Since(since)
+        }
         ResendWhat { event: None, since: None, parked: true } => Resend::Parked,
         _ => return Err(Problem::wrong("say what: give event or since, or set parked")),
     };

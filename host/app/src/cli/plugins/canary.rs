@@ -44,7 +44,7 @@ pub(crate) struct StartArguments {
     #[arg(long, value_name = "PERCENT", default_value = "5", value_parser = share)]
     share: u32,
     /// Activate it for all accounts after this many hours, unless it does worse; without this, you activate it yourself
-    #[arg(long, value_name = "HOURS")]
+    #[arg(long, value_name = "HOURS", value_parser = clap::value_parser!(u32).range(..=8_760))]
     promote_after: Option<u32>,
     /// Print JSON
     #[arg(long)]

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::api::speak_tls_to_own;
+use crate::api::to_own_host;
 use crate::cli::context::Context;
 use crate::cli::terminal::exit::{Exit, Failure, Outcome};
 use crate::cli::terminal::print;
@@ -29,10 +29,10 @@ pub(in crate::cli) struct ReadyArguments {
 
 /// Requests `/readyz` from the configured address and prints the answer.
 pub(in crate::cli) async fn run(context: &Context, arguments: &ReadyArguments) -> Outcome {
-    let service = &context.config().service;
-    let address = reachable(service.listen);
+    let address = reachable(context.config().service.listen);
     let failed = |problem: String| Failure::failed(format!("no host answers on {address}: {problem}"));
-    let answer = tokio::time::timeout(ANSWER_WITHIN, ask(address, service.tls().is_some()))
+    let is_tls = context.config().service.tls_certificate.is_some();
+    let answer = tokio::time::timeout(ANSWER_WITHIN, ask(address, is_tls))
         .await
         .map_err(|_| failed(format!("no answer within {} s", ANSWER_WITHIN.as_secs())))?
         .map_err(|error| failed(error.to_string()))?;
@@ -43,12 +43,13 @@ pub(in crate::cli) async fn run(context: &Context, arguments: &ReadyArguments) -
     Ok(if is_ready { Exit::Done } else { Exit::Failed })
 }
 
-async fn ask(address: SocketAddr, over_tls: bool) -> std::io::Result<String> {
+async fn ask(address: SocketAddr, is_tls: bool) -> std::io::Result<String> {
     let stream = TcpStream::connect(address).await?;
-    if over_tls { asked(speak_tls_to_own(stream).await?, address).await } else { asked(stream, address).await }
+    if is_tls { told(to_own_host(stream).await?, address).await } else { told(stream, address).await }
 }
 
-async fn asked(mut stream: impl AsyncRead + AsyncWrite + Unpin, address: SocketAddr) -> std::io::Result<String> {
+/// What a host answers on a connection.
+async fn told(mut stream: impl AsyncRead + AsyncWrite + Unpin, address: SocketAddr) -> std::io::Result<String> {
     stream
         .write_all(format!("GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").as_bytes())
         .await?;

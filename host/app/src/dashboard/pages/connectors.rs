@@ -140,11 +140,14 @@ pub(super) async fn one(ask: &Ask<'_>, given: &str) -> Result<View, Refusal> {
         h2 { "Failures in 7 days" }
         p { (text(tally.collected)) " of " (text(tally.accounts)) " accounts were collected." }
         (table("Failures by class", &["Class", "Accounts"], failures.collect(), "None."))
-        @if ask.may(&Act::Activate(String::new())) {
-            h2 { "Change what collects" }
-            @if release.active {
+        @if release.active {
+            @if ask.may(&Act::RollBack(String::new())) {
+                h2 { "Change what collects" }
                 p { (link(&format!("/platforms/{}/rollback", connector.platform), "Roll back to the release before")) }
-            } @else if matches!(release.state, ReleaseState::Granted | ReleaseState::Withdrawn) {
+            }
+        } @else if ask.may(&Act::Activate(String::new())) {
+            h2 { "Change what collects" }
+            @if matches!(release.state, ReleaseState::Granted | ReleaseState::Withdrawn) {
                 p { (link(&format!("/connectors/{}/activate", release.digest), "Activate this release")) }
             } @else {
                 p { "It can't be activated before it is granted: `backline plugins grant` shows all of it and asks." }
@@ -203,10 +206,10 @@ pub(super) async fn activate(ask: &Ask<'_>, given: &str) -> Result<View, Refusal
             (release.digest.short()) ") instead of " (before) ". Batches that run finish with what they began with. \
             Every host that serves loads it first; if one can't, nothing changes."
         }
-        (form(ask.visitor, &format!("/connectors/{}/activate", release.digest), &html! {
+        (form(ask.visitor, &Act::Activate(release.digest.to_string()), &html! {
             @if release.state == ReleaseState::Withdrawn {
                 label {
-                    input type="checkbox" name="again" value="yes";
+                    input type="checkbox" name="again" value="yes" checked[ask.typed("again").is_some()];
                     " It was rolled back before; activate it all the same"
                 }
             }
@@ -221,15 +224,17 @@ pub(super) async fn activate(ask: &Ask<'_>, given: &str) -> Result<View, Refusal
 pub(super) async fn roll_back(ask: &Ask<'_>, given: &str) -> Result<View, Refusal> {
     let platform: Platform = names::platform(ask.store(), given).await?;
     let active = ask.host.releases().active(&platform).await?;
+    let reason = ask.typed("reason").unwrap_or_else(|| "rolled back by the operator".to_owned());
     let body = html! {
         p {
             strong { (named(&active)) } " is withdrawn from " strong { (platform) } ", and the release that was active \
             before collects again. Accounts that failed with it are collected again."
         }
-        (form(ask.visitor, &format!("/platforms/{platform}/rollback"), &html! {
+        (form(ask.visitor, &Act::RollBack(platform.to_string()), &html! {
+            input type="hidden" name="release" value=(active.digest.to_string());
             div {
                 label for="reason" { "Reason, kept with the release" }
-                input id="reason" name="reason" maxlength="500" value="rolled back by the operator";
+                input id="reason" name="reason" maxlength="500" value=(reason);
             }
             button.grave type="submit" { "Roll back" }
         }))

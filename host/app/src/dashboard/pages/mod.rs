@@ -22,7 +22,7 @@ use super::frame::View;
 use super::refusal::Refusal;
 use super::routes::{Act, Page};
 use super::session::Visitor;
-use super::{Request, pairs};
+use super::{Form, Request, pairs};
 use crate::pipeline::{Host, names};
 use backline_model::Platform;
 use backline_store::{Scope, Store};
@@ -36,12 +36,30 @@ pub(super) struct Ask<'a> {
     visitor: &'a Visitor,
     path: &'a str,
     query: Vec<(String, String)>,
+    /// The form that was refused, of which the page is shown again.
+    typed: Option<&'a Form>,
     heavy: &'a Semaphore,
 }
 
 impl<'a> Ask<'a> {
     pub(super) fn new(host: &'a Host, visitor: &'a Visitor, request: &'a Request, heavy: &'a Semaphore) -> Self {
-        Self { host, visitor, path: &request.path, query: pairs(request.query.as_bytes()), heavy }
+        Self { host, visitor, path: &request.path, query: pairs(request.query.as_bytes()), typed: None, heavy }
+    }
+
+    /// The same page after its form was refused.
+    pub(super) fn again(
+        host: &'a Host,
+        visitor: &'a Visitor,
+        path: &'a str,
+        form: &'a Form,
+        heavy: &'a Semaphore,
+    ) -> Self {
+        Self { host, visitor, path, query: Vec::new(), typed: Some(form), heavy }
+    }
+
+    /// What was typed in a field of the form that was refused.
+    fn typed(&self, name: &str) -> Option<String> {
+        self.typed?.text(name)
     }
 
     fn store(&self) -> &Store {

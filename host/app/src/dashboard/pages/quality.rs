@@ -32,7 +32,7 @@ pub(super) async fn view(ask: &Ask<'_>) -> Result<View, Refusal> {
     let next = ask.cut(&mut values, |value| value.id);
     let may = ask.may(&Act::Release(String::new()));
     let rows = values.iter().map(|value| {
-        let act = |what: &str| format!("/quality/{}/{what}", value.id);
+        let (release, discard) = (Act::Release(value.id.to_string()), Act::Discard(value.id.to_string()));
         let which = format!("{} of {}", value.metric, value.metric_date);
         vec![
             text(&value.metric),
@@ -45,8 +45,8 @@ pub(super) async fn view(ask: &Ask<'_>) -> Result<View, Refusal> {
             text(value.status.as_str()),
             html! {
                 @if may && value.status == QuarantineStatus::Held {
-                    (button(ask.visitor, &act("release"), &[], "Release", &which))
-                    (button(ask.visitor, &act("discard"), &[], "Discard", &which))
+                    (button(ask.visitor, &release, &[], "Release", &which))
+                    (button(ask.visitor, &discard, &[], "Discard", &which))
                 }
             },
         ]

@@ -58,20 +58,25 @@ pub(super) async fn list(ask: &Ask<'_>) -> Result<View, Refusal> {
 
 async fn start_form(ask: &Ask<'_>) -> Result<Markup, Refusal> {
     let platforms = ask.store().active_platforms_list().await?;
+    let chosen = ask.typed("platform");
     Ok(form(
         ask.visitor,
-        "/runs",
+        &Act::StartRun,
         &html! {
             div {
                 label for="platform" { "Platform" }
                 select id="platform" name="platform" {
                     option value="" { "all" }
-                    @for platform in &platforms { option value=(platform.as_str()) { (platform.as_str()) } }
+                    @for platform in &platforms {
+                        option value=(platform.as_str()) selected[chosen.as_deref() == Some(platform.as_str())] {
+                            (platform.as_str())
+                        }
+                    }
                 }
             }
             div {
                 label for="date" { "Date; each artist's today unless given" }
-                input id="date" name="date" type="date";
+                input id="date" name="date" type="date" value=[ask.typed("date")];
             }
             button type="submit" { "Start" }
         },
@@ -89,9 +94,9 @@ pub(super) async fn one(ask: &Ask<'_>, given: &str) -> Result<View, Refusal> {
     let dead =
         BatchFilter { run: Some(run_id), state: Some(BatchState::Dead), limit: Some(1), ..BatchFilter::default() };
     let has_dead = !ask.store().batches_list(&ask.scope(), &dead).await?.is_empty();
-    let path = format!("/runs/{run_id}");
-    let (cancel, retry) = (format!("{path}/cancel"), format!("{path}/retry"));
+    let (cancel, retry) = (Act::CancelRun(run_id.to_string()), Act::RetryRun(run_id.to_string()));
     let batches = batches(ask, run_id).await?;
+    let reason = ask.typed("reason").unwrap_or_else(|| "by the operator".to_owned());
     let part = html! {
         (progress(&run))
         (batches)
@@ -107,17 +112,17 @@ pub(super) async fn one(ask: &Ask<'_>, given: &str) -> Result<View, Refusal> {
         } @else {
             div id="live" { (part) }
         }
-        @if open && ask.may(&Act::CancelRun(String::new())) {
+        @if open && ask.may(&cancel) {
             h2 { "End it" }
             (form(ask.visitor, &cancel, &html! {
                 div {
                     label for="reason" { "Reason" }
-                    input id="reason" name="reason" maxlength="500" value="by the operator";
+                    input id="reason" name="reason" maxlength="500" value=(reason);
                 }
                 button.grave type="submit" { "Cancel the run" }
             }))
         }
-        @if has_dead && ask.may(&Act::RetryRun(String::new())) {
+        @if has_dead && ask.may(&retry) {
             h2 { "Retry what failed" }
             (button(ask.visitor, &retry, &[], "Retry", "the dead batches of this run"))
         }

@@ -99,7 +99,8 @@ pub(super) async fn schedules(ask: &Ask<'_>) -> Result<View, Refusal> {
     let rows = schedules.iter().map(|schedule| {
         let spec = &schedule.spec;
         let platforms: Vec<_> = spec.platforms.iter().map(ToString::to_string).collect();
-        let (switch, label) = if spec.enabled { ("disable", "Switch off") } else { ("enable", "Switch on") };
+        let label = if spec.enabled { "Switch off" } else { "Switch on" };
+        let switch = Act::SwitchSchedule(!spec.enabled);
         vec![
             text(&schedule.name),
             text(&spec.cron),
@@ -115,7 +116,7 @@ pub(super) async fn schedules(ask: &Ask<'_>) -> Result<View, Refusal> {
                 @if may && schedule.origin == ScheduleOrigin::Database {
                     (button(
                         ask.visitor,
-                        &format!("/schedules/{switch}"),
+                        &switch,
                         &[("name", schedule.name.as_str())],
                         label,
                         &schedule.name,

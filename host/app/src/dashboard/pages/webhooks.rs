@@ -30,7 +30,8 @@ pub(super) async fn view(ask: &Ask<'_>) -> Result<View, Refusal> {
     let may = ask.may(&Act::TestWebhook);
     let rows = webhooks.iter().map(|(webhook, _)| {
         let (name, fields) = (webhook.name.as_str(), [("name", webhook.name.as_str())]);
-        let (switch, label) = if webhook.enabled { ("disable", "Switch off") } else { ("enable", "Switch on") };
+        let label = if webhook.enabled { "Switch off" } else { "Switch on" };
+        let switch = Act::SwitchWebhook(!webhook.enabled);
         vec![
             text(name),
             text(webhook.kind.as_str()),
@@ -41,9 +42,9 @@ pub(super) async fn view(ask: &Ask<'_>) -> Result<View, Refusal> {
             or_none(webhook.disabled_reason.as_ref()),
             html! {
                 @if may {
-                    (button(ask.visitor, "/webhooks/test", &fields, "Test", name))
-                    (button(ask.visitor, "/webhooks/resend", &fields, "Resend", &format!("what {name} did not get")))
-                    (button(ask.visitor, &format!("/webhooks/{switch}"), &fields, label, name))
+                    (button(ask.visitor, &Act::TestWebhook, &fields, "Test", name))
+                    (button(ask.visitor, &Act::ResendParked, &fields, "Resend", &format!("what {name} did not get")))
+                    (button(ask.visitor, &switch, &fields, label, name))
                 }
             },
         ]

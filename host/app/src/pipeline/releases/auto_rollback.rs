@@ -129,16 +129,24 @@ impl ReleaseManager {
     /// [`LookupError::NoConnector`] when no release is active, [`RollbackError::NoPredecessor`] when there is none to
     /// return to.
     pub async fn roll_back(&self, platform: &Platform, reason: &str) -> Result<RolledBack, RollbackError> {
-        let active = self.active(platform).await?;
+        self.roll_back_from(&self.active(platform).await?, reason).await
+    }
+
+    /// The same, of a release that was seen to be active. Another one, which became active since, stays.
+    ///
+    /// # Errors
+    /// [`RollbackError::NoPredecessor`] when there is none to return to, or another release is active.
+    pub async fn roll_back_from(&self, active: &Release, reason: &str) -> Result<RolledBack, RollbackError> {
+        let platform = active.platform();
         let releases = self.store.releases_list().await?;
         let swaps = self.store.swaps_list(Some(platform), SWAPS_MAX).await?;
-        let Some(to) = predecessor(&active, &swaps, &releases) else {
+        let Some(to) = predecessor(active, &swaps, &releases) else {
             let problem = "no other release that was active before is still granted; `backline plugins list` shows the \
                            installed ones";
             return Err(RollbackError::NoPredecessor { platform: platform.clone(), problem: problem.to_owned() });
         };
         let mut review = ReleaseReview::default();
-        self.take_back(&active, to, false, reason, &[], &mut review).await?;
+        self.take_back(active, to, false, reason, &[], &mut review).await?;
         let rolled_back = review.rolled_back.pop();
         rolled_back.ok_or_else(|| RollbackError::NoPredecessor {
             platform: platform.clone(),

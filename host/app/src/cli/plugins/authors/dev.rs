@@ -275,13 +275,13 @@ fn show(built: &Built, as_json: bool) -> Result<(), Failure> {
         let (tone, result) = if problems.is_empty() { (Tone::Good, "passed") } else { (Tone::Bad, "failed") };
         print::toned(tone, &format!("{name}: {result}, {counts}"))?;
         for problem in problems {
-            print::line(&format!("  {problem}"))?;
+            print::line(&print::hanging(&format!("  {problem}")))?;
         }
     }
     match changes.as_deref() {
         None => print::line("there was no build before to compare with"),
         Some([]) => print::line("metrics and requests are as before"),
-        Some(changes) => changes.iter().try_for_each(|change| print::toned(Tone::Warning, change)),
+        Some(changes) => changes.iter().try_for_each(|change| print::toned(Tone::Warning, &print::hanging(change))),
     }
 }
 
