@@ -375,7 +375,8 @@ async fn asked_to_reconnect(work: &mut Work, accounts: &[&AccountResult]) -> Res
 }
 
 /// Those of the accounts that the platform does not know, and has not known for so many dates since they were last
-/// collected that they are left out from now on. Their outcomes have been written.
+/// collected that they are left out from now on. It must have said so on as many days: a backfill asks for many dates
+/// within minutes. Their outcomes have been written.
 async fn not_found_for_long<'a>(
     work: &mut Work,
     accounts: &[&'a AccountResult],
@@ -390,7 +391,9 @@ async fn not_found_for_long<'a>(
     let statement = work.query(
         "SELECT id::text AS id FROM accounts
          WHERE status = 'active' AND id {in_ids}
-             AND (SELECT COUNT(DISTINCT o.metric_date) FROM collection_outcomes o
+             AND (SELECT CASE WHEN COUNT(DISTINCT o.metric_date) < COUNT(DISTINCT substr(o.at::text, 1, 10))
+                      THEN COUNT(DISTINCT o.metric_date) ELSE COUNT(DISTINCT substr(o.at::text, 1, 10)) END
+                  FROM collection_outcomes o
                   WHERE o.account_id = accounts.id AND o.outcome = 'failed' AND o.reason = 'not_found'
                       AND NOT EXISTS (SELECT 1 FROM metrics m
                                       WHERE m.account_id = o.account_id AND m.metric_date >= o.metric_date)) >= $2",

@@ -74,8 +74,8 @@ impl Store {
         Ok(excluded)
     }
 
-    /// Platforms with batches that wait for long, and whose active release every host that is present has failed to load
-    /// for as long, with the release's digest. A host that has not tried yet may be able to.
+    /// Platforms with batches that wait for long, and whose active release every host that is present has failed to
+    /// load for as long, with the release's digest. A host that has not tried yet may be able to.
     async fn unloaded_platforms_list(&self, now: DateTime<Utc>) -> Result<Vec<(Platform, String)>, StoreError> {
         let statement = self.query(
             "SELECT r.platform, r.digest FROM releases r
