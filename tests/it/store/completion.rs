@@ -8,13 +8,13 @@ use backline_model::{
     AccountStatus, BatchId, Change, EngagementBasis, GrowthRow, LostMetric, MetricsRow, RunId, Value,
 };
 use backline_store::{BatchResult, DatabaseKind, EventCursor, MetricsFilter, PluginLog, Scope, StoreError};
-use chrono::{Days, NaiveDate, TimeDelta};
+use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use sqlx::Row as _;
 use sqlx::any::AnyPoolOptions;
 
 use super::fixtures::{
-    add_batches, artist, batch, day, document, event, followers, lease, metric, now, people, release, result, row, run,
-    store_rows, stored,
+    TTL, add_batches, artist, batch, create_run, day, document, event, followers, lease, metric, now, people, release,
+    result, row, run, store_rows, stored,
 };
 use crate::support::database::each_database;
 
@@ -596,6 +596,35 @@ async fn a_release_remembers_a_bounded_number_of_lost_metrics_and_announces_each
         assert_eq!(store.lost_metrics_list(release().digest, later).await.unwrap(), ["metric-7"]);
         let events = store.events_list(&Scope::all_tenants(), EventCursor::default(), 1_000).await.unwrap();
         assert_eq!(events.iter().filter(|(_, event)| event.kind == "connector.metric_lost").count(), 256);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_account_is_left_out_as_unknown_after_days_and_not_after_many_dates_of_one() {
+    each_database(async |store, _| {
+        let (all, accounts) = (Scope::all_tenants(), people(&store, 1).await);
+        let unknown = Outcome::Failed { class: FailureClass::NotFound, message: "404".to_owned() };
+        let asked = async |n: u32, at: DateTime<Utc>| {
+            let (own, date) = (run(n.into()), day("2026-11-01") + Days::new(n.into()));
+            create_run(&store, &own).await;
+            add_batches(&store, &[batch(n.into(), &own, &[&accounts[0]], date)], at).await;
+            let held = store.batch_lease(&all, None, None, "worker", at, TTL).await.unwrap().expect("a batch");
+            let accounts = vec![result(&followers(&accounts[0], date, 5), unknown.clone())];
+            let failed = BatchResult { accounts, ..BatchResult::default() };
+            store.batch_complete(&held, failed, at).await.unwrap();
+        };
+        let status = async || store.account_get(&all, accounts[0].id).await.unwrap().expect("it is there").status;
+        for n in 2..=9 {
+            asked(n, now()).await;
+        }
+        assert_eq!(status().await, AccountStatus::Active, "a backfill met a bad hour");
+        for n in 10..=14 {
+            asked(n, now() + TimeDelta::days(i64::from(n) - 9)).await;
+        }
+        assert_eq!(status().await, AccountStatus::Active);
+        asked(15, now() + TimeDelta::days(6)).await;
+        assert_eq!(status().await, AccountStatus::NotFound);
     })
     .await;
 }

@@ -90,6 +90,16 @@ async fn a_release_that_no_host_can_load_holds_no_run_open_for_more_than_an_hour
         assert_eq!(excluded(61).await, BTreeMap::new(), "a host can collect it");
         store.load_report_save("b", digest, Some("it is damaged"), now()).await.unwrap();
         assert_eq!(excluded(59).await, BTreeMap::new(), "it may be repaired");
+        // A try that fails again does not begin the hour again.
+        let tried_again = now() + TimeDelta::minutes(58);
+        store.load_report_save("a", digest, Some("it is damaged"), tried_again).await.unwrap();
+        let started_at = now() + TimeDelta::minutes(30);
+        let third = Presence { started_at, ..host("c") };
+        store.host_announce(&third, now() + TimeDelta::minutes(61)).await.unwrap();
+        assert_eq!(excluded(61).await, BTreeMap::new(), "a host that has not tried yet may be able to");
+        store.load_report_save("c", digest, Some("it is damaged"), tried_again).await.unwrap();
+        assert_eq!(excluded(61).await, BTreeMap::new(), "it may be repaired there");
+        store.host_forget("c", started_at).await.unwrap();
         assert_eq!(excluded(61).await, BTreeMap::from([(demo(), 1)]));
         let outcomes = store.run_outcomes_list(&all, run(1).id, None, 10).await.unwrap();
         assert_eq!(outcomes[0].outcome, Outcome::Excluded { reason: Exclusion::NoConnector });

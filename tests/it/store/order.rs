@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use backline_model::{Account, Batch, BatchId, Consent};
 use backline_store::{
-    BatchFilter, BatchResult, DatabaseKind, EventCursor, Furthest, NewDelivery, Scope, SetBack, Store, StoreError,
+    BatchFilter, BatchResult, DatabaseKind, EventCursor, Furthest, NewDelivery, Scope, SealedCredential, SetBack,
+    Store, StoreError,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
@@ -233,9 +234,16 @@ async fn deliveries_and_refreshes_that_a_clock_ahead_holds_are_free_again() {
         let free = due(now()).await;
         assert_eq!(free.iter().map(|one| one.first_tried_at).collect::<Vec<_>>(), [now(), now()]);
 
-        let stored = store.credential_save(&all, &credential(1), now()).await.unwrap();
+        let new = SealedCredential { kind: "refresh-token".to_owned(), refresh_at: Some(now()), ..credential(1) };
+        let stored = store.credential_save(&all, &new, now()).await.unwrap();
+        let slots = [(demo(), "token".to_owned())];
         let lease = async |owner, at| store.refresh_lease(&all, stored.id, 1, owner, at, TTL).await.unwrap();
         assert!(lease("ahead", ahead).await.is_some());
+        assert_eq!(
+            store.due_credentials_list(&all, &slots, now(), None, 10).await.unwrap().len(),
+            1,
+            "it is looked at"
+        );
         assert!(lease("right", now()).await.is_some(), "no host leases for so long");
         assert!(lease("other", now()).await.is_none());
     })

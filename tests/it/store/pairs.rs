@@ -139,7 +139,7 @@ async fn sync(store: &Store) -> Done {
     let named = |n| Artist { name: Uuid::new_v4().to_string(), ..artist(n) };
     let ids: Vec<_> = accounts().iter().map(|account| account.id).collect();
     let changes = RosterChanges {
-        artists_changed: (1..=PEOPLE).map(named).collect(),
+        artists_changed: (1..=PEOPLE).rev().map(named).collect(),
         accounts_removed: ids.iter().take(3).map(|id| (*id, demo())).collect(),
         accounts_restored: ids.into_iter().skip(3).collect(),
         consents: (1..=PEOPLE).rev().map(|n| (artist(n).id, demo(), n % 2 == 0)).collect(),

@@ -4,13 +4,16 @@
 use std::collections::BTreeSet;
 
 use backline_model::outcome::{Exclusion, Outcome};
-use backline_model::{BatchId, Consent, RunStatus};
-use backline_store::{BatchResult, DatabaseKind, PlanGuard, Scope, Store, UnreadableBatches};
+use backline_model::retention::{Action, Before, RowFilter, Step, Table};
+use backline_model::{BatchId, Consent, Event, RunStatus};
+use backline_store::{
+    ArchivePlace, BatchFilter, BatchResult, DatabaseKind, EventCursor, PlanGuard, Scope, Store, UnreadableBatches,
+};
 use chrono::TimeDelta;
 
 use super::fixtures::{
-    TTL, account, add_batches, artist, batch, create_run, day, defer, demo, followers, lease, now, people, run,
-    store_rows, stored,
+    TTL, account, add_batches, artist, batch, create_run, day, defer, demo, event, followers, lease, now, past, people,
+    run, store_rows, stored,
 };
 use crate::support::database::{each_database, write};
 
@@ -266,6 +269,81 @@ async fn settings_that_can_not_be_read_leave_their_account_out_alone() {
         assert_eq!(given.iter().map(|one| one.id).collect::<Vec<_>>(), [ids[1]]);
         let artists = [artist(1).id, artist(2).id];
         assert_eq!(store.accounts_of(&Scope::all_tenants(), &artists).await.unwrap().len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn pages_go_on_after_a_run_a_batch_or_an_account_that_can_not_be_read() {
+    each_database(async |store, url| {
+        if store.kind() == DatabaseKind::Postgres {
+            return; // its types keep such values out
+        }
+        let all = Scope::all_tenants();
+        let accounts = people(&store, 2).await;
+        create_run(&store, &run(2)).await;
+        let planned = [1, 2].map(|n| batch(n, &run(1), &[&accounts[n as usize - 1]], day("2026-11-22")));
+        add_batches(&store, &planned, now()).await;
+        write(url, &format!("UPDATE runs SET started_at = 'then' WHERE id = '{}'", run(2).id)).await;
+        spoil(url, planned[1].id, "created_at", "then").await;
+        let runs = store.runs_list(&all, 1, None).await.unwrap();
+        assert_eq!(runs.iter().map(|one| one.id).collect::<Vec<_>>(), [run(1).id]);
+        let filter = BatchFilter { limit: Some(1), ..BatchFilter::default() };
+        let batches = store.batches_list(&all, &filter).await.unwrap();
+        assert_eq!(batches.iter().map(|one| one.id).collect::<Vec<_>>(), [planned[0].id]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_account_without_a_readable_id_keeps_no_other_one_out_of_a_plan() {
+    each_database(async |store, url| {
+        if store.kind() == DatabaseKind::Postgres {
+            return; // its types keep such values out
+        }
+        people(&store, 2).await;
+        // The first in order.
+        let odd = "00000000-0000-0000-0000-000000000000x";
+        write(url, &format!("UPDATE accounts SET id = '{odd}' WHERE id = '{}'", account(1).id)).await;
+        let found = store.candidates_list(&Scope::all_tenants(), &demo(), None, None, 1).await.unwrap();
+        assert_eq!(found.iter().map(|one| one.account_id).collect::<Vec<_>>(), [account(2).id]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_batch_used_before_may_be_unreadable_and_old_events_too() {
+    each_database(async |store, url| {
+        if store.kind() == DatabaseKind::Postgres {
+            return; // its types keep such values out
+        }
+        let (all, accounts) = (Scope::all_tenants(), people(&store, 1).await);
+        add_batches(&store, &[batch(1, &run(1), &[&accounts[0]], day("2026-11-22"))], now()).await;
+        let held = lease(&store).await;
+        spoil(url, held.batch.id, "usage", "{").await;
+        let rows = vec![stored(followers(&accounts[0], day("2026-11-22"), 5))];
+        let result = BatchResult { accounts: rows, ..BatchResult::default() };
+        assert_eq!(store.batch_complete(&held, result, now()).await.unwrap().counts.collected, 1);
+
+        let old = Event { occurred_at: now() - TimeDelta::days(40), ..event(1, None) };
+        store.events_write(&all, std::slice::from_ref(&old)).await.unwrap();
+        write(url, &format!("UPDATE events SET data = '{{' WHERE id = '{}'", old.id)).await;
+        let step = Step {
+            table: Table::Events,
+            action: Action::Delete,
+            scope: RowFilter::default(),
+            except: Vec::new(),
+            unless_authorised: false,
+            before: Before::Time(now() - TimeDelta::days(30)),
+            everywhere_before: None,
+            daily: false,
+            rule: "a test".to_owned(),
+            rows: None,
+        };
+        let from = ArchivePlace::default();
+        let gone = store.archive_due_put_away(&all, &step, &[], &from, 10, past(now())).await.unwrap();
+        assert_eq!(gone.rows, 1);
+        assert!(store.events_gone_get(&all).await.unwrap() > EventCursor::default());
     })
     .await;
 }

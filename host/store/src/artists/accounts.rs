@@ -191,7 +191,7 @@ impl Store {
              FROM artists
              WHERE ($1::text IS NULL OR tenant = $1) AND ($2::text IS NULL OR subscription_status = $2)
                  AND ($3::uuid IS NULL OR id > $3::uuid) {and_tenant: tenant}
-             ORDER BY id LIMIT $4",
+             ORDER BY artists.id LIMIT $4",
             );
             let statement = statement
                 .bind(filter.tenant.as_ref().map(|tenant| tenant.as_str().to_owned()))
@@ -222,7 +222,7 @@ impl Store {
                 scope,
                 "SELECT id::text AS id, name, tenant, subscription_status,
                      data_collection_enabled::int AS data_collection_enabled, timezone
-                 FROM artists WHERE id > $1::uuid {and_tenant: tenant} ORDER BY id LIMIT $2",
+                 FROM artists WHERE id > $1::uuid {and_tenant: tenant} ORDER BY artists.id LIMIT $2",
             );
             let statement = statement.bind(after).bind(ROWS_PER_STATEMENT as i64);
             let rows = self.rows("check artists", statement).await?;
@@ -374,7 +374,7 @@ impl Store {
                  FROM accounts
                  WHERE ($1::uuid IS NULL OR artist_id = $1::uuid) AND ($2::text IS NULL OR platform = $2)
                      AND ($3::uuid IS NULL OR id > $3::uuid) {and_artist: accounts.artist_id}
-                 ORDER BY id LIMIT $4",
+                 ORDER BY accounts.id LIMIT $4",
             );
             let asked = left_of(most, found.len());
             let statement = statement
@@ -481,29 +481,29 @@ impl Store {
         after: Option<AccountId>,
         limit: u32,
     ) -> Result<Vec<Candidate>, StoreError> {
-        let after = after.map_or_else(|| uuid::Uuid::nil().to_string(), |id| id.to_string());
-        let statement = match artist {
-            None => self.scoped(
-                scope,
-                candidates_sql!(
-                    "WHERE a.platform = $1
-                 AND a.id > $2::uuid {and_tenant: t.tenant} ORDER BY a.id LIMIT $3"
-                ),
+        let text = match artist {
+            None => candidates_sql!(
+                "WHERE a.platform = $1 AND a.id > $2::uuid {and_tenant: t.tenant} ORDER BY a.id LIMIT $3"
             ),
-            Some(_) => self.scoped(
-                scope,
-                candidates_sql!(
-                    "WHERE a.platform = $1 AND a.id > $2::uuid AND a.artist_id = $4::uuid {and_tenant: t.tenant}
-                     ORDER BY a.id LIMIT $3"
-                ),
+            Some(_) => candidates_sql!(
+                "WHERE a.platform = $1 AND a.id > $2::uuid AND a.artist_id = $4::uuid {and_tenant: t.tenant}
+                 ORDER BY a.id LIMIT $3"
             ),
         };
-        let mut statement = statement.bind(platform.as_str().to_owned()).bind(after).bind(i64::from(limit));
-        if let Some(artist) = artist {
-            statement = statement.bind(artist.to_string());
+        let mut after = after.map_or_else(|| uuid::Uuid::nil().to_string(), |id| id.to_string());
+        let mut found = Vec::new();
+        loop {
+            let asked = left_of(limit, found.len());
+            let statement = self.scoped(scope, text);
+            let mut statement = statement.bind(platform.as_str().to_owned()).bind(after).bind(i64::from(asked));
+            if let Some(artist) = artist {
+                statement = statement.bind(artist.to_string());
+            }
+            let rows = self.rows("read candidates", statement).await?;
+            found.extend(self.unreadable.read("accounts", "account_id", Extent::Part, &rows, candidate_of)?);
+            let Some(last) = more_after(&rows, asked, found.len(), limit) else { return Ok(found) };
+            after = last.text("account_id")?;
         }
-        let rows = self.rows("read candidates", statement).await?;
-        rows.iter().map(candidate_of).collect()
     }
 
     /// The same for given accounts, in order of id: what a worker checks before it collects a batch planned a while
@@ -514,7 +514,7 @@ impl Store {
     pub async fn candidates_of(&self, scope: &Scope, accounts: &[AccountId]) -> Result<Vec<Candidate>, StoreError> {
         let statement = self.scoped(scope, candidates_sql!("WHERE a.id {in_ids} {and_tenant: t.tenant} ORDER BY a.id"));
         let rows = self.rows("read candidates", statement.bind(id_rows(accounts)?)).await?;
-        let candidates = rows.iter().map(candidate_of).collect::<Result<_, _>>()?;
+        let candidates = self.unreadable.read("accounts", "account_id", Extent::Part, &rows, candidate_of)?;
         self.candidates_without_erased(candidates).await
     }
 
@@ -616,9 +616,10 @@ pub(crate) fn candidate_of(row: &AnyRow) -> Result<Candidate, StoreError> {
     let account_status = row.named("status", AccountStatus::parse);
     let account_status = or_noted(account_status, AccountStatus::Disabled, &mut unreadable)?;
     let platform = or_noted(row.parsed("platform"), Platform::unreadable(), &mut unreadable)?;
+    let artist_id = or_noted(row.parsed("artist_id"), ArtistId(uuid::Uuid::nil()), &mut unreadable)?;
     Ok(Candidate {
         account_id: row.parsed("account_id")?,
-        artist_id: row.parsed("artist_id")?,
+        artist_id,
         platform,
         tenant,
         timezone,

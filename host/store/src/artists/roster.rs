@@ -1,7 +1,7 @@
 //! Keeping artists and accounts in step with another table: reading what is known, and applying changes.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
@@ -123,18 +123,20 @@ impl Store {
         let touched = touched.chain(changes.consents.iter().map(|(artist, ..)| *artist));
         artists_require_in_txn(&mut work, scope, touched).await?;
         let changes = &without_erased(&mut work, changes).await?;
-        for artists in [&changes.artists_added, &changes.artists_changed] {
-            upsert_artists(&mut work, artists, now).await?;
-        }
-        insert_accounts(&mut work, &changes.accounts_added, now).await?;
         let removed: Vec<AccountId> = changes.accounts_removed.iter().map(|(account, _)| *account).collect();
         let mut touched: Vec<AccountId> = changes.accounts_restored.iter().chain(&removed).copied().collect();
         let withdrawn = changes.consents.iter().filter(|(.., granted)| !granted);
         let withdrawn: Vec<_> =
             withdrawn.map(|(artist, platform, _)| json!({ "artist": artist, "platform": platform })).collect();
+        // Credentials come before artists. What is added here has none yet, and is nobody else's to lock.
         if !withdrawn.is_empty() {
             touched.extend(withdrawn_accounts_in_txn(&mut work, json("withdrawals", &withdrawn)?).await?);
         }
+        artists_lock_in_txn(&mut work, scope, changes).await?;
+        let saved: BTreeMap<ArtistId, &Artist> =
+            changes.artists_added.iter().chain(&changes.artists_changed).map(|artist| (artist.id, artist)).collect();
+        upsert_artists(&mut work, &saved.into_values().collect::<Vec<_>>(), now).await?;
+        insert_accounts(&mut work, &changes.accounts_added, now).await?;
         if !touched.is_empty() {
             // All at once, in the order in which batches lock them, so that the two can't wait for each other.
             accounts_lock_in_txn(&mut work, &touched).await?;
@@ -192,7 +194,23 @@ fn known_of(row: &AnyRow) -> Result<(Artist, Provenance), StoreError> {
     Ok((artist, origin))
 }
 
-async fn upsert_artists(work: &mut Work, artists: &[Artist], now: DateTime<Utc>) -> Result<(), StoreError> {
+/// Locks the artists that are there and change, in the order of their ids, as an import does that changes them.
+async fn artists_lock_in_txn(work: &mut Work, scope: &Scope, changes: &RosterChanges) -> Result<(), StoreError> {
+    let changed = changes.artists_changed.iter().map(|artist| artist.id);
+    let ids: BTreeSet<ArtistId> = changed.chain(changes.artists_removed.iter().copied()).collect();
+    let ids: Vec<ArtistId> = ids.into_iter().collect();
+    for chunk in ids.chunks(ROWS_PER_STATEMENT) {
+        let statement = work.scoped(
+            scope,
+            "SELECT id::text AS id FROM artists WHERE id {in_ids} {and_tenant: tenant} ORDER BY artists.id
+             FOR NO KEY UPDATE",
+        );
+        work.rows("lock artists", statement.bind(id_rows(chunk)?)).await?;
+    }
+    Ok(())
+}
+
+async fn upsert_artists(work: &mut Work, artists: &[&Artist], now: DateTime<Utc>) -> Result<(), StoreError> {
     for chunk in artists.chunks(ROWS_PER_STATEMENT) {
         let rows: Vec<_> = chunk
             .iter()

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use sqlx::any::AnyRow;
 
@@ -22,6 +22,10 @@ use backline_model::{ArtistId, CredentialId, Event, Platform};
 
 /// Leases from now on, past which no host holds the right to refresh: clocks differ by less.
 const LEASES_AHEAD_MAX: u32 = 10;
+
+/// How far ahead a lease may end that keeps its credential out of a list. One that ends later was taken by a clock that
+/// was ahead: [`Store::refresh_lease`] decides.
+const LISTED_AHEAD_MAX: TimeDelta = TimeDelta::hours(1);
 
 /// The right to refresh one version of a credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -225,7 +229,7 @@ impl Store {
                     "WHERE id > $3::uuid AND status = 'active'
                      AND (refresh_at <= $2::timestamptz OR (refresh_at IS NULL AND kind IN
                          ('client-credentials', 'refresh-token', 'instagram-long-lived', 'apple-developer-token')))
-                     AND (refresh_owner IS NULL OR refresh_until <= $2::timestamptz)
+                     AND (refresh_owner IS NULL OR refresh_until <= $2::timestamptz OR refresh_until > $5::timestamptz)
                      AND EXISTS (SELECT 1 FROM {rows} WHERE r.value->>'platform' = platform AND r.value->>'slot' = slot)
                      {and_account: credentials.account_id}
                  ORDER BY id LIMIT $4"
@@ -234,6 +238,7 @@ impl Store {
             let asked = left_of(limit, found.len());
             let statement =
                 statement.bind(json("slots", &slots)?).bind(time_text(now)).bind(after).bind(i64::from(asked));
+            let statement = statement.bind(time_text(now + LISTED_AHEAD_MAX));
             let rows = self.rows("find credentials to refresh", statement).await?;
             found.extend(self.unreadable.read("credentials", "id", Extent::Part, &rows, credential_of)?);
             let Some(last) = more_after(&rows, asked, found.len(), limit) else { return Ok(found) };
@@ -270,11 +275,13 @@ impl Store {
                  FROM credentials c LEFT JOIN accounts a ON a.id = c.account_id
                  WHERE c.id > $3::uuid AND c.status = 'active'
                      AND c.expires_at > $1::timestamptz AND c.expires_at <= $2::timestamptz
-                     AND (c.refresh_owner IS NULL OR c.refresh_until <= $1::timestamptz) {and_artist: a.artist_id}
+                     AND (c.refresh_owner IS NULL OR c.refresh_until <= $1::timestamptz
+                         OR c.refresh_until > $5::timestamptz) {and_artist: a.artist_id}
                  ORDER BY c.id LIMIT $4",
             );
             let asked = left_of(limit, found.len());
             let statement = statement.bind(time_text(now)).bind(time_text(until)).bind(after).bind(i64::from(asked));
+            let statement = statement.bind(time_text(now + LISTED_AHEAD_MAX));
             let rows = self.rows("find credentials that expire soon", statement).await?;
             found.extend(self.unreadable.read("credentials", "id", Extent::Part, &rows, expiring_of)?);
             let Some(last) = more_after(&rows, asked, found.len(), limit) else { return Ok(found) };

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
+use sqlx::any::AnyRow;
 
 use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, json};
@@ -28,11 +29,21 @@ macro_rules! old_events {
 /// Counts events that are past their time.
 pub(crate) const OLD_EVENTS_COUNT: &str = old_events!("SELECT COUNT(*) AS n", "");
 
-/// The owner of an event is the one by which scopes find it.
+/// Each with what its owner is found by. Data is read here and not by the database: SQLite refuses the whole statement
+/// for one text that is no JSON.
 const OLD_EVENTS_FIND: &str = old_events!(
-    "SELECT o.seq, COALESCE((SELECT t.tenant FROM artists t WHERE t.id = o.artist_id), o.data->>'tenant') AS tenant",
+    "SELECT o.seq, (SELECT t.tenant FROM artists t WHERE t.id = o.artist_id) AS tenant,
+         CASE WHEN NOT EXISTS (SELECT 1 FROM artists t WHERE t.id = o.artist_id) THEN o.data::text END AS data",
     "ORDER BY o.occurred_at LIMIT $2 FOR UPDATE SKIP LOCKED"
 );
+
+/// The owner of an event, by which scopes find it: its artist's tenant, or else the one in its data; '' where there is
+/// none.
+fn owner_of(row: &AnyRow) -> Result<String, StoreError> {
+    let of_artist = row.text_or_null("tenant")?;
+    let in_data = || row.json_or_null::<Json>("data").ok().flatten()?.get("tenant")?.as_str().map(str::to_owned);
+    Ok(of_artist.or_else(in_data).unwrap_or_default())
+}
 
 impl Store {
     /// Deletes events that are past their time, at most `limit`, and writes down how far that went, in one transaction.
@@ -48,7 +59,7 @@ impl Store {
         let (mut events, mut last) = (Vec::with_capacity(found.len()), BTreeMap::<String, i64>::new());
         for row in &found {
             let seq = row.int("seq")?;
-            let of_tenant = last.entry(row.text_or_null("tenant")?.unwrap_or_default()).or_default();
+            let of_tenant = last.entry(owner_of(row)?).or_default();
             *of_tenant = seq.max(*of_tenant);
             events.push(json!({ "seq": seq }));
         }

@@ -65,7 +65,7 @@ impl Store {
                 quarantine_sql!(
                     "WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR platform = $2)
              AND ($3::uuid IS NULL OR artist_id = $3::uuid) AND ($5::uuid IS NULL OR id < $5::uuid)
-             {and_artist: quarantine.artist_id} ORDER BY id DESC LIMIT $4"
+             {and_artist: quarantine.artist_id} ORDER BY quarantine.id DESC LIMIT $4"
                 ),
             );
             let asked = left_of(most, found.len());

@@ -273,7 +273,8 @@ impl Store {
         })
     }
 
-    /// Records whether a host could load a release.
+    /// Records whether a host could load a release. A report that says the same as the one before, of a host that has
+    /// not started since, keeps the time of that.
     ///
     /// # Errors
     /// When the database fails.
@@ -288,7 +289,9 @@ impl Store {
             "INSERT INTO release_hosts (host, release_digest, state, message, at)
                  VALUES ($1, $2, $3, $4, $5::timestamptz)
              ON CONFLICT (host, release_digest) DO UPDATE SET state = excluded.state, message = excluded.message,
-                 at = excluded.at",
+                 at = CASE WHEN release_hosts.state = excluded.state AND release_hosts.at <= excluded.at
+                         AND release_hosts.at >= (SELECT h.started_at FROM hosts h WHERE h.name = $1)
+                     THEN release_hosts.at ELSE excluded.at END",
         );
         let statement = statement
             .bind(clean(host))

@@ -452,7 +452,9 @@ async fn recollect_in_txn(
     let rows: Vec<_> = failed.iter().map(|failed| json!({ "id": failed.account.account_id })).collect();
     let statement = work.query(
         "UPDATE accounts SET status = 'active', updated_at = $2::timestamptz
-         WHERE status IN ('reconnect_needed', 'not_found') AND id {in_ids}",
+         WHERE id IN (SELECT a.id FROM accounts a
+             WHERE a.status IN ('reconnect_needed', 'not_found') AND a.id {in_ids}
+             ORDER BY a.id FOR NO KEY UPDATE)",
     );
     work.execute("reset accounts to be tried again", statement.bind(json("account ids", &rows)?).bind(time_text(now)))
         .await?;
@@ -499,34 +501,36 @@ async fn failed_under(work: &mut Work, release: Digest, since: DateTime<Utc>) ->
     ));
     let rows =
         work.rows("find accounts that failed", statement.bind(release.to_string()).bind(time_text(since))).await?;
-    let mut failed = Vec::with_capacity(rows.len());
-    for row in &rows {
+    let failed = work.unreadable.read("collection_outcomes", "account_id", Extent::Part, &rows, |row| {
         let class: Option<FailureClass> = serde_json::from_value(Json::String(row.text("reason")?)).ok();
-        if class.is_some_and(FailureClass::is_collected_again_after_rollback) {
-            let account = BatchAccount { account_id: row.parsed("account_id")?, metric_date: row.date("metric_date")? };
-            failed.push(Failed { run: row.parsed("run_id")?, tenant: row.parsed("tenant")?, account });
-        }
-    }
-    Ok(failed)
+        let account = BatchAccount { account_id: row.parsed("account_id")?, metric_date: row.date("metric_date")? };
+        let failed = Failed { run: row.parsed("run_id")?, tenant: row.parsed("tenant")?, account };
+        Ok(class.is_some_and(FailureClass::is_collected_again_after_rollback).then_some(failed))
+    })?;
+    Ok(failed.into_iter().flatten().collect())
 }
 
 async fn places(work: &mut Work, platform: &Platform, runs: &BTreeSet<RunId>) -> Result<Places, StoreError> {
     let rows: Vec<_> = runs.iter().map(|run| json!({ "id": run })).collect();
     let statement = work.query(
-        "SELECT b.run_id::text AS run_id, b.tenant, b.lane, b.window_since::text AS window_since,
-             b.window_until::text AS window_until,
+        "SELECT b.id::text AS id, b.run_id::text AS run_id, b.tenant, b.lane,
+             b.window_since::text AS window_since, b.window_until::text AS window_until,
              m.account_id::text AS account_id, m.metric_date::text AS metric_date
          FROM {rows} JOIN batches b ON b.run_id = (r.value->>'id')::uuid JOIN batch_accounts m ON m.batch_id = b.id
          WHERE b.platform = $2",
     );
     let statement = statement.bind(json("run ids", &rows)?).bind(platform.as_str().to_owned());
-    let mut places = Places::default();
-    for row in work.rows("read runs' batches", statement).await? {
-        let run: RunId = row.parsed("run_id")?;
+    let rows = work.rows("read runs' batches", statement).await?;
+    let found = work.unreadable.read("batches", "id", Extent::Part, &rows, |row| {
+        let (run, account): (RunId, AccountId) = (row.parsed("run_id")?, row.parsed("account_id")?);
         let window = Window { since: row.time("window_since")?, until: row.time("window_until")? };
         let place = (window, row.text_or_null("lane")?.is_some());
-        places.by_account.insert((run, row.parsed("account_id")?), place);
-        places.by_date.insert((run, row.parsed("tenant")?, row.date("metric_date")?), place);
+        Ok(((run, account), (run, row.parsed("tenant")?, row.date("metric_date")?), place))
+    })?;
+    let mut places = Places::default();
+    for (account, date, place) in found {
+        places.by_account.insert(account, place);
+        places.by_date.insert(date, place);
     }
     Ok(places)
 }

@@ -61,7 +61,7 @@ impl Store {
                              AND (activations.platform = '' OR a.platform = activations.platform)
                              AND b.finished_at IS NULL AND b.state = 'leased')
                      {and_artist: activations.artist_id}
-                 ORDER BY at, artist_id, platform LIMIT $1",
+                 ORDER BY activations.at, activations.artist_id, activations.platform LIMIT $1",
             );
             let room = limit as usize - found.len();
             let [at, artist, platform] = after.clone();

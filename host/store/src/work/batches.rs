@@ -323,10 +323,10 @@ impl Store {
             return Ok(none);
         }
         let planned = batches_plan_again_in_txn(&mut work, &dead, weights, now).await?;
-        accounts_let_in_again_in_txn(&mut work, &dead, now).await?;
         let runs = runs_of(&dead);
         runs_lock_in_txn(&mut work, &runs).await?;
         runs_reopen_in_txn(&mut work, &runs).await?;
+        accounts_let_in_again_in_txn(&mut work, &dead, now).await?;
         planned_batches_commit(work, planned, runs).await
     }
 }
@@ -338,7 +338,8 @@ pub(crate) async fn batches_in(
     filter: &BatchFilter,
 ) -> Result<Vec<BatchView>, StoreError> {
     let most = filter.limit.unwrap_or(u32::MAX);
-    let (mut before, mut found) = (filter.before, Vec::new());
+    let mut before = filter.before.map(|(time, id)| (time_text(time), id.to_string()));
+    let mut found = Vec::new();
     loop {
         let statement = view.scoped(
             scope,
@@ -355,14 +356,12 @@ pub(crate) async fn batches_in(
         );
         let (time, id) = before.unzip();
         let asked = left_of(most, found.len());
-        let statement = bound(statement, filter, filter.state)?
-            .bind(i64::from(asked))
-            .bind(time.map(time_text))
-            .bind(id.map(|id| id.to_string()));
+        let statement = bound(statement, filter, filter.state)?.bind(i64::from(asked)).bind(time).bind(id);
         let rows = view.rows("list batches", statement).await?;
         found.extend(view.unreadable.read("batches", "id", Extent::Part, &rows, view_of)?);
         let Some(last) = more_after(&rows, asked, found.len(), most) else { return Ok(found) };
-        before = Some((last.time("created_at")?, last.parsed("id")?));
+        // As they are stored: what can't be read has its place too.
+        before = Some((last.text("created_at")?, last.text("id")?));
     }
 }
 
@@ -432,7 +431,10 @@ async fn accounts_let_in_again_in_txn(
     let ids: Vec<_> = dead.iter().map(|batch| json!({ "id": batch.id })).collect();
     let statement = work.query(
         "UPDATE accounts SET status = 'active', updated_at = $2::timestamptz
-         WHERE status = 'host_killed' AND id IN (SELECT m.account_id FROM batch_accounts m WHERE m.batch_id {in_ids})",
+         WHERE id IN (SELECT a.id FROM accounts a
+             WHERE a.status = 'host_killed'
+                 AND a.id IN (SELECT m.account_id FROM batch_accounts m WHERE m.batch_id {in_ids})
+             ORDER BY a.id FOR NO KEY UPDATE)",
     );
     work.execute("let accounts in again", statement.bind(json("batch ids", &ids)?).bind(time_text(now))).await?;
     Ok(())

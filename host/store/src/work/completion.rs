@@ -60,7 +60,8 @@ impl Store {
         let Some(row) = work.row("check a lease", statement).await? else {
             return Err(StoreError::LeaseLost { batch: lease.batch.id });
         };
-        let used = row.json_or_null("usage")?.unwrap_or_default();
+        // What it used before is only counted: where that can't be read, what it uses from now on is.
+        let used = row.json_or_null("usage").unwrap_or_default().unwrap_or_default();
         let accounts: Vec<AccountId> = lease.batch.accounts.iter().map(|account| account.account_id).collect();
         let alive = accounts_lock_in_txn(&mut work, &accounts).await?;
         // A withdrawal locks the accounts too: what is read now holds until the commit.
@@ -374,7 +375,8 @@ async fn asked_to_reconnect(work: &mut Work, accounts: &[&AccountResult]) -> Res
 }
 
 /// Those of the accounts that the platform does not know, and has not known for so many dates since they were last
-/// collected that they are left out from now on. Their outcomes have been written.
+/// collected that they are left out from now on. It must have said so on as many days: a backfill asks for many dates
+/// within minutes. Their outcomes have been written.
 async fn not_found_for_long<'a>(
     work: &mut Work,
     accounts: &[&'a AccountResult],
@@ -389,7 +391,9 @@ async fn not_found_for_long<'a>(
     let statement = work.query(
         "SELECT id::text AS id FROM accounts
          WHERE status = 'active' AND id {in_ids}
-             AND (SELECT COUNT(DISTINCT o.metric_date) FROM collection_outcomes o
+             AND (SELECT CASE WHEN COUNT(DISTINCT o.metric_date) < COUNT(DISTINCT substr(o.at::text, 1, 10))
+                      THEN COUNT(DISTINCT o.metric_date) ELSE COUNT(DISTINCT substr(o.at::text, 1, 10)) END
+                  FROM collection_outcomes o
                   WHERE o.account_id = accounts.id AND o.outcome = 'failed' AND o.reason = 'not_found'
                       AND NOT EXISTS (SELECT 1 FROM metrics m
                                       WHERE m.account_id = o.account_id AND m.metric_date >= o.metric_date)) >= $2",
@@ -454,8 +458,10 @@ async fn record_lost(
     if !again.is_empty() {
         let statement = work.query(
             "UPDATE lost_metrics SET first_seen = $3::timestamptz
-             WHERE release_digest = $2 AND first_seen <= $4::timestamptz
-                 AND name IN (SELECT r.value->>'name' FROM {rows})",
+             WHERE release_digest = $2 AND name IN (SELECT l.name FROM lost_metrics l
+                 WHERE l.release_digest = $2 AND l.first_seen <= $4::timestamptz
+                     AND l.name IN (SELECT r.value->>'name' FROM {rows})
+                 ORDER BY l.name FOR UPDATE SKIP LOCKED)",
         );
         let statement = statement.bind(json("lost metrics", &again)?).bind(release.to_string());
         let statement = statement.bind(time_text(now)).bind(time_text(now - LOST_FOR));
@@ -469,6 +475,7 @@ async fn record_lost(
     let statement = work.query(
         "INSERT INTO lost_metrics (release_digest, name, reason, first_seen)
          SELECT $2, r.value->>'name', r.value->>'reason', $3::timestamptz FROM {rows} WHERE TRUE
+         ORDER BY r.value->>'name'
          ON CONFLICT (release_digest, name) DO NOTHING",
     );
     let statement = statement.bind(json("lost metrics", &lost)?).bind(release.to_string()).bind(time_text(now));

@@ -49,8 +49,8 @@ pub(crate) use waiting_sql;
 
 impl Store {
     /// Ends the open batches of platforms without an active release, and those that have waited for an hour for one
-    /// that no host can load: their accounts count as excluded. One that a host still holds ends when that host stores
-    /// it, gives it back, or its lease runs out. Returns how many accounts were excluded, by platform.
+    /// that no host could load in that time: their accounts count as excluded. One that a host still holds ends when
+    /// that host stores it, gives it back, or its lease runs out. Returns how many accounts were excluded, by platform.
     ///
     /// # Errors
     /// When the database fails.
@@ -66,44 +66,57 @@ impl Store {
                 *excluded.entry(platform.clone()).or_default() += accounts;
             }
         }
-        for platform in self.unloaded_platforms_list(now).await? {
-            while let Some(accounts) = self.unloaded_exclude_some(&platform, now).await? {
+        for (platform, digest) in self.unloaded_platforms_list(now).await? {
+            while let Some(accounts) = self.unloaded_exclude_some(&platform, &digest, now).await? {
                 *excluded.entry(platform.clone()).or_default() += accounts;
             }
         }
         Ok(excluded)
     }
 
-    /// Platforms with batches that wait for long, and whose active release every host that is present failed to load.
-    async fn unloaded_platforms_list(&self, now: DateTime<Utc>) -> Result<Vec<Platform>, StoreError> {
+    /// Platforms with batches that wait for long, and whose active release every host that is present has failed to
+    /// load for as long, with the release's digest. A host that has not tried yet may be able to.
+    async fn unloaded_platforms_list(&self, now: DateTime<Utc>) -> Result<Vec<(Platform, String)>, StoreError> {
         let statement = self.query(
-            "SELECT p.platform FROM platforms p
-             WHERE EXISTS (SELECT 1 FROM releases r JOIN release_hosts l ON l.release_digest = r.digest
-                     JOIN hosts h ON h.name = l.host AND h.seen_at > $1::timestamptz
-                     WHERE r.platform = p.platform AND r.active AND l.state = 'failed')
-                 AND NOT EXISTS (SELECT 1 FROM releases r JOIN release_hosts l ON l.release_digest = r.digest
-                     JOIN hosts h ON h.name = l.host AND h.seen_at > $1::timestamptz
-                     WHERE r.platform = p.platform AND r.active AND l.state <> 'failed')
-                 AND EXISTS (SELECT 1 FROM batches b WHERE b.platform = p.platform AND b.finished_at IS NULL
-                     AND b.created_at <= $2::timestamptz)
-             ORDER BY p.platform",
+            "SELECT r.platform, r.digest FROM releases r
+             WHERE r.active
+                 AND EXISTS (SELECT 1 FROM hosts h WHERE h.seen_at > $1::timestamptz AND h.seen_at <= $2::timestamptz)
+                 AND NOT EXISTS (SELECT 1 FROM hosts h
+                     WHERE h.seen_at > $1::timestamptz AND h.seen_at <= $2::timestamptz
+                         AND NOT EXISTS (SELECT 1 FROM release_hosts l
+                             WHERE l.host = h.name AND l.release_digest = r.digest AND l.state = 'failed'
+                                 AND l.at >= h.started_at AND l.at <= $3::timestamptz))
+                 AND EXISTS (SELECT 1 FROM batches b WHERE b.platform = r.platform AND b.finished_at IS NULL
+                     AND b.created_at <= $3::timestamptz)
+             ORDER BY r.platform",
         );
-        let statement = statement.bind(time_text(now - LEFT_BEHIND_AFTER)).bind(time_text(now - UNLOADED_FOR));
+        // Hosts' clocks differ by less than they may be silent.
+        let statement = statement.bind(time_text(now - LEFT_BEHIND_AFTER)).bind(time_text(now + LEFT_BEHIND_AFTER));
+        let statement = statement.bind(time_text(now - UNLOADED_FOR));
         let rows = self.rows("find platforms whose connector can't be loaded", statement).await?;
-        self.unreadable.read("platforms", "platform", Extent::Part, &rows, |row| row.parsed("platform"))
+        self.unreadable.read("platforms", "platform", Extent::Part, &rows, |row| {
+            Ok((row.parsed("platform")?, row.text("digest")?))
+        })
     }
 
-    /// None where nothing is left to exclude.
-    async fn unloaded_exclude_some(&self, platform: &Platform, now: DateTime<Utc>) -> Result<Option<u64>, StoreError> {
+    /// Ends some batches that wait for a release, unless another one is active by now. None where nothing is left to
+    /// exclude.
+    async fn unloaded_exclude_some(
+        &self,
+        platform: &Platform,
+        digest: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Option<u64>, StoreError> {
         let mut work = self.begin().await?;
         erasures_hold_off_in_txn(&mut work).await?;
         let statement = work.query(waiting_sql!(
             "WHERE platform = $1 AND finished_at IS NULL AND (state <> 'leased' OR available_at <= $2::timestamptz)
                  AND created_at <= $3::timestamptz
+                 AND EXISTS (SELECT 1 FROM releases r WHERE r.digest = $5 AND r.active)
              ORDER BY id LIMIT $4 FOR UPDATE SKIP LOCKED"
         ));
         let statement = statement.bind(platform.as_str().to_owned()).bind(time_text(now));
-        let statement = statement.bind(time_text(now - UNLOADED_FOR)).bind(BATCHES_AT_ONCE);
+        let statement = statement.bind(time_text(now - UNLOADED_FOR)).bind(BATCHES_AT_ONCE).bind(digest.to_owned());
         let batches = waiting_list_in_txn(&mut work, statement).await?;
         if batches.is_empty() {
             return Ok(None);
