@@ -170,6 +170,9 @@ fn accounts_whose_owner_authorised_it_may_have_days_of_their_own() {
         let problem = Manifest::parse(&limited.replace("authorised_days = 90", wrong)).expect_err(wrong).to_string();
         assert!(problem.contains("policy.authorised_days"), "{problem}");
     }
+    let half = limited.replace("metrics_days = 30\n", "");
+    let problem = Manifest::parse(&half).expect_err("metrics of all accounts would go after 90 days").to_string();
+    assert!(problem.contains("documents_days and metrics_days"), "{problem}");
     let alone = MANIFEST.replace("documents_days = 30", "authorised_days = 90");
     assert!(Manifest::parse(&alone).expect_err("refused").to_string().contains("unless_authorised = true"));
 }
