@@ -11,8 +11,8 @@ use super::config::GatewayConfig;
 use backline_model::Platform;
 use backline_model::origin::Origin;
 
-/// Most origins that are remembered for one platform. A connector with a wildcard could name new failing origins without
-/// end, and takes the room of its own platform alone.
+/// Most origins that are remembered for one platform. A connector with a wildcard could name new failing origins
+/// without end, and takes the room of its own platform alone.
 const ORIGINS_MAX: usize = 512;
 
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -320,8 +320,8 @@ impl Difference {
                 std::cmp::Ordering::Equal => {}
             }
         }
-        // Accounts whose owner has authorised it may have other days. Where they have those of all, before and after, the
-        // change was said above.
+        // Accounts whose owner has authorised it may have other days. Where they have those of all, before and after,
+        // the change was said above.
         let most = |days: Option<u32>| days.map_or(u64::MAX, u64::from);
         let of_authorised = |policy: &Policy, all: Option<u32>| {
             let all = if policy.unless_authorised { u64::MAX } else { most(all) };

@@ -56,9 +56,9 @@ impl Manifest {
         findings
     }
 
-    /// Days of their own for authorised accounts are an exception, and a longer time than that of the others. Both of the
-    /// others have to be given: the host deletes by age whatever is not excepted, so without one, data of all accounts
-    /// would go after these days.
+    /// Days of their own for authorised accounts are an exception, and a longer time than that of the others. Both of
+    /// the others have to be given: the host deletes by age whatever is not excepted, so without one, data of all
+    /// accounts would go after these days.
     fn check_policy(&self, findings: &mut Findings) {
         let policy = &self.policy;
         let Some(days) = policy.authorised_days else { return };
