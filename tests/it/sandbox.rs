@@ -1,5 +1,6 @@
 //! Tests of the sandbox with real components: a misbehaving component is stopped without affecting others.
 
+mod bare;
 mod loading;
 mod python;
 mod sends;

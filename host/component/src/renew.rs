@@ -212,7 +212,7 @@ mod tests {
         files.insert(".github/workflows/ci.yml".to_owned(), named("", ci, "moon"));
         let copied = format!("Copied by `backline plugins new --lang {language}` of version 0.1.0. Don't edit it.\n");
         files.insert("vendor/README.md".to_owned(), copied);
-        files.insert("vendor/old.rs".to_owned(), "no longer there".to_owned());
+        files.insert("vendor/wit/old.wit".to_owned(), "no longer there".to_owned());
         files
     }
 
@@ -228,9 +228,22 @@ mod tests {
         for (language, ..) in FIRST {
             let (files, renewal) = updated(first(language));
             assert_eq!(files, current(language), "{language}");
-            assert_eq!((renewal.from.template, renewal.remove), (1, vec!["vendor/old.rs".to_owned()]), "{language}");
+            assert_eq!(
+                (renewal.from.template, renewal.remove),
+                (1, vec!["vendor/wit/old.wit".to_owned()]),
+                "{language}"
+            );
             assert_eq!(renewal.steps.len(), 3, "{language}");
             assert!(renewal.steps.iter().all(|step| step.outcome == StepOutcome::Done), "{:?}", renewal.steps);
+        }
+    }
+
+    #[test]
+    fn what_an_author_vendored_is_kept() {
+        for (language, path) in [("rust", "vendor/serde/src/lib.rs"), ("go", "vendor/modules.txt")] {
+            let mut files = current(language);
+            files.insert(path.to_owned(), "of `cargo vendor` or `go mod vendor`".to_owned());
+            assert_eq!(renew(&files).expect("a project").remove, Vec::<String>::new(), "{language}");
         }
     }
 

@@ -137,10 +137,14 @@ pub fn project(name: &str, language: Language) -> Result<Vec<ProjectFile>, Scaff
     Ok(files)
 }
 
+/// Folders of a project that hold copies alone. What else is in `vendor/` may be an author's: `cargo vendor` and
+/// `go mod vendor` write there.
+const COPIED: [&str; 3] = ["vendor/wit", "vendor/backline", "vendor/backline-sdk"];
+
 /// Whether a file of a project is a copy that no author edits.
 pub(super) fn is_vendored(path: &str, language: Language) -> bool {
     let is_below = |folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
-    is_below("vendor") || language.helpers().is_some_and(is_below)
+    COPIED.into_iter().chain(language.helpers()).any(is_below)
 }
 
 /// The files of a project that no author edits: the contract, the SDK or helpers, the schema and the stamp.

@@ -1,6 +1,7 @@
 ;; What `pack` puts behind the imports of wasi_snapshot_preview1 of a core module: nothing. No files, no sockets, no
-;; arguments, and of the environment one variable. Time begins at 1970 and goes on by a millisecond each time it is read, random numbers are
-;; the same in every instance, and what is written to standard output and error is written to the connector's log.
+;; arguments, and of the environment one variable. Time begins at 1970 and goes on by a millisecond each time it is
+;; read, random numbers are the same in every instance, and what is written to standard output and error is written to
+;; the connector's log.
 ;;
 ;; Functions and types: WASI, snapshot 01. A module keeps only those that it imports.
 (module
@@ -55,6 +56,63 @@
     (global.set $random (local.get $x))
     (i32.const 0))
 
+  ;; Bytes of the character that begins at an address; 0 if it is no whole one of UTF-8 (RFC 3629, section 4).
+  (func $character (param $at i32) (param $end i32) (result i32)
+    (local $first i32) (local $second i32) (local $size i32) (local $n i32)
+    (local.set $first (i32.load8_u (local.get $at)))
+    (if (i32.lt_u (local.get $first) (i32.const 0x80)) (then (return (i32.const 1))))
+    (if (i32.or (i32.lt_u (local.get $first) (i32.const 0xc2)) (i32.gt_u (local.get $first) (i32.const 0xf4)))
+      (then (return (i32.const 0))))
+    (local.set $size
+      (i32.add
+        (i32.const 2)
+        (i32.add
+          (i32.ge_u (local.get $first) (i32.const 0xe0))
+          (i32.ge_u (local.get $first) (i32.const 0xf0)))))
+    (if (i32.gt_u (local.get $size) (i32.sub (local.get $end) (local.get $at))) (then (return (i32.const 0))))
+    (local.set $second (i32.load8_u offset=1 (local.get $at)))
+    ;; Written longer than needed, a half of UTF-16, or past the last character.
+    (if (i32.or
+          (i32.or
+            (i32.and (i32.eq (local.get $first) (i32.const 0xe0)) (i32.lt_u (local.get $second) (i32.const 0xa0)))
+            (i32.and (i32.eq (local.get $first) (i32.const 0xf0)) (i32.lt_u (local.get $second) (i32.const 0x90))))
+          (i32.or
+            (i32.and (i32.eq (local.get $first) (i32.const 0xed)) (i32.ge_u (local.get $second) (i32.const 0xa0)))
+            (i32.and (i32.eq (local.get $first) (i32.const 0xf4)) (i32.ge_u (local.get $second) (i32.const 0x90)))))
+      (then (return (i32.const 0))))
+    (local.set $n (i32.const 1))
+    (loop $next
+      (if (i32.ne
+            (i32.and (i32.load8_u (i32.add (local.get $at) (local.get $n))) (i32.const 0xc0))
+            (i32.const 0x80))
+        (then (return (i32.const 0))))
+      (local.set $n (i32.add (local.get $n) (i32.const 1)))
+      (br_if $next (i32.lt_u (local.get $n) (local.get $size))))
+    (local.get $size))
+
+  ;; Writes bytes to the log. It takes valid UTF-8 alone, and anything else would end the call: at bytes that are none,
+  ;; a line ends, and they are left out.
+  (func $write (param $level i32) (param $at i32) (param $length i32)
+    (local $from i32) (local $end i32) (local $size i32)
+    (local.set $from (local.get $at))
+    (local.set $end (i32.add (local.get $at) (local.get $length)))
+    (block $done
+      (loop $next
+        (br_if $done (i32.ge_u (local.get $at) (local.get $end)))
+        (local.set $size (call $character (local.get $at) (local.get $end)))
+        (if (local.get $size)
+          (then (local.set $at (i32.add (local.get $at) (local.get $size))))
+          (else
+            (call $line (local.get $level) (local.get $from) (local.get $at))
+            (local.set $at (i32.add (local.get $at) (i32.const 1)))
+            (local.set $from (local.get $at))))
+        (br $next)))
+    (call $line (local.get $level) (local.get $from) (local.get $end)))
+
+  (func $line (param $level i32) (param $from i32) (param $end i32)
+    (if (i32.lt_u (local.get $from) (local.get $end))
+      (then (call $log (local.get $level) (local.get $from) (i32.sub (local.get $end) (local.get $from))))))
+
   ;; Standard output at the level info (1), standard error at warn (2). The log takes each piece for a line, without
   ;; the line break at its end; pieces that are nothing else are left out.
   (func (export "fd_write") (param $fd i32) (param $pieces i32) (param $count i32) (param $written i32) (result i32)
@@ -73,7 +131,7 @@
                   (i32.const 10)
                   (i32.load8_u (i32.sub (i32.add (local.get $at) (local.get $length)) (i32.const 1))))
               (then (local.set $length (i32.sub (local.get $length) (i32.const 1)))))))
-        (if (local.get $length) (then (call $log (local.get $fd) (local.get $at) (local.get $length))))
+        (call $write (local.get $fd) (local.get $at) (local.get $length))
         (local.set $pieces (i32.add (local.get $pieces) (i32.const 8)))
         (local.set $count (i32.sub (local.get $count) (i32.const 1)))
         (br $next)))

@@ -11,8 +11,9 @@ use super::config::GatewayConfig;
 use backline_model::Platform;
 use backline_model::origin::Origin;
 
-/// Most origins that are remembered. A connector with a wildcard could name new failing origins without end.
-const ORIGINS_MAX: usize = 4_096;
+/// Most origins that are remembered for one platform. A connector with a wildcard could name new failing origins
+/// without end, and takes the room of its own platform alone.
+const ORIGINS_MAX: usize = 512;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
@@ -82,10 +83,12 @@ impl Breakers {
         if next == (State::Closed { failures: 0 }) {
             states.remove(key);
         } else {
-            if states.len() >= ORIGINS_MAX && !states.contains_key(key) {
+            if !states.contains_key(key) && remembered(&states, key) >= ORIGINS_MAX {
                 // Open ones matter most. If all are open, the new origin is not watched.
-                states.retain(|_, state| !matches!(state, State::Closed { .. }) && !is_over(state, now));
-                if states.len() >= ORIGINS_MAX {
+                states.retain(|(platform, _), state| {
+                    *platform != key.0 || (!matches!(state, State::Closed { .. }) && !is_over(state, now))
+                });
+                if remembered(&states, key) >= ORIGINS_MAX {
                     return;
                 }
             }
@@ -96,6 +99,11 @@ impl Breakers {
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, State>> {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How many origins are remembered for the platform of a key.
+fn remembered(states: &HashMap<Key, State>, key: &Key) -> usize {
+    states.keys().filter(|(platform, _)| *platform == key.0).count()
 }
 
 /// Whether an origin would get its probe now, so that little is lost by forgetting it.
@@ -197,6 +205,26 @@ mod tests {
         }
         assert!(breakers.lock().len() <= ORIGINS_MAX);
         assert!(breakers.admit(None, &origin("https://a.test"), second(9)).is_err(), "an open one was forgotten");
+    }
+
+    #[test]
+    fn a_platform_with_ever_new_failing_origins_leaves_others_their_room() {
+        let breakers = breakers();
+        let [hostile, other] = ["hostile", "other"].map(|name| Platform::new(name).expect("a name"));
+        let fails = |platform, text: &str| {
+            breakers.admit(Some(platform), &origin(text), second(1)).expect("closed").settle(false, second(1));
+        };
+        fails(&other, "https://a.test");
+        for index in 0..6 * ORIGINS_MAX {
+            // Three times each, so that all are open.
+            let failing = origin(&format!("https://a{}.evil.test", index / 3));
+            if let Ok(admission) = breakers.admit(Some(&hostile), &failing, second(1)) {
+                admission.settle(false, second(1));
+            }
+        }
+        fails(&other, "https://a.test");
+        fails(&other, "https://a.test");
+        assert!(breakers.admit(Some(&other), &origin("https://a.test"), second(2)).is_err(), "its count was kept");
     }
 
     #[test]

@@ -6,10 +6,10 @@
 //! that someone registered, which a connector can't make up.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use std::{io, mem};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -56,11 +56,13 @@ impl Shares {
     pub(super) async fn take(&self, host: &str, places: u32) -> Taken {
         let own = {
             let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
-            if owners.len() >= OWNERS_MAX {
+            let owner = domain_of(host);
+            // For a new one only: each request comes here.
+            if owners.len() >= OWNERS_MAX && !owners.contains_key(owner) {
                 // Places and those that wait for one hold the semaphore too.
                 owners.retain(|_, own| Arc::strong_count(own) > 1);
             }
-            let own = owners.entry(domain_of(host).to_owned());
+            let own = owners.entry(owner.to_owned());
             Arc::clone(own.or_insert_with(|| Arc::new(Semaphore::new(self.each as usize))))
         };
         // The semaphores are never closed; if they were, all would go on without places.
@@ -118,11 +120,12 @@ impl KeptHosts {
         let host = url.host_str().unwrap_or_default();
         let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
         let is_kept = |since: &Instant| now.saturating_duration_since(*since) < self.kept_for;
-        if owners.len() >= OWNERS_MAX {
-            let all = mem::take(&mut *owners);
-            owners.extend(all.into_iter().filter(|(_, hosts)| hosts.values().any(is_kept)));
+        let owner = domain_of(host);
+        // For a new one only: each request comes here.
+        if owners.len() >= OWNERS_MAX && !owners.contains_key(owner) {
+            owners.retain(|_, hosts| hosts.values().any(is_kept));
         }
-        let hosts = owners.entry(domain_of(host).to_owned()).or_default();
+        let hosts = owners.entry(owner.to_owned()).or_default();
         hosts.retain(|_, since| is_kept(since));
         let name = format!("{host}:{}", url.port_or_known_default().unwrap_or_default());
         if hosts.len() >= KEPT_HOSTS_PER_OWNER_MAX && !hosts.contains_key(&name) {

@@ -320,24 +320,26 @@ impl Difference {
                 std::cmp::Ordering::Equal => {}
             }
         }
-        // Accounts whose owner has authorised it may have other days. What was said above is not said again.
+        // Accounts whose owner has authorised it may have other days. Where they have those of all, before and after,
+        // the change was said above.
         let most = |days: Option<u32>| days.map_or(u64::MAX, u64::from);
         let of_authorised = |policy: &Policy, all: Option<u32>| {
             let all = if policy.unless_authorised { u64::MAX } else { most(all) };
             all.min(most(policy.authorised_days))
         };
         let orders = kept.map(|(_, own, wanted)| {
-            let of_all = most(wanted).cmp(&most(own));
-            (of_all, of_authorised(asked, wanted).cmp(&of_authorised(granted, own)))
+            let (before, after) = (of_authorised(granted, own), of_authorised(asked, wanted));
+            let is_said = before == most(own) && after == most(wanted);
+            if is_said { std::cmp::Ordering::Equal } else { after.cmp(&before) }
         });
         let told = || match asked.authorised_days {
             Some(days) => format!("kept up to {days} days for accounts whose owner has authorised it"),
             None => "longer for accounts whose owner has authorised it".to_owned(),
         };
-        if orders.iter().any(|(of_all, own)| own.is_gt() && !of_all.is_gt()) {
+        if orders.iter().any(|order| order.is_gt()) {
             self.more(Subject::Policy, told(), &asked.note);
         }
-        if orders.iter().any(|(of_all, own)| own.is_lt() && !of_all.is_lt()) {
+        if orders.iter().any(|order| order.is_lt()) {
             self.less(Subject::Policy, told());
         }
         match (granted.forbids_ai, asked.forbids_ai) {

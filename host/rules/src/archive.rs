@@ -306,7 +306,7 @@ pub fn rules(config: &ArchiveConfig, policies: &[(Platform, Policy)]) -> Vec<Rul
             (What::Metrics, policy.metrics_days, exception),
             // Withheld values are the platform's data too.
             (What::Quarantine, policy.metrics_days, exception),
-            // Those of accounts without a credential of their own are gone before, or have no limit of their own.
+            // Those of accounts without a credential of their own are gone before: a manifest gives their days too.
             (What::Documents, authorised, false),
             (What::Metrics, authorised, false),
             (What::Quarantine, authorised, false),

@@ -29,7 +29,7 @@ const FILE_SETATTR: i64 = 469;
 /// System calls that the child is refused: sockets, other programs and processes, memory and messages that processes
 /// share, what reaches around a filter of system calls, and what Landlock does not cover: rights, owners, attributes
 /// and times of a file by its name, and its length in early versions.
-const REFUSED: [i64; 68] = [
+const REFUSED: [i64; 76] = [
     libc::SYS_socket,
     libc::SYS_socketpair,
     libc::SYS_connect,
@@ -95,9 +95,17 @@ const REFUSED: [i64; 68] = [
     libc::SYS_kcmp,
     libc::SYS_shmget,
     libc::SYS_shmat,
+    libc::SYS_shmctl,
     libc::SYS_semget,
+    libc::SYS_semop,
+    libc::SYS_semtimedop,
+    libc::SYS_semctl,
     libc::SYS_msgget,
+    libc::SYS_msgsnd,
+    libc::SYS_msgrcv,
+    libc::SYS_msgctl,
     libc::SYS_mq_open,
+    libc::SYS_mq_unlink,
 ];
 
 /// Older names of some of them, which only this architecture has.
@@ -111,6 +119,10 @@ const REFUSED_HERE: [i64; 0] = [];
 
 /// The bit that names the same system call by the numbers of x32, which a filter by numbers would let pass.
 const X32: i64 = 0x4000_0000;
+
+/// Numbers under which x32 alone has `execve`, `sendmsg`, `ptrace` and others once more. Kernels before 5.4 take them
+/// without the bit too. Source: seccomp(2), and `arch/x86/entry/syscalls/syscall_64.tbl` of Linux.
+const X32_ALONE: std::ops::RangeInclusive<i64> = 512..=547;
 
 /// Takes network and files away from this thread and those that it starts; open files stay. Returns what could not be
 /// taken away, and why, as texts for the operator.
@@ -160,6 +172,7 @@ fn filter() -> Result<BpfProgram, BackendError> {
     if cfg!(target_arch = "x86_64") {
         let of_x32: Vec<_> = rules.iter().map(|(number, rules)| (number | X32, rules.clone())).collect();
         rules.extend(of_x32);
+        rules.extend(X32_ALONE.flat_map(|number| [(number, Vec::new()), (number | X32, Vec::new())]));
     }
     let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
@@ -211,6 +224,16 @@ mod tests {
         let all: std::collections::BTreeSet<i64> = REFUSED.into_iter().chain(REFUSED_HERE).collect();
         assert_eq!(all.len(), REFUSED.len() + REFUSED_HERE.len());
         assert!(filter().is_ok());
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn calls_that_x32_has_under_other_numbers_are_refused_too() {
+        let compared: Vec<u32> = filter().expect("a filter").iter().map(|instruction| instruction.k).collect();
+        // sendmsg, execve, ptrace, process_vm_readv.
+        for number in [518, 520, 521, 539] {
+            assert!(compared.contains(&number) && compared.contains(&(number | 0x4000_0000)), "{number}");
+        }
     }
 
     #[test]

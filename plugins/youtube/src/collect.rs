@@ -196,6 +196,13 @@ fn document(channel: Channel, videos: &Videos<'_>, window: Window) -> Result<Fet
         }
         statistics.extend(videos.known.get(&upload.id).cloned());
     }
+    // Not one of them is known, so it is not known either that they are gone.
+    if let Some(error) = videos.unanswered_of(inside.iter().map(|upload| upload.id.as_str())) {
+        if is_passing(error) {
+            return Err(error.clone());
+        }
+        problem = Some(reason(error));
+    }
     let mut body = json!({
         "channel": channel_body,
         "uploads": inside.iter().map(|upload| json!([upload.id, upload.published])).collect::<Vec<_>>(),

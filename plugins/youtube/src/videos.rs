@@ -38,6 +38,8 @@ pub(crate) struct Videos<'a> {
     pub(crate) known: ById,
     /// Videos of which nothing is known because a request failed.
     pub(crate) failed: BTreeMap<String, FetchError>,
+    /// Videos that `batchGetStats` left out, and for which `videos.list` failed. Most of them were deleted.
+    pub(crate) unanswered: BTreeMap<String, FetchError>,
 }
 
 impl<'a> Videos<'a> {
@@ -51,6 +53,7 @@ impl<'a> Videos<'a> {
             left_out: Vec::new(),
             known: ById::new(),
             failed: BTreeMap::new(),
+            unanswered: BTreeMap::new(),
         }
     }
 
@@ -80,8 +83,20 @@ impl<'a> Videos<'a> {
         while !self.pending.is_empty() {
             self.fetch_call().await;
         }
-        // Most of them were deleted. An error costs them, and not the other videos of their channels.
-        self.failed.retain(|id, _| !left_out.contains(id));
+        // An error costs them, and not the other videos of their channels.
+        for id in left_out {
+            if let Some(error) = self.failed.remove(&id) {
+                self.unanswered.insert(id, error);
+            }
+        }
+    }
+
+    /// Why nothing is known of all these videos; `None` if something is known of one, or all are gone.
+    pub(crate) fn unanswered_of<'v>(&self, mut ids: impl Iterator<Item = &'v str> + Clone) -> Option<&FetchError> {
+        if ids.clone().any(|id| has_statistics(&self.known, id)) {
+            return None;
+        }
+        ids.find_map(|id| self.unanswered.get(id))
     }
 
     /// Fetches up to 50 pending videos.

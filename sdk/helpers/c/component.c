@@ -29,7 +29,17 @@ EXPORT("cabi_realloc") void *backline_realloc(void *old, size_t old_size, size_t
 IMPORT("backline:connector/log@1.0.0", "write")
 void backline_write(int32_t level, const char *data, size_t length);
 
-void bl_log(bl_level level, bl_text message) { backline_write(level, message.data, message.length); }
+void bl_log(bl_level level, bl_text message) {
+  message = bl_valid(message);
+  backline_write(level, message.data, message.length);
+}
+
+// The error with a reason that the host takes.
+static bl_error valid_error(bl_error error) {
+  bool has_reason = error.class != BL_NOT_FOUND && error.class != BL_RATE_LIMITED && error.class != BL_QUOTA_EXHAUSTED;
+  if (has_reason) error.of.why = bl_valid(error.of.why);
+  return error;
+}
 
 typedef struct {
   bool failed;
@@ -109,10 +119,10 @@ checked *backline_check(const char *id, size_t id_length, const char *platform_i
   bl_text name = {NULL, 0};
   bl_error error = bl_because(BL_UNEXPECTED, BL_TEXT("the connector gave no answer"));
   if (connector_check(&account, &name, &error)) {
-    result->of.name = name;
+    result->of.name = bl_valid(name);
   } else {
     result->failed = true;
-    result->of.error = error;
+    result->of.error = valid_error(error);
   }
   return result;
 }
@@ -137,6 +147,16 @@ batch_result *backline_fetch(const bl_account *accounts, size_t count, int64_t s
     result->answers[i].of.error = bl_because(BL_UNEXPECTED, BL_TEXT("the connector gave no answer"));
   }
   connector_fetch(accounts, count, &context, result->answers);
+  // A body in another alphabet ends no call: that would cost the other accounts their answers.
+  for (size_t i = 0; i < count; i++) {
+    bl_answer *answer = &result->answers[i];
+    if (answer->failed) {
+      answer->of.error = valid_error(answer->of.error);
+    } else {
+      answer->of.fetched.body = bl_valid(answer->of.fetched.body);
+      if (answer->of.fetched.has_state) answer->of.fetched.state = bl_valid(answer->of.fetched.state);
+    }
+  }
   return result;
 }
 
@@ -168,7 +188,7 @@ normalised_list *backline_normalize(const bl_document *documents, size_t count) 
       list->results[i].of.snapshot = snapshot;
     } else {
       list->results[i].failed = true;
-      list->results[i].of.why = why;
+      list->results[i].of.why = bl_valid(why);
     }
   }
   return list;

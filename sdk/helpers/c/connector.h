@@ -194,8 +194,12 @@ void bl_log(bl_level level, bl_text message);
 // Memory that lasts until the call ends, zeroed; traps if there is none.
 void *bl_new(size_t size);
 
-// Texts, one after the other; the last argument is a bl_text without data.
+// Texts, one after the other.
 bl_text bl_join(const bl_text *parts, size_t count);
+
+// A text with U+FFFD for whatever is no UTF-8. The host takes nothing else: it would end the call for all accounts.
+// What is logged or fetched, and the reason of an error, becomes so by itself.
+bl_text bl_valid(bl_text text);
 
 bl_text bl_text_of(const char *zero_terminated);
 bool bl_same(bl_text a, bl_text b);

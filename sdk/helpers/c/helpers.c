@@ -30,6 +30,35 @@ bl_text bl_join(const bl_text *parts, size_t count) {
   return (bl_text){joined, length};
 }
 
+// Bytes of the character that begins here; 0 if it is no whole one of UTF-8 (RFC 3629, section 4).
+static size_t character(const unsigned char *at, size_t left) {
+  if (at[0] < 0x80) return 1;
+  size_t size = 2 + (at[0] >= 0xE0) + (at[0] >= 0xF0);
+  if (at[0] < 0xC2 || at[0] > 0xF4 || left < size) return 0;
+  // Neither one that is written longer than needed, nor a half of UTF-16, nor one past the last.
+  unsigned char low = at[0] == 0xE0 ? 0xA0 : at[0] == 0xF0 ? 0x90 : 0x80;
+  unsigned char high = at[0] == 0xED ? 0x9F : at[0] == 0xF4 ? 0x8F : 0xBF;
+  if (at[1] < low || at[1] > high) return 0;
+  for (size_t i = 2; i < size; i++) {
+    if ((at[i] & 0xC0) != 0x80) return 0;
+  }
+  return size;
+}
+
+bl_text bl_valid(bl_text text) {
+  const unsigned char *data = (const unsigned char *)text.data;
+  size_t at = 0, size = 1;
+  while (at < text.length && size > 0) at += size = character(data + at, text.length - at);
+  if (size > 0) return text;
+  char *valid = bl_new(3 * text.length), *end = valid;
+  for (at = 0; at < text.length; at += size > 0 ? size : 1) {
+    size = character(data + at, text.length - at);
+    memcpy(end, size > 0 ? text.data + at : "\xEF\xBF\xBD", size > 0 ? size : 3);
+    end += size > 0 ? size : 3;
+  }
+  return (bl_text){valid, (size_t)(end - valid)};
+}
+
 bl_text bl_encoded(bl_text part) {
   static const char digits[] = "0123456789ABCDEF";
   char *encoded = bl_new(3 * part.length), *end = encoded;

@@ -4,7 +4,10 @@
 
 package backline
 
-import "unsafe"
+import (
+	"strings"
+	"unsafe"
+)
 
 // What the host reads or was given stays until the instance is gone, which is after the call.
 var kept []any
@@ -47,7 +50,12 @@ func getText(p unsafe.Pointer, offset uint32) string {
 	return string(bytesAt(at(get32(p, offset)), get32(p, offset+4)))
 }
 
+// valid is a text as the host takes it. Anything but UTF-8, such as a body in another alphabet, would end the call for
+// all of its accounts.
+func valid(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
+
 func putText(p unsafe.Pointer, offset uint32, text string) {
+	text = valid(text)
 	kept = append(kept, text)
 	put32(p, offset, address(unsafe.Pointer(unsafe.StringData(text))))
 	put32(p, offset+4, uint32(len(text)))
@@ -79,6 +87,7 @@ func write(level int32, message unsafe.Pointer, length uint32)
 
 // Log writes a line to the connector's log in the host.
 func Log(level Level, message string) {
+	message = valid(message)
 	write(int32(level), unsafe.Pointer(unsafe.StringData(message)), uint32(len(message)))
 }
 
@@ -102,6 +111,7 @@ func Send(request Request) (Response, error) {
 		putText(headers, uint32(i)*16+8, header.Value)
 	}
 	text := func(text string) (unsafe.Pointer, uint32) {
+		text = valid(text)
 		kept = append(kept, text)
 		return unsafe.Pointer(unsafe.StringData(text)), uint32(len(text))
 	}

@@ -140,12 +140,26 @@ static void json_is_read_and_what_is_not_json_is_refused(void) {
   assert(text != NULL && bl_same(text->text, BL_TEXT("\xC3\xA9 \xF0\x9F\x98\x80 \xEF\xBF\xBD")));
 }
 
+static void what_is_no_utf_8_is_replaced(void) {
+  const char *valid[] = {"", "a", "\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80", "\xED\x9F\xBF\xF4\x8F\xBF\xBF"};
+  for (size_t i = 0; i < sizeof valid / sizeof *valid; i++) {
+    assert(bl_valid(bl_text_of(valid[i])).data == valid[i]);
+  }
+  const char *wrong[] = {"\xE9", "\x80", "\xC3", "\xC1\xBF", "\xE0\x9F\xBF", "\xED\xA0\x80", "\xF4\x90\x80\x80"};
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    bl_text parts[] = {BL_TEXT("<"), bl_text_of(wrong[i]), BL_TEXT(">")}, made = bl_valid(bl_join(parts, 3));
+    assert(made.length == 2 + 3 * strlen(wrong[i]) && made.data[0] == '<' && made.data[made.length - 1] == '>');
+    assert(memcmp(made.data + 1, "\xEF\xBF\xBD", 3) == 0);
+  }
+}
+
 int main(void) {
   the_recorded_answers_give_these_numbers();
   one_artists_failure_does_not_affect_others();
   what_is_no_count_is_missing_and_never_zero();
   an_id_can_not_reach_another_address();
   json_is_read_and_what_is_not_json_is_refused();
-  puts("5 passed, 0 failed");
+  what_is_no_utf_8_is_replaced();
+  puts("6 passed, 0 failed");
   return 0;
 }

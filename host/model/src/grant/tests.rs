@@ -164,12 +164,19 @@ fn accounts_whose_owner_authorised_it_may_have_days_of_their_own() {
         "+ kept up to 120 days for accounts whose owner has authorised it: the platform's terms"
     );
     assert_eq!(between(&limited, &own), "+ longer for accounts whose owner has authorised it: the platform's terms");
+    let both =
+        longer.replace("metrics_days = 30", "metrics_days = 60").replace("documents_days = 30", "documents_days = 60");
+    let lines = between(&limited, &both);
+    assert!(lines.contains("metrics kept 60 days instead of 30") && lines.contains("kept up to 120 days"), "{lines}");
     let told = describe_policy(&asked(&limited).policy);
     assert!(told.contains(&"90 days at most for accounts whose owner has authorised it".to_owned()), "{told:?}");
     for wrong in ["authorised_days = 29", "authorised_days = 0"] {
         let problem = Manifest::parse(&limited.replace("authorised_days = 90", wrong)).expect_err(wrong).to_string();
         assert!(problem.contains("policy.authorised_days"), "{problem}");
     }
+    let half = limited.replace("metrics_days = 30\n", "");
+    let problem = Manifest::parse(&half).expect_err("metrics of all accounts would go after 90 days").to_string();
+    assert!(problem.contains("documents_days and metrics_days"), "{problem}");
     let alone = MANIFEST.replace("documents_days = 30", "authorised_days = 90");
     assert!(Manifest::parse(&alone).expect_err("refused").to_string().contains("unless_authorised = true"));
 }

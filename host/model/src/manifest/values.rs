@@ -56,18 +56,24 @@ impl Manifest {
         findings
     }
 
-    /// Days of their own for authorised accounts are an exception, and a longer time than that of the others.
+    /// Days of their own for authorised accounts are an exception, and a longer time than that of the others. Both of
+    /// the others have to be given: the host deletes by age whatever is not excepted, so without one, data of all
+    /// accounts would go after these days.
     fn check_policy(&self, findings: &mut Findings) {
         let policy = &self.policy;
         let Some(days) = policy.authorised_days else { return };
-        let longest = policy.documents_days.max(policy.metrics_days).unwrap_or_default();
-        if policy.unless_authorised && days >= longest {
-            return;
-        }
-        let problem = if policy.unless_authorised {
-            format!("{days} days are fewer than the {longest} of accounts whose owner has authorised nothing")
-        } else {
-            "it is for accounts that the other days leave out; write unless_authorised = true".to_owned()
+        let problem = match (policy.documents_days, policy.metrics_days) {
+            _ if !policy.unless_authorised => {
+                "it is for accounts that the other days leave out; write unless_authorised = true".to_owned()
+            }
+            (Some(documents), Some(metrics)) if days >= documents.max(metrics) => return,
+            (Some(documents), Some(metrics)) => {
+                let longest = documents.max(metrics);
+                format!("{days} days are fewer than the {longest} of accounts whose owner has authorised nothing")
+            }
+            _ => {
+                "it is the longer one of two times; write documents_days and metrics_days of the others too".to_owned()
+            }
         };
         findings.add(Place::of("policy").key("authorised_days"), "policy.authorised_days", problem);
     }

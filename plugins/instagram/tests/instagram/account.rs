@@ -84,6 +84,18 @@ fn a_missing_scope_costs_the_totals_and_one_request() {
 }
 
 #[test]
+fn a_group_that_is_forbidden_after_others_were_answered_costs_itself() {
+    for (of, name) in [("follower_count", "new_followers"), ("follows_and_unfollows", "followers_gained")] {
+        let forbidden = Replay::new().get(&format!("metric={of}"), 400, meta("10"));
+        let (snapshot, replay) = with(totals(forbidden));
+        assert_eq!(metric(&snapshot, name), absent("not-authorized"), "{name}");
+        assert_eq!(metric(&snapshot, "account_reach"), 20_500, "{name}");
+        assert_eq!(metric(&snapshot, "profile_views"), 900, "{name}");
+        assert_eq!(replay.urls().iter().filter(|url| url.contains("/me/insights")).count(), 4, "{name}");
+    }
+}
+
+#[test]
 fn a_total_that_is_gone_is_lost_alone_and_is_no_metric_of_posts() {
     let gone = meta("100 (#100) metric[9] must be one of the following values: reach, views, likes");
     let insights = totals(Replay::new().get("replies,reposts", 400, gone));

@@ -100,6 +100,23 @@ fn what_that_endpoint_leaves_out_is_asked_of_the_list_once_and_costs_itself() {
 }
 
 #[test]
+fn a_channel_of_which_no_video_was_answered_is_retried_and_its_videos_are_not_gone() {
+    let none = r#"{ "kind": "youtube#batchGetStatsResponse", "items": [] }"#;
+    let collected = |status: u16, body: &str| {
+        let replay = Replay::new().get(LIST, status, body).get(STATS, 200, none);
+        let replay = replay
+            .get("/channels?", 200, fixture("channels.json"))
+            .get("pageToken=PAGE2", 200, fixture("uploads_blue_2.json"))
+            .get("playlistId=UUbluelanterns", 200, fixture("uploads_blue_1.json"));
+        replay.fetch::<YouTube>(vec![account("1", BLUE)], context(UNTIL)).accounts.remove(0)
+    };
+    assert_eq!(collected(403, &error(403, "quotaExceeded")), Err(FetchError::QuotaExhausted(None)));
+    assert!(matches!(collected(503, ""), Err(FetchError::Unavailable(_))));
+    assert_eq!(views(&collected(400, &error(400, "badRequest"))), absent("unavailable"));
+    assert_eq!(views(&collected(200, r#"{ "kind": "youtube#videoListResponse", "items": [] }"#)), absent("not-found"));
+}
+
+#[test]
 fn an_account_may_ask_for_the_list_alone() {
     let replay = platform_with(500, "");
     let mut accounts = accounts();
