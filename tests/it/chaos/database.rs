@@ -19,7 +19,7 @@ const GROUP: u32 = 3;
 const LEFT: usize = 6;
 
 /// What happens to the database.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// All connections end.
     Cut,
@@ -57,16 +57,23 @@ async fn two_hosts_outlive_a_database_that_fails_in_every_way() {
     let usual = proxy.counted();
     assert!(usual > 20, "{usual} round trips: the proxy sees them");
     for (group, fault) in (1..).zip(faults) {
+        // Taken before there is work: whenever a host comes to the table, it waits.
+        let lock = if fault == Fault::Locked { Some(Lock::of(&world).await) } else { None };
         proxy.count();
         world.join(group).await;
         let at = dice.random_range(1..=usual);
-        tokio::time::timeout(PATIENCE, proxy.reached(at)).await.unwrap_or_else(|_| panic!("{fault:?}: no work"));
-        let held = happen(fault, &world, &proxy, &disk, async |reason| {
-            for host in &hosts {
-                answers(host, 503, reason).await;
-            }
-        })
-        .await;
+        let held = if let Some(lock) = lock {
+            lock.is_given_up_on(&world).await;
+            Vec::new()
+        } else {
+            tokio::time::timeout(PATIENCE, proxy.reached(at)).await.unwrap_or_else(|_| panic!("{fault:?}: no work"));
+            happen(fault, &world, &proxy, &disk, async |reason| {
+                for host in &hosts {
+                    answers(host, 503, reason).await;
+                }
+            })
+            .await
+        };
         world.collected(group + 1).await;
         drop(held);
         for host in &hosts {
@@ -125,25 +132,38 @@ pub async fn happen(
             are_unready("the database's disk is full").await;
             disk.has(Room::Everything).await;
         }
-        Fault::Locked => {
-            let mut transaction = server.begin().await.expect("a transaction begins");
-            execute(&mut transaction, "LOCK TABLE metrics IN ACCESS EXCLUSIVE MODE").await;
-            let mut watching = connection(world).await;
-            let waiting = "SELECT COALESCE(MIN(pid), 0)::bigint FROM pg_locks WHERE NOT granted";
-            let waiter = until(PATIENCE, "a host waits for the table", async || {
-                let pid = number(&mut watching, waiting).await;
-                (pid != 0).then_some(pid)
-            })
-            .await;
-            until(PATIENCE, "it gives up", async || {
-                let still = format!("SELECT COUNT(*) FROM pg_locks WHERE NOT granted AND pid = {waiter}");
-                (number(&mut watching, &still).await == 0).then_some(())
-            })
-            .await;
-            transaction.rollback().await.expect("the table is free");
-        }
+        Fault::Locked => Lock::of(world).await.is_given_up_on(world).await,
     }
     Vec::new()
+}
+
+/// Another program's lock on a table that every batch writes.
+struct Lock(PgConnection);
+
+impl Lock {
+    async fn of(world: &World) -> Self {
+        let mut holder = connection(world).await;
+        execute(&mut holder, "BEGIN").await;
+        execute(&mut holder, "LOCK TABLE metrics IN ACCESS EXCLUSIVE MODE").await;
+        Self(holder)
+    }
+
+    /// Frees the table when a host has waited for it in vain.
+    async fn is_given_up_on(mut self, world: &World) {
+        let mut watching = connection(world).await;
+        let waiting = "SELECT COALESCE(MIN(pid), 0)::bigint FROM pg_locks WHERE NOT granted";
+        let waiter = until(PATIENCE, "a host waits for the table", async || {
+            let pid = number(&mut watching, waiting).await;
+            (pid != 0).then_some(pid)
+        })
+        .await;
+        until(PATIENCE, "it gives up", async || {
+            let still = format!("SELECT COUNT(*) FROM pg_locks WHERE NOT granted AND pid = {waiter}");
+            (number(&mut watching, &still).await == 0).then_some(())
+        })
+        .await;
+        execute(&mut self.0, "ROLLBACK").await;
+    }
 }
 
 async fn connection(world: &World) -> PgConnection {
