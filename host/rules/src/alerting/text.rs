@@ -62,9 +62,7 @@ fn what(kind: &str, count: u64, data: &Json) -> String {
         types::RUN_COMPLETED => format!("{count} runs ended"),
         types::HEALTH_DEGRADED => format!("health: {} of {platform} is outside its bound", of("alert")),
         types::HEALTH_RECOVERED => format!("recovered: {} of {platform} is within its bound again", of("alert")),
-        types::RECONNECT_NEEDED => {
-            format!("{} on {platform} to be reconnected", number("account has", "accounts have"))
-        }
+        types::RECONNECT_NEEDED => format!("{} of {platform} must be reconnected", number("account", "accounts")),
         types::ACCOUNT_NOT_FOUND => format!("{platform} does not know {}", number("account", "accounts")),
         types::CREDENTIAL_EXPIRING => format!("{} of {platform} soon", number("credential ends", "credentials end")),
         types::METRIC_LOST => format!("{platform} refuses {}", number("metric", "metrics")),
