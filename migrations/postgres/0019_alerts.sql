@@ -1,4 +1,4 @@
--- Alerts to people. `target` says in which form and where messages of a channel go; what of it is secret is in `sealed`.
+-- Alerts to people. `target` says in which form and where a channel's messages go; what is secret of it is in `sealed`.
 -- `free_at` is when the channel may get another message.
 CREATE TABLE backline.alert_channels (
     id UUID PRIMARY KEY,

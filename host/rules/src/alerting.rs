@@ -168,9 +168,9 @@ pub fn pause_between(target: &ChannelTarget) -> TimeDelta {
 pub enum Attempted {
     /// The receiver answered with an HTTP status, and may have asked for a wait.
     Answered {
-        /// The status.
+        /// Status of the answer.
         status: u16,
-        /// The wait.
+        /// The wait that it asked for.
         retry_after: Option<Duration>,
     },
     /// The receiver took it, by a protocol without a status.
@@ -190,7 +190,7 @@ pub enum Next {
     Sent,
     /// It is sent again.
     Again {
-        /// When.
+        /// When it is sent again.
         at: DateTime<Utc>,
         /// What went wrong.
         problem: String,

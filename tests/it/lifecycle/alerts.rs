@@ -1,4 +1,4 @@
-//! Tests of alerts to people: grouping, order, what is sent again and what is not, mail, and what is left of the erased.
+//! Tests of alerts to people: grouping, order, what is sent again and what is not, mail, and erasure.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
