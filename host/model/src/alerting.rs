@@ -100,7 +100,7 @@ macro_rules! words {
 
         impl $name {
             /// Every value.
-            pub const ALL: &[Self] = &[$(Self::$variant),*];
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
             /// The name used in tables.
             #[must_use]

@@ -13,7 +13,7 @@ use crate::pipeline::clocks::Clocks;
 use crate::pipeline::credentials::manager::CredentialError;
 use crate::pipeline::error::{Classified, ErrorClass};
 use crate::pipeline::retry::retry_transient;
-use backline_gateway::secrets::{Keyring, SecretError, SecretText, seal_channel};
+use backline_gateway::secrets::{Keyring, SecretText, seal_channel};
 use backline_gateway::{Gateway, MailError, WebhookRequestError};
 use backline_model::clock::Clock;
 use backline_model::event::types;
@@ -41,9 +41,6 @@ pub enum AlertError {
     /// No key is configured.
     #[error(transparent)]
     Credential(#[from] CredentialError),
-    /// The channel's secret can't be opened.
-    #[error(transparent)]
-    Secret(#[from] SecretError),
     /// The name is not valid.
     #[error(
         "'{0}' can't name a channel or route: use 1 to {NAME_CHARACTERS_MAX} of a-z, 0-9, '-' and '_', beginning with \
@@ -66,9 +63,7 @@ impl Classified for AlertError {
         match self {
             Self::Store(error) => error.class(),
             Self::Credential(error) => error.class(),
-            Self::Secret(_) | Self::Name(_) | Self::Invalid(_) | Self::Request(_) | Self::Mail(_) => {
-                ErrorClass::Refused
-            }
+            Self::Name(_) | Self::Invalid(_) | Self::Request(_) | Self::Mail(_) => ErrorClass::Refused,
         }
     }
 }
