@@ -147,7 +147,8 @@ impl Alerts {
             return Ok(poll);
         }
         let routes = self.store.alert_routes_list(&Scope::all_tenants()).await?;
-        let more = self.tell(&routes, &channels).await?;
+        // What is due goes out also where new events can't be read at the moment.
+        let told = self.tell(&routes, &channels).await;
         let due = self.store.due_alerts_list(&Scope::all_tenants(), now).await?;
         for alert in &due {
             let Some(channel) = channels.iter().find(|channel| channel.id == alert.channel) else { continue };
@@ -160,7 +161,7 @@ impl Alerts {
                 }
             });
         }
-        Ok(if more || !due.is_empty() { poll.min(TURN) } else { poll })
+        Ok(if told? || !due.is_empty() { poll.min(TURN) } else { poll })
     }
 
     async fn lease(
