@@ -38,8 +38,11 @@ const ACCOUNTS_PER_BATCH: u32 = 50;
 const WEBHOOK: Uuid = Uuid::from_u128(0xD000_0001);
 
 /// Tables that do not grow with artists or with time.
-const SMALL: [&str; 13] = [
+const SMALL: [&str; 16] = [
     "_sqlx_migrations",
+    "alert_channels",
+    "alert_receivers",
+    "alert_routes",
     "alerts",
     "compiled",
     "grants",

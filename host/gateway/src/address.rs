@@ -29,7 +29,7 @@ pub(super) struct AddressError {
 }
 
 impl AddressError {
-    fn of(host: &str, port: u16, address: IpAddr) -> Self {
+    pub(super) fn of(host: &str, port: u16, address: IpAddr) -> Self {
         let exemption = if port == 443 { format!("https://{host}") } else { format!("https://{host}:{port}") };
         Self { host: host.to_owned(), address, exemption, remark: "" }
     }

@@ -31,9 +31,12 @@ pub enum WebhookRequestError {
     /// There was no complete answer in time.
     #[error("it did not answer within {0} ms")]
     TimedOut(u128),
-    /// The connection failed or broke.
+    /// No connection was made, so that it received nothing.
     #[error("it can't be reached: {0}")]
     Unreachable(String),
+    /// The connection broke, after which nobody knows whether it received the message.
+    #[error("{0}")]
+    Broken(String),
 }
 
 /// A message to post, as JSON.
@@ -93,10 +96,9 @@ impl Gateway {
         let answer = answer.map_err(|fault| match fault {
             Fault::Refused(error) => WebhookRequestError::Refused(error.to_string()),
             Fault::TimedOut => WebhookRequestError::TimedOut(timeout.as_millis()),
-            Fault::NotConnected(problem) | Fault::Broken(problem) => WebhookRequestError::Unreachable(problem),
-            Fault::TooLarge(bytes) => {
-                WebhookRequestError::Unreachable(format!("it answered with more than {bytes} bytes"))
-            }
+            Fault::NotConnected(problem) => WebhookRequestError::Unreachable(problem),
+            Fault::Broken(problem) => WebhookRequestError::Broken(problem),
+            Fault::TooLarge(bytes) => WebhookRequestError::Broken(format!("it answered with more than {bytes} bytes")),
         })?;
         let now = self.core.clock.now();
         let asked = answer.headers.get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?, now));

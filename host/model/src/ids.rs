@@ -67,6 +67,10 @@ uuid_id!(
     WebhookId
 );
 uuid_id!(
+    /// Id of a channel that alerts are sent to.
+    ChannelId
+);
+uuid_id!(
     /// Id of an installation: a database and the processes that belong to it.
     InstallationId
 );

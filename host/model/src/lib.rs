@@ -20,6 +20,7 @@
 pub mod access;
 pub mod account;
 pub mod account_rule;
+pub mod alerting;
 pub mod allowance;
 pub mod audit;
 pub mod cell;
@@ -59,6 +60,10 @@ pub mod zone;
 
 pub use access::{ApiToken, Role, TokenState};
 pub use account::{Account, AccountStatus, Artist, Candidate, Consent, SubscriptionStatus};
+pub use alerting::{
+    AlertChannel, AlertMessage, AlertPhase, AlertRoute, AlertSeverity, AlertState, ChannelTarget, MailTarget,
+    QuietHours,
+};
 pub use allowance::Holder;
 pub use clock::Clock;
 pub use event::{Event, RowEvent, RowFact};
@@ -68,8 +73,8 @@ pub use grant::{Difference, Grant, Permissions};
 pub use growth::{Change, GrowthRow, NoChange};
 pub use history::History;
 pub use ids::{
-    AccountId, ArtistId, BatchId, CredentialId, Digest, DocumentId, InstallationId, Platform, RunId, Tenant, TokenId,
-    WebhookId,
+    AccountId, ArtistId, BatchId, ChannelId, CredentialId, Digest, DocumentId, InstallationId, Platform, RunId, Tenant,
+    TokenId, WebhookId,
 };
 pub use manifest::Manifest;
 pub use metric::{Absence, Kind, MetricName, Value};

@@ -150,6 +150,8 @@ pub const TABLES: &[Table] = &[
             lease_until:x status:n problem finished_at:t",
     )
     .with_texts(&["problem"]),
+    // A message's text is made of its events when it is sent.
+    rows("alert_events", Reached::Event("event_seq"), "channel_id event_seq", "channel_id event_seq:n message_id"),
     rows(
         "events",
         Reached::Artist("artist_id"),
@@ -254,6 +256,10 @@ pub const TABLES: &[Table] = &[
     nothing("webhooks", "URLs that events are sent to").with_texts(&["disabled_reason"]),
     nothing("events_gone", "how far events were deleted, by tenant"),
     nothing("alerts", "figures of health, by platform"),
+    nothing("alert_channels", "where messages to the operator's people go"),
+    nothing("alert_routes", "which events are told"),
+    nothing("alert_receivers", "which channels a route leads to"),
+    nothing("alert_messages", "when events were told; which ones is in alert_events").with_texts(&["problem"]),
     nothing("plugin_logs", "log lines of connectors; identifiers are blanked").with_texts(&["message"]),
     nothing("batches", "the accounts of a batch are in batch_accounts").with_texts(&["message"]),
     nothing("lost_metrics", "metrics that a platform refuses, by name").with_texts(&["reason"]),

@@ -26,6 +26,7 @@ pub mod dates;
 pub mod growth;
 pub mod validate;
 
+pub mod alerting;
 pub mod archive;
 pub mod delivery;
 pub mod health;

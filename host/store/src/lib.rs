@@ -61,7 +61,7 @@
 //! Methods that work on the rows of all tenants at once refuse one tenant's scope with [`StoreError::OutOfScope`]:
 //! `archive_due_count`, `archive_due_put_away`, `archive_month_put_away`, `health_figures_get`, `identifiers_search`,
 //! `release_recollect`, `release_roll_back`, `run_finish`, `sealed_count`, `sealed_list`, `sealed_replace`,
-//! `unfinished_runs_list`.
+//! `unfinished_runs_list`, and those of channels, routes and messages of alerts to people.
 //!
 //! **By a lease or role.** These take no scope: a lease, role or guard among their arguments proves their right. A
 //! method that hands out a lease takes a scope.
@@ -70,6 +70,7 @@
 //!   the [`Completion`] that it begins
 //! - a [`PlanGuard`]: `plan_begin` with the [`Planning`] it begins
 //! - a [`DeliveryLease`]: `delivery_finish`, `delivery_retry`
+//! - an [`AlertLease`]: `alert_events_list`, `alert_finish`, `alert_retry`
 //! - the owner of a [`RefreshLease`]: `credential_mark_dead`, `refresh_release`
 //! - guards that were begun in a scope: [`Export`], [`QuarantineRelease`]
 //! - a token's id, whose secret the caller has yet to prove: `token_get`, `token_use`
@@ -79,7 +80,7 @@
 //!
 //! - releases, grants, canaries, tallies, compiled code, lost metrics, platforms
 //! - how many tokens are in force (`active_tokens_count`), the number of the latest event (`event_watermark_get`),
-//!   answers that are old enough to go (`kept_answers_remove`)
+//!   answers that are old enough to go (`kept_answers_remove`), and alerts that are (`alert_messages_remove`)
 //! - schedules and their times, roles ([`Term`]), hosts, archive runs, alerts
 //! - budgets, paces and pauses, and the operator's credentials that are dead (`dead_credentials_list`)
 //! - tombstones of erased artists (`erasure_get`, `erasure_lift`, `erased_artists_of`, `candidates_without_erased`): a
@@ -88,6 +89,7 @@
 //!   `hidden_tables_list`, `server_time_get`
 
 mod access;
+mod alerts;
 mod artists;
 mod credentials;
 mod database;
@@ -100,6 +102,9 @@ mod work;
 
 pub use access::answers::{KeptAnswer, KeyedRequest, answering_once};
 pub use access::audit::AuditFilter;
+pub use alerts::messages::{AlertFilter, TestAlert};
+pub use alerts::routes::NewAlert;
+pub use alerts::sending::{AlertLease, DueAlert};
 pub use artists::accounts::{AccountFilter, ArtistFilter, Saved, UnreadableArtist};
 pub use artists::consents::{COLLECTING_SCOPE, Recorded};
 pub use artists::export::{Export, ExportedRow, exported};

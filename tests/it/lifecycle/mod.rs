@@ -1,5 +1,6 @@
 //! Tests of stored data: events and deliveries, health, archive, privacy, and access to the tables.
 
+mod alerts;
 pub mod archive;
 mod commands;
 mod deliveries;

@@ -32,6 +32,7 @@ async fn the_metrics_are_valid_and_hold_no_secret() {
         assert_eq!(
             names,
             [
+                "alerts",
                 "archive",
                 "artists",
                 "batches",

@@ -292,7 +292,8 @@ async fn an_older_database_keeps_its_events_and_its_growth() {
                 "0015_installation",
                 "0016_access",
                 "0017_logs",
-                "0018_answers"
+                "0018_answers",
+                "0019_alerts"
             ]
         );
         let before = events(&store).await;

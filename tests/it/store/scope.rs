@@ -13,14 +13,16 @@ use backline_model::retention::{self, Action, Before, Step, Table};
 use backline_model::roster::RosterChanges;
 use backline_model::row::QuarantineStatus;
 use backline_model::{
-    Account, AccountStatus, ApiToken, Artist, Batch, Consent, CredentialId, DeliveryState, Digest, DocumentId, Event,
-    FailureClass, GrowthRow, Holder, Outcome, Provenance, Quarantined, Role, SwapCause, Tenant, TokenId, Value,
-    Webhook, WebhookId, WebhookKind, Weights,
+    Account, AccountStatus, AlertChannel, AlertPhase, AlertRoute, AlertSeverity, ApiToken, Artist, Batch, ChannelId,
+    ChannelTarget, Consent, CredentialId, DeliveryState, Digest, DocumentId, Event, FailureClass, GrowthRow, Holder,
+    Outcome, Provenance, Quarantined, Role, SwapCause, Tenant, TokenId, Value, Webhook, WebhookId, WebhookKind,
+    Weights,
 };
 use backline_store::{
-    AccountFilter, ArchivePlace, ArtistFilter, AuditFilter, BatchFilter, BatchResult, CredentialFilter, DatabaseKind,
-    DeliveryFilter, EventCursor, Finish, Furthest, HealthWindow, IdKind, MetricsFilter, NewDelivery, PluginLog,
-    PluginLogFilter, QuarantineFilter, Rollback, SEALED, Scope, SealedCredential, Store, StoreError,
+    AccountFilter, AlertFilter, ArchivePlace, ArtistFilter, AuditFilter, BatchFilter, BatchResult, CredentialFilter,
+    DatabaseKind, DeliveryFilter, DueAlert, EventCursor, Finish, Furthest, HealthWindow, IdKind, MetricsFilter,
+    NewDelivery, PluginLog, PluginLogFilter, QuarantineFilter, Rollback, SEALED, Scope, SealedCredential, Store,
+    StoreError, TestAlert,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::FutureExt as _;
@@ -494,6 +496,18 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Whole orphaned_batches_exclude(now());
         Whole unreadable_batches_end(now());
         Whole times_set_back(&furthest(), now());
+        Whole alert_channel_add(&alert_channel(), vec![1]);
+        Whole alert_channels_list();
+        Whole alert_channel_secret_get(alert_channel().id);
+        Whole alert_route_add(&alert_route());
+        Whole alert_routes_list();
+        Whole alert_route_fan_out(Uuid::nil(), EventCursor::default(), EventCursor::from(1_000), &[]);
+        Whole alert_test_add(&test_alert(), now());
+        Whole alert_messages_list(&AlertFilter::default());
+        Whole due_alerts_list(now());
+        Whole alert_lease(&due_alert(), "other", now(), TTL, TimeDelta::zero());
+        Whole alert_route_remove("ops");
+        Whole alert_channel_remove("ops");
 
         Write artists_save(&[Artist { name: "Changed".to_owned(), ..owned(2) }], now());
         Write artists_save_from(Provenance::Import, &[Artist { name: "Again".to_owned(), ..owned(2) }], now());
@@ -535,6 +549,50 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Write roster_apply(&removal(), "test", now());
         Write webhook_remove("hook-theirs");
         Write artist_erase(artist(2).id, now());
+    }
+}
+
+fn alert_channel() -> AlertChannel {
+    let (id, name) = (ChannelId(Uuid::from_u128(0x9000_0001)), "ops".to_owned());
+    AlertChannel { id, name, target: ChannelTarget::Slack, created_at: now() }
+}
+
+fn alert_route() -> AlertRoute {
+    AlertRoute {
+        id: Uuid::from_u128(0x9000_0002),
+        name: "ops".to_owned(),
+        channels: vec!["ops".to_owned()],
+        events: vec!["*".to_owned()],
+        severity: AlertSeverity::Info,
+        tenant: Some(theirs()),
+        window_s: 60,
+        quiet: None,
+        created_at: now(),
+    }
+}
+
+fn test_alert() -> TestAlert {
+    TestAlert {
+        id: Uuid::from_u128(0x9000_0003),
+        channel: alert_channel().id,
+        kind: "run.completed".to_owned(),
+        phase: AlertPhase::Firing,
+        severity: AlertSeverity::Info,
+    }
+}
+
+fn due_alert() -> DueAlert {
+    DueAlert {
+        id: test_alert().id,
+        channel: alert_channel().id,
+        subject: "test".to_owned(),
+        kind: "run.completed".to_owned(),
+        phase: AlertPhase::Firing,
+        severity: AlertSeverity::Info,
+        is_test: true,
+        due_at: now(),
+        was_sending: false,
+        attempts: 0,
     }
 }
 

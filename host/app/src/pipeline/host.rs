@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::config::{Config, ConfigError, DatabaseConfig};
+use crate::pipeline::alerts::manage::Alerts;
 use crate::pipeline::artists::privacy::Privacy;
 use crate::pipeline::artists::sync::ArtistSync;
 use crate::pipeline::clocks::Clocks;
@@ -117,6 +118,7 @@ struct Parts {
     installation: Installation,
     webhooks: Webhooks,
     dispatcher: Dispatcher,
+    alerts: Alerts,
     artist_sync: ArtistSync,
     privacy: Privacy,
     archive: Archive,
@@ -234,6 +236,15 @@ impl Host {
             releases: releases.clone(),
             credentials: credentials.clone(),
         };
+        let alerts = Alerts {
+            name: Arc::clone(&name),
+            config: Arc::clone(&config),
+            clock: clock.clone(),
+            clocks: clocks.clone(),
+            store: store.clone(),
+            gateway: gateway.clone(),
+            keyring: keyring.clone(),
+        };
         let signer = Signer::new(clock.clone(), store.clone(), keyring);
         let dispatcher = Dispatcher {
             name: Arc::clone(&name),
@@ -274,6 +285,7 @@ impl Host {
             credentials,
             installation,
             dispatcher,
+            alerts,
             health,
             background,
         };
@@ -393,6 +405,12 @@ impl Host {
     #[must_use]
     pub fn dispatcher(&self) -> &Dispatcher {
         &self.parts.dispatcher
+    }
+
+    /// Alerts to people.
+    #[must_use]
+    pub fn alerts(&self) -> &Alerts {
+        &self.parts.alerts
     }
 
     /// Keeps artists in step with another table.

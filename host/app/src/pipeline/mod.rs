@@ -6,6 +6,7 @@
 //! [`Host`] assembles the capabilities; `service` runs their loops and is imported by none of them.
 
 mod access;
+mod alerts;
 mod artists;
 mod clocks;
 pub mod collection;
@@ -26,6 +27,8 @@ pub(crate) mod words;
 pub use self::access::audit::{AuditLog, Deed, user_of_process};
 pub(crate) use self::access::tokens::is_same;
 pub use self::access::tokens::{Caller, NewToken, TokenError, Tokens};
+pub use self::alerts::manage::{AlertError, Alerts, NewRoute, TestedAlert};
+pub use self::alerts::sending::AlertReport;
 pub use self::artists::attention::{Attention, AttentionFilter, accounts_that_need_someone, invalid_ids};
 pub use self::artists::export::{ExportError, ExportReport, ExportedFile, identifiers_of_export};
 pub use self::artists::privacy::{Erasure, Privacy, PrivacyError, record_consent, record_consents};

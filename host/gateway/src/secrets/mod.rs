@@ -3,6 +3,7 @@
 //! A secret prints as `[secret]` and can't be serialised by accident: only [`SecretText::expose`] returns its text, and
 //! only [`Keyring::seal`] lets it leave the process.
 
+mod channel;
 mod given;
 mod life;
 mod seal;
@@ -18,6 +19,7 @@ use backline_model::clock::{FIRST_TIME, LAST_TIME};
 use backline_model::manifest::{CredentialKind, Owner};
 use backline_model::text::misleads;
 
+pub use channel::{open_channel, seal_channel};
 pub use given::text_of;
 pub use seal::{KEY_PREFIX_BYTES, Keyring};
 pub use webhook::WebhookSecret;

@@ -354,7 +354,7 @@ fn count_texts(counts: &mut BTreeMap<String, u64>, table: &str, column: &str, bl
 fn written_since(table: &str) -> Option<&'static str> {
     Some(match table {
         "collection_outcomes" | "plugin_logs" => "at > $3::timestamptz",
-        "batches" | "deliveries" => "(finished_at IS NULL OR finished_at > $3::timestamptz)",
+        "batches" | "deliveries" | "alert_messages" => "(finished_at IS NULL OR finished_at > $3::timestamptz)",
         _ => return None,
     })
 }

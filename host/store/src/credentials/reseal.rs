@@ -32,6 +32,7 @@ pub const SEALED: &[SealedPlace] = &[
     SealedPlace { table: "credentials", id: "id", column: "sealed", bound_to: "" },
     SealedPlace { table: "webhooks", id: "id", column: "secret", bound_to: "webhook " },
     SealedPlace { table: "webhooks", id: "id", column: "previous_secret", bound_to: "webhook " },
+    SealedPlace { table: "alert_channels", id: "id", column: "sealed", bound_to: "alert channel " },
 ];
 
 /// A sealed value.

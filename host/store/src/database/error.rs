@@ -140,6 +140,25 @@ pub enum StoreError {
         /// The name that is taken or configured.
         name: String,
     },
+    /// A channel or route of alerts of the name is there already.
+    #[error(
+        "there is a {what} of alerts named '{name}' already: choose another name, or remove it with \
+         `backline alerts {what}s remove {name}`"
+    )]
+    AlertExists {
+        /// What it is: a channel or a route.
+        what: &'static str,
+        /// The name that is taken.
+        name: String,
+    },
+    /// A route leads to the channel.
+    #[error("the route '{route}' leads to '{name}': remove it first with `backline alerts routes remove {route}`")]
+    ChannelInUse {
+        /// Name of the channel.
+        name: String,
+        /// Name of the route.
+        route: String,
+    },
     /// Only a granted release can become active.
     #[error("the release {} is {}: grant it first with `backline plugins grant`", digest.short(), state.as_str())]
     NotGranted {

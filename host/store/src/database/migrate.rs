@@ -10,7 +10,7 @@ use crate::database::dialect::{Columns as _, DatabaseKind};
 use crate::database::error::{During as _, StoreError};
 
 /// Version, name, and the text for SQLite and for PostgreSQL.
-const MIGRATIONS: [(i64, &str, &str, &str); 18] = [
+const MIGRATIONS: [(i64, &str, &str, &str); 19] = [
     (
         1,
         "first",
@@ -118,6 +118,12 @@ const MIGRATIONS: [(i64, &str, &str, &str); 18] = [
         "answers",
         include_str!("../../../../migrations/sqlite/0018_answers.sql"),
         include_str!("../../../../migrations/postgres/0018_answers.sql"),
+    ),
+    (
+        19,
+        "alerts",
+        include_str!("../../../../migrations/sqlite/0019_alerts.sql"),
+        include_str!("../../../../migrations/postgres/0019_alerts.sql"),
     ),
 ];
 

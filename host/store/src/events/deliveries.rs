@@ -41,6 +41,8 @@ pub struct EventHead {
     pub platform: Option<String>,
     /// Tenant of the artist, as far as that is still known.
     pub tenant: Option<String>,
+    /// Its data; none where those are the numbers of a row.
+    pub data: Option<Json>,
 }
 
 /// An event that is to go to a webhook.
@@ -128,6 +130,7 @@ impl Store {
                 artist_id: row.parsed_or_null("artist_id")?,
                 platform: row.text_or_null("platform")?,
                 tenant: row.text_or_null("tenant")?,
+                data: row.json_or_null("data")?,
             })
         };
         let (mut after, mut found) = (after.number(), Vec::new());
@@ -135,7 +138,8 @@ impl Store {
             let statement = self.scoped(
                 scope,
                 "SELECT e.seq, e.type, e.artist_id::text AS artist_id, e.data->>'platform' AS platform,
-                     COALESCE((SELECT a.tenant FROM artists a WHERE a.id = e.artist_id), e.data->>'tenant') AS tenant
+                     COALESCE((SELECT a.tenant FROM artists a WHERE a.id = e.artist_id), e.data->>'tenant') AS tenant,
+                     CASE WHEN e.row_account IS NULL THEN e.data::text END AS data
                  FROM events e WHERE e.seq > $1 {and_event: e} ORDER BY e.seq LIMIT $2",
             );
             let asked = left_of(limit, found.len());

@@ -1,6 +1,7 @@
 //! `backline events …`: follows events, from now or from a cursor, and shows single ones; beside it, the commands about
 //! where events are delivered.
 
+pub(super) mod alerts;
 pub(super) mod webhooks;
 
 use std::time::Duration;

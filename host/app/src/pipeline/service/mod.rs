@@ -5,6 +5,7 @@
 //! - `refresher` keeps credentials fresh,
 //! - `archive` moves and deletes what is past its retention, on one host,
 //! - `deliveries` sends events to webhooks,
+//! - `alerts` tells people of events, on the host that has the role,
 //! - `sync` keeps artists in sync with another table,
 //! - `health` evaluates health and its alerts, on the host that has the role,
 //! - `loading` keeps the releases in use loaded,
@@ -31,6 +32,7 @@ use tokio::sync::watch;
 use self::loops::Loops;
 pub use self::status::{Readiness, Watch};
 use crate::config::Config;
+use crate::pipeline::alerts::sending;
 use crate::pipeline::artists::sync;
 use crate::pipeline::collection::budgets;
 use crate::pipeline::collection::report::RunRequest;
@@ -95,6 +97,7 @@ impl Service {
         loops.start("credentials", context.part(|host| host.credentials().clone()), refresher::serve);
         loops.start("archive", context.part(|host| host.archive().clone()), archive::serve);
         loops.start("deliveries", context.part(|host| host.dispatcher().clone()), deliveries::serve);
+        loops.start("alerts", context.part(|host| host.alerts().clone()), sending::serve);
         loops.start("artists", context.part(|host| host.artist_sync().clone()), sync::serve);
         loops.start("health", context.part(|host| host.health().clone()), health::serve);
         Ok(Self { hosts, context, loops, presence, retired: Mutex::default() })

@@ -69,9 +69,9 @@ impl Classified for WebhookError {
         match self {
             Self::Store(error) => error.class(),
             Self::Sign(error) => error.class(),
-            Self::Request(WebhookRequestError::TimedOut(_) | WebhookRequestError::Unreachable(_)) => {
-                ErrorClass::Unavailable
-            }
+            Self::Request(
+                WebhookRequestError::TimedOut(_) | WebhookRequestError::Unreachable(_) | WebhookRequestError::Broken(_),
+            ) => ErrorClass::Unavailable,
             Self::Name(_) | Self::Event(_) | Self::Request(_) | Self::Base | Self::KeepOld | Self::NotSent { .. } => {
                 ErrorClass::Refused
             }

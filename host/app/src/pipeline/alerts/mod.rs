@@ -1,0 +1,4 @@
+//! Alerts to people: management and sending.
+
+pub(super) mod manage;
+pub(super) mod sending;

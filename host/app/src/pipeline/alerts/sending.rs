@@ -1,0 +1,352 @@
+//! Puts events into messages, and sends those that are due: on the one host that has the role, of each channel one at a
+//! time. A message is leased, sent and recorded under the lease. When a host dies nothing is lost, and what may have
+//! arrived is sent again only where that counts once.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use tokio::task::JoinSet;
+
+use super::manage::Alerts;
+use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
+use crate::pipeline::error::with_causes;
+use crate::pipeline::retry::retry_transient;
+use backline_gateway::secrets::{SecretText, open_channel};
+use backline_gateway::{Mail, MailError, WebhookRequest, WebhookRequestError};
+use backline_model::{AlertChannel, AlertRoute, AlertState, ChannelTarget, Event};
+use backline_rules::alerting::{self, Attempted, Head, LEASE, Next, SHOWN_MAX, TIMEOUT, Text, Told};
+use backline_store::{AlertLease, DueAlert, EventCursor, EventHead, NewAlert, Scope, StoreError, Term};
+
+/// The role of the host that tells people.
+const ROLE: &str = "alerts";
+
+/// Events read at once.
+const PAGE: u32 = 1_000;
+
+/// Time until the next look while a message waits for its turn: Slack's is a second.
+const TURN: Duration = Duration::from_secs(1);
+
+/// What one round of sending did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct AlertReport {
+    /// Accepted by their receivers.
+    pub sent: u64,
+    /// Failed, and sent again later.
+    pub waiting: u64,
+    /// They may have arrived, and are not sent again.
+    pub unknown: u64,
+    /// Given up.
+    pub failed: u64,
+    /// There was nothing left to tell.
+    pub skipped: u64,
+}
+
+impl AlertReport {
+    fn count(&mut self, state: AlertState) {
+        match state {
+            AlertState::Sent => self.sent += 1,
+            AlertState::Waiting => self.waiting += 1,
+            AlertState::Unknown => self.unknown += 1,
+            AlertState::Failed => self.failed += 1,
+            AlertState::Skipped => self.skipped += 1,
+            // Another host holds it.
+            AlertState::Gathering | AlertState::Sending => {}
+        }
+    }
+}
+
+/// Runs until the service stops; then waits for what is being sent, and resigns the role.
+pub(in crate::pipeline) async fn serve(context: ServiceContext<Alerts>) {
+    let (mut term, mut sends) = (None, JoinSet::new());
+    while !context.stop.is_cancelled() {
+        let alerts = context.current();
+        let rest = match alerts.look(&context.name, &mut term, &mut sends).await {
+            Ok(rest) => rest,
+            Err(error) => {
+                tracing::warn!(%error, "alerts can't be read; this is retried");
+                RETRY_AFTER
+            }
+        };
+        context.heartbeat.wait(rest);
+        tokio::select! {
+            () = tokio::time::sleep(rest) => {}
+            () = context.stop.cancelled() => {}
+            Some(done) = sends.join_next(), if !sends.is_empty() => ended(done),
+        }
+    }
+    // Each ends within the timeout of a receiver, or is aborted with the loop.
+    while let Some(done) = sends.join_next().await {
+        ended(done);
+    }
+    let alerts = context.current();
+    if let Some(term) = term
+        && let Err(error) = alerts.store.role_resign(&term, alerts.clock.now()).await
+    {
+        tracing::warn!(%error, "the role of telling people could not be resigned; another host takes it when it ends");
+    }
+}
+
+fn ended(done: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = done {
+        tracing::error!(%error, "sending an alert ended unexpectedly");
+    }
+}
+
+impl Alerts {
+    /// One round without a service: puts new events into messages, and sends everything that is due and whose channel
+    /// is free.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn deliver_due(&self) -> Result<AlertReport, StoreError> {
+        let channels = self.store.alert_channels_list(&Scope::all_tenants()).await?;
+        loop {
+            let routes = self.store.alert_routes_list(&Scope::all_tenants()).await?;
+            if !self.tell(&routes, &channels).await? {
+                break;
+            }
+        }
+        let mut report = AlertReport::default();
+        for channel in &channels {
+            for state in self.deliver_to(channel).await? {
+                report.count(state);
+            }
+        }
+        Ok(report)
+    }
+
+    /// Sends what is due to a channel, until it has to wait. Returns how each message ended.
+    pub(super) async fn deliver_to(&self, channel: &AlertChannel) -> Result<Vec<AlertState>, StoreError> {
+        let mut states = Vec::new();
+        loop {
+            let Some(now) = self.right_now() else { return Ok(states) };
+            let due = self.store.due_alerts_list(&Scope::all_tenants(), now).await?;
+            let Some(alert) = due.iter().find(|alert| alert.channel == channel.id) else { return Ok(states) };
+            let Some(lease) = self.lease(channel, alert, &self.name, now).await? else { return Ok(states) };
+            states.push(self.deliver(channel, &lease).await?);
+        }
+    }
+
+    /// Puts events into messages and begins to send what is due, if this host has the role. Returns the time until the
+    /// next look.
+    async fn look(
+        &self,
+        owner: &str,
+        term: &mut Option<Term>,
+        sends: &mut JoinSet<()>,
+    ) -> Result<Duration, StoreError> {
+        let poll = Duration::from_millis(self.config.service.poll_ms);
+        let channels = self.store.alert_channels_list(&Scope::all_tenants()).await?;
+        // Leases and waits would get a wrong time; another host sends what is due.
+        let Some(now) = self.right_now().filter(|_| !channels.is_empty()) else { return Ok(poll) };
+        let ttl = Duration::from_millis(self.config.service.leader_ttl_ms);
+        *term = self.store.role_take(ROLE, owner, now, ttl).await?;
+        if term.is_none() {
+            return Ok(poll);
+        }
+        let routes = self.store.alert_routes_list(&Scope::all_tenants()).await?;
+        // What is due goes out also where new events can't be read at the moment.
+        let told = self.tell(&routes, &channels).await;
+        let due = self.store.due_alerts_list(&Scope::all_tenants(), now).await?;
+        for alert in &due {
+            let Some(channel) = channels.iter().find(|channel| channel.id == alert.channel) else { continue };
+            let Some(lease) = self.lease(channel, alert, owner, now).await? else { continue };
+            let (alerts, channel) = (self.clone(), channel.clone());
+            sends.spawn(async move {
+                if let Err(error) = alerts.deliver(&channel, &lease).await {
+                    let error = with_causes(&error);
+                    tracing::warn!(error, channel = channel.name, "what became of an alert can't be recorded");
+                }
+            });
+        }
+        Ok(if told? || !due.is_empty() { poll.min(TURN) } else { poll })
+    }
+
+    async fn lease(
+        &self,
+        channel: &AlertChannel,
+        alert: &DueAlert,
+        owner: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Option<AlertLease>, StoreError> {
+        let pause = alerting::pause_between(&channel.target);
+        self.store.alert_lease(&Scope::all_tenants(), alert, owner, now, LEASE, pause).await
+    }
+
+    /// Puts a page of new events of each route into messages. Returns whether there may be more of them.
+    async fn tell(&self, routes: &[(AlertRoute, EventCursor)], channels: &[AlertChannel]) -> Result<bool, StoreError> {
+        let (store, mut more) = (&self.store, false);
+        let cursors: BTreeSet<EventCursor> = routes.iter().map(|(_, seen)| *seen).collect();
+        for from in cursors {
+            // Transactions that write events may be long.
+            let heads =
+                retry_transient(|| async { store.event_heads_list(&Scope::all_tenants(), from, PAGE).await }).await?;
+            let (Some(until), Some(now)) = (heads.last().map(|head| head.cursor), self.right_now()) else { continue };
+            more |= heads.len() >= PAGE as usize;
+            for (route, seen) in routes.iter().filter(|(_, seen)| *seen == from) {
+                let new: Vec<NewAlert> = heads.iter().flat_map(|head| new_alerts(route, head, channels, now)).collect();
+                // None if another host has done it.
+                store.alert_route_fan_out(&Scope::all_tenants(), route.id, *seen, until, &new).await?;
+            }
+        }
+        Ok(more)
+    }
+
+    /// Sends a leased message and records what became of it.
+    async fn deliver(&self, channel: &AlertChannel, lease: &AlertLease) -> Result<AlertState, StoreError> {
+        let (count, text) = self.words(lease).await?;
+        if count == 0 {
+            let problem = "its events are erased or too old";
+            return self.finished(lease, AlertState::Skipped, 0, None, Some(problem)).await;
+        }
+        let attempted = if lease.alert.was_sending && !channel.target.is_idempotent() {
+            Attempted::Unknown("the host that sent it stopped meanwhile".to_owned())
+        } else {
+            self.attempt(channel, lease, count, &text).await?
+        };
+        let status = match attempted {
+            Attempted::Answered { status, .. } => Some(status),
+            _ => None,
+        };
+        let now = self.clock.now();
+        let next = alerting::after(&channel.target, &attempted, lease.attempt, lease.alert.due_at, now);
+        let (state, problem) = match next {
+            Next::Sent => (AlertState::Sent, None),
+            Next::Failed(problem) => (AlertState::Failed, Some(problem)),
+            Next::Unknown(problem) => (AlertState::Unknown, Some(problem)),
+            Next::Again { at, problem } => {
+                tracing::debug!(channel = channel.name, problem, "an alert is sent again");
+                let is_ours = self.store.alert_retry(lease, at, status, &problem).await?;
+                return Ok(if is_ours { AlertState::Waiting } else { AlertState::Sending });
+            }
+        };
+        if let Some(problem) = &problem {
+            tracing::warn!(channel = channel.name, %state, problem, "an alert did not reach anyone, or may not have");
+        }
+        self.finished(lease, state, count, status, problem.as_deref()).await
+    }
+
+    async fn finished(
+        &self,
+        lease: &AlertLease,
+        state: AlertState,
+        events: u64,
+        status: Option<u16>,
+        problem: Option<&str>,
+    ) -> Result<AlertState, StoreError> {
+        let is_ours = self.store.alert_finish(lease, state, events, status, problem, self.clock.now()).await?;
+        Ok(if is_ours { state } else { AlertState::Sending })
+    }
+
+    /// How many events a message tells, and its words, made of them as they are now.
+    async fn words(&self, lease: &AlertLease) -> Result<(u64, Text), StoreError> {
+        let alert = &lease.alert;
+        let (count, events) = if alert.is_test {
+            (1, vec![(alerting::sample(&alert.kind, self.clock.now()), None)])
+        } else {
+            let shown = u32::try_from(SHOWN_MAX).unwrap_or(u32::MAX);
+            let (count, events) = self.store.alert_events_list(lease, shown).await?;
+            (count, self.named(events).await?)
+        };
+        Ok((count, alerting::text(&alert.kind, alert.severity, alert.is_test, count, &events)))
+    }
+
+    /// Events with the names of their artists.
+    async fn named(&self, events: Vec<Event>) -> Result<Vec<(Event, Option<String>)>, StoreError> {
+        let mut named = Vec::with_capacity(events.len());
+        for event in events {
+            let name = match event.artist_id {
+                Some(id) => match self.store.artist_get(&Scope::all_tenants(), id).await {
+                    // One that can't be read has no name here.
+                    Err(StoreError::Unreadable { .. }) => None,
+                    artist => artist?.map(|artist| artist.name),
+                },
+                None => None,
+            };
+            named.push((event, name));
+        }
+        Ok(named)
+    }
+
+    /// Sends a message once.
+    async fn attempt(
+        &self,
+        channel: &AlertChannel,
+        lease: &AlertLease,
+        count: u64,
+        text: &Text,
+    ) -> Result<Attempted, StoreError> {
+        let sealed = self.store.alert_channel_secret_get(&Scope::all_tenants(), channel.id).await?;
+        let Some(sealed) = sealed else { return Ok(Attempted::Refused("the channel was removed".to_owned())) };
+        let secret: SecretText = match self.keys().map(|keys| open_channel(keys, &sealed, channel.id)) {
+            Ok(Ok(secret)) => secret,
+            // The right key may be configured yet.
+            Ok(Err(error)) => return Ok(Attempted::NotSent(with_causes(&error))),
+            Err(error) => return Ok(Attempted::NotSent(with_causes(&error))),
+        };
+        let (alert, now) = (&lease.alert, self.clock.now());
+        if let ChannelTarget::Email(target) = &channel.target {
+            let whole = text.whole();
+            let mail = Mail { target, password: &secret, id: alert.id, subject: &text.title, text: &whole, at: now };
+            return Ok(match self.gateway.send_mail(&mail, TIMEOUT).await {
+                Ok(()) => Attempted::Taken,
+                Err(MailError::Refused(problem)) => Attempted::Refused(problem),
+                Err(MailError::NotSent(problem)) => Attempted::NotSent(problem),
+                Err(MailError::Unknown(problem)) => Attempted::Unknown(problem),
+            });
+        }
+        let told = Told {
+            id: alert.id,
+            channel: channel.id,
+            subject: &alert.subject,
+            kind: &alert.kind,
+            phase: alert.phase,
+            severity: alert.severity,
+            count,
+            at: now,
+            text,
+        };
+        let Some(request) = alerting::request(&channel.target, secret.expose(), &told) else {
+            return Ok(Attempted::Refused("the channel takes no message".to_owned()));
+        };
+        let body = request.body.to_string().into_bytes();
+        let message = WebhookRequest { url: request.url, headers: request.headers, body };
+        let timeout = Duration::from_millis(self.config.deliveries.timeout_ms).min(TIMEOUT);
+        Ok(match self.gateway.post_webhook(&message, timeout).await {
+            Ok(answer) => Attempted::Answered { status: answer.status, retry_after: answer.retry_after },
+            Err(error @ WebhookRequestError::Unreachable(_)) => Attempted::NotSent(error.to_string()),
+            Err(error @ (WebhookRequestError::TimedOut(_) | WebhookRequestError::Broken(_))) => {
+                Attempted::Unknown(error.to_string())
+            }
+            Err(error @ (WebhookRequestError::Url(_) | WebhookRequestError::Refused(_))) => {
+                Attempted::Refused(error.to_string())
+            }
+        })
+    }
+}
+
+/// What a route tells its channels of an event.
+fn new_alerts(route: &AlertRoute, head: &EventHead, channels: &[AlertChannel], now: DateTime<Utc>) -> Vec<NewAlert> {
+    let known = Head {
+        kind: &head.kind,
+        platform: head.platform.as_deref(),
+        tenant: head.tenant.as_deref(),
+        data: head.data.as_ref(),
+    };
+    let Some(group) = alerting::group(route, known) else { return Vec::new() };
+    let due_at = alerting::due_at(route, group.severity, now);
+    let receivers = channels.iter().filter(|channel| route.channels.contains(&channel.name));
+    let told = receivers.map(|channel| NewAlert {
+        channel: channel.id,
+        event: head.cursor,
+        subject: group.subject.clone(),
+        group: group.key(),
+        kind: group.kind.clone(),
+        phase: group.phase,
+        severity: group.severity,
+        due_at,
+    });
+    told.collect()
+}
