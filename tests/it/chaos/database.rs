@@ -63,7 +63,7 @@ async fn two_hosts_outlive_a_database_that_fails_in_every_way() {
         world.join(group).await;
         let at = dice.random_range(1..=usual);
         let held = if let Some(lock) = lock {
-            lock.is_given_up_on(&world).await;
+            lock.wait_until_given_up(&world).await;
             Vec::new()
         } else {
             tokio::time::timeout(PATIENCE, proxy.reached(at)).await.unwrap_or_else(|_| panic!("{fault:?}: no work"));
@@ -132,7 +132,7 @@ pub async fn happen(
             are_unready("the database's disk is full").await;
             disk.has(Room::Everything).await;
         }
-        Fault::Locked => Lock::of(world).await.is_given_up_on(world).await,
+        Fault::Locked => Lock::of(world).await.wait_until_given_up(world).await,
     }
     Vec::new()
 }
@@ -149,7 +149,7 @@ impl Lock {
     }
 
     /// Frees the table when a host has waited for it in vain.
-    async fn is_given_up_on(mut self, world: &World) {
+    async fn wait_until_given_up(mut self, world: &World) {
         let mut watching = connection(world).await;
         let waiting = "SELECT COALESCE(MIN(pid), 0)::bigint FROM pg_locks WHERE NOT granted";
         let waiter = until(PATIENCE, "a host waits for the table", async || {
