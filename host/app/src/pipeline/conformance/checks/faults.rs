@@ -13,7 +13,7 @@ const WAIT_S: u32 = 17;
 
 /// What happens to an answer.
 #[derive(Clone, Copy, Debug)]
-enum Fault {
+pub(super) enum Fault {
     Status(u16),
     Body(&'static str),
     CutOff,
@@ -23,7 +23,7 @@ enum Fault {
     TooLarge,
 }
 
-const FAULTS: [Fault; 16] = [
+pub(super) const FAULTS: [Fault; 16] = [
     Fault::Status(401),
     Fault::Status(403),
     Fault::Status(404),
@@ -43,7 +43,7 @@ const FAULTS: [Fault; 16] = [
 ];
 
 impl Fault {
-    fn shown(self) -> String {
+    pub(super) fn shown(self) -> String {
         match self {
             Self::Status(429) => format!("HTTP 429 with retry-after {WAIT_S}"),
             Self::Status(status) => format!("HTTP {status}"),
@@ -118,6 +118,8 @@ impl Fault {
 pub(super) async fn faults(bench: &Bench, alone: &[Made], exchanges: &[Vec<Exchange>]) -> CheckResult {
     let mut check = CheckResult::new("faults");
     for ((account, good), exchanges) in bench.accounts.iter().zip(alone).zip(exchanges) {
+        // What the good answers themselves refuse by name.
+        let lost = bench.run(std::slice::from_ref(account)).await.lost;
         for target in distinct(exchanges) {
             for fault in FAULTS {
                 let Some(ran) = bench.run_changed(std::slice::from_ref(account), on(target, fault)).await else {
@@ -126,6 +128,10 @@ pub(super) async fn faults(bench: &Bench, alone: &[Made], exchanges: &[Vec<Excha
                 check.cases += 1;
                 let request = format!("{} {}", target.method.as_str(), target.url);
                 let case = format!("{}: {request} gets {}", account.platform_id, fault.shown());
+                for metric in ran.lost.iter().filter(|metric| lost.iter().all(|known| known.name != metric.name)) {
+                    let name = &metric.name;
+                    check.found(&case, format!("it reports {name} as lost, and no answer refused it by that name"));
+                }
                 match ran.accounts.map(|accounts| accounts.into_iter().next()) {
                     Err(why) => check.found(case, why),
                     Ok(Some(Ok(made))) => {
@@ -163,13 +169,13 @@ pub(super) fn is_same(a: &Asked, b: &Asked) -> bool {
     a.method == b.method && a.url == b.url && a.body == b.body
 }
 
-fn on(target: &Asked, fault: Fault) -> Change {
+pub(super) fn on(target: &Asked, fault: Fault) -> Change {
     let target = target.clone();
     Box::new(move |asked, before| if is_same(asked, &target) { fault.answer(before) } else { before })
 }
 
 /// Numbers that are neither what the good answers gave nor missing.
-fn invented(good: &Made, made: &Made) -> Vec<(String, String)> {
+pub(super) fn invented(good: &Made, made: &Made) -> Vec<(String, String)> {
     let numbers = made.numbers().into_iter();
     let wrong = numbers.filter(|(name, metric)| {
         let before = good.metric(name);
