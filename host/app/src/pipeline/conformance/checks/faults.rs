@@ -13,7 +13,7 @@ const WAIT_S: u32 = 17;
 
 /// What happens to an answer.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Fault {
+enum Fault {
     Status(u16),
     Body(&'static str),
     CutOff,
@@ -23,7 +23,7 @@ pub(super) enum Fault {
     TooLarge,
 }
 
-pub(super) const FAULTS: [Fault; 16] = [
+const FAULTS: [Fault; 16] = [
     Fault::Status(401),
     Fault::Status(403),
     Fault::Status(404),
@@ -43,7 +43,7 @@ pub(super) const FAULTS: [Fault; 16] = [
 ];
 
 impl Fault {
-    pub(super) fn shown(self) -> String {
+    fn shown(self) -> String {
         match self {
             Self::Status(429) => format!("HTTP 429 with retry-after {WAIT_S}"),
             Self::Status(status) => format!("HTTP {status}"),
@@ -114,10 +114,19 @@ impl Fault {
     }
 }
 
-/// Tries each fault on each answer of each account.
-pub(super) async fn faults(bench: &Bench, alone: &[Made], exchanges: &[Vec<Exchange>]) -> CheckResult {
-    let mut check = CheckResult::new("faults");
-    for ((account, good), exchanges) in bench.accounts.iter().zip(alone).zip(exchanges) {
+/// A state that an account returned with a fault, and not without one.
+pub(super) struct Kept {
+    /// The account's place among the accounts.
+    pub account: usize,
+    /// What was tried.
+    pub case: String,
+    pub state: String,
+}
+
+/// Tries each fault on each answer of each account. Returns the states of the days with faults, too.
+pub(super) async fn faults(bench: &Bench, alone: &[Made], exchanges: &[Vec<Exchange>]) -> (CheckResult, Vec<Kept>) {
+    let (mut check, mut kept) = (CheckResult::new("faults"), Vec::new());
+    for (index, ((account, good), exchanges)) in bench.accounts.iter().zip(alone).zip(exchanges).enumerate() {
         // What the good answers themselves refuse by name.
         let lost = bench.run(std::slice::from_ref(account)).await.lost;
         for target in distinct(exchanges) {
@@ -138,6 +147,9 @@ pub(super) async fn faults(bench: &Bench, alone: &[Made], exchanges: &[Vec<Excha
                         for (name, message) in invented(good, &made) {
                             check.found(&case, format!("{name} {message}"));
                         }
+                        if let Some(state) = made.state.filter(|state| Some(state) != good.state.as_ref()) {
+                            kept.push(Kept { account: index, case, state });
+                        }
                     }
                     Ok(Some(Err(Unmade::Fetch(error)))) => {
                         if let Some(right) = fault.misread(&error) {
@@ -150,7 +162,7 @@ pub(super) async fn faults(bench: &Bench, alone: &[Made], exchanges: &[Vec<Excha
             }
         }
     }
-    check
+    (check, kept)
 }
 
 /// Each request once.
@@ -169,7 +181,7 @@ pub(super) fn is_same(a: &Asked, b: &Asked) -> bool {
     a.method == b.method && a.url == b.url && a.body == b.body
 }
 
-pub(super) fn on(target: &Asked, fault: Fault) -> Change {
+fn on(target: &Asked, fault: Fault) -> Change {
     let target = target.clone();
     Box::new(move |asked, before| if is_same(asked, &target) { fault.answer(before) } else { before })
 }

@@ -5,9 +5,8 @@ use serde_json::Value as Json;
 
 use super::batches::shown;
 use super::bench::{Around, Bench, Made, Ran};
-use super::faults::{FAULTS, distinct, invented, on};
+use super::faults::{Kept, invented};
 use super::report::CheckResult;
-use backline_gateway::Exchange;
 use backline_model::FetchAccount;
 
 /// States that no release of the connector wrote as they are: cut off, of another type, or of an older form.
@@ -18,9 +17,9 @@ const UNKNOWN_METRIC: &str = "zq_no_such_metric";
 
 /// The second day gives the numbers of the first one, a state that can't be used counts as none, and what failed on one
 /// day is not kept for the next.
-pub(super) async fn state(bench: &Bench, alone: &[Made], exchanges: &[Vec<Exchange>]) -> CheckResult {
+pub(super) async fn state(bench: &Bench, alone: &[Made], kept: &[Kept]) -> CheckResult {
     let mut check = CheckResult::new("state");
-    for ((account, good), exchanges) in bench.accounts.iter().zip(alone).zip(exchanges) {
+    for (account, good) in bench.accounts.iter().zip(alone) {
         let id = &account.platform_id;
         if let Some(state) = &good.state {
             let ran = bench.run(&[with(account, state)]).await;
@@ -30,18 +29,11 @@ pub(super) async fn state(bench: &Bench, alone: &[Made], exchanges: &[Vec<Exchan
             let ran = bench.run(&[with(account, &state)]).await;
             compare(&mut check, &format!("{id}: the state {state}"), good, ran, Expected::NoOther);
         }
-        for target in distinct(exchanges) {
-            for fault in FAULTS {
-                let changed = bench.run_changed(std::slice::from_ref(account), on(target, fault)).await;
-                let Some(Ok(accounts)) = changed.map(|ran| ran.accounts) else { continue };
-                let Some(Ok(made)) = accounts.into_iter().next() else { continue };
-                let Some(state) = made.state.filter(|state| Some(state) != good.state.as_ref()) else { continue };
-                let request = format!("{} {}", target.method.as_str(), target.url);
-                let case = format!("{id}: the day after {request} got {}", fault.shown());
-                let ran = bench.run(&[with(account, &state)]).await;
-                compare(&mut check, &case, good, ran, Expected::All);
-            }
-        }
+    }
+    for Kept { account, case, state } in kept {
+        let (account, good) = (&bench.accounts[*account], &alone[*account]);
+        let ran = bench.run(&[with(account, state)]).await;
+        compare(&mut check, &format!("the day after {case}"), good, ran, Expected::All);
     }
     check
 }

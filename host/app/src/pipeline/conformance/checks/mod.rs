@@ -100,6 +100,7 @@ async fn checks(bench: &Bench, before: Option<&Before>) -> Vec<CheckResult> {
     // The others compare with what each account gets alone, so they wait until that works.
     let (recorded, good) = alone(bench).await;
     let Some((alone, exchanges)) = good else { return vec![recorded] };
+    let (faults, kept) = faults::faults(bench, &alone, &exchanges).await;
     let mut checks = vec![
         recorded,
         declared::catalogue(bench, &alone),
@@ -109,11 +110,11 @@ async fn checks(bench: &Bench, before: Option<&Before>) -> Vec<CheckResult> {
         batches::isolation(bench, &alone).await,
         declared::cost(bench).await,
         declared::ids(bench).await,
-        faults::faults(bench, &alone, &exchanges).await,
+        faults,
         leaves::leaves(bench, &alone, &exchanges).await,
         window::window(bench, &alone).await,
         paging::paging(bench, &alone, &exchanges).await,
-        memory::state(bench, &alone, &exchanges).await,
+        memory::state(bench, &alone, &kept).await,
         memory::lost(bench, &alone).await,
     ];
     if let Some(before) = before {
