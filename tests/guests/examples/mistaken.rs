@@ -70,17 +70,14 @@ async fn further_posts(http: &Http, account: &Account, body: &mut Json) -> Resul
     let mut paging = Paging::new(PAGES_MAX);
     while let Some(cursor) = next {
         let leads_on = paging.goes_on(Some(&cursor), seen);
-        match mistake.as_str() {
-            "endless" => {}
-            "half is whole" if !leads_on => return Ok(()),
-            _ if !leads_on => {
+        if !leads_on && mistake != "endless" {
+            if mistake != "half is whole" {
                 body["posts"] = Json::Null;
-                return Ok(());
             }
-            _ => {}
+            return Ok(());
         }
         let artist = encode(&account.platform_id);
-        let url = format!("https://api.example.com/artists/{artist}/posts?after={}", encode(&cursor));
+        let url = format!("https://api.example.com/artists/{artist}?after={}", encode(&cursor));
         let response = http.get(&url).send().await?;
         let why = format!("HTTP {}", response.status);
         let page = match response.status {

@@ -27,11 +27,11 @@ pub(super) fn record(folder: &Path, settings: &Json) {
         let more = match account {
             "a12" => {
                 body["next"] = json!("QQ");
-                Some(("posts?after=QQ", 200, json!({ "posts": [{ "id": "p3", "at": at, "likes": 5 }] })))
+                Some(("?after=QQ", 200, json!({ "posts": [{ "id": "p3", "at": at, "likes": 5 }] })))
             }
             "b" => {
                 body["extras"] = json!(["plays"]);
-                Some(("extra?metric=plays", 400, json!({ "error": "metric plays is not supported" })))
+                Some(("/extra?metric=plays", 400, json!({ "error": "metric plays is not supported" })))
             }
             _ => None,
         };
@@ -39,7 +39,7 @@ pub(super) fn record(folder: &Path, settings: &Json) {
         std::fs::create_dir_all(&folder).expect("a folder");
         std::fs::write(folder.join("recording.json"), about.to_string()).expect("written");
         let url = format!("https://api.example.com/artists/{account}");
-        let more = more.map(|(rest, status, body)| ("002.json", format!("{url}/{rest}"), status, body));
+        let more = more.map(|(rest, status, body)| ("002.json", format!("{url}{rest}"), status, body));
         for (file, url, status, body) in [Some(("001.json", url.clone(), 200, body)), more].into_iter().flatten() {
             let recorded = json!({
                 "request": { "method": "GET", "url": url },

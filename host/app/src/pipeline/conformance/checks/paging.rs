@@ -1,6 +1,7 @@
 //! Lists of several pages: a page that comes again and cursors without an end are noticed, and what was read until then
 //! is never taken for the whole.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value as Json;
@@ -100,8 +101,8 @@ fn pages(exchanges: &[Exchange]) -> Vec<Page<'_>> {
             let is_cursor = |pointer: &&String| {
                 let value = body.pointer(pointer.as_str()).and_then(word);
                 value.is_some_and(|value| {
-                    let is_link = value.starts_with('/') && next.url.ends_with(value.as_str());
-                    (is_link || of_next.contains(&value)) && !own.contains(&value)
+                    let is_link = leads_to(&value, next) && !leads_to(&value, first);
+                    is_link || (of_next.contains(&value) && !own.contains(&value))
                 })
             };
             let cursors: Vec<String> = pointers.iter().filter(is_cursor).cloned().collect();
@@ -122,11 +123,26 @@ fn path(asked: &Asked) -> &str {
     asked.url.split(['?', '#']).next().unwrap_or_default()
 }
 
-/// The values that a request carries: itself, those of its query, and those of a body of JSON.
+/// Whether a text is a link to what is asked: the same path, and nothing in its query that the request has not, in any
+/// order. A connector may add to it, and may count offsets by itself.
+fn leads_to(link: &str, asked: &Asked) -> bool {
+    let Ok(url) = asked.url.parse::<Url>() else { return false };
+    if !(link.starts_with('/') || link.starts_with("https://")) {
+        return false;
+    }
+    let Ok(link) = url.join(link) else { return false };
+    let has = |pair: (Cow<'_, str>, Cow<'_, str>)| url.query_pairs().any(|own| own == pair);
+    link.path() == url.path() && link.query().is_some() && link.query_pairs().all(has)
+}
+
+/// The values that a request carries: those of its query, whole and by the parts between brackets, since expansions of
+/// fields are written so, and those of a body of JSON.
 fn carried(asked: &Asked) -> Vec<String> {
-    let mut values = vec![asked.url.clone()];
+    let mut values = Vec::new();
     if let Ok(url) = asked.url.parse::<Url>() {
-        values.extend(url.query_pairs().map(|(_, value)| value.into_owned()));
+        for (_, value) in url.query_pairs() {
+            values.extend(value.split(['(', ')', '{', '}', '[', ']']).chain([&*value]).map(str::to_owned));
+        }
     }
     let body = asked.body.as_deref().and_then(|body| serde_json::from_slice::<Json>(body).ok());
     if let Some(body) = body {
@@ -219,11 +235,16 @@ mod tests {
             exchange(url, Some(json!({ "max": 20, "cursor": 1_700 })), &json!({ "cursor": 0 })),
         ];
         assert_eq!(found(&by_body), [(url.to_owned(), vec!["/cursor".to_owned()])]);
-        let by_path = [
+        let by_link = [
             exchange("https://a.test/albums?limit=1", None, &json!({ "next": "/albums?offset=1" })),
-            exchange("https://a.test/albums?offset=1", None, &json!({})),
+            exchange("https://a.test/albums?limit=1&offset=1", None, &json!({})),
         ];
-        assert_eq!(found(&by_path).len(), 1);
+        assert_eq!(found(&by_link).len(), 1);
+        let by_field = [
+            exchange("https://a.test/x?fields=of(ada)%7Bposts%7D", None, &json!({ "after": "QQ" })),
+            exchange("https://a.test/x?fields=of(ada)%7Bposts.after(QQ)%7D", None, &json!({})),
+        ];
+        assert_eq!(found(&by_field).len(), 1);
         let chunks = [
             exchange("https://a.test/v?id=1,2", None, &json!({ "ids": [1, 2] })),
             exchange("https://a.test/v?id=3,4", None, &json!({ "ids": [3, 4] })),
