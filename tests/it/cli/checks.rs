@@ -122,13 +122,23 @@ async fn each_mistake_is_caught_by_its_check_and_what_is_right_is_not() {
     }
 }
 
+/// The mistaken guest with a bypass of the check `cost`.
+fn bypassing(until: &str) -> Vec<u8> {
+    let bypass = format!("[[bypass]]\ncheck = \"cost\"\nreason = \"it asks twice\"\nuntil = \"{until}\"\n");
+    variant_of(&guest("mistaken"), "1.0.0", |manifest| manifest.push_str(&format!("\n{bypass}")))
+}
+
+#[test]
+fn a_bypass_is_shown_to_those_who_install() {
+    let place = Place::empty();
+    std::fs::write(place.path().join("c.wasm"), bypassing("2026-12-31")).expect("written");
+    let said = place.done(&["plugins", "inspect", "c.wasm"]);
+    assert!(said.contains("cost until 2026-12-31: it asks twice"), "{said}");
+}
+
 #[tokio::test]
 async fn a_bypass_leaves_out_its_check_until_its_end_and_no_other() {
     let folder = tempfile::tempdir().expect("a folder");
-    let bypassing = |until: &str| {
-        let bypass = format!("[[bypass]]\ncheck = \"cost\"\nreason = \"it asks twice\"\nuntil = \"{until}\"\n");
-        variant_of(&guest("mistaken"), "1.0.0", |manifest| manifest.push_str(&format!("\n{bypass}")))
-    };
     record(folder.path(), &json!({ "mistake": "chatty" }));
     for (until, passes) in [("2026-11-30", true), ("2026-11-29", false), ("2030-01-01", false)] {
         let report = checked_in(&bypassing(until), folder.path(), None).await;
