@@ -100,7 +100,6 @@ async fn checks(bench: &Bench, before: Option<&Before>) -> Vec<CheckResult> {
     // The others compare with what each account gets alone, so they wait until that works.
     let (recorded, good) = alone(bench).await;
     let Some((alone, exchanges)) = good else { return vec![recorded] };
-    let (faults, kept) = faults::faults(bench, &alone, &exchanges).await;
     let mut checks = vec![
         recorded,
         declared::catalogue(bench, &alone),
@@ -110,13 +109,14 @@ async fn checks(bench: &Bench, before: Option<&Before>) -> Vec<CheckResult> {
         batches::isolation(bench, &alone).await,
         declared::cost(bench).await,
         declared::ids(bench).await,
-        faults,
-        leaves::leaves(bench, &alone, &exchanges).await,
-        window::window(bench, &alone).await,
-        paging::paging(bench, &alone, &exchanges).await,
-        memory::state(bench, &alone, &kept).await,
-        memory::lost(bench, &alone).await,
     ];
+    let (faults, kept) = faults::faults(bench, &alone, &exchanges).await;
+    checks.push(faults);
+    checks.push(leaves::leaves(bench, &alone, &exchanges).await);
+    checks.push(window::window(bench, &alone).await);
+    checks.push(paging::paging(bench, &alone, &exchanges).await);
+    checks.push(memory::state(bench, &alone, &kept).await);
+    checks.push(memory::lost(bench, &alone).await);
     if let Some(before) = before {
         checks.push(release::release(bench, &alone, before).await);
     }
