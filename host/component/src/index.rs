@@ -3,6 +3,7 @@
 //! It is signed as components are. It only says where a component is and what its digest is: who must have signed the
 //! component, and where it may come from, is decided as for one that the operator named directly.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
@@ -162,13 +163,12 @@ impl Index {
             return Err(IndexError::Format(head.format));
         }
         let index: Self = serde_json::from_slice(bytes).map_err(form)?;
-        let mut names = Vec::new();
+        let mut names = BTreeSet::new();
         for connector in &index.connectors {
             connector.check().map_err(|problem| IndexError::Entry(shown(&connector.name), problem))?;
-            if names.contains(&&connector.name) {
+            if !names.insert(&connector.name) {
                 return Err(IndexError::Entry(connector.name.clone(), "stands there twice".to_owned()));
             }
-            names.push(&connector.name);
         }
         Ok(index)
     }
@@ -271,6 +271,8 @@ impl Index {
         if before == 0 {
             (connector.title, connector.description) = (info.title.clone(), info.description.clone());
         }
+        // What is written can be read again: one entry that can't would cost all others.
+        connector.check().map_err(|problem| IndexError::Entry(info.name.clone(), problem))?;
         self.updated_at = now;
         Ok(())
     }
@@ -304,12 +306,14 @@ impl IndexedConnector {
         if !plain {
             return Err("has a name that no connector can have".to_owned());
         }
-        // These are shown to an operator who chooses.
-        if self.title.chars().any(misleads) || self.description.chars().any(|c| misleads(c) && c != '\n') {
+        // These are shown to an operator who chooses. A description may have what a manifest's may have.
+        let is_wrong = |c: char| misleads(c) && !matches!(c, '\n' | '\t' | '\r');
+        if self.title.chars().any(misleads) || self.description.chars().any(is_wrong) {
             return Err("has control or invisible characters in its title or description".to_owned());
         }
-        for (at, release) in self.releases.iter().enumerate() {
-            if self.releases[..at].iter().any(|other| other.version == release.version) {
+        let mut versions = BTreeSet::new();
+        for release in &self.releases {
+            if !versions.insert(&release.version) {
                 return Err(format!("has version {} twice", release.version));
             }
             release.check()?;
@@ -479,6 +483,19 @@ mod tests {
         index.add(&other, "a.wasm", true, now).expect("replaced");
         assert_eq!(index.find("tempo", None).expect("found").1.digest, other.digest);
         assert_eq!(index.connectors[1].releases.len(), 1);
+    }
+
+    #[test]
+    fn every_description_that_a_manifest_may_have_reads_back() {
+        let mut index = index();
+        let mut described = inspection("waltz", "1.0.0");
+        described.manifest.connector.description = "Followers:\tall\r\nPosts: none".to_owned();
+        index.add(&described, "waltz.wasm", false, time("2026-12-01T00:00:00Z")).expect("added");
+        assert_eq!(Index::parse(index.to_text().as_bytes()).expect("valid"), index);
+        described.manifest.connector.description = "\u{202e}".to_owned();
+        described.manifest.connector.version = Version::new(1, 1, 0);
+        let refused = index.add(&described, "waltz.wasm", false, time("2026-12-01T00:00:00Z"));
+        assert!(refused.expect_err("it could not be read").to_string().contains("invisible characters"));
     }
 
     #[test]

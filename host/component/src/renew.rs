@@ -18,12 +18,13 @@ struct Change {
     title: &'static str,
     languages: &'static [Language],
     file: &'static str,
+    /// The text that it replaces; empty if the file is new.
     old: &'static str,
     new: &'static str,
 }
 
 /// All changes, by the templates' number.
-static CHANGES: [Change; 3] = [
+static CHANGES: [Change; 6] = [
     Change {
         template: 2,
         title: "CI checks conformance instead of replaying the recordings alone",
@@ -64,6 +65,53 @@ static CHANGES: [Change; 3] = [
             "backline plugins update                                           # with a newer `backline`\n",
             "backline plugins try my-connector.wasm --account ID --secret app=key.txt --record answers/ID\n"
         ),
+    },
+    Change {
+        template: 3,
+        title: "CI checks conformance where backline is installed, and says so where it is not",
+        languages: &[Language::Rust],
+        file: ".github/workflows/ci.yml",
+        old: concat!(
+            "      # With the `backline` command installed, also:\n",
+            "      # - run: backline plugins pack target/wasm32-unknown-unknown/plugin/my_connector.wasm ",
+            "--output my-connector.wasm\n",
+            "      # - run: ",
+            "backline plugins conformance my-connector.wasm --answers answers --junit conformance.xml\n"
+        ),
+        new: concat!(
+            "      # The host's own checks need the `backline` command: install it in a step above.\n",
+            "      - run: |\n",
+            "          if ! command -v backline; then\n",
+            "            echo \"::warning::conformance was not checked, since the backline command is not installed ",
+            "here\"\n",
+            "            exit 0\n",
+            "          fi\n",
+            "          backline plugins pack target/wasm32-unknown-unknown/plugin/my_connector.wasm ",
+            "--output my-connector.wasm\n",
+            "          backline plugins conformance my-connector.wasm --answers answers --junit conformance.xml\n"
+        ),
+    },
+    Change {
+        template: 3,
+        title: "the README says what cargo test runs",
+        languages: &[Language::Rust],
+        file: "README.md",
+        old: concat!(
+            "cargo test                                                        ",
+            "# native and offline, without a host\n"
+        ),
+        new: concat!(
+            "cargo test                                                        ",
+            "# offline; `tests/` needs `backline` on the PATH\n"
+        ),
+    },
+    Change {
+        template: 3,
+        title: "cargo test runs the checks of the host where backline is on the PATH",
+        languages: &[Language::Rust],
+        file: "tests/conformance.rs",
+        old: "",
+        new: include_str!("../../../sdk/templates/rust/tests/conformance.rs"),
     },
 ];
 
@@ -164,6 +212,10 @@ pub fn renew(files: &BTreeMap<String, String>) -> Result<Renewal, RenewError> {
         let (old, new) = (named("", change.old, &from.name), named("", change.new, &from.name));
         let now = edited.get(change.file).or_else(|| files.get(change.file));
         let outcome = match now {
+            None if old.is_empty() => {
+                edited.insert(change.file, new.clone());
+                StepOutcome::Done
+            }
             Some(text) if text.contains(&new) => StepOutcome::AlreadyDone,
             Some(text) if text.matches(&old).count() == 1 => {
                 let text = text.replacen(&old, &new, 1);
@@ -210,6 +262,7 @@ mod tests {
         files.remove(STAMP);
         files.insert("README.md".to_owned(), named("", readme, "moon"));
         files.insert(".github/workflows/ci.yml".to_owned(), named("", ci, "moon"));
+        files.remove("tests/conformance.rs");
         let copied = format!("Copied by `backline plugins new --lang {language}` of version 0.1.0. Don't edit it.\n");
         files.insert("vendor/README.md".to_owned(), copied);
         files.insert("vendor/wit/old.wit".to_owned(), "no longer there".to_owned());
@@ -233,7 +286,8 @@ mod tests {
                 (1, vec!["vendor/wit/old.wit".to_owned()]),
                 "{language}"
             );
-            assert_eq!(renewal.steps.len(), 3, "{language}");
+            let steps = CHANGES.iter().filter(|change| change.languages.iter().any(|of| of.as_str() == language));
+            assert_eq!(renewal.steps.len(), steps.count(), "{language}");
             assert!(renewal.steps.iter().all(|step| step.outcome == StepOutcome::Done), "{:?}", renewal.steps);
         }
     }
@@ -266,8 +320,9 @@ mod tests {
         let (after, renewal) = updated(files);
         assert_eq!((&after["src/lib.rs"], after["README.md"].as_str()), (&code, "# Mine\n"));
         let outcomes: Vec<_> = renewal.steps.iter().map(|step| (step.file, step.outcome)).collect();
-        let by_hand = ("README.md", StepOutcome::ByHand);
-        assert_eq!(outcomes, [(".github/workflows/ci.yml", StepOutcome::Done), by_hand, by_hand]);
+        let (ci, by_hand) = ((".github/workflows/ci.yml", StepOutcome::Done), ("README.md", StepOutcome::ByHand));
+        let new = ("tests/conformance.rs", StepOutcome::Done);
+        assert_eq!(outcomes, [ci, by_hand, by_hand, ci, by_hand, new]);
         assert!(renewal.steps[1].text.contains("plugins conformance moon.wasm"), "{:?}", renewal.steps[1]);
         assert_eq!(
             after["vendor/wit/connector/1.0.0/connector.wit"],
@@ -293,11 +348,16 @@ mod tests {
 
     #[test]
     fn every_change_leads_to_what_the_template_has() {
-        for change in &CHANGES {
+        for (index, change) in CHANGES.iter().enumerate() {
             assert!(change.template <= TEMPLATE, "{}", change.title);
             for language in change.languages {
                 let files = current(language.as_str());
-                assert!(files[change.file].contains(&named("", change.new, "moon")), "{language}: {}", change.title);
+                // A later step may change the text of an earlier one.
+                let is_of_later = |later: &Change| {
+                    later.file == change.file && later.languages.contains(language) && later.old.contains(change.new)
+                };
+                let is_there = files[change.file].contains(&named("", change.new, "moon"));
+                assert!(is_there || CHANGES[index + 1..].iter().any(is_of_later), "{language}: {}", change.title);
             }
         }
         assert!(CHANGES.iter().any(|change| change.template == TEMPLATE), "no step leads to the current templates");

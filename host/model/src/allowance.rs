@@ -45,8 +45,13 @@ impl Budget {
     /// Units that may be sent at once in a rolling window: the declared burst, and never less than one request costs.
     #[must_use]
     pub fn burst(&self) -> u64 {
-        let costliest = self.costs.iter().map(|cost| cost.units).fold(self.default_cost, u64::max);
-        self.burst.unwrap_or(1).max(costliest)
+        self.burst.unwrap_or(1).max(self.costliest())
+    }
+
+    /// Units of the costliest request.
+    #[must_use]
+    pub fn costliest(&self) -> u64 {
+        self.costs.iter().map(|cost| cost.units).fold(self.default_cost, u64::max)
     }
 
     /// How requests are spaced under this limit, which may be the operator's; `None` for windows that reset.
@@ -165,7 +170,7 @@ mod tests {
             &with("{ rolling = 5 }\n        burst = 10", "{ seconds = 5 }").expect("a valid manifest").budgets[0];
         assert_eq!(fixed.pace(50), None);
         let costly = &with("burst = 10", "default_cost = 7").expect("a valid manifest").budgets[0];
-        assert_eq!(costly.burst(), 7, "a request is sent whole");
+        assert_eq!((costly.burst(), costly.costliest()), (7, 7), "a request is sent whole");
     }
 
     #[test]

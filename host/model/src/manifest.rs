@@ -3,6 +3,7 @@
 //! The manifest is embedded in the component as the custom section [`SECTION`]. It is read without running the
 //! component.
 
+mod bypass;
 mod faults;
 pub(crate) mod findings;
 mod values;
@@ -12,6 +13,7 @@ use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+pub use self::bypass::{Bypass, Bypassable};
 pub use self::faults::Fault;
 use super::account_rule::{AccountReader, AccountRule};
 use super::ids::Platform;
@@ -93,6 +95,9 @@ pub struct Manifest {
     /// What the platform's terms allow.
     #[serde(default)]
     pub policy: Policy,
+    /// Checks of `backline plugins conformance` that it does not pass for the time being.
+    #[serde(rename = "bypass", default, skip_serializing_if = "Vec::is_empty")]
+    pub bypasses: Vec<Bypass>,
 }
 
 fn any_object() -> Json {

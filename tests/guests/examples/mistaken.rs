@@ -2,7 +2,10 @@
 //! checks.
 
 use backline_sdk::prelude::*;
-use backline_sdk::{Tally, encode};
+use backline_sdk::{Lost, Paging, Tally, encode, has_word};
+
+/// Pages of posts that are read at most.
+const PAGES_MAX: usize = 10;
 
 struct Guest;
 
@@ -59,19 +62,105 @@ fn id_of(body: &Json) -> Option<String> {
     backline_sdk::id(&body["id"])
 }
 
+/// Reads the posts of the further pages. Where paging leads nowhere, there are none.
+async fn further_posts(http: &Http, account: &Account, body: &mut Json) -> Result<(), FetchError> {
+    let mistake = mistake(&account.settings);
+    let ids = |page: &Json| page["posts"].as_array().into_iter().flatten().filter_map(id_of).collect::<Vec<_>>();
+    let (mut next, mut seen) = (text(&body["next"]), ids(&*body));
+    let mut paging = Paging::new(PAGES_MAX);
+    while let Some(cursor) = next {
+        let leads_on = paging.goes_on(Some(&cursor), seen);
+        if !leads_on && mistake != "endless" {
+            if mistake != "half is whole" {
+                body["posts"] = Json::Null;
+            }
+            return Ok(());
+        }
+        let artist = encode(&account.platform_id);
+        let url = format!("https://api.example.com/artists/{artist}?after={}", encode(&cursor));
+        let response = http.get(&url).send().await?;
+        let why = format!("HTTP {}", response.status);
+        let page = match response.status {
+            200 => response.ok_json()?,
+            401 => return Err(FetchError::Misconfigured(why)),
+            403 => return Err(FetchError::Forbidden(why)),
+            404 => return Err(FetchError::NotFound),
+            429 => return Err(FetchError::RateLimited(response.retry_after())),
+            500.. => return Err(FetchError::Unavailable(why)),
+            _ => return Err(FetchError::Unexpected(why)),
+        };
+        let Some(posts) = page["posts"].as_array() else {
+            return Err(FetchError::Unexpected("no page of posts".to_owned()));
+        };
+        if let Some(all) = body["posts"].as_array_mut() {
+            all.extend(posts.iter().cloned());
+        }
+        (next, seen) = (text(&page["next"]), ids(&page));
+    }
+    Ok(())
+}
+
+/// Asks for what the artist's answer names beside its numbers, unless it is lost. No metric depends on it.
+async fn extras(http: &Http, account: &Account, body: &Json, lost: &Lost) {
+    let names: Vec<String> = body["extras"].as_array().into_iter().flatten().filter_map(text).collect();
+    for name in names.iter().filter(|name| !lost.has(name)) {
+        let artist = encode(&account.platform_id);
+        let url = format!("https://api.example.com/artists/{artist}/extra?metric={}", encode(name));
+        let Ok(response) = http.get(&url).send().await else { continue };
+        if response.status == 400 && has_word(&String::from_utf8_lossy(&response.body), name) {
+            lost.add(name, "the platform does not know it");
+        }
+    }
+}
+
+async fn collected(http: &Http, account: &Account, lost: &Lost) -> Result<Fetched, FetchError> {
+    let mistake = mistake(&account.settings);
+    let state = match (mistake.as_str(), &account.state) {
+        ("state must parse", Some(state)) => serde_json_of(state.as_bytes()).expect("JSON"),
+        _ => account.state_json().unwrap_or_default(),
+    };
+    let found = artist(http, account).await;
+    if mistake == "outage is lost" && matches!(found, Err(FetchError::Unavailable(_))) {
+        lost.add("followers", "the platform fails");
+    }
+    let mut body = found?;
+    let mut has_failed = mistake == "keeps a failure" && state["has_failed"] == true;
+    if has_failed {
+        body["posts"] = Json::Null;
+    } else if let Err(error) = further_posts(http, account, &mut body).await {
+        if mistake != "keeps a failure" {
+            return Err(error);
+        }
+        has_failed = true;
+        body["posts"] = Json::Null;
+    }
+    extras(http, account, &body, lost).await;
+    if mistake == "adds up" {
+        let before = integer(&state["followers"]).unwrap_or(0);
+        body["followers"] = integer(&body["followers"]).map_or(Json::Null, |now| json!(now.saturating_add(before)));
+    }
+    if mistake == "host id" {
+        body["account"] = json!(account.id);
+    }
+    let state = json!({ "followers": body["followers"], "has_failed": has_failed });
+    body["mistake"] = json!(mistake);
+    Ok(Fetched::new(&body).with_state(&state))
+}
+
 impl Connector for Guest {
     async fn check(http: &Http, account: Account) -> Result<String, FetchError> {
         artist(http, &account).await.map(|_| account.platform_id)
     }
 
-    async fn fetch(http: &Http, accounts: Vec<Account>, _context: Context) -> BatchResult {
+    async fn fetch(http: &Http, accounts: Vec<Account>, context: Context) -> BatchResult {
         let mistake = accounts.first().map(|account| mistake(&account.settings)).unwrap_or_default();
-        let mut result = BatchResult::each(accounts, 8, |account| async move {
-            let mut body = artist(http, &account).await?;
-            body["mistake"] = json!(self::mistake(&account.settings));
-            Ok(Fetched::new(&body))
-        })
-        .await;
+        let lost = match mistake.as_str() {
+            "asks again" => Lost::default(),
+            _ => Lost::new(&context.lost_metrics),
+        };
+        let known = &lost;
+        let mut result =
+            BatchResult::each(accounts, 8, |account| async move { collected(http, &account, known).await }).await;
         let failed = result.accounts.iter().find_map(|fetched| fetched.as_ref().err().cloned());
         match (mistake.as_str(), failed) {
             ("reversed", _) => result.accounts.reverse(),
@@ -80,8 +169,13 @@ impl Connector for Guest {
             ("all or nothing", Some(error)) => {
                 result.accounts.iter_mut().for_each(|fetched| *fetched = Err(error.clone()));
             }
+            ("gives up when lost", _) if !context.lost_metrics.is_empty() => {
+                let why = || FetchError::Unexpected("a metric is lost".to_owned());
+                result.accounts.iter_mut().for_each(|fetched| *fetched = Err(why()));
+            }
             _ => {}
         }
+        result.lost_metrics = lost.into_found();
         result
     }
 
@@ -124,7 +218,14 @@ impl Connector for Guest {
             return Ok(snapshot.absent(&["likes"], Absence::Unavailable).build());
         };
         let mut likes = Tally::default();
-        posts.iter().for_each(|post| likes.add(integer(&post["likes"])));
+        for post in posts {
+            match timestamp(&post["at"]) {
+                _ if mistake == "no window" => likes.add(integer(&post["likes"])),
+                Some(at) if document.window.contains(at) => likes.add(integer(&post["likes"])),
+                Some(_) => {}
+                None => likes.add(None),
+            }
+        }
         Ok(snapshot.tally("likes", likes, Absence::Unavailable).build())
     }
 }

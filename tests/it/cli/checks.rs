@@ -3,41 +3,65 @@
 use std::path::Path;
 
 use backline::config::Config;
-use backline::pipeline::{ConformanceReport, check_component};
+use backline::pipeline::{CheckedWith, ConformanceReport, check_component};
 use serde_json::{Value as Json, json};
 
 use super::Place;
 use crate::support::components::guest;
+use crate::support::variants::{replace, variant_of};
 
-/// Recordings of three accounts of the mistaken guest.
+/// Recordings of three accounts of the mistaken guest: one with two pages of posts, and one of which the platform
+/// refuses something by name.
 pub(super) fn record(folder: &Path, settings: &Json) {
     for (account, followers, likes) in [("a1", 1_007, [20, 3]), ("a12", 19_007, [400, 77]), ("b", 46_007, [9, 1])] {
-        let body = json!({
+        let at = "2026-11-10T00:00:00Z";
+        let mut body = json!({
             "id": account, "name": "text 1", "followers": followers,
-            "posts": [{ "likes": likes[0] }, { "likes": likes[1] }],
+            "posts": [{ "id": "p1", "at": at, "likes": likes[0] }, { "id": "p2", "at": at, "likes": likes[1] }],
         });
         let about = json!({
             "format": 1, "connector": "mistaken 1.0.0", "account": account, "settings": settings,
             "observed_at": "2026-11-28T12:00:00Z",
             "window": { "since": "2026-10-31T12:00:00Z", "until": "2026-11-28T12:00:00Z" },
         });
-        let url = format!("https://api.example.com/artists/{account}");
-        let recorded = json!({
-            "request": { "method": "GET", "url": url },
-            "answer": { "status": 200, "headers": { "content-type": "application/json" }, "json": body },
-        });
+        let more = match account {
+            "a12" => {
+                body["next"] = json!("QQ");
+                Some(("?after=QQ", 200, json!({ "posts": [{ "id": "p3", "at": at, "likes": 5 }] })))
+            }
+            "b" => {
+                body["extras"] = json!(["plays"]);
+                Some(("/extra?metric=plays", 400, json!({ "error": "metric plays is not supported" })))
+            }
+            _ => None,
+        };
         let folder = folder.join(account);
         std::fs::create_dir_all(&folder).expect("a folder");
         std::fs::write(folder.join("recording.json"), about.to_string()).expect("written");
-        std::fs::write(folder.join("001.json"), recorded.to_string()).expect("written");
+        let url = format!("https://api.example.com/artists/{account}");
+        let more = more.map(|(rest, status, body)| ("002.json", format!("{url}{rest}"), status, body));
+        for (file, url, status, body) in [Some(("001.json", url.clone(), 200, body)), more].into_iter().flatten() {
+            let recorded = json!({
+                "request": { "method": "GET", "url": url },
+                "answer": { "status": status, "headers": { "content-type": "application/json" }, "json": body },
+            });
+            std::fs::write(folder.join(file), recorded.to_string()).expect("written");
+        }
     }
 }
+
+/// The date on which the tests check.
+const TODAY: &str = "2026-11-30";
 
 async fn checked(component: &[u8], mistake: &str) -> ConformanceReport {
     let folder = tempfile::tempdir().expect("a folder");
     record(folder.path(), &json!({ "mistake": mistake }));
-    let report = check_component(Config::default(), component, folder.path()).await;
-    report.unwrap_or_else(|error| panic!("{mistake}: {error}"))
+    checked_in(component, folder.path(), None).await
+}
+
+async fn checked_in(component: &[u8], answers: &Path, before: Option<&[u8]>) -> ConformanceReport {
+    let with = CheckedWith { answers, before, today: TODAY.parse().expect("a date") };
+    check_component(Config::default(), component, with).await.unwrap_or_else(|error| panic!("{error}"))
 }
 
 #[tokio::test]
@@ -80,12 +104,80 @@ async fn each_mistake_is_caught_by_its_check_and_what_is_right_is_not() {
         ("wrong kind", "catalogue"),
         ("forgets", "catalogue"),
         ("hides", "declared"),
+        ("host id", "determinism"),
+        ("outage is lost", "faults"),
+        ("no window", "window"),
+        ("endless", "paging"),
+        ("half is whole", "paging"),
+        ("adds up", "state"),
+        ("state must parse", "state"),
+        ("keeps a failure", "state"),
+        ("gives up when lost", "lost"),
+        ("asks again", "lost"),
     ] {
         let report = checked(&component, mistake).await;
         let caught: Vec<&str> =
             report.checks.iter().filter(|check| !check.findings.is_empty()).map(|check| check.name).collect();
         assert!(caught.contains(&by), "{mistake} is caught by {caught:?}: {report:#?}");
     }
+}
+
+/// The mistaken guest with a bypass of the check `cost`.
+fn bypassing(until: &str) -> Vec<u8> {
+    let bypass = format!("[[bypass]]\ncheck = \"cost\"\nreason = \"it asks twice\"\nuntil = \"{until}\"\n");
+    variant_of(&guest("mistaken"), "1.0.0", |manifest| manifest.push_str(&format!("\n{bypass}")))
+}
+
+#[test]
+fn a_bypass_is_shown_to_those_who_install() {
+    let place = Place::empty();
+    std::fs::write(place.path().join("c.wasm"), bypassing("2026-12-31")).expect("written");
+    let said = place.done(&["plugins", "inspect", "c.wasm"]);
+    assert!(said.contains("cost until 2026-12-31: it asks twice"), "{said}");
+}
+
+#[tokio::test]
+async fn a_bypass_leaves_out_its_check_until_its_end_and_no_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    record(folder.path(), &json!({ "mistake": "chatty" }));
+    for (until, passes) in [("2026-11-30", true), ("2026-11-29", false), ("2030-01-01", false)] {
+        let report = checked_in(&bypassing(until), folder.path(), None).await;
+        assert_eq!(report.passed(), passes, "{until}: {report:#?}");
+        assert_eq!(report.bypassed().count(), usize::from(passes), "{until}: {report:#?}");
+    }
+    record(folder.path(), &json!({ "mistake": "zero" }));
+    let report = checked_in(&bypassing("2026-12-31"), folder.path(), None).await;
+    assert!(report.failed().contains(&"values"), "{report:#?}");
+    assert!(report.checks.iter().any(|check| check.name == "values" && !check.can_be_bypassed), "{report:#?}");
+}
+
+#[tokio::test]
+async fn what_breaks_readers_needs_a_new_major_version() {
+    let folder = tempfile::tempdir().expect("a folder");
+    record(folder.path(), &json!({ "mistake": "none" }));
+    let before = guest("mistaken");
+    let as_version =
+        |version: &str, from: &str, to: &str| variant_of(&before, version, |manifest| replace(manifest, from, to));
+    let (unit, other_unit) = ("unit = \"followers\"", "unit = \"fans\"");
+    let settings = "[settings]\ntype = \"object\"\nrequired = [\"key\"]\n";
+    for (after, fails) in [
+        (before.clone(), false),
+        (as_version("1.0.1", unit, unit), false),
+        (as_version("1.0.0", "title = \"Mistaken\"", "title = \"Other\""), true),
+        (as_version("0.9.0", unit, unit), true),
+        (as_version("1.1.0", unit, other_unit), true),
+        (as_version("2.0.0", unit, other_unit), false),
+        (as_version("1.1.0", "window_days = 28", &format!("window_days = 28\n\n{settings}")), true),
+    ] {
+        let report = checked_in(&after, folder.path(), Some(&before)).await;
+        let expected: &[&str] = if fails { &["release"] } else { &[] };
+        assert_eq!(report.failed(), expected, "{report:#?}");
+    }
+
+    // A release that takes the state of the one before for its own, and counts it in.
+    record(folder.path(), &json!({ "mistake": "adds up" }));
+    let report = checked_in(&as_version("2.0.0", unit, unit), folder.path(), Some(&before)).await;
+    assert!(report.failed().contains(&"release"), "{report:#?}");
 }
 
 #[test]

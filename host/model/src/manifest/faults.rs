@@ -391,6 +391,7 @@ unit = "followers"
             ("column", format!("{account}[[account.column]]\nzz = 1")),
             ("secret-part", format!("{account}[[account.column]]\nname = \"a\"\ngives = {{ secret = {{ zz = 1 }} }}")),
             ("policy", "[policy]\nzz = 1".to_owned()),
+            ("bypass", "[[bypass]]\nzz = 1".to_owned()),
         ] {
             let at = if definition.is_empty() { &schema } else { &schema["definitions"][definition] };
             let known: BTreeSet<String> =
@@ -416,6 +417,7 @@ unit = "followers"
             (&all["request"]["properties"]["per"], "[[request]]\nper = \"zz\""),
             (&all["request"]["properties"]["of"], "[[request]]\nof = \"zz\""),
             (&all["metric"]["properties"]["kind"], "[[metric]]\nkind = \"zz\""),
+            (&all["bypass"]["properties"]["check"], "[[bypass]]\ncheck = \"zz\""),
         ] {
             let faults = Manifest::faults(&manifest_with(tables));
             let known: BTreeSet<&str> = faults[0].problem.split('`').skip(3).step_by(2).collect();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value as Json;
 
 use super::findings::{Findings, Place};
-use super::{BATCH_SIZE_MAX, CredentialKind, CredentialSlot, Inject, Manifest, Owner};
+use super::{BATCH_SIZE_MAX, CredentialKind, CredentialSlot, Inject, Manifest, Owner, bypass};
 use crate::account_rule::{self, Declared};
 use crate::allowance;
 use crate::ids::check_name;
@@ -53,6 +53,7 @@ impl Manifest {
             account_rule::check(rule, &declared, &mut findings);
         }
         self.check_policy(&mut findings);
+        bypass::check(&self.bypasses, &mut findings);
         findings
     }
 

@@ -169,6 +169,12 @@ pub(super) fn description(described: &Described<'_>) -> String {
     section("Policy for its data", policy, "none: it is kept as long as all other data, and AI may use it");
     let metrics: Vec<_> = manifest.metrics.iter().map(|metric| metric.name.as_str()).collect();
     section("It reports", vec![metrics.join(", ")], "nothing");
+    if !manifest.bypasses.is_empty() {
+        let bypasses = manifest.bypasses.iter();
+        let bypasses =
+            bypasses.map(|bypass| format!("{} until {}: {}", bypass.check.as_str(), bypass.until, bypass.reason));
+        section("It does not pass these checks of conformance", bypasses.collect(), "none");
+    }
     section("It imports, which is its whole authority", imports_shown(described.imports), "nothing");
     lines.join("\n")
 }

@@ -12,7 +12,7 @@ use crate::cli::arguments::values;
 use crate::cli::context::Context;
 use crate::cli::terminal::exit::{Exit, Failure, Outcome};
 use crate::cli::terminal::print;
-use crate::pipeline::{Approve, Ended, InstallOptions, Installed, Obtained, Proposal, check_component};
+use crate::pipeline::{Approve, CheckedWith, Ended, InstallOptions, Installed, Obtained, Proposal, check_component};
 use backline_model::{Grant, ReleaseState};
 
 /// Largest grant file that is read, in bytes; the one of the largest first-party connector has under 4 KiB.
@@ -93,12 +93,16 @@ pub(super) async fn install(context: &Context, arguments: InstallArguments) -> O
 
 /// Refuses a component that fails a check with these recordings.
 async fn expect_conformance(context: &Context, component: &[u8], answers: &Path) -> Result<(), Failure> {
-    let report = check_component(context.config().clone(), component, answers).await?;
-    if report.passed() {
+    let with = CheckedWith { answers, before: None, today: context.clock.now().date_naive() };
+    let report = check_component(context.config().clone(), component, with).await?;
+    for bypass in report.bypassed() {
+        let check = bypass.check.as_str();
+        print::note(&format!("its manifest bypasses {check} until {}: {}", bypass.until, bypass.reason));
+    }
+    let failed = report.failed();
+    if failed.is_empty() {
         return Ok(());
     }
-    let failed = report.checks.iter().filter(|check| !check.findings.is_empty()).map(|check| check.name);
-    let failed: Vec<&str> = failed.collect();
     Err(Failure::usage(format!(
         "it was not installed, since it fails {}; `backline plugins conformance` shows what was found",
         failed.join(", ")

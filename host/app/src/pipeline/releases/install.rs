@@ -201,6 +201,19 @@ pub enum InstallError {
         /// Budgets of the manifest, for the message.
         known: String,
     },
+    /// A limit of the operator's own is less than one request costs.
+    #[error(
+        "the limit of {limit} units for the budget '{budget}' is less than the {costliest} that one request costs, \
+         which could never be sent; give at least --budget {budget}={costliest}"
+    )]
+    LimitTooLow {
+        /// Name of the budget.
+        budget: String,
+        /// The operator's limit.
+        limit: u64,
+        /// Units of the costliest request, at least 1.
+        costliest: u64,
+    },
     /// The release is installed and granted, but could not be activated.
     #[error("it is installed and granted, but was not activated")]
     Activate(#[from] ActivateError),
@@ -217,7 +230,8 @@ impl Classified for InstallError {
             | Self::Grant(_)
             | Self::SameVersion { .. }
             | Self::Downgrade { .. }
-            | Self::NoBudget { .. } => ErrorClass::Refused,
+            | Self::NoBudget { .. }
+            | Self::LimitTooLow { .. } => ErrorClass::Refused,
         }
     }
 }
@@ -299,8 +313,8 @@ impl ReleaseManager {
     ///
     /// # Errors
     /// When the file is not a connector or can't be compiled or linked, it or the grant has hosts that may not be
-    /// granted, the same version is installed with other bytes, it is a downgrade that is not allowed, or it has no
-    /// budget of a given name: nothing has changed then.
+    /// granted, the same version is installed with other bytes, it is a downgrade that is not allowed, it has no
+    /// budget of a given name, or a request costs more than the operator's limit: nothing has changed then.
     /// [`InstallError::Activate`] when it is granted but could not be activated.
     pub async fn install(&self, component: &[u8], options: &InstallOptions) -> Result<Installed, InstallError> {
         let inspection = inspect(component)?;
@@ -390,6 +404,7 @@ impl ReleaseManager {
             Approve::All => (true, Difference::between(&release.grant, &asked)),
             Approve::Only(grant) => {
                 budgets.extend(grant.budgets.clone());
+                check_limits(&release.manifest, &budgets)?;
                 (grant.allows(&asked), Difference::between(grant, &asked))
             }
             Approve::Nothing => (release.grant.allows(&asked), Difference::between(&release.grant, &asked)),
@@ -541,5 +556,34 @@ fn granted_budgets(
     let mut granted = active.map(|release| release.grant.budgets.clone()).unwrap_or_default();
     granted.retain(|name, _| has(name));
     granted.extend(wanted);
+    check_limits(manifest, &granted)?;
     Ok(granted)
+}
+
+/// Refuses limits that no request fits into: one that resets would defer every batch for ever, and one that rolls would
+/// be broken by the first request.
+fn check_limits(manifest: &Manifest, limits: &BTreeMap<String, u64>) -> Result<(), InstallError> {
+    for budget in &manifest.budgets {
+        let costliest = budget.costliest().max(1);
+        if let Some(limit) = limits.get(&budget.name).copied().filter(|limit| *limit < costliest) {
+            return Err(InstallError::LimitTooLow { budget: budget.name.clone(), limit, costliest });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use backline_model::fixtures::manifest;
+
+    #[test]
+    fn a_limit_of_the_operators_own_fits_one_request() {
+        let (manifest, limits) = (manifest(), |limit| BTreeMap::from([("daily".to_owned(), limit)]));
+        assert!(check_limits(&manifest, &limits(5)).is_ok() && check_limits(&manifest, &BTreeMap::new()).is_ok());
+        for limit in [0, 4] {
+            let error = check_limits(&manifest, &limits(limit)).expect_err("too low").to_string();
+            assert!(error.contains(&format!("limit of {limit}")) && error.ends_with("--budget daily=5"), "{error}");
+        }
+    }
 }

@@ -107,7 +107,12 @@ pub async fn publish(config: &Config, request: &PublishRequest) -> Result<Publis
     };
     // A tag has no +, which versions have before their build.
     let version = obtained.inspection.manifest.connector.version.to_string().replace('+', "_");
-    let tag = request.tag.clone().unwrap_or(version);
+    let mut warnings = obtained.warnings;
+    let tag = request.tag.clone().unwrap_or_else(|| version.clone());
+    // Words such as `latest` are moved on purpose; a tag that is another version misleads those who ask for it.
+    if tag != version && semver::Version::parse(&tag).is_ok() {
+        warnings.push(format!("it is published as {tag}, and it is version {version}"));
+    }
     let annotations = annotations(&obtained.inspection);
     let wanted = Push {
         registry: &request.registry,
@@ -129,12 +134,7 @@ pub async fn publish(config: &Config, request: &PublishRequest) -> Result<Publis
         tag: Some(tag),
         digest: Some(pushed),
     };
-    Ok(Published {
-        reference,
-        inspection: obtained.inspection,
-        signed_by: obtained.signed_by,
-        warnings: obtained.warnings,
-    })
+    Ok(Published { reference, inspection: obtained.inspection, signed_by: obtained.signed_by, warnings })
 }
 
 fn expected(component: &Path) -> String {

@@ -152,6 +152,11 @@ mod tests {
 
         [policy]
         metrics_days = 30
+
+        [[bypass]]
+        check = "cost"
+        reason = "pages vary"
+        until = "2026-12-31"
     "#;
 
     fn schema() -> jsonschema::Validator {
@@ -217,6 +222,10 @@ mod tests {
             ("gives = \"id\"", "gives = \"ids\""),
             ("metrics_days = 30", "metrics_days = -1"),
             ("metrics_days = 30", "metric_days = 30"),
+            ("check = \"cost\"", "check = \"values\""),
+            ("reason = \"pages vary\"", "reason = \" \""),
+            ("until = \"2026-12-31\"", "until = 2026-12-31"),
+            ("until = \"2026-12-31\"", ""),
         ] {
             let text = manifest_with(TABLES);
             assert!(text.contains(from), "{from}");

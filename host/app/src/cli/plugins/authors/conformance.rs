@@ -10,7 +10,8 @@ use crate::cli::plugins::read_file;
 use crate::cli::terminal::exit::{Exit, Failure, Outcome};
 use crate::cli::terminal::output::{Access, Existing, Output};
 use crate::cli::terminal::print::{self, Tone};
-use crate::pipeline::{CheckResult, ConformanceReport, check_component};
+use crate::pipeline::{CheckResult, CheckedWith, ConformanceReport, check_component};
+use backline_model::manifest::Bypass;
 use backline_model::text::printable;
 
 /// Arguments of `conformance`.
@@ -21,6 +22,9 @@ pub(crate) struct ConformanceArguments {
     /// Folder with the recordings of at least three accounts, one folder each, as `try --record` writes them
     #[arg(long, value_name = "FOLDER")]
     answers: PathBuf,
+    /// The packed component of the release before: what breaks readers or operators needs a new major version
+    #[arg(long, value_name = "FILE")]
+    before: Option<PathBuf>,
     /// File to write JUnit XML to, for CI; - for standard output
     #[arg(long, value_name = "FILE", conflicts_with = "json")]
     junit: Option<PathBuf>,
@@ -34,10 +38,13 @@ pub(crate) struct ConformanceArguments {
 
 /// Runs the command. The exit code tells whether every check passed.
 pub(in crate::cli::plugins) async fn check(context: &Context, arguments: ConformanceArguments) -> Outcome {
-    let ConformanceArguments { file, answers, junit, force, json } = arguments;
+    let ConformanceArguments { file, answers, before, junit, force, json } = arguments;
     let component = read_file(&file)?;
+    let before = before.map(|path| read_file(&path)).transpose()?;
     let output = junit.map(|path| Output::open(&path, Access::Shared, Existing::forced(force))).transpose()?;
-    let checked = check_component(context.config().clone(), &component, &answers).await;
+    let today = context.clock.now().date_naive();
+    let with = CheckedWith { answers: &answers, before: before.as_deref(), today };
+    let checked = check_component(context.config().clone(), &component, with).await;
     let report = checked.map_err(|error| Failure::from(error).about(&file.display().to_string()))?;
     if json {
         print::json(&report)?;
@@ -57,10 +64,14 @@ fn show(report: &ConformanceReport) -> Result<(), Failure> {
     print::toned(Tone::Strong, &format!("{connector} {version}, with the answers of {}", accounts.join(", ")))?;
     for check in checks {
         let cases = print::count(check.cases.into(), "case");
-        let (tone, result) = match (check.findings.is_empty(), &check.skipped) {
-            (false, _) => (Tone::Bad, format!("failed: {}", found(check))),
-            (true, Some(why)) => (Tone::Plain, format!("not checked in full: {why}")),
-            (true, None) => (Tone::Good, "passed".to_owned()),
+        let (tone, result) = match (check.findings.is_empty(), &check.bypassed, &check.skipped) {
+            (false, Some(bypass), _) => {
+                let Bypass { reason, until, .. } = bypass;
+                (Tone::Plain, format!("bypassed until {until}: {reason}; {}", found(check)))
+            }
+            (false, None, _) => (Tone::Bad, format!("failed: {}", found(check))),
+            (true, _, Some(why)) => (Tone::Plain, format!("not checked in full: {why}")),
+            (true, _, None) => (Tone::Good, "passed".to_owned()),
         };
         print::toned(tone, &format!("{} ({cases}) {result}", check.name))?;
         for finding in &check.findings {
@@ -71,9 +82,15 @@ fn show(report: &ConformanceReport) -> Result<(), Failure> {
             print::line(&format!("  and {} more", check.more))?;
         }
     }
-    let failed: Vec<&str> = checks.iter().filter(|check| !check.findings.is_empty()).map(|check| check.name).collect();
-    if !failed.is_empty() {
-        print::note(&format!("no check can be bypassed; these have to pass: {}", failed.join(", ")));
+    let (may, must): (Vec<&CheckResult>, Vec<&CheckResult>) =
+        checks.iter().filter(|check| check.failed()).partition(|check| check.can_be_bypassed);
+    let names = |checks: &[&CheckResult]| checks.iter().map(|check| check.name).collect::<Vec<_>>().join(", ");
+    if !must.is_empty() {
+        print::note(&format!("these have to pass and can't be bypassed: {}", names(&must)));
+    }
+    if !may.is_empty() {
+        let names = names(&may);
+        print::note(&format!("a [[bypass]] in the manifest, with a reason and an end, may leave these out: {names}"));
     }
     Ok(())
 }
@@ -87,12 +104,14 @@ fn junit_of(report: &ConformanceReport) -> Report {
     let name = format!("{} {}", report.connector, report.version);
     let mut suite = TestSuite::new(name.clone());
     for check in &report.checks {
-        let mut status = match (check.findings.is_empty(), &check.skipped) {
-            (true, None) => TestCaseStatus::success(),
-            (true, Some(_)) => TestCaseStatus::skipped(),
-            (false, _) => TestCaseStatus::non_success(NonSuccessKind::Failure),
+        let mut status = match (check.failed(), &check.skipped, &check.bypassed) {
+            (true, ..) => TestCaseStatus::non_success(NonSuccessKind::Failure),
+            (false, None, None) => TestCaseStatus::success(),
+            (false, ..) => TestCaseStatus::skipped(),
         };
-        if !check.findings.is_empty() {
+        if let Some(Bypass { reason, until, .. }) = &check.bypassed {
+            status.set_message(printable(&format!("bypassed until {until}: {reason}")));
+        } else if !check.findings.is_empty() {
             let lines = check.findings.iter().map(|finding| format!("{}: {}", finding.case, finding.message));
             status.set_message(found(check)).set_description(printable(&lines.collect::<Vec<_>>().join("\n")));
         } else if let Some(why) = &check.skipped {
@@ -121,6 +140,8 @@ mod tests {
             skipped: skipped.map(str::to_owned),
             findings,
             more: 0,
+            can_be_bypassed: name == "cost",
+            bypassed: None,
         };
         let finding = CheckFinding { case: "<a1>".to_owned(), message: "\u{1b}[2J & more".to_owned() };
         let report = ConformanceReport {

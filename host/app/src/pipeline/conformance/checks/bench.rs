@@ -13,7 +13,8 @@ use backline_gateway::{Answers, Asked, Exchange, Gateway, Response, SendError, S
 use backline_model::manifest::Manifest;
 use backline_model::snapshot::Reported;
 use backline_model::{
-    AccountId, DocumentInput, FetchAccount, FetchContext, FetchError, Fetched, Grant, Snapshot, Value, Window,
+    AccountId, DocumentInput, FetchAccount, FetchContext, FetchError, Fetched, Grant, LostMetric, Snapshot, Value,
+    Window,
 };
 use backline_sandbox::Connector;
 
@@ -24,6 +25,8 @@ const CALL_TIME: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Made {
     pub body: String,
+    /// What the connector wants to get back the next time.
+    pub state: Option<String>,
     pub snapshot: Snapshot,
 }
 
@@ -57,6 +60,17 @@ pub(super) struct Ran {
     pub exchanges: Vec<Exchange>,
     /// Requests that are not recorded.
     pub missing: Vec<String>,
+    /// What it reports as lost.
+    pub lost: Vec<LostMetric>,
+}
+
+/// What the host tells a batch of beside its accounts, and when.
+#[derive(Clone, Debug)]
+pub(super) struct Around {
+    pub window: Window,
+    pub now: DateTime<Utc>,
+    /// Names that were reported as lost before.
+    pub lost: Vec<String>,
 }
 
 /// A component, ready for any number of batches.
@@ -94,26 +108,50 @@ impl Answers for Changed {
 }
 
 impl Bench {
+    /// The same accounts and answers for another component.
+    pub(super) fn of_another(&self, connector: Arc<Connector>, manifest: Arc<Manifest>, grant: Arc<Grant>) -> Self {
+        Self {
+            connector,
+            manifest,
+            grant,
+            gateway: self.gateway.clone(),
+            accounts: self.accounts.clone(),
+            answers: self.answers.again(),
+            window: self.window,
+            now: self.now,
+        }
+    }
+
+    /// What the recordings were made with.
+    pub(super) fn around(&self) -> Around {
+        Around { window: self.window, now: self.now, lost: Vec::new() }
+    }
+
     /// Fetches and normalises a batch with the recorded answers.
     pub(super) async fn run(&self, accounts: &[FetchAccount]) -> Ran {
+        self.run_around(accounts, &self.around()).await
+    }
+
+    /// The same in another window, or with lost metrics.
+    pub(super) async fn run_around(&self, accounts: &[FetchAccount], around: &Around) -> Ran {
         let answers = self.answers.again();
-        let mut ran = self.run_with(accounts, &Trial::answered(answers.clone())).await;
+        let mut ran = self.run_with(accounts, &Trial::answered(answers.clone()), around).await;
         ran.missing = answers.missing();
         ran
     }
 
-    /// The same with some answers changed; none if no answer was.
+    /// Fetches and normalises a batch with some answers changed; none if no answer was.
     pub(super) async fn run_changed(&self, accounts: &[FetchAccount], change: Change) -> Option<Ran> {
         let answers = self.answers.again();
         let used = Arc::new(Mutex::new(false));
         let changed = Changed { answers: answers.clone(), change, used: Arc::clone(&used) };
-        let mut ran = self.run_with(accounts, &Trial::answered(changed)).await;
+        let mut ran = self.run_with(accounts, &Trial::answered(changed), &self.around()).await;
         ran.missing = answers.missing();
         let was_used = *used.lock().unwrap_or_else(PoisonError::into_inner);
         was_used.then_some(ran)
     }
 
-    async fn run_with(&self, accounts: &[FetchAccount], trial: &Trial) -> Ran {
+    async fn run_with(&self, accounts: &[FetchAccount], trial: &Trial, around: &Around) -> Ran {
         let ids: Vec<AccountId> = accounts.iter().map(|account| account.id).collect();
         let deadline = Instant::now() + CALL_TIME;
         let session = self.gateway.trial(
@@ -126,30 +164,39 @@ impl Bench {
             },
             trial,
         );
-        let context = FetchContext { window: self.window, lost_metrics: Vec::new() };
+        let context = FetchContext { window: around.window, lost_metrics: around.lost.clone() };
         let called = self.connector.fetch(session, accounts.to_vec(), context, deadline).await;
         let exchanges = trial.take();
-        let accounts = match called {
-            Ok(call) => self.normalised(call.value.accounts).await,
-            Err(error) => Err(format!("fetch: {error}")),
+        let (accounts, lost) = match called {
+            Ok(call) => (self.normalised(call.value.accounts, around).await, call.value.lost_metrics),
+            Err(error) => (Err(format!("fetch: {error}")), Vec::new()),
         };
-        Ran { accounts, exchanges, missing: Vec::new() }
+        Ran { accounts, exchanges, missing: Vec::new(), lost }
     }
 
-    async fn normalised(&self, fetched: Vec<Result<Fetched, FetchError>>) -> Result<Vec<Result<Made, Unmade>>, String> {
+    async fn normalised(
+        &self,
+        fetched: Vec<Result<Fetched, FetchError>>,
+        around: &Around,
+    ) -> Result<Vec<Result<Made, Unmade>>, String> {
         let bodies: Vec<String> = fetched.iter().flatten().map(|fetched| fetched.body.clone()).collect();
-        let mut snapshots = self.normalize(&bodies).await?.into_iter();
+        let mut snapshots = self.normalize(&bodies, around).await?.into_iter();
         let made = fetched.into_iter().map(|fetched| {
-            let body = fetched.map_err(Unmade::Fetch)?.body;
+            let Fetched { body, state } = fetched.map_err(Unmade::Fetch)?;
             let snapshot = snapshots.next().unwrap_or_else(|| Err("it gave too few snapshots".to_owned()));
-            Ok(Made { body, snapshot: snapshot.map_err(Unmade::Normalize)? })
+            Ok(Made { body, state, snapshot: snapshot.map_err(Unmade::Normalize)? })
         });
         Ok(made.collect())
     }
 
     /// Normalises documents alone.
-    pub(super) async fn normalize(&self, bodies: &[String]) -> Result<Vec<Result<Snapshot, String>>, String> {
-        let document = |body: &String| DocumentInput { body: body.clone(), window: self.window, observed_at: self.now };
+    pub(super) async fn normalize(
+        &self,
+        bodies: &[String],
+        around: &Around,
+    ) -> Result<Vec<Result<Snapshot, String>>, String> {
+        let document =
+            |body: &String| DocumentInput { body: body.clone(), window: around.window, observed_at: around.now };
         match self.connector.normalize(bodies.iter().map(document).collect()).await {
             Ok(call) => Ok(call.value),
             Err(error) => Err(format!("normalize: {error}")),

@@ -114,10 +114,21 @@ impl Fault {
     }
 }
 
-/// Tries each fault on each answer of each account.
-pub(super) async fn faults(bench: &Bench, alone: &[Made], exchanges: &[Vec<Exchange>]) -> CheckResult {
-    let mut check = CheckResult::new("faults");
-    for ((account, good), exchanges) in bench.accounts.iter().zip(alone).zip(exchanges) {
+/// A state that an account returned with a fault, and not without one.
+pub(super) struct Kept {
+    /// The account's place among the accounts.
+    pub account: usize,
+    /// What was tried.
+    pub case: String,
+    pub state: String,
+}
+
+/// Tries each fault on each answer of each account. Returns the states of the days with faults, too.
+pub(super) async fn faults(bench: &Bench, alone: &[Made], exchanges: &[Vec<Exchange>]) -> (CheckResult, Vec<Kept>) {
+    let (mut check, mut kept) = (CheckResult::new("faults"), Vec::new());
+    for (index, ((account, good), exchanges)) in bench.accounts.iter().zip(alone).zip(exchanges).enumerate() {
+        // What the good answers themselves refuse by name.
+        let lost = bench.run(std::slice::from_ref(account)).await.lost;
         for target in distinct(exchanges) {
             for fault in FAULTS {
                 let Some(ran) = bench.run_changed(std::slice::from_ref(account), on(target, fault)).await else {
@@ -126,11 +137,18 @@ pub(super) async fn faults(bench: &Bench, alone: &[Made], exchanges: &[Vec<Excha
                 check.cases += 1;
                 let request = format!("{} {}", target.method.as_str(), target.url);
                 let case = format!("{}: {request} gets {}", account.platform_id, fault.shown());
+                for metric in ran.lost.iter().filter(|metric| lost.iter().all(|known| known.name != metric.name)) {
+                    let name = &metric.name;
+                    check.found(&case, format!("it reports {name} as lost, and no answer refused it by that name"));
+                }
                 match ran.accounts.map(|accounts| accounts.into_iter().next()) {
                     Err(why) => check.found(case, why),
                     Ok(Some(Ok(made))) => {
                         for (name, message) in invented(good, &made) {
                             check.found(&case, format!("{name} {message}"));
+                        }
+                        if let Some(state) = made.state.filter(|state| Some(state) != good.state.as_ref()) {
+                            kept.push(Kept { account: index, case, state });
                         }
                     }
                     Ok(Some(Err(Unmade::Fetch(error)))) => {
@@ -144,7 +162,7 @@ pub(super) async fn faults(bench: &Bench, alone: &[Made], exchanges: &[Vec<Excha
             }
         }
     }
-    check
+    (check, kept)
 }
 
 /// Each request once.
@@ -169,7 +187,7 @@ fn on(target: &Asked, fault: Fault) -> Change {
 }
 
 /// Numbers that are neither what the good answers gave nor missing.
-fn invented(good: &Made, made: &Made) -> Vec<(String, String)> {
+pub(super) fn invented(good: &Made, made: &Made) -> Vec<(String, String)> {
     let numbers = made.numbers().into_iter();
     let wrong = numbers.filter(|(name, metric)| {
         let before = good.metric(name);

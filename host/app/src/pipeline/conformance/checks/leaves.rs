@@ -73,7 +73,7 @@ pub(super) async fn leaves(bench: &Bench, alone: &[Made], exchanges: &[Vec<Excha
 }
 
 /// Collects the JSON pointer of every value that is not a list or an object with something in it.
-fn walk(value: &Json, path: &mut String, pointers: &mut Vec<String>) {
+pub(super) fn walk(value: &Json, path: &mut String, pointers: &mut Vec<String>) {
     let length = path.len();
     let mut step = |key: &str, inner: &Json| {
         path.push('/');

@@ -6,14 +6,20 @@ mod bench;
 mod declared;
 mod faults;
 mod leaves;
+mod memory;
+mod paging;
+mod release;
 mod report;
+mod window;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use chrono::NaiveDate;
 use serde_json::Value as Json;
 
 use self::bench::{Bench, Made};
+use self::release::Before;
 pub use self::report::{CheckFinding, CheckResult, ConformanceReport};
 use crate::config::Config;
 use crate::pipeline::conformance::trial::TrialError;
@@ -27,17 +33,28 @@ use backline_sandbox::Sandbox;
 /// Fewest accounts: with two, a swap and a reversal are the same.
 const ACCOUNTS_MIN: usize = 3;
 
-/// Runs every check on a component, with the recordings in the folders of `answers`.
+/// What a component is checked with.
+#[derive(Clone, Copy, Debug)]
+pub struct CheckedWith<'a> {
+    /// Folder with the recordings, one folder for each account.
+    pub answers: &'a Path,
+    /// The packed component of the release before, if there is one to compare with.
+    pub before: Option<&'a [u8]>,
+    /// The date on which bypasses are looked at, in UTC.
+    pub today: NaiveDate,
+}
+
+/// Runs every check on a component.
 ///
 /// # Errors
 /// [`TrialError`] if the checks could not be made at all. What they find is in the report.
 pub async fn check_component(
     config: Config,
     component: &[u8],
-    answers: &Path,
+    with: CheckedWith<'_>,
 ) -> Result<ConformanceReport, TrialError> {
     let inspection = inspect(component)?;
-    let recordings = recordings_in(answers)?;
+    let recordings = recordings_in(with.answers)?;
     let first = recordings[0].about.clone();
     let accounts: Vec<FetchAccount> = recordings.iter().map(account).collect();
     let names = accounts.iter().map(|account| account.platform_id.clone()).collect();
@@ -54,6 +71,20 @@ pub async fn check_component(
         window: first.window,
         now: first.observed_at,
     };
+    let before = match with.before {
+        None => None,
+        Some(component) => {
+            let before = inspect(component)?;
+            let (connector, _) = sandbox.load(component, before.digest, None).await?;
+            let grant = Arc::new(Grant::all_of(&before.manifest, &before.imports));
+            let (digest, now) = (before.digest, inspection.digest);
+            Some(Before { bench: bench.of_another(connector, Arc::new(before.manifest), grant), digest, now })
+        }
+    };
+    let mut checks = checks(&bench, before.as_ref()).await;
+    for check in &mut checks {
+        check.bypass(&inspection.manifest.bypasses, with.today);
+    }
     let info = &inspection.manifest.connector;
     Ok(ConformanceReport {
         connector: info.name.clone(),
@@ -61,15 +92,15 @@ pub async fn check_component(
         digest: inspection.digest,
         platform: info.platform.clone(),
         accounts: names,
-        checks: checks(&bench).await,
+        checks,
     })
 }
 
-async fn checks(bench: &Bench) -> Vec<CheckResult> {
+async fn checks(bench: &Bench, before: Option<&Before>) -> Vec<CheckResult> {
     // The others compare with what each account gets alone, so they wait until that works.
     let (recorded, good) = alone(bench).await;
     let Some((alone, exchanges)) = good else { return vec![recorded] };
-    vec![
+    let mut checks = vec![
         recorded,
         declared::catalogue(bench, &alone),
         declared::used(bench, &alone, &exchanges),
@@ -78,9 +109,18 @@ async fn checks(bench: &Bench) -> Vec<CheckResult> {
         batches::isolation(bench, &alone).await,
         declared::cost(bench).await,
         declared::ids(bench).await,
-        faults::faults(bench, &alone, &exchanges).await,
-        leaves::leaves(bench, &alone, &exchanges).await,
-    ]
+    ];
+    let (faults, kept) = faults::faults(bench, &alone, &exchanges).await;
+    checks.push(faults);
+    checks.push(leaves::leaves(bench, &alone, &exchanges).await);
+    checks.push(window::window(bench, &alone).await);
+    checks.push(paging::paging(bench, &alone, &exchanges).await);
+    checks.push(memory::state(bench, &alone, &kept).await);
+    checks.push(memory::lost(bench, &alone).await);
+    if let Some(before) = before {
+        checks.push(release::release(bench, &alone, before).await);
+    }
+    checks
 }
 
 /// What each account gets alone, and its requests; none if any does not work.

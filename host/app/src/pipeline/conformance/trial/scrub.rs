@@ -55,6 +55,10 @@ const PERSONAL: [&str; 30] = [
     "lastname",
 ];
 
+/// Whole names of fields that hold a person's name or the id of one: a text with a digit may be an id, which connectors
+/// work with, and one without is left out.
+const PEOPLE: [&str; 6] = ["artist", "author", "composer", "creator", "owner", "performer"];
+
 /// Those of them whose numbers are personal too.
 const PERSONAL_NUMBERS: [&str; 3] = ["phone", "birthday", "birthdate"];
 
@@ -133,11 +137,12 @@ impl<'a> Scrub<'a> {
         let is_harmless = |text: &str| is_token(text) || is_path(text) || is_date(text);
         // Counts arrive as texts too, whatever their field is called.
         let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || b".-".contains(&byte));
+        let is_name = |text: &str| is_person(field) && !text.bytes().any(|byte| byte.is_ascii_digit());
         let stays = text.is_empty()
             || text == self.account
             || self.sent.contains(&text)
             || (is_refusal && !text.contains('@'))
-            || (!is_personal(field) && is_harmless(&text))
+            || (!is_personal(field) && !is_name(&text) && is_harmless(&text))
             || (is_number(&text) && !has_word_of(field, &PERSONAL_NUMBERS));
         if stays { text } else { self.replaced(text, "text") }
     }
@@ -203,6 +208,12 @@ fn is_token(text: &str) -> bool {
 /// Whether a field's name says that it holds a text of or about a person.
 fn is_personal(field: &str) -> bool {
     has_word_of(field, &PERSONAL)
+}
+
+/// Whether a field is called by what people are to a work, alone or as a list.
+fn is_person(field: &str) -> bool {
+    let field = field.to_ascii_lowercase();
+    PEOPLE.contains(&field.as_str()) || field.strip_suffix('s').is_some_and(|one| PEOPLE.contains(&one))
 }
 
 /// Whether one of a field's words, or all of them together, are among some.
@@ -278,6 +289,22 @@ mod tests {
         assert_eq!(kept["displayName"], kept["names"][0], "what is equal stays equal");
         assert_eq!(kept["user_name"], kept["owner"]["login"]);
         assert!(kept["picture"].as_str().is_some_and(|url| url.starts_with("https://example.invalid/")));
+    }
+
+    #[test]
+    fn names_of_artists_go_and_their_ids_stay() {
+        let kept = scrubbed(
+            200,
+            json!({
+                "artist": "Adele", "Authors": ["Zadie", "b7c1"], "owner": "17841405793187218", "creator": "ada_account",
+                "type": "artist",
+            }),
+        );
+        let as_text = kept.to_string();
+        assert!(!as_text.contains("Adele") && !as_text.contains("Zadie"), "{as_text}");
+        assert_eq!(kept["Authors"][1], "b7c1");
+        assert_eq!((&kept["owner"], &kept["creator"]), (&json!("17841405793187218"), &json!("ada_account")));
+        assert_eq!(kept["type"], "artist");
     }
 
     #[test]
