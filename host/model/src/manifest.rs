@@ -5,6 +5,7 @@
 
 mod faults;
 pub(crate) mod findings;
+mod reference;
 mod values;
 
 use chrono::{NaiveDate, NaiveTime};
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 pub use self::faults::Fault;
+pub use self::reference::{EXAMPLE, reference};
 use super::account_rule::{AccountReader, AccountRule};
 use super::ids::Platform;
 pub use super::manifest_error::ManifestError;

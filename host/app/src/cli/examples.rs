@@ -64,7 +64,10 @@ pub(super) const EXAMPLES: &[Examples] = &[
     ("plugins dev", &["backline plugins dev", "backline plugins dev tempo --once"]),
     ("plugins update", &["backline plugins update tempo --dry-run"]),
     ("plugins check", &["backline plugins check connector.toml"]),
-    ("plugins schema", &["backline plugins schema --output connector.schema.json"]),
+    (
+        "plugins schema",
+        &["backline plugins schema --output connector.schema.json", "backline plugins schema --reference"],
+    ),
     ("plugins pack", &["backline plugins pack tempo_core.wasm --output tempo.wasm"]),
     ("plugins publish", &["backline plugins publish oci://registry.example.com/tempo tempo.wasm"]),
     ("plugins search", &["backline plugins search tempo --index index.json"]),
