@@ -87,6 +87,22 @@ pub use sorted::Refusal;
 pub use stop::Stop;
 pub use time::timestamp;
 
+/// The examples of the authors' guide, which are tested as those of this crate are.
+#[cfg(doctest)]
+mod guide {
+    #[doc = include_str!("../../docs/authors/concepts.md")]
+    mod concepts {}
+
+    #[doc = include_str!("../../docs/authors/recipes.md")]
+    mod recipes {}
+
+    #[doc = include_str!("../../docs/authors/rust.md")]
+    mod rust {}
+
+    #[doc = include_str!("../../docs/authors/testing.md")]
+    mod testing {}
+}
+
 /// The types and functions that most connectors use, for a glob import.
 pub mod prelude {
     pub use crate::{
