@@ -209,6 +209,23 @@ mod tests {
     }
 
     #[test]
+    fn the_commands_of_the_authors_guide_are_accepted() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/authors");
+        let mut checked = 0;
+        for entry in std::fs::read_dir(folder).expect("the guide") {
+            let path = entry.expect("an entry").path();
+            let text = std::fs::read_to_string(&path).expect("text");
+            for line in text.lines().filter(|line| line.starts_with("backline ")) {
+                let command = line.split("  #").next().unwrap_or(line).trim_end();
+                let parsed = command_line().try_get_matches_from(words(command));
+                assert!(parsed.is_ok(), "{}: {command}: {}", path.display(), parsed.expect_err("refused"));
+                checked += 1;
+            }
+        }
+        assert!(checked > 30, "{checked}");
+    }
+
+    #[test]
     fn help_ends_with_the_examples() {
         let mut command = command_line();
         let runs = command.find_subcommand_mut("runs").expect("there");
