@@ -10,14 +10,21 @@ use super::Place;
 use super::projects::{builds_and_conforms, toolchains};
 use super::trial::{Answer, Platform};
 
-/// An example, and the platform that it is tried with.
+/// Accounts that each example collects.
+const ACCOUNTS: usize = 50;
+
+/// An example, and the platform that it collects from.
 struct Example {
     name: &'static str,
     language: &'static str,
     origin: &'static str,
     answer: Answer,
-    /// Accounts, each with a metric and the value that the platform tells.
-    accounts: [(&'static str, &'static str, i64); 2],
+    /// The column of a list that has the ids.
+    column: &'static str,
+    /// The id of an account with this number.
+    id: fn(usize) -> String,
+    /// A metric whose value is the account's number.
+    metric: &'static str,
 }
 
 const EXAMPLES: [Example; 2] = [
@@ -26,17 +33,18 @@ const EXAMPLES: [Example; 2] = [
         language: "python",
         origin: "https://api.deezer.com",
         answer: deezer,
-        accounts: [("2701", "followers", 2701), ("2702", "catalogue_size", 250)],
+        column: "deezer_artist_id",
+        id: |number| number.to_string(),
+        metric: "followers",
     },
     Example {
         name: "lastfm",
         language: "javascript",
         origin: "https://ws.audioscrobbler.com",
         answer: lastfm,
-        accounts: [
-            ("00000000-0000-0000-0000-000000002701", "listeners", 2701),
-            ("00000000-0000-0000-0000-000000002702", "plays", 9_007_199_254_740_993),
-        ],
+        column: "lastfm_mbid",
+        id: |number| format!("00000000-0000-0000-0000-{number:012}"),
+        metric: "listeners",
     },
 ];
 
@@ -122,8 +130,8 @@ fn an_example_fits_its_template_and_its_recordings_fit_its_manifest() {
     }
 }
 
-/// Every example with its real toolchain, from the template to the numbers of a platform on this machine; what can't be
-/// installed here is skipped by name.
+/// Every example with its real toolchain, from the template to the rows of 50 accounts of a platform on this machine;
+/// what can't be installed here is skipped by name.
 #[test]
 fn every_example_builds_conforms_and_collects() {
     let place = Place::empty();
@@ -132,25 +140,44 @@ fn every_example_builds_conforms_and_collects() {
         println!("skipped: all examples; `cargo xtask test --suite cli --long` builds them");
         return;
     };
-    place.write("key.txt", "a-key-of-the-test-5f1d2a4b");
     for example in &EXAMPLES {
         let project = project(&place, example, folder.path());
-        if !builds_and_conforms(&project, example.name, example.language, &path) {
-            continue;
+        if builds_and_conforms(&project, example.name, example.language, &path) {
+            collects(example, &project.join(format!("{}.wasm", example.name)));
         }
-        let platform = Platform::start(example.answer);
-        let component = project.join(format!("{}.wasm", example.name)).to_string_lossy().into_owned();
-        let route = format!("{}={}", example.origin, platform.base);
-        for (account, metric, value) in example.accounts {
-            let mut arguments = vec!["plugins", "try", &component, "--account", account, "--route", &route, "--json"];
-            if example.name == "lastfm" {
-                arguments.extend(["--secret", "app=key.txt"]);
-            }
-            let report: Json = serde_json::from_str(&place.done(&arguments)).expect("JSON");
-            let metrics = report["metrics"].as_array().expect("metrics");
-            let found = metrics.iter().find(|found| found["name"] == metric).expect("in the catalogue");
-            assert_eq!(found["value"], value, "{}: {account}", example.name);
-            assert_eq!(report["check"]["name"], "Ada", "{}", example.name);
-        }
+    }
+}
+
+/// Installs an example in an empty database and collects its accounts.
+fn collects(example: &Example, component: &Path) {
+    let place = Place::empty();
+    let platform = Platform::start(example.answer);
+    let config = format!(
+        "[database]\nurl = \"sqlite://backline.db\"\n[secrets]\nkey_file = \"backline.key\"\n\
+         [[gateway.routes]]\norigin = \"{}\"\nconnect = \"{}\"\n",
+        example.origin, platform.base
+    );
+    place.write("backline.toml", &config);
+    place.write("key.txt", "a-key-of-the-test-5f1d2a4b");
+    place.done(&["keys", "generate", "--file", "backline.key"]);
+    place.done(&["migrate"]);
+    place.done(&["plugins", "install", &component.to_string_lossy(), "--yes"]);
+    if example.name == "lastfm" {
+        place.done(&["credentials", "set", "lastfm", "app", "--file", "key.txt"]);
+    }
+    let artist = |number: usize| format!("018f4e6a-7c1d-7b3a-9c55-{number:012}");
+    let mut lines = vec![format!("id,name,{}", example.column)];
+    lines.extend((1..=ACCOUNTS).map(|number| format!("{},Artist {number},{}", artist(number), (example.id)(number))));
+    place.write("artists.csv", &lines.join("\n"));
+    place.done(&["artists", "import", "artists.csv"]);
+    let report: Json = serde_json::from_str(&place.done(&["run", "--json"])).expect("JSON");
+    assert_eq!(report["run"]["counts"]["collected"], ACCOUNTS, "{}: {report}", example.name);
+
+    let rows: Json = serde_json::from_str(&place.done(&["metrics", "--json"])).expect("JSON");
+    let rows = rows.as_array().expect("rows");
+    assert_eq!(rows.len(), ACCOUNTS, "{}", example.name);
+    for number in 1..=ACCOUNTS {
+        let row = rows.iter().find(|row| row["artist_id"] == artist(number)).expect("a row of each artist");
+        assert_eq!(row["values"][example.metric], number, "{}: {row}", example.name);
     }
 }
