@@ -4,7 +4,7 @@ import json
 import unittest
 
 # First, since it lets the bindings be imported without a component around them.
-from backline import offline
+from backline import batch, fetched, offline
 
 import app
 from componentize_py_types import Err, Ok
@@ -126,6 +126,45 @@ class Normalizing(unittest.TestCase):
             found = offline.metrics(app.Source(), body, WINDOW)
             self.assertEqual(set(found), {"followers", "catalogue_size", "recent_releases"}, body)
             self.assertTrue(all(isinstance(metric.value, Err) for metric in found.values()), body)
+
+
+class Batches(unittest.TestCase):
+    """`backline.batch`, for a platform that takes several ids: each account gets what was answered under its own id."""
+
+    def outcomes(self, ids, fetch, at_most=50):
+        answers = offline.run(batch([offline.account(id) for id in ids], at_most, fetch)).accounts
+        return [type(one.value).__name__ if isinstance(one, Err) else json.loads(one.value.body) for one in answers]
+
+    def test_the_order_of_the_platform_decides_nothing(self):
+        async def fetch(ids):
+            self.assertEqual(ids, ["a", "b", "c"])
+            return [("b", fetched("of b")), ("other", fetched("of other")), ("a", fetched("of a"))]
+
+        self.assertEqual(self.outcomes(["c", "a", "b", "a"], fetch), ["FetchError_NotFound", "of a", "of b", "of a"])
+
+    def test_a_doubtful_answer_is_nobodys(self):
+        async def twice(ids):
+            return [("a", fetched(1)), ("a", fetched(2)), ("b", fetched(3))]
+
+        async def others(ids):
+            return [("x", fetched(1))]
+
+        self.assertEqual(self.outcomes(["a", "b"], twice), ["FetchError_Unexpected", 3])
+        self.assertEqual(self.outcomes(["a", "b"], others), ["FetchError_Unexpected"] * 2)
+
+    def test_a_failed_request_costs_its_accounts_and_a_limit_the_rest(self):
+        def failing(error):
+            async def fetch(ids):
+                if ids == ["b"]:
+                    raise Err(error)
+                return [(id, fetched("of " + id)) for id in ids]
+
+            return fetch
+
+        busy, limited = FetchError_Unavailable("busy"), FetchError_RateLimited(30)
+        ids = ["a", "b", "c"]
+        self.assertEqual(self.outcomes(ids, failing(busy), 1), ["of a", "FetchError_Unavailable", "of c"])
+        self.assertEqual(self.outcomes(ids, failing(limited), 1), ["of a"] + ["FetchError_RateLimited"] * 2)
 
 
 if __name__ == "__main__":

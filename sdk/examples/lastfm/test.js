@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 
 import { connector } from './connector.js';
+import { batch, failure } from './vendor/backline/helpers.js';
 import * as offline from './vendor/backline/offline.js';
 
 // 2026-10-31 to 2026-11-28, 12:00 UTC.
@@ -106,4 +107,32 @@ test('what is no count is missing and never zero, and any document gives the who
     assert.deepEqual(Object.keys(found), ['listeners', 'plays', 'genres', 'top_track'], body);
     assert.ok(Object.values(found).every(({ tag }) => tag === 'err'), body);
   }
+});
+
+// `batch`, for a platform that takes several ids: each account gets what was answered under its own id.
+const outcomes = (ids, fetch, atMost = 50) => {
+  const answers = batch(ids.map((id) => offline.account(id)), atMost, fetch);
+  return answers.map(({ tag, val }) => (tag === 'ok' ? val : val.tag));
+};
+
+test('the order of the platform decides nothing', () => {
+  const fetch = (ids) => {
+    assert.deepEqual(ids, ['a', 'b', 'c']);
+    return [['b', 'of b'], ['other', 'of other'], ['a', 'of a']];
+  };
+  assert.deepEqual(outcomes(['c', 'a', 'b', 'a'], fetch), ['not-found', 'of a', 'of b', 'of a']);
+});
+
+test("a doubtful answer is nobody's", () => {
+  assert.deepEqual(outcomes(['a', 'b'], () => [['a', 1], ['a', 2], ['b', 3]]), ['unexpected', 3]);
+  assert.deepEqual(outcomes(['a', 'b'], () => [['x', 1]]), ['unexpected', 'unexpected']);
+});
+
+test('a failed request costs its accounts, and a limit the rest', () => {
+  const failing = (tag, val) => (ids) => {
+    if (ids[0] === 'b') throw failure(tag, val);
+    return ids.map((id) => [id, `of ${id}`]);
+  };
+  assert.deepEqual(outcomes(['a', 'b', 'c'], failing('unavailable', 'busy'), 1), ['of a', 'unavailable', 'of c']);
+  assert.deepEqual(outcomes(['a', 'b', 'c'], failing('rate-limited', 30), 1), ['of a', 'rate-limited', 'rate-limited']);
 });
