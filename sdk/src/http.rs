@@ -155,6 +155,40 @@ impl Response {
         serde_json::from_slice(&self.body).ok()
     }
 
+    /// The class that a refusal in the platform's own form usually has by its status, for what its codes don't say
+    /// better: 401 `Unauthorized`, 403 `Forbidden`, 404 and 410 `NotFound`, 429 `RateLimited` with the seconds of
+    /// `Retry-After`, 408, 425 and from 500 on `Unavailable`, all others `Unexpected`.
+    ///
+    /// Ask it only about a body that you recognised: the page of a proxy says nothing about the account.
+    ///
+    /// ```
+    /// use backline_sdk::prelude::*;
+    ///
+    /// let own = |response: &Response| {
+    ///     let refused = response.sorted(|body| {
+    ///         let why = text(&body?["error"]["message"])?;
+    ///         Some(response.usual_class(&why))
+    ///     });
+    ///     refused.map_err(FetchError::from)
+    /// };
+    /// let answer = |status: u16, body: &str| Response { status, headers: Vec::new(), body: body.into() };
+    /// assert_eq!(own(&answer(404, r#"{ "error": { "message": "unknown artist" } }"#)), Err(FetchError::NotFound));
+    /// assert!(matches!(own(&answer(404, "<html>")), Err(FetchError::Unavailable(_))));
+    /// ```
+    #[must_use]
+    pub fn usual_class(&self, why: &str) -> FetchError {
+        let status = self.status;
+        let described = format!("HTTP {status}: {why}");
+        match status {
+            401 => FetchError::Unauthorized(described),
+            403 => FetchError::Forbidden(described),
+            404 | 410 => FetchError::NotFound,
+            429 => FetchError::RateLimited(self.retry_after()),
+            408 | 425 | 500.. => FetchError::Unavailable(described),
+            _ => FetchError::Unexpected(described),
+        }
+    }
+
     /// The body of a successful response as JSON, for a platform whose errors have no form of their own. If error
     /// bodies say more, use [`Response::sorted`].
     ///

@@ -40,6 +40,7 @@
 //! # }
 //! ```
 
+mod batch;
 pub mod bindings;
 mod calendar;
 #[cfg(not(target_arch = "wasm32"))]
@@ -62,6 +63,7 @@ mod stop;
 pub mod testing;
 mod time;
 
+pub use batch::Named;
 pub use bindings::backline::connector::types::{
     Absence, Account, BatchResult, Context, Coverage, Document, Engagement, EngagementBasis, FetchError, Fetched,
     LostMetric, Metric, Snapshot, Value, Window,
@@ -78,10 +80,28 @@ pub use lost::{Lost, has_word, only_named, says, words_of};
 pub use numbers::{count_of, id, integer, text, without_nul};
 pub use paging::Paging;
 pub use parts::{absence_name, absent_part, drop_keys, part, read_part};
+/// The JSON library that the SDK's types are of, so that a connector needs no dependency of its own.
+pub use serde_json;
 pub use snapshot::{SnapshotBuilder, Tally};
 pub use sorted::Refusal;
 pub use stop::Stop;
 pub use time::timestamp;
+
+/// The examples of the authors' guide, which are tested as those of this crate are.
+#[cfg(doctest)]
+mod guide {
+    #[doc = include_str!("../../docs/authors/concepts.md")]
+    mod concepts {}
+
+    #[doc = include_str!("../../docs/authors/recipes.md")]
+    mod recipes {}
+
+    #[doc = include_str!("../../docs/authors/rust.md")]
+    mod rust {}
+
+    #[doc = include_str!("../../docs/authors/testing.md")]
+    mod testing {}
+}
 
 /// The types and functions that most connectors use, for a glob import.
 pub mod prelude {

@@ -7,16 +7,52 @@ use serde_json::Value as Json;
 
 use crate::bindings::backline::connector::http as wit;
 use crate::testing::{Replay, response};
-use crate::{Account, Context, HttpError, Window, timestamp};
+use crate::{Account, Connector, Context, Document, FetchError, HttpError, Snapshot, Window, timestamp};
 
 /// One account's recorded answers.
 ///
-/// ```no_run
-/// use backline_sdk::recordings::Recording;
+/// A request gets an answer only if it was recorded with the same method, URL and body, so that no account is given
+/// what was recorded for another. `collect` runs a connector as it ran when the answers were recorded:
 ///
-/// let recording = Recording::read("answers/a1");
-/// let (account, context) = (recording.account("account-1"), recording.context());
-/// // recording.replay().collect::<MyConnector>(account, context)
+/// ```
+/// use backline_sdk::prelude::*;
+/// use backline_sdk::recordings::Recording;
+/// use backline_sdk::testing::metric;
+///
+/// struct Example;
+///
+/// impl Connector for Example {
+///     async fn check(_: &Http, account: Account) -> Result<String, FetchError> {
+///         Ok(account.platform_id)
+///     }
+///
+///     async fn fetch(http: &Http, accounts: Vec<Account>, _: Context) -> BatchResult {
+///         BatchResult::each(accounts, 8, |account| async move {
+///             let url = format!("https://api.example.com/artists/{}", account.platform_id);
+///             Ok(Fetched::new(&http.get(url).send().await?.ok_json()?))
+///         })
+///         .await
+///     }
+///
+///     fn normalize(document: Document) -> Result<Snapshot, String> {
+///         Ok(Snapshot::builder().count("fans", &document.json()?["fans"], Absence::Hidden).build())
+///     }
+/// }
+///
+/// // What `backline plugins try --record answers/a1` writes.
+/// # let folder = std::env::temp_dir().join(format!("backline-recording-{}", std::process::id()));
+/// # std::fs::create_dir_all(&folder)?;
+/// # std::fs::write(folder.join("recording.json"), r#"{ "account": "a1", "settings": {},
+/// #     "observed_at": "2026-11-28T12:00:00Z",
+/// #     "window": { "since": "2026-10-31T12:00:00Z", "until": "2026-11-28T12:00:00Z" } }"#)?;
+/// # std::fs::write(folder.join("001-get-artists-a1.json"), r#"{
+/// #     "request": { "method": "GET", "url": "https://api.example.com/artists/a1" },
+/// #     "answer": { "status": 200, "json": { "fans": 7 } } }"#)?;
+/// let recording = Recording::read(&folder);
+/// let snapshot = recording.collect::<Example>().expect("collected");
+/// assert_eq!(metric(&snapshot, "fans"), json!(7));
+/// # std::fs::remove_dir_all(&folder)?;
+/// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Recording {
@@ -67,28 +103,71 @@ impl Recording {
         Context { window: Window { since: time("since"), until: time("until") }, lost_metrics: Vec::new() }
     }
 
+    /// The time at which it was recorded, in Unix seconds.
+    ///
+    /// # Panics
+    /// If `recording.json` does not say it.
+    #[must_use]
+    pub fn observed_at(&self) -> i64 {
+        timestamp(&self.about["observed_at"]).unwrap_or_else(|| panic!("{}: observed_at is not a time", self.place()))
+    }
+
     /// The answers. A request that is not among them panics with its URL.
     ///
     /// # Panics
     /// If a file is not a recorded request with its answer.
     #[must_use]
     pub fn replay(&self) -> Replay {
-        let mut answers: Vec<(wit::Method, &str, Result<wit::Response, HttpError>)> = Vec::new();
-        for (path, recorded) in &self.answers {
-            let place = path.display();
-            let url = recorded["request"]["url"].as_str().unwrap_or_else(|| panic!("{place}: no request.url"));
-            let method = recorded["request"]["method"].as_str().unwrap_or_default();
-            let method = method_of(method).unwrap_or_else(|| panic!("{place}: no request.method"));
-            answers.push((method, url, answer_of(&recorded["answer"])));
-        }
-        // An entry answers every URL that its text occurs in, and the first one that fits counts.
-        answers.sort_by_key(|(_, url, _)| std::cmp::Reverse(url.len()));
-        answers.into_iter().fold(Replay::new(), |replay, (method, url, answer)| replay.on(method, url, answer))
+        self.added_to(Replay::new())
+    }
+
+    /// The document that `fetch` makes of the answers.
+    ///
+    /// # Errors
+    /// The error of the connector's `fetch`.
+    ///
+    /// # Panics
+    /// For a request that is not recorded, and for a recording that can't be read.
+    pub fn document<C: Connector>(&self) -> Result<Document, FetchError> {
+        let context = self.context();
+        let window = context.window;
+        let fetched = self.replay().fetch::<C>(vec![self.account("account-1")], context).accounts.remove(0)?;
+        Ok(Document { body: fetched.body, window, observed_at: self.observed_at() })
+    }
+
+    /// Fetches the account and normalises its document, as at the time of the recording.
+    ///
+    /// # Errors
+    /// The error of the connector's `fetch`.
+    ///
+    /// # Panics
+    /// If `normalize` refuses the document that `fetch` returned, and as [`Self::document`].
+    pub fn collect<C: Connector>(&self) -> Result<Snapshot, FetchError> {
+        Ok(C::normalize(self.document::<C>()?).unwrap_or_else(|error| panic!("normalize failed: {error}")))
+    }
+
+    fn added_to(&self, replay: Replay) -> Replay {
+        self.answers.iter().fold(replay, |replay, (path, recorded)| {
+            let (place, request) = (path.display(), &recorded["request"]);
+            let url = request["url"].as_str().unwrap_or_else(|| panic!("{place}: no request.url"));
+            let method = request["method"].as_str().and_then(method_of);
+            let method = method.unwrap_or_else(|| panic!("{place}: no request.method"));
+            replay.exactly(method, url, request["body"].as_str(), answer_of(&recorded["answer"]))
+        })
     }
 
     fn place(&self) -> String {
         self.folder.join("recording.json").display().to_string()
     }
+}
+
+/// The answers of several recordings together, for a batch of their accounts.
+///
+/// # Panics
+/// As [`Recording::replay`].
+#[must_use]
+pub fn replay_all(recordings: &[Recording]) -> Replay {
+    recordings.iter().fold(Replay::new(), |replay, recording| recording.added_to(replay))
 }
 
 fn read(path: &Path) -> Json {
@@ -132,8 +211,8 @@ fn answer_of(answer: &Json) -> Result<wit::Response, HttpError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{BatchResult, Document, FetchError, Fetched, Snapshot};
-    use crate::{Connector, Http};
+    use crate::testing::metric;
+    use crate::{Absence, BatchResult, Fetched, Http};
 
     struct Example;
 
@@ -147,21 +226,55 @@ mod tests {
             Ok(answer.ok_json()?["id"].as_str().unwrap_or_default().to_owned())
         }
 
-        async fn fetch(_: &Http, accounts: Vec<Account>, _: Context) -> BatchResult {
-            BatchResult::each(accounts, 1, |_| async { Ok(Fetched::new(&Json::Null)) }).await
+        async fn fetch(http: &Http, accounts: Vec<Account>, _: Context) -> BatchResult {
+            BatchResult::each(accounts, 1, |account| async move {
+                let url = format!("https://api.example.com/v1/artists/{}", account.platform_id);
+                Ok(Fetched::new(&http.get(url).send().await?.ok_json()?))
+            })
+            .await
         }
 
-        fn normalize(_: Document) -> Result<Snapshot, String> {
-            Ok(Snapshot::builder().build())
+        fn normalize(document: Document) -> Result<Snapshot, String> {
+            let (body, moment) = (document.json()?, Ok(crate::Value::Integer(document.observed_at)));
+            let builder = Snapshot::builder().count("followers", &body["followers"], Absence::Hidden);
+            Ok(builder.metric("moment", moment).build())
         }
+    }
+
+    fn recording(account: &str) -> Recording {
+        Recording::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("templates/rust/answers").join(account))
     }
 
     #[test]
     fn recorded_answers_are_given_in_turn() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates/rust/answers/a1");
-        let recording = Recording::read(folder);
+        let recording = recording("a1");
         assert_eq!(recording.context().window.until - recording.context().window.since, 28 * 86_400);
         assert_eq!(recording.replay().check::<Example>(recording.account("account-1")), Ok("a1".to_owned()));
+    }
+
+    #[test]
+    fn a_recording_is_collected_at_its_own_time() {
+        let snapshot = recording("a1").collect::<Example>().expect("collected");
+        assert_eq!(metric(&snapshot, "followers"), 120_345);
+        // 2026-11-28, 12:00 UTC.
+        assert_eq!(metric(&snapshot, "moment"), 1_795_867_200);
+    }
+
+    #[test]
+    fn recordings_together_answer_a_batch_and_no_other_account() {
+        let recordings = ["a1", "a2", "a3"].map(recording);
+        let batch = |accounts: Vec<Account>| {
+            replay_all(&recordings).or_unreachable().fetch::<Example>(accounts, recordings[0].context()).accounts
+        };
+        let mut accounts: Vec<Account> = recordings.iter().rev().map(|recording| recording.account("id")).collect();
+        let outcomes = batch(accounts.clone());
+        for (account, outcome) in accounts.iter().zip(outcomes) {
+            let body: Json = serde_json::from_str(&outcome.expect("fetched").body).expect("JSON");
+            assert_eq!(body["id"], account.platform_id.as_str());
+        }
+        // Its URL begins with one that is recorded.
+        "a12".clone_into(&mut accounts[0].platform_id);
+        assert!(matches!(batch(accounts)[0], Err(FetchError::Unavailable(_))));
     }
 
     #[test]

@@ -30,11 +30,28 @@ impl Sent {
     }
 }
 
-/// Prepared responses to requests with one method and one part of the URL.
+/// Which requests a response is prepared for.
+#[derive(Clone, Debug, PartialEq)]
+enum Wanted {
+    /// Those with this method whose URL contains this text.
+    Containing(wit::Method, String),
+    /// Those that are the same in method, URL and body.
+    Exactly(Sent),
+}
+
+impl Wanted {
+    fn fits(&self, sent: &Sent) -> bool {
+        match self {
+            Self::Containing(method, part) => *method == sent.method && sent.url.contains(part),
+            Self::Exactly(wanted) => wanted == sent,
+        }
+    }
+}
+
+/// Prepared responses to some requests.
 #[derive(Clone, Debug)]
 struct Prepared {
-    method: wit::Method,
-    url_part: String,
+    wanted: Wanted,
     answers: VecDeque<Result<wit::Response, HttpError>>,
 }
 
@@ -119,13 +136,25 @@ impl Replay {
     /// Responds with any response or host error. A second call with the same method and text adds the next response.
     #[must_use]
     pub fn on(self, method: wit::Method, url_part: &str, answer: Result<wit::Response, HttpError>) -> Self {
-        self.with(|state| {
-            match state.prepared.iter_mut().find(|entry| entry.method == method && entry.url_part == url_part) {
-                Some(entry) => entry.answers.push_back(answer),
-                None => {
-                    state.prepared.push(Prepared { method, url_part: url_part.to_owned(), answers: [answer].into() })
-                }
-            }
+        self.prepare(Wanted::Containing(method, url_part.to_owned()), answer)
+    }
+
+    /// Responds to one request, and to no other. A second call adds the next response.
+    pub(crate) fn exactly(
+        self,
+        method: wit::Method,
+        url: &str,
+        body: Option<&str>,
+        answer: Result<wit::Response, HttpError>,
+    ) -> Self {
+        let body = body.map(|body| body.as_bytes().to_vec());
+        self.prepare(Wanted::Exactly(Sent { method, url: url.to_owned(), body }), answer)
+    }
+
+    fn prepare(self, wanted: Wanted, answer: Result<wit::Response, HttpError>) -> Self {
+        self.with(|state| match state.prepared.iter_mut().find(|entry| entry.wanted == wanted) {
+            Some(entry) => entry.answers.push_back(answer),
+            None => state.prepared.push(Prepared { wanted, answers: [answer].into() }),
         });
         self
     }
@@ -227,12 +256,10 @@ impl Replay {
 
 impl State {
     fn answer(&mut self, sent: &Sent) -> Result<wit::Response, HttpError> {
-        let (method, url) = (sent.method, &sent.url);
-        let entry = self.prepared.iter_mut().find(|entry| entry.method == method && url.contains(&entry.url_part));
-        let entry = match entry {
+        let entry = match self.prepared.iter_mut().find(|entry| entry.wanted.fits(sent)) {
             Some(entry) => entry,
             None if self.is_unreachable_else => return Err(HttpError::Unreachable("no response is prepared".into())),
-            None => panic!("no response is prepared for {method:?} {url}"),
+            None => panic!("no response is prepared for {:?} {}", sent.method, sent.url),
         };
         let prepared = if entry.answers.len() > 1 {
             entry.answers.pop_front().unwrap_or_else(|| unreachable!("more than one response is left"))

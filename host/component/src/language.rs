@@ -90,9 +90,9 @@ impl Language {
     #[must_use]
     pub(super) fn helpers(self) -> Option<&'static str> {
         match self {
-            Self::Rust | Self::Python => None,
-            // Go does not import a package of its own project from `vendor`.
-            Self::Go => Some("backline"),
+            Self::Rust => None,
+            // Neither imports a package of its own project from `vendor`.
+            Self::Go | Self::Python => Some("backline"),
             Self::JavaScript | Self::C => Some("vendor/backline"),
         }
     }

@@ -19,6 +19,8 @@
 mod async_types;
 mod config;
 mod encode;
+#[cfg(test)]
+mod guide;
 mod index;
 mod inspect;
 mod language;

@@ -24,7 +24,7 @@ struct Change {
 }
 
 /// All changes, by the templates' number.
-static CHANGES: [Change; 6] = [
+static CHANGES: [Change; 7] = [
     Change {
         template: 2,
         title: "CI checks conformance instead of replaying the recordings alone",
@@ -112,6 +112,17 @@ static CHANGES: [Change; 6] = [
         file: "tests/conformance.rs",
         old: "",
         new: include_str!("../../../sdk/templates/rust/tests/conformance.rs"),
+    },
+    Change {
+        template: 3,
+        title: "the README names the package of helpers, which is beside app.py now",
+        languages: &[Language::Python],
+        file: "README.md",
+        old: "what the platform answered for three artists.\n",
+        new: concat!(
+            "what the platform answered for three artists. The package `backline` has helpers: requests, answers by ",
+            "account, reading\nand metrics; `backline.offline` runs tests from recordings.\n"
+        ),
     },
 ];
 

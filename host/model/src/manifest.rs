@@ -6,6 +6,7 @@
 mod bypass;
 mod faults;
 pub(crate) mod findings;
+mod reference;
 mod values;
 
 use chrono::{NaiveDate, NaiveTime};
@@ -15,6 +16,7 @@ use serde_json::Value as Json;
 
 pub use self::bypass::{Bypass, Bypassable};
 pub use self::faults::Fault;
+pub use self::reference::{EXAMPLE, reference};
 use super::account_rule::{AccountReader, AccountRule};
 use super::ids::Platform;
 pub use super::manifest_error::ManifestError;

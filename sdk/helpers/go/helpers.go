@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -98,4 +99,82 @@ func Counted(name string, value any, absence Absence) Metric {
 		return Integer(name, count)
 	}
 	return Absent(name, absence)
+}
+
+// Named is what one request answered for one account: the platform's id, and the document or the error under it.
+type Named struct {
+	ID   string
+	Body []byte
+	Err  error
+}
+
+// Batch asks for at most atMost accounts with one request. fetch gets the platform's ids, each once and sorted, and
+// answers with one Named for each account that the platform sent, in any order. An account that is not among them does
+// not exist; one that is there twice, or an answer that names others only, is not what it seems to be. A failure that
+// concerns every further request ends the batch.
+func Batch(accounts []Account, atMost int, fetch func(ids []string) ([]Named, error)) []Answer {
+	var ids []string
+	for _, account := range accounts {
+		ids = append(ids, account.PlatformID)
+	}
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	found := map[string]Answer{}
+	var stopped error
+	for asked := range slices.Chunk(ids, max(atMost, 1)) {
+		var named []Named
+		err := stopped
+		if err == nil {
+			named, err = fetch(asked)
+		}
+		if err == nil {
+			err = assign(found, asked, named)
+		}
+		if err != nil {
+			for _, id := range asked {
+				found[id] = Answer{Err: err}
+			}
+			if concernsAll(err) {
+				stopped = err
+			}
+		}
+	}
+	answers := make([]Answer, len(accounts))
+	for i, account := range accounts {
+		answer, ok := found[account.PlatformID]
+		if !ok {
+			answer = Answer{Err: Because(NotFound, "")}
+		}
+		answers[i] = answer
+	}
+	return answers
+}
+
+func assign(found map[string]Answer, asked []string, named []Named) error {
+	isAnyAsked := false
+	for _, one := range named {
+		if !slices.Contains(asked, one.ID) {
+			continue
+		}
+		isAnyAsked = true
+		if _, twice := found[one.ID]; twice {
+			found[one.ID] = Answer{Err: Because(Unexpected, "the answer names the account twice")}
+		} else {
+			found[one.ID] = Answer{Body: one.Body, Err: one.Err}
+		}
+	}
+	if len(named) > 0 && !isAnyAsked {
+		return Because(Unexpected, "the answer names none of the accounts that were asked for")
+	}
+	return nil
+}
+
+// concernsAll says whether every further request with the same credential would fail in the same way.
+func concernsAll(err error) bool {
+	switch failureOf(err).Class {
+	case Misconfigured, QuotaExhausted, RateLimited, Reconnect, Unauthorized:
+		return true
+	default:
+		return false
+	}
 }

@@ -100,3 +100,91 @@ export function counted(name, value, absence) {
   const found = count(value);
   return found === undefined ? absent(name, absence) : integer(name, found, undefined);
 }
+
+// A metric with a title or a list of them.
+export function label(name, value, absence) {
+  const labelled = (tag) => ({ name, value: ok({ tag, val: value }), coverage: undefined });
+  if (typeof value === 'string' && value !== '') return labelled('text');
+  const isList = Array.isArray(value) && value.length > 0 && value.every((item) => typeof item === 'string');
+  return isList ? labelled('texts') : absent(name, absence);
+}
+
+const ok = (val) => ({ tag: 'ok', val });
+
+// The list under a name; undefined if there is none. A missing list is not an empty one.
+export function items(value, name) {
+  const found = field(value, name);
+  return Array.isArray(found) ? found : undefined;
+}
+
+const isObject = (value) => value !== null && typeof value === 'object' && !Array.isArray(value);
+
+// The JSON object of an answer, after the one check that every answer passes. `own` gives the failure that stands for
+// an error in the platform's own form, and undefined for everything else. It is asked first, whatever the status. What
+// is neither that nor an object says nothing of the account: a page of a proxy, a body that was cut off.
+export function sortedAnswer(response, own) {
+  const text = textOf(response.body);
+  let body;
+  let isJson = true;
+  try {
+    body = parse(text);
+  } catch {
+    isJson = false;
+  }
+  if (isObject(body)) {
+    const error = own(body);
+    if (error !== undefined) throw error;
+    if (response.status >= 200 && response.status < 300) return body;
+  }
+  throw foreign(response, body, isJson, text.trim() === '');
+}
+
+function foreign(response, body, isJson, isEmpty) {
+  const { status } = response;
+  const described = isJson ? `HTTP ${status} with JSON of an unknown form` : `HTTP ${status} without JSON`;
+  if (status === 429) return throttled(response);
+  if (status === 401 && (isEmpty || isObject(body))) return failure('unauthorized', described);
+  const isForeign = status >= 500 || [403, 404, 408, 410, 425, 451].includes(status) || !isJson;
+  return failure(isForeign ? 'unavailable' : 'unexpected', described);
+}
+
+// Failures that every further request with the same credential would have.
+const CONCERNS_ALL = ['misconfigured', 'quota-exhausted', 'rate-limited', 'reconnect', 'unauthorized'];
+
+// Asks for at most `atMost` accounts with one request: `fetch` gets the platform's ids, each once and sorted, and gives
+// pairs of an id and a document, in any order. An account that is not among them does not exist; one that is there
+// twice, or an answer that names others only, is not what it seems to be. A failure that concerns every further request
+// ends the batch.
+export function batch(accounts, atMost, fetch) {
+  const ids = [...new Set(accounts.map((account) => account.platformId))].sort();
+  const answers = new Map();
+  let stopped;
+  for (let start = 0; start < ids.length; start += atMost) {
+    const asked = ids.slice(start, start + atMost);
+    try {
+      if (stopped !== undefined) throw stopped;
+      for (const [id, answer] of assigned(asked, fetch(asked))) answers.set(id, answer);
+    } catch (error) {
+      if (error.payload === undefined) throw error;
+      if (CONCERNS_ALL.includes(error.payload.tag)) stopped = error;
+      for (const id of asked) answers.set(id, { tag: 'err', val: error.payload });
+    }
+  }
+  const missing = () => ({ tag: 'err', val: failure('not-found').payload });
+  return accounts.map((account) => answers.get(account.platformId) ?? missing());
+}
+
+function assigned(asked, named) {
+  const answers = new Map();
+  for (const [id, document] of named) {
+    if (answers.has(id)) {
+      answers.set(id, { tag: 'err', val: failure('unexpected', 'the answer names the account twice').payload });
+    } else if (asked.includes(id)) {
+      answers.set(id, ok(document));
+    }
+  }
+  if (named.length > 0 && answers.size === 0) {
+    throw failure('unexpected', 'the answer names none of the accounts that were asked for');
+  }
+  return answers;
+}

@@ -71,6 +71,14 @@ fn the_schema_is_printed_and_lies_beside_new_projects() {
 }
 
 #[test]
+fn the_reference_that_is_printed_is_the_page_of_the_guide() {
+    let place = Place::empty();
+    let printed = place.done(&["plugins", "schema", "--reference"]);
+    assert_eq!(printed, include_str!("../../../docs/authors/manifest.md"));
+    assert_eq!(place.run(&["plugins", "schema", "--reference", "--index"]).status.code(), Some(2));
+}
+
+#[test]
 fn logs_that_do_not_exist_are_said_to_be_none() {
     let place = Place::migrated();
     place.knows("tempo");

@@ -162,48 +162,56 @@ const TOOLCHAINS: [(&str, &str, &str); 5] = [
     ("c", "python3 -m venv build/venv && build/venv/bin/pip install --quiet -r requirements.txt", "make test"),
 ];
 
-/// Every template with its real toolchain: built, tested, packed, replayed and checked. It takes minutes and downloads
-/// compilers, so only `--long` runs it; what can't be installed here is skipped by name.
-#[test]
-fn every_template_builds_and_passes_its_tests_and_conformance() {
+/// What tests with real toolchains need: the path to look programs up in, if they were asked for. They take minutes and
+/// download compilers, so only `--long` runs them. `folder` is where a compiler may be installed.
+pub(super) fn toolchains(folder: &Path) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "the size is an argument of the test run")]
     let (is_long, path) = (std::env::var("TESTS_LONG").is_ok_and(|long| !long.is_empty()), std::env::var("PATH"));
-    if !is_long {
-        println!("skipped: all templates; `cargo xtask test --suite cli --long` builds them");
-        return;
+    is_long.then(|| format!("{}:{}", folder.join("go/bin").display(), path.expect("a path")))
+}
+
+/// A project with its real toolchain: installed, tested, built, packed, replayed and checked. `false` if the toolchain
+/// can't be installed here, which is said by name.
+pub(super) fn builds_and_conforms(project: &Path, name: &str, language: &str, path: &str) -> bool {
+    let (_, install, test) = TOOLCHAINS.into_iter().find(|(known, ..)| *known == language).expect("a toolchain");
+    let shell = |line: &str| {
+        let mut command = Command::new("sh");
+        // A target folder of its own: the tests' own is in use.
+        command.args(["-c", line]).current_dir(project).env("PATH", path).env_remove("CARGO_TARGET_DIR");
+        command.output().expect("sh runs")
+    };
+    let installed = shell(install);
+    if !installed.status.success() {
+        let why = String::from_utf8_lossy(&installed.stderr);
+        println!("skipped: {name}: its toolchain can't be installed here: {}", why.lines().last().unwrap_or(""));
+        return false;
     }
+    let backline = env!("CARGO_BIN_EXE_backline");
+    for line in [
+        test.to_owned(),
+        format!("{backline} plugins dev . --once"),
+        format!("{backline} plugins conformance {name}.wasm --answers answers"),
+        format!("{backline} plugins dev . --once | grep 'metrics and requests are as before'"),
+    ] {
+        let ran = shell(&line);
+        assert!(ran.status.success(), "{name}: {line}: {ran:?}");
+    }
+    true
+}
+
+/// Every template with its real toolchain; what can't be installed here is skipped by name.
+#[test]
+fn every_template_builds_and_passes_its_tests_and_conformance() {
     let place = Place::empty();
     let folder = tempfile::tempdir().expect("a folder");
+    let Some(path) = toolchains(folder.path()) else {
+        println!("skipped: all templates; `cargo xtask test --suite cli --long` builds them");
+        return;
+    };
     let into = folder.path().to_string_lossy().into_owned();
-    let path = format!("{}:{}", folder.path().join("go/bin").display(), path.expect("a path"));
-    for (language, install, test) in TOOLCHAINS {
+    for language in LANGUAGES {
         let name = format!("moon-{language}");
         place.done(&["plugins", "new", &name, "--lang", language, "--folder", &into]);
-        let project = folder.path().join(&name);
-        let shell = |line: &str| {
-            let mut command = Command::new("sh");
-            // A target folder of its own: the tests' own is in use.
-            command.args(["-c", line]).current_dir(&project).env("PATH", &path).env_remove("CARGO_TARGET_DIR");
-            command.output().expect("sh runs")
-        };
-        let installed = shell(install);
-        if !installed.status.success() {
-            let why = String::from_utf8_lossy(&installed.stderr);
-            println!(
-                "skipped: {language}: its toolchain can't be installed here: {}",
-                why.lines().last().unwrap_or("")
-            );
-            continue;
-        }
-        let backline = env!("CARGO_BIN_EXE_backline");
-        for line in [
-            test.to_owned(),
-            format!("{backline} plugins dev . --once"),
-            format!("{backline} plugins conformance {name}.wasm --answers answers"),
-            format!("{backline} plugins dev . --once | grep 'metrics and requests are as before'"),
-        ] {
-            let ran = shell(&line);
-            assert!(ran.status.success(), "{language}: {line}: {ran:?}");
-        }
+        builds_and_conforms(&folder.path().join(&name), &name, language, &path);
     }
 }

@@ -18,16 +18,16 @@ const CANARY: &str = "canary-5f1d2a4b5c6d";
 const YOUTUBE: &str = "https://youtube.googleapis.com";
 
 /// A platform on a loopback port that answers each path from a table, and lists what it was asked.
-struct Platform {
-    base: String,
+pub(super) struct Platform {
+    pub(super) base: String,
     asked: Arc<Mutex<Vec<String>>>,
     _runtime: tokio::runtime::Runtime,
 }
 
-type Answer = fn(&str) -> (StatusCode, Json);
+pub(super) type Answer = fn(&str) -> (StatusCode, Json);
 
 impl Platform {
-    fn start(answer: Answer) -> Self {
+    pub(super) fn start(answer: Answer) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let asked = Arc::new(Mutex::new(Vec::new()));

@@ -43,7 +43,7 @@ plain! {
     ScheduleOrigin => { "type": "string" },
     Severity => { "type": "string" },
     Urgency => { "type": "string" },
-    // docs/authors.md and docs/releases.md say what they hold.
+    // docs/authors/manifest.md and docs/releases.md say what they hold.
     BudgetWindow => { "type": "object" },
     Manifest => { "type": "object" },
     Grant => { "type": "object" },

@@ -64,7 +64,10 @@ pub(super) const EXAMPLES: &[Examples] = &[
     ("plugins dev", &["backline plugins dev", "backline plugins dev tempo --once"]),
     ("plugins update", &["backline plugins update tempo --dry-run"]),
     ("plugins check", &["backline plugins check connector.toml"]),
-    ("plugins schema", &["backline plugins schema --output connector.schema.json"]),
+    (
+        "plugins schema",
+        &["backline plugins schema --output connector.schema.json", "backline plugins schema --reference"],
+    ),
     ("plugins pack", &["backline plugins pack tempo_core.wasm --output tempo.wasm"]),
     ("plugins publish", &["backline plugins publish oci://registry.example.com/tempo tempo.wasm"]),
     ("plugins search", &["backline plugins search tempo --index index.json"]),
@@ -225,6 +228,23 @@ mod tests {
                 assert!(line.len() <= 98, "{line} is too long");
             }
         }
+    }
+
+    #[test]
+    fn the_commands_of_the_authors_guide_are_accepted() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/authors");
+        let mut checked = 0;
+        for entry in std::fs::read_dir(folder).expect("the guide") {
+            let path = entry.expect("an entry").path();
+            let text = std::fs::read_to_string(&path).expect("text");
+            for line in text.lines().filter(|line| line.starts_with("backline ")) {
+                let command = line.split("  #").next().unwrap_or(line).trim_end();
+                let parsed = command_line().try_get_matches_from(words(command));
+                assert!(parsed.is_ok(), "{}: {command}: {}", path.display(), parsed.expect_err("refused"));
+                checked += 1;
+            }
+        }
+        assert!(checked > 30, "{checked}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::cli::terminal::exit::{Exit, Failure, Outcome};
 use crate::cli::terminal::output::{Access, Existing, Output};
 use crate::cli::terminal::print::{self, Tone};
 use backline_component::INDEX_SCHEMA;
-use backline_model::manifest::{Fault, MANIFEST_BYTES_MAX, Manifest, SCHEMA};
+use backline_model::manifest::{self, Fault, MANIFEST_BYTES_MAX, Manifest, SCHEMA};
 
 /// Arguments of `check`.
 #[derive(Args)]
@@ -28,7 +28,10 @@ pub(crate) struct SchemaArguments {
     /// The schema of an index of connectors, instead of a manifest's
     #[arg(long)]
     index: bool,
-    /// File to write the schema to; - for standard output
+    /// Every table and key of a manifest as a page in Markdown, instead of the schema
+    #[arg(long, conflicts_with = "index")]
+    reference: bool,
+    /// File to write it to; - for standard output
     #[arg(long, short, default_value = "-", value_name = "FILE")]
     output: PathBuf,
     /// Replace the file if it exists
@@ -59,11 +62,15 @@ pub(in crate::cli::plugins) fn check(arguments: &CheckArguments) -> Outcome {
     Ok(if faults.is_empty() { Exit::Done } else { Exit::Failed })
 }
 
-/// Prints the JSON Schema of a manifest, or of an index.
+/// Prints the JSON Schema of a manifest or of an index, or the reference of a manifest.
 pub(in crate::cli::plugins) fn schema(arguments: &SchemaArguments) -> Outcome {
     let output = Output::open(&arguments.output, Access::Shared, Existing::forced(arguments.force))?;
-    let schema = if arguments.index { INDEX_SCHEMA } else { SCHEMA };
-    output.finish_with(schema.as_bytes())?;
+    let text = match arguments {
+        SchemaArguments { reference: true, .. } => manifest::reference(),
+        SchemaArguments { index: true, .. } => INDEX_SCHEMA.to_owned(),
+        _ => SCHEMA.to_owned(),
+    };
+    output.finish_with(text.as_bytes())?;
     Ok(Exit::Done)
 }
 
@@ -173,7 +180,7 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let schema = schema();
         let mut checked = 0;
-        for folder in ["plugins", "sdk/templates"] {
+        for folder in ["plugins", "sdk/templates", "sdk/examples"] {
             for entry in std::fs::read_dir(root.join(folder)).expect("a folder") {
                 let path = entry.expect("an entry").path().join("connector.toml");
                 let Ok(text) = std::fs::read_to_string(&path) else { continue };
@@ -183,7 +190,7 @@ mod tests {
                 checked += 1;
             }
         }
-        assert!(checked >= 9, "{checked}");
+        assert!(checked >= 14, "{checked}");
         assert!(schema.is_valid(&as_json(&manifest_with(TABLES))));
         assert!(faults(&manifest_with(TABLES)).is_empty(), "{:?}", faults(&manifest_with(TABLES)));
     }
