@@ -183,7 +183,7 @@ pub(super) fn builds_and_conforms(project: &Path, name: &str, language: &str, pa
     let installed = shell(install);
     if !installed.status.success() {
         let why = String::from_utf8_lossy(&installed.stderr);
-        println!("skipped: {name}: its toolchain can't be installed here: {}", why.lines().last().unwrap_or(""));
+        eprintln!("skipped: {name}: its toolchain can't be installed here: {}", why.lines().last().unwrap_or(""));
         return false;
     }
     let backline = env!("CARGO_BIN_EXE_backline");

@@ -46,6 +46,14 @@ impl CheckResult {
         Self { name, cases: 0, skipped: None, findings: Vec::new(), more: 0, can_be_bypassed, bypassed: None }
     }
 
+    pub(super) fn found(&mut self, case: impl Into<String>, message: impl Into<String>) {
+        if self.findings.len() == FINDINGS_MAX {
+            self.more += 1;
+        } else {
+            self.findings.push(CheckFinding { case: case.into(), message: message.into() });
+        }
+    }
+
     /// Whether it found something and is not bypassed.
     #[must_use]
     pub fn failed(&self) -> bool {
