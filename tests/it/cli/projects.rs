@@ -172,6 +172,7 @@ pub(super) fn toolchains(folder: &Path) -> Option<String> {
 
 /// A project with its real toolchain: installed, tested, built, packed, replayed and checked. `false` if the toolchain
 /// can't be installed here, which is said by name.
+#[expect(clippy::print_stderr, reason = "says what was skipped, and why")]
 pub(super) fn builds_and_conforms(project: &Path, name: &str, language: &str, path: &str) -> bool {
     let (_, install, test) = TOOLCHAINS.into_iter().find(|(known, ..)| *known == language).expect("a toolchain");
     let shell = |line: &str| {
