@@ -37,12 +37,17 @@ fn schedules(list: &[(&str, ScheduleSpec)]) -> BTreeMap<String, ScheduleSpec> {
 }
 
 /// A host at noon of 18 November, without connectors and with these schedules.
+/// How long a lease lasts in these tests, in seconds.
+const LEASE_S: u64 = 864_000;
+
 async fn stage(url: &str, list: &[(&str, ScheduleSpec)]) -> Stage {
     let date = NaiveDate::from_ymd_opt(2026, 11, 18).expect("a day of November");
     let simulator = SimulatorConfig { artists: 1, date, ..SimulatorConfig::default() };
     Stage::bare(url, simulator, |config| {
         config.schedules = schedules(list);
         config.service.poll_ms = 10;
+        // Tests that move the time by hours renew no lease.
+        config.collection.lease_ttl_ms = LEASE_S * 1000;
     })
     .await
 }
@@ -239,7 +244,7 @@ async fn busy(stage: &Stage, account: &Account, names: &[&str]) -> Vec<backline_
         planning.batches_add(&[batch], &Weights::default()).await.expect("a batch is added");
         planning.commit().await.expect("the plan is committed");
         let held = store
-            .batch_lease(&Scope::all_tenants(), Some(run.id), None, "test", now, Duration::from_secs(864_000))
+            .batch_lease(&Scope::all_tenants(), Some(run.id), None, "test", now, Duration::from_secs(LEASE_S))
             .await;
         leases.push(held.expect("asked").expect("a batch is open"));
     }

@@ -208,8 +208,6 @@ pub fn marks() -> Vec<String> {
 
 /// Rows of the same kinds for both tenants: of theirs one more each, so that counts differ.
 pub async fn fill(store: &Store) {
-    store.release_save(&release(), b"component").await.unwrap();
-    store.release_activate(release().digest, SwapCause::Activated, now()).await.unwrap();
     store.artists_save_from(&all(), Provenance::Sync, &[owned(1), owned(2)], now()).await.unwrap();
     // The first of all events was theirs, and is gone.
     let at = now() - TimeDelta::days(40);
@@ -219,6 +217,8 @@ pub async fn fill(store: &Store) {
     let from = ArchivePlace::default();
     let gone = store.archive_due_put_away(&all(), &of_events, &[], &from, 10, past(now())).await.unwrap();
     assert_eq!(gone.rows, 1);
+    store.release_save(&release(), b"component").await.unwrap();
+    store.release_activate(release().digest, SwapCause::Activated, now()).await.unwrap();
     store.accounts_save_from(&all(), Provenance::Sync, &accounts(), now()).await.unwrap();
     store.consents_record(&all(), &[consent(1, true), consent(2, true)]).await.unwrap();
     for tenant in [theirs(), ours(), theirs()] {
