@@ -34,6 +34,14 @@ pub(crate) fn say(message: impl AsRef<str>) {
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(variable("CARGO").unwrap_or_else(|| "cargo".to_owned()));
     command.current_dir(workspace_root());
+    // What cargo says of this package. Build scripts that read it would run again, and with them all that needs theirs,
+    // whenever cargo is called by this program after it was called by hand.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
     command
 }
 
