@@ -116,6 +116,16 @@ impl World {
         .await;
     }
 
+    /// What each run has fetched, for the message of a test that fails.
+    async fn documents(&self) -> Vec<String> {
+        let fetched = "SELECT r.triggered_by || ' ' || CAST(r.started_at AS TEXT) || ': ' || a.name || ' '
+                 || d.platform || ' ' || CAST(d.observed_at AS TEXT) AS told
+             FROM documents d JOIN runs r ON r.id = d.run_id JOIN artists a ON a.id = d.artist_id
+             ORDER BY a.name, d.platform, r.started_at";
+        let rows = sqlx::query(fetched).fetch_all(&mut self.database().await).await.expect("documents are read");
+        rows.iter().map(|row| row.get("told")).collect()
+    }
+
     /// Each account of so many groups is there once, right, and by its first attempt.
     pub async fn expect_right(&self, groups: u32) {
         let mut database = self.database().await;
@@ -130,7 +140,8 @@ impl World {
             ("events", "SELECT COUNT(*) FROM events WHERE type = 'metrics.collected'"),
             ("active accounts", "SELECT COUNT(*) FROM accounts WHERE status = 'active'"),
         ] {
-            assert_eq!(number(&mut database, query).await, accounts, "{what}");
+            let found = number(&mut database, query).await;
+            assert_eq!(found, accounts, "{what}: {:#?}", self.documents().await);
         }
         for (what, query) in [
             (
