@@ -124,6 +124,37 @@ pub(crate) async fn activations_take_in_txn(
     Ok(taken)
 }
 
+/// Removes what a plan is made for that reads the accounts afterwards, in the same transaction: it sees whatever caused
+/// a collection that is removed here, also a cause that came since `wanted` was read, and an artist's other ones where
+/// all its platforms are wanted. One that another transaction is changing right now stays, and so does one with an account in a batch that a host is
+/// working on. Returns what was removed.
+pub(crate) async fn activations_take_before_reading_in_txn(
+    work: &mut Work,
+    wanted: &[Activation],
+) -> Result<Vec<(ArtistId, Option<Platform>)>, StoreError> {
+    let mut taken = Vec::new();
+    for chunk in wanted.chunks(ROWS_PER_STATEMENT) {
+        let wanted: Vec<_> =
+            chunk.iter().map(|activation| (activation.artist_id, activation.platform.clone())).collect();
+        let statement = work.query(
+            "DELETE FROM activations WHERE (artist_id, platform) IN (
+                 SELECT a.artist_id, a.platform FROM {rows} JOIN activations a
+                     ON a.artist_id = (r.value->>'artist')::uuid
+                     AND (r.value->>'platform' = '' OR a.platform = r.value->>'platform')
+                 WHERE NOT EXISTS (SELECT 1 FROM accounts o JOIN batch_accounts m ON m.account_id = o.id
+                     JOIN batches b ON b.id = m.batch_id
+                     WHERE o.artist_id = a.artist_id AND (a.platform = '' OR o.platform = a.platform)
+                         AND b.finished_at IS NULL AND b.state = 'leased')
+                 FOR UPDATE SKIP LOCKED)
+             RETURNING artist_id::text AS artist_id, platform",
+        );
+        let rows = work.rows("remove activations that are planned", statement.bind(activation_rows(&wanted)?)).await?;
+        let read = |row: &AnyRow| Ok((row.parsed("artist_id")?, platform_of(row)?));
+        taken.extend(work.unreadable.read("activations", "artist_id", Extent::Part, &rows, read)?);
+    }
+    Ok(taken)
+}
+
 /// Leaves first collections due on the other platforms on which their artists have accounts, where a plan for some
 /// platforms took those that were due on all. An account that is added meanwhile asks for its own.
 pub(crate) async fn activations_leave_in_txn(

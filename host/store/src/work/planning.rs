@@ -12,7 +12,9 @@ use crate::database::notifications::notify;
 use crate::database::readable::Extent;
 use crate::database::topic::Topic;
 use crate::work::activations::Activation;
-use crate::work::activations::{activation_rows, activations_leave_in_txn, activations_take_in_txn};
+use crate::work::activations::{
+    activation_rows, activations_leave_in_txn, activations_take_before_reading_in_txn, activations_take_in_txn,
+};
 use crate::work::leaders::{Term, term_check_in_txn};
 use crate::work::ledger::{batches_add_in_txn, run_add_in_txn};
 use crate::work::outcomes::{AccountOutcome, outcomes_save_in_txn};
@@ -80,7 +82,7 @@ impl Store {
                 Some(term.clone())
             }
             PlanGuard::Activations { term, activations } => {
-                taken = activations_take_in_txn(&mut work, activations).await?;
+                taken = activations_take_before_reading_in_txn(&mut work, activations).await?;
                 Some(term.clone())
             }
         };
