@@ -126,8 +126,8 @@ pub(crate) async fn activations_take_in_txn(
 
 /// Removes what a plan is made for that reads the accounts afterwards, in the same transaction: it sees whatever caused
 /// a collection that is removed here, also a cause that came since `wanted` was read, and an artist's other ones where
-/// all its platforms are wanted. One that another transaction is changing right now stays, and so does one with an account in a batch that a host is
-/// working on. Returns what was removed.
+/// all its platforms are wanted. One that another transaction is changing right now stays, and so does one with an
+/// account in a batch that a host is working on. Returns what was removed.
 pub(crate) async fn activations_take_before_reading_in_txn(
     work: &mut Work,
     wanted: &[Activation],
