@@ -383,7 +383,8 @@ async fn look(context: &ServiceContext<Archive>, archive: &Archive) -> Result<()
         ScheduleSpec { cron: config.schedule.clone(), timezone: config.timezone.clone(), ..ScheduleSpec::default() };
     let timetable = Timetable::of(&spec)?;
     // Also before a first look is recorded, from which intervals are counted.
-    archive.clocks.past(archive.clock.now()).await??;
+    let now = archive.clock.now();
+    archive.clocks.past(now).await??;
     if due(archive, &timetable).await?.is_none() {
         return Ok(());
     }
@@ -391,7 +392,8 @@ async fn look(context: &ServiceContext<Archive>, archive: &Archive) -> Result<()
     let work = || context.heartbeat.work(Duration::from_millis(archive.config.database.long_statement_timeout_ms));
     work();
     let ttl = Duration::from_millis(archive.config.service.leader_ttl_ms);
-    let Some(term) = archive.store.role_take(ROLE, &context.name, archive.clock.now(), ttl).await? else {
+    // At the time that was compared: the clock may have jumped since.
+    let Some(term) = archive.store.role_take(ROLE, &context.name, now, ttl).await? else {
         return Ok(());
     };
     // Another host may have done it just before the role became free.

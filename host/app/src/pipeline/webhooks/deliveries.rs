@@ -195,8 +195,9 @@ async fn look(
     let on: Vec<(Webhook, EventCursor)> = webhooks.into_iter().filter(|(webhook, _)| webhook.enabled).collect();
     let mut more = false;
     if !on.is_empty() {
+        let Some(now) = dispatcher.clocks.right_now() else { return Ok(poll) };
         let ttl = Duration::from_millis(dispatcher.config.service.leader_ttl_ms);
-        deliveries.term = dispatcher.store.role_take(ROLE, &context.name, dispatcher.clock.now(), ttl).await?;
+        deliveries.term = dispatcher.store.role_take(ROLE, &context.name, now, ttl).await?;
         if deliveries.term.is_some() {
             more = dispatcher.note_deliveries(&on).await?.1;
         }
