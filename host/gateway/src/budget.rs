@@ -321,7 +321,9 @@ impl Budgets {
         let slice = self.slice(&charge.key);
         let mut slice = slice.lock().await;
         let now_us = self.clock.now().timestamp_micros();
-        if slice.left < charge.units || pace.is_lost(slice.place_us, now_us) {
+        // Further ahead than any place is granted: it was reserved before the clock went back.
+        let is_of_other_time = slice.place_us.saturating_sub(now_us) > 3 * WAITED_PLACE_US_MAX;
+        if slice.left < charge.units || pace.is_lost(slice.place_us, now_us) || is_of_other_time {
             let time_left = deadline.saturating_duration_since(Instant::now());
             let wait_max = i64::try_from(time_left.as_micros()).unwrap_or(i64::MAX).min(WAITED_PLACE_US_MAX);
             let ask = pace.ask(charge.units, now_us, wait_max);

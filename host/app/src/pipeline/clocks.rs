@@ -91,6 +91,12 @@ impl Clocks {
         }
     }
 
+    /// Whether a time was read from this clock a moment ago, and the clock [is right](Self::is_right).
+    pub(in crate::pipeline) fn agrees_with(&self, time: DateTime<Utc>) -> bool {
+        let is_given = !self.clock.is_of_machine() || self.store.kind() != DatabaseKind::Postgres;
+        is_given || self.right_now().is_some_and(|now| (now - time).abs() <= AHEAD_MAX)
+    }
+
     /// How far this clock is ahead of the database's, or behind it where that is negative, since it jumped; none where
     /// it is right. One that was set to the database's time is right from then on.
     ///

@@ -164,23 +164,23 @@ impl Host {
 
     fn build(config: Config, basis: Basis, before: Option<&Parts>) -> Result<Self, OpenError> {
         let Basis { name, telemetry, clock, store, keyring } = basis;
+        let clocks = match before {
+            Some(before) => before.clocks.clone(),
+            None => Clocks::new(store.clone(), clock.clone()),
+        };
         // What the configuration does not change is kept: units that the gateway holds, connectors that are loaded.
         let (gateway, background) = match before.filter(|before| before.config.gateway == config.gateway) {
             Some(before) => (before.gateway.clone(), Arc::clone(&before.background)),
             None => {
                 let (gateway, demands) = Gateway::new(config.gateway.clone(), clock.clone())?;
                 let mut background = JoinSet::new();
-                background.spawn(budgets::serve(store.clone(), clock.clone(), demands));
+                background.spawn(budgets::serve(store.clone(), clock.clone(), clocks.clone(), demands));
                 (gateway, Arc::new(background))
             }
         };
         let cache = match before.filter(|before| before.config.sandbox == config.sandbox) {
             Some(before) => before.cache.clone(),
             None => ReleaseCache::new(store.clone(), Sandbox::new(config.sandbox.clone())?, telemetry.clone()),
-        };
-        let clocks = match before {
-            Some(before) => before.clocks.clone(),
-            None => Clocks::new(store.clone(), clock.clone()),
         };
         let journal = Journal::new(config.service.state_dir.as_deref());
         let folder = config.installation.folder.as_deref();

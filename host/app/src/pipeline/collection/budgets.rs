@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta};
 use futures::stream::{self, StreamExt as _};
 use tokio::sync::mpsc;
 
+use crate::pipeline::clocks::Clocks;
 use crate::pipeline::collection::pauses;
 use backline_gateway::{self, BudgetDemand, Demand, Gateway, Pause, PlaceDemand};
 use backline_model::clock::Clock;
@@ -22,16 +23,22 @@ const ANSWERS_AT_ONCE: usize = 16;
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// Answers requests for units until the gateway is gone. When the database fails, there is no answer, and the request
-/// is not sent: a budget is never overspent on a guess, and a database's fault is no spent budget.
-pub(in crate::pipeline) async fn serve(store: Store, clock: Clock, demands: mpsc::Receiver<Demand>) {
+/// is not sent: a budget is never overspent on a guess, and a database's fault is no spent budget. Nor is there one while
+/// this machine's clock is wrong: places that are reserved by it would let all hosts wait.
+pub(in crate::pipeline) async fn serve(store: Store, clock: Clock, clocks: Clocks, demands: mpsc::Receiver<Demand>) {
     let demands = stream::unfold(demands, |mut demands| async move { Some((demands.recv().await?, demands)) });
-    demands.for_each_concurrent(ANSWERS_AT_ONCE, |demand| answer(&store, &clock, demand)).await;
+    demands.for_each_concurrent(ANSWERS_AT_ONCE, |demand| answer(&store, &clock, &clocks, demand)).await;
 }
 
-async fn answer(store: &Store, clock: &Clock, demand: Demand) {
+async fn answer(store: &Store, clock: &Clock, clocks: &Clocks, demand: Demand) {
     match demand {
         Demand::Units(demand) => answer_units(store, clock, demand).await,
         Demand::Places(PlaceDemand { key, ask, reply }) => {
+            let asked_at = DateTime::from_timestamp_micros(ask.now_us);
+            if !asked_at.is_some_and(|at| clocks.agrees_with(at)) {
+                tracing::warn!(budget = %key.budget, "the clock jumped; no place of a budget is taken by it");
+                return;
+            }
             let budget = of(&key);
             let taken = store.pace_take(&budget, &ask);
             match StoreError::in_time(ANSWER_WITHIN, "take places of a budget", taken).await {
@@ -43,6 +50,9 @@ async fn answer(store: &Store, clock: &Clock, demand: Demand) {
                     tracing::error!(budget = %key.budget, %error, "a budget can't be read; nothing is granted")
                 }
             }
+        }
+        Demand::Pause(_) if !clocks.is_right() => {
+            tracing::warn!("the clock jumped; a pause that the platform asked for is not told to other hosts");
         }
         Demand::Pause(Pause { holder, platform, wait, pace, .. }) => {
             let told = pauses::begin(store, &holder, &platform, wait, pace, clock.now());
