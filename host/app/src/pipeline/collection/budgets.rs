@@ -23,8 +23,8 @@ const ANSWERS_AT_ONCE: usize = 16;
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// Answers requests for units until the gateway is gone. When the database fails, there is no answer, and the request
-/// is not sent: a budget is never overspent on a guess, and a database's fault is no spent budget. Nor is there one while
-/// this machine's clock is wrong: places that are reserved by it would let all hosts wait.
+/// is not sent: a budget is never overspent on a guess, and a database's fault is no spent budget. Nor is there one
+/// while this machine's clock is wrong: places that are reserved by it would let all hosts wait.
 pub(in crate::pipeline) async fn serve(store: Store, clock: Clock, clocks: Clocks, demands: mpsc::Receiver<Demand>) {
     let demands = stream::unfold(demands, |mut demands| async move { Some((demands.recv().await?, demands)) });
     demands.for_each_concurrent(ANSWERS_AT_ONCE, |demand| answer(&store, &clock, &clocks, demand)).await;
