@@ -267,7 +267,8 @@ mod tests {
         let manifest = Manifest::parse(EXAMPLE).expect("a manifest");
         manifest.check_owners().expect("hosts of one owner");
         let schema: Json = serde_json::from_str(SCHEMA).expect("JSON");
-        for (key, property, _) in properties(&schema) {
+        // A bypass ends within a year: an example of one would have to be renewed.
+        for (key, property, _) in properties(&schema).into_iter().filter(|(key, ..)| *key != "bypass") {
             let heading = if property["type"] == "array" { format!("[[{key}]]") } else { format!("[{key}]") };
             assert!(EXAMPLE.lines().any(|line| line == heading), "{heading}");
         }
