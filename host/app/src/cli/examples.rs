@@ -30,7 +30,7 @@ pub(super) const EXAMPLES: &[Examples] = &[
         "credentials set",
         &[
             "backline credentials set youtube app --file key.txt",
-            "backline credentials set tiktok token --account 12345 < token.txt",
+            "backline credentials set tiktok user --account 12345 < token.json",
         ],
     ),
     ("credentials list", &["backline credentials list --platform tiktok"]),

@@ -11,7 +11,7 @@ use super::Network;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServiceConfig {
-    /// Address of the HTTP API, `/healthz`, `/readyz` and `/metrics`. By default only this machine can reach it.
+    /// Address of dashboard, HTTP API, `/healthz`, `/readyz` and `/metrics`. By default only this machine can reach it.
     pub listen: SocketAddr,
     /// Whether a host may listen where other machines can reach it although no token is in force.
     pub without_token: bool,
@@ -22,7 +22,7 @@ pub struct ServiceConfig {
     pub tls_key: Option<PathBuf>,
     /// Networks of the proxies before this host, such as `10.0.0.0/8`: what they say in `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
-    /// Whether the HTTP API refuses everything that would change something.
+    /// Whether the HTTP API and the dashboard refuse everything that would change something.
     pub read_only: bool,
     /// This host's name, unique on its database; the machine's name and a number unless given.
     pub name: Option<String>,

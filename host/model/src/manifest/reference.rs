@@ -7,7 +7,7 @@ use super::SCHEMA;
 /// Columns of a line, in characters: those of every document.
 const COLUMNS_MAX: usize = 120;
 
-/// A valid manifest with every table.
+/// A valid manifest with every table but `[[bypass]]`.
 pub const EXAMPLE: &str = include_str!("example.toml");
 
 /// What the page says before the tables.

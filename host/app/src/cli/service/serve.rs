@@ -35,7 +35,7 @@ const DEFAULT_FILTER: &str = "warn,sqlx=error,backline=info";
 /// Arguments of `backline serve`.
 #[derive(Args)]
 pub(in crate::cli) struct ServeArguments {
-    /// Address of the API, /healthz, /readyz and /metrics, such as 127.0.0.1:8321; port 0 picks a free port
+    /// Address of dashboard, API, /healthz, /readyz and /metrics, such as 127.0.0.1:8321; port 0 picks a free port
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
     /// For development: activate every component that appears or changes in this folder, with all it asks for
