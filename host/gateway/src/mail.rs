@@ -108,7 +108,7 @@ impl Gateway {
             AsyncSmtpConnection::connect_tokio1(addresses.as_slice(), Some(timeout), &hello, first, None).await;
         let mut connection = connected.map_err(not_sent)?;
         if !connection.is_encrypted() {
-            // Where the server does not offer it, nothing is sent: someone in between may have taken the offer out.
+            // Where the server does not offer it, neither password nor message is sent: someone may have taken it out.
             let encrypted = connection.starttls(tls, &hello).await;
             encrypted.map_err(|error| MailError::NotSent(format!("TLS is required: {}", told(&error))))?;
         }

@@ -24,7 +24,7 @@ pub struct ServiceConfig {
     pub trusted_proxies: Vec<Network>,
     /// Whether the HTTP API and the dashboard refuse everything that would change something.
     pub read_only: bool,
-    /// This host's name, unique on its database; the machine's name and a number unless given.
+    /// This host's name, unique on its database; made of the machine, the process and a random part unless given.
     pub name: Option<String>,
     /// Folder that outlives the process: a new token is written there before it is used. Unless given, the folder that
     /// systemd provides, or otherwise the user's folder for state.
