@@ -130,6 +130,8 @@ async fn slack_is_asked_again_only_where_it_took_nothing() {
         assert_eq!(post.receiver.asked().len(), 2, "it may have taken the second one");
         let listed = post.host.alerts().messages(&AlertFilter::default()).await.expect("listed");
         assert_eq!((listed[0].state, listed[0].status, listed[0].events), (AlertState::Unknown, Some(500), 1));
+        let none = AlertFilter { limit: Some(0), ..AlertFilter::default() };
+        assert_eq!(post.host.alerts().messages(&none).await.expect("listed"), []);
     })
     .await;
 }
