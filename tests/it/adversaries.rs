@@ -10,7 +10,6 @@ mod weakened;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::process::{Command, Stdio};
 
 use backline::config::Config;
 use backline::pipeline::Host;
@@ -29,6 +28,7 @@ use serde_json::json;
 use sqlx::Row as _;
 use uuid::Uuid;
 
+use crate::support::alone::alone;
 use crate::support::components::{guest, workspace};
 use crate::support::database::each_database;
 use crate::support::host::HostExt as _;
@@ -410,16 +410,8 @@ const ALONE: &str = "ADVERSARIES_ALONE";
 /// In a process of its own, because the memory of this one is shared with all other tests.
 #[test]
 fn attacks_are_stopped_and_touch_no_neighbour() {
-    if std::env::var_os(ALONE).is_some() {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        return runtime.expect("a runtime").block_on(all_attacks_on_one_host());
-    }
-    let mut child = Command::new(std::env::current_exe().expect("this test binary"));
     let name = "adversaries::attacks_are_stopped_and_touch_no_neighbour";
-    child.args(["--exact", name, "--nocapture"]).env(ALONE, "1").stdin(Stdio::null());
-    let output = child.output().expect("the test binary runs");
-    let (said, told) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && said.contains("1 passed"), "{}: {said}\n{told}", output.status);
+    alone(ALONE, name, all_attacks_on_one_host());
 }
 
 async fn all_attacks_on_one_host() {

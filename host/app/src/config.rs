@@ -1,7 +1,8 @@
 //! What an operator can set: `backline.toml`, overridden by `BACKLINE_…` environment variables, overridden by flags.
 //!
-//! Three separate phases: [`environment`] and [`find_file`] read the process's surroundings, [`Config::from_layers`] is
-//! pure, and all other code gets the result. An unknown key is refused, since a misspelt one would silently do nothing.
+//! Three separate phases: [`environment`] and [`find_file`] read the process's surroundings, [`Config::load`] combines
+//! the layers, and all other code gets the result. An unknown key is refused, since a misspelt one would silently do
+//! nothing.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -34,7 +35,8 @@ mod service;
 mod show;
 mod zones;
 
-pub use layers::{FileText, Loaded, Override, Source};
+use layers::FileText;
+pub use layers::{Loaded, Override, Source};
 pub use networks::Network;
 #[cfg(feature = "weakened")]
 pub(crate) use points::let_go_wrong;
@@ -534,7 +536,8 @@ pub enum LogFormat {
 }
 
 impl Config {
-    /// Reads the file, chooses where time zones are read from, and combines the layers.
+    /// Reads the file, chooses where time zones are read from, and combines the layers: defaults, then the file, then
+    /// the environment, then flags.
     ///
     /// # Errors
     /// When the file can't be read, or a key or value is wrong; see [`ConfigError`].
@@ -545,19 +548,6 @@ impl Config {
     ) -> Result<Loaded, ConfigError> {
         let text = file.map(FileText::read).transpose()?;
         layers::combine(text.as_ref(), environment, overrides, TimezonesConfig::install)
-    }
-
-    /// Combines the layers: defaults, then the file, then the environment, then flags. Pure: time zones are read from
-    /// what was chosen before.
-    ///
-    /// # Errors
-    /// When a key or value is wrong; see [`ConfigError`].
-    pub fn from_layers(
-        file: Option<&FileText>,
-        environment: &BTreeMap<String, String>,
-        overrides: &[Override],
-    ) -> Result<Loaded, ConfigError> {
-        layers::combine(file, environment, overrides, |_| Ok(()))
     }
 
     /// Refuses values out of range. Other modules check their own sections.

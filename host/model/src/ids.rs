@@ -119,6 +119,14 @@ pub enum IdError {
     },
 }
 
+/// Whether an operator may give something this name: 1 to `most` of a-z, 0-9, '-' and '_', beginning with a letter or
+/// digit. It needs quotes nowhere.
+#[must_use]
+pub fn is_plain_name(text: &str, most: usize) -> bool {
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    text.len() <= most && text.starts_with(is_plain) && text.chars().all(|c| is_plain(c) || c == '-' || c == '_')
+}
+
 /// Checks the grammar that platform, connector, slot and metric names share.
 pub(crate) fn check_name(what: &'static str, text: &str, max: usize) -> Result<(), IdError> {
     let valid = !text.is_empty()

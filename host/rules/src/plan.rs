@@ -132,6 +132,18 @@ pub fn plan(candidates: Vec<Candidate>, manifest: &Manifest, release: Digest, op
     planned
 }
 
+/// A canary's share from a percentage of the accounts, in units of 1 / [`CANARY_PARTS`]; `None` if that is none of them
+/// or all.
+#[must_use]
+pub fn canary_share(percent: f64) -> Option<u32> {
+    let parts = (percent * f64::from(CANARY_PARTS) / 100.0).round();
+    if !(1.0..f64::from(CANARY_PARTS)).contains(&parts) {
+        return None;
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is between 1 and 9,999")]
+    Some(parts as u32)
+}
+
 /// Whether an account belongs to a canary's share, in units of 1 / [`CANARY_PARTS`]. This depends only on the account's
 /// id: the same accounts belong to it every day, and a larger share includes those of a smaller one.
 #[must_use]

@@ -15,6 +15,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use self::cron::Cron;
 use backline_model::health::UnreadableRow;
+use backline_model::ids::is_plain_name;
 use backline_model::{CatchUp, FireDecision, Overlap, Platform, Schedule, ScheduleSpec, Zone};
 
 /// How late a time may be handled without counting as missed. A restart, or another host taking over, takes less, and a
@@ -89,9 +90,7 @@ pub enum ScheduleError {
 /// # Errors
 /// If it has a character that names can't have, or if it is reserved.
 pub fn check_name(name: &str) -> Result<(), ScheduleError> {
-    let inside = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
-    let fits = name.len() <= NAME_CHARACTERS_MAX && name.chars().all(inside) && !name.is_empty();
-    if !fits || name.starts_with(['-', '_']) {
+    if !is_plain_name(name, NAME_CHARACTERS_MAX) {
         return Err(ScheduleError::Name { given: name.to_owned() });
     }
     if NAMES_TAKEN.contains(&name) {

@@ -307,16 +307,8 @@ const WEAKENED: &str = "ADVERSARIES_WEAKENED";
 
 #[test]
 fn attacks_succeed_where_the_bound_that_stops_them_is_off() {
-    if std::env::var_os(WEAKENED).is_some() {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        return runtime.expect("a runtime").block_on(all_weak_spots());
-    }
-    let mut child = Command::new(std::env::current_exe().expect("this test binary"));
     let name = "adversaries::weakened::attacks_succeed_where_the_bound_that_stops_them_is_off";
-    child.args(["--exact", name, "--nocapture"]).env(WEAKENED, "1").stdin(Stdio::null());
-    let output = child.output().expect("the test binary runs");
-    let (said, told) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && said.contains("1 passed"), "{}: {said}\n{told}", output.status);
+    alone(WEAKENED, name, all_weak_spots());
 }
 
 async fn all_weak_spots() {

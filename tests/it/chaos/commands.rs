@@ -7,7 +7,7 @@ use rand::RngExt as _;
 use rand::rngs::StdRng;
 use rustix::process::Signal;
 
-use super::world::{PATIENCE, World, dice, number};
+use super::world::{PATIENCE, World, dice, expect_erased, number};
 use crate::support::fleet::{Fleet, until};
 use crate::support::host::HostExt as _;
 use crate::support::proxy::Proxy;
@@ -80,11 +80,7 @@ async fn commands_killed_at_any_round_trip_are_given_again_and_done() {
     })
     .await;
     for kill in 0..KILLS {
-        let id = artist(kill);
-        for table in ["accounts", "metrics", "documents", "consents", "events"] {
-            let left = format!("SELECT COUNT(*) FROM {table} WHERE artist_id = '{id}'");
-            assert_eq!(number(&mut database, &left).await, 0, "{table} of an erased artist");
-        }
+        expect_erased(&mut database, &artist(kill).to_string(), &format!("kill {kill}")).await;
     }
     let erasures = number(&mut database, "SELECT COUNT(*) FROM erasures").await;
     assert_eq!(erasures, i64::from(KILLS + 1), "each erasure is on record, once");

@@ -4,7 +4,6 @@
 //! Only with `cargo xtask test --suite chaos --long`.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use backline::pipeline::service::Service;
@@ -20,6 +19,7 @@ use super::database::{FAULTS, Fault, happen};
 use super::disk::Disk;
 use super::world::{PATIENCE, World, dice, number};
 use crate::pipeline::assert_truth;
+use crate::support::alone::alone;
 use crate::support::fleet::until;
 use crate::support::proxy::Proxy;
 use crate::support::stage::noon;
@@ -56,16 +56,8 @@ fn a_day_of_faults_leaves_no_backlog_no_wrong_row_and_flat_memory() {
     if !is_long {
         return;
     }
-    if std::env::var_os(ALONE).is_some() {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        return runtime.expect("a runtime").block_on(day());
-    }
-    let mut child = Command::new(std::env::current_exe().expect("this test binary"));
     let name = "chaos::day::a_day_of_faults_leaves_no_backlog_no_wrong_row_and_flat_memory";
-    child.args(["--exact", name, "--nocapture"]).env(ALONE, "1").stdin(Stdio::null());
-    let output = child.output().expect("the test binary runs");
-    let (said, told) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && said.contains("1 passed"), "{}: {said}\n{told}", output.status);
+    alone(ALONE, name, day());
 }
 
 async fn day() {

@@ -194,6 +194,14 @@ pub async fn number(database: &mut AnyConnection, query: &str) -> i64 {
     sqlx::query(AssertSqlSafe(query.to_owned())).fetch_one(database).await.expect("a number").get(0)
 }
 
+/// Checks that no table has a row of an artist.
+pub async fn expect_erased(database: &mut AnyConnection, artist: &str, when: &str) {
+    for table in ["accounts", "metrics", "documents", "consents", "events"] {
+        let left = format!("SELECT COUNT(*) FROM {table} WHERE artist_id = '{artist}'");
+        assert_eq!(number(database, &left).await, 0, "{when}: {table} of an erased artist");
+    }
+}
+
 /// Waits until a host's `/readyz` answers with a status, and with a text in its body.
 pub async fn answers(host: &HostProcess, status: u16, text: &str) -> String {
     let address = host.address.strip_prefix("http://").expect("a URL").to_owned();

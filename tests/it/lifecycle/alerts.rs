@@ -20,31 +20,10 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
 
+use crate::support::certificates::ONE;
 use crate::support::database::each_database;
 use crate::support::http::{Server, answer};
 use crate::support::post::{Post, RECEIVER, Time, body_of, taken};
-
-/// A certificate for `localhost`, signed by itself and valid for a hundred years, with its key.
-const CERTIFICATE: &str = "\
------BEGIN CERTIFICATE-----
-MIIBkDCCATagAwIBAgIULAVUG28nfI129AL37ln8fjmEAYkwCgYIKoZIzj0EAwIw
-EzERMA8GA1UEAwwIb25lLnRlc3QwIBcNMjYxMTMwMDEwNzI5WhgPMjEyNjExMDYw
-MTA3MjlaMBMxETAPBgNVBAMMCG9uZS50ZXN0MFkwEwYHKoZIzj0CAQYIKoZIzj0D
-AQcDQgAEAaRmyvEkQxcq11f0M/HrIVpMq89OAgThpTDtmcbWJtkEDxfYjgZvLlb6
-7VZrbFc0MuV4J1jf6YhHNARJTUIWEaNmMGQwHQYDVR0OBBYEFN+n4obGqfDJTj6k
-xk5Arj+QTfQPMB8GA1UdIwQYMBaAFN+n4obGqfDJTj6kxk5Arj+QTfQPMBQGA1Ud
-EQQNMAuCCWxvY2FsaG9zdDAMBgNVHRMBAf8EAjAAMAoGCCqGSM49BAMCA0gAMEUC
-IBf3KpIQ5g0gCg4WXOSnDSwmREAs1w0QWThI35XKRTD9AiEAlY/21Wr6SDrWoM85
-/7+GVPhOmK8vT5N1dq8kjRPQ5Q8=
------END CERTIFICATE-----
-";
-const KEY: &str = "\
------BEGIN PRIVATE KEY-----
-MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg20PUVT9eFhZk6gGF
-6KS5GakVASKgkDyGzSUZBHXBib6hRANCAAQBpGbK8SRDFyrXV/Qz8eshWkyrz04C
-BOGlMO2ZxtYm2QQPF9iOBm8uVvrtVmtsVzQy5XgnWN/piEc0BElNQhYR
------END PRIVATE KEY-----
-";
 
 /// How long messages gather in these tests.
 const WINDOW: TimeDelta = TimeDelta::seconds(60);
@@ -151,6 +130,8 @@ async fn slack_is_asked_again_only_where_it_took_nothing() {
         assert_eq!(post.receiver.asked().len(), 2, "it may have taken the second one");
         let listed = post.host.alerts().messages(&AlertFilter::default()).await.expect("listed");
         assert_eq!((listed[0].state, listed[0].status, listed[0].events), (AlertState::Unknown, Some(500), 1));
+        let none = AlertFilter { limit: Some(0), ..AlertFilter::default() };
+        assert_eq!(post.host.alerts().messages(&none).await.expect("listed"), []);
     })
     .await;
 }
@@ -254,7 +235,7 @@ fn mail(server: &str, port: u16) -> ChannelTarget {
         from: "Backline <backline@sender.test>".to_owned(),
         to: vec!["ada@ops.test".to_owned(), "bob@ops.test".to_owned()],
         user: Some("backline".to_owned()),
-        ca: Some(CERTIFICATE.to_owned()),
+        ca: Some(ONE.certificate.to_owned()),
     })
 }
 
@@ -294,8 +275,8 @@ impl MailServer {
 }
 
 fn acceptor() -> TlsAcceptor {
-    let certificate = CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).expect("a certificate");
-    let key = PrivateKeyDer::from_pem_slice(KEY.as_bytes()).expect("a key");
+    let certificate = CertificateDer::from_pem_slice(ONE.certificate.as_bytes()).expect("a certificate");
+    let key = PrivateKeyDer::from_pem_slice(ONE.key.as_bytes()).expect("a key");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

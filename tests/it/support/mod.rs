@@ -1,5 +1,7 @@
 //! Helpers shared by several modules of the integration tests.
 
+pub mod alone;
+pub mod certificates;
 pub mod components;
 pub mod database;
 pub mod fleet;

@@ -119,6 +119,14 @@ impl Streams {
         Self { permits, open, settled, reads: Reads::default(), stop }
     }
 
+    /// The last event that may be read so that none can appear before it later.
+    ///
+    /// # Errors
+    /// When the database fails and never answered before.
+    pub(super) async fn last_settled(&self, host: &Host) -> Result<EventCursor, Problem> {
+        self.settled.until(host).await
+    }
+
     /// The events of a scope after a cursor, for as long as the caller's token is in force.
     ///
     /// # Errors
@@ -208,7 +216,7 @@ impl Following {
 
     /// The next events of the scope, as they are written; nothing where there are none.
     async fn read(&mut self) -> Option<Arc<Vec<u8>>> {
-        let until = self.shared.settled.until(&self.host).await;
+        let until = self.shared.last_settled(&self.host).await;
         let until = until.inspect_err(|problem| tracing::debug!(error = problem.cause(), "a stream of events ends"));
         let until = until.ok()?;
         if until <= self.after {

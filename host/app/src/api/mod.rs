@@ -19,6 +19,7 @@ mod pages;
 mod problem;
 mod query;
 mod repeats;
+mod requests;
 mod schema;
 mod settled;
 mod shapes;
@@ -64,7 +65,6 @@ struct Api {
     watch: Watch,
     limits: Limits,
     acts: Acts,
-    settled: Settled,
     streams: Streams,
     heavy: Semaphore,
     document: String,
@@ -142,15 +142,14 @@ fn router(watch: Watch) -> Router {
         let path = operation.path;
         let answered = move |State(api): State<Arc<Api>>, ConnectInfo(peer): ConnectInfo<Peer>, request: Request| {
             let operation = Arc::clone(&operation);
-            async move { call::answer(&operation, &api, peer.0, request).await }
+            async move { requests::answer(&operation, &api, peer.0, request).await }
         };
         router = router.route(path, on(method, answered));
     }
-    let settled = Settled::default();
-    let streams = Streams::new(settled.clone(), watch.stopping());
+    let streams = Streams::new(Settled::default(), watch.stopping());
     let (limits, acts, heavy) = (Limits::new(), Acts::default(), Semaphore::new(HEAVY_MAX));
     let dashboard = Arc::new(Dashboard::new());
-    let api = Arc::new(Api { watch, limits, acts, settled, streams, heavy, document, page, dashboard });
+    let api = Arc::new(Api { watch, limits, acts, streams, heavy, document, page, dashboard });
     router.fallback(unknown).method_not_allowed_fallback(wrong_method).with_state(api)
 }
 

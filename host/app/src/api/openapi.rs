@@ -47,7 +47,7 @@ fn described(operation: &Operation, components: &mut Components) -> Json {
             "in": "query",
             "required": false,
             "description": parameter.about,
-            "schema": parameter.schema,
+            "schema": (parameter.schema)(),
         })
     });
     let parameters: Vec<Json> = in_path.chain(in_query).collect();

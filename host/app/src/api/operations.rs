@@ -27,7 +27,7 @@ pub(super) enum Reach {
 }
 
 /// What an operation answers, and what the audit log keeps of it if it changed something.
-type Answered = Result<(Reply, Option<Deed>), Problem>;
+pub(super) type Answered = Result<(Reply, Option<Deed>), Problem>;
 
 type Handler = Box<dyn Fn(Call, &Pairs) -> BoxFuture<'static, Answered> + Send + Sync>;
 

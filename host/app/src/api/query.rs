@@ -33,7 +33,8 @@ const QUOTED_MAX: usize = 60;
 pub(super) struct Parameter {
     pub(super) name: &'static str,
     pub(super) about: &'static str,
-    pub(super) schema: Json,
+    /// Makes its schema, which the document alone needs.
+    pub(super) schema: fn() -> Json,
 }
 
 /// The parameters that one operation takes.
@@ -124,7 +125,7 @@ macro_rules! query {
                 vec![$($crate::api::query::Parameter {
                     name: stringify!($field),
                     about: $about.trim_ascii(),
-                    schema: <$type as $crate::api::query::Given>::schema(),
+                    schema: <$type as $crate::api::query::Given>::schema,
                 },)*]
             }
 

@@ -61,11 +61,11 @@ impl fmt::Display for Source {
 
 /// A configuration file as it was read.
 #[derive(Clone, Debug)]
-pub struct FileText {
+pub(super) struct FileText {
     /// Path of the file.
-    pub path: PathBuf,
+    pub(super) path: PathBuf,
     /// Content of the file.
-    pub text: String,
+    pub(super) text: String,
 }
 
 impl FileText {
@@ -73,7 +73,7 @@ impl FileText {
     ///
     /// # Errors
     /// When it can't be read, or is larger than a configuration can be.
-    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+    pub(super) fn read(path: &Path) -> Result<Self, ConfigError> {
         let failed = |source| ConfigError::Read { path: path.to_path_buf(), source };
         if std::fs::metadata(path).map_err(failed)?.len() > FILE_BYTES_MAX {
             return Err(failed(std::io::Error::other(format!("it has more than {FILE_BYTES_MAX} bytes"))));

@@ -15,12 +15,21 @@ fn environment_of(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
+/// The layers combined; time zones are read from what was chosen before.
+fn combined(
+    file: Option<&FileText>,
+    environment: &BTreeMap<String, String>,
+    overrides: &[Override],
+) -> Result<Loaded, ConfigError> {
+    layers::combine(file, environment, overrides, |_| Ok(()))
+}
+
 fn load(text: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Loaded, String> {
     let overrides: Vec<Override> = flags
         .iter()
         .map(|(key, value)| Override { key: (*key).to_owned(), value: (*value).to_owned(), flag: "--set".to_owned() })
         .collect();
-    Config::from_layers(Some(&file(text)), &environment_of(environment), &overrides).map_err(|error| error.to_string())
+    combined(Some(&file(text)), &environment_of(environment), &overrides).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -61,7 +70,7 @@ fn a_text_may_stand_in_quotes_or_without() {
 
 #[test]
 fn without_any_layer_the_defaults_hold() {
-    let loaded = Config::from_layers(None, &BTreeMap::new(), &[]).expect("valid");
+    let loaded = combined(None, &BTreeMap::new(), &[]).expect("valid");
     assert_eq!(loaded.config, Config::default());
     assert_eq!(loaded.config.database.url, "sqlite://backline.db");
     assert_eq!(loaded.config.collection.window_days, 28);
@@ -172,13 +181,13 @@ fn what_is_shown_can_be_read_again_and_says_where_values_came_from() {
     assert!(shown.contains("window_days = 10  # backline.toml\n"), "{shown}");
     assert!(shown.contains("filter = \"debug\"  # environment variable BACKLINE_LOG__FILTER\n"), "{shown}");
     assert!(shown.contains("[plugins.registries.\"ghcr.io:443\"]\ninsecure_http = false\n"), "{shown}");
-    let again = Config::from_layers(Some(&file(&shown)), &BTreeMap::new(), &[]).expect("readable");
+    let again = combined(Some(&file(&shown)), &BTreeMap::new(), &[]).expect("readable");
     assert_eq!(again.config, loaded.config);
 }
 
 #[test]
 fn every_key_is_shown_also_those_without_a_value() {
-    let shown = Config::from_layers(None, &BTreeMap::new(), &[]).expect("valid").to_toml();
+    let shown = combined(None, &BTreeMap::new(), &[]).expect("valid").to_toml();
     let defaults = toml::Table::try_from(Config::default()).expect("a table");
     let mut seen = 0;
     for section in defaults.keys() {

@@ -141,18 +141,9 @@ impl Visitor {
 
     /// Refuses what the token does not allow, as the API does.
     pub(super) fn check(&self, needs: Needs) -> Result<(), Refusal> {
-        let Needs { role, all_tenants } = needs;
-        if self.token().role < role {
-            let (needed, given) = (role.as_str(), self.token().role.as_str());
-            let detail = format!("this takes a token of the role {needed}; the given one's is {given}");
-            return Err(Refusal::new(Kind::Forbidden, detail));
-        }
-        match self.tenant() {
-            Some(tenant) if all_tenants => {
-                let detail = format!("this is about all tenants, and the given token is for the tenant {tenant} alone");
-                Err(Refusal::new(Kind::Forbidden, detail))
-            }
-            _ => Ok(()),
+        match self.caller.refusal(needs.role, needs.all_tenants) {
+            Some(detail) => Err(Refusal::new(Kind::Forbidden, detail)),
+            None => Ok(()),
         }
     }
 

@@ -75,8 +75,7 @@ impl Clocks {
     /// The time, where the clock [is right](Self::is_right): for what is written into the database.
     pub(in crate::pipeline) fn right_now(&self) -> Option<DateTime<Utc>> {
         let (now, steady) = (self.clock.now(), steady_now());
-        let may_be_wrong = self.clock.is_of_machine() && self.store.kind() == DatabaseKind::Postgres;
-        (!may_be_wrong || self.steady(now, steady) == now).then_some(now)
+        (!self.may_be_wrong() || self.steady(now, steady) == now).then_some(now)
     }
 
     /// The same; the database is asked where the clock has not gone on like the steady one. It is right all the same if
@@ -93,8 +92,7 @@ impl Clocks {
 
     /// Whether a time was read from this clock a moment ago, and the clock [is right](Self::is_right).
     pub(in crate::pipeline) fn agrees_with(&self, time: DateTime<Utc>) -> bool {
-        let is_given = !self.clock.is_of_machine() || self.store.kind() != DatabaseKind::Postgres;
-        is_given || self.right_now().is_some_and(|now| (now - time).abs() <= AHEAD_MAX)
+        !self.may_be_wrong() || self.right_now().is_some_and(|now| (now - time).abs() <= AHEAD_MAX)
     }
 
     /// How far this clock is ahead of the database's, or behind it where that is negative, since it jumped; none where
@@ -104,6 +102,11 @@ impl Clocks {
     /// When the database fails.
     pub(in crate::pipeline) async fn jumped(&self) -> Result<Option<TimeDelta>, StoreError> {
         if self.is_right() { Ok(None) } else { self.difference().await }
+    }
+
+    /// Whether the clock is one that jumps, beside a database that has another one.
+    fn may_be_wrong(&self) -> bool {
+        self.clock.is_of_machine() && self.store.kind() == DatabaseKind::Postgres
     }
 
     /// What the other clock shows; `given` where a test decides the time, which nothing can be compared with.

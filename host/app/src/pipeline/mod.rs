@@ -73,4 +73,4 @@ pub use self::webhooks::deliveries::{DeliveryReport, Dispatcher};
 pub use self::webhooks::manage::{NewWebhook, Resend, TestAnswer, WebhookError, Webhooks};
 pub use self::webhooks::signing::SignError;
 pub(crate) use backline_rules::nearest;
-pub(crate) use backline_rules::plan::exclusion;
+pub(crate) use backline_rules::plan::{canary_share, exclusion};

@@ -24,8 +24,8 @@ pub struct AlertFilter {
     pub state: Option<AlertState>,
     /// Only this one.
     pub id: Option<Uuid>,
-    /// Most messages to return; 0 means 100.
-    pub limit: u32,
+    /// Most messages to return.
+    pub limit: Option<u32>,
 }
 
 /// A message that a person asks for, to see whether a channel works.
@@ -53,8 +53,8 @@ impl Store {
         let statement = self.query(
             "INSERT INTO alert_messages (id, channel_id, subject, group_key, type, phase, severity, is_test, state,
                  events, attempts, due_at, next_at)
-             SELECT $1::uuid, c.id, 'test', 'test', $3, $4, $5, ($6::bigint = 1), 'waiting', 1, 0, $7::timestamptz,
-                 $7::timestamptz
+             SELECT $1::uuid, c.id, 'test', 'test', $3, $4, $5, TRUE, 'waiting', 1, 0, $6::timestamptz,
+                 $6::timestamptz
              FROM alert_channels c WHERE c.id = $2::uuid",
         );
         let statement = statement
@@ -63,7 +63,6 @@ impl Store {
             .bind(clean(&test.kind))
             .bind(test.phase.as_str())
             .bind(test.severity.as_str())
-            .bind(1_i64)
             .bind(time_text(now));
         self.write("add a test message", statement).await?;
         Ok(())
@@ -90,12 +89,11 @@ impl Store {
                  AND ($3::uuid IS NULL OR m.id = $3::uuid)
              ORDER BY m.due_at DESC, m.id DESC LIMIT $4",
         );
-        let limit = if filter.limit == 0 { 100 } else { filter.limit };
         let statement = statement
             .bind(filter.channel.clone())
             .bind(filter.state.map(|state| state.as_str().to_owned()))
             .bind(filter.id.map(|id| id.to_string()))
-            .bind(i64::from(limit));
+            .bind(i64::from(filter.limit.unwrap_or(u32::MAX)));
         let rows = self.rows("list alerts", statement).await?;
         self.unreadable.read("alert_messages", "id", Extent::Part, &rows, message_of)
     }

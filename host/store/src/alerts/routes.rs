@@ -166,8 +166,8 @@ async fn put_in_txn(work: &mut Work, alert: &NewAlert) -> Result<u64, StoreError
     let statement = work.query(
         "INSERT INTO alert_messages (id, channel_id, subject, group_key, type, phase, severity, is_test, state, events,
              attempts, due_at, next_at)
-         VALUES ($1::uuid, $2::uuid, $3, $4, $5, $6, $7, ($8::bigint = 1), 'gathering', 0, 0, $9::timestamptz,
-             $9::timestamptz)
+         VALUES ($1::uuid, $2::uuid, $3, $4, $5, $6, $7, FALSE, 'gathering', 0, 0, $8::timestamptz,
+             $8::timestamptz)
          ON CONFLICT (channel_id, group_key) WHERE state = 'gathering' DO UPDATE SET type = excluded.type
          RETURNING id::text AS id",
     );
@@ -179,7 +179,6 @@ async fn put_in_txn(work: &mut Work, alert: &NewAlert) -> Result<u64, StoreError
         .bind(clean(&alert.kind))
         .bind(alert.phase.as_str())
         .bind(alert.severity.as_str())
-        .bind(0_i64)
         .bind(time_text(alert.due_at));
     let Some(row) = work.row("find the message that gathers", statement).await? else { return Ok(0) };
     let statement = work.query(

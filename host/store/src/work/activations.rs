@@ -17,6 +17,64 @@ use crate::database::rows::{ROWS_PER_STATEMENT, id_rows};
 use crate::scope::Scope;
 use backline_model::{ArtistId, Platform};
 
+/// Whether a host is working on a batch with an account that an activation asks for, by the activation's name in the
+/// statement.
+macro_rules! is_being_collected {
+    ($activation:literal) => {
+        concat!(
+            "EXISTS (SELECT 1 FROM accounts o JOIN batch_accounts m ON m.account_id = o.id
+                 JOIN batches b ON b.id = m.batch_id
+                 WHERE o.artist_id = ",
+            $activation,
+            ".artist_id AND (",
+            $activation,
+            ".platform = '' OR o.platform = ",
+            $activation,
+            ".platform) AND b.finished_at IS NULL AND b.state = 'leased')"
+        )
+    };
+}
+
+/// A statement that removes activations of artists that are given as rows, where a condition holds. One that another
+/// transaction is changing right now stays.
+macro_rules! take_sql {
+    ($($which:tt)*) => {
+        concat!(
+            "DELETE FROM activations WHERE (artist_id, platform) IN (
+                 SELECT a.artist_id, a.platform FROM {rows} JOIN activations a
+                     ON a.artist_id = (r.value->>'artist')::uuid AND ",
+            $($which)*,
+            " FOR UPDATE SKIP LOCKED)
+             RETURNING artist_id::text AS artist_id, platform"
+        )
+    };
+}
+
+/// When a plan has read the accounts for which it removes activations, and so which it may have seen all of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Taking {
+    /// Before. An activation with a new cause since it was read stays: collecting twice is better than never.
+    AsRead,
+    /// Afterwards, in the same transaction: it sees whatever caused a collection that is removed, also a cause that
+    /// came since the activation was read, and an artist's other ones where all its platforms are wanted. One with an
+    /// account in a batch that a host is working on stays.
+    UntilNow,
+}
+
+impl Taking {
+    fn sql(self) -> &'static str {
+        match self {
+            Self::AsRead => {
+                take_sql!("a.platform = r.value->>'platform' AND a.at = (r.value->>'at')::timestamptz")
+            }
+            Self::UntilNow => take_sql!(
+                "(r.value->>'platform' = '' OR a.platform = r.value->>'platform') WHERE NOT ",
+                is_being_collected!("a")
+            ),
+        }
+    }
+}
+
 /// An artist whose first collection is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Activation {
@@ -52,16 +110,15 @@ impl Store {
         loop {
             let statement = self.scoped(
                 scope,
-                "SELECT artist_id::text AS artist_id, platform, cause, at::text AS at FROM activations
-                 WHERE ($2::timestamptz IS NULL
-                         OR (at, artist_id, platform) > ($2::timestamptz, $3::uuid, $4::text))
-                     AND NOT EXISTS (SELECT 1 FROM accounts a JOIN batch_accounts m ON m.account_id = a.id
-                         JOIN batches b ON b.id = m.batch_id
-                         WHERE a.artist_id = activations.artist_id
-                             AND (activations.platform = '' OR a.platform = activations.platform)
-                             AND b.finished_at IS NULL AND b.state = 'leased')
-                     {and_artist: activations.artist_id}
-                 ORDER BY activations.at, activations.artist_id, activations.platform LIMIT $1",
+                concat!(
+                    "SELECT artist_id::text AS artist_id, platform, cause, at::text AS at FROM activations
+                     WHERE ($2::timestamptz IS NULL
+                             OR (at, artist_id, platform) > ($2::timestamptz, $3::uuid, $4::text))
+                         AND NOT ",
+                    is_being_collected!("activations"),
+                    " {and_artist: activations.artist_id}
+                     ORDER BY activations.at, activations.artist_id, activations.platform LIMIT $1"
+                ),
             );
             let room = limit as usize - found.len();
             let [at, artist, platform] = after.clone();
@@ -91,12 +148,11 @@ pub(crate) fn activation_rows(taken: &[(ArtistId, Option<Platform>)]) -> Result<
     json("activations", &rows)
 }
 
-/// Removes what a plan has covered. An activation with a new cause since it was read stays, and so does one that
-/// another transaction is changing right now: the plan may not have seen what they changed, and
-/// collecting twice is better than never. Returns what was removed.
+/// Removes what a plan is for, and returns it.
 pub(crate) async fn activations_take_in_txn(
     work: &mut Work,
     wanted: &[Activation],
+    taking: Taking,
 ) -> Result<Vec<(ArtistId, Option<Platform>)>, StoreError> {
     let mut taken = Vec::new();
     for chunk in wanted.chunks(ROWS_PER_STATEMENT) {
@@ -107,48 +163,8 @@ pub(crate) async fn activations_take_in_txn(
                 json!({ "artist": activation.artist_id, "platform": platform, "at": time_text(activation.at) })
             })
             .collect();
-        let statement = work.query(
-            "DELETE FROM activations WHERE (artist_id, platform) IN (
-                 SELECT a.artist_id, a.platform FROM {rows} JOIN activations a
-                     ON a.artist_id = (r.value->>'artist')::uuid
-                     AND a.platform = r.value->>'platform' AND a.at = (r.value->>'at')::timestamptz
-                 FOR UPDATE SKIP LOCKED)
-             RETURNING artist_id::text AS artist_id, platform",
-        );
-        let rows =
-            work.rows("remove activations that were planned", statement.bind(json("activations", &rows)?)).await?;
-        for row in &rows {
-            taken.push((row.parsed("artist_id")?, platform_of(row)?));
-        }
-    }
-    Ok(taken)
-}
-
-/// Removes what a plan is made for that reads the accounts afterwards, in the same transaction: it sees whatever caused
-/// a collection that is removed here, also a cause that came since `wanted` was read, and an artist's other ones where
-/// all its platforms are wanted. One that another transaction is changing right now stays, and so does one with an
-/// account in a batch that a host is working on. Returns what was removed.
-pub(crate) async fn activations_take_before_reading_in_txn(
-    work: &mut Work,
-    wanted: &[Activation],
-) -> Result<Vec<(ArtistId, Option<Platform>)>, StoreError> {
-    let mut taken = Vec::new();
-    for chunk in wanted.chunks(ROWS_PER_STATEMENT) {
-        let wanted: Vec<_> =
-            chunk.iter().map(|activation| (activation.artist_id, activation.platform.clone())).collect();
-        let statement = work.query(
-            "DELETE FROM activations WHERE (artist_id, platform) IN (
-                 SELECT a.artist_id, a.platform FROM {rows} JOIN activations a
-                     ON a.artist_id = (r.value->>'artist')::uuid
-                     AND (r.value->>'platform' = '' OR a.platform = r.value->>'platform')
-                 WHERE NOT EXISTS (SELECT 1 FROM accounts o JOIN batch_accounts m ON m.account_id = o.id
-                     JOIN batches b ON b.id = m.batch_id
-                     WHERE o.artist_id = a.artist_id AND (a.platform = '' OR o.platform = a.platform)
-                         AND b.finished_at IS NULL AND b.state = 'leased')
-                 FOR UPDATE SKIP LOCKED)
-             RETURNING artist_id::text AS artist_id, platform",
-        );
-        let rows = work.rows("remove activations that are planned", statement.bind(activation_rows(&wanted)?)).await?;
+        let statement = work.query(taking.sql()).bind(json("activations", &rows)?);
+        let rows = work.rows("remove activations that are planned", statement).await?;
         let read = |row: &AnyRow| Ok((row.parsed("artist_id")?, platform_of(row)?));
         taken.extend(work.unreadable.read("activations", "artist_id", Extent::Part, &rows, read)?);
     }

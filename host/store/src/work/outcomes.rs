@@ -105,7 +105,8 @@ pub(crate) async fn outcomes_in(
     collected_too: bool,
     limit: u32,
 ) -> Result<Vec<NamedOutcome>, StoreError> {
-    let (mut after, mut found) = (after, Vec::new());
+    let mut after = after.map_or_else(|| uuid::Uuid::nil().to_string(), |id| id.to_string());
+    let mut found = Vec::new();
     loop {
         let statement = view.scoped(
         scope,
@@ -118,14 +119,13 @@ pub(crate) async fn outcomes_in(
              {and_tenant: t.tenant}
          ORDER BY o.account_id LIMIT $3",
     );
-        let from = after.map_or_else(|| uuid::Uuid::nil().to_string(), |id| id.to_string());
         let asked = left_of(limit, found.len());
         let statement =
-            statement.bind(run.to_string()).bind(from).bind(i64::from(asked)).bind(i64::from(collected_too));
+            statement.bind(run.to_string()).bind(after).bind(i64::from(asked)).bind(i64::from(collected_too));
         let rows = view.rows("read outcomes", statement).await?;
         found.extend(view.unreadable.read("collection_outcomes", "account_id", Extent::Part, &rows, named_of)?);
         let Some(last) = more_after(&rows, asked, found.len(), limit) else { return Ok(found) };
-        after = Some(last.parsed("account_id")?);
+        after = last.text("account_id")?;
     }
 }
 

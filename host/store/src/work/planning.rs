@@ -11,9 +11,8 @@ use crate::database::error::StoreError;
 use crate::database::notifications::notify;
 use crate::database::readable::Extent;
 use crate::database::topic::Topic;
-use crate::work::activations::Activation;
 use crate::work::activations::{
-    activation_rows, activations_leave_in_txn, activations_take_before_reading_in_txn, activations_take_in_txn,
+    Activation, Taking, activation_rows, activations_leave_in_txn, activations_take_in_txn,
 };
 use crate::work::leaders::{Term, term_check_in_txn};
 use crate::work::ledger::{batches_add_in_txn, run_add_in_txn};
@@ -82,7 +81,7 @@ impl Store {
                 Some(term.clone())
             }
             PlanGuard::Activations { term, activations } => {
-                taken = activations_take_before_reading_in_txn(&mut work, activations).await?;
+                taken = activations_take_in_txn(&mut work, activations, Taking::UntilNow).await?;
                 Some(term.clone())
             }
         };
@@ -129,7 +128,7 @@ impl Planning {
     /// # Errors
     /// When the database fails.
     pub async fn activations_take(&mut self, awaited: &[Activation], platforms: &[Platform]) -> Result<(), StoreError> {
-        let taken = activations_take_in_txn(&mut self.work, awaited).await?;
+        let taken = activations_take_in_txn(&mut self.work, awaited, Taking::AsRead).await?;
         if platforms.is_empty() {
             return Ok(());
         }

@@ -21,58 +21,7 @@ use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
 use crate::service::support::Place;
 use crate::store::fixtures::now;
-
-/// A certificate for `localhost`, signed by itself and valid for a hundred years, with its key.
-struct Pair {
-    certificate: &'static str,
-    key: &'static str,
-}
-
-const ONE: Pair = Pair {
-    certificate: "\
------BEGIN CERTIFICATE-----
-MIIBkDCCATagAwIBAgIULAVUG28nfI129AL37ln8fjmEAYkwCgYIKoZIzj0EAwIw
-EzERMA8GA1UEAwwIb25lLnRlc3QwIBcNMjYxMTMwMDEwNzI5WhgPMjEyNjExMDYw
-MTA3MjlaMBMxETAPBgNVBAMMCG9uZS50ZXN0MFkwEwYHKoZIzj0CAQYIKoZIzj0D
-AQcDQgAEAaRmyvEkQxcq11f0M/HrIVpMq89OAgThpTDtmcbWJtkEDxfYjgZvLlb6
-7VZrbFc0MuV4J1jf6YhHNARJTUIWEaNmMGQwHQYDVR0OBBYEFN+n4obGqfDJTj6k
-xk5Arj+QTfQPMB8GA1UdIwQYMBaAFN+n4obGqfDJTj6kxk5Arj+QTfQPMBQGA1Ud
-EQQNMAuCCWxvY2FsaG9zdDAMBgNVHRMBAf8EAjAAMAoGCCqGSM49BAMCA0gAMEUC
-IBf3KpIQ5g0gCg4WXOSnDSwmREAs1w0QWThI35XKRTD9AiEAlY/21Wr6SDrWoM85
-/7+GVPhOmK8vT5N1dq8kjRPQ5Q8=
------END CERTIFICATE-----
-",
-    key: "\
------BEGIN PRIVATE KEY-----
-MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg20PUVT9eFhZk6gGF
-6KS5GakVASKgkDyGzSUZBHXBib6hRANCAAQBpGbK8SRDFyrXV/Qz8eshWkyrz04C
-BOGlMO2ZxtYm2QQPF9iOBm8uVvrtVmtsVzQy5XgnWN/piEc0BElNQhYR
------END PRIVATE KEY-----
-",
-};
-
-const TWO: Pair = Pair {
-    certificate: "\
------BEGIN CERTIFICATE-----
-MIIBkTCCATagAwIBAgIUGpAhFGkjeR0l0GUMmnSJGGcCRUgwCgYIKoZIzj0EAwIw
-EzERMA8GA1UEAwwIdHdvLnRlc3QwIBcNMjYxMTMwMDEwNzI5WhgPMjEyNjExMDYw
-MTA3MjlaMBMxETAPBgNVBAMMCHR3by50ZXN0MFkwEwYHKoZIzj0CAQYIKoZIzj0D
-AQcDQgAE/JEYCrQP2wYHWzxjtV6ZUErRMFWcrro+AtwzddJAcBu34CE6OSqJXrrl
-5dtdXlm6/kqBMxcp7xI2cDmg5ybCl6NmMGQwHQYDVR0OBBYEFKSwPXndkKewExU7
-E5/NkZXAnpFhMB8GA1UdIwQYMBaAFKSwPXndkKewExU7E5/NkZXAnpFhMBQGA1Ud
-EQQNMAuCCWxvY2FsaG9zdDAMBgNVHRMBAf8EAjAAMAoGCCqGSM49BAMCA0kAMEYC
-IQDbV1CKmgD3a3SWD/pL7ugPUtrSMV5bWRY+NCknjiPgiQIhANd+8Hl1dqEvT6I7
-3YH3JUzNpEy/JP5Tto4Qde0y715s
------END CERTIFICATE-----
-",
-    key: "\
------BEGIN PRIVATE KEY-----
-MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgPo32/zrhj5dy3d0r
-hauO9MifXF/p5PF3mnXGdbHDur+hRANCAAT8kRgKtA/bBgdbPGO1XplQStEwVZyu
-uj4C3DN10kBwG7fgITo5KoleuuXl211eWbr+SoEzFynvEjZwOaDnJsKX
------END PRIVATE KEY-----
-",
-};
+use crate::support::certificates::{ONE, Pair, TWO};
 
 /// A folder with a certificate and its key.
 struct Files(TempDir);

@@ -13,7 +13,7 @@ use crate::api::handlers::known;
 use crate::api::problem::Problem;
 use crate::api::query::{Limit, NoQuery, query};
 use crate::api::schema::{Components, Described, Field, component, described, object, plain};
-use crate::pipeline::{ActivateOptions, Activated, Approve, Ended, Revoke, RolledBack};
+use crate::pipeline::{ActivateOptions, Activated, Approve, Ended, Revoke, RolledBack, canary_share};
 use backline_model::{AccountId, BatchId, Digest, OriginPattern, Platform, RunId, SwapCause, Tenant};
 use backline_store::{Canary, LoadReport, PluginLogFilter, PluginLogLine, Swap};
 use chrono::{DateTime, Utc};
@@ -29,9 +29,6 @@ const WAIT_S_MAX: u64 = 600;
 
 /// Share of the accounts that a canary collects, in percent, unless the request says otherwise.
 const SHARE_PERCENT: f64 = 5.0;
-
-/// Parts of all accounts that make a percent.
-const PARTS_OF_PERCENT: f64 = 100.0;
 
 /// Longest time until a canary becomes active by itself, in hours: a year.
 const PROMOTE_AFTER_H_MAX: u32 = 8_760;
@@ -203,13 +200,9 @@ pub(in crate::api) async fn roll_back(call: Call, body: Reason) -> Result<Record
 }
 
 pub(in crate::api) async fn start_canary(call: Call, body: StartCanary) -> Result<Recorded<Item<Canary>>, Problem> {
-    let percent = body.percent.unwrap_or(SHARE_PERCENT);
-    let parts = (percent * PARTS_OF_PERCENT).round();
-    if !(1.0..=9_999.0).contains(&parts) {
+    let Some(share) = canary_share(body.percent.unwrap_or(SHARE_PERCENT)) else {
         return Err(Problem::wrong("percent: it is not between 0.01 and 99.99"));
-    }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is between 1 and 9,999")]
-    let share = parts as u32;
+    };
     if body.promote_after_h.is_some_and(|hours| hours > PROMOTE_AFTER_H_MAX) {
         return Err(Problem::wrong(format!("promote_after_h: it is more than {PROMOTE_AFTER_H_MAX}")));
     }

@@ -175,28 +175,22 @@ pub(in crate::api) async fn set_credential(
     };
     let host = call.host();
     let platform = known(host, Some(platform.clone())).await?.unwrap_or(platform);
-    match account {
+    let artist = match account {
         Some(id) => {
-            let found = host.store().account_get(&call.scope(), id).await?;
-            if found.is_none_or(|found| found.platform != platform) {
-                return Err(Problem::not_found("account", id));
-            }
+            let found = host.store().account_get(&call.scope(), id).await?.filter(|found| found.platform == platform);
+            Some(found.ok_or_else(|| Problem::not_found("account", id))?.artist_id)
         }
         // The operator's own is used for the artists of all tenants.
         None if call.token().tenant.is_some() => {
             return Err(Problem::forbidden("a token of one tenant sets secrets of accounts alone; say which account"));
         }
-        None => {}
-    }
+        None => None,
+    };
     if secret.trim().is_empty() {
         return Err(Problem::wrong("secret: it is empty"));
     }
     let set = host.credentials().set(&platform, &slot, account, &secret).await?;
     let details = json!({ "platform": platform, "slot": slot, "credential": set.id });
-    let artist = match account {
-        Some(id) => host.store().account_get(&call.scope(), id).await?.map(|account| account.artist_id),
-        None => None,
-    };
     Ok(Recorded { answer: Item(set.into()), details, artist })
 }
 

@@ -264,7 +264,7 @@ pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome 
         }
         Command::Test { name, kind, json } => return test(&host, &name, &kind, json).await,
         Command::Messages { name, state, limit, json } => {
-            let filter = AlertFilter { channel: name, state, limit, ..AlertFilter::default() };
+            let filter = AlertFilter { channel: name, state, limit: Some(limit), ..AlertFilter::default() };
             let messages = host.alerts().messages(&filter).await?;
             print::listing(json, &messages, &MESSAGE_HEADERS, message_cells, "no message matches")?;
         }

@@ -9,7 +9,7 @@ use crate::cli::arguments::names::{self, PlatformName};
 use crate::cli::context::Context;
 use crate::cli::terminal::exit::{Exit, Failure, Outcome};
 use crate::cli::terminal::print;
-use backline_rules::plan::CANARY_PARTS;
+use backline_rules::plan::canary_share;
 use backline_store::Canary;
 
 /// `backline plugins canary …`
@@ -55,12 +55,7 @@ pub(crate) struct StartArguments {
 fn share(text: &str) -> Result<u32, String> {
     let wrong = |_| "it is not a percentage; write one such as 5 or 0.5".to_owned();
     let percent: f64 = text.trim_end_matches('%').trim().parse().map_err(wrong)?;
-    let parts = (percent * f64::from(CANARY_PARTS) / 100.0).round();
-    if !(1.0..f64::from(CANARY_PARTS)).contains(&parts) {
-        return Err("it is not between 0.01 and 99.99".to_owned());
-    }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is between 1 and 9,999")]
-    Ok(parts as u32)
+    canary_share(percent).ok_or_else(|| "it is not between 0.01 and 99.99".to_owned())
 }
 
 /// Runs the command.

@@ -77,6 +77,18 @@ impl Caller {
     pub fn scope(&self) -> Scope {
         self.token.tenant.clone().map_or_else(Scope::all_tenants, Scope::tenant)
     }
+
+    /// Why it may not do something that takes a role; none where it may. What is about all tenants, no token of one
+    /// reaches.
+    #[must_use]
+    pub fn refusal(&self, role: Role, is_about_all_tenants: bool) -> Option<String> {
+        if self.token.role < role {
+            let (needed, given) = (role.as_str(), self.token.role.as_str());
+            return Some(format!("this takes a token of the role {needed}; the given one's is {given}"));
+        }
+        let tenant = self.token.tenant.as_ref().filter(|_| is_about_all_tenants)?;
+        Some(format!("this is about all tenants, and the given token is for the tenant {tenant} alone"))
+    }
 }
 
 /// The tokens of a database. Cloning shares it.
@@ -206,6 +218,30 @@ mod tests {
         for text in ["", "backline_", "backline_x_abc", "other_018f4e6a7c1d7b3a9c553f1d2a4b5c6d_abc", "abc"] {
             assert_eq!(parts(text), None, "'{text}'");
         }
+    }
+
+    #[test]
+    fn a_refusal_says_which_role_or_reach_a_token_lacks() {
+        let caller = |role, tenant: Option<&str>| Caller {
+            token: ApiToken {
+                id: TokenId::generate(),
+                name: "test".to_owned(),
+                role,
+                tenant: tenant.map(|name| Tenant::new(name).expect("a name")),
+                created_at: DateTime::UNIX_EPOCH,
+                expires_at: None,
+                last_used_at: None,
+                revoked_at: None,
+            },
+        };
+        let operator = caller(Role::Operator, None);
+        assert_eq!(operator.refusal(Role::Viewer, true), None);
+        assert_eq!(operator.refusal(Role::Operator, true), None);
+        let refused = operator.refusal(Role::Admin, false).expect("refused");
+        assert_eq!(refused, "this takes a token of the role admin; the given one's is operator");
+        let of_label = caller(Role::Admin, Some("label"));
+        assert_eq!(of_label.refusal(Role::Admin, false), None);
+        assert!(of_label.refusal(Role::Viewer, true).expect("refused").ends_with("for the tenant label alone"));
     }
 
     #[test]

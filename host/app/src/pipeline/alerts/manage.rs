@@ -17,6 +17,7 @@ use backline_gateway::secrets::{Keyring, SecretText, seal_channel};
 use backline_gateway::{Gateway, MailError, WebhookRequestError};
 use backline_model::clock::Clock;
 use backline_model::event::types;
+use backline_model::ids::is_plain_name;
 use backline_model::{
     AlertChannel, AlertMessage, AlertRoute, AlertSeverity, AlertState, ChannelId, ChannelTarget, QuietHours, Tenant,
 };
@@ -269,11 +270,5 @@ impl Alerts {
 }
 
 fn check_name(name: &str) -> Result<(), AlertError> {
-    let inside = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
-    let fits = name.len() <= NAME_CHARACTERS_MAX && name.chars().all(inside);
-    if fits && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit()) {
-        Ok(())
-    } else {
-        Err(AlertError::Name(name.to_owned()))
-    }
+    if is_plain_name(name, NAME_CHARACTERS_MAX) { Ok(()) } else { Err(AlertError::Name(name.to_owned())) }
 }

@@ -15,6 +15,7 @@ use crate::pipeline::webhooks::signing::{SignError, Signer};
 use backline_gateway::secrets::{SecretText, WebhookSecret};
 use backline_gateway::{Gateway, WebhookRequest, WebhookRequestError};
 use backline_model::clock::Clock;
+use backline_model::ids::is_plain_name;
 use backline_model::{ArtistId, Tenant, Webhook, WebhookId, WebhookKind};
 use backline_rules::delivery;
 use backline_store::{DeliveryFilter, NewDelivery, Scope, Store, StoreError};
@@ -270,13 +271,7 @@ impl Webhooks {
 }
 
 fn check_name(name: &str) -> Result<(), WebhookError> {
-    let inside = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
-    let fits = name.len() <= NAME_CHARACTERS_MAX && name.chars().all(inside);
-    if fits && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit()) {
-        Ok(())
-    } else {
-        Err(WebhookError::Name(name.to_owned()))
-    }
+    if is_plain_name(name, NAME_CHARACTERS_MAX) { Ok(()) } else { Err(WebhookError::Name(name.to_owned())) }
 }
 
 #[cfg(test)]

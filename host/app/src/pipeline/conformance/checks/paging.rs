@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::Value as Json;
 use url::Url;
 
-use super::bench::{Bench, Change, Made, Unmade};
+use super::bench::{Bench, Change, Made, Ran, Unmade};
 use super::faults::{distinct, invented, is_same};
 use super::leaves::walk;
 use super::report::CheckResult;
@@ -52,30 +52,7 @@ pub(super) async fn paging(bench: &Bench, alone: &[Made], exchanges: &[Vec<Excha
                     Wrong::Again => format!("{}: {next} gives the page before once more", account.platform_id),
                     Wrong::Endless => format!("{}: {next} and all after it have a new cursor", account.platform_id),
                 };
-                if ran.exchanges.len() > sent_max {
-                    let sent = ran.exchanges.len();
-                    let why = "end at a cursor or at items that were there before, and after a number of pages";
-                    check.found(&case, format!("it asks {sent} times; {why}"));
-                }
-                match ran.accounts.map(|accounts| accounts.into_iter().next()) {
-                    Err(why) => check.found(case, why),
-                    Ok(Some(Ok(made))) => {
-                        for (name, message) in invented(good, &made) {
-                            check.found(&case, format!("{name} {message}"));
-                        }
-                    }
-                    Ok(Some(Err(Unmade::Fetch(error)))) => {
-                        use FetchError::{Forbidden, NotFound, Reconnect, Unauthorized};
-                        if matches!(error, Forbidden(_) | NotFound | Reconnect(_) | Unauthorized(_)) {
-                            let why = "pages without an end say nothing about the account";
-                            check.found(case, format!("it is reported as \"{error}\"; {why}"));
-                        }
-                    }
-                    Ok(Some(Err(Unmade::Normalize(why)))) => {
-                        check.found(case, format!("normalize refuses the document that fetch made: {why}"));
-                    }
-                    Ok(None) => {}
-                }
+                judge(&mut check, &case, good, ran, sent_max);
             }
         }
     }
@@ -83,6 +60,34 @@ pub(super) async fn paging(bench: &Bench, alone: &[Made], exchanges: &[Vec<Excha
         check.skipped = Some("no recording has a list of several pages; record an account that has one".to_owned());
     }
     check
+}
+
+/// Looks at what was made of pages that go wrong.
+fn judge(check: &mut CheckResult, case: &str, good: &Made, ran: Ran, sent_max: usize) {
+    if ran.exchanges.len() > sent_max {
+        let sent = ran.exchanges.len();
+        let why = "end at a cursor or at items that were there before, and after a number of pages";
+        check.found(case, format!("it asks {sent} times; {why}"));
+    }
+    match ran.accounts.map(|accounts| accounts.into_iter().next()) {
+        Err(why) => check.found(case, why),
+        Ok(Some(Ok(made))) => {
+            for (name, message) in invented(good, &made) {
+                check.found(case, format!("{name} {message}"));
+            }
+        }
+        Ok(Some(Err(Unmade::Fetch(error)))) => {
+            use FetchError::{Forbidden, NotFound, Reconnect, Unauthorized};
+            if matches!(error, Forbidden(_) | NotFound | Reconnect(_) | Unauthorized(_)) {
+                let why = "pages without an end say nothing about the account";
+                check.found(case, format!("it is reported as \"{error}\"; {why}"));
+            }
+        }
+        Ok(Some(Err(Unmade::Normalize(why)))) => {
+            check.found(case, format!("normalize refuses the document that fetch made: {why}"));
+        }
+        Ok(None) => {}
+    }
 }
 
 /// Every page whose answer holds a value that the request for another page carries, and its own request does not.

@@ -303,7 +303,7 @@ impl Tried<'_> {
                 match call.value.accounts.into_iter().next() {
                     Some(Ok(fetched)) => {
                         report.fetched(&fetched);
-                        self.normalise(&secrets, fetched.body, &mut report).await;
+                        self.call_normalize(&secrets, fetched.body, &mut report).await;
                     }
                     Some(Err(error)) => report.failed(TrialCall::Fetch, failure_of(AccountFailure::of(error))),
                     // The sandbox has counted the answers.
@@ -315,7 +315,7 @@ impl Tried<'_> {
         report
     }
 
-    async fn normalise(&self, secrets: &[backline_gateway::Secrets], body: String, report: &mut TrialReport) {
+    async fn call_normalize(&self, secrets: &[backline_gateway::Secrets], body: String, report: &mut TrialReport) {
         let document = DocumentInput { body, window: self.window, observed_at: self.now };
         let mut allowance = self.connector.allowance(None);
         let called = self.connector.normalize_within(secrets, vec![document], &mut allowance).await;
