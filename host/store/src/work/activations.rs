@@ -136,19 +136,32 @@ pub(crate) async fn activations_take_before_reading_in_txn(
     for chunk in wanted.chunks(ROWS_PER_STATEMENT) {
         let wanted: Vec<_> =
             chunk.iter().map(|activation| (activation.artist_id, activation.platform.clone())).collect();
+        // Locked by a statement of its own: a batch that the next one does not see as leased judges its accounts later
+        // than any cause that is locked here.
+        let statement = work.query(
+            "SELECT a.artist_id::text AS artist_id, a.platform FROM {rows} JOIN activations a
+                 ON a.artist_id = (r.value->>'artist')::uuid
+                 AND (r.value->>'platform' = '' OR a.platform = r.value->>'platform')
+             FOR UPDATE SKIP LOCKED",
+        );
+        let found = work.rows("lock activations that are planned", statement.bind(activation_rows(&wanted)?)).await?;
+        let mut locked = Vec::with_capacity(found.len());
+        for row in &found {
+            // As they are stored: a name that can't be read is removed too.
+            locked.push(json!({ "artist": row.text("artist_id")?, "platform": row.text("platform")? }));
+        }
         let statement = work.query(
             "DELETE FROM activations WHERE (artist_id, platform) IN (
                  SELECT a.artist_id, a.platform FROM {rows} JOIN activations a
-                     ON a.artist_id = (r.value->>'artist')::uuid
-                     AND (r.value->>'platform' = '' OR a.platform = r.value->>'platform')
+                     ON a.artist_id = (r.value->>'artist')::uuid AND a.platform = r.value->>'platform'
                  WHERE NOT EXISTS (SELECT 1 FROM accounts o JOIN batch_accounts m ON m.account_id = o.id
                      JOIN batches b ON b.id = m.batch_id
                      WHERE o.artist_id = a.artist_id AND (a.platform = '' OR o.platform = a.platform)
-                         AND b.finished_at IS NULL AND b.state = 'leased')
-                 FOR UPDATE SKIP LOCKED)
+                         AND b.finished_at IS NULL AND b.state = 'leased'))
              RETURNING artist_id::text AS artist_id, platform",
         );
-        let rows = work.rows("remove activations that are planned", statement.bind(activation_rows(&wanted)?)).await?;
+        let rows =
+            work.rows("remove activations that are planned", statement.bind(json("activations", &locked)?)).await?;
         let read = |row: &AnyRow| Ok((row.parsed("artist_id")?, platform_of(row)?));
         taken.extend(work.unreadable.read("activations", "artist_id", Extent::Part, &rows, read)?);
     }
