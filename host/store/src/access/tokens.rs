@@ -65,8 +65,8 @@ impl Store {
         row.map(|row| Ok((token_of(&row)?, row.parsed("digest")?))).transpose()
     }
 
-    /// Records that a token was used, unless that is on record since `unless_since`. A use after `now` was recorded by a
-    /// clock that was ahead, and is replaced.
+    /// Records that a token was used, unless that is on record since `unless_since`. A use after `now` was recorded by
+    /// a clock that was ahead, and is replaced.
     ///
     /// # Errors
     /// When the database fails.

@@ -58,8 +58,8 @@ pub struct AlertLease {
 }
 
 impl Store {
-    /// The first due message of each channel, also where it has to wait or another host sends it. One that can't be read
-    /// keeps no later one from its turn.
+    /// The first due message of each channel, also where it has to wait or another host sends it. One that can't be
+    /// read keeps no later one from its turn.
     ///
     /// # Errors
     /// When the database fails.

@@ -240,8 +240,8 @@ impl Alerts {
         Ok(if is_ours { state } else { AlertState::Sending })
     }
 
-    /// The time, for what is told and written of a leased message. By a clock that jumped since it was leased, it would be
-    /// given up, or wait for long: the end of the lease is less than that away, and was set by a clock that was right.
+    /// The time, for what is told and written of a leased message. By a clock that jumped since it was leased, it would
+    /// be given up, or wait for long: the end of the lease is near, and was set by a clock that was right.
     fn time_of(&self, lease: &AlertLease) -> DateTime<Utc> {
         self.right_now().unwrap_or(lease.until)
     }
