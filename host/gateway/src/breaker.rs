@@ -56,7 +56,8 @@ impl Breakers {
         let mut states = self.lock();
         match states.get(&key).copied() {
             None | Some(State::Closed { .. }) => {}
-            Some(State::Open { until }) if now < until => return Err(until),
+            // Further away than it is ever opened for: it was opened by a clock that was ahead, and has been set back.
+            Some(State::Open { until }) if now < until && until - now <= self.cool_down * 2 => return Err(until),
             Some(State::Open { until }) => {
                 states.insert(key.clone(), State::Probing { until });
             }
@@ -182,6 +183,15 @@ mod tests {
         breakers.admit(None, &a, second(22)).expect("a probe").settle(true, second(22));
         fail(&breakers, 2, 23);
         assert!(breakers.admit(None, &a, second(23)).is_ok(), "the count starts again");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_keeps_it_open_for_no_longer() {
+        let (breakers, a, day) = (breakers(), origin("https://a.test"), 86_400);
+        fail(&breakers, 3, day);
+        assert!(breakers.admit(None, &a, second(day + 9)).is_err());
+        breakers.admit(None, &a, second(0)).expect("a probe").settle(false, second(0));
+        assert_eq!(breakers.admit(None, &a, second(9)).err(), Some(second(10)));
     }
 
     #[test]

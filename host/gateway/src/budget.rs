@@ -245,7 +245,9 @@ impl Budgets {
                 Err(Unpaid::Unanswered) => {
                     held_back(None);
                     return Err(SendError::Unreachable(
-                        "no budget units could be taken: the database does not answer, or the host is stopping".into(),
+                        "no budget units could be taken: the database does not answer, this machine's clock jumped, or \
+                         the host is stopping"
+                            .into(),
                     ));
                 }
                 Err(Unpaid::Spent { budget, until, defers }) => (budget, until, defers),

@@ -1,5 +1,7 @@
 //! Sends mail by SMTP: with the address check of every other request, and never without TLS.
 
+mod bounded;
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -12,9 +14,11 @@ use lettre::transport::smtp;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
+use tokio::net::TcpStream;
 use url::Url;
 use uuid::Uuid;
 
+use self::bounded::Bounded;
 use super::Gateway;
 use super::address::{AddressError, Destination, is_public};
 use super::secrets::SecretText;
@@ -103,9 +107,15 @@ impl Gateway {
         let addresses = self.mail_addresses(target).await?;
         let hello = ClientId::Domain(mailbox(&target.from)?.email.domain().to_owned());
         let not_sent = |error: smtp::Error| MailError::NotSent(told(&error));
-        let first = (target.port == TLS_FIRST_PORT).then(|| tls.clone());
-        let connected =
-            AsyncSmtpConnection::connect_tokio1(addresses.as_slice(), Some(timeout), &hello, first, None).await;
+        let (addresses, first) = (addresses.as_slice(), tls.clone());
+        let connected = if target.port == TLS_FIRST_PORT {
+            AsyncSmtpConnection::connect_tokio1(addresses, Some(timeout), &hello, Some(first), None).await
+        } else {
+            let stream = TcpStream::connect(addresses).await;
+            let stream = stream.map_err(|error| MailError::NotSent(format!("there is no connection: {error}")))?;
+            let bounded = Bounded::new(stream);
+            AsyncSmtpConnection::connect_with_transport(Box::new(bounded), &hello).await
+        };
         let mut connection = connected.map_err(not_sent)?;
         if !connection.is_encrypted() {
             // Where the server does not offer it, neither password nor message is sent: someone may have taken it out.

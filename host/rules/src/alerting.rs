@@ -29,10 +29,14 @@ const GIVE_UP_AFTER: TimeDelta = TimeDelta::hours(6);
 const BACKOFF: TimeDelta = TimeDelta::seconds(5);
 
 /// Longest wait between two attempts, one that a receiver asks for included.
-const BACKOFF_MAX: TimeDelta = TimeDelta::minutes(30);
+pub const BACKOFF_MAX: TimeDelta = TimeDelta::minutes(30);
 
 /// Longest time for which a message gathers events, in seconds.
 const WINDOW_S_MAX: u32 = 86_400;
+
+/// Longest time until a message that begins now is due: a day in which it gathers, and then a day of quiet hours, which
+/// is longer where clocks are put back.
+pub const DUE_WITHIN: TimeDelta = TimeDelta::days(3);
 
 /// What a message gathers: events of one group go into one message.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -103,6 +103,10 @@ async fn a_clock_that_jumps_on_one_of_two_hosts_stops_that_one_only_and_until_it
         assert_eq!(number(&mut database, fires).await, 0, "{seconds} s: nothing is decided ahead of its time");
         let ahead = "SELECT COUNT(*) FROM leaders WHERE expires_at > now() + INTERVAL '5 minutes' AND role <> 'health'";
         assert_eq!(number(&mut database, ahead).await, 0, "{seconds} s: no role is held for long");
+        let units = "SELECT COUNT(*) FROM budgets WHERE window_start > now() + INTERVAL '5 minutes'";
+        assert_eq!(number(&mut database, units).await, 0, "{seconds} s: no unit of a later window is taken");
+        let seen = "SELECT COUNT(*) FROM hosts WHERE seen_at > now() + INTERVAL '5 minutes'";
+        assert_eq!(number(&mut database, seen).await, 0, "{seconds} s: it is present now, and not then");
         host.jump(0);
         for host in &hosts {
             host.is_ready(true).await;

@@ -9,7 +9,7 @@ use backline::pipeline::{AlertReport, NewRoute};
 use backline_gateway::secrets::SecretText;
 use backline_model::event::types;
 use backline_model::{AlertSeverity, AlertState, ChannelTarget, MailTarget};
-use backline_store::{AlertFilter, Scope, Store};
+use backline_store::{AlertFilter, Furthest, Scope, SetBack, Store};
 use chrono::TimeDelta;
 use serde_json::{Value as Json, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
@@ -21,7 +21,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
 
 use crate::support::certificates::ONE;
-use crate::support::database::each_database;
+use crate::support::database::{each_database, write};
 use crate::support::http::{Server, answer};
 use crate::support::post::{Post, RECEIVER, Time, body_of, taken};
 
@@ -180,6 +180,57 @@ async fn what_a_host_died_over_is_sent_again_only_where_that_counts_once() {
         let asked = post.receiver.asked();
         assert_eq!(asked.len(), 1);
         assert_eq!(body_of(&asked[0])["event_action"], "trigger");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_can_not_be_read_keeps_no_later_one_from_its_turn() {
+    each_database(async |_: Store, url: &str| {
+        let post = Post::open(url).await;
+        slack(&post, "ops").await;
+        route(&post, "all", &["ops"]).await;
+        post.write(None, types::HEALTH_DEGRADED, completion()).await;
+        at_once(&post).await;
+        write(url, "UPDATE alert_messages SET phase = 'of a later version'").await;
+        post.write(None, types::HEALTH_RECOVERED, completion()).await;
+        assert_eq!(at_once(&post).await, AlertReport::default(), "it gathers");
+        assert_eq!(after(&post, WINDOW).await, sent(1));
+        let said = texts(&post);
+        assert!(said[0].starts_with("[critical] recovered: completion of tiktok"), "{said:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn alerts_whose_times_a_clock_ahead_set_are_due_again() {
+    each_database(async |store: Store, url: &str| {
+        let post = Post::open(url).await;
+        slack(&post, "ops").await;
+        route(&post, "all", &["ops"]).await;
+        post.write(None, types::HEALTH_DEGRADED, completion()).await;
+        at_once(&post).await;
+        assert_eq!(after(&post, TimeDelta::days(40)).await, sent(1), "its channel is busy in 40 days");
+        post.write(None, types::HEALTH_DEGRADED, completion()).await;
+        assert_eq!(at_once(&post).await, AlertReport::default(), "it is due in 40 days");
+        post.time.advance(TimeDelta::days(-40));
+        assert_eq!(after(&post, WINDOW).await, AlertReport::default());
+
+        let (all, now) = (Scope::all_tenants(), post.time.now());
+        let (minutes, days) = (now + TimeDelta::minutes(40), now + TimeDelta::days(3));
+        let furthest = Furthest {
+            lease_ends: days,
+            batch: days,
+            deferred: days,
+            delivery: days,
+            delivery_lease: days,
+            alert: days,
+            alert_retry: minutes,
+            alert_lease: minutes,
+        };
+        let set_back = store.times_set_back(&all, &furthest, now).await.expect("set back");
+        assert_eq!(set_back, SetBack { alerts: 2, ..SetBack::default() });
+        assert_eq!(at_once(&post).await, sent(1));
     })
     .await;
 }

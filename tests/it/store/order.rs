@@ -174,7 +174,16 @@ async fn a_role_that_a_clock_ahead_took_is_free_again() {
 fn furthest() -> Furthest {
     let at = |minutes| now() + TimeDelta::minutes(minutes);
     let deferred = now() + TimeDelta::days(33);
-    Furthest { lease_ends: at(1), batch: at(11), deferred, delivery: at(70), delivery_lease: at(11) }
+    Furthest {
+        lease_ends: at(1),
+        batch: at(11),
+        deferred,
+        delivery: at(70),
+        delivery_lease: at(11),
+        alert: at(72 * 60),
+        alert_retry: at(40),
+        alert_lease: at(11),
+    }
 }
 
 #[tokio::test]
@@ -198,7 +207,7 @@ async fn batches_whose_times_a_clock_ahead_set_are_due_again() {
         add_batches(&store, &[of(5)], ahead).await;
 
         let set_back = store.times_set_back(&all, &furthest(), now()).await.unwrap();
-        assert_eq!(set_back, SetBack { batches: 3, deliveries: 0 });
+        assert_eq!(set_back, SetBack { batches: 3, ..SetBack::default() });
         let mut times = store.batches_list(&all, &BatchFilter::default()).await.unwrap();
         times.sort_by_key(|batch| batch.id);
         let times: Vec<_> = times.iter().map(|batch| batch.available_at).collect();
@@ -230,7 +239,7 @@ async fn deliveries_and_refreshes_that_a_clock_ahead_holds_are_free_again() {
         let due = async |now| store.deliveries_lease(&all, hook.id, "right", now, TTL, 10).await.unwrap();
         assert_eq!(due(now()).await, []);
         let set_back = store.times_set_back(&all, &furthest(), now()).await.unwrap();
-        assert_eq!(set_back, SetBack { batches: 0, deliveries: 2 });
+        assert_eq!(set_back, SetBack { deliveries: 2, ..SetBack::default() });
         let free = due(now()).await;
         assert_eq!(free.iter().map(|one| one.first_tried_at).collect::<Vec<_>>(), [now(), now()]);
 

@@ -620,7 +620,16 @@ fn window() -> HealthWindow {
 /// So far that nothing is set back.
 fn furthest() -> Furthest {
     let at = now() + TimeDelta::days(400);
-    Furthest { lease_ends: at, batch: at, deferred: at, delivery: at, delivery_lease: at }
+    Furthest {
+        lease_ends: at,
+        batch: at,
+        deferred: at,
+        delivery: at,
+        delivery_lease: at,
+        alert: at,
+        alert_retry: at,
+        alert_lease: at,
+    }
 }
 
 fn rollback() -> Rollback<'static> {

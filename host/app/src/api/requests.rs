@@ -61,6 +61,10 @@ async fn answered(
     if operation.action.is_some() && host.config().service.read_only {
         return Err(Problem::read_only());
     }
+    // Dates, ends and turns would be of its time.
+    if operation.action.is_some() && host.has_wrong_clock().await? {
+        return Err(Problem::clock_jumped());
+    }
     let (mut parts, body) = request.into_parts();
     let is_get = parts.method == Method::GET || parts.method == Method::HEAD;
     let pairs = Pairs::parse(parts.uri.query().unwrap_or_default(), &(operation.parameters)())?;

@@ -247,6 +247,10 @@ impl Dashboard {
         if host.config().service.read_only {
             return Err(Refusal::new(Kind::Forbidden, "this host only shows (service.read_only)"));
         }
+        if host.has_wrong_clock().await? {
+            let detail = "the clock of this host jumped, so nothing was changed; repeat it when the clock is right";
+            return Err(Refusal::new(Kind::Conflict, detail));
+        }
         let form = Form::of(&request.body);
         visitor.check_csrf(form.text("csrf").as_deref())?;
         let (acted, deed) = match acts::done(host, visitor, act, &form).await {

@@ -441,6 +441,15 @@ impl Host {
         Arc::clone(&self.parts.config)
     }
 
+    /// Whether this machine's clock jumped and is wrong still, so that nothing is to be written by it. The database is
+    /// asked only where the clock has not gone on as time did.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn has_wrong_clock(&self) -> Result<bool, StoreError> {
+        Ok(self.parts.clocks.asked_now().await?.is_none())
+    }
+
     pub(in crate::pipeline) fn clocks(&self) -> &Clocks {
         &self.parts.clocks
     }

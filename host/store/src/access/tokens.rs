@@ -65,7 +65,8 @@ impl Store {
         row.map(|row| Ok((token_of(&row)?, row.parsed("digest")?))).transpose()
     }
 
-    /// Records that a token was used, unless that is on record since `unless_since`.
+    /// Records that a token was used, unless that is on record since `unless_since`. A use after `now` was recorded by
+    /// a clock that was ahead, and is replaced.
     ///
     /// # Errors
     /// When the database fails.
@@ -77,7 +78,8 @@ impl Store {
     ) -> Result<(), StoreError> {
         let statement = self.query(
             "UPDATE api_tokens SET last_used_at = $2::timestamptz
-             WHERE id = $1::uuid AND (last_used_at IS NULL OR last_used_at < $3::timestamptz)",
+             WHERE id = $1::uuid AND (last_used_at IS NULL OR last_used_at < $3::timestamptz
+                 OR last_used_at > $2::timestamptz)",
         );
         let statement = statement.bind(id.to_string()).bind(time_text(now)).bind(time_text(unless_since));
         self.write("record the use of a token", statement).await?;

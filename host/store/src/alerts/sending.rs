@@ -1,6 +1,7 @@
 //! Sending messages: of each channel one at a time, in the order in which they are due, so that an end never comes
 //! before its beginning. What is written under a lease checks it.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -15,6 +16,9 @@ use crate::events::cursor::event_sql;
 use crate::events::row_data::{Reader, events_of};
 use crate::scope::Scope;
 use backline_model::{AlertPhase, AlertSeverity, AlertState, ChannelId, Event};
+
+/// Most due messages of a channel that are looked at for one that can be read.
+const LOOKED_AT_MAX: i64 = 20;
 
 /// The message of a channel whose turn it is.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,11 +52,14 @@ pub struct AlertLease {
     pub alert: DueAlert,
     /// Number of the attempt, from 1.
     pub attempt: u32,
+    /// When the lease ends.
+    pub until: DateTime<Utc>,
     owner: String,
 }
 
 impl Store {
-    /// The first due message of each channel, also where it has to wait or another host sends it.
+    /// The first due message of each channel, also where it has to wait or another host sends it. One that can't be
+    /// read keeps no later one from its turn.
     ///
     /// # Errors
     /// When the database fails.
@@ -61,15 +68,16 @@ impl Store {
         let statement = self.query(
             "SELECT m.id::text AS id, m.channel_id::text AS channel_id, m.subject, m.type, m.phase, m.severity,
                  m.is_test::int AS is_test, m.state, m.attempts, m.due_at::text AS due_at
-             FROM alert_messages m
-             WHERE m.finished_at IS NULL AND m.due_at <= $1::timestamptz AND NOT EXISTS
-                 (SELECT 1 FROM alert_messages o
-                  WHERE o.channel_id = m.channel_id AND o.finished_at IS NULL AND o.due_at <= $1::timestamptz
-                      AND (o.due_at < m.due_at OR (o.due_at = m.due_at AND o.id < m.id)))
-             ORDER BY m.due_at",
+             FROM (SELECT d.*, ROW_NUMBER() OVER (PARTITION BY d.channel_id ORDER BY d.due_at, d.id) AS place
+                 FROM alert_messages d WHERE d.finished_at IS NULL AND d.due_at <= $1::timestamptz) m
+             WHERE m.place <= $2 ORDER BY m.due_at, m.id",
         );
-        let rows = self.rows("find due alerts", statement.bind(time_text(now))).await?;
-        self.unreadable.read("alert_messages", "id", Extent::Part, &rows, due_of)
+        let statement = statement.bind(time_text(now)).bind(LOOKED_AT_MAX);
+        let rows = self.rows("find due alerts", statement).await?;
+        let mut due = self.unreadable.read("alert_messages", "id", Extent::Part, &rows, due_of)?;
+        let mut channels = HashSet::new();
+        due.retain(|alert| channels.insert(alert.channel));
+        Ok(due)
     }
 
     /// Leases a message, if its wait and its channel's are over and no other host holds it; its channel is free again
@@ -113,7 +121,7 @@ impl Store {
         }
         work.commit().await?;
         let attempt = alert.attempts + 1;
-        Ok(Some(AlertLease { alert: alert.clone(), attempt, owner: owner.to_owned() }))
+        Ok(Some(AlertLease { alert: alert.clone(), attempt, until: now + ttl, owner: owner.to_owned() }))
     }
 
     /// How many events a leased message tells, and the first of them.

@@ -35,17 +35,29 @@ macro_rules! is_being_collected {
     };
 }
 
-/// A statement that removes activations of artists that are given as rows, where a condition holds. One that another
-/// transaction is changing right now stays.
-macro_rules! take_sql {
+/// A statement that locks activations of artists that are given as rows, where a condition holds. One that another
+/// transaction is changing right now is left out.
+macro_rules! lock_sql {
+    ($which:literal) => {
+        concat!(
+            "SELECT a.artist_id::text AS artist_id, a.platform FROM {rows} JOIN activations a
+                 ON a.artist_id = (r.value->>'artist')::uuid AND ",
+            $which,
+            " FOR UPDATE SKIP LOCKED"
+        )
+    };
+}
+
+/// A statement that removes activations that are given as rows, where a condition holds.
+macro_rules! remove_sql {
     ($($which:tt)*) => {
         concat!(
             "DELETE FROM activations WHERE (artist_id, platform) IN (
                  SELECT a.artist_id, a.platform FROM {rows} JOIN activations a
-                     ON a.artist_id = (r.value->>'artist')::uuid AND ",
+                     ON a.artist_id = (r.value->>'artist')::uuid AND a.platform = r.value->>'platform'
+                 WHERE ",
             $($which)*,
-            " FOR UPDATE SKIP LOCKED)
-             RETURNING artist_id::text AS artist_id, platform"
+            ") RETURNING artist_id::text AS artist_id, platform"
         )
     };
 }
@@ -62,15 +74,20 @@ pub(crate) enum Taking {
 }
 
 impl Taking {
-    fn sql(self) -> &'static str {
+    /// Locks what is to be removed.
+    fn lock_sql(self) -> &'static str {
         match self {
-            Self::AsRead => {
-                take_sql!("a.platform = r.value->>'platform' AND a.at = (r.value->>'at')::timestamptz")
-            }
-            Self::UntilNow => take_sql!(
-                "(r.value->>'platform' = '' OR a.platform = r.value->>'platform') WHERE NOT ",
-                is_being_collected!("a")
-            ),
+            Self::AsRead => lock_sql!("a.platform = r.value->>'platform' AND a.at = (r.value->>'at')::timestamptz"),
+            Self::UntilNow => lock_sql!("(r.value->>'platform' = '' OR a.platform = r.value->>'platform')"),
+        }
+    }
+
+    /// Removes what is locked. A statement of its own: a batch that it does not see as leased judges its accounts later
+    /// than any cause that was locked.
+    fn remove_sql(self) -> &'static str {
+        match self {
+            Self::AsRead => remove_sql!("TRUE"),
+            Self::UntilNow => remove_sql!("NOT ", is_being_collected!("a")),
         }
     }
 }
@@ -163,7 +180,14 @@ pub(crate) async fn activations_take_in_txn(
                 json!({ "artist": activation.artist_id, "platform": platform, "at": time_text(activation.at) })
             })
             .collect();
-        let statement = work.query(taking.sql()).bind(json("activations", &rows)?);
+        let statement = work.query(taking.lock_sql()).bind(json("activations", &rows)?);
+        let found = work.rows("lock activations that are planned", statement).await?;
+        let mut locked = Vec::with_capacity(found.len());
+        for row in &found {
+            // As they are stored: a name that can't be read is removed too.
+            locked.push(json!({ "artist": row.text("artist_id")?, "platform": row.text("platform")? }));
+        }
+        let statement = work.query(taking.remove_sql()).bind(json("activations", &locked)?);
         let rows = work.rows("remove activations that are planned", statement).await?;
         let read = |row: &AnyRow| Ok((row.parsed("artist_id")?, platform_of(row)?));
         taken.extend(work.unreadable.read("activations", "artist_id", Extent::Part, &rows, read)?);

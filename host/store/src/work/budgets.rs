@@ -9,6 +9,7 @@ use sqlx::any::AnyRow;
 use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, json, time_text};
 use crate::database::error::StoreError;
+use crate::database::readable::Extent;
 use backline_model::Holder;
 use backline_model::pace::{PlaceAsk, Places};
 
@@ -123,7 +124,9 @@ impl Store {
              WHERE (b.holder IS NULL) = FALSE",
         );
         let found = self.rows("read budgets", statement.bind(json("budgets", &rows)?)).await?;
-        keyed(windows.iter().map(|(key, _)| key), &found, |row| row.count("spent"))
+        let spent = |row: &AnyRow| Ok((name_of(row)?, row.count("spent")?));
+        let spent = self.unreadable.read("budgets", "holder", Extent::Part, &found, spent)?;
+        Ok(keyed(windows.iter().map(|(key, _)| key), spent))
     }
 
     /// The next free place of each of these budgets whose window rolls, in microseconds since 1970. One of which none
@@ -139,7 +142,9 @@ impl Store {
                  AND p.budget = r.value->>'budget' WHERE (p.holder IS NULL) = FALSE",
         );
         let found = self.rows("read paces", statement.bind(json("budgets", &rows)?)).await?;
-        keyed(keys.iter(), &found, |row| row.int("next_us"))
+        let next = |row: &AnyRow| Ok((name_of(row)?, row.int("next_us")?));
+        let next = self.unreadable.read("paces", "holder", Extent::Part, &found, next)?;
+        Ok(keyed(keys.iter(), next))
     }
 
     /// Takes places of a budget whose window rolls; none where the first one would be later than asked. Exact however
@@ -173,20 +178,14 @@ impl Store {
     }
 }
 
-/// Values of rows by the key that each row names.
-fn keyed<'a, T>(
-    keys: impl Iterator<Item = &'a BudgetKey>,
-    rows: &[AnyRow],
-    value: impl Fn(&AnyRow) -> Result<T, StoreError>,
-) -> Result<HashMap<BudgetKey, T>, StoreError> {
-    let by_name: HashMap<(String, &str), &BudgetKey> =
-        keys.map(|key| ((key.holder.to_string(), key.budget.as_str()), key)).collect();
-    let mut found = HashMap::new();
-    for row in rows {
-        let (holder, budget) = (row.text("holder")?, row.text("budget")?);
-        if let Some(key) = by_name.get(&(holder, budget.as_str())) {
-            found.insert((*key).clone(), value(row)?);
-        }
-    }
-    Ok(found)
+/// The holder and the budget that a row names.
+fn name_of(row: &AnyRow) -> Result<(String, String), StoreError> {
+    Ok((row.text("holder")?, row.text("budget")?))
+}
+
+/// Values by the key that each of them is named by.
+fn keyed<'a, T>(keys: impl Iterator<Item = &'a BudgetKey>, named: Vec<((String, String), T)>) -> HashMap<BudgetKey, T> {
+    let by_name: HashMap<(String, String), &BudgetKey> =
+        keys.map(|key| ((key.holder.to_string(), key.budget.clone()), key)).collect();
+    named.into_iter().filter_map(|(name, value)| Some(((*by_name.get(&name)?).clone(), value))).collect()
 }

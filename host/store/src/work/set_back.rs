@@ -21,6 +21,12 @@ pub struct Furthest {
     pub delivery: DateTime<Utc>,
     /// Until when a delivery may be leased.
     pub delivery_lease: DateTime<Utc>,
+    /// When an alert may be due first.
+    pub alert: DateTime<Utc>,
+    /// When an alert may be tried again.
+    pub alert_retry: DateTime<Utc>,
+    /// Until when an alert may be leased, or its channel be busy.
+    pub alert_lease: DateTime<Utc>,
 }
 
 /// What was set back.
@@ -30,6 +36,8 @@ pub struct SetBack {
     pub batches: u64,
     /// Number of deliveries.
     pub deliveries: u64,
+    /// Number of alerts, and of their channels.
+    pub alerts: u64,
 }
 
 impl Store {
@@ -73,6 +81,38 @@ impl Store {
         let statement =
             statement.bind(time_text(now)).bind(time_text(furthest.delivery)).bind(time_text(furthest.delivery_lease));
         let deliveries = self.write("set deliveries back", statement).await?;
-        Ok(SetBack { batches, deliveries })
+        let alerts = self.alerts_set_back(furthest, now).await?;
+        Ok(SetBack { batches, deliveries, alerts })
+    }
+
+    /// The same for alerts and their channels. One that a host holds by a clock that was ahead counts as one whose host
+    /// died: it may have arrived.
+    async fn alerts_set_back(&self, furthest: &Furthest, now: DateTime<Utc>) -> Result<u64, StoreError> {
+        // One that was never tried waits until it is due.
+        let statement = self.query(
+            "UPDATE alert_messages SET
+                 due_at = CASE WHEN due_at > $2::timestamptz THEN $1::timestamptz ELSE due_at END,
+                 next_at = CASE WHEN next_at > $2::timestamptz OR (attempts > 0 AND next_at > $3::timestamptz)
+                     THEN $1::timestamptz ELSE next_at END,
+                 lease_owner = CASE WHEN lease_until > $4::timestamptz THEN NULL ELSE lease_owner END,
+                 lease_until = CASE WHEN lease_until > $4::timestamptz THEN NULL ELSE lease_until END
+             WHERE id IN (SELECT m.id FROM alert_messages m
+                 WHERE m.finished_at IS NULL AND (m.due_at > $2::timestamptz OR m.next_at > $2::timestamptz
+                     OR (m.attempts > 0 AND m.next_at > $3::timestamptz) OR m.lease_until > $4::timestamptz)
+                 ORDER BY m.id FOR UPDATE SKIP LOCKED)",
+        );
+        let statement = statement
+            .bind(time_text(now))
+            .bind(time_text(furthest.alert))
+            .bind(time_text(furthest.alert_retry))
+            .bind(time_text(furthest.alert_lease));
+        let messages = self.write("set alerts back", statement).await?;
+        let statement = self.query(
+            "UPDATE alert_channels SET free_at = $1::timestamptz
+             WHERE id IN (SELECT c.id FROM alert_channels c WHERE c.free_at > $2::timestamptz
+                 ORDER BY c.id FOR UPDATE SKIP LOCKED)",
+        );
+        let statement = statement.bind(time_text(now)).bind(time_text(furthest.alert_lease));
+        Ok(messages + self.write("set channels of alerts back", statement).await?)
     }
 }

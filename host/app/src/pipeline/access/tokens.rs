@@ -162,7 +162,8 @@ impl Tokens {
             return Ok(None);
         }
         let fresh = now - USED_WITHIN;
-        if token.last_used_at.is_none_or(|used| used < fresh)
+        // A use in the future was recorded by a clock that was ahead.
+        if token.last_used_at.is_none_or(|used| used < fresh || used > now + USED_WITHIN)
             && let Err(error) = self.store.token_use(id, now, fresh).await
         {
             // A database that only reads still answers.

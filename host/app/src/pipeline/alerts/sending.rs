@@ -210,7 +210,7 @@ impl Alerts {
             Attempted::Answered { status, .. } => Some(status),
             _ => None,
         };
-        let now = self.clock.now();
+        let now = self.time_of(lease);
         let next = alerting::after(&channel.target, &attempted, lease.attempt, lease.alert.due_at, now);
         let (state, problem) = match next {
             Next::Sent => (AlertState::Sent, None),
@@ -236,15 +236,21 @@ impl Alerts {
         status: Option<u16>,
         problem: Option<&str>,
     ) -> Result<AlertState, StoreError> {
-        let is_ours = self.store.alert_finish(lease, state, events, status, problem, self.clock.now()).await?;
+        let is_ours = self.store.alert_finish(lease, state, events, status, problem, self.time_of(lease)).await?;
         Ok(if is_ours { state } else { AlertState::Sending })
+    }
+
+    /// The time, for what is told and written of a leased message. By a clock that jumped since it was leased, it would
+    /// be given up, or wait for long: the end of the lease is near, and was set by a clock that was right.
+    fn time_of(&self, lease: &AlertLease) -> DateTime<Utc> {
+        self.right_now().unwrap_or(lease.until)
     }
 
     /// How many events a message tells, and its words, made of them as they are now.
     async fn words(&self, lease: &AlertLease) -> Result<(u64, Text), StoreError> {
         let alert = &lease.alert;
         let (count, events) = if alert.is_test {
-            (1, vec![(alerting::sample(&alert.kind, self.clock.now()), None)])
+            (1, vec![(alerting::sample(&alert.kind, self.time_of(lease)), None)])
         } else {
             let shown = u32::try_from(SHOWN_MAX).unwrap_or(u32::MAX);
             let (count, events) = self.store.alert_events_list(lease, shown).await?;
@@ -286,7 +292,7 @@ impl Alerts {
             Ok(Err(error)) => return Ok(Attempted::NotSent(with_causes(&error))),
             Err(error) => return Ok(Attempted::NotSent(with_causes(&error))),
         };
-        let (alert, now) = (&lease.alert, self.clock.now());
+        let (alert, now) = (&lease.alert, self.time_of(lease));
         if let ChannelTarget::Email(target) = &channel.target {
             let whole = text.whole();
             let mail = Mail { target, password: &secret, id: alert.id, subject: &text.title, text: &whole, at: now };

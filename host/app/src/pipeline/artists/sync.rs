@@ -335,7 +335,8 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<ArtistSync>) {
         let now = artists.clock.now();
         let due = artists.config.sync.every_s.is_some_and(|every_s| {
             let every = chrono::TimeDelta::try_seconds(i64::try_from(every_s).unwrap_or(i64::MAX));
-            last.is_none_or(|last| every.is_some_and(|every| now - last >= every))
+            // A clock that was ahead at the last one has been set back since.
+            last.is_none_or(|last| now < last || every.is_some_and(|every| now - last >= every))
         });
         if due {
             context.heartbeat.work(SYNC_MAX);

@@ -24,7 +24,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// Answers requests for units until the gateway is gone. When the database fails, there is no answer, and the request
 /// is not sent: a budget is never overspent on a guess, and a database's fault is no spent budget. Nor is there one
-/// while this machine's clock is wrong: places that are reserved by it would let all hosts wait.
+/// while this machine's clock is wrong: places that are reserved by it would let all hosts wait, and units of another
+/// window than the platform's present one would be spent beside those that are counted.
 pub(in crate::pipeline) async fn serve(store: Store, clock: Clock, clocks: Clocks, demands: mpsc::Receiver<Demand>) {
     let demands = stream::unfold(demands, |mut demands| async move { Some((demands.recv().await?, demands)) });
     demands.for_each_concurrent(ANSWERS_AT_ONCE, |demand| answer(&store, &clock, &clocks, demand)).await;
@@ -32,6 +33,9 @@ pub(in crate::pipeline) async fn serve(store: Store, clock: Clock, clocks: Clock
 
 async fn answer(store: &Store, clock: &Clock, clocks: &Clocks, demand: Demand) {
     match demand {
+        Demand::Units(demand) if !clocks.is_within(demand.window_start, demand.window_end) => {
+            tracing::warn!(budget = %demand.key.budget, "the clock jumped; no unit of a budget is taken by it");
+        }
         Demand::Units(demand) => answer_units(store, clock, demand).await,
         Demand::Places(PlaceDemand { key, ask, reply }) => {
             let asked_at = DateTime::from_timestamp_micros(ask.now_us);

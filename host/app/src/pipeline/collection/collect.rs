@@ -423,7 +423,9 @@ async fn fail(
     };
     let accounts = collector.store.candidates_of(&Scope::all_tenants(), &ids).await?.iter().map(failed).collect();
     let result = BatchResult { accounts, ..BatchResult::default() };
-    let completed = collector.store.batch_complete(lease, result, collector.clock.now()).await?;
+    // What is counted by these outcomes counts by their times.
+    let now = turn_of(collector, lease, Duration::ZERO);
+    let completed = collector.store.batch_complete(lease, result, now).await?;
     Ok(BatchReport { counts: completed.counts, open: completed.open, ..BatchReport::nothing(BatchEnd::Stored) })
 }
 

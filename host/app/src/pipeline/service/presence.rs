@@ -54,13 +54,15 @@ async fn beat_once(
     state: &'static str,
     clean: bool,
 ) -> Result<(), StoreError> {
-    let now = host.clock().now();
-    let is_ours = host.store().host_beat(&presence(context, state), now).await?;
+    let (jumped, now) = (host.clocks().jumped().await?, host.clock().now());
+    // At the database's time where this clock jumped: else a host that dies would count as present for as long as its
+    // clock was ahead, and one whose clock is behind as dead.
+    let seen_at = jumped.map_or(now, |ahead| now - ahead);
+    let is_ours = host.store().host_beat(&presence(context, state), seen_at).await?;
     let was_taken = context.condition.name_taken(!is_ours);
     if !is_ours && !was_taken {
         tracing::error!(name = %context.name, "another host uses this name; give each a service.name of its own");
     }
-    let jumped = host.clocks().jumped().await?;
     let had_jumped = context.condition.clock_jumped(jumped);
     match jumped {
         Some(ahead) if !had_jumped => {

@@ -18,6 +18,7 @@ use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
 use crate::pipeline::service::schedules::configured;
 use backline_model::clock::LAST_TIME;
 use backline_model::{Fire, FireDecision, Release, Schedule, ScheduleSpec};
+use backline_rules::alerting;
 use backline_rules::delivery::LEASE;
 use backline_rules::schedule::{ScheduleError, Timetable};
 use backline_store::{Furthest, PlanGuard, Scope, SetBack, StoreError, Term};
@@ -212,8 +213,8 @@ async fn let_others_pass(host: &Host) -> Result<(), StoreError> {
     }
     let set_back = store.times_set_back(&all, &furthest(host.config(), now), now).await?;
     if set_back != SetBack::default() {
-        let (batches, deliveries) = (set_back.batches, set_back.deliveries);
-        tracing::warn!(batches, deliveries, "a clock that was ahead had set their times; they are due now");
+        let SetBack { batches, deliveries, alerts } = set_back;
+        tracing::warn!(batches, deliveries, alerts, "a clock that was ahead had set their times; they are due now");
     }
     Ok(())
 }
@@ -235,6 +236,9 @@ fn furthest(config: &Config, now: DateTime<Utc>) -> Furthest {
         deferred: later(now + PAUSE_MAX),
         delivery: later(after(Duration::from_millis(deliveries.backoff_max_ms))),
         delivery_lease: later(after(LEASE)),
+        alert: later(now + alerting::DUE_WITHIN),
+        alert_retry: later(now + alerting::BACKOFF_MAX),
+        alert_lease: later(after(alerting::LEASE)),
     }
 }
 
