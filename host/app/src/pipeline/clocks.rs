@@ -97,8 +97,7 @@ impl Clocks {
 
     /// Whether the clock [is right](Self::is_right) and shows a time of this span, give or take [`AHEAD_MAX`].
     pub(in crate::pipeline) fn is_within(&self, from: DateTime<Utc>, until: DateTime<Utc>) -> bool {
-        !self.may_be_wrong()
-            || self.right_now().is_some_and(|now| from - now <= AHEAD_MAX && now - until <= AHEAD_MAX)
+        !self.may_be_wrong() || self.right_now().is_some_and(|now| from - now <= AHEAD_MAX && now - until <= AHEAD_MAX)
     }
 
     /// How far this clock is ahead of the database's, or behind it where that is negative, since it jumped; none where
