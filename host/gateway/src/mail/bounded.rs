@@ -71,14 +71,15 @@ mod tests {
     async fn a_server_that_sends_a_line_without_an_end_is_left() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let server = tokio::spawn(async move {
+        let server = async {
             let (mut stream, _) = listener.accept().await.expect("a connection");
             while stream.write_all(&[b'2'; 4_096]).await.is_ok() {}
-        });
-        let mut connection = Bounded::new(TcpStream::connect(address).await.expect("connected"));
-        let error = connection.read_to_end(&mut Vec::new()).await.expect_err("it is too much");
-        assert!(error.to_string().contains("sent more than"), "{error}");
-        drop(connection);
-        server.await.expect("it ends");
+        };
+        let client = async {
+            let mut connection = Bounded::new(TcpStream::connect(address).await.expect("connected"));
+            let error = connection.read_to_end(&mut Vec::new()).await.expect_err("it is too much");
+            assert!(error.to_string().contains("sent more than"), "{error}");
+        };
+        tokio::join!(server, client);
     }
 }
