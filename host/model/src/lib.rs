@@ -17,46 +17,25 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-pub mod access;
-pub mod account;
-pub mod account_rule;
-pub mod alerting;
-pub mod allowance;
-pub mod audit;
-pub mod cell;
 pub mod clock;
-pub mod event;
-pub mod fair_share;
-pub mod fetch;
+mod connector;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;
-pub mod grant;
-pub mod growth;
-pub mod health;
-pub mod history;
 pub mod ids;
 pub mod kill_points;
-pub mod manifest;
-mod manifest_error;
-pub mod merge;
-pub mod metric;
 pub mod nearest;
-pub mod origin;
-pub mod outcome;
-pub mod pace;
-pub mod privacy;
-pub mod release;
-pub mod retention;
-pub mod roster;
-pub mod row;
-pub mod run;
-pub mod schedule;
-pub mod snapshot;
-pub mod tally;
+mod numbers;
+mod people;
+mod service;
 pub mod text;
 pub mod weakened;
-pub mod webhook;
-pub mod zone;
+mod work;
+
+pub use connector::{account_rule, allowance, fetch, grant, manifest, origin, pace, release};
+pub use numbers::{growth, history, merge, metric, row, snapshot};
+pub use people::{account, cell, privacy, retention, roster};
+pub use service::{access, alerting, audit, event, health, webhook};
+pub use work::{fair_share, outcome, run, schedule, tally, zone};
 
 pub use access::{ApiToken, Role, TokenState};
 pub use account::{Account, AccountStatus, Artist, Candidate, Consent, SubscriptionStatus};

@@ -71,7 +71,7 @@ async fn every_table_and_column_is_in_the_registry() {
         let missing: Vec<_> = there.keys().filter(|name| !registered.contains(&name.as_str())).collect();
         assert!(
             missing.is_empty(),
-            "host/model/src/privacy.rs does not say what these hold about artists: {missing:?}"
+            "host/model/src/people/privacy.rs does not say what these hold about artists: {missing:?}"
         );
         for table in TABLES {
             let columns = there.get(table.name).unwrap_or_else(|| panic!("there is no table {}", table.name));
