@@ -1,4 +1,4 @@
-//! Lists of artists as people have them: CSV in any dress that spreadsheets give it, a JSON array, or lines of JSON.
+//! Lists of artists as people have them: CSV in all forms that spreadsheets write, a JSON array, or lines of JSON.
 //!
 //! Bytes become records, one at a time, so that a file of any size is read in constant memory. A record that can't be
 //! read is passed on like any other, with the problem, so that a report counts every row.

@@ -210,7 +210,7 @@ async fn a_lease_is_renewed_while_pauses_are_written() {
                 let open = store.run_open_batches_list(&Scope::all_tenants(), runs.first()?.id).await;
                 let held = open.expect("batches are read").into_iter().find(|open| open.state == BatchState::Leased)?;
                 let first = *seen.get_or_insert(held.available_at);
-                // Thrice: longer than a lease that is not renewed.
+                // Three times: longer than a lease that is not renewed.
                 (held.available_at > first + TimeDelta::milliseconds(3 * 1_500)).then_some(())
             })
             .await;

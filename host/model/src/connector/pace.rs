@@ -89,7 +89,7 @@ impl Pace {
         place_us.saturating_add(self.length_us(units))
     }
 
-    /// What a ledger is asked for: a [block](Self::block) for a request of `units` that waits `wait_max_us` at most.
+    /// What to ask the database for: a [block](Self::block) for a request of `units` that waits `wait_max_us` at most.
     #[must_use]
     pub fn ask(&self, units: u64, now_us: i64, wait_max_us: i64) -> PlaceAsk {
         let step_us = self.length_us(self.block(units));
@@ -118,7 +118,7 @@ fn whole(units: u64) -> i64 {
     i64::try_from(units).unwrap_or(LARGEST).min(LARGEST)
 }
 
-/// What a ledger of places is asked for. All times are microseconds since 1970.
+/// What is asked of the table of places. All times are microseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlaceAsk {
     /// When it is asked.
@@ -132,7 +132,7 @@ pub struct PlaceAsk {
 }
 
 impl PlaceAsk {
-    /// The answer of a ledger whose next place is `next_us`. Databases compute the same in one statement.
+    /// The answer where the next free place is `next_us`. Databases compute the same in one statement.
     #[must_use]
     pub fn answer(&self, next_us: Option<i64>) -> Places {
         let first_us = next_us.unwrap_or(self.now_us).max(self.now_us).min(self.furthest_us);

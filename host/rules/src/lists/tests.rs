@@ -1,4 +1,4 @@
-//! Lists in every dress that spreadsheets and shells give them, and columns of connectors nobody here has heard of.
+//! Lists in every form that spreadsheets and shells write, and columns of connectors that the host does not know.
 
 use proptest::prelude::*;
 

@@ -312,7 +312,7 @@ impl Store {
             );
             let insert = insert.bind(rows.clone()).bind(time_text(now)).bind(origin.as_str());
             saved.inserted += work.execute("save accounts", insert).await?;
-            // Compared as texts that no index has, lest the index by platform is read instead of that by artist.
+            // Compared as texts that no index has: else the index by platform is read instead of that by artist.
             let different = work.query(
                 "SELECT a.id::text AS id, (r.value->'settings')::text AS settings
                  FROM {rows} LEFT JOIN accounts a ON a.artist_id = (r.value->>'artist')::uuid

@@ -111,7 +111,7 @@ pub(crate) async fn consents_add_in_txn(
         .collect();
     let rows: Vec<_> =
         withdrawn.iter().map(|(artist, platform)| json!({ "artist": artist, "platform": platform })).collect();
-    // Platforms are compared as texts that no index has, lest the index by platform is read instead of that by artist.
+    // Platforms are compared as texts that no index has: else the index by platform is read instead of that by artist.
     let withdrawn = json("withdrawals", &rows)?;
     if !rows.is_empty() {
         let accounts = withdrawn_accounts_in_txn(work, withdrawn.clone()).await?;

@@ -202,7 +202,7 @@ impl Store {
         let statement = self.scoped(
             scope,
             credential_sql!(
-                // The platform is compared as a text that no index has, lest all of its credentials are read.
+                // The platform is compared as a text that no index has: else all of its credentials are read.
                 "WHERE platform || '' = $2 AND (account_id IS NULL OR account_id {in_ids})
                  {and_account: credentials.account_id}
              ORDER BY created_at, id"

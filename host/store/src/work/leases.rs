@@ -93,7 +93,7 @@ impl Store {
     }
 
     /// Leases the next batch of a platform that was in the hands of a host when that host ended. It uses up no attempt;
-    /// who leases it collects nothing else beside it, so that neighbours don't share its fate.
+    /// who leases it collects nothing else beside it, so that neighbours don't end with it.
     ///
     /// # Errors
     /// When the database fails.
