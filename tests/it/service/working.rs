@@ -411,7 +411,7 @@ async fn the_death_of_a_host_that_called_the_connector_for_a_lone_batch_counts()
         assert_eq!(hosts_die(&stage, &store, run, "spotify", 1).await.host_losses, 0);
         let service = Service::start(stage.host.clone()).await.expect("it starts");
         until("the lone batch hangs", async || stage.simulator.counts().host(SPOTIFY) > 0).await;
-        // As if that host were gone: its lease has run out by another host's clock.
+        // As if that host were gone: its lease has expired by another host's clock.
         let later = stage.host.clock().now() + TimeDelta::hours(1);
         let (all, ttl) = (Scope::all_tenants(), Duration::from_secs(3_600));
         let next = store.lone_batch_lease(&all, Some(run), &platform("spotify"), "other", later, ttl).await;

@@ -157,7 +157,7 @@ async fn what_waits_of_an_account_ends_when_it_is_planned_again_unless_its_run_i
         assert_eq!(open(1).await, left, "the deferred and the dead one can't be collected any more");
         assert_eq!(open(2).await, [(fourth, 5)]);
 
-        // A minute after its last lease ran out, nobody is at work on the run.
+        // A minute after its last lease expired, no host works on the run.
         let later = now() + TimeDelta::seconds(130);
         create_run(&store, &run(3)).await;
         add_batches(&store, &[of(6, 3, &[0, 3], late)], later).await;

@@ -84,7 +84,7 @@ impl Store {
     }
 }
 
-/// The completion of a batch under way. Dropping it undoes everything; the lease goes on until it runs out.
+/// The completion of a batch under way. Dropping it undoes everything; the lease stays until it expires.
 pub struct Completion {
     work: Work,
     lease: Lease,

@@ -70,7 +70,7 @@ impl Store {
     /// whose deferral is over. Two workers never get the same one. A platform whose releases are all inactive waits.
     /// A batch that can't be read ends as excluded, and the next one is leased.
     ///
-    /// A batch whose lease ran out is not among them, since the host that held it may have died of it: see
+    /// A batch whose lease expired is not among them, since the host that held it may have died of it: see
     /// [`lone_batch_lease`](Self::lone_batch_lease).
     ///
     /// # Errors

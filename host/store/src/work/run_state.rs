@@ -47,7 +47,7 @@ pub struct OpenBatches {
     pub has_connector: bool,
     /// Number of batches.
     pub batches: u64,
-    /// The earliest time at which one of them can be taken up; of leased ones, when the first lease runs out.
+    /// The earliest time at which one of them can be taken up; of leased ones, when the first lease expires.
     pub available_at: DateTime<Utc>,
 }
 

@@ -50,7 +50,7 @@ pub(crate) use waiting_sql;
 impl Store {
     /// Ends the open batches of platforms without an active release, and those that have waited for an hour for one
     /// that no host could load in that time: their accounts count as excluded. One that a host still holds ends when
-    /// that host stores it, gives it back, or its lease runs out. Returns how many accounts were excluded, by platform.
+    /// that host stores it, gives it back, or its lease expires. Returns how many accounts were excluded, by platform.
     ///
     /// # Errors
     /// When the database fails.

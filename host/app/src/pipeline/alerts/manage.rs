@@ -30,7 +30,7 @@ const NAME_CHARACTERS_MAX: usize = 64;
 /// How long a test waits for its turn and the answer.
 const TEST_WITHIN: Duration = Duration::from_secs(40);
 
-/// How often it looks whether its turn has come.
+/// How often it checks whether its turn has come.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Why a command about alerts failed.

@@ -33,7 +33,7 @@ impl WaitLimits {
     }
 
     /// Whether the batches can end, or be taken up, in a time worth waiting for. A budget and a retry far off are
-    /// not waited for. A host that reports is. One that does not is waited for until its lease runs out, since then the
+    /// not waited for. A host that reports is. One that does not is waited for until its lease expires, since then the
     /// batch can be collected here; where that is far off, it is not waited for either.
     pub(in crate::pipeline) fn awaits(self, open: &OpenBatches, now: DateTime<Utc>) -> bool {
         let wait = open.available_at - now;
@@ -126,7 +126,7 @@ mod tests {
             (open(Planned, 60), true, Retry),
             (open(Planned, 61), false, Retry),
             (without_connector(open(Planned, 0)), false, NoConnector),
-            // A command that collects is in no list of hosts; its lease runs out like any other's.
+            // A command that collects is in no list of hosts; its lease expires like any other's.
             (open(Leased, 20), true, Held),
             (open(Leased, 40), true, Held),
             (open(Leased, 41), false, Held),
@@ -134,7 +134,7 @@ mod tests {
             (seen(open(Leased, 3_600), 11), false, HolderSilent),
             (seen(open(Leased, 20), 11), true, HolderSilent),
             (open(Leased, 0), true, HolderSilent),
-            // Its lease has run out, and no host can take it up.
+            // Its lease has expired, and no host can take it over.
             (without_connector(open(Leased, 0)), false, HolderSilent),
             // One that is held is collected with the release it began with.
             (without_connector(open(Leased, 20)), true, Held),

@@ -164,7 +164,7 @@ impl WorkerPool {
     }
 
     /// Works until told to stop, or until nothing is left of the run: batches that other hosts hold are waited for, and
-    /// taken up here once their leases have run out.
+    /// taken over here once their leases have expired.
     ///
     /// # Errors
     /// Of a pool of one run: the first error that kept a batch from being ended or given back, or the database's, after
