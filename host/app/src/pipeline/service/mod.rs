@@ -10,6 +10,7 @@
 //! - `health` evaluates health and its alerts, on the host that has the role,
 //! - `loading` keeps the releases in use loaded,
 //! - `presence` tells the other hosts that this one is alive,
+//! - `development` activates what an author builds, with `serve --watch`,
 //! - this module listens for notifications of the database, and stops everything in order.
 //!
 //! Each is started by `Loops`, which watches that it turns.

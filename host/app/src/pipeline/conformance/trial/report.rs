@@ -18,11 +18,11 @@ use backline_sandbox::{CallUsage, LogLevel, LogLine};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TrialCall {
-    /// `check`
+    /// `check`, which asks whether the account can be reached.
     Check,
-    /// `fetch`
+    /// `fetch`, which makes the document.
     Fetch,
-    /// `normalize`
+    /// `normalize`, which makes metrics of it.
     Normalize,
 }
 
