@@ -159,8 +159,8 @@ fn a_wrong_argument_is_refused_with_what_would_be_right() {
             "no run has the id 0199f1de-0000-7aa1-b7a4-0c2b6f5d8e22; `backline runs list` shows them",
         ),
         (&["run", "cancel", "latest"], "no run yet; `backline run` starts one"),
-        (&["run", "--platform", "You Tube"], "nothing here knows a platform 'You Tube'"),
-        (&["run", "--platform", "myspace"], "nothing here knows a platform 'myspace'; no connector is installed"),
+        (&["run", "--platform", "You Tube"], "there is no platform 'You Tube'"),
+        (&["run", "--platform", "myspace"], "there is no platform 'myspace'; no connector is installed"),
         (&["run", "--platform", ""], "a platform's name has 1 to 100 bytes"),
         (&["run"], "no connector is installed; install one with `backline plugins install"),
         (&["run", "--artist", ARTIST], "no artist has the id 018f4e6a"),
@@ -336,7 +336,7 @@ fn a_platform_of_a_third_party_is_imported_by_its_own_columns() {
     let add = |platform: &str, id: &str| place.refused(&["accounts", "add", ARTIST, platform, id]);
     assert!(add("tempo", "N/A").contains("'N/A' is no id; give one such as tp123456"));
     let sentence = add("temop", "tp123456");
-    assert!(sentence.contains("nothing here knows a platform 'temop'; did you mean 'tempo'?"), "{sentence}");
+    assert!(sentence.contains("there is no platform 'temop'; did you mean 'tempo'?"), "{sentence}");
     assert!(place.done(&["accounts", "add", ARTIST, "guest", "'tp123456 "]).starts_with("exists already"));
 }
 

@@ -131,7 +131,7 @@ pub enum IndexError {
     #[error(transparent)]
     Source(#[from] SourceError),
     /// A component that is not what the index says.
-    #[error("the index says that it is {indexed}, and it is {actual}; report it to whom the index belongs")]
+    #[error("the index says that it is {indexed}, and it is {actual}; report it to the index's owner")]
     Other {
         /// What the index says.
         indexed: String,

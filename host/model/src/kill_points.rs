@@ -45,7 +45,7 @@ points! {
     BatchPrepared, "batch-prepared", "Months and pauses are written, and nothing of the batch.";
     BatchWritten, "batch-written", "Its results are written and not committed.";
     BatchCommitted, "batch-committed", "They are committed.";
-    BatchReported, "batch-reported", "The worker knows of it, and has not looked whether the run is over.";
+    BatchReported, "batch-reported", "The worker knows of it, and has not checked whether the run is over.";
     RunEnded, "run-ended", "The end of a run is committed.";
     RefreshLeased, "refresh-leased", "The refresh of a credential is leased.";
     RefreshAnswered, "refresh-answered", "The platform has granted a new token, which nothing holds.";

@@ -150,7 +150,7 @@ pub fn judge(new: &Tally, old: &Tally, catalogue: &[MetricName], rule: &Rollback
     if new.collected + sum(faults(new)) < rule.accounts_min {
         return Verdict::Undecided;
     }
-    let mut complaints = Vec::new();
+    let mut regressions = Vec::new();
     let mut compare = |rate: Rate, now: Share, before: Share, trials: (u64, u64)| {
         if is_worse(Sample::of(now, trials.0), Sample::of(before, trials.1).assumed_at_least(rule), rule) {
             let classes = match rate {
@@ -158,7 +158,7 @@ pub fn judge(new: &Tally, old: &Tally, catalogue: &[MetricName], rule: &Rollback
                 Rate::Trapped => faults(new).filter(|(class, _)| is_trap(*class)).collect(),
                 Rate::Rejected | Rate::Missing(_) => BTreeMap::new(),
             };
-            complaints.push(Regression { rate, now, before, classes });
+            regressions.push(Regression { rate, now, before, classes });
         }
     };
     let of = |tally: &Tally| tally.collected + sum(faults(tally));
@@ -177,7 +177,7 @@ pub fn judge(new: &Tally, old: &Tally, catalogue: &[MetricName], rule: &Rollback
             compare(Rate::Missing(metric.clone()), missing(new), missing(old), (new.collected, old.collected));
         }
     }
-    if complaints.is_empty() { Verdict::NotWorse } else { Verdict::Worse(complaints) }
+    if regressions.is_empty() { Verdict::NotWorse } else { Verdict::Worse(regressions) }
 }
 
 /// Accounts that failed in a way that a release can cause, by class. A tally of an older version may hold others.

@@ -3,6 +3,25 @@
 //! The only crate that uses wasmtime. `link` shows everything that a component can import, `call` everything that
 //! limits it.
 //!
+//! Everything that can fail about a component fails when it is loaded:
+//!
+//! ```
+//! use backline_model::Digest;
+//! use backline_sandbox::{Sandbox, SandboxConfig};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let sandbox = Sandbox::new(SandboxConfig { calls_at_once: 4, ..SandboxConfig::default() })?;
+//! let text = b"not a component";
+//! let refused = sandbox.load(text, Digest::of(text), None).await.err().expect("it is refused");
+//! println!("{refused}");
+//! assert_eq!(sandbox.connectors(), 0);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What is loaded is called for one batch at a time:
+//!
 //! ```no_run
 //! use std::time::Duration;
 //!

@@ -190,7 +190,7 @@ fn the_command_says_what_it_found_and_writes_junit() {
     let output = place.run(&["plugins", "conformance", "c.wasm", "--answers", &answers, "--junit", "report.xml"]);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(4), "{said}");
-    assert!(said.contains("followers is 0; it may be what stands there, or missing"), "{said}");
+    assert!(said.contains("followers is 0; it may be the value in the answer, or missing"), "{said}");
     let xml = std::fs::read_to_string(place.path().join("report.xml")).expect("a report");
     assert!(xml.contains(r#"<testcase name="values""#) && xml.contains("failure"), "{xml}");
 

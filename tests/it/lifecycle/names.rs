@@ -48,7 +48,7 @@ async fn no_command_takes_a_platform_that_nobody_knows() {
                     command.iter().map(|word| if *word == "PLATFORM" { typed } else { word }).collect();
                 let (code, said) = run(&arguments);
                 assert_eq!(code, Some(2), "{arguments:?}: {said}");
-                let told = format!("nothing here knows a platform '{typed}'; did you mean '{meant}'?");
+                let told = format!("there is no platform '{typed}'; did you mean '{meant}'?");
                 assert!(said.contains(&told), "{arguments:?}: {said}");
             }
         }

@@ -13,7 +13,7 @@ use std::io::Read as _;
 use std::sync::{Arc, Mutex};
 
 use backline::config::Config;
-use backline::pipeline::service::Watch;
+use backline::pipeline::service::Service;
 use backline::pipeline::{Host, NewToken, Tokens};
 use backline_gateway::secrets::SecretText;
 use backline_model::clock::Clock;
@@ -58,7 +58,7 @@ impl Answering {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
         let mut serving = JoinSet::new();
-        let watch = Watch::of_idle(host.clone());
+        let watch = Service::new(host.clone()).watch();
         serving.spawn(async move {
             backline::api::serve(listener, watch, std::future::pending()).await.expect("it serves");
         });

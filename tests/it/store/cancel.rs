@@ -203,14 +203,14 @@ async fn a_rollback_revives_neither_a_cancelled_run_nor_what_a_newer_plan_includ
             store.run_finish(&all, own.id, now()).await.unwrap();
         }
 
-        let complaints = serde_json::Value::Null;
+        let regressions = serde_json::Value::Null;
         let platform = demo();
         let rollback = Rollback {
             platform: &platform,
             from: worse.digest,
             to: good.digest,
             reason: "a test",
-            complaints,
+            regressions,
             batch_size: 10,
         };
         let again = store.release_roll_back(&all, &rollback, &Weights::default(), now()).await.unwrap();

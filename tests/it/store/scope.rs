@@ -635,8 +635,8 @@ fn furthest() -> Furthest {
 fn rollback() -> Rollback<'static> {
     static DEMO: std::sync::LazyLock<backline_model::Platform> = std::sync::LazyLock::new(demo);
     let nothing = backline_model::Digest::of(b"nothing");
-    let complaints = serde_json::Value::Null;
-    Rollback { platform: &DEMO, from: nothing, to: nothing, reason: "test", complaints, batch_size: 10 }
+    let regressions = serde_json::Value::Null;
+    Rollback { platform: &DEMO, from: nothing, to: nothing, reason: "test", regressions, batch_size: 10 }
 }
 
 #[tokio::test]

@@ -60,13 +60,13 @@ pub struct SeenRequest {
 
 /// The counters and the latest requests, which share one lock.
 #[derive(Debug, Default)]
-pub(crate) struct Ledger {
+pub(crate) struct Tallies {
     pub counts: Counts,
     pub in_flight: u64,
     pub seen: VecDeque<SeenRequest>,
 }
 
-impl Ledger {
+impl Tallies {
     pub(crate) fn arrived(&mut self, host: &str, operation: String) {
         self.counts.requests += 1;
         add(&mut self.counts.hosts, host, 1);

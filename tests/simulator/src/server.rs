@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::connection::{ResetSwitch, ResettableListener};
-use crate::counts::{Counts, Ledger, SeenRequest};
+use crate::counts::{Counts, SeenRequest, Tallies};
 use crate::faults::{self, Fault, FaultKind, Faults};
 use crate::ids::{Kind, mix_text};
 use crate::world::{INSTAGRAM_TOKEN, TIKTOK_ACCESS, TIKTOK_REFRESH, World, noon};
@@ -127,7 +127,7 @@ pub(crate) struct Shared {
     pub config: SimulatorConfig,
     pub world: World,
     now: Mutex<DateTime<Utc>>,
-    pub ledger: Mutex<Ledger>,
+    pub ledger: Mutex<Tallies>,
     pub faults: Mutex<Faults>,
     pub instagram_lost: Mutex<Vec<String>>,
     pub instagram_calls: Mutex<HashMap<u32, (NaiveDate, u64)>>,

@@ -10,8 +10,30 @@ use super::{Breach, Source};
 pub(crate) const LINES_MAX: usize = 800;
 
 /// Endings of the files that are read.
-const TEXT_ENDINGS: [&str; 13] =
-    [".rs", ".toml", ".md", ".sql", ".wit", ".json", ".yml", ".yaml", ".html", ".service", ".sh", "run", "Dockerfile"];
+const TEXT_ENDINGS: [&str; 19] = [
+    ".rs",
+    ".toml",
+    ".md",
+    ".sql",
+    ".wit",
+    ".json",
+    ".yml",
+    ".yaml",
+    ".html",
+    ".service",
+    ".sh",
+    "run",
+    "Dockerfile",
+    ".js",
+    ".css",
+    ".py",
+    ".go",
+    ".c",
+    ".h",
+];
+
+/// What the name of a file says whose text a tool wrote, for machines.
+const MINIFIED: &str = ".min.";
 
 /// Folders that are not ours to check.
 const SKIPPED_FOLDERS: [&str; 3] = ["target", ".git", "node_modules"];
@@ -46,7 +68,7 @@ pub(crate) fn read_sources(root: &Path) -> Result<Vec<Source>> {
                 if !SKIPPED_FOLDERS.contains(&name.as_str()) {
                     folders.push(path);
                 }
-            } else if TEXT_ENDINGS.iter().any(|ending| name.ends_with(ending)) {
+            } else if TEXT_ENDINGS.iter().any(|ending| name.ends_with(ending)) && !name.contains(MINIFIED) {
                 let text =
                     std::fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
                 let path = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().replace('\\', "/");

@@ -88,7 +88,9 @@ impl Columns {
         let name = path.rsplit('/').next().unwrap_or(path);
         match name.rsplit_once('.').map_or(name, |(_, ending)| ending) {
             _ if is_recorded(path) => Self::Any,
-            "rs" | "toml" | "sql" | "wit" | "sh" | "run" | "Dockerfile" => Self::All,
+            "rs" | "toml" | "sql" | "wit" | "sh" | "run" | "Dockerfile" | "js" | "css" | "py" | "go" | "c" | "h" => {
+                Self::All
+            }
             "md" => Self::Prose,
             "yml" | "yaml" => Self::Comments,
             _ => Self::Any,

@@ -369,7 +369,7 @@ pub(super) fn all() -> Vec<Operation> {
             "/v1/artists/{artist}/consents/withdraw",
             "consent_withdraw",
             "consents withdraw",
-            "Record that an artist agrees no more; tokens of the accounts are removed",
+            "Record that an artist withdraws consent; tokens of the accounts are removed",
             people::withdraw,
         )
         .unkeyed(),

@@ -219,7 +219,7 @@ fn deed(matches: &ArgMatches, meant: &Meant, outcome: &Outcome) -> Option<Deed> 
     let outcome = match ended {
         Exit::Usage => return None,
         Exit::Done => ActOutcome::Done,
-        Exit::Partial | Exit::Waiting | Exit::Unwell => ActOutcome::Partial,
+        Exit::Partial | Exit::Waiting | Exit::ObjectiveMissed => ActOutcome::Partial,
         Exit::Failed => ActOutcome::Failed,
     };
     let (path, matches) = leaf(matches);

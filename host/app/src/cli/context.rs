@@ -68,21 +68,21 @@ impl Context {
     /// Opens the database without a check of its schema.
     pub(super) async fn open_any(&self) -> Result<Store, Failure> {
         let database = &self.config().database;
-        Store::open(&database.url, pipeline::store_options(database)).await.map_err(|error| Failure::refused(&error))
+        Ok(Store::open(&database.url, pipeline::store_options(database)).await?)
     }
 
     /// Opens the database; refuses one with another schema than this binary needs.
     pub(super) async fn store(&self) -> Result<Store, Failure> {
         self.expect_database_file()?;
         let store = self.open_any().await?;
-        store.check_schema().await.map_err(|error| Failure::refused(&error))?;
+        store.check_schema().await?;
         Ok(store)
     }
 
     /// Opens everything that collection needs.
     pub(super) async fn host(&self) -> Result<Host, Failure> {
         self.expect_database_file()?;
-        Host::open(self.config().clone(), self.clock.clone()).await.map_err(|error| Failure::refused(&error))
+        Ok(Host::open(self.config().clone(), self.clock.clone()).await?)
     }
 
     /// Refuses a SQLite file that does not exist: only `migrate` may create one, and opening would.

@@ -23,7 +23,7 @@ pub enum NameError {
         platforms: String,
     },
     /// No platform has the name.
-    #[error("nothing here knows a platform '{given}'{remark}; {remedy}")]
+    #[error("there is no platform '{given}'{remark}; {remedy}")]
     Platform {
         /// The name that was given.
         given: String,
@@ -54,7 +54,7 @@ impl Classified for NameError {
 /// The platform that is meant: by its own name, or by the name of the connector that collects it.
 ///
 /// # Errors
-/// When nothing here knows the name, or a connector of that name is installed for several platforms.
+/// When nothing has the name, or a connector of that name is installed for several platforms.
 pub async fn platform(store: &Store, given: &str) -> Result<Platform, NameError> {
     if let Ok(platform) = Platform::new(given)
         && store.platform_is_known(&platform).await?

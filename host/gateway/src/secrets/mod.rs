@@ -51,7 +51,7 @@ pub enum SecretError {
     #[error("the secret can't be read: {0}")]
     Bytes(&'static str),
     /// The sealing key is not valid.
-    #[error("the sealing key is not 32 bytes in base64; make one with `backline key generate`")]
+    #[error("the sealing key is not 32 bytes in base64; make one with `backline keys generate`")]
     Key,
     /// Sealed by a key that is not in the keyring.
     #[error("the secret was sealed with another key ({key_id}); is the right key configured?")]

@@ -422,7 +422,9 @@ fn credential(found: &CredentialFigures) -> Option<Recommendation> {
         None => Some(Recommendation {
             kind: Kind::CredentialDead,
             urgency: Urgency::Urgent,
-            sentence: format!("{platform} refuses the operator's credential {platform} {slot} for good; set a new one"),
+            sentence: format!(
+                "{platform} permanently refuses the operator's credential {platform} {slot}; set a new one"
+            ),
             remedy: format!("backline credentials set {platform} {slot}"),
             blame,
         }),

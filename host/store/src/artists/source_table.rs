@@ -13,7 +13,7 @@ use sqlx::{
     Statement as _,
 };
 
-use crate::database::connection::CONNECT_TIMEOUT;
+use crate::database::connections::CONNECT_TIMEOUT;
 use crate::database::error::{During as _, StoreError};
 use crate::database::place::Place;
 

@@ -24,12 +24,6 @@ use crate::scope::Scope;
 use backline_model::health::UnreadableRow;
 use backline_model::weakened::file_pages_max;
 
-/// How long opening a database, or waiting for a free connection, may take.
-pub(crate) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How long opening the first connection may take: a wrong address should be reported soon.
-pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// Wake-ups that may wait for a listener; a listener that misses some checks everything.
 pub(crate) const WAKES_WAITING: usize = 64;
 

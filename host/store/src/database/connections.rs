@@ -13,7 +13,11 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _, Row as _};
 use tokio::time::Instant;
 
-use crate::database::connection::{ACQUIRE_TIMEOUT, CONNECT_TIMEOUT};
+/// How long opening a database, or waiting for a free connection, may take.
+pub(crate) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long opening one connection may take: a wrong address should be reported soon.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a connection is waited for before it is found out whether the server refuses them.
 const WAIT_QUIETLY: Duration = Duration::from_secs(2);

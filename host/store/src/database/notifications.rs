@@ -13,7 +13,8 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tokio::sync::broadcast;
 
-use crate::database::connection::{CONNECT_TIMEOUT, Store, Work};
+use crate::database::connection::{Store, Work};
+use crate::database::connections::CONNECT_TIMEOUT;
 use crate::database::dialect::DatabaseKind;
 use crate::database::error::{During as _, StoreError};
 use crate::database::topic::Topic;

@@ -59,7 +59,7 @@ pub struct Rollback<'a> {
     /// Reason, as text for operators.
     pub reason: &'a str,
     /// The same for programs, as JSON.
-    pub complaints: Json,
+    pub regressions: Json,
     /// Most accounts of a batch of `to`.
     pub batch_size: usize,
 }
@@ -285,7 +285,7 @@ impl Store {
             data: json!({
                 "platform": rollback.platform, "name": name, "version": version, "digest": rollback.from,
                 "to": rollback.to,
-                "canary": !is_active, "reason": rollback.reason, "complaints": rollback.complaints,
+                "canary": !is_active, "reason": rollback.reason, "complaints": rollback.regressions,
                 "accounts": recollected.accounts,
             }),
         };

@@ -122,7 +122,7 @@ impl Store {
             return Ok(None);
         }
         let message = "no host can load the release of its platform";
-        let accounts = batches_end_in_txn(&mut work, &batches, Ending::NotLoaded, message, now).await?;
+        let accounts = batches_end_in_txn(&mut work, &batches, UncollectedReason::NotLoaded, message, now).await?;
         work.commit().await?;
         Ok(Some(accounts))
     }
@@ -154,7 +154,7 @@ impl Store {
             return Ok(None);
         }
         let message = "no release of its platform is active";
-        let accounts = batches_end_in_txn(&mut work, &batches, Ending::NoConnector, message, now).await?;
+        let accounts = batches_end_in_txn(&mut work, &batches, UncollectedReason::NoConnector, message, now).await?;
         work.commit().await?;
         Ok(Some(accounts))
     }
@@ -218,7 +218,8 @@ impl Store {
             }
             cancelled.batches += batches.len() as u64;
             cancelled.leased += batches.iter().filter(|batch| batch.state == BatchState::Leased).count() as u64;
-            cancelled.accounts += batches_end_in_txn(&mut work, &batches, Ending::Cancelled, &message, now).await?;
+            cancelled.accounts +=
+                batches_end_in_txn(&mut work, &batches, UncollectedReason::Cancelled, &message, now).await?;
         }
         if cancelled.batches == 0 && standing.status != RunStatus::Cancelled {
             return Ok(None);
@@ -307,7 +308,7 @@ async fn some_supersede_in_txn(
             superseded.push((batch, ended));
         }
     }
-    outcomes_record_in_txn(work, &superseded, Ending::Superseded, now).await?;
+    outcomes_record_in_txn(work, &superseded, UncollectedReason::Superseded, now).await?;
     batches_close_in_txn(work, &emptied, "superseded by a newer plan", now).await
 }
 
@@ -325,7 +326,7 @@ pub(crate) struct Waiting {
 
 /// Why batches end that are not collected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending<'a> {
+pub(crate) enum UncollectedReason<'a> {
     /// No release of their platform is active.
     NoConnector,
     /// No host can load the release that is active.
@@ -338,7 +339,7 @@ pub(crate) enum Ending<'a> {
     Unreadable(&'a str),
 }
 
-impl Ending<'_> {
+impl UncollectedReason<'_> {
     /// How their accounts end.
     fn outcome(self) -> Outcome {
         match self {
@@ -389,7 +390,7 @@ pub(crate) async fn waiting_list_in_txn(work: &mut Work, statement: Statement) -
 pub(crate) async fn batches_end_in_txn(
     work: &mut Work,
     batches: &[Waiting],
-    ending: Ending<'_>,
+    ending: UncollectedReason<'_>,
     message: &str,
     now: DateTime<Utc>,
 ) -> Result<u64, StoreError> {
@@ -426,7 +427,7 @@ async fn accounts_list_in_txn(
 async fn outcomes_record_in_txn(
     work: &mut Work,
     ended: &[(&Waiting, Vec<BatchAccount>)],
-    ending: Ending<'_>,
+    ending: UncollectedReason<'_>,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     let mut by_run: BTreeMap<RunId, Vec<AccountOutcome>> = BTreeMap::new();
@@ -472,23 +473,28 @@ mod tests {
     #[test]
     fn what_is_said_of_an_end_is_true_of_where_the_batch_stood() {
         for (ending, state, has_begun, said) in [
-            (Ending::Cancelled, BatchState::Planned, false, "the run was cancelled before it had begun"),
-            (Ending::Cancelled, BatchState::Planned, true, "the run was cancelled while it waited for its next turn"),
-            (Ending::Cancelled, BatchState::Leased, true, "the run was cancelled while a host held it"),
+            (UncollectedReason::Cancelled, BatchState::Planned, false, "the run was cancelled before it had begun"),
             (
-                Ending::Superseded,
+                UncollectedReason::Cancelled,
+                BatchState::Planned,
+                true,
+                "the run was cancelled while it waited for its next turn",
+            ),
+            (UncollectedReason::Cancelled, BatchState::Leased, true, "the run was cancelled while a host held it"),
+            (
+                UncollectedReason::Superseded,
                 BatchState::Deferred,
                 true,
                 "a newer plan included it while it waited for a budget or a pause",
             ),
-            (Ending::Superseded, BatchState::Planned, false, "a newer plan included it before it had begun"),
+            (UncollectedReason::Superseded, BatchState::Planned, false, "a newer plan included it before it had begun"),
             (
-                Ending::NoConnector,
+                UncollectedReason::NoConnector,
                 BatchState::Planned,
                 false,
                 "no release of the platform was active any more before it had begun",
             ),
-            (Ending::Unreadable("can't be read"), BatchState::Leased, true, "its batch can't be read"),
+            (UncollectedReason::Unreadable("can't be read"), BatchState::Leased, true, "its batch can't be read"),
         ] {
             assert_eq!(ending.note(state, has_begun), said, "{ending:?}");
         }

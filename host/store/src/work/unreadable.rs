@@ -15,7 +15,7 @@ use crate::database::rows::ROWS_PER_STATEMENT;
 use crate::scope::Scope;
 use crate::work::leases::{batch_account_of, batch_of};
 use crate::work::outcomes::{AccountOutcome, outcomes_save_in_txn};
-use crate::work::uncollected::{Ending, batches_end_in_txn, waiting_list_in_txn, waiting_sql};
+use crate::work::uncollected::{UncollectedReason, batches_end_in_txn, waiting_list_in_txn, waiting_sql};
 use backline_model::outcome::{Exclusion, Outcome};
 use backline_model::{AccountId, Batch, BatchAccount};
 
@@ -90,7 +90,8 @@ impl Store {
         if batches.is_empty() {
             return Ok(None);
         }
-        let accounts = batches_end_in_txn(&mut work, &batches, Ending::Unreadable(&reason), &reason, now).await?;
+        let accounts =
+            batches_end_in_txn(&mut work, &batches, UncollectedReason::Unreadable(&reason), &reason, now).await?;
         work.commit().await?;
         Ok(Some(accounts))
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use backline::api::{Tls, TlsError};
 use backline::config::Config;
 use backline::pipeline::Host;
-use backline::pipeline::service::Watch;
+use backline::pipeline::service::Service;
 use backline_model::clock::Clock;
 use backline_store::{Store, StoreOptions};
 use tempfile::TempDir;
@@ -86,7 +86,7 @@ async fn serve(folder: &Path, tls: Tls) -> (String, JoinSet<()>) {
     let address = listener.local_addr().expect("an address").to_string();
     let mut serving = JoinSet::new();
     serving.spawn(async move {
-        let watch = Watch::of_idle(host);
+        let watch = Service::new(host).watch();
         backline::api::serve_over(listener, Some(tls), watch, std::future::pending()).await.expect("it serves");
     });
     (address, serving)

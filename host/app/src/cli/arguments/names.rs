@@ -44,7 +44,7 @@ impl fmt::Display for PlatformName {
 /// The platform that is meant: by its own name, or by the name of the connector that collects it.
 ///
 /// # Errors
-/// When nothing here knows the name, or a connector of that name is installed for several platforms.
+/// When nothing has the name, or a connector of that name is installed for several platforms.
 pub(in crate::cli) async fn platform(store: &Store, typed: &PlatformName) -> Result<Platform, Failure> {
     Ok(pipeline::names::platform(store, &typed.0).await?)
 }

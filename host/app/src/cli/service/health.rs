@@ -95,7 +95,7 @@ pub(in crate::cli) async fn run(context: &Context, arguments: HealthArguments) -
         None => {
             let report = host.health().report(show.window).await?;
             print_report(&report, show.json)?;
-            Ok(if show.check && !is_healthy(&report) { Exit::Unwell } else { Exit::Done })
+            Ok(if show.check && !is_healthy(&report) { Exit::ObjectiveMissed } else { Exit::Done })
         }
         Some(seconds) => watch(&host, &show, Duration::from_secs(seconds)).await,
     }

@@ -24,7 +24,7 @@ pub enum Exit {
     /// A connector is installed and waits: it asks for more than it is granted.
     Waiting,
     /// `health --check`: an objective is missed, or an alert is firing.
-    Unwell,
+    ObjectiveMissed,
 }
 
 impl Exit {
@@ -48,7 +48,7 @@ impl Exit {
             Self::Partial => 3,
             Self::Failed => 4,
             Self::Waiting => 5,
-            Self::Unwell => 1,
+            Self::ObjectiveMissed => 1,
         }
     }
 }

@@ -395,7 +395,7 @@ fn verdict(report: &RunReport) -> String {
         }
         Exit::Partial if counts.failed == 0 => "the rest is superseded, or waits for a budget or a pause",
         Exit::Partial => "partly collected",
-        Exit::Failed | Exit::Usage | Exit::Waiting | Exit::Unwell => "nothing collected",
+        Exit::Failed | Exit::Usage | Exit::Waiting | Exit::ObjectiveMissed => "nothing collected",
     };
     said.to_owned()
 }

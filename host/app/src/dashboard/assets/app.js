@@ -1,5 +1,5 @@
-// Draws the charts of a page; everything it shows stands in a table beside the chart too. And it leaves a part of a page
-// as it is while someone reads it by keyboard.
+// Draws the charts of a page; everything it shows stands in a table beside the chart too. It also leaves a part of a
+// page as it is while someone reads it by keyboard.
 "use strict";
 
 (() => {

@@ -167,7 +167,7 @@ async fn batches(ask: &Ask<'_>, run: RunId) -> Result<Markup, Refusal> {
     let heads = ["Platform", "Tenant", "State", "Accounts", "Attempts", "Host", "Available", "Message"];
     Ok(html! {
         h2 { "Batches that are open or dead" }
-        (table("The latest batches that have not ended well", &heads, rows.collect(), "None."))
+        (table("The latest batches that are open or dead", &heads, rows.collect(), "None."))
     })
 }
 

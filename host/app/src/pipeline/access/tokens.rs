@@ -33,7 +33,7 @@ pub enum TokenError {
     #[error("a token's name has 1 to {NAME_CHARACTERS_MAX} characters")]
     Name,
     /// The token would never be accepted.
-    #[error("the token would have expired at {0}; give a time that is to come")]
+    #[error("the token would have expired at {0}; give a future time")]
     Expired(DateTime<Utc>),
 }
 

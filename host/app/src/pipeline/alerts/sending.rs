@@ -84,7 +84,7 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<Alerts>) {
     if let Some(term) = term
         && let Err(error) = alerts.store.role_resign(&term, alerts.clock.now()).await
     {
-        tracing::warn!(%error, "the role of telling people could not be resigned; another host takes it when it ends");
+        tracing::warn!(%error, "the alerts role could not be resigned; another host takes it when it ends");
     }
 }
 

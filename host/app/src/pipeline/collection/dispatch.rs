@@ -270,15 +270,15 @@ mod tests {
     }
 
     #[test]
-    fn a_single_slot_goes_round_by_weight() {
+    fn a_single_permit_goes_round_by_weight() {
         let mut dispatch = Dispatch::new(Bounds { weights: weights(&[("a", 2)]), ..bounds(1, 4, 4) });
         dispatch.work_for(["a", "b"].map(platform).into());
         let mut order = String::new();
         for _ in 0..6 {
-            let platform = dispatch.next().expect("a slot is free");
+            let platform = dispatch.next().expect("a permit is free");
             order.push_str(platform.as_str());
             let ticket = dispatch.begun(&platform);
-            assert_eq!(dispatch.next(), None, "the slot is taken");
+            assert_eq!(dispatch.next(), None, "the permit is taken");
             dispatch.ended(&platform, ticket, Signal::Good);
         }
         assert_eq!((order.matches('a').count(), order.matches('b').count()), (4, 2), "{order}");
@@ -331,7 +331,7 @@ mod tests {
             dispatch.work_for(names.map(platform).into());
             let mut served = BTreeMap::new();
             for _ in 0..sum * 10 {
-                let platform = dispatch.next().expect("the slot is free");
+                let platform = dispatch.next().expect("the permit is free");
                 let ticket = dispatch.begun(&platform);
                 dispatch.ended(&platform, ticket, Signal::Good);
                 *served.entry(platform.to_string()).or_insert(0u32) += 1;

@@ -67,7 +67,7 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<Collector>) {
     pool.heartbeats = Some((context.heartbeat.beside("batches"), context.heartbeat));
     // Without a run to end, only a stop ends the work.
     if let Err(error) = pool.work(|_| {}).await {
-        tracing::error!(%error, "a batch could not be given back; it is taken up again when its lease has run out");
+        tracing::error!(%error, "a batch could not be given back; it is leased again when its lease expires");
     }
 }
 

@@ -243,7 +243,7 @@ impl ReleaseManager {
         regressions: &[Regression],
         review: &mut ReleaseReview,
     ) -> Result<(), StoreError> {
-        let rollback = Rollback { complaints: json!(regressions), ..way_back(from, to, reason) };
+        let rollback = Rollback { regressions: json!(regressions), ..way_back(from, to, reason) };
         let weights = &self.config.collection.tenant_weights;
         // None if another host has done it.
         let Some(recollected) =
@@ -301,7 +301,7 @@ fn way_back<'a>(from: &'a Release, to: &Release, reason: &'a str) -> Rollback<'a
         from: from.digest,
         to: to.digest,
         reason,
-        complaints: json!([]),
+        regressions: json!([]),
         batch_size: usize::try_from(to.manifest.connector.batch_size).unwrap_or(usize::MAX),
     }
 }

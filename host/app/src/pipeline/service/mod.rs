@@ -71,26 +71,32 @@ pub struct Service {
 }
 
 impl Service {
-    /// Announces the host and starts its loops. [`examine`](crate::pipeline::examine) checks configuration, database
-    /// and connectors before this.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn start(host: Host) -> Result<Self, StoreError> {
-        let started_at = host.clock().now();
-        host.telemetry().started(started_at);
-        let name = host.name().into();
+    /// A service whose loops have not started: it answers what is asked of it, and does nothing by itself.
+    #[must_use]
+    pub fn new(host: Host) -> Self {
+        let (name, started_at) = (host.name().into(), host.clock().now());
         let (hosts, receiver) = watch::channel(host);
         let current = move || receiver.borrow().clone();
         let context = {
             let current = current.clone();
             ServiceContext::new(name, started_at, current.clone(), move || current().shared_config())
         };
+        Self { hosts, context, loops: Loops::default(), presence: Loops::default(), retired: Mutex::default() }
+    }
+
+    /// Announces the host and starts its loops. [`examine`](crate::pipeline::examine) checks configuration, database
+    /// and connectors before this.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn start(host: Host) -> Result<Self, StoreError> {
+        let mut service = Self::new(host);
+        let Self { context, loops, presence, .. } = &mut service;
+        let started_at = context.started_at;
+        context.current().telemetry().started(started_at);
         context.current().installation().claim_or_warn().await?;
-        context.current().store().host_announce(&presence::presence(&context, "starting"), started_at).await?;
-        let mut presence = Loops::default();
+        context.current().store().host_announce(&presence::presence(context, "starting"), started_at).await?;
         presence.start("presence", context.clone(), presence::beat);
-        let mut loops = Loops::default();
         loops.start("notifications", context.clone(), listen);
         loops.start("connectors", context.part(|host| host.releases().clone()), loading::serve);
         loops.start("workers", context.part(|host| host.collector().clone()), workers::serve);
@@ -101,7 +107,7 @@ impl Service {
         loops.start("alerts", context.part(|host| host.alerts().clone()), sending::serve);
         loops.start("artists", context.part(|host| host.artist_sync().clone()), sync::serve);
         loops.start("health", context.part(|host| host.health().clone()), health::serve);
-        Ok(Self { hosts, context, loops, presence, retired: Mutex::default() })
+        Ok(service)
     }
 
     /// Installs every component that appears or changes in a folder, without asking for approval, and collects these

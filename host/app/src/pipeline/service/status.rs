@@ -45,18 +45,6 @@ impl Watch {
         Self { context, census: Arc::default() }
     }
 
-    /// The same for a host that only answers: no loop runs, and it collects nothing.
-    #[must_use]
-    pub fn of_idle(host: Host) -> Self {
-        let (name, started_at) = (host.name().into(), host.clock().now());
-        let current = move || host.clone();
-        let config = {
-            let current = current.clone();
-            move || current().shared_config()
-        };
-        Self::new(ServiceContext::new(name, started_at, current, config))
-    }
-
     /// The host as it is configured now.
     #[must_use]
     pub fn host(&self) -> Host {

@@ -115,7 +115,7 @@ async fn build(context: &Context, project: &Project, answers: &Path) -> Result<B
     let core = folder.join(&build.output);
     let wasm = std::fs::read(&core).map_err(|error| {
         let output = &build.output;
-        Failure::failed(format!("`{}` ended well and wrote no {output}: {error}; let it write there", build.command))
+        Failure::failed(format!("`{}` succeeded and wrote no {output}: {error}; let it write there", build.command))
     })?;
     let manifest = folder.join("connector.toml");
     let text = check::read_manifest(&manifest)?;

@@ -50,7 +50,7 @@ pub(crate) struct AddArguments {
     /// The secret key to sign the index with; its password, if it has one, is read from standard input
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// Replace the version if it stands there with other bytes
+    /// Replace the version if the index has it with other bytes
     #[arg(long)]
     force: bool,
     /// Print JSON

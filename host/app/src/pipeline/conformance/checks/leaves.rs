@@ -59,7 +59,7 @@ pub(super) async fn leaves(bench: &Bench, alone: &[Made], exchanges: &[Vec<Excha
                     for (name, metric) in made.numbers() {
                         if !is_honest(good.metric(name), metric, &old, replacement.as_ref()) {
                             let value = metric.value.as_ref().map_or(String::new(), text);
-                            let message = format!("{name} is {value}; it may be what stands there, or missing");
+                            let message = format!("{name} is {value}; it may be the value in the answer, or missing");
                             check.found(&case, message);
                         }
                     }
