@@ -82,10 +82,10 @@ impl World {
         Self { stage, url: url.to_owned(), date, group, groups, _cluster: None }
     }
 
-    /// A connection of the test's own.
+    /// A connection of the test's own, once the server has one: the hosts may be faster where there were none left.
     pub async fn database(&self) -> AnyConnection {
         sqlx::any::install_default_drivers();
-        AnyConnection::connect(&self.url).await.expect("the database answers")
+        until(PATIENCE, "the database answers", async || AnyConnection::connect(&self.url).await.ok()).await
     }
 
     /// A group joins, and is to be collected at once.

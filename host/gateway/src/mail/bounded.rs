@@ -33,6 +33,8 @@ impl AsyncRead for Bounded {
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         let read = buf.filled().len() - before;
         let Some(left) = self.left.checked_sub(read) else {
+            // A read that fails has read nothing.
+            buf.set_filled(before);
             return Poll::Ready(Err(io::Error::other(format!("it sent more than {RECEIVED_BYTES_MAX} bytes"))));
         };
         self.left = left;

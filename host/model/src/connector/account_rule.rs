@@ -31,10 +31,6 @@ pub const PLATFORM_ID_CHARS_MAX: usize = 256;
 /// Longest explanation in a rule, in characters.
 const EXPLANATION_CHARS_MAX: usize = 300;
 
-/// Columns of a list that belong to the artist, and that no connector may name.
-const ARTIST_COLUMNS: [&str; 7] =
-    ["id", "name", "tenant", "timezone", "subscription_status", "data_collection_enabled", "consents"];
-
 /// The name of the group that a pattern of `from` takes the id by.
 const ID_GROUP: &str = "id";
 

@@ -139,14 +139,17 @@ pub(crate) async fn consents_add_in_txn(
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    // Only where the withdrawal is what counts now: a grant may follow it in the same call.
+    // Only where the withdrawal is what counts now: a grant may follow it in the same call. One that was added since
+    // those that were there were locked may be in another's hands, who waits for the account: it counts as added after
+    // the withdrawal, as one does that is not committed yet.
     let statement = work.query(
-        "DELETE FROM credentials WHERE account_id IN (
+        "DELETE FROM credentials WHERE id IN (SELECT k.id FROM credentials k WHERE k.account_id IN (
              SELECT a.id FROM {rows} LEFT JOIN accounts a ON a.artist_id = (r.value->>'artist')::uuid
                  AND a.platform || '' = r.value->>'platform'
              WHERE (a.id IS NULL) = FALSE AND NOT COALESCE((SELECT c.granted FROM consents c
                  WHERE c.artist_id = a.artist_id AND c.platform = a.platform AND c.scope = 'metrics'
                  ORDER BY c.seq DESC LIMIT 1), FALSE))
+             FOR UPDATE SKIP LOCKED)
          RETURNING id::text AS id",
     );
     let removed = work.rows("remove the credentials of withdrawn consents", statement.bind(withdrawn)).await?;

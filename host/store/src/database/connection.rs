@@ -2,7 +2,6 @@
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Once};
-use std::time::Duration;
 
 use futures::stream::BoxStream;
 use sqlx::any::{AnyPoolOptions, AnyRow};
@@ -10,7 +9,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AnyPool, AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
 use tokio::sync::{Mutex, broadcast};
 
-use crate::database::connections::{self, Connections};
+use crate::database::connections::{self, ACQUIRE_TIMEOUT, CONNECT_TIMEOUT, Connections};
 use crate::database::dialect::DatabaseKind;
 use crate::database::error::{During as _, StoreError};
 use crate::database::known_months::KnownMonths;
