@@ -8,6 +8,7 @@ use serde::de::{DeserializeSeed, Deserializer as _, SeqAccess, Visitor};
 use serde_json::Value as Json;
 
 use backline_model::account_rule::column_name;
+use backline_model::text::misleads;
 
 use super::{Format, LINE_BYTES_MAX, ListError, Record, Shape, Unreadable, insert};
 
@@ -25,7 +26,8 @@ pub(super) fn read_lines(
         number += 1;
         let place = format!("line {number}");
         let text = String::from_utf8_lossy(&line);
-        let text = text.trim();
+        // Files that were put together have a byte order mark in the middle.
+        let text = text.trim_matches(|c: char| c.is_whitespace() || misleads(c));
         if text.is_empty() {
             continue;
         }
