@@ -311,3 +311,29 @@ async fn a_row_without_a_date_keeps_no_other_from_being_deleted() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_artist_without_a_readable_id_is_named_and_keeps_no_list_from_being_read() {
+    each_database(async |store, url| {
+        if store.kind() == DatabaseKind::Postgres {
+            return; // its types keep such values out
+        }
+        let all = Scope::all_tenants();
+        people(&store, 1).await;
+        let columns = "name, tenant, subscription_status, data_collection_enabled, timezone, created_at, updated_at";
+        write(
+            url,
+            &format!("INSERT INTO artists (id, origin, {columns}) SELECT 'no-uuid', 'sync', {columns} FROM artists"),
+        )
+        .await;
+        write(url, &format!("UPDATE artists SET origin = 'sync', timezone = 'x' WHERE id = '{}'", artist(1).id)).await;
+        let found = store.unreadable_artists_list(&all).await.unwrap();
+        assert_eq!(
+            found.iter().map(|found| (found.id, found.column.as_str())).collect::<Vec<_>>(),
+            [(artist(1).id, "timezone")]
+        );
+        assert_eq!(left_out(&store), named(&[["artists", "no-uuid", "id"]]));
+        assert_eq!(store.synced_artists_list(&all).await.unwrap(), [artist(1).id], "a sync goes on");
+    })
+    .await;
+}
