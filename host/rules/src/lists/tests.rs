@@ -186,6 +186,20 @@ fn files_that_were_put_together_are_one_list() {
 }
 
 #[test]
+fn a_key_that_an_object_has_twice_loses_no_value_unnoticed() {
+    let object = r#"{"id":1,"x":"a","y":null,"x":"b","y":2}"#;
+    for list in [format!("{object}\n"), format!("[{object}]")] {
+        let (_, records) = all(list.as_bytes()).expect("readable");
+        let unreadable = records[0].fields.as_ref().expect_err("refused");
+        assert_eq!((unreadable.problem.as_str(), unreadable.text.as_str()), ("it names 'x' twice", object), "{list}");
+    }
+    let (_, records) = all(b"{\"id\":1}\n[1,\"2\"]\n\"3\"\n").expect("readable");
+    assert_eq!(records.iter().map(|record| record.fields.is_ok()).collect::<Vec<_>>(), [true, false, false]);
+    let text = |at: usize| records[at].fields.as_ref().err().map(|unreadable| unreadable.text.as_str());
+    assert_eq!((text(1), text(2)), (Some(r#"[1,"2"]"#), Some(r#""3""#)), "as it is in the list");
+}
+
+#[test]
 fn json_lists_of_ids_are_as_cells_hold_them() {
     let (_, records) = all(br#"[{"id":1,"tempo_id":["a",17841405793187218],"x":{"y":1}}]"#).expect("readable");
     assert_eq!(field(&records[0], "tempo_id"), Some("a, 17841405793187218"));
