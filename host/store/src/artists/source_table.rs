@@ -103,7 +103,7 @@ impl ForeignSource {
     /// The names of the columns a query returns with.
     ///
     /// # Errors
-    /// [`StoreError::ForeignQuery`] when the database refuses the query.
+    /// [`StoreError::ForeignQuery`] when the database refuses the query, [`StoreError::Query`] when it is away.
     pub async fn query_columns(&mut self, query: &str) -> Result<Vec<String>, StoreError> {
         // The operator's own configuration: its author has the database's password too. The transaction only
         // reads.
@@ -118,12 +118,11 @@ impl ForeignSource {
                 .await
                 .map(|statement| statement.columns().iter().map(|column| column.name().to_owned()).collect()),
         };
-        names.map_err(|source| StoreError::ForeignQuery { source })
+        names.map_err(foreign)
     }
 
     /// The rows of a query with these columns, one after the other: none is held but the one that is read.
     pub fn rows<'a>(&'a mut self, query: &str, columns: &[String]) -> BoxStream<'a, Result<ForeignRow, StoreError>> {
-        let foreign = |source| StoreError::ForeignQuery { source };
         // As above: the operator's own query.
         match &mut self.0 {
             Connection::File(connection) => {
@@ -153,6 +152,15 @@ impl ForeignSource {
             Connection::Server(connection) => connection.close().await,
         };
         closed.during("close the database to sync from")
+    }
+}
+
+/// The error of the operator's query, or of a database that is away while it is run: that says nothing about the query.
+fn foreign(source: sqlx::Error) -> StoreError {
+    match (StoreError::Query { what: "read the table to sync", source }) {
+        away if away.is_transient() => away,
+        StoreError::Query { source, .. } => StoreError::ForeignQuery { source },
+        other => other,
     }
 }
 
@@ -196,6 +204,13 @@ mod tests {
         assert_eq!(trimmed("SELECT 1; \n;"), "SELECT 1");
         let pair = sqlite_pair("a'\"b");
         assert!(pair.starts_with("'a''\"b', ") && pair.contains("q.\"a'\"\"b\""), "{pair}");
+    }
+
+    #[test]
+    fn a_database_that_is_away_is_no_fault_of_the_query() {
+        let away = foreign(sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()));
+        assert!(matches!(&away, StoreError::Query { .. }) && away.is_transient(), "{away}");
+        assert!(matches!(foreign(sqlx::Error::ColumnNotFound("x".into())), StoreError::ForeignQuery { .. }));
     }
 
     #[test]
