@@ -6,8 +6,8 @@ use backline_model::event::types;
 use backline_model::retention::{Action, Before, RowFilter, Step, Table};
 use backline_model::{Event, Holder, ScheduleOrigin, ScheduleSpec, Webhook, WebhookId, WebhookKind};
 use backline_store::{
-    ArchivePlace, BudgetKey, CredentialFilter, DatabaseKind, DeliveryFilter, EventCursor, HealthWindow, NewDelivery,
-    NewSchedule, Scope, SealedCredential, Store, StoreError, Term,
+    ArchivePlace, BudgetKey, CredentialFilter, DatabaseKind, DeliveryFilter, EventCursor, HealthWindow, MetricsFilter,
+    NewDelivery, NewSchedule, Scope, SealedCredential, Store, StoreError, Term,
 };
 use chrono::TimeDelta;
 use uuid::Uuid;
@@ -334,6 +334,29 @@ async fn an_artist_without_a_readable_id_is_named_and_keeps_no_list_from_being_r
         );
         assert_eq!(left_out(&store), named(&[["artists", "no-uuid", "id"]]));
         assert_eq!(store.synced_artists_list(&all).await.unwrap(), [artist(1).id], "a sync goes on");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_number_that_is_none_costs_its_own_row() {
+    each_database(async |store, url| {
+        let all = Scope::all_tenants();
+        let accounts = people(&store, 2).await;
+        store_rows(&store, accounts.iter().map(|account| followers(account, day("2026-11-20"), 5)).collect()).await;
+        let odd = match store.kind() {
+            DatabaseKind::Postgres => ["'NaN'", "1e400", "-1e400"],
+            DatabaseKind::Sqlite => ["9e999", "-9e999", "1e301"],
+        };
+        for (column, number) in ["popularity", "engagement_rate", "data_quality_score"].into_iter().zip(odd) {
+            let of_first = format!("WHERE account_id = '{}'", accounts[0].id);
+            write(url, &format!("UPDATE metrics SET {column} = {number} {of_first}")).await;
+            let read = store.metrics_list(&all, &MetricsFilter::default()).await.unwrap();
+            assert_eq!(read.iter().map(|row| row.account_id).collect::<Vec<_>>(), [accounts[1].id], "{number}");
+            assert_eq!(left_out(&store), named(&[["metrics", &accounts[0].id.to_string(), column]]));
+            write(url, &format!("UPDATE metrics SET {column} = 0.5 {of_first}")).await;
+        }
+        assert_eq!(store.metrics_list(&all, &MetricsFilter::default()).await.unwrap().len(), 2, "it is corrected");
     })
     .await;
 }

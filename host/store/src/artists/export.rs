@@ -143,9 +143,14 @@ pub fn exported(rows: &Rows) -> impl Iterator<Item = (&'static str, ColumnKind)>
 }
 
 fn selected(name: &str, kind: ColumnKind) -> String {
+    if kind == ColumnKind::Decimal {
+        // PostgreSQL would refuse the whole statement for a number that no float holds.
+        return format!(
+            "CASE WHEN t.{name} > 1e300 OR t.{name} < -1e300 THEN NULL ELSE t.{name}::float8 END AS {name}"
+        );
+    }
     let cast = match kind {
         ColumnKind::Whole => "bigint",
-        ColumnKind::Decimal => "float8",
         ColumnKind::Flag => "int",
         _ => "text",
     };
