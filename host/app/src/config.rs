@@ -75,6 +75,9 @@ const DATABASE_TIMEOUT_MS_MIN: u64 = 100;
 /// Longest limit of a statement, in milliseconds: a day. PostgreSQL takes up to 24.
 const DATABASE_TIMEOUT_MS_MAX: u64 = 86_400_000;
 
+/// Longest of the other times, in milliseconds: 32 days, as long as the longest pause that is kept.
+const TIME_MS_MAX: u64 = 32 * 86_400_000;
+
 /// Largest key file that is read, in bytes; a key has 44.
 const KEY_FILE_BYTES_MAX: u64 = 4096;
 
@@ -584,6 +587,7 @@ impl Config {
             }
         }
         self.service.check()?;
+        self.check_times()?;
         if self.sync.every_s == Some(0) {
             return Err(("sync.every_s", "0 would sync without a pause; leave it out, or write 1 or more".to_owned()));
         }
@@ -630,6 +634,27 @@ impl Config {
 }
 
 impl Config {
+    /// Refuses times that are longer than any that is waited for: added to the present they would be no time at all.
+    fn check_times(&self) -> Result<(), (&'static str, String)> {
+        let (collection, service) = (&self.collection, &self.service);
+        for (key, value, most) in [
+            ("collection.batch_deadline_ms", collection.batch_deadline_ms, TIME_MS_MAX),
+            ("collection.retry_wait_max_ms", collection.retry_wait_max_ms, TIME_MS_MAX),
+            ("collection.lease_ttl_ms", collection.lease_ttl_ms, TIME_MS_MAX),
+            ("service.stop_deadline_ms", service.stop_deadline_ms, TIME_MS_MAX),
+            ("service.leader_ttl_ms", service.leader_ttl_ms, TIME_MS_MAX),
+            ("service.poll_ms", service.poll_ms, TIME_MS_MAX),
+            ("service.stuck_after_ms", service.stuck_after_ms, TIME_MS_MAX),
+            ("deliveries.backoff_max_ms", self.deliveries.backoff_max_ms, TIME_MS_MAX),
+            ("health.every_s", self.health.every_s, TIME_MS_MAX / 1_000),
+        ] {
+            if value > most {
+                return Err((key, format!("{value} is more than {most}, which is 32 days")));
+            }
+        }
+        Ok(())
+    }
+
     /// Refuses schedules that can't be parsed. Separate from [`check`](Self::check), since the keys contain names.
     fn check_schedules(&self) -> Result<(), (String, String)> {
         for (name, spec) in &self.schedules {

@@ -109,7 +109,7 @@ pub use artists::accounts::{AccountFilter, ArtistFilter, Saved, UnreadableArtist
 pub use artists::consents::{COLLECTING_SCOPE, Recorded};
 pub use artists::export::{Export, ExportedRow, exported};
 pub use artists::privacy::{Erased, Sighting};
-pub use artists::source_table::{ForeignSource, is_own_table};
+pub use artists::source_table::{ForeignRow, ForeignSource, is_own_table};
 pub use credentials::refreshes::{Expiring, RefreshLease};
 pub use credentials::reseal::{Keyed, SEALED, Sealed, SealedPlace};
 pub use credentials::sealed::{CredentialFilter, SealedCredential};

@@ -111,7 +111,8 @@ async fn look_up(api: &Api<'_>, ids: &[String]) -> Found {
             match answer {
                 Ok(Some((asked, answer))) => {
                     for (position, index) in indexes.into_iter().enumerate() {
-                        let artist = of_list(&answer, &asked, position);
+                        // What the list does not say is asked for alone.
+                        let Some(artist) = of_list(&answer, &asked, position) else { continue };
                         if let Ok(artist) = &artist {
                             found += 1;
                             with_followers += usize::from(!artist["followers"].is_null());
@@ -139,15 +140,20 @@ fn is_listable(id: &str) -> bool {
 }
 
 /// The artist at a position of a list: found by id or, if the response has the id of an artist it was merged into, by
-/// position.
-fn of_list(answer: &[Json], asked: &[String], position: usize) -> Result<Json, FetchError> {
-    let by_id = answer.iter().find(|artist| artist["id"].as_str() == Some(asked[position].as_str()));
-    let by_place = || {
-        let artist = answer.get(position).filter(|_| answer.len() == asked.len())?;
-        let is_another = asked.iter().any(|id| artist["id"].as_str() == Some(id.as_str()));
-        (api::is_artist(artist) && !is_another).then_some(artist)
-    };
-    by_id.or_else(by_place).cloned().ok_or(FetchError::NotFound)
+/// position. Null at its position stands for an unknown one.
+///
+/// `None` if the list says nothing of it: a list that is shorter than the one that was asked for, an empty one above
+/// all, does not say which artists are unknown.
+fn of_list(answer: &[Json], asked: &[String], position: usize) -> Option<Result<Json, FetchError>> {
+    if let Some(artist) = answer.iter().find(|artist| artist["id"].as_str() == Some(asked[position].as_str())) {
+        return Some(Ok(artist.clone()));
+    }
+    let artist = answer.get(position).filter(|_| answer.len() == asked.len())?;
+    if artist.is_null() {
+        return Some(Err(FetchError::NotFound));
+    }
+    let is_another = asked.iter().any(|id| artist["id"].as_str() == Some(id.as_str()));
+    (!is_another).then(|| Ok(artist.clone()))
 }
 
 async fn one(

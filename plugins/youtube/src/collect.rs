@@ -16,7 +16,7 @@ pub(crate) type ById = BTreeMap<String, Json>;
 const WAVE: usize = 10;
 
 /// Fetches channels by id, as `channels.list` sends them. Unknown ids are missing from the result, and so are those of
-/// the items that are not understood, whose number comes with the others.
+/// the items that are not understood or not on the page, whose number comes with the others.
 ///
 /// # Errors
 /// The classified error of the call.
@@ -31,9 +31,20 @@ pub(crate) async fn channels(http: &Http, ids: &[&str], parts: &str) -> Result<(
         .query("id", ids.join(","))
         .query("maxResults", IDS_MAX)
         .slot(SLOT);
-    let (mut known, odd) = by_id(&answer(request.send().await)?)?;
+    let body = answer(request.send().await)?;
+    let (mut known, odd) = by_id(&body)?;
+    let listed = known.len().saturating_add(odd);
     known.retain(|id, _| ids.contains(&id.as_str()));
-    Ok((known, odd))
+    // Neither an item about something else nor a part of a list says that a channel does not exist.
+    let others = listed.saturating_sub(odd).saturating_sub(known.len());
+    Ok((known, odd.saturating_add(others).saturating_add(left_out(&body, listed))))
+}
+
+/// How many items a list lacks of those that it counts; one if it goes on on another page.
+fn left_out(body: &Json, listed: usize) -> usize {
+    let counted = integer(&body["pageInfo"]["totalResults"]).and_then(|total| usize::try_from(total).ok());
+    let goes_on = usize::from(text(&body["nextPageToken"]).is_some());
+    counted.unwrap_or(0).saturating_sub(listed).max(goes_on)
 }
 
 /// The answer to a request for ids. Unknown ids are left out of an answer, so "not found" would speak of the endpoint
@@ -62,8 +73,9 @@ pub(crate) fn by_id(body: &Json) -> Result<(ById, usize), FetchError> {
     Ok((items.into_iter().collect(), odd))
 }
 
-fn unread() -> FetchError {
-    FetchError::Unexpected("an item of the list of channels is of no known form".to_owned())
+/// The error of a channel that may be among those that were not understood.
+pub(crate) fn unread() -> FetchError {
+    FetchError::Unexpected("the list of channels is not whole, or an item of it is of no known form".to_owned())
 }
 
 /// Whether an error may be the fault of one id, so that the others should be asked without it.

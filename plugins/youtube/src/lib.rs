@@ -27,8 +27,9 @@ pub struct YouTube;
 
 impl Connector for YouTube {
     async fn check(http: &Http, account: Account) -> Result<String, FetchError> {
-        let (channels, _) = collect::channels(http, &[account.platform_id.as_str()], "snippet").await?;
-        let channel = channels.get(&account.platform_id).ok_or(FetchError::NotFound)?;
+        let (channels, odd) = collect::channels(http, &[account.platform_id.as_str()], "snippet").await?;
+        let missing = || if odd > 0 { collect::unread() } else { FetchError::NotFound };
+        let channel = channels.get(&account.platform_id).ok_or_else(missing)?;
         text(&channel["snippet"]["title"]).ok_or_else(|| FetchError::Unexpected("the channel has no title".to_owned()))
     }
 

@@ -2,16 +2,21 @@
 
 use std::time::Duration;
 
-use backline_model::{Holder, ScheduleOrigin, ScheduleSpec, Webhook, WebhookId, WebhookKind};
+use backline_model::event::types;
+use backline_model::retention::{Action, Before, RowFilter, Step, Table};
+use backline_model::{Event, Holder, ScheduleOrigin, ScheduleSpec, Webhook, WebhookId, WebhookKind};
 use backline_store::{
-    BudgetKey, CredentialFilter, DatabaseKind, DeliveryFilter, EventCursor, NewDelivery, NewSchedule, Scope,
-    SealedCredential, Store, StoreError, Term,
+    ArchivePlace, BudgetKey, CredentialFilter, DatabaseKind, DeliveryFilter, EventCursor, HealthWindow, MetricsFilter,
+    NewDelivery, NewSchedule, Scope, SealedCredential, Store, StoreError, Term,
 };
 use chrono::TimeDelta;
 use uuid::Uuid;
 
 use super::credentials::credential;
-use super::fixtures::{TTL, at, demo, event, now, people, release_of};
+use super::fixtures::{
+    TTL, add_batches, artist, at, batch, day, demo, event, followers, now, past, people, release, release_of, run,
+    store_rows,
+};
 use crate::support::database::{each_database, write};
 
 fn new(name: &str) -> NewSchedule {
@@ -215,6 +220,143 @@ async fn a_page_goes_on_after_rows_that_can_not_be_read() {
         let parked = store.deliveries_list(&all, &filter).await.unwrap().remove(0);
         assert_eq!(parked.state.as_str(), "parked");
         assert_eq!(parked.problem.as_deref(), Some("the event can't be read"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn text_that_is_no_json_costs_its_own_row() {
+    each_database(async |store, url| {
+        if store.kind() == DatabaseKind::Postgres {
+            return; // its types keep such values out
+        }
+        let all = Scope::all_tenants();
+        let accounts = people(&store, 2).await;
+        let events = [Event { kind: types::METRIC_LOST.to_owned(), ..event(1, None) }, event(2, None)];
+        store.events_write(&all, &events).await.unwrap();
+        write(url, &format!("UPDATE events SET data = '{{' WHERE id = '{}'", events[0].id)).await;
+        let heads = store.event_heads_list(&all, EventCursor::default(), 10).await.unwrap();
+        assert_eq!(heads.len(), 1, "webhooks get the other one");
+
+        let batches = [1, 2].map(|n| batch(n, &run(1), &[&accounts[n as usize - 1]], day("2026-11-22")));
+        add_batches(&store, &batches, now()).await;
+        let used = r#"{"requests":3,"units":{"day":4}}"#;
+        write(url, &format!("UPDATE batches SET began_at = '2026-11-22T11:00:00.000000Z', usage = '{used}'")).await;
+        write(url, &format!("UPDATE batches SET usage = '{{' WHERE id = '{}'", batches[0].id)).await;
+        let window = HealthWindow { since: now() - TimeDelta::days(1), now: now(), overdue_before: now() };
+        let figures = store.health_figures_get(&all, &window).await.unwrap();
+        let of_demo = &figures.platforms[&demo()];
+        assert_eq!((of_demo.requests, of_demo.units.get("day")), (3, Some(&4)));
+
+        assert!(store.artist_erase(&all, artist(1).id, now()).await.unwrap().is_some(), "it is erased all the same");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_tally_of_a_newer_version_hides_no_other() {
+    each_database(async |store, url| {
+        for tally in [r#"{"accounts":2,"collected":2}"#, r#"{"accounts":1,"failed":{"of_tomorrow":1}}"#] {
+            let sql = format!(
+                "INSERT INTO release_batches (release_digest, platform, run_id, canary, at, tally)
+                 VALUES ('{}', 'demo', '{}', FALSE, '2026-11-22T12:00:00.000000Z', '{tally}')",
+                release().digest,
+                run(1).id
+            );
+            write(url, &sql).await;
+        }
+        let sum = store.release_tally_get(release().digest, at("2026-11-22T00:00:00Z"), None).await.unwrap();
+        assert_eq!((sum.accounts, sum.collected), (2, 2));
+        assert_eq!(left_out(&store), named(&[["release_batches", "2", "tally"]]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_row_without_a_date_keeps_no_other_from_being_deleted() {
+    each_database(async |store, url| {
+        if store.kind() == DatabaseKind::Postgres {
+            return; // its types keep such values out
+        }
+        let accounts = people(&store, 4).await;
+        store_rows(&store, accounts.iter().map(|account| followers(account, day("2026-11-20"), 5)).collect()).await;
+        for (account, date) in accounts.iter().zip(["2026-2-3", "2026-02-30", "2026-11-20", "then"]) {
+            write(url, &format!("UPDATE documents SET metric_date = '{date}' WHERE account_id = '{}'", account.id))
+                .await;
+        }
+        let step = Step {
+            table: Table::Documents,
+            action: Action::Delete,
+            scope: RowFilter::default(),
+            except: Vec::new(),
+            unless_authorised: false,
+            before: Before::Time(now() + TimeDelta::hours(1)),
+            everywhere_before: None,
+            daily: false,
+            rule: "a test".to_owned(),
+            rows: None,
+        };
+        let (mut from, mut rows, mut turns) = (ArchivePlace::default(), 0, 0);
+        loop {
+            let taken = store
+                .archive_due_put_away(&Scope::all_tenants(), &step, &[], &from, 10, past(now() + TimeDelta::days(1)))
+                .await
+                .unwrap();
+            (rows, turns) = (rows + taken.rows, turns + 1);
+            assert!(turns < 10, "it ends");
+            let Some(next) = taken.next else { break };
+            from = next;
+        }
+        assert_eq!(rows, 1, "the one that has a date");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_artist_without_a_readable_id_is_named_and_keeps_no_list_from_being_read() {
+    each_database(async |store, url| {
+        if store.kind() == DatabaseKind::Postgres {
+            return; // its types keep such values out
+        }
+        let all = Scope::all_tenants();
+        people(&store, 1).await;
+        let columns = "name, tenant, subscription_status, data_collection_enabled, timezone, created_at, updated_at";
+        write(
+            url,
+            &format!("INSERT INTO artists (id, origin, {columns}) SELECT 'no-uuid', 'sync', {columns} FROM artists"),
+        )
+        .await;
+        write(url, &format!("UPDATE artists SET origin = 'sync', timezone = 'x' WHERE id = '{}'", artist(1).id)).await;
+        let found = store.unreadable_artists_list(&all).await.unwrap();
+        assert_eq!(
+            found.iter().map(|found| (found.id, found.column.as_str())).collect::<Vec<_>>(),
+            [(artist(1).id, "timezone")]
+        );
+        assert_eq!(left_out(&store), named(&[["artists", "no-uuid", "id"]]));
+        assert_eq!(store.synced_artists_list(&all).await.unwrap(), [artist(1).id], "a sync goes on");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_number_that_is_none_costs_its_own_row() {
+    each_database(async |store, url| {
+        let all = Scope::all_tenants();
+        let accounts = people(&store, 2).await;
+        store_rows(&store, accounts.iter().map(|account| followers(account, day("2026-11-20"), 5)).collect()).await;
+        let odd = match store.kind() {
+            DatabaseKind::Postgres => ["'NaN'", "1e400", "-1e400"],
+            DatabaseKind::Sqlite => ["9e999", "-9e999", "1e301"],
+        };
+        for (column, number) in ["popularity", "engagement_rate", "data_quality_score"].into_iter().zip(odd) {
+            let of_first = format!("WHERE account_id = '{}'", accounts[0].id);
+            write(url, &format!("UPDATE metrics SET {column} = {number} {of_first}")).await;
+            let read = store.metrics_list(&all, &MetricsFilter::default()).await.unwrap();
+            assert_eq!(read.iter().map(|row| row.account_id).collect::<Vec<_>>(), [accounts[1].id], "{number}");
+            assert_eq!(left_out(&store), named(&[["metrics", &accounts[0].id.to_string(), column]]));
+            write(url, &format!("UPDATE metrics SET {column} = 0.5 {of_first}")).await;
+        }
+        assert_eq!(store.metrics_list(&all, &MetricsFilter::default()).await.unwrap().len(), 2, "it is corrected");
     })
     .await;
 }

@@ -89,10 +89,18 @@ static ROUNDED: LazyLock<Option<Regex>> =
 /// A whole number that was written as a decimal.
 static DECIMAL: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\A([0-9]+)[.,]0*\z").ok());
 
-/// A whole number with separators between its thousands.
+/// A whole number with separators between its thousands, with or without decimals, as any language writes it; or
+/// between its lakhs (`17,84,140`), as India does.
 static THOUSANDS: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new("\\A[0-9]{1,3}(?:(?:,[0-9]{3})+|(?:\\.[0-9]{3})+|(?:['’][0-9]{3})+|(?:[ \u{a0}\u{202f}][0-9]{3})+)\\z")
-        .ok()
+    const BLANK: &str = r"[ \u{a0}\u{2000}-\u{200a}\u{202f}\u{205f}]";
+    let groups = [
+        r"(?:,[0-9]{3})+(?:\.[0-9]*)?".to_owned(),
+        r"(?:\.[0-9]{3})+(?:,[0-9]*)?".to_owned(),
+        r"(?:['’][0-9]{3})+(?:[.,][0-9]*)?".to_owned(),
+        format!("(?:{BLANK}[0-9]{{3}})+(?:[.,][0-9]*)?"),
+    ];
+    let lakhs = r"[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}(?:\.[0-9]*)?";
+    Regex::new(&format!(r"\A(?:[0-9]{{1,3}}(?:{})|{lakhs})\z", groups.join("|"))).ok()
 });
 
 /// A spreadsheet's word for an error, in any of its languages (`#REF!`, `#NAME?`, `#BEZUG!`, `Err:502`), or what it
@@ -127,7 +135,8 @@ pub enum CellError {
 /// The value of a cell; `None` if it is empty or holds a placeholder such as `N/A`.
 ///
 /// White space and invisible characters are removed, and so are the quotes, the apostrophe and the `="…"` by which
-/// spreadsheets mark text. `1234567890.0` is the number it was.
+/// spreadsheets mark text. `1234567890.0` is the number it was. Digits and signs are those of ASCII afterwards, whatever
+/// the keyboard wrote.
 ///
 /// # Errors
 /// [`CellError`] for what stands there instead of a value.
@@ -208,9 +217,25 @@ pub fn shown(text: &str) -> String {
     format!("{}… ({count} characters)", one_line(&start))
 }
 
+/// A character of ASCII for its full-width form (U+FF01 to U+FF5E), as East Asian keyboards write it, and for the digits
+/// and separators of Arabic and Persian. Any other character is itself.
+#[must_use]
+pub fn narrow(c: char) -> char {
+    let shifted = |from: u32, to: char| char::from_u32(u32::from(c) - from + u32::from(to)).unwrap_or(c);
+    match c {
+        '\u{ff01}'..='\u{ff5e}' => shifted(0xff01, '!'),
+        '\u{660}'..='\u{669}' => shifted(0x660, '0'),
+        '\u{6f0}'..='\u{6f9}' => shifted(0x6f0, '0'),
+        '\u{66b}' => '.',
+        '\u{66c}' => ',',
+        _ => c,
+    }
+}
+
 /// Without white space around it, invisible characters in it, and quotes or a mark of text around it.
 fn unwrapped(text: &str) -> String {
-    let visible: String = text.chars().filter(|c| matches!(c, '\n' | '\r' | '\t') || !misleads(*c)).collect();
+    let is_kept = |c: &char| matches!(c, '\n' | '\r' | '\t') || !misleads(*c);
+    let visible: String = text.chars().filter(is_kept).map(narrow).collect();
     let mut plain = visible.trim();
     loop {
         let before = plain;
@@ -257,6 +282,11 @@ mod tests {
             ("1234567890,00", "1234567890"),
             ("1234567890", "1234567890"),
             ("178,834299", "178,834299"),
+            ("178,834,5", "178,834,5"),
+            ("1234,5678", "1234,5678"),
+            ("１７８４０３", "178403"),
+            ("ＵＣ１＿ａ", "UC1_a"),
+            ("\u{661}\u{662}\u{6f3}", "123"),
         ] {
             assert_eq!(value(cell), Ok(Some(expected.to_owned())), "{cell}");
         }
@@ -299,6 +329,9 @@ mod tests {
             "#Δ/Υ",
             "#HIÁNYZIK",
             "\u{1a}",
+            "－",
+            "ｎ／ａ",
+            "＃Ｎ／Ａ",
         ] {
             assert_eq!(value(cell), Ok(None), "{cell}");
         }
@@ -316,6 +349,15 @@ mod tests {
             ("17.841.400.000", "format the column as text"),
             ("17 841 400", "format the column as text"),
             ("17'841'400", "format the column as text"),
+            ("17,841,400.00", "format the column as text"),
+            ("17.841.400,00", "format the column as text"),
+            ("17\u{a0}841\u{a0}400,00", "format the column as text"),
+            ("17\u{2009}841\u{2009}400", "format the column as text"),
+            ("1,78,41,400", "format the column as text"),
+            ("1,78,41,400.00", "format the column as text"),
+            ("１．７８Ｅ＋１６", "format the column as text"),
+            ("\u{661}\u{66b}\u{667}E+\u{661}\u{666}", "format the column as text"),
+            ("\u{661}\u{66c}\u{662}\u{663}\u{664}", "format the column as text"),
             ("#REF!", "correct the cell"),
             ("#NAME?", "correct the cell"),
             ("#BEZUG!", "correct the cell"),

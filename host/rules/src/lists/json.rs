@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{BufRead, Read as _};
 
-use serde::de::{DeserializeSeed, Deserializer as _, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value as Json;
 
 use backline_model::account_rule::column_name;
+use backline_model::text::misleads;
 
 use super::{Format, LINE_BYTES_MAX, ListError, Record, Shape, Unreadable, insert};
 
@@ -25,12 +26,13 @@ pub(super) fn read_lines(
         number += 1;
         let place = format!("line {number}");
         let text = String::from_utf8_lossy(&line);
-        let text = text.trim();
+        // Files that were put together have a byte order mark in the middle.
+        let text = text.trim_matches(|c: char| c.is_whitespace() || misleads(c));
         if text.is_empty() {
             continue;
         }
-        let fields = match serde_json::from_str::<Json>(text) {
-            Ok(value) => fields_of(&value, &mut columns),
+        let fields = match serde_json::from_str::<Written>(text) {
+            Ok(written) => fields_of(&written, &mut columns),
             // Only the column: the parser's message gives the line as 1, and must not quote the text, which may hold
             // tokens.
             Err(error) => Err(Unreadable {
@@ -42,9 +44,84 @@ pub(super) fn read_lines(
     }
 }
 
-fn fields_of(value: &Json, columns: &mut BTreeSet<String>) -> Result<BTreeMap<String, String>, Unreadable> {
-    let unreadable = |problem: String| Unreadable { problem, text: value.to_string() };
-    let Json::Object(object) = value else { return Err(unreadable("it is not a JSON object".to_owned())) };
+/// An entry as it is written: an object with all of its keys, also those that it has twice.
+enum Written {
+    Object(Vec<(String, Json)>),
+    Other(Json),
+}
+
+impl fmt::Display for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Other(value) => write!(f, "{value}"),
+            Self::Object(object) => {
+                let fields: Vec<String> =
+                    object.iter().map(|(name, value)| format!("{}:{value}", Json::from(name.as_str()))).collect();
+                write!(f, "{{{}}}", fields.join(","))
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Written {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AsWritten;
+
+        impl<'de> Visitor<'de> for AsWritten {
+            type Value = Written;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Written, A::Error> {
+                let mut object = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    object.push(field);
+                }
+                Ok(Written::Object(object))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Written, A::Error> {
+                let mut list = Vec::new();
+                while let Some(entry) = entries.next_element()? {
+                    list.push(entry);
+                }
+                Ok(Written::Other(Json::Array(list)))
+            }
+
+            fn visit_bool<E>(self, value: bool) -> Result<Written, E> {
+                Ok(Written::Other(value.into()))
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<Written, E> {
+                Ok(Written::Other(value.into()))
+            }
+
+            fn visit_u64<E>(self, value: u64) -> Result<Written, E> {
+                Ok(Written::Other(value.into()))
+            }
+
+            fn visit_f64<E>(self, value: f64) -> Result<Written, E> {
+                Ok(Written::Other(value.into()))
+            }
+
+            fn visit_str<E>(self, value: &str) -> Result<Written, E> {
+                Ok(Written::Other(value.into()))
+            }
+
+            fn visit_unit<E>(self) -> Result<Written, E> {
+                Ok(Written::Other(Json::Null))
+            }
+        }
+
+        deserializer.deserialize_any(AsWritten)
+    }
+}
+
+fn fields_of(written: &Written, columns: &mut BTreeSet<String>) -> Result<BTreeMap<String, String>, Unreadable> {
+    let unreadable = |problem: String| Unreadable { problem, text: written.to_string() };
+    let Written::Object(object) = written else { return Err(unreadable("it is not a JSON object".to_owned())) };
     let mut fields = BTreeMap::new();
     for (name, value) in object {
         let name = column_name(name);
@@ -89,22 +166,12 @@ pub(super) fn read_array(input: impl BufRead, each: &mut dyn FnMut(Record)) -> R
         }
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
-            while let Some(value) = entries.next_element_seed(Entry)? {
+            while let Some(written) = entries.next_element::<Written>()? {
                 *self.count += 1;
-                let fields = fields_of(&value, self.columns);
+                let fields = fields_of(&written, self.columns);
                 (self.each)(Record { place: format!("entry {}", self.count), fields });
             }
             Ok(())
-        }
-    }
-
-    struct Entry;
-
-    impl<'de> DeserializeSeed<'de> for Entry {
-        type Value = Json;
-
-        fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
-            serde::Deserialize::deserialize(deserializer)
         }
     }
 

@@ -151,8 +151,10 @@ fn fields_of(names: &[String], row: &csv::ByteRecord, delimiter: u8) -> Result<B
             names.len()
         )));
     }
-    if row.len() < names.len() {
-        return Err(unreadable(format!("it has {} cells, the header has {}", row.len(), names.len())));
+    // A column without a name is nothing, so a row need not have it.
+    let named = names.iter().rposition(|name| !name.is_empty()).map_or(0, |last| last + 1);
+    if row.len() < named {
+        return Err(unreadable(format!("it has {} cells, the header has {named}", row.len())));
     }
     let mut fields = BTreeMap::new();
     for (index, (name, cell)) in names.iter().zip(row).enumerate() {

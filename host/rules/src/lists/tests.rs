@@ -79,12 +79,14 @@ fn every_dress_of_a_spreadsheet_gives_the_same_rows_with_their_lines() {
 
 #[test]
 fn rows_and_columns_without_a_value_are_nothing() {
-    let (shape, records) =
-        all(b"id,name,YouTube Channel ID,,\r\n1,Ada,UC1,,\r\n,,,,\r\n2,Bo,,\r\n\" \",,,,\r\n3,Cy,UC3,,,,,\r\n")
-            .expect("readable");
+    let (shape, records) = all(
+        b"id,name,YouTube Channel ID,,\r\n1,Ada,UC1,,\r\n,,,,\r\n2,Bo\r\n\" \",,,,\r\n3,Cy,UC3,,,,,\r\n4,Di,UC4\r\n",
+    )
+    .expect("readable");
     assert_eq!(shape.columns.len(), 3);
-    assert_eq!(places(&records), ["line 2", "line 4", "line 6"]);
-    assert_eq!(problem(&records[1]), "it has 4 cells, the header has 5");
+    assert_eq!(places(&records), ["line 2", "line 4", "line 6", "line 7"]);
+    assert_eq!(problem(&records[1]), "it has 2 cells, the header has 3");
+    assert_eq!(field(&records[3], "youtube_channel_id"), Some("UC4"), "it need not have columns without a name");
     assert_eq!(field(&records[0], "youtube_channel_id"), Some("UC1"));
     assert_eq!(field(&records[2], "youtube_channel_id"), Some("UC3"));
     let (_, records) = all(b"id,name,\n1,Ada,x\n2,Bo,,y\n").expect("readable");
@@ -172,6 +174,29 @@ fn a_file_of_any_size_is_read_in_parts() {
             ("line 40001", Some("Ädä 39999"))
         );
     }
+}
+
+#[test]
+fn files_that_were_put_together_are_one_list() {
+    let (shape, records) = all("\u{feff}{\"id\":1}\n\u{feff}{\"id\":2}\n\u{feff}\n".as_bytes()).expect("readable");
+    assert_eq!(shape.format, Format::JsonLines);
+    assert_eq!(records.iter().map(|record| field(record, "id")).collect::<Vec<_>>(), [Some("1"), Some("2")]);
+    let (_, records) = all("ｉｄ,Ｎａｍｅ\n\u{feff}1,Ada\n".as_bytes()).expect("readable");
+    assert_eq!(field(&records[0], "name"), Some("Ada"), "letters of full width are the same names");
+}
+
+#[test]
+fn a_key_that_an_object_has_twice_loses_no_value_unnoticed() {
+    let object = r#"{"id":1,"x":"a","y":null,"x":"b","y":2}"#;
+    for list in [format!("{object}\n"), format!("[{object}]")] {
+        let (_, records) = all(list.as_bytes()).expect("readable");
+        let unreadable = records[0].fields.as_ref().expect_err("refused");
+        assert_eq!((unreadable.problem.as_str(), unreadable.text.as_str()), ("it names 'x' twice", object), "{list}");
+    }
+    let (_, records) = all(b"{\"id\":1}\n[1,\"2\"]\n\"3\"\n").expect("readable");
+    assert_eq!(records.iter().map(|record| record.fields.is_ok()).collect::<Vec<_>>(), [true, false, false]);
+    let text = |at: usize| records[at].fields.as_ref().err().map(|unreadable| unreadable.text.as_str());
+    assert_eq!((text(1), text(2)), (Some(r#"[1,"2"]"#), Some(r#""3""#)), "as it is in the list");
 }
 
 #[test]

@@ -210,7 +210,8 @@ impl Store {
         }
     }
 
-    /// Artists whose rows hold what this binary can't read, in order of their ids: other programs write this table.
+    /// Artists whose rows hold what this binary can't read, in order of their ids: other programs write this table. One
+    /// whose id is none is among the [unreadable rows](Self::unreadable_rows).
     ///
     /// # Errors
     /// When the database fails.
@@ -229,12 +230,16 @@ impl Store {
             let Some(last) = rows.last() else { return Ok(found) };
             after = last.text("id")?;
             for row in &rows {
-                match artist_of(row) {
-                    Err(StoreError::Unreadable { column, problem }) => {
-                        found.push(UnreadableArtist { id: row.parsed("id")?, column, problem });
+                match (artist_of(row), row.parsed("id")) {
+                    (Err(StoreError::Unreadable { column, problem }), Ok(id)) => {
+                        found.push(UnreadableArtist { id, column, problem });
                     }
-                    Err(error) => return Err(error),
-                    Ok(_) => {}
+                    (Err(StoreError::Unreadable { .. }), Err(_)) => {
+                        let one = std::slice::from_ref(row);
+                        self.unreadable.read("artists", "id", Extent::Part, one, |row| artist_of(row).map(drop))?;
+                    }
+                    (Err(error), _) => return Err(error),
+                    (Ok(_), _) => {}
                 }
             }
         }

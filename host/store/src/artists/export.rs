@@ -31,6 +31,9 @@ pub struct Export {
 /// Events that are read at once: each needs the row it is about.
 const EVENTS_PER_PAGE: i64 = 500;
 
+/// Events, and the place of the last row that they were read from.
+type EventsPage = (Vec<(EventCursor, Event)>, i64);
+
 impl Store {
     /// Begins to read everything about an artist. Writes of others in the meantime are not seen.
     ///
@@ -79,22 +82,24 @@ impl Export {
     fn events(&mut self, columns: Vec<(&'static str, ColumnKind)>) -> BoxStream<'_, Result<ExportedRow, StoreError>> {
         let pages = futures::stream::try_unfold((self, 0), async |(export, after)| {
             let page = export.events_page(after).await?;
-            let last = page.last().map(|(cursor, _)| cursor.number());
-            Ok(last.map(|last| (page, (export, last))))
+            Ok(page.map(|(page, last)| (page, (export, last))))
         });
         let events = pages.map_ok(|page| futures::stream::iter(page.into_iter().map(Ok))).try_flatten();
         events.and_then(move |(cursor, event)| std::future::ready(event_object(cursor, &event, &columns))).boxed()
     }
 
-    async fn events_page(&mut self, after: i64) -> Result<Vec<(EventCursor, Event)>, StoreError> {
+    /// The events after a place, with the place of the last one, which may be one that can't be read; none at the end.
+    async fn events_page(&mut self, after: i64) -> Result<Option<EventsPage>, StoreError> {
         let text = event_sql!("WHERE e.artist_id = $1::uuid AND e.seq > $2 ORDER BY e.seq LIMIT $3");
         let statement = self.view.query(text).bind(self.artist.to_string()).bind(after).bind(EVENTS_PER_PAGE);
         let rows = self.view.rows("export events", statement).await?;
-        events_of(Reader::View(&mut self.view), &rows).await
+        let Some(last) = rows.last() else { return Ok(None) };
+        let last = last.int("seq")?;
+        Ok(Some((events_of(Reader::View(&mut self.view), &rows).await?, last)))
     }
 
-    /// The artist's documents, expanded, in the order of their rows.
-    pub fn documents(&mut self) -> BoxStream<'_, Result<(DocumentId, String), StoreError>> {
+    /// The artist's documents, expanded, in the order of their rows; none for one that is damaged.
+    pub fn documents(&mut self) -> BoxStream<'_, Result<(DocumentId, Option<String>), StoreError>> {
         let statement = self.view.query(
             "SELECT t.id::text AS id, t.body, t.bytes_raw FROM documents t
              WHERE t.account_id IN (SELECT id FROM accounts WHERE artist_id = $1::uuid) ORDER BY t.metric_date, t.id",
@@ -102,7 +107,11 @@ impl Export {
         let found = self.view.stream(statement.bind(self.artist.to_string()));
         let document = |row: Result<AnyRow, sqlx::Error>| {
             let row = row.during("export a document")?;
-            Ok((row.parsed("id")?, expanded(&row)?))
+            let text = match expanded(&row) {
+                Err(StoreError::Compression { .. } | StoreError::Unreadable { .. }) => None,
+                text => Some(text?),
+            };
+            Ok((row.parsed("id")?, text))
         };
         found.map(document).boxed()
     }
@@ -134,17 +143,30 @@ pub fn exported(rows: &Rows) -> impl Iterator<Item = (&'static str, ColumnKind)>
 }
 
 fn selected(name: &str, kind: ColumnKind) -> String {
+    if kind == ColumnKind::Decimal {
+        // PostgreSQL would refuse the whole statement for a number that no float holds.
+        return format!(
+            "CASE WHEN t.{name} > 1e300 OR t.{name} < -1e300 THEN NULL ELSE t.{name}::float8 END AS {name}"
+        );
+    }
     let cast = match kind {
         ColumnKind::Whole => "bigint",
-        ColumnKind::Decimal => "float8",
         ColumnKind::Flag => "int",
         _ => "text",
     };
     format!("t.{name}::{cast} AS {name}")
 }
 
+/// A row as it is stored. A value that can't be read, such as JSON that is none, is exported as its text, and keeps no
+/// other one back.
 fn object(row: &AnyRow, columns: &[(&'static str, ColumnKind)]) -> Result<ExportedRow, StoreError> {
-    columns.iter().map(|(name, kind)| Ok(((*name).to_owned(), value(row, name, *kind)?))).collect()
+    let of = |name: &'static str, kind: ColumnKind| match value(row, name, kind) {
+        Err(StoreError::Unreadable { .. }) if !matches!(kind, ColumnKind::Document | ColumnKind::Withheld) => {
+            Ok(row.text_or_null(name).unwrap_or_default().into())
+        }
+        found => found,
+    };
+    columns.iter().map(|(name, kind)| Ok(((*name).to_owned(), of(name, *kind)?))).collect()
 }
 
 fn value(row: &AnyRow, name: &str, kind: ColumnKind) -> Result<Json, StoreError> {

@@ -311,8 +311,13 @@ impl Store {
             let mut found = view.stream(statement);
             let mut rows = 0;
             while let Some(row) = found.next().await {
-                let text = row.during("search a column")?.text_or_null("found")?;
-                rows += u64::from(text.is_some_and(|text| identifiers.are_in(&text)));
+                let found = match row {
+                    Ok(row) => row.text_or_null("found")?.is_some_and(|text| identifiers.are_in(&text)),
+                    // Another program's text that is not UTF-8: the database found an identifier in it.
+                    Err(sqlx::Error::Decode(_)) => true,
+                    Err(error) => return Err(error).during("search a column"),
+                };
+                rows += u64::from(found);
             }
             if rows > 0 {
                 let is_ours = ["main", "public"].contains(&home.as_str()) && TABLES.iter().any(|own| own.name == table);
@@ -325,9 +330,16 @@ impl Store {
             let statement = self.query("SELECT body, bytes_raw FROM documents");
             let mut view = self.unbounded_view().await?;
             let mut found = view.stream(statement);
-            let mut rows = 0;
+            let (mut rows, mut damaged) = (0, 0_u64);
             while let Some(row) = found.next().await {
-                rows += u64::from(identifiers.are_in(&expanded(&row.during("search documents")?)?));
+                match expanded(&row.during("search documents")?) {
+                    // Nobody can read it, so it names nobody.
+                    Err(StoreError::Compression { .. } | StoreError::Unreadable { .. }) => damaged += 1,
+                    text => rows += u64::from(identifiers.are_in(&text?)),
+                }
+            }
+            if damaged > 0 {
+                tracing::warn!(damaged, "stored documents are damaged and were not searched");
             }
             if rows > 0 {
                 let (table, column) = ("documents".to_owned(), "body".to_owned());

@@ -6,8 +6,8 @@
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use serde_json::{Map, Value as Json};
-use sqlx::postgres::PgConnection;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow};
 use sqlx::{
     AssertSqlSafe, Column as _, ConnectOptions as _, Connection as _, Executor as _, Row as _, SqlSafeStr as _,
     Statement as _,
@@ -34,6 +34,15 @@ const OWN_COLUMNS: [&str; 9] = [
 #[must_use]
 pub fn is_own_table(columns: &[String]) -> bool {
     columns.len() == OWN_COLUMNS.len() && columns.iter().all(|name| OWN_COLUMNS.contains(&name.as_str()))
+}
+
+/// A row of the source.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ForeignRow {
+    /// The columns with their values.
+    pub fields: Map<String, Json>,
+    /// A column whose text is not UTF-8; the characters that it lacks are replaced in its value.
+    pub not_text: Option<String>,
 }
 
 /// A database that is only read, in one transaction.
@@ -94,7 +103,7 @@ impl ForeignSource {
     /// The names of the columns a query returns with.
     ///
     /// # Errors
-    /// [`StoreError::ForeignQuery`] when the database refuses the query.
+    /// [`StoreError::ForeignQuery`] when the database refuses the query, [`StoreError::Query`] when it is away.
     pub async fn query_columns(&mut self, query: &str) -> Result<Vec<String>, StoreError> {
         // The operator's own configuration: its author has the database's password too. The transaction only
         // reads.
@@ -109,27 +118,26 @@ impl ForeignSource {
                 .await
                 .map(|statement| statement.columns().iter().map(|column| column.name().to_owned()).collect()),
         };
-        names.map_err(|source| StoreError::ForeignQuery { source })
+        names.map_err(foreign)
     }
 
     /// The rows of a query with these columns, one after the other: none is held but the one that is read.
-    pub fn rows<'a>(
-        &'a mut self,
-        query: &str,
-        columns: &[String],
-    ) -> BoxStream<'a, Result<Map<String, Json>, StoreError>> {
+    pub fn rows<'a>(&'a mut self, query: &str, columns: &[String]) -> BoxStream<'a, Result<ForeignRow, StoreError>> {
         // As above: the operator's own query.
         match &mut self.0 {
             Connection::File(connection) => {
                 let pairs: Vec<String> = columns.iter().map(|name| sqlite_pair(name)).collect();
                 let text = format!("SELECT json_object({}) AS row FROM ({}\n) AS q", pairs.join(", "), trimmed(query));
                 let rows = sqlx::query(AssertSqlSafe(text)).fetch(connection);
-                rows.map(|row| object(row.and_then(|row| row.try_get(0)))).boxed()
+                // A file may hold any bytes as text.
+                let bytes = |row: SqliteRow| row.try_get::<Vec<u8>, _>(0);
+                rows.map(move |row| object(row.and_then(bytes).map_err(foreign)?)).boxed()
             }
             Connection::Server(connection) => {
                 let text = format!("SELECT to_jsonb(q)::text AS row FROM ({}\n) AS q", trimmed(query));
                 let rows = sqlx::query(AssertSqlSafe(text)).fetch(connection);
-                rows.map(|row| object(row.and_then(|row| row.try_get(0)))).boxed()
+                let text = |row: PgRow| row.try_get::<String, _>(0);
+                rows.map(move |row| object(row.and_then(text).map_err(foreign)?.into_bytes())).boxed()
             }
         }
     }
@@ -147,17 +155,38 @@ impl ForeignSource {
     }
 }
 
-fn object(row: Result<String, sqlx::Error>) -> Result<Map<String, Json>, StoreError> {
-    let row = row.map_err(|source| StoreError::ForeignQuery { source })?;
-    serde_json::from_str(&row).map_err(|error| crate::database::dialect::unreadable("row", error.to_string()))
+/// The error of the operator's query, or of a database that is away while it is run: that says nothing about the query.
+fn foreign(source: sqlx::Error) -> StoreError {
+    match (StoreError::Query { what: "read the table to sync", source }) {
+        away if away.is_transient() => away,
+        StoreError::Query { source, .. } => StoreError::ForeignQuery { source },
+        other => other,
+    }
 }
 
-/// A name and its value for `json_object`. Bytes are no JSON; ids are kept as such at times.
+/// A row from the JSON of its columns. One column whose bytes are no UTF-8 costs its row, and not the others.
+fn object(bytes: Vec<u8>) -> Result<ForeignRow, StoreError> {
+    let (text, is_text) = match String::from_utf8(bytes) {
+        Ok(text) => (text, true),
+        Err(error) => (String::from_utf8_lossy(error.as_bytes()).into_owned(), false),
+    };
+    let fields: Map<String, Json> =
+        serde_json::from_str(&text).map_err(|error| crate::database::dialect::unreadable("row", error.to_string()))?;
+    let is_odd = |value: &Json| value.as_str().is_some_and(|text| text.contains(char::REPLACEMENT_CHARACTER));
+    let odd = || fields.iter().find(|(_, value)| is_odd(value)).map_or("row", |(name, _)| name.as_str()).to_owned();
+    let not_text = (!is_text).then(odd);
+    Ok(ForeignRow { fields, not_text })
+}
+
+/// A name and its value for `json_object`. Bytes are no JSON; ids are kept as such at times. Neither is an infinite
+/// number, which SQLite writes as one that is too large to be read.
 fn sqlite_pair(name: &str) -> String {
     let (text, identifier) = (name.replace('\'', "''"), name.replace('"', "\"\""));
+    let column = format!("q.\"{identifier}\"");
     format!(
-        "'{text}', CASE typeof(q.\"{identifier}\") WHEN 'blob' THEN lower(hex(q.\"{identifier}\")) \
-         ELSE q.\"{identifier}\" END"
+        "'{text}', CASE WHEN typeof({column}) = 'blob' THEN lower(hex({column})) \
+         WHEN typeof({column}) = 'real' AND abs({column}) > 1.7976931348623157e308 THEN CAST({column} AS TEXT) \
+         ELSE {column} END"
     )
 }
 
@@ -175,6 +204,22 @@ mod tests {
         assert_eq!(trimmed("SELECT 1; \n;"), "SELECT 1");
         let pair = sqlite_pair("a'\"b");
         assert!(pair.starts_with("'a''\"b', ") && pair.contains("q.\"a'\"\"b\""), "{pair}");
+    }
+
+    #[test]
+    fn a_database_that_is_away_is_no_fault_of_the_query() {
+        let away = foreign(sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()));
+        assert!(matches!(&away, StoreError::Query { .. }) && away.is_transient(), "{away}");
+        assert!(matches!(foreign(sqlx::Error::ColumnNotFound("x".into())), StoreError::ForeignQuery { .. }));
+    }
+
+    #[test]
+    fn a_column_that_is_no_text_is_named_and_the_others_are_read() {
+        let row = object(b"{\"id\":\"7\",\"name\":\"J\xfcrgen\"}".to_vec()).expect("a row");
+        assert_eq!((row.not_text.as_deref(), row.fields["id"].as_str()), (Some("name"), Some("7")));
+        let row = object("{\"name\":\"J\u{fffd}rgen\"}".as_bytes().to_vec()).expect("a row");
+        assert_eq!(row.not_text, None, "it is stored so");
+        assert!(object(b"[]".to_vec()).is_err());
     }
 
     #[test]

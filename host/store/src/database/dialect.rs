@@ -98,7 +98,30 @@ pub(crate) fn translate(kind: DatabaseKind, statement: &str, to_one_tenant: bool
     for lock in LOCKS {
         text = text.replace(lock, "");
     }
-    without_casts(&text)
+    valid_json_only(&without_casts(&text))
+}
+
+/// Reads what is stored in a column as NULL where it is no JSON: SQLite's `->>` would fail the whole statement for the
+/// sake of one row. On PostgreSQL the type keeps such texts out. What is in the rows of a parameter is our own.
+fn valid_json_only(text: &str) -> String {
+    const ARROW: &str = "->>'";
+    let is_of_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.');
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(ARROW) {
+        let (before, after) = rest.split_at(at);
+        let others = before.trim_end_matches(is_of_name);
+        let column = &before[others.len()..];
+        out.push_str(others);
+        match column {
+            "" | "r.value" | "x.value" => out.push_str(column),
+            column => out.push_str(&["(CASE WHEN json_valid(", column, ") THEN ", column, " END)"].concat()),
+        }
+        out.push_str(ARROW);
+        rest = &after[ARROW.len()..];
+    }
+    out.push_str(rest);
+    out
 }
 
 /// Takes out every `::type` that is not inside quotes.
@@ -319,6 +342,20 @@ mod tests {
             translate(DatabaseKind::Postgres, text, false),
             "SELECT id::text, '::text', (r.value->>'n')::float8 FROM jsonb_array_elements($1::jsonb) AS r(value) \
              WHERE x = $2::uuid FOR UPDATE SKIP LOCKED"
+        );
+    }
+
+    #[test]
+    fn stored_json_is_checked_before_sqlite_looks_into_it() {
+        let text = "SELECT e.data->>'platform', SUM((usage->>'n')::bigint) FROM {rows} WHERE r.value->'a'->>'b' = 'x'";
+        assert_eq!(
+            translate(DatabaseKind::Sqlite, text, false),
+            "SELECT (CASE WHEN json_valid(e.data) THEN e.data END)->>'platform', \
+             SUM(((CASE WHEN json_valid(usage) THEN usage END)->>'n')) \
+             FROM json_each($1) AS r WHERE r.value->'a'->>'b' = 'x'"
+        );
+        assert!(
+            translate(DatabaseKind::Postgres, text, false).starts_with("SELECT e.data->>'platform', SUM((usage->>")
         );
     }
 

@@ -283,14 +283,19 @@ fn is_transient_code(code: &str) -> bool {
     match code {
         // Serialization failure, deadlock, a lock that was not available; the server's shutdown and start.
         "40001" | "40P01" | "55P03" | "57P01" | "57P02" | "57P03" => true,
-        // Too many connections; a transaction that stood still for too long, as its host did.
-        "53300" | "25P03" => true,
-        // Busy, locked; and of their kinds: recovery after a crash, a snapshot that another process has overtaken.
-        "5" | "6" | "261" | "517" => true,
+        // Too many connections; a transaction, or a session, that stood still for too long, as its host did.
+        "53300" | "25P03" | "57P05" => true,
         // The connection broke.
-        code => code.len() == SQLSTATE_LENGTH && code.starts_with("08"),
+        code if code.len() == SQLSTATE_LENGTH => code.starts_with("08"),
+        // Busy, locked; and of their kinds: recovery after a crash, a snapshot that another process has overtaken.
+        code => code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, SQLITE_BUSY | SQLITE_LOCKED)),
     }
 }
+
+/// SQLite's result codes of a database and of a table that another one uses. Their extended codes hold them in their
+/// lowest byte.
+const SQLITE_BUSY: u32 = 5;
+const SQLITE_LOCKED: u32 = 6;
 
 /// Length of PostgreSQL's codes.
 const SQLSTATE_LENGTH: usize = 5;
@@ -368,10 +373,13 @@ mod tests {
 
     #[test]
     fn a_call_is_repeated_where_the_next_one_may_succeed() {
-        for code in ["40001", "40P01", "55P03", "57P01", "53300", "25P03", "08000", "08006", "5", "6", "261", "517"] {
+        for code in ["40001", "40P01", "55P03", "57P01", "57P05", "53300", "25P03", "08000", "08006"] {
             assert!(is_transient_code(code), "{code}");
         }
-        for code in ["23505", "42P01", "25006", "53100", "57014", "13", "19", "8", "08", ""] {
+        for code in ["5", "6", "261", "262", "517", "773"] {
+            assert!(is_transient_code(code), "SQLite's {code}");
+        }
+        for code in ["23505", "42P01", "25006", "53100", "57014", "13", "19", "8", "264", "08", ""] {
             assert!(!is_transient_code(code), "{code}");
         }
     }

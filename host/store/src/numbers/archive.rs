@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, DatabaseKind, json, time_text};
 use crate::database::error::StoreError;
+use crate::database::readable::Extent;
 use crate::database::statement::Statement;
 use crate::events::gone::OLD_EVENTS_COUNT;
 use crate::events::row_data::row_data_keep_in_txn;
@@ -46,8 +47,6 @@ struct Due {
     id: String,
     account: AccountId,
     date: NaiveDate,
-    /// Where the row stands in the order in which rows are taken.
-    place: String,
 }
 
 /// What one transaction did.
@@ -303,7 +302,7 @@ impl Store {
         };
         let mut work = self.begin().await?;
         work.long();
-        let due = next_due(&mut work, step, zones, &place, limit, now).await?;
+        let (due, last) = next_due(&mut work, step, zones, &place, limit, now).await?;
         if !due.is_empty() {
             put_away(&mut work, step, &due).await?;
             point(Point::ArchiveRowsTaken);
@@ -313,11 +312,9 @@ impl Store {
             point(Point::ArchiveRowsCommitted);
         }
         let rows = due.len() as u64;
-        let next = match due.last() {
-            Some(last) if rows >= u64::from(limit) => {
-                Some(Place { after: Some((last.place.clone(), last.date)), ..place })
-            }
-            _ => self
+        let next = match last {
+            Some(last) => Some(Place { after: Some(last), ..place }),
+            None => self
                 .archive_dates_after(step.table, Some(place.dates), bound)
                 .await?
                 .map(|dates| Place { dates, after: None }),
@@ -334,23 +331,7 @@ impl Store {
         bound: NaiveDate,
     ) -> Result<Option<Dates>, StoreError> {
         if self.kind() == DatabaseKind::Sqlite {
-            let statement = self.query(match table {
-                Table::MetricsArchive | Table::GrowthArchive => {
-                    "SELECT MIN(metric_date) AS day FROM metrics_archive WHERE metric_date >= $1"
-                }
-                Table::Documents => "SELECT MIN(metric_date) AS day FROM documents WHERE metric_date >= $1",
-                Table::Quarantine => "SELECT MIN(metric_date) AS day FROM quarantine WHERE metric_date >= $1",
-                _ => "SELECT MIN(metric_date) AS day FROM metrics WHERE metric_date >= $1",
-            });
-            let from = done.map_or(NaiveDate::MIN, |dates| dates.until);
-            // Text is compared, and a year of one digit would sort behind all others.
-            let from = if from < Self::FIRST_DATE { Self::FIRST_DATE } else { from };
-            let row = self.row("find a day", statement.bind(from.to_string())).await?;
-            let Some(day) = row.map(|row| row.parsed_or_null::<NaiveDate>("day")).transpose()?.flatten() else {
-                return Ok(None);
-            };
-            let until = day.succ_opt().unwrap_or(NaiveDate::MAX);
-            return Ok((day < bound).then_some(Dates { since: day, until }));
+            return self.archive_day_after(table, done, bound).await;
         }
         if !is_cut(table) {
             let all = Dates { since: Self::FIRST_DATE, until: bound };
@@ -361,6 +342,37 @@ impl Store {
         let months = self.months_before(table, end).await?;
         let next = months.into_iter().find(|month| *month < bound && done.is_none_or(|dates| *month >= dates.until));
         Ok(next.map(|since| Dates { since, until: since.checked_add_months(Months::new(1)).unwrap_or(bound) }))
+    }
+
+    /// The next day before a bound of which a table of SQLite may have rows.
+    async fn archive_day_after(
+        &self,
+        table: Table,
+        done: Option<Dates>,
+        bound: NaiveDate,
+    ) -> Result<Option<Dates>, StoreError> {
+        let next = match table {
+            Table::MetricsArchive | Table::GrowthArchive => {
+                "SELECT MIN(metric_date) AS day FROM metrics_archive WHERE metric_date > $1"
+            }
+            Table::Documents => "SELECT MIN(metric_date) AS day FROM documents WHERE metric_date > $1",
+            Table::Quarantine => "SELECT MIN(metric_date) AS day FROM quarantine WHERE metric_date > $1",
+            _ => "SELECT MIN(metric_date) AS day FROM metrics WHERE metric_date > $1",
+        };
+        let from = done.map_or(Self::FIRST_DATE, |dates| dates.until).max(Self::FIRST_DATE);
+        let mut after = from.pred_opt().unwrap_or(from).to_string();
+        loop {
+            let row = self.row("find a day", self.query(next).bind(after)).await?;
+            let Some(found) = row.map(|row| row.text_or_null("day")).transpose()?.flatten() else { return Ok(None) };
+            match found.parse::<NaiveDate>() {
+                Ok(day) if day.to_string() == found => {
+                    let until = day.succ_opt().unwrap_or(NaiveDate::MAX);
+                    return Ok((day < bound).then_some(Dates { since: day, until }));
+                }
+                // No date, or one in another form, such as 2026-2-30: its rows have no age, and keep no others.
+                _ => after = found,
+            }
+        }
     }
 
     /// Earlier than any date that is stored.
@@ -550,7 +562,8 @@ fn bind_step(
         .bind(sure.to_string()))
 }
 
-/// The next rows that a step takes, locked.
+/// The next rows that a step takes, locked, with the place of the last one if there may be more. One that can't be read
+/// is left.
 async fn next_due(
     work: &mut Work,
     step: &Step,
@@ -558,7 +571,7 @@ async fn next_due(
     place: &Place,
     limit: u32,
     now: DateTime<Utc>,
-) -> Result<Vec<Due>, StoreError> {
+) -> Result<(Vec<Due>, Option<(String, NaiveDate)>), StoreError> {
     let (postgres, sqlite) = match step.table {
         Table::MetricsArchive => next_due!("metrics_archive", "account_id", "observed_at"),
         Table::Growth => next_due!("metrics", "account_id", "updated_at", "AND m.growth IS NOT NULL"),
@@ -584,12 +597,12 @@ async fn next_due(
         }
     };
     let rows = work.rows("find what is past its time", statement.bind(i64::from(limit))).await?;
-    rows.iter()
-        .map(|row| {
-            let (id, place) = (row.text("id")?, row.text("place")?);
-            Ok(Due { id, place, account: row.parsed("account")?, date: row.date("date")? })
-        })
-        .collect()
+    let due = work.unreadable.read(step.table.as_str(), "id", Extent::Part, &rows, |row| {
+        Ok(Due { id: row.text("id")?, account: row.parsed("account")?, date: row.date("date")? })
+    })?;
+    let last = rows.last().filter(|_| rows.len() >= limit as usize);
+    let last = last.map(|row| Ok::<_, StoreError>((row.text("place")?, row.date("date")?))).transpose()?;
+    Ok((due, last))
 }
 
 /// Moves or deletes rows that are locked.

@@ -9,7 +9,7 @@ use serde_json::json;
 use sqlx::any::AnyRow;
 
 use crate::database::connection::{Store, Work};
-use crate::database::dialect::{Columns as _, json, time_text};
+use crate::database::dialect::{Columns as _, json, time_text, unreadable};
 use crate::database::error::StoreError;
 use crate::database::readable::{Extent, left_of, more_after};
 use crate::database::rows::{ROWS_PER_STATEMENT, limit};
@@ -65,17 +65,37 @@ fn column_kind(name: &str) -> ColumnKind {
     }
 }
 
+/// A decimal column as a float; no number where it is none, or too large for one, at which PostgreSQL would refuse the
+/// whole statement.
+macro_rules! float_column {
+    ($name:literal) => {
+        concat!(
+            "CASE WHEN m.",
+            $name,
+            " > 1e300 OR m.",
+            $name,
+            " < -1e300 THEN 'NaN'::float8 ELSE m.",
+            $name,
+            "::float8 END AS ",
+            $name
+        )
+    };
+}
+
 /// The columns that hold values, with what says how the engagement rate was computed and when they were observed.
 macro_rules! value_columns {
     () => {
-        "m.account_id::text AS account_id, m.metric_date::text AS metric_date, m.followers, m.following,
-             m.posts_count, \
-         m.engagement_rate::float8 AS engagement_rate, m.content_views, m.streams, m.monthly_listeners, m.video_views,
-         m.total_views, \
-         m.likes, m.comments, m.shares, m.popularity::float8 AS popularity, m.recent_releases, m.top_track,
-         m.genres::text AS genres, \
-         m.extra::text AS extra, m.engagement::text AS engagement, m.observed_at::text AS observed_at,
-             m.observed::text AS observed"
+        concat!(
+            "m.account_id::text AS account_id, m.metric_date::text AS metric_date, m.followers, m.following,
+                 m.posts_count, ",
+            $crate::numbers::metrics::float_column!("engagement_rate"),
+            ", m.content_views, m.streams, m.monthly_listeners, m.video_views,
+                 m.total_views, m.likes, m.comments, m.shares, ",
+            $crate::numbers::metrics::float_column!("popularity"),
+            ", m.recent_releases, m.top_track, m.genres::text AS genres,
+                 m.extra::text AS extra, m.engagement::text AS engagement, m.observed_at::text AS observed_at,
+                 m.observed::text AS observed"
+        )
     };
 }
 
@@ -87,7 +107,9 @@ macro_rules! row_columns {
             ", m.artist_id::text AS artist_id, m.platform, m.absent::text AS absent, m.coverage::text AS coverage, ",
             "m.window_since::text AS window_since, m.window_until::text AS window_until,
                  ",
-            "m.collection_source, m.data_quality_score::float8 AS data_quality_score, m.findings::text AS findings, ",
+            "m.collection_source, ",
+            $crate::numbers::metrics::float_column!("data_quality_score"),
+            ", m.findings::text AS findings, ",
             "m.notes::text AS notes, m.release_digest, m.wit_version,
                  m.run_id::text AS run_id, ",
             "m.document_id::text AS document_id"
@@ -95,7 +117,7 @@ macro_rules! row_columns {
     };
 }
 
-pub(crate) use {row_columns, value_columns};
+pub(crate) use {float_column, row_columns, value_columns};
 
 /// Statements that read rows of a filter: of an artist, of an account, and of neither. Each says which it is, since no
 /// plan can use an index for a condition that may be none.
@@ -227,19 +249,26 @@ fn filtered(
         .bind(after_account.map(|id| id.to_string()))
 }
 
+/// A number of a [`float_column`]; one that is none is an error, since it could not be written back.
+fn finite_or_null(row: &AnyRow, column: &str) -> Result<Option<f64>, StoreError> {
+    match row.float_or_null(column)? {
+        Some(number) if !number.is_finite() => Err(unreadable(column, "it is no number")),
+        number => Ok(number),
+    }
+}
+
 /// The accepted values of a row that was read with [`value_columns`].
 pub(crate) fn values_of(row: &AnyRow) -> Result<BTreeMap<MetricName, Value>, StoreError> {
     let mut values: BTreeMap<MetricName, Value> = row.json("extra")?;
     for name in names::COLUMNS {
         let value = match column_kind(name) {
             ColumnKind::Count => row.int_or_null(name)?.map(Value::Integer),
-            ColumnKind::Decimal => row.float_or_null(name)?.map(Value::Decimal),
+            ColumnKind::Decimal => finite_or_null(row, name)?.map(Value::Decimal),
             ColumnKind::Text => row.text_or_null(name)?.map(Value::Text),
             ColumnKind::Texts => row.json_or_null(name)?.map(Value::Texts),
         };
         if let Some(value) = value {
-            let name =
-                MetricName::new(name).map_err(|error| crate::database::dialect::unreadable(name, error.to_string()))?;
+            let name = MetricName::new(name).map_err(|error| unreadable(name, error.to_string()))?;
             values.insert(name, value);
         }
     }
@@ -259,7 +288,7 @@ pub(crate) fn row_of(row: &AnyRow) -> Result<MetricsRow, StoreError> {
         observed: row.json("observed")?,
         engagement: row.json_or_null("engagement")?,
         window: Window { since: row.time("window_since")?, until: row.time("window_until")? },
-        quality_score: row.float_or_null("data_quality_score")?.unwrap_or_default(),
+        quality_score: finite_or_null(row, "data_quality_score")?.unwrap_or_default(),
         findings: row.json("findings")?,
         notes: row.json("notes")?,
         collection_source: row.text("collection_source")?,

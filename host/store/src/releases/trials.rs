@@ -128,15 +128,17 @@ impl Store {
         until: Option<DateTime<Utc>>,
     ) -> Result<Tally, StoreError> {
         let statement = self.query(
-            "SELECT tally::text AS tally FROM release_batches
+            "SELECT seq, tally::text AS tally FROM release_batches
              WHERE release_digest = $1 AND at >= $2::timestamptz AND ($3::timestamptz IS NULL OR at <= $3::timestamptz)
              ORDER BY at DESC, seq DESC LIMIT $4",
         );
         let statement =
             statement.bind(release.to_string()).bind(time_text(since)).bind(until.map(time_text)).bind(TALLIES_MAX);
+        let rows = self.rows("read a release's tallies", statement).await?;
+        let tally_of = |row: &AnyRow| row.json::<Tally>("tally");
         let mut sum = Tally::default();
-        for row in self.rows("read a release's tallies", statement).await? {
-            sum.add(&row.json("tally")?);
+        for tally in self.unreadable.read("release_batches", "seq", Extent::Part, &rows, tally_of)? {
+            sum.add(&tally);
         }
         Ok(sum)
     }
@@ -343,18 +345,16 @@ impl Store {
         );
         let statement = statement.bind(platform.as_str().to_owned()).bind(i64::from(limit));
         let rows = self.rows("find the last documents", statement).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(LastDocument {
-                    account: row.parsed("account_id")?,
-                    metric_date: row.date("metric_date")?,
-                    id: row.parsed("id")?,
-                    run_id: row.parsed("run_id")?,
-                    observed_at: row.time("observed_at")?,
-                    window: Window { since: row.time("window_since")?, until: row.time("window_until")? },
-                })
+        self.unreadable.read("documents", "id", Extent::Part, &rows, |row| {
+            Ok(LastDocument {
+                account: row.parsed("account_id")?,
+                metric_date: row.date("metric_date")?,
+                id: row.parsed("id")?,
+                run_id: row.parsed("run_id")?,
+                observed_at: row.time("observed_at")?,
+                window: Window { since: row.time("window_since")?, until: row.time("window_until")? },
             })
-            .collect()
+        })
     }
 
     /// The past of accounts as of these dates; nothing is locked and nothing is written. An account may be asked for

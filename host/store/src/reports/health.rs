@@ -301,7 +301,7 @@ impl ReadView {
         let units = match self.kind {
             DatabaseKind::Sqlite => {
                 "SELECT b.platform, u.key AS budget, SUM(u.value) AS units
-                     FROM batches b, json_each(b.usage, '$.units') AS u
+                     FROM batches b, json_each(CASE WHEN json_valid(b.usage) THEN b.usage END, '$.units') AS u
                  WHERE b.began_at > $1 AND b.began_at <= $2 {and_tenant: b.tenant} GROUP BY b.platform, u.key"
             }
             DatabaseKind::Postgres => {

@@ -89,6 +89,24 @@ fn a_list_refused_for_one_id_is_asked_in_halves() {
 }
 
 #[test]
+fn a_list_that_is_too_short_makes_nobody_unknown() {
+    let aria: Json = serde_json::from_str(fixture!("artist")).expect("JSON");
+    for artists in [json!([]), json!([aria])] {
+        let replay = with_parts()
+            .get("/artists?ids=", 200, json!({ "artists": artists }).to_string())
+            .get(&format!("/artists/{ARIA}"), 200, fixture!("artist"))
+            .get(&format!("/artists/{GHOST}"), 404, fixture!("error_404"))
+            .get(&format!("/artists/{BORA}"), 200, json!({ "id": BORA, "type": "artist" }).to_string());
+        let batch = replay.fetch::<Spotify>(accounts(&[BORA, GHOST, ARIA]), context()).accounts;
+        assert!(batch[0].is_ok() && batch[2].is_ok(), "{artists}: {batch:?}");
+        assert_eq!(batch[1], Err(FetchError::NotFound), "it was asked for alone");
+        let count = |id: &str| replay.urls().iter().filter(|url| url.ends_with(&format!("/artists/{id}"))).count();
+        let listed = artists.as_array().map_or(0, Vec::len);
+        assert_eq!((count(ARIA), count(GHOST), count(BORA)), (1 - listed, 1, 1), "{artists}");
+    }
+}
+
+#[test]
 fn pages_of_fifty_fall_back_to_ten_once_and_for_a_week() {
     let platform = || {
         Replay::new()

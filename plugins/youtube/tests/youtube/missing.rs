@@ -76,11 +76,20 @@ fn a_channel_is_unknown_only_if_a_list_that_was_understood_lacks_it() {
     let item = json!({ "id": BLUE, "statistics": { "videoCount": "0" } });
     let list = |items: Json| json!({ "kind": "youtube#channelListResponse", "items": items }).to_string();
     let counted = r#"{"kind":"youtube#channelListResponse","pageInfo":{"totalResults":2}}"#.to_owned();
+    let page = |more: Json| {
+        let mut body = json!({ "kind": "youtube#channelListResponse", "items": [item] });
+        body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        body.to_string()
+    };
     let none = fixture("channels_without_items.json");
     for (body, is_known, is_unknown) in [
         (list(json!([item])), true, true),
         (list(json!([item, null])), true, false),
         (list(json!([{ "statistics": {} }, item])), true, false),
+        (list(json!([item, { "id": NIGHT }])), true, false),
+        (page(json!({ "pageInfo": { "totalResults": 1, "resultsPerPage": 5 } })), true, true),
+        (page(json!({ "pageInfo": { "totalResults": 2, "resultsPerPage": 1 } })), true, false),
+        (page(json!({ "nextPageToken": "CAEQAA" })), true, false),
         (list(Json::Null), false, false),
         (list(json!({})), false, false),
         (list(json!("text")), false, false),

@@ -15,7 +15,7 @@ use crate::cli::terminal::{print, progress};
 use crate::pipeline::{Host, identifiers_of_export};
 use backline_model::ArtistId;
 use backline_model::privacy::{Identifiers, Receipt};
-use backline_store::{Scope, Sighting};
+use backline_store::{Scope, Sighting, StoreError};
 
 /// `backline privacy …`
 #[derive(Subcommand)]
@@ -128,9 +128,16 @@ async fn export(host: &Host, artist: ArtistId, out: &Path, force: bool, as_json:
     let report = host.privacy().export(artist, output.writer()?, &progress).await?;
     output.finish()?;
     bar.finish_and_clear();
+    let damaged = report.documents_damaged.len() as u64;
+    // What is damaged in the database is missing in the file.
+    let exit = if damaged > 0 { Exit::Partial } else { Exit::Done };
     if as_json {
-        print::json(&json!({ "file": out, "rows": report.rows, "documents": report.documents }))?;
-        return Ok(Exit::Done);
+        let mut shown = json!({ "file": out, "rows": report.rows, "documents": report.documents });
+        if damaged > 0 {
+            shown["documents_damaged"] = json!(report.documents_damaged);
+        }
+        print::json(&shown)?;
+        return Ok(exit);
     }
     let rows: u64 = report.rows.values().sum();
     print::note(&format!(
@@ -139,7 +146,11 @@ async fn export(host: &Host, artist: ArtistId, out: &Path, force: bool, as_json:
         print::count(report.rows.len() as u64, "table"),
         print::count(report.documents, "document")
     ));
-    Ok(Exit::Done)
+    if damaged > 0 {
+        let documents = print::count(damaged, "document");
+        print::note(&format!("left out {documents} that the database holds damaged; the manifest names them"));
+    }
+    Ok(exit)
 }
 
 async fn erase(host: &Host, artist: ArtistId, verify: bool, as_json: bool) -> Outcome {
@@ -234,14 +245,18 @@ fn read_identifiers(path: &Path) -> Result<Identifiers, Failure> {
 
 /// Asks the user to confirm; refuses without a terminal.
 async fn ask(host: &Host, artist: ArtistId) -> Result<(), Failure> {
-    let Some(known) = host.store().artist_get(&Scope::all_tenants(), artist).await? else { return Ok(()) };
+    let name = match host.store().artist_get(&Scope::all_tenants(), artist).await {
+        Ok(None) => return Ok(()),
+        // It can be erased all the same.
+        Err(StoreError::Unreadable { .. }) => "an artist whose row can't be read".to_owned(),
+        known => known?.map(|known| backline_model::text::printable(&known.name)).unwrap_or_default(),
+    };
     if !io::stdin().is_terminal() {
         return Err(Failure::usage(
             "nothing was erased: confirmation needs a terminal; see what is stored with `backline privacy export`, \
              and erase it with --yes",
         ));
     }
-    let name = backline_model::text::printable(&known.name);
     print::note(&format!(
         "all data about {name} ({artist}) will be erased and can't be restored. Type 'erase' to continue:"
     ));

@@ -22,7 +22,8 @@ pub(crate) struct ActivateArguments {
     /// Version, or the start of its digest; the highest unless given
     version: Option<String>,
     /// How long to wait for the hosts to load it, in seconds
-    #[arg(long, default_value_t = 120, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 120, value_name = "SECONDS",
+        value_parser = clap::value_parser!(u64).range(..=86_400))]
     wait: u64,
     /// Activate it even if a host can't load it or does not answer; that host reports that it is not ready, and leaves
     /// the platform to the others

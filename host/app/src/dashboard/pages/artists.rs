@@ -9,7 +9,7 @@ use crate::dashboard::frame::{View, facts, link, table, text, time};
 use crate::dashboard::refusal::Refusal;
 use crate::pipeline::words::reason_text;
 use backline_model::{Account, AccountId, Artist, ArtistId, Manifest, MetricName, MetricsRow, SubscriptionStatus};
-use backline_store::{ArtistFilter, IdKind, MetricsFilter};
+use backline_store::{ArtistFilter, IdKind, MetricsFilter, StoreError};
 
 /// Days that are shown unless chosen.
 const DAYS: u32 = 90;
@@ -79,7 +79,11 @@ pub(super) async fn list(ask: &Ask<'_>) -> Result<View, Refusal> {
 async fn named(ask: &Ask<'_>, name: &str) -> Result<Vec<Artist>, Refusal> {
     let mut artists = Vec::new();
     for found in ask.store().ids_named_list(&ask.scope(), IdKind::Artist, name, ROWS).await? {
-        artists.extend(ask.store().artist_get(&ask.scope(), ArtistId(found.id)).await?);
+        match ask.store().artist_get(&ask.scope(), ArtistId(found.id)).await {
+            // Health names its row; the others of the name are shown.
+            Err(StoreError::Unreadable { .. }) => {}
+            artist => artists.extend(artist?),
+        }
     }
     Ok(artists)
 }

@@ -20,9 +20,9 @@ use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use crate::pipeline::artists::privacy::Privacy;
 use crate::pipeline::error::{Classified, ErrorClass};
-use backline_model::ArtistId;
 use backline_model::privacy::{ColumnKind, Holds, Identifiers, Rows, TABLES, Table, personal};
 use backline_model::text::csv_text;
+use backline_model::{ArtistId, DocumentId};
 use backline_store::{Export, ExportedRow, Scope, StoreError, exported};
 
 /// Size of a block in bytes: small in memory, large enough to be worth waking a thread.
@@ -41,6 +41,9 @@ pub struct ExportReport {
     pub rows: BTreeMap<String, u64>,
     /// Number of documents.
     pub documents: u64,
+    /// Documents that are damaged in the database, and have no file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub documents_damaged: Vec<DocumentId>,
     /// The files, except the manifest.
     pub files: Vec<ExportedFile>,
 }
@@ -101,7 +104,8 @@ impl Privacy {
         out: impl Write + Send + 'static,
         progress: &(dyn Fn(&str, u64) + Sync),
     ) -> Result<ExportReport, ExportError> {
-        if self.store.artist_get(&Scope::all_tenants(), artist).await?.is_none() {
+        // What can't be read of an artist keeps nobody from the rest.
+        if self.store.artist_identifiers_get(&Scope::all_tenants(), artist).await?.is_none() {
             return Err(ExportError::NoArtist(artist));
         }
         let now = self.clock.now();
@@ -261,7 +265,7 @@ fn manifest(artist: ArtistId, now: DateTime<Utc>, report: &ExportReport) -> Json
             Holds::Rows(_) => None,
         })
         .collect();
-    json!({
+    let mut manifest = json!({
         "what": "everything Backline keeps about one artist",
         "version": MANIFEST_VERSION,
         "artist_id": artist,
@@ -271,7 +275,11 @@ fn manifest(artist: ArtistId, now: DateTime<Utc>, report: &ExportReport) -> Json
         "files": report.files,
         "columns_left_out": left_out,
         "tables_without_rows_about_artists": without,
-    })
+    });
+    if !report.documents_damaged.is_empty() {
+        manifest["documents_damaged"] = json!(report.documents_damaged);
+    }
+    manifest
 }
 
 /// Reads everything and passes it to the writer.
@@ -302,6 +310,10 @@ async fn read_all(
     let mut documents = export.documents();
     while let Some(document) = documents.next().await {
         let (id, body) = document?;
+        let Some(body) = body else {
+            report.documents_damaged.push(id);
+            continue;
+        };
         let mut file = Blocks::begin(pieces, format!("documents/{id}.json")).await?;
         file.waiting = body.into_bytes();
         file.end().await?;

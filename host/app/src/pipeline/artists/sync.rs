@@ -20,7 +20,7 @@ use backline_model::roster::{RosterChanges, SourceArtist};
 use backline_model::{ArtistId, Platform};
 use backline_rules::lists::Directory;
 use backline_rules::roster::{self, BadRow, ColumnError, Columns};
-use backline_store::{ForeignSource, Scope, Store, StoreError, is_own_table};
+use backline_store::{ForeignRow, ForeignSource, Scope, Store, StoreError, is_own_table};
 
 /// The table that the default query reads.
 const TABLE: &str = "artists";
@@ -270,9 +270,21 @@ impl ArtistSync {
 
 impl Survey {
     /// Reads a row. What can't be used of it is reported and stays unchanged.
-    fn take(&mut self, columns: &Columns, row: &serde_json::Map<String, serde_json::Value>) -> Option<SourceArtist> {
+    fn take(&mut self, columns: &Columns, row: &ForeignRow) -> Option<SourceArtist> {
         self.report.rows += 1;
-        match columns.read(self.report.rows, row) {
+        if let Some(column) = &row.not_text {
+            let id = row.fields.get("id").and_then(serde_json::Value::as_str);
+            // It is there, whatever of it can't be read.
+            self.seen.extend(id.and_then(|id| id.trim().parse::<ArtistId>().ok()));
+            self.report.bad.push(BadRow {
+                row: self.report.rows,
+                id: id.map(backline_model::cell::shown),
+                column: column.clone(),
+                problem: "it is not UTF-8 text; correct it in the source".to_owned(),
+            });
+            return None;
+        }
+        match columns.read(self.report.rows, &row.fields) {
             Ok((artist, bad)) if self.seen.insert(artist.id) => {
                 self.report.bad.extend(bad);
                 Some(artist)

@@ -153,8 +153,11 @@ impl Planner {
     #[tracing::instrument(name = "plan", skip_all)]
     pub(in crate::pipeline) async fn drafts(&self, request: &RunRequest) -> Result<Vec<PlatformDraft>, PlanError> {
         for artist in &request.artists {
-            if self.store.artist_get(&Scope::all_tenants(), *artist).await?.is_none() {
-                return Err(PlanError::NoArtist(*artist));
+            match self.store.artist_get(&Scope::all_tenants(), *artist).await {
+                Ok(None) => return Err(PlanError::NoArtist(*artist)),
+                // What can't be read of it excludes it with that reason, and none of the others.
+                Ok(Some(_)) | Err(StoreError::Unreadable { .. }) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         let mut releases: Vec<Release> = Vec::new();
