@@ -9,6 +9,7 @@ mod cli;
 mod gateway;
 mod hotswap;
 mod lifecycle;
+mod measured;
 mod pipeline;
 mod plans;
 mod sandbox;
