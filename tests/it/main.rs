@@ -9,7 +9,6 @@ mod cli;
 mod gateway;
 mod hotswap;
 mod lifecycle;
-mod measured;
 mod pipeline;
 mod plans;
 mod sandbox;

@@ -26,7 +26,7 @@ fn the_measured_connectors_take_every_column_of_the_simulators_list() {
     let artists: Vec<Vec<&str>> = lines.collect();
     assert_eq!(artists.len(), 20);
     let mut ids = 0;
-    for (at, column) in header.iter().enumerate().filter(|(_, column)| !ARTIST_COLUMNS.contains(column)) {
+    for (at, column) in header.iter().enumerate().filter(|(_, column)| !ARTIST_COLUMNS.contains(*column)) {
         let Found::Column { listed, gives, .. } = directory.column(column) else { panic!("none takes {column}") };
         if *gives == Gives::Id {
             ids += 1;
