@@ -180,6 +180,12 @@ fn job_on_postgres(
     let job = job::measure(lab, &mut scenario, 0)?;
     #[expect(clippy::cast_precision_loss, reason = "a few repetitions")]
     let batches = job.batches * job.backline.len() as f64;
+    if let Some((calls, wal)) = lab.server.calls_and_wal(&scenario.name)? {
+        let (what, rows) = (job_name(artists, 0), scenario.accounts() * batches / job.batches);
+        let per_batch = Spread::of(&[calls / batches]);
+        found.detail(by, format!("job A, {what}: statements per batch, BEGIN and COMMIT too"), "statements", per_batch);
+        found.detail(by, format!("job A, {what}: WAL per account and day"), "bytes", Spread::of(&[wal / rows]));
+    }
     let statements = lab.server.statements(&scenario.name, by, batches)?;
     found.statements.extend(statements.iter().cloned());
     details(found, by, &job_name(artists, 0), &job);

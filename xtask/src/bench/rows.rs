@@ -75,7 +75,7 @@ impl Measurement {
             Binary => 0.0,
             Job1000 => 0.5,
             Storage => 1.5,
-            Sqlite => 2.0,
+            Sqlite => 3.0,
             Job10000 => 4.0,
             Swaps | Reading => 5.0,
             Sandbox => 7.0,

@@ -139,6 +139,23 @@ impl Server {
         let rows: Vec<Json> = serde_json::from_str(&text).context("the statements are no JSON")?;
         Ok(rows.iter().map(|row| statement(row, by, batches)).collect())
     }
+
+    /// The calls of all statements of a database since they were forgotten, and the bytes of WAL that they wrote; none
+    /// where statements are not counted.
+    ///
+    /// # Errors
+    /// If the server refuses it.
+    pub(crate) fn calls_and_wal(&self, name: &str) -> Result<Option<(f64, f64)>> {
+        if !self.counts_statements {
+            return Ok(None);
+        }
+        let text = self.common().text(&format!(
+            "SELECT coalesce(sum(s.calls), 0) || ' ' || coalesce(sum(s.wal_bytes), 0) FROM pg_stat_statements s
+             JOIN pg_database d ON d.oid = s.dbid WHERE d.datname = '{name}'"
+        ))?;
+        let numbers = text.split_once(' ').and_then(|(calls, wal)| Some((calls.parse().ok()?, wal.parse().ok()?)));
+        numbers.with_context(|| format!("'{text}' are no two numbers")).map(Some)
+    }
 }
 
 fn statement(row: &Json, by: Measurement, batches: f64) -> Statement {
