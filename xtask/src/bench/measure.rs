@@ -269,6 +269,10 @@ fn stored(lab: &mut Lab, found: &mut Found) -> Result<()> {
     for (table, bytes) in stored.tables.into_iter().take(TABLES) {
         found.detail(by, format!("bytes per account and day: {table}"), "bytes", Spread::of(&[bytes]));
     }
+    let (of_postgres, of_host) = stored.late_cpu_us;
+    let late = "per account, 1,000 artists, days 26 to 30";
+    found.detail(by, format!("CPU of PostgreSQL {late}"), "µs", Spread::of(&of_postgres));
+    found.detail(by, format!("CPU of the host {late}, start-up included"), "µs", Spread::of(&of_host));
     if let Some(note) = stored.note {
         found.note(by, note);
     }

@@ -16,12 +16,18 @@ const DAYS: u32 = 30;
 /// Days of a quick run. The first is taken off, with everything that is stored once.
 const FEW_DAYS: u32 = 3;
 
+/// Days at the end whose CPU time is told.
+const LATE_DAYS: u32 = 5;
+
 /// What was stored.
 pub(crate) struct Stored {
     /// Bytes for each account and day.
     pub(crate) bytes: f64,
     /// The same by table, the largest first; its months count together.
     pub(crate) tables: Vec<(String, f64)>,
+    /// Microseconds of CPU time for each account on the last days, when there is as much history as the stages read:
+    /// PostgreSQL's and the host's.
+    pub(crate) late_cpu_us: (Vec<f64>, Vec<f64>),
     /// How it was computed, where that is not the row's own definition.
     pub(crate) note: Option<String>,
 }
@@ -34,11 +40,18 @@ pub(crate) fn measure(lab: &mut Lab) -> Result<Stored> {
     let mut scenario = lab.postgres(ARTISTS)?;
     let days = if lab.is_quick { FEW_DAYS } else { DAYS };
     let first = if lab.is_quick { sizes(&scenario)? } else { BTreeMap::new() };
+    let mut late_cpu_us = (Vec::new(), Vec::new());
     while scenario.days < days {
         let date = scenario.next_day();
         say(format!("storing day {} of {days} of {ARTISTS} artists", scenario.days));
         lab.simulate(date, 0)?;
-        lab.collect(&scenario.backline, date)?;
+        let before = lab.server.cpu_seconds()?;
+        let (run, _) = lab.collect(&scenario.backline, date)?;
+        if !lab.is_quick && scenario.days + LATE_DAYS > days {
+            let us = 1_000_000.0 / scenario.accounts();
+            late_cpu_us.0.push((lab.server.cpu_seconds()? - before) * us);
+            late_cpu_us.1.push(run.cpu_seconds * us);
+        }
     }
     let last = sizes(&scenario)?;
     let counted = if lab.is_quick { days - 1 } else { days };
@@ -55,7 +68,7 @@ pub(crate) fn measure(lab: &mut Lab) -> Result<Stored> {
              stores {DAYS} days and counts all of it"
         )
     });
-    Ok(Stored { bytes, tables, note })
+    Ok(Stored { bytes, tables, late_cpu_us, note })
 }
 
 /// Bytes in use of a database of SQLite.
