@@ -319,6 +319,10 @@ fn read(lab: &mut Lab, found: &mut Found) -> Result<()> {
     let read = reading::measure(lab)?;
     found.row("reading", Spread::of(&read.ms));
     found.row("reading-rows", Spread::of(&[read.foreign]));
+    if read.is_compiled {
+        let text = "reading: PostgreSQL compiled the plan (`jit`), since it takes it for expensive";
+        found.note(by, text.to_owned());
+    }
     found.detail(by, "the same read as the first of a connection".to_owned(), "ms", Spread::of(&read.first_ms));
     found.detail(by, "rows that the signed-in user reads".to_owned(), "rows", Spread::of(&[read.rows]));
     found.detail(by, "rows stored in metrics".to_owned(), "rows", Spread::of(&[read.stored]));

@@ -29,6 +29,8 @@ pub(crate) struct Read {
     pub(crate) ms: Vec<f64>,
     /// The same of the first read of a connection, which looks all months up.
     pub(crate) first_ms: Vec<f64>,
+    /// Whether PostgreSQL compiled the plan (`jit`), as it does with plans that it takes for expensive.
+    pub(crate) is_compiled: bool,
     /// Rows of other artists that were read.
     pub(crate) foreign: f64,
     /// Rows that one read returns.
@@ -72,10 +74,12 @@ pub(crate) fn measure(lab: &mut Lab) -> Result<Read> {
     let artist = database.text("SELECT id::text FROM artists ORDER BY id LIMIT 1")?;
     let claims = format!("SET LOCAL request.jwt.claims = '{{\"sub\": \"{artist}\"}}'");
     let user = ["BEGIN", "SET LOCAL ROLE authenticated", &claims];
-    let (mut ms, mut first_ms) = (Vec::new(), Vec::new());
+    let (mut ms, mut first_ms, mut is_compiled) = (Vec::new(), Vec::new(), false);
     for _ in 0..READS {
-        first_ms.push(read(database, &user)?);
-        ms.push(read(database, &[&user[..], &[READ]].concat())?);
+        first_ms.push(milliseconds(&read(database, &user)?)?);
+        let plan = read(database, &[&user[..], &[READ]].concat())?;
+        is_compiled |= plan.iter().any(|line| line.trim() == "JIT:");
+        ms.push(milliseconds(&plan)?);
     }
     let count = |which: &str| {
         let statement = format!("SELECT count(*)::text FROM public.metrics {which}");
@@ -84,22 +88,22 @@ pub(crate) fn measure(lab: &mut Lab) -> Result<Read> {
     };
     let (rows, foreign) = (count("")?, count(&format!("WHERE artist_id <> '{artist}'"))?);
     lab.close(&scenario)?;
-    Ok(Read { ms, first_ms, foreign, rows, stored })
+    Ok(Read { ms, first_ms, is_compiled, foreign, rows, stored })
 }
 
-/// Milliseconds of the read, after other statements on the same connection.
-fn read(database: &Database, before: &[&str]) -> Result<f64> {
-    let plan = database.lines(&[before, &[READ]].concat())?;
-    milliseconds(&plan).context("the plan tells no time")
+/// The plan of the read with its times, after other statements on the same connection.
+fn read(database: &Database, before: &[&str]) -> Result<Vec<String>> {
+    database.lines(&[before, &[READ]].concat())
 }
 
 /// Planning and execution of an explained statement.
-fn milliseconds(plan: &[String]) -> Option<f64> {
+fn milliseconds(plan: &[String]) -> Result<f64> {
     let time = |name: &str| {
-        let line = plan.iter().find_map(|line| line.trim().strip_prefix(name))?;
-        line.trim().strip_suffix("ms")?.trim().parse::<f64>().ok()
+        let line = plan.iter().find_map(|line| line.trim().strip_prefix(name));
+        let number = line.and_then(|line| line.trim().strip_suffix("ms")?.trim().parse::<f64>().ok());
+        number.with_context(|| format!("the plan tells no '{name}'"))
     };
-    Some(time("Planning Time:")? + time("Execution Time:")?)
+    Ok(time("Planning Time:")? + time("Execution Time:")?)
 }
 
 #[cfg(test)]
@@ -109,7 +113,7 @@ mod tests {
     #[test]
     fn a_plans_time_is_planning_and_execution() {
         let plan = ["Index Scan", "Planning Time: 1.500 ms", "Execution Time: 2.250 ms"].map(str::to_owned);
-        assert_eq!(milliseconds(&plan), Some(3.75));
-        assert_eq!(milliseconds(&plan[..2]), None);
+        assert_eq!(milliseconds(&plan).expect("both times"), 3.75);
+        assert!(milliseconds(&plan[..2]).is_err());
     }
 }
