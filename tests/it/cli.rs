@@ -5,6 +5,7 @@ mod examples;
 mod indexes;
 mod manifests;
 mod manners;
+mod measured;
 mod output;
 mod projects;
 mod trial;

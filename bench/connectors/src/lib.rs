@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use backline_sdk::{Request, prelude::*};
 
-/// How many accounts of a batch are collected at the same time where each takes a request of its own. A host has 16
-/// batches under way by default, and so 64 requests in flight at most, as the native program has.
+/// How many accounts of a batch are collected at the same time where each takes a request of its own. With 8 such
+/// batches of each of two platforms, 64 requests are in flight, as the native program has.
 const ACCOUNTS_AT_ONCE: usize = 4;
 
 /// The ids of a batch's accounts, as list endpoints take them.

@@ -14,9 +14,6 @@ const BEGIN: &str = "<!-- written by `cargo xtask bench --write-docs` -->";
 /// The line after the figures.
 const END: &str = "<!-- end of what `cargo xtask bench` wrote -->";
 
-/// Statements that the page shows; those after them take next to nothing.
-const STATEMENTS_SHOWN: usize = 10;
-
 /// Columns of the page.
 const COLUMNS: usize = 120;
 
@@ -67,10 +64,10 @@ fn part(results: &Results) -> String {
                 writeln!(text, "| {} | {figure} {} | {} |", detail.what, detail.unit, report::spread(detail.figure));
         }
     }
-    if !results.statements.is_empty() {
-        text += "\nStatements of job A by their time in PostgreSQL, all runs together:\n\n";
+    for by in report::jobs(results) {
+        let _ = writeln!(text, "\nStatements of `{by}` by their time in PostgreSQL, all repetitions together:\n");
         text += "| statement | calls | ms | ms per batch | rows |\n|---|---|---|---|---|\n";
-        for cells in report::statements(results).iter().take(STATEMENTS_SHOWN) {
+        for cells in report::statements(results, by) {
             let [statement, numbers @ ..] = &cells[..] else { continue };
             let _ = writeln!(text, "| `{}` | {} |", statement.replace('|', "\\|"), numbers.join(" | "));
         }
@@ -78,8 +75,13 @@ fn part(results: &Results) -> String {
     if !results.notes.is_empty() {
         text.push('\n');
         for note in &results.notes {
-            let _ = writeln!(text, "{}", wrapped(&format!("- {note}")));
+            let _ = writeln!(text, "{}", wrapped(&format!("- {}", note.text)));
         }
+    }
+    if !results.took.is_empty() {
+        let took = |(by, seconds): (&String, &f64)| format!("`{by}` {seconds:.0} s");
+        let took: Vec<String> = results.took.iter().map(took).collect();
+        let _ = writeln!(text, "\n{}", wrapped(&format!("Measuring took, with what it set up: {}.", took.join(", "))));
     }
     text
 }

@@ -54,13 +54,14 @@ impl Job {
     }
 }
 
-/// Collects a first day, which is not measured: it fills caches, and refreshes tokens that were imported.
+/// Collects the scenario's first day by the native program, which is not measured: Backline has collected it already.
 ///
 /// # Errors
-/// If a run fails or stores other rows than it should.
-pub(crate) fn warm_up(lab: &Lab, scenario: &mut Scenario) -> Result<()> {
-    let mut ignored = Job::default();
-    once(lab, scenario, 0, &mut ignored)
+/// If the run fails.
+pub(crate) fn warm_up(lab: &Lab, scenario: &Scenario) -> Result<()> {
+    let date = scenario.day();
+    lab.simulate(date, 0)?;
+    native(lab, scenario, date).map(|_| ())
 }
 
 /// Collects further days, by the native program and by Backline in turn.
@@ -69,12 +70,12 @@ pub(crate) fn warm_up(lab: &Lab, scenario: &mut Scenario) -> Result<()> {
 /// If a run fails or stores other rows than it should.
 pub(crate) fn measure(lab: &Lab, scenario: &mut Scenario, latency_ms: u32) -> Result<Job> {
     let mut job = Job::default();
-    for repetition in 1..=lab.extent.repetitions() {
+    for repetition in 1..=lab.repetitions {
         say(format!(
             "job A, {} artists, {latency_ms} ms, {}: {repetition} of {}",
             scenario.artists,
             if scenario.backline.is_sqlite() { "SQLite" } else { "PostgreSQL" },
-            lab.extent.repetitions()
+            lab.repetitions
         ));
         once(lab, scenario, latency_ms, &mut job)?;
     }
@@ -93,7 +94,7 @@ fn once(lab: &Lab, scenario: &mut Scenario, latency_ms: u32, job: &mut Job) -> R
 
     lab.simulate(date, latency_ms)?;
     let before = postgres_cpu()?;
-    let (run, report) = backline(lab, scenario, date)?;
+    let (run, report) = lab.collect(&scenario.backline, date)?;
     job.postgres_cpu.push(postgres_cpu()? - before);
     let (requests, in_flight) = counts(lab)?;
 
@@ -127,22 +128,6 @@ fn native(lab: &Lab, scenario: &Scenario, date: Date) -> Result<Run> {
         bail!("the native program failed; its message is above");
     }
     Ok(run)
-}
-
-/// Runs the host for a date, and returns its report.
-///
-/// # Errors
-/// If it ends with anything but success.
-pub(crate) fn backline(lab: &Lab, scenario: &Scenario, date: Date) -> Result<(Run, Json)> {
-    let command = meter::pinned(&lab.release.host, MEASURED_CORE);
-    let arguments = ["run", "--date", &date.to_string(), "--json"];
-    let command = lab.stage.on(&scenario.backline.url).with_arguments(command, &arguments);
-    let run = meter::run(command, &lab.interrupt)?;
-    if run.code != Some(0) {
-        bail!("`backline run` ended with {:?}: {}", run.code, run.output);
-    }
-    let report = serde_json::from_str(&run.output).context("the report of `backline run --json` is no JSON")?;
-    Ok((run, report))
 }
 
 /// Requests since the counts were forgotten, and the most in flight.

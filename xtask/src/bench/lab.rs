@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use serde_json::Value as Json;
 use tempfile::TempDir;
 
 use super::interrupt::Interrupt;
-use super::meter::{self, OTHER_CORE};
+use super::meter::{self, MEASURED_CORE, OTHER_CORE, Run};
 use super::server::{Database, Server};
 use crate::build::{self, Release};
 use crate::dates::{self, Date};
@@ -25,49 +26,27 @@ pub(crate) const ACCOUNTS: u32 = 5;
 /// Days before today at which the simulated days begin.
 const DAYS_BACK: u32 = 60;
 
-/// The host's settings that differ from the defaults. With the default of 16 batches under way and 4 requests of each,
-/// as the connectors of job A have, at most 64 requests are in flight: as many as the native program has. Two platforms
-/// whose accounts take a request each share them from the start instead of growing to them.
+/// The host's settings that differ from the defaults. The native program has 64 requests in flight as long as there is
+/// work. With the default of 16 batches the host has fewer: it keeps places free for platforms that are done for the
+/// day, and gives as many to those whose 50 accounts take one request as to those whose accounts take one each, of
+/// which four of a batch are in flight. With these settings it has as many as the native program, give or take a few.
 fn settings(state: &Path) -> String {
     // JSON's strings are TOML's basic strings for everything that occurs in paths.
-    let state = serde_json::Value::from(state.to_string_lossy());
+    let state = Json::from(state.to_string_lossy());
     format!(
-        "\n[collection]\nconcurrency = 8\nconcurrency_max = 8\n{}\n[service]\nbatches_max = 16\n\
-         listen = \"127.0.0.1:0\"\nstate_dir = {state}\n\n[log]\nfilter = \"error\"\n",
+        "\n[collection]\nconcurrency = 8\nconcurrency_max = 8\nplatform_weights = {{ instagram = 2, tiktok = 2 }}\n{}\n\
+         [service]\nbatches_max = 20\nlisten = \"127.0.0.1:0\"\nstate_dir = {state}\n\n[log]\nfilter = \"error\"\n",
         stage::LATE
     )
-}
-
-/// How much is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Extent {
-    /// A minute's look: 1,000 artists, each thing once.
-    Quick,
-    Usual,
-    /// With 100,000 artists, 30 days and two years of rows.
-    Long,
-}
-
-impl Extent {
-    /// Repetitions of each measurement.
-    pub(crate) fn repetitions(self) -> usize {
-        if self == Self::Quick { 1 } else { 3 }
-    }
-
-    /// Artists of the simulator.
-    fn artists(self) -> u32 {
-        match self {
-            Self::Quick => 1_000,
-            Self::Usual => 10_000,
-            Self::Long => 100_000,
-        }
-    }
 }
 
 /// Everything that measurements share. Dropping it ends all processes and removes all folders.
 pub(crate) struct Lab {
     pub(crate) release: Release,
-    pub(crate) extent: Extent,
+    /// Whether this is a look at 1,000 artists.
+    pub(crate) is_quick: bool,
+    /// How often each job is measured.
+    pub(crate) repetitions: usize,
     pub(crate) interrupt: Interrupt,
     pub(crate) server: Server,
     pub(crate) simulator: Simulator,
@@ -85,14 +64,19 @@ pub(crate) struct Scenario {
     pub(crate) backline: Database,
     pub(crate) native: Database,
     pub(crate) artists: u32,
-    /// Days collected so far.
-    days: u32,
+    /// Days collected so far. The first one is not measured: it fills caches, and refreshes tokens that were imported.
+    pub(crate) days: u32,
 }
 
 impl Scenario {
     /// The next simulated day.
     pub(crate) fn next_day(&mut self) -> Date {
         self.days += 1;
+        day(self.days)
+    }
+
+    /// The latest simulated day, the first one at first.
+    pub(crate) fn day(&self) -> Date {
         day(self.days)
     }
 
@@ -107,11 +91,11 @@ fn day(number: u32) -> Date {
 }
 
 impl Lab {
-    /// Builds and starts everything.
+    /// Builds and starts everything, for scenarios of up to `artists` artists.
     ///
     /// # Errors
     /// Names the step that failed.
-    pub(crate) fn open(extent: Extent, interrupt: Interrupt) -> Result<Self> {
+    pub(crate) fn open(artists: u32, is_quick: bool, repetitions: usize, interrupt: Interrupt) -> Result<Self> {
         let release = build::release()?;
         let components = build::bench_connectors(&release.host)?;
         interrupt.check()?;
@@ -124,7 +108,7 @@ impl Lab {
         let server = Server::start(&release.reader)?;
         let mut simulator = meter::pinned(&release.simulator, OTHER_CORE);
         simulator.args(["--no-token-expiry", "--no-token-rotation", "--youtube-quota", "1000000"]);
-        let simulator = Simulator::start(simulator, extent.artists(), day(0))?;
+        let simulator = Simulator::start(simulator, artists.max(1), day(0))?;
         let home = folder.path().join("host");
         let stage = Stage::prepare(
             release.host.clone(),
@@ -135,10 +119,22 @@ impl Lab {
             &settings(&folder.path().join("state")),
         )?;
         let (templates, databases) = (BTreeSet::new(), 0);
-        Ok(Self { release, extent, interrupt, server, simulator, stage, components, templates, databases, folder })
+        Ok(Self {
+            release,
+            is_quick,
+            repetitions,
+            interrupt,
+            server,
+            simulator,
+            stage,
+            components,
+            templates,
+            databases,
+            folder,
+        })
     }
 
-    /// A scenario on PostgreSQL.
+    /// A scenario on PostgreSQL, whose first day is collected: by Backline, not by the native program.
     ///
     /// # Errors
     /// Names the step that failed.
@@ -146,8 +142,13 @@ impl Lab {
         let template = format!("template_{artists}");
         if !self.templates.contains(&template) {
             say(format!("setting up {artists} artists on PostgreSQL"));
+            // An earlier measurement may have failed in the middle of this.
+            self.server.drop_database(&template)?;
             let database = self.server.create(&template, None)?;
             self.stage.on(&database.url).set_up(&self.simulator, &self.job_components()?, artists)?;
+            say("collecting the first day, which is not measured");
+            self.simulate(day(1), 0)?;
+            self.collect(&database, day(1))?;
             database.run(&["ANALYZE"])?;
             self.templates.insert(template.clone());
         }
@@ -155,10 +156,10 @@ impl Lab {
         let name = format!("bench_{}", self.databases);
         let backline = self.server.create(&name, Some(&template))?;
         let native = self.server.create(&format!("{name}_native"), None)?;
-        Ok(Scenario { name, backline, native, artists, days: 0 })
+        Ok(Scenario { name, backline, native, artists, days: 1 })
     }
 
-    /// A scenario on SQLite.
+    /// A scenario on SQLite, whose first day is collected in the same way.
     ///
     /// # Errors
     /// Names the step that failed.
@@ -170,7 +171,26 @@ impl Lab {
             |end: &str| Database::sqlite(&self.folder.path().join(format!("{name}{end}.db")), &self.release.reader);
         let (backline, native) = (file(""), file("_native"));
         self.stage.on(&backline.url).set_up(&self.simulator, &self.job_components()?, artists)?;
-        Ok(Scenario { name, backline, native, artists, days: 0 })
+        say("collecting the first day, which is not measured");
+        self.simulate(day(1), 0)?;
+        self.collect(&backline, day(1))?;
+        Ok(Scenario { name, backline, native, artists, days: 1 })
+    }
+
+    /// Runs the host for a date, and returns its report.
+    ///
+    /// # Errors
+    /// If it ends with anything but success.
+    pub(crate) fn collect(&self, database: &Database, date: Date) -> Result<(Run, Json)> {
+        let command = meter::pinned(&self.release.host, MEASURED_CORE);
+        let arguments = ["run", "--date", &date.to_string(), "--json"];
+        let command = self.stage.on(&database.url).with_arguments(command, &arguments);
+        let run = meter::run(command, &self.interrupt)?;
+        if run.code != Some(0) {
+            bail!("`backline run` ended with {:?}: {}", run.code, run.output);
+        }
+        let report = serde_json::from_str(&run.output).context("the report of `backline run --json` is no JSON")?;
+        Ok((run, report))
     }
 
     /// Removes the databases of a scenario.
@@ -208,7 +228,7 @@ impl Lab {
             std::fs::write(&csv, first_lines(&self.simulator.control("GET", "artists.csv", "")?, artists))?;
         }
         if !credentials.is_file() {
-            let all: Vec<serde_json::Value> = serde_json::from_str(&self.simulator.credentials()?)?;
+            let all: Vec<Json> = serde_json::from_str(&self.simulator.credentials()?)?;
             let own: Vec<_> = all.into_iter().filter(|entry| entry["account"].is_null()).collect();
             std::fs::write(&credentials, serde_json::to_string(&own)?)?;
         }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::process;
 
 /// What a reader has to know of the machine and of what ran on it.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Machine {
     /// Model of the processor.
     pub(crate) cpu: String,
@@ -36,8 +36,24 @@ impl Machine {
             kernel: said("uname", &["-sr"]),
             rustc: said("rustc", &["--version"]),
             postgresql: postgresql.to_owned(),
-            commit: said("git", &["describe", "--always", "--dirty"]),
+            commit: commit(),
         }
+    }
+
+    /// What differs from another machine, or from what ran on it; nothing that either does not know counts.
+    pub(crate) fn difference(&self, other: &Self) -> Option<String> {
+        let pairs = [
+            ("commit", &self.commit, &other.commit),
+            ("processor", &self.cpu, &other.cpu),
+            ("kernel", &self.kernel, &other.kernel),
+            ("compiler", &self.rustc, &other.rustc),
+            ("PostgreSQL", &self.postgresql, &other.postgresql),
+        ];
+        let differs = |(_, one, other): &(&str, &String, &String)| !one.is_empty() && !other.is_empty() && one != other;
+        if let Some((what, one, other)) = pairs.into_iter().find(differs) {
+            return Some(format!("its {what} is {one}, and that of this run is {other}"));
+        }
+        (self.cores != other.cores).then(|| format!("it has {} cores, and this run {}", self.cores, other.cores))
     }
 
     /// All of it in one sentence.
@@ -54,6 +70,16 @@ fn value(text: &str, name: &str) -> Option<String> {
         let (key, value) = line.split_once(':')?;
         (key.trim() == name).then(|| value.trim().to_owned())
     })
+}
+
+/// The commit, with `-dirty` after it where files were changed. The page that the figures are written into is none of
+/// what is measured.
+fn commit() -> String {
+    let commit = said("git", &["describe", "--always"]);
+    match said("git", &["status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs"]).as_str() {
+        "" => commit,
+        _ => format!("{commit}-dirty"),
+    }
 }
 
 fn said(program: &str, arguments: &[&str]) -> String {
@@ -79,6 +105,20 @@ mod tests {
         assert_eq!(value(text, "model name").as_deref(), Some("Example CPU @ 2.00GHz"));
         assert_eq!(value(text, "MemTotal").as_deref(), Some("16 kB"));
         assert_eq!(value(text, "model"), None);
+    }
+
+    #[test]
+    fn machines_differ_by_what_both_know() {
+        let of = |commit: &str, postgresql: &str| Machine {
+            commit: commit.to_owned(),
+            postgresql: postgresql.to_owned(),
+            cores: 2,
+            ..Machine::default()
+        };
+        assert_eq!(of("a", "15.4").difference(&of("a", "")), None, "the server was not asked yet");
+        assert!(of("a", "15.4").difference(&of("a", "16.1")).is_some_and(|text| text.contains("PostgreSQL")));
+        assert!(of("a", "").difference(&of("b", "")).is_some_and(|text| text.contains("commit")));
+        assert!(of("a", "").difference(&Machine { cores: 4, ..of("a", "") }).is_some());
     }
 
     #[test]

@@ -2,36 +2,42 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use serde_json::Value as Json;
 
-use super::lab::{Extent, Lab};
+use super::lab::Lab;
+use super::meter::{self, MEASURED_CORE};
 use crate::process::{self, say};
 
-/// The packages with micro-benchmarks, and the target in each.
-const TARGETS: [(&str, &str); 3] =
-    [("backline-rules", "stages"), ("backline-gateway", "secrets"), ("backline-sandbox", "calls")];
+/// The micro-benchmarks: of `host/rules`, of `host/gateway` and of `host/sandbox`.
+const TARGETS: [&str; 3] = ["stages", "secrets", "calls"];
 
 /// Nanoseconds of each benchmark by name, such as `sandbox/fetch-50`: the mean, and its confidence interval.
 pub(crate) type Estimates = BTreeMap<String, (f64, f64, f64)>;
 
-/// Runs all micro-benchmarks.
+/// Runs all micro-benchmarks, each alone on the core of what is measured.
 ///
 /// # Errors
-/// If one fails.
+/// If one can't be built, or fails.
 pub(crate) fn measure(lab: &Lab) -> Result<Estimates> {
-    let folder = process::target_folder().join("criterion");
-    let (warm_up, measurement) = if lab.extent == Extent::Quick { ("0.3", "0.7") } else { ("1", "3") };
-    for (package, target) in TARGETS {
-        lab.interrupt.check()?;
-        say(format!("micro-benchmarks of {package}"));
-        let mut command = process::cargo();
-        command.args(["bench", "--quiet", "--package", package, "--bench", target, "--"]);
-        command.args(["--noplot", "--warm-up-time", warm_up, "--measurement-time", measurement]);
-        command.env("BACKLINE_BENCH_COMPONENT", lab.component("passes_on")?).env("CRITERION_HOME", &folder);
-        process::run(&mut command)?;
+    // A folder of this run's own: results of other commits may lie in the build folder.
+    let folder = lab.path().join("criterion");
+    say("building the micro-benchmarks (some minutes the first time)");
+    process::run(bench().arg("--no-run"))?;
+    lab.interrupt.check()?;
+    let (warm_up, measurement) = if lab.is_quick { ("0.2", "0.5") } else { ("1", "3") };
+    let mut command = bench();
+    command.args(["--", "--noplot", "--quiet", "--warm-up-time", warm_up, "--measurement-time", measurement]);
+    command.env("BACKLINE_BENCH_COMPONENT", lab.component("passes_on")?).env("CRITERION_HOME", &folder);
+    if meter::can_pin() {
+        // Cargo runs what it has built by this program, and is not pinned itself.
+        let runner = format!("CARGO_TARGET_{}_UNKNOWN_LINUX_GNU_RUNNER", std::env::consts::ARCH.to_uppercase());
+        command.env(runner, format!("taskset --cpu-list {MEASURED_CORE}"));
     }
+    say("running the micro-benchmarks");
+    process::run(&mut command)?;
     let mut estimates = Estimates::new();
     for group in folders_in(&folder)? {
         for name in folders_in(&folder.join(&group))? {
@@ -43,6 +49,17 @@ pub(crate) fn measure(lab: &Lab) -> Result<Estimates> {
         }
     }
     Ok(estimates)
+}
+
+/// Cargo's command for all of them at once. It names the workspace as the release build does, not the packages: then
+/// most libraries have the features that they have there, and are not built again.
+fn bench() -> Command {
+    let mut command = process::cargo();
+    command.args(["bench", "--quiet", "--workspace", "--exclude", "xtask"]);
+    for target in TARGETS {
+        command.args(["--bench", target]);
+    }
+    command
 }
 
 fn folders_in(folder: &Path) -> Result<Vec<String>> {

@@ -3,8 +3,8 @@
 
 use anyhow::{Context as _, Result};
 
-use super::job;
 use super::lab::Lab;
+use super::server::Database;
 use crate::process::say;
 
 /// Artists, each with five accounts: 10,000 accounts.
@@ -16,13 +16,21 @@ const DAYS: u32 = 730;
 /// Days that one statement copies.
 const DAYS_AT_ONCE: u32 = 30;
 
-/// Reads that are measured; the first of them finds cold caches.
+/// Reads that are measured, each on a connection of its own.
 const READS: usize = 5;
+
+/// The read of an application that asks for everything.
+const READ: &str = "EXPLAIN (ANALYZE, TIMING OFF) SELECT * FROM public.metrics ORDER BY metric_date, platform";
 
 /// What the reads came to.
 pub(crate) struct Read {
-    /// Milliseconds of each read, planning and execution.
+    /// Milliseconds of each read, planning and execution, on a connection that has read before, as those of a pool
+    /// have.
     pub(crate) ms: Vec<f64>,
+    /// The same of the first read of a connection, which looks all months up.
+    pub(crate) first_ms: Vec<f64>,
+    /// Whether PostgreSQL compiled the plan (`jit`), as it does with plans that it takes for expensive.
+    pub(crate) is_compiled: bool,
     /// Rows of other artists that were read.
     pub(crate) foreign: f64,
     /// Rows that one read returns.
@@ -36,11 +44,12 @@ pub(crate) struct Read {
 /// # Errors
 /// If a statement is refused.
 pub(crate) fn measure(lab: &mut Lab) -> Result<Read> {
-    let mut scenario = lab.postgres(ARTISTS)?;
-    let date = scenario.next_day();
-    lab.simulate(date, 0)?;
-    job::backline(lab, &scenario, date)?;
-    let database = &scenario.backline;
+    let scenario = lab.postgres(ARTISTS)?;
+    let (database, date) = (&scenario.backline, scenario.day());
+    let columns = database.text(
+        "SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
+         WHERE attrelid = 'metrics'::regclass AND attnum > 0 AND NOT attisdropped AND attname <> 'metric_date'",
+    )?;
     let mut from = 1;
     while from < DAYS {
         lab.interrupt.check()?;
@@ -51,27 +60,26 @@ pub(crate) fn measure(lab: &mut Lab) -> Result<Read> {
                  SELECT DATE '{date}' - d FROM generate_series({from}, {until}) AS d)); END $$"
         );
         let copy = format!(
-            "INSERT INTO metrics
-             SELECT (jsonb_populate_record(m, jsonb_build_object('metric_date', m.metric_date - d))).*
-             FROM metrics m, generate_series({from}, {until}) AS d WHERE m.metric_date = '{date}'"
+            "INSERT INTO metrics (metric_date, {columns})
+             SELECT metric_date - d, {columns} FROM metrics, generate_series({from}, {until}) AS d
+             WHERE metric_date = '{date}'"
         );
-        database.run(&[&months, &copy])?;
+        // The accounts of copied rows are known to be there.
+        database.run(&[&months, "SET session_replication_role = replica", &copy])?;
         from = until + 1;
     }
     say("reading as a signed-in user");
-    database.run(&["VACUUM ANALYZE"])?;
+    database.run(&["VACUUM ANALYZE metrics"])?;
     let stored = database.number("SELECT count(*)::text FROM metrics")?;
     let artist = database.text("SELECT id::text FROM artists ORDER BY id LIMIT 1")?;
-    let user = [
-        "BEGIN",
-        "SET LOCAL ROLE authenticated",
-        &format!("SET LOCAL request.jwt.claims = '{{\"sub\": \"{artist}\"}}'"),
-    ];
-    let mut ms = Vec::new();
+    let claims = format!("SET LOCAL request.jwt.claims = '{{\"sub\": \"{artist}\"}}'");
+    let user = ["BEGIN", "SET LOCAL ROLE authenticated", &claims];
+    let (mut ms, mut first_ms, mut is_compiled) = (Vec::new(), Vec::new(), false);
     for _ in 0..READS {
-        let read = "EXPLAIN (ANALYZE, TIMING OFF) SELECT * FROM public.metrics ORDER BY metric_date, platform";
-        let plan = database.lines(&[&user[..], &[read]].concat())?;
-        ms.push(milliseconds(&plan).context("the plan tells no time")?);
+        first_ms.push(milliseconds(&read(database, &user)?)?);
+        let plan = read(database, &[&user[..], &[READ]].concat())?;
+        is_compiled |= plan.iter().any(|line| line.trim() == "JIT:");
+        ms.push(milliseconds(&plan)?);
     }
     let count = |which: &str| {
         let statement = format!("SELECT count(*)::text FROM public.metrics {which}");
@@ -80,16 +88,22 @@ pub(crate) fn measure(lab: &mut Lab) -> Result<Read> {
     };
     let (rows, foreign) = (count("")?, count(&format!("WHERE artist_id <> '{artist}'"))?);
     lab.close(&scenario)?;
-    Ok(Read { ms, foreign, rows, stored })
+    Ok(Read { ms, first_ms, is_compiled, foreign, rows, stored })
+}
+
+/// The plan of the read with its times, after other statements on the same connection.
+fn read(database: &Database, before: &[&str]) -> Result<Vec<String>> {
+    database.lines(&[before, &[READ]].concat())
 }
 
 /// Planning and execution of an explained statement.
-fn milliseconds(plan: &[String]) -> Option<f64> {
+fn milliseconds(plan: &[String]) -> Result<f64> {
     let time = |name: &str| {
-        let line = plan.iter().find_map(|line| line.trim().strip_prefix(name))?;
-        line.trim().strip_suffix("ms")?.trim().parse::<f64>().ok()
+        let line = plan.iter().find_map(|line| line.trim().strip_prefix(name));
+        let number = line.and_then(|line| line.trim().strip_suffix("ms")?.trim().parse::<f64>().ok());
+        number.with_context(|| format!("the plan tells no '{name}'"))
     };
-    Some(time("Planning Time:")? + time("Execution Time:")?)
+    Ok(time("Planning Time:")? + time("Execution Time:")?)
 }
 
 #[cfg(test)]
@@ -99,7 +113,7 @@ mod tests {
     #[test]
     fn a_plans_time_is_planning_and_execution() {
         let plan = ["Index Scan", "Planning Time: 1.500 ms", "Execution Time: 2.250 ms"].map(str::to_owned);
-        assert_eq!(milliseconds(&plan), Some(3.75));
-        assert_eq!(milliseconds(&plan[..2]), None);
+        assert_eq!(milliseconds(&plan).expect("both times"), 3.75);
+        assert!(milliseconds(&plan[..2]).is_err());
     }
 }

@@ -3,11 +3,15 @@
 use std::fmt::Write as _;
 
 use super::figures::{Spread, shown};
-use super::results::{Outcome, Results, RowResult};
+use super::results::{Outcome, Results, RowResult, Statement};
+use super::rows::{ROWS, Row};
 use crate::table::table;
 
 /// Columns of a statement that are shown.
 const STATEMENT_COLUMNS: usize = 64;
+
+/// Statements of a job that are shown; those after them take next to nothing.
+const STATEMENTS_SHOWN: usize = 12;
 
 /// All of it, for a terminal.
 pub(crate) fn text(results: &Results) -> String {
@@ -30,13 +34,12 @@ pub(crate) fn text(results: &Results) -> String {
             .collect();
         text += &table(&["what", "unit", "spread", "measured"], &rows, &[0, 1, 2]);
     }
-    if !results.statements.is_empty() {
-        text += "\nStatements of job A, by the time they took in PostgreSQL\n\n";
-        let rows: Vec<Vec<String>> = statements(results);
-        text += &table(&["statement", "calls", "ms", "ms per batch", "rows"], &rows, &[0]);
+    for by in jobs(results) {
+        let _ = writeln!(text, "\nStatements of {by}, by the time they took in PostgreSQL\n");
+        text += &table(&["statement", "calls", "ms", "ms per batch", "rows"], &statements(results, by), &[0]);
     }
     for note in &results.notes {
-        let _ = writeln!(text, "note: {note}");
+        let _ = writeln!(text, "note: {}", note.text);
     }
     text
 }
@@ -89,9 +92,16 @@ pub(crate) fn spread(figure: Spread) -> String {
     format!("{} to {} ({})", shown(figure.low), shown(figure.high), figure.count)
 }
 
-/// The cells of the statements: statement, calls, ms, ms per batch, rows.
-pub(crate) fn statements(results: &Results) -> Vec<Vec<String>> {
-    let cells = |statement: &super::results::Statement| {
+/// The jobs whose statements were counted, in order.
+pub(crate) fn jobs(results: &Results) -> Vec<&str> {
+    let mut jobs: Vec<&str> = results.statements.iter().map(|statement| statement.by.as_str()).collect();
+    jobs.dedup();
+    jobs
+}
+
+/// The cells of a job's statements: statement, calls, ms, ms per batch, rows.
+pub(crate) fn statements(results: &Results, by: &str) -> Vec<Vec<String>> {
+    let cells = |statement: &Statement| {
         let beginning: String = statement.statement.chars().take(STATEMENT_COLUMNS).collect();
         vec![
             beginning,
@@ -101,7 +111,25 @@ pub(crate) fn statements(results: &Results) -> Vec<Vec<String>> {
             format!("{:.0}", statement.rows),
         ]
     };
-    results.statements.iter().map(cells).collect()
+    results.statements.iter().filter(|statement| statement.by == by).take(STATEMENTS_SHOWN).map(cells).collect()
+}
+
+/// What can be measured, for those who choose: each row with its bar, and how long what measures it takes.
+pub(crate) fn list() -> String {
+    let row = |row: &Row| {
+        let minutes = row.by.minutes();
+        let long = if row.by.left_out(false, false, false).is_some() { "--long, or by name" } else { "" };
+        vec![
+            row.name.to_owned(),
+            row.what.to_owned(),
+            format!("≤ {} {}", shown(row.bar), row.unit),
+            row.by.name().to_owned(),
+            long.to_owned(),
+            format!("{minutes}"),
+        ]
+    };
+    let rows: Vec<Vec<String>> = ROWS.iter().map(row).collect();
+    table(&["row", "what", "bar", "measured by", "needs", "about minutes"], &rows, &[0, 1, 2, 3, 4])
 }
 
 #[cfg(test)]
@@ -119,6 +147,24 @@ mod tests {
         assert!(line("reading ").ends_with("not measured    –"), "{text}");
         assert!(text.contains("\nreading: not measured, it needs --long\n"), "{text}");
         assert!(text.contains("note: a note"), "{text}");
+    }
+
+    #[test]
+    fn each_jobs_statements_have_a_table() {
+        let mut results = results(&[("job", 2.0)]);
+        let larger = Statement { by: "job-10000".to_owned(), calls: 70.0, ..results.statements[0].clone() };
+        results.statements.push(larger);
+        assert_eq!(jobs(&results), ["job-1000", "job-10000"]);
+        assert_eq!(statements(&results, "job-10000")[0][1], "70");
+        assert_eq!(text(&results).matches("by the time they took").count(), 2);
+    }
+
+    #[test]
+    fn the_list_has_every_row() {
+        let list = list();
+        assert_eq!(list.lines().count(), ROWS.len() + 2, "{list}");
+        let reading = list.lines().find(|line| line.starts_with("reading ")).expect("a row");
+        assert!(reading.contains("≤ 20.0 ms") && reading.contains("--long, or by name"), "{list}");
     }
 
     #[test]

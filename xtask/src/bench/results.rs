@@ -1,22 +1,25 @@
-//! What one measurement came to: the file that `--json` writes and `--compare` reads.
+//! What measurements came to: the file that `--json` writes and adds to, and that `--compare` and `--from` read.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::figures::{Spread, shown};
 use super::machine::Machine;
-use super::rows::Row;
+use super::rows::{ROWS, Row};
 
-/// Results of one run of the command.
+/// Results of one run of the command, or of several on the same commit and machine.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Results {
-    /// Day of the measurement, in UTC.
+    /// Day of the latest measurement, in UTC.
     pub(crate) date: String,
-    /// `quick`, `usual` or `long`.
+    /// `quick` or `usual`.
     pub(crate) extent: String,
     pub(crate) machine: Machine,
+    /// What was measured, and the seconds that it took with what it set up.
+    pub(crate) took: BTreeMap<String, f64>,
     /// Rows with a bar.
     pub(crate) rows: Vec<RowResult>,
     /// Figures without a bar.
@@ -24,7 +27,7 @@ pub(crate) struct Results {
     /// PostgreSQL's statements by the time they took; empty with a note where they could not be counted.
     pub(crate) statements: Vec<Statement>,
     /// What a reader of the figures has to know.
-    pub(crate) notes: Vec<String>,
+    pub(crate) notes: Vec<Note>,
 }
 
 /// One row of the table.
@@ -40,7 +43,7 @@ pub(crate) struct RowResult {
 }
 
 /// A figure, or why there is none.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Outcome {
     /// What was measured.
@@ -52,14 +55,26 @@ pub(crate) enum Outcome {
 /// A figure without a bar.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Detail {
+    /// What measured it.
+    pub(crate) by: String,
     pub(crate) what: String,
     pub(crate) unit: String,
     pub(crate) figure: Spread,
 }
 
-/// One statement as `pg_stat_statements` counts it.
+/// A sentence for readers of the figures.
 #[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Note {
+    /// What it is about.
+    pub(crate) by: String,
+    pub(crate) text: String,
+}
+
+/// One statement as `pg_stat_statements` counts it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Statement {
+    /// The job that it was counted in.
+    pub(crate) by: String,
     pub(crate) calls: f64,
     /// Milliseconds of all calls.
     pub(crate) ms: f64,
@@ -67,7 +82,7 @@ pub(crate) struct Statement {
     pub(crate) ms_per_batch: f64,
     /// Rows returned or written by all calls.
     pub(crate) rows: f64,
-    /// Its beginning, on one line.
+    /// Its text on one line, or the beginning of a long one.
     pub(crate) statement: String,
 }
 
@@ -109,8 +124,67 @@ impl Results {
         std::fs::write(path, format!("{json:#}\n")).with_context(|| format!("failed to write {}", path.display()))
     }
 
+    /// Refuses results that can't be put beside those of another run: of another commit, machine or extent.
+    ///
+    /// # Errors
+    /// Names what differs.
+    pub(crate) fn expect_same(&self, extent: &str, machine: &Machine) -> Result<()> {
+        if self.extent != extent {
+            bail!("it has {} results, and these are {extent} ones", self.extent);
+        }
+        match self.machine.difference(machine) {
+            Some(difference) => bail!("{difference}"),
+            None => Ok(()),
+        }
+    }
+
+    /// These results with those of an earlier run: what was measured again takes the place of what was. All rows are
+    /// there, in the order of the table.
+    pub(crate) fn added_to(self, earlier: Option<Self>) -> Self {
+        let mut before = earlier.unwrap_or_else(|| Self {
+            date: self.date.clone(),
+            extent: self.extent.clone(),
+            machine: Machine::default(),
+            took: BTreeMap::new(),
+            rows: Vec::new(),
+            details: Vec::new(),
+            statements: Vec::new(),
+            notes: Vec::new(),
+        });
+        let Self { date, extent, machine, took, rows, details, statements, notes } = self;
+        let is_kept = |by: &String| !took.contains_key(by);
+        before.details.retain(|detail| is_kept(&detail.by));
+        before.statements.retain(|statement| is_kept(&statement.by));
+        before.notes.retain(|note| is_kept(&note.by));
+        let mut outcomes = BTreeMap::new();
+        for row in before.rows.into_iter().chain(rows) {
+            let was_measured = matches!(outcomes.get(&row.name), Some(Outcome::Measured(_)));
+            // A figure goes only where another one comes.
+            if !was_measured || matches!(row.outcome, Outcome::Measured(_)) {
+                outcomes.insert(row.name, row.outcome);
+            }
+        }
+        let missing = || Outcome::NotMeasured("no run has measured it yet".to_owned());
+        let of = |row: &Row| RowResult::of(row, outcomes.remove(row.name).unwrap_or_else(missing));
+        let rows = ROWS.iter().map(of).collect();
+        before.took.extend(took);
+        before.details.extend(details);
+        before.statements.extend(statements);
+        before.notes.extend(notes);
+        // As the table has them, whichever run came first.
+        before.details.sort_by_key(|detail| place(&detail.by));
+        before.statements.sort_by_key(|statement| place(&statement.by));
+        before.notes.sort_by_key(|note| place(&note.by));
+        Self { date, extent, machine, rows, ..before }
+    }
+
+    /// A figure without a bar, where it was measured.
+    pub(crate) fn detail(&self, what: &str) -> Option<Spread> {
+        self.details.iter().find(|detail| detail.what == what).map(|detail| detail.figure)
+    }
+
     /// A row's figure, where it was measured.
-    fn measured(&self, name: &str) -> Option<Spread> {
+    pub(crate) fn measured(&self, name: &str) -> Option<Spread> {
         self.rows.iter().find(|row| row.name == name).and_then(|row| match &row.outcome {
             Outcome::Measured(spread) => Some(*spread),
             Outcome::NotMeasured(_) => None,
@@ -143,6 +217,11 @@ impl Results {
     }
 }
 
+/// Where the rows that something measures stand first in the table.
+fn place(by: &str) -> usize {
+    ROWS.iter().position(|row| row.by.name() == by).unwrap_or(ROWS.len())
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::rows::named;
@@ -160,20 +239,23 @@ pub(super) mod tests {
             date: "2026-11-28".to_owned(),
             extent: "usual".to_owned(),
             machine: Machine::default(),
+            took: [("job-1000".to_owned(), 30.0)].into(),
             rows,
             details: vec![Detail {
+                by: "job-1000".to_owned(),
                 what: "job A, native".to_owned(),
                 unit: "s".to_owned(),
                 figure: Spread { median: 1.0, low: 1.0, high: 1.0, count: 1 },
             }],
             statements: vec![Statement {
+                by: "job-1000".to_owned(),
                 calls: 10.0,
                 ms: 20.0,
                 ms_per_batch: 2.0,
                 rows: 500.0,
                 statement: "INSERT INTO metrics | of a batch".to_owned(),
             }],
-            notes: vec!["a note".to_owned()],
+            notes: vec![Note { by: "job-1000".to_owned(), text: "a note".to_owned() }],
         }
     }
 
@@ -210,5 +292,51 @@ pub(super) mod tests {
         assert_eq!(changes[0], ["job", "×", "", "10.0", "5.00", "-50 %"]);
         assert_eq!(changes[1], ["memory", "MB", "within the spread", "100", "105", "+5 %"]);
         assert_eq!(changes[2][5], "new");
+    }
+
+    /// A later run that measured only the binary.
+    fn of_the_binary() -> Results {
+        let (took, mut later) = ([("binary".to_owned(), 1.0)].into(), results(&[("binary", 57.0)]));
+        later.notes[0].by = "binary".to_owned();
+        Results { date: "2026-11-29".to_owned(), took, details: Vec::new(), statements: Vec::new(), ..later }
+    }
+
+    #[test]
+    fn a_later_run_adds_what_it_measured_and_replaces_what_it_measured_again() {
+        let both = of_the_binary().added_to(Some(results(&[("job-1000", 2.0), ("binary", 70.0)])));
+        assert_eq!(both.rows.len(), ROWS.len(), "every row is there");
+        assert_eq!(both.measured("job-1000").map(|figure| figure.median), Some(2.0), "of the earlier run");
+        assert_eq!(both.measured("binary").map(|figure| figure.median), Some(57.0), "of the later one");
+        assert_eq!((both.date.as_str(), both.took.len()), ("2026-11-29", 2));
+        assert_eq!((both.details.len(), both.statements.len(), both.notes.len()), (1, 1, 2));
+        let again = results(&[("job-1000", 3.0)]).added_to(Some(both));
+        assert_eq!(again.measured("job-1000").map(|figure| figure.median), Some(3.0));
+        assert_eq!((again.details.len(), again.statements.len(), again.notes.len()), (1, 1, 2), "none is there twice");
+        let alone = results(&[("job-1000", 3.0)]).added_to(None);
+        assert_eq!((alone.rows.len(), alone.measured("binary")), (ROWS.len(), None));
+    }
+
+    #[test]
+    fn a_run_that_failed_takes_no_figure_away() {
+        let failed = |figures: &[(&str, f64)]| {
+            let mut failed = results(figures);
+            let row = named("binary").expect("a row");
+            failed.rows.push(RowResult::of(row, Outcome::NotMeasured("it failed".to_owned())));
+            failed
+        };
+        let kept = failed(&[]).added_to(Some(results(&[("binary", 57.0)])));
+        assert_eq!(kept.measured("binary").map(|figure| figure.median), Some(57.0));
+        let never = failed(&[]).added_to(None);
+        assert_eq!(never.measured("binary"), None);
+    }
+
+    #[test]
+    fn results_of_another_commit_machine_or_extent_stay_apart() {
+        let machine = |commit: &str| Machine { commit: commit.to_owned(), ..Machine::default() };
+        let results = Results { machine: machine("a1"), ..results(&[]) };
+        assert!(results.expect_same("usual", &machine("a1")).is_ok());
+        let error = results.expect_same("usual", &machine("b2")).expect_err("refused").to_string();
+        assert!(error.contains("a1") && error.contains("b2"), "{error}");
+        assert!(results.expect_same("quick", &machine("a1")).is_err());
     }
 }

@@ -9,15 +9,19 @@ use serde_json::Value as Json;
 
 use super::meter::{self, OTHER_CORE};
 use super::results::Statement;
+use super::rows::Measurement;
 use crate::postgresql::{self, Cluster};
-use crate::process::{self, say};
+use crate::process;
 
 /// Settings of the measured server. The cluster writes nothing through to the disk, for Backline and for the native
 /// program alike: the speed of a disk is not what is compared.
-const SETTINGS: [&str; 3] = ["shared_buffers=512MB", "max_wal_size=8GB", "checkpoint_timeout=30min"];
+const SETTINGS: [&str; 3] = ["shared_buffers=512MB", "max_wal_size=4GB", "checkpoint_timeout=30min"];
 
-/// Statements of the table.
-const STATEMENTS: usize = 20;
+/// Statements of a job that are kept.
+const STATEMENTS: usize = 25;
+
+/// Characters of a statement that are kept: enough to tell all of them apart.
+const STATEMENT_CHARS: usize = 2_000;
 
 /// The server.
 pub(crate) struct Server {
@@ -43,7 +47,6 @@ impl Server {
     /// # Errors
     /// If PostgreSQL is missing and can't be installed, or does not start.
     pub(crate) fn start(reader: &Path) -> Result<Self> {
-        say("starting a PostgreSQL cluster for this run");
         let cluster = postgresql::start(&SETTINGS)?;
         let has_module = "SELECT count(*)::text FROM pg_available_extensions WHERE name = 'pg_stat_statements'";
         let counts_statements = Database { url: cluster.url(), reader: reader.to_owned() }.text(has_module)? == "1";
@@ -92,12 +95,12 @@ impl Server {
         Database { url: format!("{server}/{name}"), reader: self.reader.clone() }
     }
 
-    /// Removes a database.
+    /// Removes a database, where there is one.
     ///
     /// # Errors
     /// If the server refuses it.
     pub(crate) fn drop_database(&self, name: &str) -> Result<()> {
-        self.common().run(&[&format!("DROP DATABASE {name} WITH (FORCE)")])
+        self.common().run(&[&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")])
     }
 
     /// Seconds of CPU time of all the server's processes so far.
@@ -119,11 +122,11 @@ impl Server {
         Ok(())
     }
 
-    /// The statements of a database since they were forgotten, by their time; of `batches` batches.
+    /// The statements of a job's database since they were forgotten, by their time; of `batches` batches.
     ///
     /// # Errors
     /// If the server refuses it.
-    pub(crate) fn statements(&self, name: &str, batches: f64) -> Result<Vec<Statement>> {
+    pub(crate) fn statements(&self, name: &str, by: Measurement, batches: f64) -> Result<Vec<Statement>> {
         if !self.counts_statements {
             return Ok(Vec::new());
         }
@@ -134,19 +137,37 @@ impl Server {
                  ORDER BY total_exec_time DESC LIMIT {STATEMENTS}) s"
         ))?;
         let rows: Vec<Json> = serde_json::from_str(&text).context("the statements are no JSON")?;
-        Ok(rows.iter().map(|row| statement(row, batches)).collect())
+        Ok(rows.iter().map(|row| statement(row, by, batches)).collect())
+    }
+
+    /// The calls of all statements of a database since they were forgotten, and the bytes of WAL that they wrote; none
+    /// where statements are not counted.
+    ///
+    /// # Errors
+    /// If the server refuses it.
+    pub(crate) fn calls_and_wal(&self, name: &str) -> Result<Option<(f64, f64)>> {
+        if !self.counts_statements {
+            return Ok(None);
+        }
+        let text = self.common().text(&format!(
+            "SELECT coalesce(sum(s.calls), 0) || ' ' || coalesce(sum(s.wal_bytes), 0) FROM pg_stat_statements s
+             JOIN pg_database d ON d.oid = s.dbid WHERE d.datname = '{name}'"
+        ))?;
+        let numbers = text.split_once(' ').and_then(|(calls, wal)| Some((calls.parse().ok()?, wal.parse().ok()?)));
+        numbers.with_context(|| format!("'{text}' are no two numbers")).map(Some)
     }
 }
 
-fn statement(row: &Json, batches: f64) -> Statement {
+fn statement(row: &Json, by: Measurement, batches: f64) -> Statement {
     let number = |name: &str| row[name].as_f64().unwrap_or(0.0);
     let words: Vec<&str> = row["query"].as_str().unwrap_or_default().split_whitespace().collect();
     Statement {
+        by: by.name().to_owned(),
         calls: number("calls"),
         ms: number("ms"),
         ms_per_batch: number("ms") / batches.max(1.0),
         rows: number("rows"),
-        statement: words.join(" ").chars().take(200).collect(),
+        statement: words.join(" ").chars().take(STATEMENT_CHARS).collect(),
     }
 }
 
@@ -212,8 +233,8 @@ mod tests {
     #[test]
     fn a_statement_is_told_on_one_line_with_its_time_per_batch() {
         let row = serde_json::json!({ "calls": 4, "ms": 10.0, "rows": 8, "query": "SELECT 1\n    FROM x" });
-        let statement = statement(&row, 2.0);
-        assert_eq!(statement.statement, "SELECT 1 FROM x");
+        let statement = statement(&row, Measurement::Job1000, 2.0);
+        assert_eq!((statement.statement.as_str(), statement.by.as_str()), ("SELECT 1 FROM x", "job-1000"));
         assert!((statement.ms_per_batch - 5.0).abs() < 1e-9, "{statement:?}");
     }
 }

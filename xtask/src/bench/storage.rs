@@ -1,11 +1,10 @@
-//! What consecutive days leave in PostgreSQL: bytes for each account and day, all tables with TOAST and indexes.
+//! What consecutive days leave in the database: bytes for each account and day, all tables with TOAST and indexes.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 
-use super::job;
-use super::lab::{Extent, Lab, Scenario};
+use super::lab::{Lab, Scenario};
 use crate::process::say;
 
 /// Artists whose days are stored; the bytes of an account and day do not depend on their number.
@@ -14,8 +13,11 @@ const ARTISTS: u32 = 1_000;
 /// Days that the definition of the row asks for.
 const DAYS: u32 = 30;
 
-/// Days of an ordinary and of a quick run. The first is taken off, with everything that is stored once.
-const FEW_DAYS: u32 = 4;
+/// Days of a quick run. The first is taken off, with everything that is stored once.
+const FEW_DAYS: u32 = 3;
+
+/// Days at the end whose CPU time is told.
+const LATE_DAYS: u32 = 5;
 
 /// What was stored.
 pub(crate) struct Stored {
@@ -23,6 +25,9 @@ pub(crate) struct Stored {
     pub(crate) bytes: f64,
     /// The same by table, the largest first; its months count together.
     pub(crate) tables: Vec<(String, f64)>,
+    /// Microseconds of CPU time for each account on the last days, when there is as much history as the stages read:
+    /// PostgreSQL's and the host's.
+    pub(crate) late_cpu_us: (Vec<f64>, Vec<f64>),
     /// How it was computed, where that is not the row's own definition.
     pub(crate) note: Option<String>,
 }
@@ -33,20 +38,23 @@ pub(crate) struct Stored {
 /// If a run fails.
 pub(crate) fn measure(lab: &mut Lab) -> Result<Stored> {
     let mut scenario = lab.postgres(ARTISTS)?;
-    let is_long = lab.extent == Extent::Long;
-    let days = if is_long { DAYS } else { FEW_DAYS };
-    let mut first = BTreeMap::new();
-    for number in 1..=days {
+    let days = if lab.is_quick { FEW_DAYS } else { DAYS };
+    let first = if lab.is_quick { sizes(&scenario)? } else { BTreeMap::new() };
+    let mut late_cpu_us = (Vec::new(), Vec::new());
+    while scenario.days < days {
         let date = scenario.next_day();
-        say(format!("storing day {number} of {days} of {ARTISTS} artists"));
+        say(format!("storing day {} of {days} of {ARTISTS} artists", scenario.days));
         lab.simulate(date, 0)?;
-        job::backline(lab, &scenario, date)?;
-        if number == 1 && !is_long {
-            first = sizes(&scenario)?;
+        let before = lab.server.cpu_seconds()?;
+        let (run, _) = lab.collect(&scenario.backline, date)?;
+        if !lab.is_quick && scenario.days + LATE_DAYS > days {
+            let us = 1_000_000.0 / scenario.accounts();
+            late_cpu_us.0.push((lab.server.cpu_seconds()? - before) * us);
+            late_cpu_us.1.push(run.cpu_seconds * us);
         }
     }
     let last = sizes(&scenario)?;
-    let counted = if is_long { days } else { days - 1 };
+    let counted = if lab.is_quick { days - 1 } else { days };
     let divisor = scenario.accounts() * f64::from(counted);
     lab.close(&scenario)?;
     let of_table =
@@ -54,13 +62,24 @@ pub(crate) fn measure(lab: &mut Lab) -> Result<Stored> {
     let mut tables: Vec<(String, f64)> = last.iter().map(of_table).collect();
     tables.sort_by(|one, other| other.1.total_cmp(&one.1));
     let bytes = tables.iter().map(|(_, bytes)| bytes).sum();
-    let note = (!is_long).then(|| {
+    let note = lab.is_quick.then(|| {
         format!(
-            "bytes: the growth of all tables from the 1st to the {days}th day of {ARTISTS} artists; --long stores \
-             {DAYS} days and counts all of it"
+            "bytes: the growth of all tables from the 1st to the {days}rd day of {ARTISTS} artists; an ordinary run \
+             stores {DAYS} days and counts all of it"
         )
     });
-    Ok(Stored { bytes, tables, note })
+    Ok(Stored { bytes, tables, late_cpu_us, note })
+}
+
+/// Bytes in use of a database of SQLite.
+///
+/// # Errors
+/// If it can't be read.
+pub(crate) fn sqlite_bytes(scenario: &Scenario) -> Result<f64> {
+    scenario.backline.number(
+        "SELECT '' || ((page_count - freelist_count) * page_size)
+         FROM pragma_page_count, pragma_freelist_count, pragma_page_size",
+    )
 }
 
 /// Bytes of each table with TOAST and indexes, after VACUUM; the months of a table count together.

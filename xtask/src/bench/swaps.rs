@@ -1,5 +1,6 @@
-//! Hot swaps under load: a serving host collects every account for the first time, while releases that are installed
-//! and compiled already are activated in turn. The same without swaps is measured beside it.
+//! Hot swaps under load: a serving host collects every account, while releases that are installed and compiled already
+//! are activated in turn. The same without swaps is measured beside it: there the active release is activated again and
+//! again, which changes nothing, so that both collections have as many commands beside them.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
@@ -8,9 +9,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use serde_json::Value as Json;
 
 use super::job;
-use super::lab::{Extent, Lab, Scenario};
+use super::lab::{Lab, Scenario};
 use super::meter::{self, Ended, MEASURED_CORE, OTHER_CORE};
 use super::server::Database;
 use crate::http;
@@ -26,13 +28,16 @@ const VERSIONS: [&str; 2] = ["1.0.0", "1.1.0"];
 pub(crate) const SWAPS: u32 = 100;
 
 /// Latency of the simulator in milliseconds: the run has to last as long as the swaps take.
-const LATENCY_MS: u32 = 100;
+const LATENCY_MS: u32 = 200;
 
 /// Time between two looks at the database.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// How long the collection may take.
-const PATIENCE: Duration = Duration::from_secs(1_200);
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// How long a host may have no open batch before whatever is missing is lost.
+const LOST_AFTER: Duration = Duration::from_secs(10);
 
 /// What the two collections came to.
 pub(crate) struct Swapped {
@@ -56,9 +61,9 @@ pub(crate) struct Swapped {
 /// # Errors
 /// If a host does not start or does not collect.
 pub(crate) fn measure(lab: &mut Lab) -> Result<Swapped> {
-    let artists = if lab.extent == Extent::Quick { 1_000 } else { 10_000 };
-    let calm = collect(lab, artists, 0)?;
-    let swapped = collect(lab, artists, SWAPS)?;
+    let artists = if lab.is_quick { 1_000 } else { 10_000 };
+    let calm = collect(lab, artists, [VERSIONS[0], VERSIONS[0]])?;
+    let swapped = collect(lab, artists, VERSIONS)?;
     Ok(Swapped {
         p99_ms: (swapped.p99_ms, calm.p99_ms),
         swaps: swapped.swaps,
@@ -79,7 +84,8 @@ struct Collected {
     sandbox_us: Vec<(String, f64)>,
 }
 
-fn collect(lab: &mut Lab, artists: u32, swaps: u32) -> Result<Collected> {
+/// Collects every account while the versions are activated in turn, the first of which is active at first.
+fn collect(lab: &mut Lab, artists: u32, versions: [&str; 2]) -> Result<Collected> {
     let mut scenario = lab.postgres(artists)?;
     let date = scenario.next_day();
     let stage = lab.stage.on(&scenario.backline.url);
@@ -88,24 +94,32 @@ fn collect(lab: &mut Lab, artists: u32, swaps: u32) -> Result<Collected> {
     stage.backline(&["plugins", "install", &next.to_string_lossy(), "--yes"], None)?;
     activate(lab, &scenario, VERSIONS[0])?;
     lab.simulate(date, LATENCY_MS)?;
-    say(format!("a serving host collects {artists} artists for the first time, with {swaps} hot swaps"));
+    // What makes an account collectable asks for its collection in this way; a host that starts to serve finds it.
+    scenario.backline.run(&["INSERT INTO activations (artist_id, platform, cause, at)
+             SELECT id, '', 'activation', now() FROM artists ON CONFLICT DO NOTHING"])?;
+    let before = Counted::of(&scenario.backline, "")?;
+    let with = if versions[0] == versions[1] { "without" } else { "with" };
+    say(format!("a serving host collects {artists} artists {with} hot swaps"));
     let mut command = stage.with_arguments(meter::pinned(&lab.release.host, MEASURED_CORE), &["serve"]);
     let (host, address) = serving(&mut command)?;
-    let open = "SELECT (count(*) FILTER (WHERE finished_at IS NULL))::text || ' ' || count(*) FROM batches";
-    let started = Instant::now();
+    let (started, mut seen_open) = (Instant::now(), Instant::now());
     let (mut made, mut command_ms) = (0, Vec::new());
-    loop {
+    let counted = loop {
         lab.interrupt.check()?;
-        let (unfinished, all) = two_numbers(&scenario.backline, open)?;
-        let rows = scenario.backline.number("SELECT count(*)::text FROM metrics")?;
-        if all > 0.0 && unfinished < 1.0 && rows >= scenario.accounts() {
-            break;
+        let counted = Counted::of(&scenario.backline, &before.latest)?;
+        let is_open = counted.open > 0.0 || counted.batches < 1.0;
+        if is_open {
+            seen_open = Instant::now();
+        }
+        let rows = counted.rows - before.rows;
+        if !is_open && (rows >= scenario.accounts() || seen_open.elapsed() > LOST_AFTER) {
+            break counted;
         }
         if started.elapsed() > PATIENCE {
             bail!("the host collected {rows} of {} accounts in {PATIENCE:?}", scenario.accounts());
         }
-        if all > 0.0 && unfinished > 0.0 && made < swaps {
-            let version = VERSIONS[usize::from(made.is_multiple_of(2))];
+        if counted.open > 0.0 && made < SWAPS {
+            let version = versions[usize::from(made.is_multiple_of(2))];
             let began = Instant::now();
             activate(lab, &scenario, version)?;
             command_ms.push(began.elapsed().as_secs_f64() * 1000.0);
@@ -113,21 +127,58 @@ fn collect(lab: &mut Lab, artists: u32, swaps: u32) -> Result<Collected> {
         } else {
             std::thread::sleep(LOOK);
         }
-    }
+    };
     let (requests, _) = job::counts(lab)?;
     let sandbox_us = sandbox_us(&http::request(address, "GET", "/metrics", "")?, artists);
     drop(host);
-    let p99_ms = scenario.backline.number(
+    let p99_ms = scenario.backline.number(&format!(
         "SELECT (1000 * percentile_cont(0.99) WITHIN GROUP (ORDER BY extract(epoch FROM finished_at - began_at)))::text
-         FROM batches WHERE began_at IS NOT NULL AND finished_at IS NOT NULL",
-    )?;
-    let rows = scenario.backline.number("SELECT count(*)::text FROM metrics")?;
-    let failed = scenario
-        .backline
-        .number("SELECT count(*)::text FROM collection_outcomes WHERE outcome NOT IN ('collected', 'superseded')")?;
+         FROM batches WHERE created_at > '{}' AND began_at IS NOT NULL AND finished_at IS NOT NULL",
+        before.latest
+    ))?;
     lab.close(&scenario)?;
-    let failed = failed.max(scenario.accounts() - rows);
+    let failed = (counted.failed - before.failed).max(scenario.accounts() - (counted.rows - before.rows));
     Ok(Collected { p99_ms, swaps: made, failed, requests, command_ms, sandbox_us })
+}
+
+/// What a database has at one moment.
+struct Counted {
+    /// When its latest batch was planned.
+    latest: String,
+    /// Batches that were planned after a time.
+    batches: f64,
+    /// Those of them that have not ended.
+    open: f64,
+    /// Rows of metrics.
+    rows: f64,
+    /// Accounts that were not collected.
+    failed: f64,
+}
+
+impl Counted {
+    /// Counts; `after` is the time after which batches count, none for all.
+    fn of(database: &Database, after: &str) -> Result<Self> {
+        let after = if after.is_empty() { "-infinity" } else { after };
+        let text = database.text(&format!(
+            "SELECT json_build_object(
+                 'latest', (SELECT coalesce(max(created_at), '-infinity')::text FROM batches),
+                 'batches', (SELECT count(*) FROM batches WHERE created_at > '{after}'),
+                 'open', (SELECT count(*) FROM batches WHERE finished_at IS NULL AND created_at > '{after}'),
+                 'rows', (SELECT count(*) FROM metrics),
+                 'failed', (SELECT count(*) FROM collection_outcomes
+                     WHERE outcome NOT IN ('collected', 'superseded')))::text"
+        ))?;
+        let json: Json = serde_json::from_str(&text).with_context(|| format!("'{text}' is no JSON"))?;
+        let number = |name: &str| json[name].as_f64().with_context(|| format!("'{text}' has no {name}"));
+        let latest = json["latest"].as_str().with_context(|| format!("'{text}' has no latest"))?.to_owned();
+        Ok(Self {
+            latest,
+            batches: number("batches")?,
+            open: number("open")?,
+            rows: number("rows")?,
+            failed: number("failed")?,
+        })
+    }
 }
 
 /// Activates a version, from the core of what is not measured.
@@ -189,12 +240,6 @@ fn serving(command: &mut Command) -> Result<(Ended, SocketAddr)> {
     // Read on, so that the host never blocks on its output.
     std::thread::spawn(move || lines.read_to_end(&mut Vec::new()));
     Ok((host, address))
-}
-
-fn two_numbers(database: &Database, statement: &str) -> Result<(f64, f64)> {
-    let text = database.text(statement)?;
-    let numbers = text.split_once(' ').and_then(|(one, other)| Some((one.parse().ok()?, other.parse().ok()?)));
-    numbers.with_context(|| format!("'{text}' are no two numbers"))
 }
 
 #[cfg(test)]
