@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use backline_gateway::{Gateway, GatewayConfig, Route, Session, SessionCredential, SessionSetup};
 use backline_model::clock::Clock;
-use backline_model::fetch::{DocumentInput, FetchAccount, FetchContext};
+use backline_model::fetch::{DocumentInput, FetchAccount, FetchContext, Fetched, PastDocument};
 use backline_model::grant::Grant;
 use backline_model::ids::{AccountId, CredentialId, Digest};
 use backline_model::metric::Value;
