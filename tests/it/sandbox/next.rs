@@ -153,6 +153,27 @@ async fn requests_that_are_sent_together_use_the_batchs_allowance_one_by_one() {
 }
 
 #[tokio::test]
+async fn a_connector_of_the_sdk_serves_past_dates_beside_its_documents() {
+    let (base, asked, _tasks) = together(2).await;
+    let connector = load(&sandbox(|_| {}), "sdk_next").await;
+    assert_eq!((connector.wit_version(), connector.takes_history()), ("1.1.0", true));
+    let (_gateway, session) = session(&connector, &base, |_| {});
+    let context = FetchContext { history: vec![day(2), day(1)], ..context() };
+    let deadline = within(Duration::from_secs(60));
+    let call = connector.fetch(session, accounts(&["a", "b"]), context, deadline).await.expect("an answer");
+    assert_eq!(asked.load(Ordering::SeqCst), 2, "each waited for the other");
+    let body = |id: &str, window: Window| {
+        serde_json::json!({ "platform_id": id, "followers": window.until.timestamp() }).to_string()
+    };
+    for (id, fetched) in ["a", "b"].into_iter().zip(call.value.accounts) {
+        let fetched = fetched.expect("a document");
+        assert_eq!(fetched.body, body(id, window()));
+        let past: Vec<_> = fetched.past.into_iter().map(|past| (past.window, past.body)).collect();
+        assert_eq!(past, [day(2), day(1)].map(|window| (window, body(id, window))));
+    }
+}
+
+#[tokio::test]
 async fn a_connector_without_async_code_asks_for_all_accounts_at_once() {
     let (base, asked, _tasks) = together(3).await;
     let connector = load(&sandbox(|_| {}), "synchronous_next").await;
