@@ -291,6 +291,15 @@ impl Connector {
         }
     }
 
+    /// Whether its answers name their accounts, in place of standing in their order.
+    #[must_use]
+    pub fn names_accounts(&self) -> bool {
+        match self.startable.bindings.version() {
+            Version::OneZero => false,
+            Version::OneOne => true,
+        }
+    }
+
     /// Digest of the component.
     #[must_use]
     pub fn digest(&self) -> Digest {

@@ -14,7 +14,7 @@ mod contract {
 
 use contract::backline::connector::http::{self, Method, Request};
 use contract::backline::connector::types::{
-    Account, Answer, BatchResult, Context, Document, FetchError, Fetched, Metric, Snapshot, Value, Window,
+    Absence, Account, Answer, BatchResult, Context, Document, FetchError, Fetched, Metric, Snapshot, Value, Window,
 };
 use contract::exports::backline::connector::source::Guest;
 
@@ -27,7 +27,8 @@ fn fetched(body: String) -> Result<Fetched, FetchError> {
 /// A document that says which account and which date it is of.
 fn answer(account: &Account, context: &Context) -> Answer {
     let body = |window: &Window| format!("{{\"platform_id\":\"{}\",\"until\":{}}}", account.platform_id, window.until);
-    let past = |window: &Window| (*window, fetched(body(window)));
+    let mixes_up = account.platform_id == "now for then";
+    let past = |window: &Window| (*window, fetched(body(if mixes_up { &context.window } else { window })));
     Answer {
         account: account.id.clone(),
         document: fetched(body(&context.window)),
@@ -72,7 +73,7 @@ impl Guest for Named {
                 answers[0].history.push(first);
             }
             "fails for a date" => answers[0].history[0].1 = Err(FetchError::Unavailable("busy".to_owned())),
-            "leaves a date out" => drop(answers[0].history.remove(0)),
+            "leaves a date out" if !context.history.is_empty() => drop(answers[0].history.remove(0)),
             _ => {
                 if let Some(requests) = does.strip_prefix("sends ").and_then(|number| number.parse().ok()) {
                     answers[0].document = fetched(sent(requests).await);
@@ -82,11 +83,13 @@ impl Guest for Named {
         BatchResult { answers, lost_metrics: Vec::new() }
     }
 
+    /// The number of days from 1970 to the end of the window that the document is of.
     fn normalize(documents: Vec<Document>) -> Vec<Result<Snapshot, String>> {
         let snapshot = |document: Document| {
+            let until = document.body.rsplit(':').next().and_then(|last| last.trim_end_matches('}').parse().ok());
             let followers = Metric {
                 name: "followers".to_owned(),
-                value: Ok(Value::Integer(document.window.until)),
+                value: until.map(|until: i64| Value::Integer(until / 86_400)).ok_or(Absence::Unavailable),
                 coverage: None,
             };
             Ok(Snapshot { metrics: vec![followers], engagement: None, notes: Vec::new() })

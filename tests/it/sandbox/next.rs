@@ -40,9 +40,9 @@ async fn answers_are_given_to_the_accounts_that_they_name() {
             fetch_with(&connector, &ids, &[]).await.expect("no breach").into_iter().map(|one| one.body).collect();
         assert_eq!(bodies, ids.map(|id| body(id, window())));
     }
-    let snapshots = connector.normalize(vec![document("{}")]).await.expect("an answer").value;
+    let snapshots = connector.normalize(vec![document(&body("a", window()))]).await.expect("an answer").value;
     let metric = &snapshots[0].as_ref().expect("a snapshot").metrics[0];
-    assert_eq!(metric.value, Ok(Value::Integer(noon().timestamp())));
+    assert_eq!(metric.value, Ok(Value::Integer(noon().timestamp() / 86_400)));
     assert!(!load(&sandbox(|_| {}), "well_behaved").await.takes_history());
 }
 
