@@ -285,19 +285,13 @@ impl Connector {
     /// Whether one of its calls may fetch past dates besides: what a [`FetchContext`] says of them reaches it.
     #[must_use]
     pub fn takes_history(&self) -> bool {
-        match self.startable.bindings.version() {
-            Version::OneZero => false,
-            Version::OneOne => true,
-        }
+        self.startable.bindings.version() != Version::OneZero
     }
 
     /// Whether its answers name their accounts, in place of standing in their order.
     #[must_use]
     pub fn names_accounts(&self) -> bool {
-        match self.startable.bindings.version() {
-            Version::OneZero => false,
-            Version::OneOne => true,
-        }
+        self.startable.bindings.version() != Version::OneZero
     }
 
     /// Digest of the component.
