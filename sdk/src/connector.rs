@@ -25,6 +25,20 @@ pub trait Connector {
     /// Fetches one document per account, in the order of the accounts. One account's failure must not affect another's.
     async fn fetch(http: &Http, accounts: Vec<Account>, context: Context) -> BatchResult;
 
+    /// Fetches past dates of one account, for metrics that the manifest says `history = true` of: one document for each
+    /// window that the platform can serve, as a [`fetch`](Connector::fetch) in that window would have made it. It is
+    /// called after `fetch`, for accounts that have a document. A date that is not answered, or with an error, is
+    /// fetched again in a call of its own; so without this method every date is.
+    #[cfg(feature = "contract-1-1")]
+    async fn past(
+        _http: &Http,
+        _account: Account,
+        _windows: &[Window],
+        _context: &Context,
+    ) -> Vec<(Window, Result<Fetched, FetchError>)> {
+        Vec::new()
+    }
+
     /// Turns a document into a snapshot. Must be pure: the result depends on the document alone.
     ///
     /// # Errors
@@ -130,7 +144,8 @@ macro_rules! export_connector {
 
         #[cfg(target_arch = "wasm32")]
         mod backline_component {
-            use $crate::{Account, BatchResult, Connector, Context, Document, FetchError, Snapshot};
+            use $crate::exported::{BatchResult, Context};
+            use $crate::{Account, Connector, Document, FetchError, Snapshot};
 
             use super::*;
 
@@ -144,7 +159,7 @@ macro_rules! export_connector {
 
                 async fn fetch(accounts: Vec<Account>, context: Context) -> BatchResult {
                     $crate::log_panics();
-                    <$connector as Connector>::fetch(&$crate::Http::host(), accounts, context).await
+                    $crate::exported::fetch::<$connector>(&$crate::Http::host(), accounts, context).await
                 }
 
                 fn normalize(documents: Vec<Document>) -> Vec<Result<Snapshot, String>> {

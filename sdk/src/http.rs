@@ -8,6 +8,9 @@ use crate::bindings::backline::connector::http as wit;
 pub use crate::bindings::backline::connector::http::{Error as HttpError, Method};
 use crate::{Account, FetchError};
 
+/// Requests that the host takes at once. Source: `send-all` of the contract 1.1.0.
+const TOGETHER_MAX: usize = 64;
+
 /// The HTTP client: the host's `http.send`, or a [`Replay`](crate::testing::Replay) in tests.
 ///
 /// ```
@@ -114,8 +117,33 @@ impl Request<'_> {
     /// # Errors
     /// [`HttpError`] if there is no response. A response with a status of 400 or above is not an error here.
     pub async fn send(self) -> Result<Response, HttpError> {
-        let response = self.http.send(self.request).await?;
-        Ok(Response { status: response.status, headers: response.headers, body: response.body })
+        self.http.send(self.request).await.map(Response::of)
+    }
+
+    /// Sends requests together, and answers in their order. With the feature `contract-1-1` they are handed to the host
+    /// 64 at a time, without it one by one; either way the host sends as many at once as its operator allows.
+    ///
+    /// ```
+    /// use backline_sdk::prelude::*;
+    ///
+    /// async fn pages(http: &Http, urls: Vec<String>) -> Vec<Result<Response, HttpError>> {
+    ///     let requests = urls.into_iter().map(|url| http.get(url).slot("app")).collect();
+    ///     backline_sdk::Request::send_all(requests).await
+    /// }
+    /// ```
+    pub async fn send_all(requests: Vec<Self>) -> Vec<Result<Response, HttpError>> {
+        #[cfg(all(target_arch = "wasm32", feature = "contract-1-1"))]
+        {
+            let mut answers = Vec::with_capacity(requests.len());
+            let mut left = requests.into_iter().map(|request| request.request).peekable();
+            while left.peek().is_some() {
+                let some = left.by_ref().take(TOGETHER_MAX).collect();
+                answers.extend(wit::send_all(some).await.into_iter().map(|answer| answer.map(Response::of)));
+            }
+            return answers;
+        }
+        #[cfg(not(all(target_arch = "wasm32", feature = "contract-1-1")))]
+        return crate::gather(requests, TOGETHER_MAX, Self::send).await;
     }
 }
 
@@ -131,6 +159,10 @@ pub struct Response {
 }
 
 impl Response {
+    fn of(response: wit::Response) -> Self {
+        Self { status: response.status, headers: response.headers, body: response.body }
+    }
+
     /// The value of the first header with this name, which must be in lower case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {

@@ -46,11 +46,15 @@ mod calendar;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod conformance;
 mod connector;
+#[doc(hidden)]
+pub mod exported;
 mod halves;
 mod http;
 mod list;
 pub mod log;
 mod lost;
+#[cfg(feature = "contract-1-1")]
+mod named;
 mod numbers;
 mod paging;
 mod parts;
@@ -65,9 +69,11 @@ mod time;
 
 pub use batch::Named;
 pub use bindings::backline::connector::types::{
-    Absence, Account, BatchResult, Context, Coverage, Document, Engagement, EngagementBasis, FetchError, Fetched,
-    LostMetric, Metric, Snapshot, Value, Window,
+    Absence, Account, Coverage, Document, Engagement, EngagementBasis, FetchError, Fetched, LostMetric, Metric,
+    Snapshot, Value, Window,
 };
+#[cfg(not(feature = "contract-1-1"))]
+pub use bindings::backline::connector::types::{BatchResult, Context};
 pub use calendar::Placement;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
@@ -77,6 +83,8 @@ pub use halves::halves;
 pub use http::{Http, HttpError, Method, Request, Response, encode};
 pub use list::{NotAList, list, list_of};
 pub use lost::{Lost, has_word, only_named, says, words_of};
+#[cfg(feature = "contract-1-1")]
+pub use named::{BatchResult, Context};
 pub use numbers::{count_of, id, integer, text, without_nul};
 pub use paging::Paging;
 pub use parts::{absence_name, absent_part, drop_keys, part, read_part};

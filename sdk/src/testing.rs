@@ -204,6 +204,18 @@ impl Replay {
         result
     }
 
+    /// Runs a connector's `past` for one account.
+    #[cfg(feature = "contract-1-1")]
+    #[must_use]
+    pub fn past<C: Connector>(
+        &self,
+        account: Account,
+        windows: &[Window],
+        context: &Context,
+    ) -> Vec<(Window, Result<crate::Fetched, FetchError>)> {
+        futures::executor::block_on(C::past(&Http { replay: self.clone() }, account, windows, context))
+    }
+
     /// Fetches one account and normalises its document.
     ///
     /// # Errors

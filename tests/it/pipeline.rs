@@ -24,6 +24,7 @@ use crate::support::stage::{Stage, noon, platform};
 use crate::support::variants::variant_of;
 
 mod dates;
+mod past;
 
 fn date(day: u32) -> NaiveDate {
     NaiveDate::from_ymd_opt(2026, 11, day).expect("a day of November")

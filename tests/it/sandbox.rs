@@ -2,6 +2,7 @@
 
 mod bare;
 mod loading;
+mod next;
 mod python;
 mod sends;
 
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use backline_gateway::{Gateway, GatewayConfig, Route, Session, SessionCredential, SessionSetup};
 use backline_model::clock::Clock;
-use backline_model::fetch::{DocumentInput, FetchAccount, FetchContext};
+use backline_model::fetch::{DocumentInput, FetchAccount, FetchContext, Fetched, PastDocument};
 use backline_model::grant::Grant;
 use backline_model::ids::{AccountId, CredentialId, Digest};
 use backline_model::metric::Value;
@@ -76,7 +77,7 @@ fn document(body: &str) -> DocumentInput {
 }
 
 fn context() -> FetchContext {
-    FetchContext { window: window(), lost_metrics: Vec::new() }
+    FetchContext { window: window(), lost_metrics: Vec::new(), history: Vec::new() }
 }
 
 fn within(time: Duration) -> Instant {
@@ -358,6 +359,7 @@ fn every_guest_has_a_test() {
     let tests = [
         include_str!("sandbox.rs"),
         include_str!("sandbox/loading.rs"),
+        include_str!("sandbox/next.rs"),
         include_str!("sandbox/sends.rs"),
         include_str!("hotswap/rollback.rs"),
         include_str!("cli/checks.rs"),

@@ -137,14 +137,7 @@ pub(crate) fn test(arguments: &TestArguments) -> Result<bool> {
     if is_needed(Zones) {
         tools::ensure_zones()?;
     }
-    let mut command = process::cargo();
-    command.args(["test", "--no-fail-fast"]).args(&cargo_arguments);
-    // What an operator has in the environment must not reach the binary under test.
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("BACKLINE_") {
-            command.env_remove(name);
-        }
-    }
+    let mut command = tests_of(&cargo_arguments);
     command.env("CHAOS_SEED", arguments.seed.to_string());
     command.env("TESTS_LONG", if arguments.long { "1" } else { "" });
     let cluster = if !is_needed(Postgres) {
@@ -159,8 +152,16 @@ pub(crate) fn test(arguments: &TestArguments) -> Result<bool> {
         command.env("DATABASE_URL", cluster.url());
     }
     say(format!("running `{}`", process::shown(&command)));
-    let (tally, succeeded) = run_tests(&mut command)?;
+    let (mut tally, mut succeeded) = run_tests(&mut command)?;
     drop(cluster);
+    if let Some(list) = next_contract(arguments) {
+        let mut command = tests_of(&list);
+        say(format!("running `{}`", process::shown(&command)));
+        let (more, succeeded_too) = run_tests(&mut command)?;
+        tally.passed += more.passed;
+        tally.failed += more.failed;
+        succeeded &= succeeded_too;
+    }
     println!("{} passed, {} failed", tally.passed, tally.failed);
     if succeeded && tally == Tally::default() {
         say("no test was run: the filter matches none");
@@ -170,6 +171,29 @@ pub(crate) fn test(arguments: &TestArguments) -> Result<bool> {
         say("a test binary did not compile or ended before its closing line; see above");
     }
     Ok(succeeded && tally.failed == 0)
+}
+
+/// A run of cargo's tests.
+fn tests_of(cargo_arguments: &[String]) -> Command {
+    let mut command = process::cargo();
+    command.args(["test", "--no-fail-fast"]).args(cargo_arguments);
+    // What an operator has in the environment must not reach the binary under test.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("BACKLINE_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// What cargo is given for the SDK's tests with its bindings of the contract 1.1.0, where the SDK is tested at all: by
+/// themselves, since the connectors are built without that feature.
+fn next_contract(arguments: &TestArguments) -> Option<Vec<String>> {
+    if arguments.suite.as_deref().is_some_and(|name| name != "connectors") {
+        return None;
+    }
+    let list = ["--package", "backline-sdk", "--lib", "--features", build::NEXT_CONTRACT].map(str::to_owned);
+    Some(list.into_iter().chain(arguments.filter.iter().cloned()).collect())
 }
 
 fn cargo_arguments(arguments: &TestArguments) -> Result<Vec<String>> {
@@ -281,6 +305,18 @@ mod tests {
             assert_eq!(line.arguments.suite.as_deref(), Some(suite));
         }
         assert!(Line::try_parse_from(["test", "--suite", "gatway"]).is_err());
+    }
+
+    #[test]
+    fn the_sdk_is_tested_with_both_contracts_where_it_is_tested() {
+        let list = |suite: Option<&str>, filter: Option<&str>| {
+            let (suite, filter) = (suite.map(str::to_owned), filter.map(str::to_owned));
+            next_contract(&TestArguments { suite, filter, seed: 1, long: false }).map(|list| list.join(" "))
+        };
+        let expected = "--package backline-sdk --lib --features contract-1-1";
+        assert_eq!(list(None, None).as_deref(), Some(expected));
+        assert_eq!(list(Some("connectors"), Some("past")), Some(format!("{expected} past")));
+        assert_eq!(list(Some("store"), None), None);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Gives `send`, `check` and `fetch` of a component the async types of the contract, where a toolchain made them plain.
+//! Gives `send`, `send-all`, `check` and `fetch` of a component the async types of the contract, where a toolchain made
+//! them plain.
 //!
 //! Whether a function is async is part of its type, and a plain function does not link where an async one is wanted.
 //! It is not part of how the guest is called: an import with an async type may be lowered, an export lifted, without
@@ -23,16 +24,16 @@ const INSTANCE: u8 = 0x42;
 /// Tag of a type among the declarations of such a type; the type follows at once.
 const TYPE_TAG_BYTES: u64 = 1;
 
-/// Parameters of `send`, `check` and `fetch`, which tell their types from all others: neither the contract nor what the
-/// host links of WASI 0.2 has another function with one of these lists.
-const PARAMETERS: [&[&str]; 3] = [&["request"], &["account"], &["accounts", "context"]];
+/// Parameters of `send`, `send-all`, `check` and `fetch`, which tell their types from all others: neither the contract,
+/// in any of its versions, nor what the host links of WASI 0.2 has another function with one of these lists.
+const PARAMETERS: [&[&str]; 4] = [&["request"], &["requests"], &["account"], &["accounts", "context"]];
 
 /// The functions that must be async, by the name of their interface without its version.
 const CONTRACT: [(&str, &[&str]); 2] =
-    [("backline:connector/http@", &["send"]), ("backline:connector/source@", &["check", "fetch"])];
+    [("backline:connector/http@", &["send", "send-all"]), ("backline:connector/source@", &["check", "fetch"])];
 
-/// Makes the types of `send`, `check` and `fetch` async wherever they occur in a component. Returns how many types were
-/// changed; a component that is async already is left as it is.
+/// Makes the types of these functions async wherever they occur in a component. Returns how many types were changed; a
+/// component that is async already is left as it is.
 pub(super) fn make_async(component: &mut [u8]) -> Result<usize, BinaryReaderError> {
     let mut found = Vec::new();
     for payload in Parser::new(0).parse_all(component) {
@@ -141,6 +142,8 @@ mod tests {
 
     const ASYNC_WIT: &str = include_str!("../../../wit/connector/1.0.0/connector.wit");
     const PLAIN_WIT: &str = include_str!("../../../wit/connector-sync/1.0.0/connector.wit");
+    const NEXT_ASYNC_WIT: &str = include_str!("../../../wit/connector/1.1.0/connector.wit");
+    const NEXT_PLAIN_WIT: &str = include_str!("../../../wit/connector-sync/1.1.0/connector.wit");
 
     /// A component as a toolchain makes it whose bindings know no async function. It traps when it is called.
     fn built_against(wit: &str) -> Vec<u8> {
@@ -157,11 +160,26 @@ mod tests {
 
     #[test]
     fn the_synchronous_world_is_the_published_one_without_async() {
-        let start = PLAIN_WIT.find("///\n/// This copy has no `async` function").expect("a note");
-        let end = PLAIN_WIT.find("package backline:connector").expect("a package");
-        let without_note = format!("{}{}", &PLAIN_WIT[..start], &PLAIN_WIT[end..]);
-        assert_eq!(without_note, ASYNC_WIT.replace(": async func(", ": func("));
-        assert_eq!(ASYNC_WIT.matches(": async func(").count(), 3);
+        for (published, plain, functions) in [(ASYNC_WIT, PLAIN_WIT, 3), (NEXT_ASYNC_WIT, NEXT_PLAIN_WIT, 4)] {
+            let start = plain.find("///\n/// This copy has no `async` function").expect("a note");
+            let end = plain.find("package backline:connector").expect("a package");
+            let without_note = format!("{}{}", &plain[..start], &plain[end..]);
+            assert_eq!(without_note, published.replace(": async func(", ": func("));
+            assert_eq!(published.matches(": async func(").count(), functions);
+        }
+    }
+
+    #[test]
+    fn a_published_contract_never_changes() {
+        let digest = |text: &str| backline_model::Digest::of(text.as_bytes()).to_string();
+        for (text, published) in [
+            (ASYNC_WIT, "7594fe7b99d84e1130ef02d810cf2a84ffa7d83aa1cfb5105b246dd083b7d300"),
+            (PLAIN_WIT, "c3d54c6d844acbd90aab626ff30642a16b4096e0fac61575c3e2f3366e099552"),
+            (NEXT_ASYNC_WIT, "609abd43b5ee185a1769fcbba6afac855169da20497c95bae086446baeeacc98"),
+            (NEXT_PLAIN_WIT, "71fc06f4aa1901d8de0f6f0179e1ff6743abc47323c223d16aa346c0509b77e1"),
+        ] {
+            assert_eq!(digest(text), published);
+        }
     }
 
     #[test]
@@ -176,6 +194,22 @@ mod tests {
         assert!(make_async(&mut component).expect("readable") >= 3);
         assert_eq!((component.len(), first_plain(&component).expect("valid")), (before, None));
         assert_eq!(make_async(&mut component).expect("readable"), 0, "what is async stays as it is");
+    }
+
+    #[test]
+    fn a_plain_component_of_the_next_version_gets_all_four_types() {
+        let mut component = built_against(NEXT_PLAIN_WIT);
+        let plain = first_plain(&component).expect("valid");
+        assert!(plain.is_some_and(|function| function.starts_with("backline:connector/http@1.1.0.send")));
+        assert!(make_async(&mut component).expect("readable") >= 4);
+        assert_eq!(first_plain(&component).expect("valid"), None);
+        // A plain `send-all` alone would not link either.
+        let mixed = NEXT_ASYNC_WIT.replace("send-all: async func(", "send-all: func(");
+        let mut component = built_against(&mixed);
+        let plain = first_plain(&component).expect("valid");
+        assert_eq!(plain.as_deref(), Some("backline:connector/http@1.1.0.send-all"));
+        assert!(make_async(&mut component).expect("readable") >= 1);
+        assert_eq!(first_plain(&component).expect("valid"), None);
     }
 
     #[test]

@@ -10,14 +10,37 @@ use wasmparser::{Parser, Payload};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-/// The contract whose functions are plain: a core module calls and answers without the async ABI.
-const CONTRACT: &str = include_str!("../../../wit/connector-sync/1.0.0/connector.wit");
+/// The versions of the contract, the first one for a module that names none, with the copy whose functions are plain: a
+/// core module calls and answers without the async ABI.
+static CONTRACTS: [Contract; 2] = [
+    Contract { version: "1.0.0", text: include_str!("../../../wit/connector-sync/1.0.0/connector.wit") },
+    Contract { version: "1.1.0", text: include_str!("../../../wit/connector-sync/1.1.0/connector.wit") },
+];
+
+/// A version of the contract.
+struct Contract {
+    version: &'static str,
+    text: &'static str,
+}
+
+impl Contract {
+    /// The one whose functions a module exports. The name of an interface stands within the name of each function,
+    /// after a mark of the async ABI where that is used.
+    fn of_export(name: &str) -> Option<&'static Self> {
+        let (_, rest) = name.split_once("backline:connector/source@")?;
+        let (version, _) = rest.split_once('#')?;
+        CONTRACTS.iter().find(|contract| contract.version == version)
+    }
+}
 
 /// What the adapter imports, as a world of the same package.
 const ADAPTER_WORLD: &str = "\nworld wasip1 {\n  import log;\n}\n";
 
-/// What stands behind the functions of the snapshot.
+/// What stands behind the functions of the snapshot. It writes to the log of the first version.
 const ADAPTER: &str = include_str!("wasip1.wat");
+
+/// How the adapter's text names the log's interface, up to its version.
+const LOG: &str = "\"backline:connector/log@";
 
 /// The module that toolchains import the functions of WASI's first snapshot from.
 const SNAPSHOT: &str = "wasi_snapshot_preview1";
@@ -27,17 +50,21 @@ const HEADER_BYTES: usize = 8;
 
 /// Makes a component of a core module; says why it can't.
 pub(super) fn encode(module: &[u8]) -> Result<Vec<u8>, String> {
-    let Found { has_types, wants_wasi, has_debug } = Found::in_module(module)?;
+    let Found { contract, has_types, wants_wasi, has_debug } = Found::in_module(module)?;
+    let contract = contract.unwrap_or(&CONTRACTS[0]);
     let mut module = if has_debug { Cow::Owned(without_debug(module)?) } else { Cow::Borrowed(module) };
     if !has_types {
-        embed(module.to_mut(), "connector")?;
+        embed(module.to_mut(), contract, "connector")?;
     }
     let mut encoder = ComponentEncoder::default();
     encoder.validate(true);
     encoder.module(&module).map_err(|error| format!("{error:#}"))?;
     if wants_wasi {
-        let mut adapter = wat::parse_str(ADAPTER).map_err(|error| format!("{error:#}"))?;
-        embed(&mut adapter, "wasip1")?;
+        // Of the module's own version: a connector has one log.
+        let [log, own_log] = [CONTRACTS[0].version, contract.version].map(|version| format!("{LOG}{version}\""));
+        let adapter = wat::parse_str(ADAPTER.replace(&log, &own_log));
+        let mut adapter = adapter.map_err(|error| format!("{error:#}"))?;
+        embed(&mut adapter, contract, "wasip1")?;
         encoder.adapter(SNAPSHOT, &adapter).map_err(|error| format!("{error:#}"))?;
     }
     encoder.encode().map_err(|error| format!("{error:#}"))
@@ -46,6 +73,8 @@ pub(super) fn encode(module: &[u8]) -> Result<Vec<u8>, String> {
 /// What a core module brings along.
 #[derive(Default)]
 struct Found {
+    /// The version of the contract that its functions are of.
+    contract: Option<&'static Contract>,
     /// Types of a world, as bindings generators embed them.
     has_types: bool,
     /// Imports of WASI's first snapshot.
@@ -62,6 +91,12 @@ impl Found {
                 Payload::CustomSection(section) => {
                     found.has_types |= section.name().starts_with("component-type");
                     found.has_debug |= is_debug(section.name());
+                }
+                Payload::ExportSection(section) => {
+                    for export in section {
+                        let export = export.map_err(|error| error.message().to_owned())?;
+                        found.contract = found.contract.or_else(|| Contract::of_export(export.name));
+                    }
                 }
                 Payload::ImportSection(section) => {
                     for import in section.into_imports() {
@@ -100,9 +135,9 @@ fn without_debug(module: &[u8]) -> Result<Vec<u8>, String> {
 }
 
 /// Embeds the types of a world of the contract.
-fn embed(module: &mut Vec<u8>, world: &str) -> Result<(), String> {
+fn embed(module: &mut Vec<u8>, contract: &Contract, world: &str) -> Result<(), String> {
     let mut resolve = Resolve::default();
-    let text = format!("{CONTRACT}{ADAPTER_WORLD}");
+    let text = format!("{}{ADAPTER_WORLD}", contract.text);
     let package = resolve.push_str("connector.wit", &text).map_err(|error| format!("{error:#}"))?;
     let world = resolve.select_world(&[package], Some(world)).map_err(|error| format!("{error:#}"))?;
     embed_component_metadata(module, &resolve, world, StringEncoding::UTF8).map_err(|error| format!("{error:#}"))
@@ -146,6 +181,25 @@ mod tests {
         assert!(imports.iter().all(|import| import.starts_with("backline:connector/")), "{imports:?}");
         assert!(imports.contains(&"backline:connector/log@1.0.0".to_owned()), "what is printed is logged: {imports:?}");
         assert!(has(&packed, "turns_documents_into_snapshots"), "names of functions are kept");
+    }
+
+    #[test]
+    fn the_version_follows_from_the_functions_that_a_module_exports() {
+        // The context of 1.1.0 has a list more.
+        let next = BARE
+            .replace("source@1.0.0", "source@1.1.0")
+            .replace("(param i32 i32 i64 i64 i32 i32)", "(param i32 i32 i64 i64 i32 i32 i32 i32)");
+        let packed = pack(&wat::parse_str(&next).expect("a module"), &manifest_with("")).expect("packed");
+        let found = inspect(&packed).expect("a connector");
+        assert_eq!(found.wit_version, "1.1.0");
+        assert!(found.imports.contains(&"backline:connector/log@1.1.0".to_owned()), "{:?}", found.imports);
+        assert!(found.imports.iter().all(|import| import.ends_with("@1.1.0")), "{:?}", found.imports);
+        let unknown = BARE.replace("source@1.0.0", "source@1.2.0");
+        let error = pack(&wat::parse_str(&unknown).expect("a module"), &manifest_with("")).expect_err("refused");
+        assert!(matches!(error, PackError::NotEncodable(_)), "{error}");
+        let named = |name| Contract::of_export(name).map(|contract| contract.version);
+        assert_eq!(named("[async-lift]backline:connector/source@1.1.0#fetch"), Some("1.1.0"));
+        assert_eq!(named("memory"), None);
     }
 
     #[test]

@@ -78,7 +78,8 @@ fn every_example_in_json_can_be_read() {
 
 #[test]
 fn the_page_of_the_contract_has_all_of_its_names() {
-    let (contract, page) = (read(&root().join("wit/connector/1.0.0/connector.wit")), page("wit.md"));
+    let contract = |version: &str| read(&root().join(format!("wit/connector/{version}/connector.wit")));
+    let (contract, page) = (contract("1.0.0") + &contract("1.1.0"), page("wit.md"));
     let mut checked = 0;
     for line in contract.lines().map(str::trim).filter(|line| !line.starts_with("//")) {
         let words = line.split(|c: char| !c.is_ascii_lowercase() && c != '-').filter(|word| !word.is_empty());

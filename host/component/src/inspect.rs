@@ -37,6 +37,9 @@ pub enum InspectError {
     /// It does not export the interface that the host calls.
     #[error("the component does not export backline:connector/source; it is not a connector")]
     NotAConnector,
+    /// It exports the interface in more than one version, so that it is not clear which one counts.
+    #[error("the component exports backline:connector/source in the versions {0}; exactly one is allowed")]
+    SeveralVersions(String),
     /// The contract version is not one that its own manifest declares.
     #[error("the component is built against backline:connector@{actual}, but its manifest says api = \"{declared}\"")]
     ApiMismatch {
@@ -104,11 +107,7 @@ pub fn inspect(component: &[u8]) -> Result<Inspection, InspectError> {
         several => return Err(InspectError::SeveralManifests(several.len())),
     };
     let manifest = Manifest::parse(manifest)?;
-    let wit_version = exports
-        .iter()
-        .find_map(|export| export.strip_prefix("backline:connector/source@"))
-        .ok_or(InspectError::NotAConnector)?
-        .to_owned();
+    let wit_version = version_in(&exports)?;
     let speaks_it = semver::Version::parse(&wit_version).is_ok_and(|version| manifest.connector.api.matches(&version));
     if !speaks_it {
         return Err(InspectError::ApiMismatch { actual: wit_version, declared: manifest.connector.api.to_string() });
@@ -123,6 +122,16 @@ pub fn inspect(component: &[u8]) -> Result<Inspection, InspectError> {
         imports,
         exports,
     })
+}
+
+/// The version of the contract that a component with these exports answers by: the host must not have to choose.
+fn version_in(exports: &[String]) -> Result<String, InspectError> {
+    let versions = exports.iter().filter_map(|export| export.strip_prefix("backline:connector/source@"));
+    match versions.collect::<Vec<_>>().as_slice() {
+        [] => Err(InspectError::NotAConnector),
+        [one] => Ok((*one).to_owned()),
+        several => Err(InspectError::SeveralVersions(several.join(", "))),
+    }
 }
 
 /// Whether an import belongs to a package of WASI 0.2 that the host links, with nothing behind it.
@@ -191,6 +200,20 @@ mod tests {
         assert_eq!((&shown[2], &shown[3]), (&named[3], &named[5]), "what the host does not link is shown by name");
         assert!(shown[4].starts_with("WASI 0.2 (2 interfaces) with nothing behind it: no files"), "{shown:?}");
         assert_eq!((shown.len(), imports_shown(&named[..2]).len()), (5, 2));
+    }
+
+    #[test]
+    fn a_component_answers_by_one_version() {
+        let version = |exports: &[&str]| {
+            version_in(&exports.iter().map(|export| (*export).to_owned()).collect::<Vec<_>>())
+                .map_err(|error| error.to_string())
+        };
+        let (first, next) = ("backline:connector/source@1.0.0", "backline:connector/source@1.1.0");
+        assert_eq!(version(&["memory", next]), Ok("1.1.0".to_owned()));
+        for exports in [[first, next], [next, first]] {
+            assert!(version(&exports).is_err_and(|why| why.contains("in the versions 1.")), "whichever comes first");
+        }
+        assert!(version(&["backline:connector/log@1.0.0"]).is_err());
     }
 
     #[test]

@@ -47,7 +47,9 @@ pub use allowance::Holder;
 pub use clock::Clock;
 pub use event::{Event, RowEvent, RowFact};
 pub use fair_share::{StrideQueue, Weights};
-pub use fetch::{DocumentInput, FetchAccount, FetchContext, FetchError, Fetched, FetchedBatch, LostMetric};
+pub use fetch::{
+    DocumentInput, FetchAccount, FetchContext, FetchError, Fetched, FetchedBatch, LostMetric, PastDocument,
+};
 pub use grant::{Difference, Grant, Permissions};
 pub use growth::{Change, GrowthRow, NoChange};
 pub use history::History;

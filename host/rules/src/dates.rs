@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
+use crate::plan::date_end;
 use backline_model::metric::names::ENGAGEMENT_RATE;
 use backline_model::snapshot::Reported;
-use backline_model::{Absence, Candidate, Manifest, MetricName, Snapshot, Window, Zone};
+use backline_model::{Absence, Candidate, Manifest, MetricName, MetricsRow, Snapshot, Window, Zone};
 
 /// Until when after the end of a date its numbers may be observed, unless configured: a night's run that is late, or
 /// that waits for the reset of a budget, is still about the day before.
@@ -85,6 +86,25 @@ pub fn is_served(
 pub fn window_until(planned: Window, now: DateTime<Utc>) -> Window {
     let since = now.checked_sub_signed(planned.until - planned.since).unwrap_or(planned.since);
     Window { since, until: now }
+}
+
+/// The window that a collection of a past date alone would have: as long as the planned one, up to the midnight that
+/// ends the date. `None` where the date ends at different times for these zones, so that one window does not serve all.
+#[must_use]
+pub fn past_window<'a>(date: NaiveDate, zones: impl IntoIterator<Item = &'a Zone>, planned: Window) -> Option<Window> {
+    let mut ends = zones.into_iter().map(|zone| date_end(date, zone));
+    let until = ends.next()??;
+    ends.all(|end| end == Some(until)).then(|| window_until(planned, until))
+}
+
+/// Whether the platform has told a row's date: a metric with history has a number, or a reason that a later collection
+/// would not change. A row of the day itself has none of them yet.
+#[must_use]
+pub fn is_told(row: &MetricsRow, manifest: &Manifest) -> bool {
+    manifest.metrics.iter().filter(|entry| entry.history).any(|entry| {
+        row.values.contains_key(&entry.name)
+            || row.absent.get(&entry.name).is_some_and(|reason| *reason != Absence::Unavailable)
+    })
 }
 
 /// Whether a value may stand under a date: its date was kept for the time of its observation, or the metric is one that
@@ -213,6 +233,25 @@ mod tests {
             assert_eq!(of("2011-12-01", midnight), Place::Observed(day(date)), "{name}");
             assert_eq!(of(next, midnight), Place::Planned, "{name}: it has begun");
         }
+    }
+
+    #[test]
+    fn a_past_dates_window_is_the_one_that_a_run_of_it_alone_would_have() {
+        let planned = Window { since: time("2026-10-01T07:00:00Z"), until: time("2026-10-29T07:00:00Z") };
+        let of = |date: &str, zones: &[&str]| {
+            let zones: Vec<Zone> = zones.iter().map(|name| zone(name)).collect();
+            past_window(day(date), &zones, planned)
+        };
+        let window = of("2026-10-20", &["America/Los_Angeles"]).expect("one zone");
+        assert_eq!(window.until, time("2026-10-21T07:00:00Z"));
+        assert_eq!(window.until - window.since, planned.until - planned.since);
+        // 25 hours: the end of the day is that of its clock.
+        let window = of("2026-10-25", &["Europe/Berlin", "Europe/Rome"]).expect("the same midnight");
+        assert_eq!(window.until, time("2026-10-25T23:00:00Z"));
+        // Both are an hour ahead of UTC in winter; the first one also in summer.
+        assert!(of("2026-11-20", &["Africa/Lagos", "Europe/Berlin"]).is_some());
+        assert_eq!(of("2026-07-20", &["Africa/Lagos", "Europe/Berlin"]), None);
+        assert_eq!(of("2026-10-20", &[]), None);
     }
 
     #[test]

@@ -184,7 +184,7 @@ pub fn exclusion(candidate: &Candidate, manifest: &Manifest) -> Option<Exclusion
 
 /// The midnight that ends a date where the artist is; `None` only for the last date of chrono, which has no successor.
 /// Where clocks skip midnight, the date ends when the next one begins.
-fn date_end(metric_date: NaiveDate, zone: &Zone) -> Option<DateTime<Utc>> {
+pub(crate) fn date_end(metric_date: NaiveDate, zone: &Zone) -> Option<DateTime<Utc>> {
     Some(zone.instant_of(metric_date.succ_opt()?.and_time(NaiveTime::MIN)))
 }
 

@@ -37,7 +37,7 @@ fn accounts(count: usize, platform_id: &str) -> Vec<FetchAccount> {
 }
 
 async fn fetch(connector: &Connector, accounts: Vec<FetchAccount>) -> usize {
-    let context = FetchContext { window: window(), lost_metrics: Vec::new() };
+    let context = FetchContext { window: window(), lost_metrics: Vec::new(), history: Vec::new() };
     let deadline = Instant::now() + Duration::from_secs(60);
     let call = connector.fetch(Session::without_capabilities(), accounts, context, deadline).await;
     call.expect("the guest answers").value.accounts.len()

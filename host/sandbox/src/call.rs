@@ -93,7 +93,7 @@ struct CpuSpent;
 /// A release that is linked and can be started.
 pub(super) struct Startable {
     pub(super) name: String,
-    pub(super) bindings: BindingsPre<CallState>,
+    pub(super) bindings: BindingsPre,
     pub(super) with_wasi: bool,
 }
 
@@ -191,7 +191,7 @@ async fn in_fresh_store<R: Send>(
         }
     });
 
-    let instance = startable.bindings.instantiate_async(&mut store).await?;
+    let instance = startable.bindings.instantiate(&mut store).await?;
     store.run_concurrent(async |accessor| export(accessor, &instance).await).await?
 }
 

@@ -64,6 +64,7 @@ mod error;
 mod link;
 mod meters;
 mod search;
+mod sends;
 mod state;
 mod wasi;
 
@@ -83,7 +84,8 @@ pub use confine::warn_if_lacking;
 pub use error::{CallError, LoadError, SandboxError};
 pub use meters::{LogLevel, LogLine};
 
-use bindings::BindingsPre;
+use answer::Breach;
+use bindings::{BindingsPre, Version};
 use call::Startable;
 use engine::Ticker;
 use link::Linkers;
@@ -207,15 +209,15 @@ impl Sandbox {
         if inspection.digest != digest {
             return Err(LoadError::Digest { expected: digest, actual: inspection.digest });
         }
-        let with_wasi = link::check_imports(&inspection.imports)?;
-        if inspection.wit_version != bindings::VERSION {
-            return Err(LoadError::UnknownVersion { actual: inspection.wit_version, known: bindings::VERSION });
-        }
+        let Some(version) = Version::of(&inspection.wit_version) else {
+            return Err(LoadError::UnknownVersion { actual: inspection.wit_version, known: bindings::KNOWN });
+        };
+        let with_wasi = link::check_imports(&inspection.imports, version)?;
 
         let (compiled, record) = self.compiled(component, digest, known).await?;
         let linked = shared.linkers.link(&compiled, with_wasi)?;
         let bindings =
-            BindingsPre::new(linked).map_err(|error| LoadError::Link(bindings::clip(format!("{error:#}"))))?;
+            BindingsPre::new(version, linked).map_err(|error| LoadError::Link(bindings::clip(format!("{error:#}"))))?;
         let name = inspection.manifest.connector.name.clone();
         shared.connectors.fetch_add(1, Ordering::Relaxed);
         let connector = Connector {
@@ -299,6 +301,18 @@ impl Connector {
         &self.wit_version
     }
 
+    /// Whether one of its calls may fetch past dates besides: what a [`FetchContext`] says of them reaches it.
+    #[must_use]
+    pub fn takes_history(&self) -> bool {
+        self.startable.bindings.version() != Version::OneZero
+    }
+
+    /// Whether its answers name their accounts, in place of standing in their order.
+    #[must_use]
+    pub fn names_accounts(&self) -> bool {
+        self.startable.bindings.version() != Version::OneZero
+    }
+
     /// Digest of the component.
     #[must_use]
     pub fn digest(&self) -> Digest {
@@ -320,15 +334,13 @@ impl Connector {
         session: Session,
         account: FetchAccount,
     ) -> Result<Result<String, FetchError>, CallError> {
-        let account = bindings::account_to_wit(account);
         let secrets = [session.secrets()];
         let searched = secrets[0].clone();
         let mut allowance = self.allowance(None);
         let (shared, startable, machine) = (&self.shared, &self.startable, &Surroundings::Machine);
         let call = call::run(shared, startable, session, &secrets, &mut allowance, machine, |accessor, instance| {
             Box::pin(async move {
-                let name = instance.backline_connector_source().call_check(accessor, account).await?;
-                let name = name.map_err(bindings::fetch_error_from_wit);
+                let name = instance.check(accessor, account).await?;
                 Ok(search::checked(&searched, name).await)
             })
         })
@@ -336,8 +348,8 @@ impl Connector {
         Ok(call.value)
     }
 
-    /// Fetches a batch: one document or one error for each account, in their order. `deadline` also limits the wait for
-    /// a permit.
+    /// Fetches a batch: one document or one error for each account, in their order, whether the connector's answers name
+    /// their accounts or stand in order. `deadline` also limits the wait for a permit.
     ///
     /// # Errors
     /// [`CallError`] if the connector did not answer, or its answer violates the contract.
@@ -364,26 +376,27 @@ impl Connector {
         allowance: &mut Allowance,
     ) -> Result<Call<FetchedBatch>, CallError> {
         let asked = accounts.len();
-        let accounts = accounts.into_iter().map(bindings::account_to_wit).collect();
-        let context = bindings::context_to_wit(context);
         let secrets = [session.secrets()];
         let searched = secrets[0].clone();
         let (shared, startable, machine) = (&self.shared, &self.startable, &Surroundings::Machine);
         let call = call::run(shared, startable, session, &secrets, allowance, machine, |accessor, instance| {
             Box::pin(async move {
-                let batch = instance.backline_connector_source().call_fetch(accessor, accounts, context).await?;
-                Ok(search::batch(&searched, bindings::batch_from_wit(batch)).await)
+                let batch = instance.fetch(accessor, accounts, context).await?;
+                Ok(search::fetched(&searched, batch).await)
             })
         })
         .await?;
         let limit = allowance.output_bytes.min(self.shared.config.output_bytes_max);
-        let checked = answer::check_batch(&call.value, asked, limit);
+        let checked = call.value.map_err(|Breach(why)| CallError::Contract(why)).and_then(|batch| {
+            let output_bytes = answer::check_batch(&batch, asked, limit)?;
+            Ok((batch, output_bytes))
+        });
         if checked.is_err() {
             allowance.unanswered.extend(call.usage.log_lines.iter().cloned());
         }
-        let output_bytes = checked?;
+        let (value, output_bytes) = checked?;
         allowance.output_bytes = allowance.output_bytes.saturating_sub(output_bytes);
-        Ok(Call { value: call.value, usage: CallUsage { output_bytes, ..call.usage } })
+        Ok(Call { value, usage: CallUsage { output_bytes, ..call.usage } })
     }
 
     /// Converts documents into snapshots, one for each, in order. The connector can do nothing in it but log. If it
@@ -466,15 +479,12 @@ impl Connector {
         surroundings: &Surroundings,
     ) -> Result<Call<Vec<Result<Snapshot, String>>>, CallError> {
         let asked = documents.len();
-        let documents = documents.into_iter().map(bindings::document_to_wit).collect();
         let session = Session::without_capabilities();
         let searched = secrets.to_vec();
         let (shared, startable) = (&self.shared, &self.startable);
         let call = call::run(shared, startable, session, secrets, allowance, surroundings, |accessor, instance| {
             Box::pin(async move {
-                let snapshots = instance.backline_connector_source().call_normalize(accessor, documents).await?;
-                let snapshots =
-                    snapshots.into_iter().map(|snapshot| snapshot.map(bindings::snapshot_from_wit)).collect();
+                let snapshots = instance.normalize(accessor, documents).await?;
                 Ok(search::snapshots(&searched, snapshots).await)
             })
         })

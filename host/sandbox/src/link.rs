@@ -4,17 +4,19 @@ use backline_component::is_wasi;
 use wasmtime::Engine;
 use wasmtime::component::{Accessor, Component, HasData, InstancePre, Linker};
 
-use super::bindings::{self, http, log, types};
+use super::bindings::{self, Version, v1_0, v1_1};
 use super::error::LoadError;
 use super::meters::LogLevel;
+use super::sends;
 use super::state::CallState;
 
 /// What a component may import, for the message of a refusal.
-const ALLOWED: &str = "backline:connector/http, backline:connector/log and WASI 0.2, with nothing granted";
+const ALLOWED: &str = "backline:connector/http and backline:connector/log, in the version of the contract that it \
+                       exports, and WASI 0.2, with nothing granted";
 
 /// The two linkers, created once, since linking by name is the slow part of starting an instance.
 pub(super) struct Linkers {
-    /// Provides `http` and `log`.
+    /// Provides `http` and `log`, in every version: a name is looked up exactly before a compatible one.
     plain: Linker<CallState>,
     /// Provides `http`, `log` and WASI 0.2.
     with_wasi: Linker<CallState>,
@@ -23,9 +25,12 @@ pub(super) struct Linkers {
 impl Linkers {
     pub(super) fn new(engine: &Engine) -> wasmtime::Result<Self> {
         let mut plain = Linker::new(engine);
-        types::add_to_linker::<_, Capabilities>(&mut plain, CallState::itself)?;
-        http::add_to_linker::<_, Capabilities>(&mut plain, CallState::itself)?;
-        log::add_to_linker::<_, Capabilities>(&mut plain, CallState::itself)?;
+        v1_0::types::add_to_linker::<_, Capabilities>(&mut plain, CallState::itself)?;
+        v1_0::http::add_to_linker::<_, Capabilities>(&mut plain, CallState::itself)?;
+        v1_0::log::add_to_linker::<_, Capabilities>(&mut plain, CallState::itself)?;
+        v1_1::types::add_to_linker::<_, Capabilities>(&mut plain, CallState::itself)?;
+        v1_1::http::add_to_linker::<_, Capabilities>(&mut plain, CallState::itself)?;
+        v1_1::log::add_to_linker::<_, Capabilities>(&mut plain, CallState::itself)?;
         let mut with_wasi = plain.clone();
         wasmtime_wasi::p2::add_to_linker_async(&mut with_wasi)?;
         Ok(Self { plain, with_wasi })
@@ -40,11 +45,11 @@ impl Linkers {
 
 /// Refuses a component by the name of its first import that is not allowed, before it is compiled, and returns whether
 /// it needs WASI. (The linker would refuse it too.)
-pub(super) fn check_imports(imports: &[String]) -> Result<bool, LoadError> {
-    let mut with_wasi = false;
+pub(super) fn check_imports(imports: &[String], version: Version) -> Result<bool, LoadError> {
+    let (mut with_wasi, own) = (false, version.imports());
     for import in imports {
         let is_wasi = is_wasi(import);
-        if !is_wasi && !bindings::IMPORTS.contains(&import.as_str()) {
+        if !is_wasi && !own.contains(&import.as_str()) {
             return Err(LoadError::UnknownImport { import: import.clone(), allowed: ALLOWED });
         }
         with_wasi |= is_wasi;
@@ -59,70 +64,89 @@ impl HasData for Capabilities {
     type Data<'a> = &'a mut CallState;
 }
 
-impl types::Host for CallState {}
-impl http::Host for CallState {}
+impl v1_0::types::Host for CallState {}
+impl v1_0::http::Host for CallState {}
+impl v1_1::types::Host for CallState {}
+impl v1_1::http::Host for CallState {}
 
-impl<T: Send> http::HostWithStore<T> for Capabilities {
+impl<T: Send> v1_0::http::HostWithStore<T> for Capabilities {
     /// The only way out. A call that ends drops this future, and the running request with it.
-    async fn send(accessor: &Accessor<T, Self>, request: http::Request) -> Result<http::Response, http::Error> {
-        let bytes = bytes_of(&request);
-        let (session, held) = accessor.with(|mut access| {
-            let state = access.get();
-            (state.session.clone(), state.meters.hold_request(bytes, state.requests_bytes_max))
-        });
-        let Some(_held) = held else {
-            return Err(http::Error::Denied(
-                "the waiting requests have more than requests_bytes_max bytes; send fewer at once".to_owned(),
-            ));
-        };
-        let answer = session.send(bindings::request_from_wit(request)).await;
-        answer.map(bindings::response_to_wit).map_err(bindings::send_error_to_wit)
+    async fn send(
+        accessor: &Accessor<T, Self>,
+        request: v1_0::http::Request,
+    ) -> Result<v1_0::http::Response, v1_0::http::Error> {
+        let request = v1_0::request_from_wit(request);
+        let (session, held) = accessor.with(|mut access| access.get().hold(&request));
+        let answer = sends::send(&session, held, request).await;
+        answer.map(v1_0::response_to_wit).map_err(v1_0::send_error_to_wit)
     }
 }
 
-/// Memory that a waiting request holds in the host: all its texts, and the size of its list of headers even if they are
-/// empty.
-fn bytes_of(request: &http::Request) -> u64 {
-    let headers: usize =
-        request.headers.iter().map(|header| size_of_val(header) + header.0.len() + header.1.len()).sum();
-    let credential = request
-        .credential
-        .as_ref()
-        .map_or(0, |credential| credential.slot.len() + credential.account.as_ref().map_or(0, |account| account.len()));
-    let body = request.body.as_ref().map_or(0, Vec::len);
-    (request.url.len() + headers + credential + body) as u64
-}
+impl<T: Send> v1_1::http::HostWithStore<T> for Capabilities {
+    /// As in 1.0.0.
+    async fn send(
+        accessor: &Accessor<T, Self>,
+        request: v1_1::http::Request,
+    ) -> Result<v1_1::http::Response, v1_1::http::Error> {
+        let request = v1_1::request_from_wit(request);
+        let (session, held) = accessor.with(|mut access| access.get().hold(&request));
+        let answer = sends::send(&session, held, request).await;
+        answer.map(v1_1::response_to_wit).map_err(v1_1::send_error_to_wit)
+    }
 
-impl log::Host for CallState {
-    fn write(&mut self, level: log::Level, message: String) {
-        let level = match level {
-            log::Level::Debug => LogLevel::Debug,
-            log::Level::Info => LogLevel::Info,
-            log::Level::Warn => LogLevel::Warn,
-            log::Level::Error => LogLevel::Error,
-        };
-        self.meters.log.write(level, &message);
+    /// Each of the requests takes the way that `send` takes. What they hold is counted before the first one is sent.
+    async fn send_all(
+        accessor: &Accessor<T, Self>,
+        requests: Vec<v1_1::http::Request>,
+    ) -> Vec<Result<v1_1::http::Response, v1_1::http::Error>> {
+        let asked = requests.len();
+        let requests: Vec<_> = requests.into_iter().take(sends::TOGETHER_MAX).map(v1_1::request_from_wit).collect();
+        let (session, held) = accessor.with(|mut access| access.get().hold_all(requests));
+        let answers = sends::send_all(&session, held, asked).await;
+        let to_wit = |answer: Result<_, _>| answer.map(v1_1::response_to_wit).map_err(v1_1::send_error_to_wit);
+        answers.into_iter().map(to_wit).collect()
     }
 }
+
+/// Lets components of a version write to the log.
+macro_rules! log {
+    ($version:ident) => {
+        impl $version::log::Host for CallState {
+            fn write(&mut self, level: $version::log::Level, message: String) {
+                let level = match level {
+                    $version::log::Level::Debug => LogLevel::Debug,
+                    $version::log::Level::Info => LogLevel::Info,
+                    $version::log::Level::Warn => LogLevel::Warn,
+                    $version::log::Level::Error => LogLevel::Error,
+                };
+                self.meters.log.write(level, &message);
+            }
+        }
+    };
+}
+
+log!(v1_0);
+log!(v1_1);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn nothing_a_waiting_request_holds_goes_uncounted() {
-        let plain = || http::Request {
-            method: http::Method::Get,
-            url: "https://a.test/".to_owned(),
-            headers: Vec::new(),
-            body: None,
-            credential: None,
+    fn a_component_imports_its_own_version_alone() {
+        let check = |imports: &[&str], version| {
+            let imports: Vec<String> = imports.iter().map(|import| (*import).to_owned()).collect();
+            check_imports(&imports, version).map_err(|error| error.to_string())
         };
-        assert_eq!(bytes_of(&plain()), 15);
-        let empty_headers = http::Request { headers: vec![Default::default(); 1_000_000], ..plain() };
-        assert!(bytes_of(&empty_headers) > 40_000_000, "{}", bytes_of(&empty_headers));
-        let credential = http::Credential { slot: "s".repeat(1_000), account: Some("a".repeat(1_000)) };
-        let named = http::Request { credential: Some(credential), body: Some(vec![0; 10]), ..plain() };
-        assert_eq!(bytes_of(&named), 15 + 2_000 + 10);
+        let (first, next) = ("backline:connector/http@1.0.0", "backline:connector/http@1.1.0");
+        let wasi = "wasi:cli/stdout@0.2.3";
+        assert_eq!(check(&[first], Version::OneZero), Ok(false));
+        assert_eq!(check(&[next, wasi], Version::OneOne), Ok(true));
+        for (imports, version, refused) in
+            [([first, next], Version::OneZero, next), ([next, first], Version::OneOne, first)]
+        {
+            let why = check(&imports, version).expect_err("it mixes versions");
+            assert!(why.contains(&format!("imports '{refused}'")), "{why}");
+        }
     }
 }

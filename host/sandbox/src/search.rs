@@ -13,16 +13,31 @@ use backline_model::metric::Value;
 use backline_model::snapshot::Snapshot;
 use backline_model::text::printable;
 
+use super::answer::Breach;
 use super::bindings::clip;
 use super::error::CallError;
 use super::meters::LogLine;
 
-/// Searches an answer of `fetch`: documents, states, errors, and what is said about lost metrics.
-pub(super) async fn batch(secrets: &Secrets, mut batch: FetchedBatch) -> FetchedBatch {
+/// Searches an answer of `fetch`, or what it says against the contract.
+pub(super) async fn fetched(secrets: &Secrets, fetched: Result<FetchedBatch, Breach>) -> Result<FetchedBatch, Breach> {
+    match fetched {
+        Ok(fetched) => Ok(batch(secrets, fetched).await),
+        Err(Breach(mut why)) => {
+            secrets.blank_all(vec![&mut why]).await;
+            Err(Breach(clip(why)))
+        }
+    }
+}
+
+/// Searches documents, those of past dates too, states, errors, and what is said about lost metrics.
+async fn batch(secrets: &Secrets, mut batch: FetchedBatch) -> FetchedBatch {
     let mut texts: Vec<&mut String> = Vec::new();
     for account in &mut batch.accounts {
         match account {
-            Ok(fetched) => texts.extend([&mut fetched.body].into_iter().chain(&mut fetched.state)),
+            Ok(fetched) => {
+                texts.extend([&mut fetched.body].into_iter().chain(&mut fetched.state));
+                texts.extend(fetched.past.iter_mut().map(|past| &mut past.body));
+            }
             Err(error) => texts.extend(error.why_mut()),
         }
     }
@@ -130,6 +145,8 @@ mod tests {
         let why = fetched.accounts[0].as_ref().expect_err("an error").why().expect("a text");
         let lost = &fetched.lost_metrics[0];
         assert!([why, lost.name.as_str(), lost.reason.as_str()].into_iter().all(is_harmless));
+        let breach = super::fetched(&secrets, Err(Breach(hostile()))).await;
+        assert!(breach.is_err_and(|Breach(why)| is_harmless(&why)));
         assert!(checked(&secrets, Ok(hostile())).await.is_ok_and(|name| is_harmless(&name)));
         let snapshot = Snapshot { metrics: Vec::new(), engagement: None, notes: vec![hostile()] };
         let made = snapshots(&[], vec![Ok(snapshot), Err(hostile())]).await;

@@ -51,6 +51,13 @@ impl CallState {
     }
 }
 
+impl CallState {
+    /// The state itself, for the linker.
+    pub(super) fn itself(&mut self) -> &mut Self {
+        self
+    }
+}
+
 impl WasiView for CallState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let (ctx, table) =

@@ -122,6 +122,33 @@ async fn each_mistake_is_caught_by_its_check_and_what_is_right_is_not() {
     }
 }
 
+#[tokio::test]
+async fn past_dates_of_one_call_must_be_those_of_calls_of_their_own() {
+    let gauge = "kind = \"gauge\"";
+    let with_history = format!("{gauge}\nhistory = true");
+    let component = variant_of(&guest("named"), "1.0.1", |manifest| replace(manifest, gauge, &with_history));
+    for (account, fails) in [("right", false), ("now for then", true)] {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (index, account) in ["a", "b", account].into_iter().enumerate() {
+            let about = json!({
+                "format": 1, "connector": "guest 1.0.1", "account": account, "settings": {},
+                "observed_at": "2026-11-28T12:00:00Z",
+                "window": { "since": "2026-10-31T00:00:00Z", "until": "2026-11-28T00:00:00Z" },
+            });
+            let folder = folder.path().join(index.to_string());
+            std::fs::create_dir(&folder).expect("a folder");
+            std::fs::write(folder.join("recording.json"), about.to_string()).expect("written");
+        }
+        let report = checked_in(&component, folder.path(), None).await;
+        let check = report.checks.iter().find(|check| check.name == "history").expect("it takes several dates");
+        assert_eq!((check.failed(), check.cases, &check.skipped), (fails, 3, &None), "{report:#?}");
+        let said = check.findings.first().map(|finding| finding.message.as_str()).unwrap_or_default();
+        assert!(said.contains("followers is not what a fetch of that date alone gives") == fails, "{report:#?}");
+    }
+    let old = checked(&guest("mistaken"), "none").await;
+    assert!(old.checks.iter().all(|check| check.name != "history"), "the first version knows no past dates");
+}
+
 /// The mistaken guest with a bypass of the check `cost`.
 fn bypassing(until: &str) -> Vec<u8> {
     let bypass = format!("[[bypass]]\ncheck = \"cost\"\nreason = \"it asks twice\"\nuntil = \"{until}\"\n");

@@ -92,6 +92,43 @@ async fn a_new_row_replaces_the_one_of_its_date() {
 }
 
 #[tokio::test]
+async fn past_dates_are_compared_with_those_before_them_and_end_no_account() {
+    each_database(async |store, _| {
+        let accounts = people(&store, 2).await;
+        let (first, date) = (&accounts[0], day("2026-11-22"));
+        let [two_back, one_back] = [2, 1].map(|days| back(date, days));
+        add_batches(&store, &[batch(1, &run(1), &[first, &accounts[1]], date)], now()).await;
+        let held = lease(&store).await;
+        store.months_ensure([two_back, one_back].into_iter()).await.unwrap();
+        let rows = async || {
+            let rows = store.metrics_list(&Scope::all_tenants(), &MetricsFilter::default()).await.unwrap();
+            let mut dates: Vec<NaiveDate> = rows.iter().map(|row| row.metric_date).collect();
+            dates.sort_unstable();
+            dates
+        };
+        let mut dropped = store.completion_begin(&held, now()).await.unwrap();
+        dropped.past_add(vec![stored(followers(first, two_back, 10))]).await.unwrap();
+        drop(dropped);
+        assert!(rows().await.is_empty(), "nothing is written without the batch's own results");
+
+        let mut completion = store.completion_begin(&held, now()).await.unwrap();
+        completion.past_add(vec![stored(followers(first, two_back, 10))]).await.unwrap();
+        let past = completion.history_load(&[(first.id, one_back)]).await.unwrap().remove(&first.id).unwrap();
+        assert!(past.existing.is_none());
+        let before = past.history.latest_before(names::FOLLOWERS, one_back);
+        assert_eq!(before, Some((two_back, &Value::Integer(10))), "it reads what was added");
+        completion.past_add(vec![stored(followers(first, one_back, 20))]).await.unwrap();
+        let result = BatchResult { accounts: vec![stored(followers(first, date, 30))], ..BatchResult::default() };
+        let completed = completion.commit(result).await.unwrap();
+        assert_eq!((completed.counts.collected, completed.open), (1, 1), "the other account is still open");
+        assert_eq!(rows().await, [two_back, one_back, date]);
+        let inputs = store.fetch_inputs_of(&Scope::all_tenants(), &[first.id]).await.unwrap();
+        assert_eq!(inputs[0].state.as_deref(), Some("{\"seen\":\"2026-11-22\"}"), "the state is of its own date");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_error_in_the_middle_leaves_nothing() {
     each_database(async |store, _| {
         let accounts = people(&store, 2).await;

@@ -72,5 +72,6 @@ pub use self::watchdog::{LoopState, LoopStatus};
 pub use self::webhooks::deliveries::{DeliveryReport, Dispatcher};
 pub use self::webhooks::manage::{NewWebhook, Resend, TestAnswer, WebhookError, Webhooks};
 pub use self::webhooks::signing::SignError;
+pub(crate) use backline_rules::dates::is_told;
 pub(crate) use backline_rules::nearest;
 pub(crate) use backline_rules::plan::{canary_share, exclusion};

@@ -26,6 +26,8 @@ pub struct FetchContext {
     pub window: Window,
     /// Platform metrics that were reported as lost under this release.
     pub lost_metrics: Vec<String>,
+    /// Windows of past dates to fetch beside it, oldest first. A connector of the contract 1.0.0 is not told of them.
+    pub history: Vec<Window>,
 }
 
 /// Why an account could not be fetched. The host reacts to the variant, never to the text.
@@ -96,6 +98,17 @@ pub struct Fetched {
     pub body: String,
     /// State to pass back the next time, as JSON text.
     pub state: Option<String>,
+    /// What was fetched of past dates besides: those of the context's history that could be served.
+    pub past: Vec<PastDocument>,
+}
+
+/// What was fetched of a past date, in the same call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PastDocument {
+    /// The window that it covers: one of the context's history.
+    pub window: Window,
+    /// Document as JSON text.
+    pub body: String,
 }
 
 /// A metric that the platform refuses by name.

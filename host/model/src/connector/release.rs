@@ -44,6 +44,14 @@ impl Release {
     pub fn platform(&self) -> &Platform {
         &self.manifest.connector.platform
     }
+
+    /// Whether one of its calls may fetch several past dates: from the contract 1.1.0 on, where it has metrics with
+    /// history.
+    #[must_use]
+    pub fn takes_history(&self) -> bool {
+        let since = semver::Version::new(1, 1, 0);
+        self.manifest.has_history() && semver::Version::parse(&self.wit_version).is_ok_and(|version| version >= since)
+    }
 }
 
 /// Whether a release may be activated. Whether it is active is separate: only a granted release can be.

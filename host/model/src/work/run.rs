@@ -49,12 +49,16 @@ impl RunStatus {
     }
 }
 
+/// What the runs of a backfill are started by whose batches may fetch several dates at once, before the earliest date
+/// that it collects.
+pub const BACKFILL_SINCE: &str = "backfill since ";
+
 /// One collection for one logical date.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Run {
     /// Id of the run.
     pub id: RunId,
-    /// What started it: `manual`, or the name of a schedule.
+    /// What started it: `manual`, `activation`, the name of a schedule, `backfill`, or [`BACKFILL_SINCE`] and a date.
     pub trigger: String,
     /// Logical date that was asked for; `None` means each artist's own current date.
     pub date: Option<NaiveDate>,
@@ -66,6 +70,14 @@ pub struct Run {
     pub finished_at: Option<DateTime<Utc>>,
     /// Accounts by outcome.
     pub counts: RunCounts,
+}
+
+impl Run {
+    /// The earliest date of the backfill that the run belongs to, if its batches may fetch older dates of it besides.
+    #[must_use]
+    pub fn backfills_since(&self) -> Option<NaiveDate> {
+        self.trigger.strip_prefix(BACKFILL_SINCE)?.parse().ok()
+    }
 }
 
 /// Accounts of a run by outcome. Once it has finished, `planned = collected + deferred + superseded + failed`.

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! let mut completion = store.completion_begin(&lease, now).await?;   // checks the token, locks the accounts
+//! completion.past_add(rows).await?;                                  // of past dates, one date after the other
 //! let pasts = completion.history_load(&accounts).await?;             // what the stages compare with
 //! …                                                                  // the stages run
 //! completion.commit(result).await?;                                  // or drop it: nothing has happened
@@ -67,7 +68,7 @@ impl Store {
         // A withdrawal locks the accounts too: what is read now holds until the commit.
         let facts = account_facts_in_txn(&mut work, &accounts, lease.batch.run_id).await?;
         let (lease, months, without_row) = (lease.clone(), self.months.clone(), HashSet::new());
-        Ok(Completion { work, lease, alive, facts, used, without_row, months, now })
+        Ok(Completion { work, lease, alive, facts, used, without_row, past: Vec::new(), months, now })
     }
 
     /// Completes a batch none of whose accounts is stored, so that nothing has to be compared.
@@ -94,6 +95,8 @@ pub struct Completion {
     facts: AccountFacts,
     /// Accounts and dates that are known to have no row yet.
     without_row: HashSet<(AccountId, NaiveDate)>,
+    /// What was added of past dates. Their rows are written already, so that later dates are compared with them.
+    past: Vec<AccountResult>,
     months: KnownMonths,
     now: DateTime<Utc>,
 }
@@ -111,6 +114,27 @@ impl Completion {
         let has_none = |account: &AccountId| pasts.get(account).is_some_and(|past| past.existing.is_none());
         self.without_row.extend(wanted.iter().filter(|(account, _)| has_none(account)));
         Ok(pasts)
+    }
+
+    /// Adds what was fetched of one past date besides, of accounts that are stored for their own date too. It is read
+    /// by what is loaded afterwards, so dates are added from the oldest on. No account ends with it.
+    ///
+    /// # Errors
+    /// When a value fits no column or the database fails; nothing can be committed then.
+    pub async fn past_add(&mut self, mut accounts: Vec<AccountResult>) -> Result<(), StoreError> {
+        let facts = &mut self.facts;
+        accounts.retain(|account| {
+            self.alive.contains(&account.account_id) && !facts.withdrawn.contains(&account.account_id)
+        });
+        let stored: Vec<&StoredAccount> = accounts.iter().filter_map(|account| account.stored.as_ref()).collect();
+        for account in &stored {
+            history::accept(facts.accepted.entry(account.row.account_id).or_default(), &account.row);
+        }
+        rows_write_in_txn(&mut self.work, &stored, &self.without_row, self.now)
+            .await
+            .inspect_err(|_| self.months.forget())?;
+        self.past.extend(accounts);
+        Ok(())
     }
 
     /// Writes everything and ends the lease. Nothing is kept of accounts that have been erased in the meantime, and
@@ -137,15 +161,18 @@ impl Completion {
 
         let told_by_batch = self.told_by_batch(&accounts, &result);
         let work = &mut self.work;
-        let rows: Vec<_> = stored.iter().map(|account| (&account.row, account.growth.as_slice())).collect();
-        let keys = rows.iter().map(|(row, _)| (row.account_id, row.metric_date));
-        let replaced: Vec<_> = keys.filter(|key| !self.without_row.contains(key)).collect();
-        row_data_keep_in_txn(work, &replaced).await?;
-        metrics_save_in_txn(work, &rows, self.now).await?;
-        let documents: Vec<_> =
-            accounts.iter().filter_map(|account| Some((*account, account.document.as_ref()?))).collect();
+        rows_write_in_txn(work, &stored, &self.without_row, self.now).await?;
+        // The rows of past dates are written; what goes with them comes first, as they do.
+        let past = std::mem::take(&mut self.past);
+        let documents: Vec<_> = past
+            .iter()
+            .chain(accounts.iter().copied())
+            .filter_map(|account| Some((account, account.document.as_ref()?)))
+            .collect();
         documents_add_in_txn(work, &self.lease.batch, &documents).await?;
-        let withheld: Vec<_> = stored.iter().flat_map(|account| &account.withheld).collect();
+        let all_stored: Vec<&StoredAccount> =
+            past.iter().filter_map(|account| account.stored.as_ref()).chain(stored.iter().copied()).collect();
+        let withheld: Vec<_> = all_stored.iter().flat_map(|account| &account.withheld).collect();
         quarantine_add_in_txn(work, &withheld).await?;
         account_states_save_in_txn(work, &states, self.now).await?;
 
@@ -184,7 +211,7 @@ impl Completion {
         let gone = not_found_for_long(work, &accounts).await?;
         events.extend(gone.iter().map(|account| not_found_event(account, self.now)));
         let about_rows: Vec<_> =
-            stored.iter().flat_map(|account| account.events.iter().map(|event| (&account.row, event))).collect();
+            all_stored.iter().flat_map(|account| account.events.iter().map(|event| (&account.row, event))).collect();
         row_events_write_in_txn(work, batch.run_id, &about_rows, &events, self.now).await?;
         insert_logs(work, &self.lease, &result.logs, self.now).await?;
         let gone = gone.iter().map(|account| (account.account_id, AccountStatus::NotFound));
@@ -319,6 +346,20 @@ impl Completion {
         let parts = [retried, waiting, deferred, dead].into_iter().chain(unserved);
         parts.filter(|part| !part.accounts.is_empty()).collect()
     }
+}
+
+/// Writes rows with their growth. Events about rows that they replace keep the data of those.
+async fn rows_write_in_txn(
+    work: &mut Work,
+    stored: &[&StoredAccount],
+    without_row: &HashSet<(AccountId, NaiveDate)>,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let rows: Vec<_> = stored.iter().map(|account| (&account.row, account.growth.as_slice())).collect();
+    let keys = rows.iter().map(|(row, _)| (row.account_id, row.metric_date));
+    let replaced: Vec<_> = keys.filter(|key| !without_row.contains(key)).collect();
+    row_data_keep_in_txn(work, &replaced).await?;
+    metrics_save_in_txn(work, &rows, now).await
 }
 
 /// Numbers of the same name added up; other values are replaced by the later one.

@@ -1,7 +1,8 @@
 //! `backline backfill`: collects past dates of a platform that tells them, one run for each date, the newest first.
 //!
 //! What a date still lacks is read from the stored rows, so the same command goes on where an earlier one ended. The
-//! newest date comes first, because a plan ends what earlier runs have deferred of its date or an older one.
+//! newest date comes first, because a plan ends what earlier runs have deferred of its date or an older one. A connector
+//! that takes several dates at once may bring older dates with a run: what they lack then is less, or nothing.
 
 use std::collections::BTreeSet;
 
@@ -19,9 +20,9 @@ use crate::cli::service::installation;
 use crate::cli::terminal::exit::{Exit, Failure, Outcome};
 use crate::cli::terminal::print;
 use crate::pipeline::collection::report::{RunReport, RunRequest};
-use crate::pipeline::exclusion;
-use backline_model::run::{Forecast, RunCounts};
-use backline_model::{Absence, AccountId, ArtistId, Candidate, Manifest, MetricsRow, Platform, RunId};
+use crate::pipeline::{exclusion, is_told};
+use backline_model::run::{BACKFILL_SINCE, Forecast, RunCounts};
+use backline_model::{AccountId, ArtistId, Candidate, Manifest, MetricsRow, Platform, Release, RunId};
 use backline_store::{MetricsFilter, Scope, Store};
 
 /// Most dates of one command: a year, and what a month's delay adds.
@@ -30,7 +31,7 @@ const DATES_MAX: u64 = 400;
 /// Accounts read from the database at once: bounds memory of a page, not the command.
 const PAGE: u32 = 1_000;
 
-/// What a run of a past date is started by.
+/// What a run of a past date is started by, where it is about that date alone.
 const TRIGGER: &str = "backfill";
 
 /// Which dates to collect.
@@ -66,6 +67,8 @@ struct Report {
     complete: u64,
     /// All other dates together, one after the other.
     forecast: Forecast,
+    /// Whether a run may bring older dates too, so that it takes less than the forecast.
+    several_dates_at_once: bool,
     /// What was collected, the newest date first.
     collected: Vec<Collected>,
     /// Whether it ended before its last date: an allowance is spent, it was interrupted, or nothing could be collected.
@@ -88,6 +91,10 @@ struct Job {
     candidates: Vec<Candidate>,
     /// Whether they are all of the platform.
     is_whole: bool,
+    /// Whether one call of the connector may fetch several dates.
+    takes_history: bool,
+    /// The earliest date.
+    from: NaiveDate,
 }
 
 /// Prints what is lacking, and collects it if that is confirmed.
@@ -97,13 +104,14 @@ pub(in crate::cli) async fn run(context: &Context, arguments: BackfillArguments)
     let store = host.store();
     let artist = ids::find_all(store, &artist).await?;
     let dates = dates(from, to, context.clock.now().date_naive())?;
-    let job = Job::load(store, names::platform(store, &platform).await?, &artist).await?;
+    let job = Job::load(store, names::platform(store, &platform).await?, &artist, from).await?;
     let mut report = Report {
         platform: job.platform.clone(),
         from,
         to: dates.first().copied().unwrap_or(from),
         complete: 0,
         forecast: Forecast::default(),
+        several_dates_at_once: job.takes_history,
         collected: Vec::new(),
         is_cut: false,
     };
@@ -120,7 +128,7 @@ pub(in crate::cli) async fn run(context: &Context, arguments: BackfillArguments)
         installation::warn(context, store).await?;
         let stop = CancellationToken::new();
         for date in dates {
-            // Another run may have collected it since the forecast.
+            // Another run, or one of a later date, may have collected it since the forecast.
             let Some(request) = job.request(store, date).await? else { continue };
             let done = run::collect(&host, &request, &stop).await?;
             let counts = &done.run.counts;
@@ -165,16 +173,18 @@ fn dates(from: NaiveDate, to: Option<NaiveDate>, today: NaiveDate) -> Result<Vec
 }
 
 impl Job {
-    async fn load(store: &Store, platform: Platform, artists: &[ArtistId]) -> Result<Self, Failure> {
+    async fn load(store: &Store, platform: Platform, artists: &[ArtistId], from: NaiveDate) -> Result<Self, Failure> {
         for artist in artists {
             ids::expect_artist(store, *artist).await?;
         }
         let releases = store.releases_list().await?;
         let active = releases.into_iter().find(|release| release.active && *release.platform() == platform);
-        let Some(manifest) = active.map(|release| release.manifest) else {
+        let Some(active) = active else {
             let remedy = "`backline plugins list` shows what is installed, and `plugins activate` activates it";
             return Err(Failure::usage(format!("no connector of {platform} is active; {remedy}")));
         };
+        let takes_history = active.takes_history();
+        let Release { manifest, .. } = active;
         if !manifest.has_history() {
             let why = "none of the connector's metrics has history, so the platform tells the numbers of now alone";
             return Err(Failure::usage(format!("{platform} has no past dates to collect: {why}")));
@@ -194,7 +204,7 @@ impl Job {
             let is_meant = artists.is_empty() || artists.contains(&candidate.artist_id);
             is_meant && exclusion(candidate, &manifest).is_none()
         });
-        Ok(Self { platform, manifest, candidates, is_whole: artists.is_empty() })
+        Ok(Self { platform, manifest, candidates, is_whole: artists.is_empty(), takes_history, from })
     }
 
     /// The run for what a date lacks; none if it lacks nothing.
@@ -207,12 +217,17 @@ impl Job {
         };
         let rows = store.metrics_list(&Scope::all_tenants(), &filter).await?;
         Ok(self.lacking(&rows).map(|artists| RunRequest {
-            trigger: TRIGGER.to_owned(),
+            trigger: self.trigger(),
             date: Some(date),
             due: None,
             platforms: vec![self.platform.clone()],
             artists,
         }))
+    }
+
+    /// What says of a run how far its batches may go back.
+    fn trigger(&self) -> String {
+        if self.takes_history { format!("{BACKFILL_SINCE}{}", self.from) } else { TRIGGER.to_owned() }
     }
 
     /// The artists whose accounts lack a date with these rows: an empty list stands for all, none for no one.
@@ -228,15 +243,6 @@ impl Job {
             false => Some(artists.into_iter().collect()),
         }
     }
-}
-
-/// Whether the platform has told a row's date: a metric with history has a number, or a reason that a later collection
-/// would not change. A row of the day itself has none of them yet.
-fn is_told(row: &MetricsRow, manifest: &Manifest) -> bool {
-    manifest.metrics.iter().filter(|entry| entry.history).any(|entry| {
-        row.values.contains_key(&entry.name)
-            || row.absent.get(&entry.name).is_some_and(|reason| *reason != Absence::Unavailable)
-    })
 }
 
 /// Adds what a date takes. The dates are collected one after the other.
@@ -269,7 +275,7 @@ fn exit_of(report: &Report) -> Exit {
 }
 
 fn print_forecast(report: &Report, dates: u64) -> Result<(), Failure> {
-    let Report { platform, from, to, complete, forecast, .. } = report;
+    let Report { platform, from, to, complete, forecast, several_dates_at_once, .. } = report;
     let dates = print::count(dates, "date");
     print::line(&format!("{platform}: {dates} from {from} to {to}, {complete} of them complete"))?;
     if forecast.accounts == 0 {
@@ -277,18 +283,23 @@ fn print_forecast(report: &Report, dates: u64) -> Result<(), Failure> {
     }
     let units: Vec<String> = forecast.units.iter().map(|(budget, units)| format!(", {budget} {units}")).collect();
     print::line(&format!(
-        "to collect: {} over all dates, at least {}, about {}{}",
+        "to collect: {} over all dates, {} {}, about {}{}",
         print::count(forecast.accounts, "account"),
+        if *several_dates_at_once { "about" } else { "at least" },
         print::count(forecast.requests, "request"),
         run::duration(forecast.duration_s),
         units.concat()
-    ))
+    ))?;
+    if *several_dates_at_once {
+        print::note("the connector takes several dates at once: a run may bring older ones too, which then need none");
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use backline_model::fixtures::{day, ints, manifest, name, row, zone};
-    use backline_model::{AccountStatus, SubscriptionStatus, Tenant};
+    use backline_model::{Absence, AccountStatus, SubscriptionStatus, Tenant};
     use uuid::Uuid;
 
     use super::*;
@@ -331,7 +342,8 @@ mod tests {
         let likes = manifest.metrics.iter_mut().find(|entry| entry.name.as_str() == "likes");
         likes.expect("it is in the fixture").history = true;
         let platform = Platform::new("example").expect("a platform");
-        Job { platform, manifest, candidates: vec![candidate(1), candidate(2)], is_whole }
+        let candidates = vec![candidate(1), candidate(2)];
+        Job { platform, manifest, candidates, is_whole, takes_history: false, from: day("2026-10-01") }
     }
 
     /// A row of an account, with numbers or the reason why the metric with history has none.
@@ -362,6 +374,24 @@ mod tests {
     }
 
     #[test]
+    fn a_run_says_how_far_back_its_batches_may_go() {
+        assert_eq!(job(true).trigger(), "backfill");
+        let trigger = Job { takes_history: true, ..job(true) }.trigger();
+        assert_eq!(trigger, "backfill since 2026-10-01");
+        let run = |trigger: String| backline_model::Run {
+            id: RunId::generate(),
+            trigger,
+            date: None,
+            status: backline_model::RunStatus::Running,
+            started_at: chrono::DateTime::UNIX_EPOCH,
+            finished_at: None,
+            counts: RunCounts::default(),
+        };
+        assert_eq!(run(trigger).backfills_since(), Some(day("2026-10-01")));
+        assert_eq!(run("backfill".to_owned()).backfills_since(), None);
+    }
+
+    #[test]
     fn the_exit_code_tells_what_became_of_it() {
         let report = |counts: &[(u64, u64)], is_cut: bool| Report {
             platform: Platform::new("example").expect("a platform"),
@@ -369,6 +399,7 @@ mod tests {
             to: day("2026-11-02"),
             complete: 0,
             forecast: Forecast::default(),
+            several_dates_at_once: false,
             collected: counts
                 .iter()
                 .map(|(collected, failed)| Collected {

@@ -48,6 +48,11 @@ impl BatchAccounts {
         Self { candidates, accounts, fetched: BTreeMap::new(), ended }
     }
 
+    /// The accounts that have not ended.
+    pub(super) fn open_candidates(&self) -> Vec<&Candidate> {
+        self.candidates.values().filter(|candidate| !self.ended.contains_key(&candidate.account_id)).collect()
+    }
+
     fn open(&self) -> Vec<AccountId> {
         self.open_accounts().map(|account| account.id).collect()
     }

@@ -19,6 +19,7 @@ use crate::pipeline::collection::dispatch::Signal;
 use crate::pipeline::collection::evaluate::{self, Observation, Origin, RowContext, UnknownMetrics};
 use crate::pipeline::collection::fetch::{self, AccountFailure, BatchBudget, SideEffects};
 use crate::pipeline::collection::held::{Held, HeldBytes};
+use crate::pipeline::collection::past::{self, Around, PastDates};
 use crate::pipeline::collection::pauses::{self, Asked, AskedWait, Pauses, Wait};
 use crate::pipeline::credentials::expiry;
 use crate::pipeline::credentials::manager::CredentialManager;
@@ -218,7 +219,9 @@ async fn observe(collector: &Collector, lease: &Lease) -> Result<Observed, Colle
     accounts.exclude_withdrawn(&release);
     let (window, places) = aim(collector, lease, &release, &mut accounts, &mut side).await?;
     let lost_metrics = collector.store.lost_metrics_list(batch.release, collector.clock.now()).await?;
-    let context = FetchContext { window, lost_metrics };
+    let past_dates = past::wanted(collector, lease, &release, &accounts.open_candidates()).await?;
+    let history = past_dates.iter().map(|(_, window)| *window).collect();
+    let context = FetchContext { window, lost_metrics, history };
     let deadline = Duration::from_millis(collector.config.collection.batch_deadline_ms);
     let until = BatchBudget::time_for_credentials(deadline);
     let credentials = accounts.with_credentials(&collector.credentials, &release, until).await?;
@@ -242,11 +245,13 @@ async fn observe(collector: &Collector, lease: &Lease) -> Result<Observed, Colle
     // It may be right again when they are stored.
     let observed_at = right_now(collector).await?;
     let mut documents = accounts.take_documents();
+    let of_past = past::taken_from(&mut documents);
     let texts = documents.iter_mut().map(|(_, fetched)| std::mem::take(&mut fetched.body)).collect();
     let (bodies, texts) = DocumentBody::compress_all(texts).await?;
     let inputs = texts.into_iter().map(|body| DocumentInput { body, window, observed_at }).collect();
     let ids: Vec<AccountId> = documents.iter().map(|(account, _)| *account).collect();
     let snapshots = fetch::normalize(&release, &ids, inputs, &mut budget, &mut side).await;
+    let past = past::observe(&release, of_past, &past_dates, observed_at, &mut budget, &mut side).await?;
     point(Point::BatchNormalised);
     if budget.lacked_room() {
         collector.held.enlarge(batch.release, &held);
@@ -265,7 +270,8 @@ async fn observe(collector: &Collector, lease: &Lease) -> Result<Observed, Colle
         })
         .collect();
     let named = BTreeSet::new();
-    Ok(Observed { release, accounts, observations, places, at: observed_at, window, side, pauses, named, _held: held })
+    let at = observed_at;
+    Ok(Observed { release, accounts, observations, places, at, window, past, side, pauses, named, _held: held })
 }
 
 /// What is written before the transaction of the batch, while its lease is still renewed: months for its rows, and the
@@ -276,7 +282,8 @@ async fn prepare(collector: &Collector, lease: &Lease, observed: &mut Observed) 
         Place::Observed(date) => Some(date),
         Place::Planned | Place::History => None,
     };
-    let others: BTreeSet<NaiveDate> = observed.observations.iter().filter_map(date_of).collect();
+    let others = observed.observations.iter().filter_map(date_of).chain(observed.past.keys().copied());
+    let others: BTreeSet<NaiveDate> = others.collect();
     if !others.is_empty() {
         collector.store.months_ensure(others.into_iter()).await?;
     }
@@ -474,6 +481,8 @@ struct Observed {
     at: DateTime<Utc>,
     /// The time span that post-level metrics cover.
     window: Window,
+    /// What was fetched of past dates besides.
+    past: PastDates,
     side: SideEffects,
     /// As they were when it began.
     pauses: Pauses,
@@ -486,7 +495,7 @@ struct Observed {
 /// The last step: stores all results of the batch, in one transaction that also completes the lease.
 #[tracing::instrument(name = "store", skip_all, fields(documents = observed.observations.len()))]
 async fn store(collector: &Collector, lease: &Lease, observed: &Observed) -> Result<BatchReport, CollectError> {
-    let Observed { release, accounts, observations, places, at, window, side, pauses, named, _held } = observed;
+    let Observed { release, accounts, observations, places, at, window, past, side, pauses, named, _held } = observed;
     let (observed_at, window) = (*at, *window);
     let now = right_now(collector).await?;
     let planned = dates_of(lease);
@@ -496,9 +505,16 @@ async fn store(collector: &Collector, lease: &Lease, observed: &Observed) -> Res
         Place::Observed(date) => date,
         Place::Planned | Place::History => planned[account],
     };
+    let mut unknown = UnknownMetrics::default();
+    let around = Around { collector, lease, release, candidates: &accounts.candidates, observed_at };
+    let is_stored = |observation: &&Observation| {
+        observation.snapshot.is_ok() && !matches!(places[&observation.account], Place::Observed(_))
+    };
+    let collected: BTreeSet<AccountId> = observations.iter().filter(is_stored).map(|one| one.account).collect();
+    past::add(&mut completion, &around, past, |account| collected.contains(&account), &mut unknown).await?;
     let keys: Vec<_> =
         observations.iter().map(|observation| (observation.account, date_of(&observation.account))).collect();
-    let mut past = completion.history_load(&keys).await?;
+    let mut known_of = completion.history_load(&keys).await?;
 
     let mut result = BatchResult {
         lost_metrics: side.lost_metrics.clone(),
@@ -515,13 +531,12 @@ async fn store(collector: &Collector, lease: &Lease, observed: &Observed) -> Res
             .collect(),
         ..BatchResult::default()
     };
-    let mut unknown = UnknownMetrics::default();
     for observation in observations {
         let candidate = &accounts.candidates[&observation.account];
         let (place, metric_date) = (places[&observation.account], date_of(&observation.account));
         let document =
             DocumentRecord { id: observation.document_id, body: observation.body.clone(), observed_at, window };
-        let known = past.remove(&observation.account).unwrap_or_default();
+        let known = known_of.remove(&observation.account).unwrap_or_default();
         match observation.snapshot.clone() {
             // Another run has collected that date since this batch began.
             Ok(_) if matches!(place, Place::Observed(_)) && known.existing.is_some() => {

@@ -10,6 +10,7 @@ pub(super) mod dispatch;
 pub(super) mod evaluate;
 pub(super) mod fetch;
 pub(super) mod held;
+mod past;
 pub(crate) mod pauses;
 pub(super) mod planning;
 pub(super) mod quarantine;

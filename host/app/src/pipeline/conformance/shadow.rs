@@ -292,7 +292,8 @@ impl Conformance {
         let now = self.clock.now();
         let days = chrono::TimeDelta::days(self.config.collection.window_days.into());
         let window = Window { since: now - days, until: now };
-        let context = FetchContext { window, lost_metrics: self.store.lost_metrics_list(release.digest, now).await? };
+        let lost_metrics = self.store.lost_metrics_list(release.digest, now).await?;
+        let context = FetchContext { window, lost_metrics, history: Vec::new() };
         let mut told = BTreeMap::new();
         let size = usize::try_from(release.manifest.connector.batch_size).unwrap_or(usize::MAX).max(1);
         for chunk in candidates.chunks(size) {

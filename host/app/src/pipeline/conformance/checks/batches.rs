@@ -71,8 +71,7 @@ pub(super) async fn batch(bench: &Bench, alone: &[Made]) -> CheckResult {
                             let whose = owner.map_or("other numbers than alone".to_owned(), |other| {
                                 format!("the numbers of {}", bench.accounts[other].platform_id)
                             });
-                            check
-                                .found(&case, format!("{id} gets {whose}; answers stand in the order of the accounts"));
+                            check.found(&case, format!("{id} gets {whose}; {}", rule(bench)));
                         }
                         Err(why) => check.found(&case, format!("{id} works alone and fails here: {}", shown(&why))),
                     }
@@ -110,6 +109,15 @@ pub(super) async fn isolation(bench: &Bench, alone: &[Made]) -> CheckResult {
         }
     }
     check
+}
+
+/// How an answer belongs to its account.
+fn rule(bench: &Bench) -> &'static str {
+    if bench.connector.names_accounts() {
+        "each answer names the account that it is about"
+    } else {
+        "answers stand in the order of the accounts"
+    }
 }
 
 /// Fails the requests that are about one account alone.

@@ -13,8 +13,8 @@ use backline_gateway::{Answers, Asked, Exchange, Gateway, Response, SendError, S
 use backline_model::manifest::Manifest;
 use backline_model::snapshot::Reported;
 use backline_model::{
-    AccountId, DocumentInput, FetchAccount, FetchContext, FetchError, Fetched, Grant, LostMetric, Snapshot, Value,
-    Window,
+    AccountId, DocumentInput, FetchAccount, FetchContext, FetchError, Fetched, Grant, LostMetric, PastDocument,
+    Snapshot, Value, Window,
 };
 use backline_sandbox::Connector;
 
@@ -28,6 +28,8 @@ pub(super) struct Made {
     /// What the connector wants to get back the next time.
     pub state: Option<String>,
     pub snapshot: Snapshot,
+    /// What was made of the documents of past dates that came with it.
+    pub past: Vec<(Window, Result<Snapshot, String>)>,
 }
 
 impl Made {
@@ -71,6 +73,8 @@ pub(super) struct Around {
     pub now: DateTime<Utc>,
     /// Names that were reported as lost before.
     pub lost: Vec<String>,
+    /// Past dates to fetch besides, oldest first.
+    pub history: Vec<Window>,
 }
 
 /// A component, ready for any number of batches.
@@ -124,7 +128,7 @@ impl Bench {
 
     /// What the recordings were made with.
     pub(super) fn around(&self) -> Around {
-        Around { window: self.window, now: self.now, lost: Vec::new() }
+        Around { window: self.window, now: self.now, lost: Vec::new(), history: Vec::new() }
     }
 
     /// Fetches and normalises a batch with the recorded answers.
@@ -164,7 +168,8 @@ impl Bench {
             },
             trial,
         );
-        let context = FetchContext { window: around.window, lost_metrics: around.lost.clone() };
+        let context =
+            FetchContext { window: around.window, lost_metrics: around.lost.clone(), history: around.history.clone() };
         let called = self.connector.fetch(session, accounts.to_vec(), context, deadline).await;
         let exchanges = trial.take();
         let (accounts, lost) = match called {
@@ -181,12 +186,35 @@ impl Bench {
     ) -> Result<Vec<Result<Made, Unmade>>, String> {
         let bodies: Vec<String> = fetched.iter().flatten().map(|fetched| fetched.body.clone()).collect();
         let mut snapshots = self.normalize(&bodies, around).await?.into_iter();
-        let made = fetched.into_iter().map(|fetched| {
-            let Fetched { body, state } = fetched.map_err(Unmade::Fetch)?;
+        let mut all = Vec::with_capacity(fetched.len());
+        for fetched in fetched {
+            let Fetched { body, state, past } = match fetched {
+                Ok(fetched) => fetched,
+                Err(error) => {
+                    all.push(Err(Unmade::Fetch(error)));
+                    continue;
+                }
+            };
             let snapshot = snapshots.next().unwrap_or_else(|| Err("it gave too few snapshots".to_owned()));
-            Ok(Made { body, state, snapshot: snapshot.map_err(Unmade::Normalize)? })
-        });
-        Ok(made.collect())
+            let past = self.normalised_past(past, around).await?;
+            let made = snapshot.map(|snapshot| Made { body, state, snapshot, past });
+            all.push(made.map_err(Unmade::Normalize));
+        }
+        Ok(all)
+    }
+
+    /// Normalises documents of past dates, each in its own window.
+    async fn normalised_past(
+        &self,
+        past: Vec<PastDocument>,
+        around: &Around,
+    ) -> Result<Vec<(Window, Result<Snapshot, String>)>, String> {
+        let mut all = Vec::with_capacity(past.len());
+        for PastDocument { window, body } in past {
+            let snapshot = self.normalize(&[body], &Around { window, ..around.clone() }).await?.pop();
+            all.push((window, snapshot.unwrap_or_else(|| Err("it gave too few snapshots".to_owned()))));
+        }
+        Ok(all)
     }
 
     /// Normalises documents alone.

@@ -5,6 +5,7 @@ mod batches;
 mod bench;
 mod declared;
 mod faults;
+mod history;
 mod leaves;
 mod memory;
 mod paging;
@@ -114,6 +115,9 @@ async fn checks(bench: &Bench, before: Option<&Before>) -> Vec<CheckResult> {
     checks.push(faults);
     checks.push(leaves::leaves(bench, &alone, &exchanges).await);
     checks.push(window::window(bench, &alone).await);
+    if bench.connector.takes_history() && bench.manifest.has_history() {
+        checks.push(history::history(bench, &alone).await);
+    }
     checks.push(paging::paging(bench, &alone, &exchanges).await);
     checks.push(memory::state(bench, &alone, &kept).await);
     checks.push(memory::lost(bench, &alone).await);

@@ -26,7 +26,7 @@ pub(super) async fn window(bench: &Bench, alone: &[Made]) -> CheckResult {
         |time: DateTime<Utc>| time.checked_add_signed(TimeDelta::days(LATER_DAYS)).unwrap_or(DateTime::<Utc>::MAX_UTC);
     let Window { since, until } = bench.window;
     let moved = Window { since: later(since), until: later(until) };
-    let around = Around { window: moved, now: later(bench.now), lost: Vec::new() };
+    let around = Around { window: moved, now: later(bench.now), ..bench.around() };
     for (account, good) in bench.accounts.iter().zip(alone) {
         let ran = bench.run_around(std::slice::from_ref(account), &around).await;
         let id = &account.platform_id;

@@ -287,7 +287,7 @@ impl Tried<'_> {
         report.sent(TrialCall::Check, trial.take());
         report.cut += checking.usage().refused;
 
-        let context = FetchContext { window: self.window, lost_metrics: Vec::new() };
+        let context = FetchContext { window: self.window, lost_metrics: Vec::new(), history: Vec::new() };
         let fetching = session();
         let secrets = [fetching.secrets()];
         let mut allowance = self.connector.allowance(Some(deadline));

@@ -1,0 +1,166 @@
+//! Requests of a call on their way to the gateway: what they hold while they wait, and many at once.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use backline_gateway::{Request, Response, SendError, Session};
+use futures::future::join_all;
+
+use super::meters::HeldRequest;
+use super::state::CallState;
+
+/// Most requests of one `send-all`. Source: the contract.
+pub(super) const TOGETHER_MAX: usize = 64;
+
+/// What the answers of one `send-all` may hold together until the slowest has come, in bytes: two of the largest that
+/// the gateway lets through, and some hundred of an ordinary size. Those that come later than that are too large.
+const ANSWERS_BYTES_MAX: u64 = 32 << 20;
+
+impl CallState {
+    /// The session to send a request with, and the count of what it holds; none if that is too much.
+    pub(super) fn hold(&self, request: &Request) -> (Session, Option<HeldRequest>) {
+        (self.session.clone(), self.meters.hold_request(bytes_of(request), self.requests_bytes_max))
+    }
+
+    /// The same for many requests, counted one after the other.
+    pub(super) fn hold_all(&self, requests: Vec<Request>) -> (Session, Vec<(Request, Option<HeldRequest>)>) {
+        let held = requests.into_iter().map(|request| {
+            let (_, held) = self.hold(&request);
+            (request, held)
+        });
+        (self.session.clone(), held.collect())
+    }
+}
+
+/// Sends one request.
+pub(super) async fn send(
+    session: &Session,
+    held: Option<HeldRequest>,
+    request: Request,
+) -> Result<Response, SendError> {
+    let Some(_held) = held else {
+        return Err(SendError::Denied(
+            "the waiting requests have more than requests_bytes_max bytes; send fewer at once".to_owned(),
+        ));
+    };
+    session.send(request).await
+}
+
+/// Sends many requests, of which the session sends a few at a time, and answers in their order. `asked` is how many
+/// there were: those beyond the first [`TOGETHER_MAX`] are denied.
+pub(super) async fn send_all(
+    session: &Session,
+    requests: Vec<(Request, Option<HeldRequest>)>,
+    asked: usize,
+) -> Vec<Result<Response, SendError>> {
+    let room = &Room::new(ANSWERS_BYTES_MAX);
+    let sent = requests.into_iter().map(|(request, held)| async move {
+        let answer = send(session, held, request).await?;
+        room.take(answer)
+    });
+    let mut answers = join_all(sent).await;
+    let beyond = || Err(SendError::Denied(format!("send-all takes at most {TOGETHER_MAX} requests")));
+    answers.resize_with(asked, beyond);
+    answers
+}
+
+/// Room for the answers that wait for others.
+struct Room {
+    limit: u64,
+    used: AtomicU64,
+}
+
+impl Room {
+    fn new(limit: u64) -> Self {
+        Self { limit, used: AtomicU64::new(0) }
+    }
+
+    /// Lets an answer wait, or drops it where there is no room for it. A smaller one that comes later may find some.
+    fn take(&self, answer: Response) -> Result<Response, SendError> {
+        let headers: usize =
+            answer.headers.iter().map(|header| size_of_val(header) + header.0.len() + header.1.len()).sum();
+        let bytes = (answer.body.len() + headers) as u64;
+        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
+        if before.saturating_add(bytes) > self.limit {
+            self.used.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(SendError::TooLarge(self.limit));
+        }
+        Ok(answer)
+    }
+}
+
+/// Memory that a waiting request holds in the host: all its texts, and the size of its list of headers even if they are
+/// empty.
+fn bytes_of(request: &Request) -> u64 {
+    let headers: usize =
+        request.headers.iter().map(|header| size_of_val(header) + header.0.len() + header.1.len()).sum();
+    let credential = request
+        .credential
+        .as_ref()
+        .map_or(0, |credential| credential.slot.len() + credential.account.as_ref().map_or(0, |account| account.len()));
+    let body = request.body.as_ref().map_or(0, Vec::len);
+    (request.url.len() + headers + credential + body) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use backline_gateway::CredentialRef;
+    use backline_model::manifest::Method;
+
+    use super::*;
+    use crate::config::SandboxConfig;
+    use crate::meters::Meters;
+
+    fn plain() -> Request {
+        Request {
+            method: Method::Get,
+            url: "https://a.test/".to_owned(),
+            headers: Vec::new(),
+            body: None,
+            credential: None,
+        }
+    }
+
+    #[test]
+    fn nothing_a_waiting_request_holds_goes_uncounted() {
+        assert_eq!(bytes_of(&plain()), 15);
+        let empty_headers = Request { headers: vec![Default::default(); 1_000_000], ..plain() };
+        assert!(bytes_of(&empty_headers) > 40_000_000, "{}", bytes_of(&empty_headers));
+        let credential = CredentialRef { slot: "s".repeat(1_000), account: Some("a".repeat(1_000)) };
+        let named = Request { credential: Some(credential), body: Some(vec![0; 10]), ..plain() };
+        assert_eq!(bytes_of(&named), 15 + 2_000 + 10);
+    }
+
+    #[test]
+    fn answers_that_wait_for_others_share_their_room() {
+        let answer = |bytes: usize| Response { status: 200, headers: Vec::new(), body: vec![0; bytes] };
+        let room = Room::new(100);
+        assert!(room.take(answer(60)).is_ok());
+        assert_eq!(room.take(answer(41)), Err(SendError::TooLarge(100)));
+        assert!(room.take(answer(40)).is_ok(), "what was dropped takes no room");
+        assert!(room.take(answer(1)).is_err());
+        let with_headers = Response { headers: vec![Default::default(); 3], ..answer(0) };
+        assert!(Room::new(100).take(with_headers).is_err(), "empty headers take room too");
+    }
+
+    #[tokio::test]
+    async fn many_requests_are_held_before_the_first_is_sent_and_those_beyond_are_denied() {
+        // Three requests of 15 bytes fit.
+        let config = SandboxConfig { requests_bytes_max: 45, ..SandboxConfig::default() };
+        let meters = Meters::new(&config, 0);
+        let state = CallState::new(Session::without_capabilities(), meters, &config, None);
+        let (session, held) = state.hold_all(vec![plain(); 5]);
+        let fits: Vec<bool> = held.iter().map(|(_, held)| held.is_some()).collect();
+        assert_eq!(fits, [true, true, true, false, false]);
+        let why = |answer: Result<Response, SendError>| match answer {
+            Err(SendError::Denied(why)) => why,
+            other => panic!("{other:?}"),
+        };
+        let said: Vec<String> = send_all(&session, held, 7).await.into_iter().map(why).collect();
+        let words = ["only possible in"; 3].into_iter().chain(["send fewer"; 2]).chain(["at most 64 requests"; 2]);
+        for (said, word) in said.iter().zip(words) {
+            assert!(said.contains(word), "{said}: {word}");
+        }
+        assert_eq!(said.len(), 7, "one answer for each");
+        assert!(state.hold(&plain()).1.is_some(), "what was answered holds nothing more");
+    }
+}
