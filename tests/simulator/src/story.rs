@@ -2,7 +2,7 @@
 //!
 //! | when | what happens |
 //! |---|---|
-//! | after half of the days | YouTube answers nothing for a day |
+//! | after a third of the days | YouTube answers nothing for a day |
 //! | after two thirds of them | followers of one artist jump, those of another fall; see the traits of [`World`] |
 //! | from the last tenth on | the Instagram token of the first artist is expired |
 //! | always | the traits of [`World`], with `troubles` |
@@ -70,7 +70,7 @@ impl Story {
     /// The date on which YouTube answers nothing.
     #[must_use]
     pub fn outage(&self) -> Option<NaiveDate> {
-        (self.days >= DAYS_MIN).then(|| self.date(self.days / 2))
+        (self.days >= DAYS_MIN).then(|| self.date(self.days / 3))
     }
 
     /// The first date on which the token of the first artist is expired.
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn something_happens_within_the_days_and_the_token_stays_expired() {
-        for days in [3, 7, 28, 90] {
+        for days in [3, 4, 7, 28, 90] {
             let story = Story::new(first(), days, 25);
             let config = story.config();
             let world = World::new(config.seed, config.artists, config.date, config.troubles);

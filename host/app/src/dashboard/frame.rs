@@ -163,7 +163,7 @@ pub(super) fn simulated(document: &str) -> String {
     let sign = html! {
         aside.simulated aria-label="Simulated" {
             strong { "Simulated." }
-            " All artists, accounts and numbers here are made up: " code { "backline demo" } " shows what Backline does."
+            " All artists, accounts and numbers here are made up, by " code { "backline demo" } "."
         }
     };
     document.replacen(BODY, &format!("{BODY}{}", sign.into_string()), 1)

@@ -318,8 +318,8 @@ pub(crate) fn refused(refusal: &Refusal, visitor: Option<&Visitor>) -> Answer {
     Answer::Refused(refusal.kind, frame::refused(refusal, visitor))
 }
 
-/// The same answer, which says on its page or in the name of its file that all it shows is simulated. Every page of such
-/// a host passes here.
+/// The same answer, which says on its page or in the name of its file that all it shows is simulated. Every answer of
+/// such a host passes here.
 pub(crate) fn simulated(answer: Answer) -> Answer {
     match answer {
         Answer::Page(page) => Answer::Page(frame::simulated(&page)),

@@ -1,9 +1,9 @@
 //! A trial without keys: the simulated platforms inside this process, and some weeks of numbers collected from them.
 //!
-//! Nothing of the path of the data is another one: [`Host`], connectors and gateway reach the simulated platforms by
-//! `gateway.routes`, as tests do. Only the clock is given: each day of the history is collected at its own noon, so that
-//! its numbers are of that date. What makes a database a demo's is its installation, which this module claims before
-//! anything is stored; every edge reads it.
+//! The path of the data is the same as ever: [`Host`], connectors and gateway reach the simulated platforms by
+//! `gateway.routes`, as in tests. Only the clock is given: each day of the history is collected at its own noon, so
+//! that its numbers are of that date. What makes a database a demo's is its installation, which this module claims
+//! before anything is stored; every edge reads it.
 
 mod folder;
 mod people;

@@ -30,7 +30,7 @@ pub(in crate::cli) struct DemoArguments {
     /// Folder with the components of the first-party connectors; where a build or a package puts them unless given
     #[arg(long, value_name = "FOLDER")]
     connectors: Option<PathBuf>,
-    /// Address of dashboard and API, on this machine alone; 127.0.0.1:8321 unless given, or a free port if that is taken
+    /// Address of dashboard and API, on this machine alone; 127.0.0.1:8321 unless given, or a free port if it is taken
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
 }
