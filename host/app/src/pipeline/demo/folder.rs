@@ -65,7 +65,7 @@ struct Settings {
 pub struct DemoFolder {
     path: PathBuf,
     settings: Settings,
-    /// Locked.
+    /// Locked until this is dropped.
     _folder: File,
 }
 
