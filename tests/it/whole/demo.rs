@@ -60,7 +60,7 @@ impl Newcomer {
     /// A command on the demo's database, as the demo says it.
     async fn of_demo(&self, arguments: &[&str]) -> (String, String) {
         let file = self.folder().join("backline.toml");
-        let all = [&["--config", file.to_str().expect("a path")], arguments].concat();
+        let all = [&["--config", file.to_str().expect("a path")][..], arguments].concat();
         let mut command = self.command(&all);
         command.env_remove("BACKLINE_DATABASE__URL");
         let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("in time").expect("it starts");

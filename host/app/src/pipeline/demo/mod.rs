@@ -250,7 +250,10 @@ impl Demo {
     /// When it can't be opened.
     pub async fn host(&self, config: Config) -> Result<Host, DemoError> {
         let (time, machine) = (Arc::clone(&self.time), self.machine.clone());
-        let clock = Clock::from_fn(move || (*lock(&time)).unwrap_or_else(|| machine.now()));
+        let clock = Clock::from_fn(move || {
+            let given = *lock(&time);
+            given.unwrap_or_else(|| machine.now())
+        });
         Ok(Host::open(config, clock).await?)
     }
 
