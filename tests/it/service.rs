@@ -17,6 +17,7 @@ mod rotation;
 mod scale;
 mod schedules;
 mod signals;
+mod simulated;
 mod startup;
 pub mod support;
 mod tokens;

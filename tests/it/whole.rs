@@ -1,5 +1,8 @@
 //! Test of the real binary against the simulator, from an empty folder to growth: results, and that no secret is shown.
 
+#[cfg(feature = "demo")]
+mod demo;
+
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

@@ -92,6 +92,18 @@ impl AccountId {
     }
 }
 
+impl InstallationId {
+    /// The installation of every database whose artists and numbers are simulated: the version 5 UUID of
+    /// `backline:simulated` in the URL namespace. So the database itself says it, and a copy of it too.
+    pub const SIMULATED: Self = Self(Uuid::from_u128(0xc1c1_5e30_b6fc_52db_a6f1_d0be_5b14_0e5a));
+
+    /// Whether it is that one.
+    #[must_use]
+    pub fn is_simulated(self) -> bool {
+        self == Self::SIMULATED
+    }
+}
+
 /// Why an identifier is not valid.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum IdError {

@@ -76,6 +76,7 @@ pub fn report(
         recommendations: Vec::new(),
         alerts: Vec::new(),
         time_zones: suspects.zones.clone(),
+        simulated: suspects.simulated,
     };
     report.recommendations = recommend::recommend(&report, figures, suspects, now);
     report

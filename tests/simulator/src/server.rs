@@ -62,6 +62,9 @@ pub struct SimulatorConfig {
     pub date: NaiveDate,
     /// Port on loopback; 0 selects a free one.
     pub port: u16,
+    /// First date on which followers jump and fall; the day after the first one unless given. See the traits of
+    /// [`World`].
+    pub event: Option<NaiveDate>,
     /// Whether some artists can't be collected; see the traits of [`World`].
     pub troubles: bool,
     /// Whether all artists publish equally often; see [`World::made_regular`].
@@ -98,6 +101,7 @@ impl Default for SimulatorConfig {
             artists: 25,
             date: NaiveDate::from_ymd_opt(2026, 11, 20).expect("a date of the calendar"),
             port: 0,
+            event: None,
             troubles: false,
             regular: false,
             youtube_quota: 10_000,
@@ -207,6 +211,10 @@ impl Simulator {
         let listener = TcpListener::bind(("127.0.0.1", config.port)).await?;
         let addr = listener.local_addr()?;
         let world = World::new(config.seed, config.artists, config.date, config.troubles);
+        let world = match config.event {
+            Some(event) => world.with_event_on(event),
+            None => world,
+        };
         let shared = Arc::new(Shared {
             world: if config.regular { world.made_regular() } else { world },
             now: Mutex::new(noon(config.date)),

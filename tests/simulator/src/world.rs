@@ -270,7 +270,8 @@ fn count(value: u64) -> i64 {
 }
 
 impl World {
-    /// Creates a world that starts on `start`. Events (spike, drop) happen on the next day.
+    /// Creates a world that starts on `start`. Events (spike, drop) happen on the next day; see
+    /// [`World::with_event_on`].
     ///
     /// # Panics
     ///
@@ -295,6 +296,12 @@ impl World {
     #[must_use]
     pub fn made_regular(self) -> Self {
         Self { regular: true, ..self }
+    }
+
+    /// The same world with another first date on which `Spike` and `Drop` have an effect.
+    #[must_use]
+    pub fn with_event_on(self, event: NaiveDate) -> Self {
+        Self { event, ..self }
     }
 
     /// Seed of the world.

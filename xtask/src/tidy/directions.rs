@@ -41,10 +41,12 @@ const BELOW_PIPELINE: [&str; 2] = ["config", "telemetry"];
 const SERVICE: [&str; 2] = ["pipeline", "service"];
 
 /// Libraries with one owner inside their crate, and the files that may name them: a path, of which `*` is any part.
-const OWNERS: [(&str, &[&str]); 25] = [
+const OWNERS: [(&str, &[&str]); 26] = [
     ("anstream", &["host/app/src/cli/terminal/print.rs"]),
     ("anstyle", &["host/app/src/cli/terminal/print.rs"]),
     ("axum", &["host/app/src/api/*"]),
+    // Compiled with the feature `demo` alone. Everything else reaches simulated platforms like real ones.
+    ("backline_simulator", &["host/app/src/pipeline/demo/*"]),
     ("clap", &["host/app/src/cli/*", "host/app/src/main.rs"]),
     ("clap_complete", &["host/app/src/cli/completions.rs"]),
     ("clap_mangen", &["host/app/src/cli/completions.rs"]),
@@ -583,6 +585,9 @@ mod tests {
         assert_eq!(problems("host/app/src/pipeline/artists/export.rs", "use zip::ZipWriter;"), 0);
         assert_eq!(problems("host/app/src/pipeline/run.rs", "use zip::ZipWriter;"), 1);
         assert_eq!(problems("host/app/src/pipeline/run.rs", "fn f() { std::iter::zip(a, b); }"), 0);
+        assert_eq!(problems("host/app/src/pipeline/demo/mod.rs", "use backline_simulator::Story;"), 0);
+        assert_eq!(problems("host/app/src/pipeline/run.rs", "use backline_simulator::Story;"), 1);
+        assert_eq!(problems("host/app/src/cli/service/demo.rs", "use backline_simulator::Story;"), 1);
         assert_eq!(problems("host/rules/src/schedule/times.rs", "use croner::Cron;"), 0);
         assert_eq!(problems("host/rules/src/plan.rs", "use croner::Cron;"), 1);
     }

@@ -14,7 +14,7 @@ pub(crate) struct Room {
     pub(crate) package: &'static str,
     /// Its folder from the workspace's root.
     pub(crate) folder: &'static str,
-    /// What it may depend on; tests too, except for the simulator.
+    /// What it may depend on; tests too, except for the simulator, which they may always have.
     pub(crate) knows: &'static [&'static str],
 }
 
@@ -98,8 +98,11 @@ pub(crate) const OWNERS: [(&str, &str); 50] = [
     ("zstd", "backline-store"),
 ];
 
-/// What only tests may depend on.
+/// What only tests may depend on, and one feature of one package.
 const TESTS_ONLY: &str = "backline-simulator";
+
+/// The package and its feature: a build without the feature knows no simulator.
+const SIMULATED_BY: (&str, &str) = ("backline", "demo");
 
 /// The program that Backline is measured against; it uses nothing of the workspace, or it would measure itself.
 const NATIVE: &str = "backline-bench-native";
@@ -149,7 +152,7 @@ fn check_manifest(source: &Source, manifest: &Table) -> Vec<Breach> {
         for dependency in dependencies(manifest) {
             let name = dependency.package.as_str();
             let is_ours = name == "backline" || name.starts_with("backline-");
-            if is_ours && !may_know(package, room, name, dependency.is_for_tests) {
+            if is_ours && !may_know(package, room, &dependency) {
                 breach(
                     &dependency.key,
                     format!("{package} may not depend on {name}; see the rules of direction in ARCHITECTURE.md"),
@@ -162,6 +165,12 @@ fn check_manifest(source: &Source, manifest: &Table) -> Vec<Breach> {
             {
                 breach(&dependency.key, format!("{name} belongs to {owner}; convert its types there"));
             }
+        }
+    }
+    for feature in features_that_simulate(manifest) {
+        if package != Some(SIMULATED_BY.0) || feature != SIMULATED_BY.1 {
+            let problem = format!("the feature `{feature}` brings {TESTS_ONLY} in; only `{}` may", SIMULATED_BY.1);
+            breach(&feature, problem);
         }
     }
     for name in default_features(manifest) {
@@ -181,10 +190,13 @@ fn check_manifest(source: &Source, manifest: &Table) -> Vec<Breach> {
 }
 
 /// Whether a package may depend on another one of the workspace.
-fn may_know(package: &str, room: Option<&Room>, name: &str, is_for_tests: bool) -> bool {
+fn may_know(package: &str, room: Option<&Room>, dependency: &Dependency) -> bool {
+    let name = dependency.package.as_str();
     if let Some(room) = room {
         // Cargo lets a crate's own tests depend on it with other features.
-        return room.knows.contains(&name) || (is_for_tests && (name == TESTS_ONLY || name == package));
+        let for_tests = dependency.is_for_tests && (name == TESTS_ONLY || name == package);
+        let by_feature = dependency.is_optional && name == TESTS_ONLY && package == SIMULATED_BY.0;
+        return room.knows.contains(&name) || for_tests || by_feature;
     }
     if package == FUZZ {
         return true;
@@ -202,6 +214,8 @@ struct Dependency {
     /// Enabled features.
     features: Vec<String>,
     is_for_tests: bool,
+    /// Whether a feature brings it in.
+    is_optional: bool,
 }
 
 /// Dependencies of all kinds and targets.
@@ -233,6 +247,38 @@ fn in_table(table: &Table, is_for_tests: bool) -> Vec<Dependency> {
                 .map(|features| features.iter().filter_map(text).collect())
                 .unwrap_or_default(),
             is_for_tests,
+            is_optional: value.get("optional").and_then(Value::as_bool) == Some(true),
+        })
+        .collect()
+}
+
+/// The features that bring the simulator in, under whatever name the manifest gives it. An optional dependency that no
+/// feature names with `dep:` is a feature of its own.
+fn features_that_simulate(manifest: &Table) -> Vec<String> {
+    let keys: Vec<String> = dependencies(manifest)
+        .into_iter()
+        .filter(|dependency| dependency.package == TESTS_ONLY && dependency.is_optional)
+        .map(|dependency| dependency.key)
+        .collect();
+    let features = manifest.get("features").and_then(Value::as_table);
+    let named = |key: &str| -> Vec<(String, bool)> {
+        let listed = features.into_iter().flatten();
+        listed
+            .flat_map(|(feature, brings)| {
+                let brings = brings.as_array().into_iter().flatten().filter_map(Value::as_str);
+                brings.filter_map(move |brought| {
+                    let (with_dep, name) = brought.strip_prefix("dep:").map_or((false, brought), |name| (true, name));
+                    let name = name.split(['/', '?']).next().unwrap_or(name);
+                    (name == key).then(|| (feature.clone(), with_dep))
+                })
+            })
+            .collect()
+    };
+    keys.iter()
+        .flat_map(|key| {
+            let found = named(key);
+            let of_its_own = (!found.iter().any(|(_, with_dep)| *with_dep)).then(|| key.clone());
+            found.into_iter().map(|(feature, _)| feature).chain(of_its_own)
         })
         .collect()
 }
@@ -326,6 +372,30 @@ mod tests {
         assert_eq!(problems("backline", "[dev-dependencies]\nsqlx = \"0.9\"").len(), 0, "tests may");
         assert_eq!(problems("backline-rules", "[dependencies]\nreqwest = \"0.13\"").len(), 1);
         assert_eq!(problems("backline-simulator", "[dependencies]\naxum = \"0.8\"").len(), 0, "it is not the host");
+    }
+
+    #[test]
+    fn the_simulator_comes_into_the_host_by_one_feature() {
+        let optional = "[dependencies]\nbackline-simulator = { workspace = true, optional = true }";
+        let with = |package: &str, features: &str| problems(package, &format!("{optional}\n[features]\n{features}"));
+        assert_eq!(with("backline", "default = [\"demo\"]\ndemo = [\"dep:backline-simulator\"]"), [""; 0]);
+        let always = problems("backline", "[dependencies]\nbackline-simulator.workspace = true");
+        assert_eq!(always.len(), 1, "{always:?}");
+        for features in [
+            "demo = [\"dep:backline-simulator\"]\nother = [\"dep:backline-simulator\"]",
+            "demo = [\"dep:backline-simulator\"]\nother = [\"backline-simulator/fast\"]",
+            "other = [\"dep:backline-simulator\"]",
+        ] {
+            let found = with("backline", features);
+            assert!(matches!(&found[..], [one] if one.contains("`other` brings")), "{features}: {found:?}");
+        }
+        let of_its_own = with("backline", "demo = []");
+        assert!(matches!(&of_its_own[..], [one] if one.contains("`backline-simulator` brings")), "{of_its_own:?}");
+        let elsewhere = with("backline-store", "demo = [\"dep:backline-simulator\"]");
+        assert_eq!(elsewhere.len(), 2, "neither the dependency nor the feature: {elsewhere:?}");
+        let renamed = "[dependencies]\nsim = { package = \"backline-simulator\", path = \"x\", optional = true }";
+        let renamed = problems("backline", &format!("{renamed}\n[features]\nother = [\"dep:sim\"]"));
+        assert_eq!(renamed.len(), 1, "{renamed:?}");
     }
 
     #[test]

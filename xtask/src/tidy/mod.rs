@@ -47,6 +47,10 @@ pub(crate) fn tidy(arguments: &TidyArguments) -> Result<bool> {
         "warnings",
     ]))?;
     passed &= step("clippy", clippy);
+    // What has no simulator in it compiles too.
+    let mut without = process::cargo();
+    without.args(["clippy", "--quiet", "--package", "backline", "--no-default-features", "--", "-D", "warnings"]);
+    passed &= step("clippy without the demo", process::succeeds(&mut without)?);
     let mut doc = process::cargo();
     doc.env("RUSTDOCFLAGS", "-D warnings").args([
         "doc",

@@ -32,6 +32,7 @@ use std::sync::Arc;
 use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, get, on};
 use axum::serve::IncomingStream;
@@ -56,6 +57,9 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 
 /// Where the API is.
 const API: &str = "/v1/";
+
+/// The header of every answer of a host whose artists and numbers are simulated; its value is `true`.
+const SIMULATED: &str = "backline-simulated";
 
 /// Most reads of much that a host does at once: callers that ask for them leave the database to others.
 const HEAVY_MAX: usize = 2;
@@ -146,11 +150,19 @@ fn router(watch: Watch) -> Router {
         };
         router = router.route(path, on(method, answered));
     }
+    let is_simulated = watch.host().is_simulated();
     let streams = Streams::new(Settled::default(), watch.stopping());
     let (limits, acts, heavy) = (Limits::new(), Acts::default(), Semaphore::new(HEAVY_MAX));
     let dashboard = Arc::new(Dashboard::new());
     let api = Arc::new(Api { watch, limits, acts, streams, heavy, document, page, dashboard });
-    router.fallback(unknown).method_not_allowed_fallback(wrong_method).with_state(api)
+    let router = router.fallback(unknown).method_not_allowed_fallback(wrong_method).with_state(api);
+    if is_simulated { router.layer(map_response(marked)) } else { router }
+}
+
+/// An answer that says that all it tells is simulated.
+async fn marked(mut response: Response) -> Response {
+    response.headers_mut().insert(SIMULATED, HeaderValue::from_static("true"));
+    response
 }
 
 /// Says that the process runs and its event loop answers. It checks nothing else, so that a supervisor does not restart

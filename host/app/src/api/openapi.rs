@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
+use super::SIMULATED;
 use super::operations::{Operation, Reach};
 use super::problem::REQUEST_ID;
 use super::repeats;
@@ -23,8 +24,11 @@ pub(super) fn document(operations: &[Operation]) -> Json {
         "info": {
             "title": "Backline",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Artists' daily numbers, and how their collection went. Lists have one form: `data`, \
-                `has_more` and `next`, which is the `cursor` of the page that follows. Unknown parameters are refused.",
+            "description": format!(
+                "Artists' daily numbers, and how their collection went. Lists have one form: `data`, `has_more` and \
+                 `next`, which is the `cursor` of the page that follows. Unknown parameters are refused. Where an \
+                 answer has the header `{SIMULATED}`, all artists and numbers are simulated.",
+            ),
         },
         "servers": [{ "url": "/" }],
         "security": [{ "token": [] }],

@@ -35,8 +35,10 @@ const HEADERS: [(&str, &str); 6] = [
 /// Answers a request for a path that is the dashboard's.
 pub(super) async fn answer(api: &Arc<Api>, peer: IpAddr, request: Request) -> Response {
     let id = request_id(request.headers());
-    let peer = origin::of(peer, request.headers(), &api.watch.host().config().service.trusted_proxies);
-    let mut response = respond(answered(api, peer, id, request).await);
+    let host = api.watch.host();
+    let peer = origin::of(peer, request.headers(), &host.config().service.trusted_proxies);
+    let answer = answered(api, peer, id, request).await;
+    let mut response = respond(if host.is_simulated() { dashboard::simulated(answer) } else { answer });
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));

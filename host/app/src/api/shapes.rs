@@ -190,7 +190,7 @@ described! {
     HealthReport {
         at: DateTime<Utc>, since: DateTime<Utc>, total: Health, platforms: Vec<PlatformHealth>, run_s: Option<f64>,
         cost: CostEstimate, objectives: Vec<Objective>, recommendations: Vec<Recommendation>, alerts: Vec<Alert>,
-        time_zones: Option<ZoneData>,
+        time_zones: Option<ZoneData>, [optional] simulated: bool,
     }
     TenantHealthReport {
         tenant: Tenant, at: DateTime<Utc>, since: DateTime<Utc>, total: Health, platforms: Vec<PlatformHealth>,

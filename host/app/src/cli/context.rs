@@ -1,6 +1,8 @@
 //! What every command needs: the flags that all have, the configuration, the clock, and access to the database.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use crate::cli::terminal::exit::Failure;
 use crate::cli::terminal::print;
@@ -11,6 +13,10 @@ use backline_store::Store;
 
 /// Heading of the flags that every command has; a command's own come before them.
 const GLOBAL: &str = "Global options";
+
+/// What is said first of a database whose numbers are simulated.
+pub(super) const SIMULATED: &str =
+    "simulated: all artists, accounts and numbers of this database are made up, by `backline demo`";
 
 /// Flags that every command has.
 #[derive(clap::Args)]
@@ -38,6 +44,26 @@ pub(super) struct Context {
     pub loaded: Loaded,
     /// The machine's clock.
     pub clock: Clock,
+    /// Done once it was said that the database's numbers are simulated.
+    said_simulated: Once,
+}
+
+impl Global {
+    /// Refuses flags that say which configuration is used, for a command that has its own.
+    #[cfg(feature = "demo")]
+    pub(super) fn expect_no_configuration(&self, command: &str) -> Result<(), Failure> {
+        let given = [
+            ("--config", self.config.is_some()),
+            ("--database", self.database.is_some()),
+            ("--set", !self.set.is_empty()),
+        ];
+        match given.iter().find(|(_, is_given)| *is_given) {
+            Some((flag, _)) => {
+                Err(Failure::usage(format!("`{command}` has a configuration of its own; leave {flag} out")))
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 impl Context {
@@ -47,17 +73,32 @@ impl Context {
         let file = config::find_file(global.config.as_deref(), &environment);
         let mut overrides = overrides(global)?;
         overrides.extend_from_slice(more);
-        let mut loaded = Config::load(file.as_deref(), &environment, &overrides)?;
+        let loaded = Config::load(file.as_deref(), &environment, &overrides)?;
+        Ok(Self::completed(loaded, &environment))
+    }
+
+    /// Reads the configuration of a file, in which the environment changes nothing but where caches are. Unless a flag
+    /// says otherwise, the log has errors alone.
+    #[cfg(feature = "demo")]
+    pub(super) fn of_file(file: &Path, global: &Global) -> Result<Self, Failure> {
+        let mut loaded = Config::load(Some(file), &BTreeMap::new(), &overrides(global)?)?;
+        if !loaded.sources.contains_key("log.filter") {
+            "error".clone_into(&mut loaded.config.log.filter);
+        }
+        Ok(Self::completed(loaded, &config::environment()))
+    }
+
+    fn completed(mut loaded: Loaded, environment: &BTreeMap<String, String>) -> Self {
         let sandbox = &mut loaded.config.sandbox;
-        sandbox.cache_dir = sandbox.cache_dir.take().or_else(|| config::cache_folder(&environment));
+        sandbox.cache_dir = sandbox.cache_dir.take().or_else(|| config::cache_folder(environment));
         // This binary itself compiles components, as a child process with limited memory and time.
         sandbox.compiler = sandbox.compiler.take().or_else(|| std::env::current_exe().ok());
         let service = &mut loaded.config.service;
-        service.state_dir = service.state_dir.take().or_else(|| config::state_folder(&environment));
+        service.state_dir = service.state_dir.take().or_else(|| config::state_folder(environment));
         let state = service.state_dir.clone();
         let installation = &mut loaded.config.installation;
         installation.folder = installation.folder.take().or_else(|| Some(state?.join("installations")));
-        Ok(Self { loaded, clock: Clock::system() })
+        Self { loaded, clock: Clock::system(), said_simulated: Once::new() }
     }
 
     /// The configuration.
@@ -76,13 +117,36 @@ impl Context {
         self.expect_database_file()?;
         let store = self.open_any().await?;
         store.check_schema().await?;
+        if pipeline::is_simulated(&store).await? {
+            self.say_simulated();
+        }
         Ok(store)
     }
 
     /// Opens everything that collection needs.
     pub(super) async fn host(&self) -> Result<Host, Failure> {
         self.expect_database_file()?;
-        Ok(Host::open(self.config().clone(), self.clock.clone()).await?)
+        let host = Host::open(self.config().clone(), self.clock.clone()).await?;
+        if host.is_simulated() {
+            self.say_simulated();
+        }
+        Ok(host)
+    }
+
+    /// Says once, before anything else, that the numbers are simulated.
+    pub(super) fn say_simulated(&self) {
+        self.said_simulated.call_once(|| print::note(SIMULATED));
+    }
+
+    /// Whether the configured database is a file whose numbers are simulated. One that can't be asked is not.
+    pub(super) async fn is_file_of_simulation(&self) -> bool {
+        if sqlite_file(&self.config().database.url).is_none_or(|path| !Path::new(&path).is_file()) {
+            return false;
+        }
+        let Ok(store) = self.open_any().await else { return false };
+        let is_simulated = pipeline::is_simulated(&store).await.unwrap_or(false);
+        store.close().await;
+        is_simulated
     }
 
     /// Refuses a SQLite file that does not exist: only `migrate` may create one, and opening would.
@@ -245,6 +309,23 @@ mod tests {
         let missing = folder.path().join("backline.db");
         assert_eq!(network_file_system(&missing), network_file_system(folder.path()));
         assert_eq!(network_file_system(Path::new("backline.db")), network_file_system(Path::new(".")));
+    }
+
+    #[cfg(feature = "demo")]
+    #[test]
+    fn a_command_with_its_own_configuration_takes_no_other() {
+        let global = || Global { config: None, database: None, set: Vec::new(), log: None, wide: false };
+        let refusal =
+            |global: Global| global.expect_no_configuration("backline demo").err().map(|failure| failure.message);
+        assert_eq!(refusal(Global { log: Some("info".to_owned()), wide: true, ..global() }), None);
+        for (given, flag) in [
+            (Global { config: Some("x.toml".into()), ..global() }, "--config"),
+            (Global { database: Some("x.db".to_owned()), ..global() }, "--database"),
+            (Global { set: vec!["a.b=c".to_owned()], ..global() }, "--set"),
+        ] {
+            let said = refusal(given).expect("refused");
+            assert!(said.ends_with(&format!("; leave {flag} out")), "{said}");
+        }
     }
 
     #[test]

@@ -78,6 +78,7 @@ pub(super) const EXAMPLES: &[Examples] = &[
     ("plugins verify", &["backline plugins verify tempo.wasm"]),
     ("plan", &["backline plan", "backline plan --platform youtube --json"]),
     ("serve", &["backline serve --listen 127.0.0.1:8321"]),
+    ("demo", &["backline demo", "backline demo --folder /tmp/label --artists 100 --days 60"]),
     ("hosts", &["backline hosts"]),
     ("run", &["backline run", "backline run --platform youtube --artist 'Ada Lovelace'"]),
     ("run cancel", &["backline run cancel latest --reason 'the key is wrong'"]),

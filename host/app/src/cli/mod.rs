@@ -35,7 +35,7 @@ use artists::{accounts, consents, privacy};
 use context::{Context, Global};
 use events::{alerts, webhooks};
 use numbers::{archive, metrics, quarantine};
-use service::{health, hosts, installation, ready, serve, settings};
+use service::{demo, health, hosts, installation, ready, serve, settings};
 use terminal::exit::{self, Exit, Failure, Outcome};
 use terminal::log::Log;
 use terminal::print;
@@ -81,6 +81,8 @@ enum Command {
     Plan(run::PlanArguments),
     /// Collect on schedule until stopped; several hosts can share one PostgreSQL database
     Serve(serve::ServeArguments),
+    /// Try Backline without keys: simulated platforms, some weeks of history, dashboard and API
+    Demo(demo::DemoArguments),
     /// List the hosts that use this database
     Hosts(hosts::HostsArguments),
     /// Collect now
@@ -209,17 +211,15 @@ fn start(arguments: &[OsString]) -> Outcome {
         Command::Keys(keys::Command::Generate { file, json }) => return keys::generate(file.as_deref(), json),
         Command::Completions(arguments) => return completions::completions(command_line(), &arguments),
         Command::Manual(arguments) => return completions::manual(command_line(), &arguments),
+        // It makes one of its own.
+        Command::Demo(arguments) => return demo::run(&global, &arguments),
         command => command,
     };
     let context = match &command {
         Command::Serve(arguments) => arguments.context(&global)?,
         _ => Context::load(&global, &[])?,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::failed(format!("failed to start the runtime: {error}")))?;
-    let outcome = runtime.block_on(async {
+    in_runtime(async {
         let log = Log::start(context.config());
         let outcome = match (&command, &log) {
             // It reports a wrong log filter together with all other problems.
@@ -239,7 +239,16 @@ fn start(arguments: &[OsString]) -> Outcome {
             log.end().await;
         }
         outcome
-    });
+    })
+}
+
+/// Runs a command on a runtime of its own.
+fn in_runtime(command: impl Future<Output = Outcome>) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("failed to start the runtime: {error}")))?;
+    let outcome = runtime.block_on(command);
     // An abandoned compilation must not keep the process alive.
     runtime.shutdown_timeout(RUNTIME_ENDS_WITHIN);
     outcome
@@ -256,6 +265,7 @@ async fn perform(command: Command, context: &Context) -> Outcome {
         Command::Plugins(command) => plugins::run(context, *command).await,
         Command::Plan(arguments) => run::plan(context, arguments).await,
         Command::Serve(_) => Err(Failure::failed("`backline serve` is started before other commands")),
+        Command::Demo(_) => Err(Failure::failed("`backline demo` is started before other commands")),
         Command::Hosts(arguments) => hosts::run(context, &arguments).await,
         Command::Installation(command) => installation::run(context, command).await,
         Command::Tokens(command) => tokens::run(context, command).await,
@@ -275,7 +285,7 @@ async fn perform(command: Command, context: &Context) -> Outcome {
         Command::Alerts(command) => alerts::run(context, command).await,
         Command::Schedules(command) => schedules::run(context, command).await,
         Command::Archive(command) => archive::run(context, command).await,
-        Command::Config(settings::ConfigCommand::Show { json }) => settings::show(context, json),
+        Command::Config(settings::ConfigCommand::Show { json }) => settings::show(context, json).await,
         Command::Keys(command) => keys::run(context, command).await,
         Command::CompileComponent(arguments) => compile(&arguments),
         Command::Completions(arguments) => completions::completions(command_line(), &arguments),
@@ -362,8 +372,9 @@ pub(in crate::cli) mod tests {
     #[test]
     fn every_command_prints_json_but_those_whose_output_is_for_one_reader() {
         let exempt = [
-            // Runs until it is stopped; its log has a format of its own.
+            // Run until they are stopped; the log has a format of its own.
             "serve",
+            "demo",
             // Scripts for shells, pages for man, and what is JSON anyway.
             "completions",
             "manual",

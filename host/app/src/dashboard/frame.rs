@@ -155,6 +155,20 @@ fn document(title: &str, inside: &Markup) -> String {
     printable(&text.into_string())
 }
 
+/// What every document has once, before all that a page shows.
+const BODY: &str = "<body>";
+
+/// A document with the sign that all it shows is simulated, before everything else.
+pub(super) fn simulated(document: &str) -> String {
+    let sign = html! {
+        aside.simulated aria-label="Simulated" {
+            strong { "Simulated." }
+            " All artists, accounts and numbers here are made up, by " code { "backline demo" } "."
+        }
+    };
+    document.replacen(BODY, &format!("{BODY}{}", sign.into_string()), 1)
+}
+
 /// A table with a caption; where there is no row, a sentence.
 pub(super) fn table(caption: &str, heads: &[&str], rows: Vec<Vec<Markup>>, none: &str) -> Markup {
     if rows.is_empty() {
@@ -267,6 +281,21 @@ mod tests {
         assert!(!shown.contains("<script>alert") && !shown.contains("<i>") && !shown.contains("<b>"), "{shown}");
         assert!(shown.contains("&lt;script&gt;alert(1)&lt;/script&gt;"), "{shown}");
         assert!(shown.contains("a\u{fffd}b\u{fffd}"), "{shown}");
+    }
+
+    #[test]
+    fn a_simulated_page_says_so_once_before_everything_else() {
+        let rows = vec![vec![text("<body>")]];
+        for page in
+            [login(None), refused(&Refusal::wrong("x"), None), document("<body>", &table("a", &["b"], rows, ""))]
+        {
+            assert_eq!(page.matches(BODY).count(), 1, "what others wrote is no second place: {page}");
+            let shown = simulated(&page);
+            let (_, inside) = shown.split_once(BODY).expect("there is a body");
+            assert!(inside.starts_with("<aside class=\"simulated\""), "{inside}");
+            assert_eq!(shown.matches("class=\"simulated\"").count(), 1);
+            assert_eq!(shown.len() - page.len(), inside.find("</aside>").expect("an end") + "</aside>".len());
+        }
     }
 
     #[test]

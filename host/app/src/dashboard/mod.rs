@@ -318,6 +318,17 @@ pub(crate) fn refused(refusal: &Refusal, visitor: Option<&Visitor>) -> Answer {
     Answer::Refused(refusal.kind, frame::refused(refusal, visitor))
 }
 
+/// The same answer, which says on its page or in the name of its file that all it shows is simulated. Every answer of
+/// such a host passes here.
+pub(crate) fn simulated(answer: Answer) -> Answer {
+    match answer {
+        Answer::Page(page) => Answer::Page(frame::simulated(&page)),
+        Answer::Refused(kind, page) => Answer::Refused(kind, frame::simulated(&page)),
+        Answer::Numbers(rows, name) => Answer::Numbers(rows, format!("simulated-{name}")),
+        Answer::Asset(_) | Answer::Elsewhere { .. } => answer,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

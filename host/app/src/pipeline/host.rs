@@ -17,7 +17,7 @@ use crate::pipeline::collection::planning::Planner;
 use crate::pipeline::collection::quarantine::Quarantine;
 use crate::pipeline::collection::run::Runs;
 use crate::pipeline::conformance::shadow::Conformance;
-use crate::pipeline::credentials::installation::Installation;
+use crate::pipeline::credentials::installation::{Installation, is_simulated};
 use crate::pipeline::credentials::journal::Journal;
 use crate::pipeline::credentials::manager::{CredentialManager, Outside};
 use crate::pipeline::error::{Classified, ErrorClass};
@@ -102,6 +102,7 @@ pub struct Host {
 struct Parts {
     config: Arc<Config>,
     name: Arc<str>,
+    is_simulated: bool,
     telemetry: Telemetry,
     clock: Clock,
     clocks: Clocks,
@@ -130,6 +131,7 @@ struct Parts {
 /// What a host is assembled from besides its configuration.
 struct Basis {
     name: Arc<str>,
+    is_simulated: bool,
     telemetry: Telemetry,
     clock: Clock,
     store: Store,
@@ -145,25 +147,28 @@ impl Host {
         let store = Store::open(&config.database.url, store_options(&config.database)).await?;
         store.check_schema().await?;
         let keyring = config.secrets.keyring()?.map(Arc::new);
-        Self::assemble(config, clock, store, keyring)
+        Self::assemble(config, clock, store, keyring).await
     }
 
     /// Builds a host on a database that is open and has been checked.
     ///
     /// # Errors
-    /// When the configuration of gateway or sandbox is not valid.
-    pub(in crate::pipeline) fn assemble(
+    /// When the configuration of gateway or sandbox is not valid, or the database fails.
+    pub(in crate::pipeline) async fn assemble(
         config: Config,
         clock: Clock,
         store: Store,
         keyring: Option<Arc<Keyring>>,
     ) -> Result<Self, OpenError> {
         let name = config.service.name.clone().unwrap_or_else(own_name).into();
-        Self::build(config, Basis { name, telemetry: Telemetry::default(), clock, store, keyring }, None)
+        // Once: what a database is of never changes.
+        let is_simulated = is_simulated(&store).await?;
+        let telemetry = Telemetry::default();
+        Self::build(config, Basis { name, is_simulated, telemetry, clock, store, keyring }, None)
     }
 
     fn build(config: Config, basis: Basis, before: Option<&Parts>) -> Result<Self, OpenError> {
-        let Basis { name, telemetry, clock, store, keyring } = basis;
+        let Basis { name, is_simulated, telemetry, clock, store, keyring } = basis;
         let clocks = match before {
             Some(before) => before.clocks.clone(),
             None => Clocks::new(store.clone(), clock.clone()),
@@ -272,6 +277,7 @@ impl Host {
             ),
             config,
             name,
+            is_simulated,
             telemetry,
             clock,
             clocks,
@@ -315,6 +321,7 @@ impl Host {
         }
         let basis = Basis {
             name: Arc::clone(&self.parts.name),
+            is_simulated: self.parts.is_simulated,
             telemetry: self.parts.telemetry.clone(),
             clock: self.parts.clock.clone(),
             store: self.parts.store.clone(),
@@ -327,6 +334,12 @@ impl Host {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.parts.name
+    }
+
+    /// Whether the artists and numbers of its database are simulated. Every edge says so then.
+    #[must_use]
+    pub fn is_simulated(&self) -> bool {
+        self.parts.is_simulated
     }
 
     /// The host's metrics.

@@ -13,6 +13,8 @@ pub mod collection;
 mod conformance;
 mod context;
 mod credentials;
+#[cfg(feature = "demo")]
+pub mod demo;
 mod error;
 mod host;
 pub mod names;
@@ -45,7 +47,7 @@ pub use self::conformance::trial::{
     replay_component, try_component,
 };
 pub use self::context::is_present;
-pub use self::credentials::installation::{Installation, InstallationError, Standing, Stranger};
+pub use self::credentials::installation::{Installation, InstallationError, Standing, Stranger, is_simulated};
 pub use self::credentials::manager::{CredentialError, CredentialManager};
 pub use self::credentials::refresher::RefreshReport;
 pub use self::credentials::rotate::{KeyUse, RotateError, RotationReport};

@@ -217,6 +217,7 @@ mod tests {
             objectives: vec![objective("success", Some(true)), objective("lag", None)],
             recommendations: Vec::new(),
             time_zones: None,
+            simulated: false,
             alerts: vec![Alert {
                 name: AlertName::Completion,
                 platform: Some(youtube),

@@ -141,6 +141,8 @@ pub struct Suspects {
     /// How far the clock of the process that reports is ahead of another one, or behind it where that is negative;
     /// `None` where they agree.
     pub clock_ahead: Option<TimeDelta>,
+    /// Whether the database's numbers are simulated.
+    pub simulated: bool,
 }
 
 /// A row of the database that this binary can't read. It is left out of everything, which costs no other row anything.
@@ -257,6 +259,9 @@ pub struct HealthReport {
     pub alerts: Vec<Alert>,
     /// The data that the process which made the report reads time zones from.
     pub time_zones: Option<ZoneData>,
+    /// Whether all that it counts is simulated; left out where it is not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub simulated: bool,
 }
 
 /// One platform's health.

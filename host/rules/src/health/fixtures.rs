@@ -126,6 +126,7 @@ pub fn everything_wrong() -> HealthReport {
         zone_faults: Vec::new(),
         unreadable: Vec::new(),
         clock_ahead: None,
+        simulated: false,
     };
     let mut report = report_of(&wrong, &suspects);
     let idle = PlatformFigures { eligible: 1, has_release: true, ..PlatformFigures::default() };

@@ -126,6 +126,9 @@ fn print_report(report: &HealthReport, as_json: bool) -> Result<(), Failure> {
     if as_json {
         return print::json(report);
     }
+    if report.simulated {
+        print::toned(Tone::Warning, "simulated: nothing of this report is about a real platform\n")?;
+    }
     print_rates("", report.since, report.at, &report.platforms, &report.total)?;
     print::line("")?;
     for objective in &report.objectives {

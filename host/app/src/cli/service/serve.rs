@@ -24,7 +24,7 @@ use crate::pipeline::{self, Host};
 use backline_model::{ArtistId, zone};
 
 /// Most connections that wait to be accepted.
-const BACKLOG: u32 = 128;
+pub(super) const BACKLOG: u32 = 128;
 
 /// How long open requests may take once the service has stopped.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -91,6 +91,9 @@ pub(in crate::cli) async fn run(
     let listener =
         socket.listen(BACKLOG).map_err(|error| Failure::usage(not_bound(context.config().service.listen, &error)))?;
     let address = listener.local_addr()?;
+    if host.is_simulated() {
+        context.say_simulated();
+    }
     let name = host.name().to_owned();
     let artists = ids::find_all(host.store(), &arguments.collect).await?;
     let mut service = Service::start(host).await?;
@@ -151,19 +154,19 @@ async fn prepare(context: &Context, problems: &mut Vec<String>) -> (Option<Host>
 }
 
 /// Binds the address without listening, so that nothing can connect yet.
-fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
+pub(super) fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     Ok(socket)
 }
 
-fn not_bound(address: SocketAddr, error: &std::io::Error) -> String {
+pub(super) fn not_bound(address: SocketAddr, error: &std::io::Error) -> String {
     format!("can't listen on {address} ({error}); give another address as service.listen or --listen")
 }
 
 /// One problem as a sentence, several as a list.
-fn listed(problems: &[String]) -> String {
+pub(super) fn listed(problems: &[String]) -> String {
     match problems {
         [one] => one.clone(),
         several => {
@@ -219,13 +222,13 @@ async fn reload(service: &Service, log: &Log, context: &Context, arguments: &Ser
 }
 
 /// The task that answers over HTTP.
-struct Api {
+pub(super) struct Api {
     tasks: JoinSet<()>,
     stop: CancellationToken,
 }
 
 impl Api {
-    fn start(listener: TcpListener, tls: Option<Tls>, service: &Service) -> Self {
+    pub(super) fn start(listener: TcpListener, tls: Option<Tls>, service: &Service) -> Self {
         let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
         let serving = crate::api::serve_over(listener, tls, service.watch(), stop.clone().cancelled_owned());
         tasks.spawn(async move {
@@ -237,7 +240,7 @@ impl Api {
     }
 
     /// Finishes open requests and stops. Called after the service has stopped, so that probes see it stopping.
-    async fn stop(&mut self) {
+    pub(super) async fn stop(&mut self) {
         self.stop.cancel();
         let _ = tokio::time::timeout(LAST_ANSWERS, self.tasks.join_next()).await;
         self.tasks.shutdown().await;
@@ -245,19 +248,19 @@ impl Api {
 }
 
 /// The signals that a service handles, caught from its start on.
-struct Signals {
-    ending: StopCause,
+pub(super) struct Signals {
+    pub(super) ending: StopCause,
     reload: Signal,
 }
 
 /// The signals that stop the service.
-struct StopCause {
+pub(super) struct StopCause {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn catch() -> Result<Self, Failure> {
+    pub(super) fn catch() -> Result<Self, Failure> {
         let catch = |kind| signal(kind).map_err(|error| Failure::failed(format!("failed to catch signals: {error}")));
         Ok(Self {
             ending: StopCause {
@@ -271,7 +274,7 @@ impl Signals {
 
 impl StopCause {
     /// Waits for one of them; returns its name.
-    async fn come(&mut self) -> &'static str {
+    pub(super) async fn come(&mut self) -> &'static str {
         tokio::select! {
             () = received(&mut self.terminate) => "SIGTERM",
             () = received(&mut self.interrupt) => "SIGINT",

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use crate::cli::context::Context;
+use crate::cli::context::{Context, SIMULATED};
 use crate::cli::terminal::exit::{Exit, Failure, Outcome};
 use crate::cli::terminal::print;
 use crate::config::masked_url;
@@ -54,10 +54,16 @@ pub(in crate::cli) async fn migrate(context: &Context, arguments: &MigrateArgume
 }
 
 /// Prints the configuration.
-pub(in crate::cli) fn show(context: &Context, json: bool) -> Outcome {
+pub(in crate::cli) async fn show(context: &Context, json: bool) -> Outcome {
+    let is_simulated = context.is_file_of_simulation().await;
     if json {
-        print::json(&context.loaded.to_json())?;
+        let mut shown = context.loaded.to_json();
+        shown["simulated"] = is_simulated.into();
+        print::json(&shown)?;
     } else {
+        if is_simulated {
+            print::line(&format!("# {SIMULATED}\n"))?;
+        }
         print::line(context.loaded.to_toml().trim_end())?;
     }
     Ok(Exit::Done)

@@ -128,7 +128,7 @@ pub(in crate::cli) fn note(text: &str) {
 
 /// A message, with its first word in colour where that says how bad it is.
 fn noted(text: &str, in_colour: bool) -> String {
-    for (word, tone) in [("error:", Tone::Bad), ("warning:", Tone::Warning)] {
+    for (word, tone) in [("error:", Tone::Bad), ("warning:", Tone::Warning), ("simulated:", Tone::Warning)] {
         if let Some(rest) = text.strip_prefix(word) {
             return format!("{}{rest}", marked(tone, word, in_colour));
         }

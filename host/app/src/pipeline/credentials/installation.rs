@@ -89,6 +89,15 @@ impl Classified for InstallationError {
     }
 }
 
+/// Whether the artists and numbers of a database are simulated: it is of the installation that all such databases are
+/// of. A database that belongs to none is not.
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_simulated(store: &Store) -> Result<bool, StoreError> {
+    Ok(store.installation_get().await?.is_some_and(InstallationId::is_simulated))
+}
+
 /// The installation of a database, as one process sees it. Cloning shares it.
 #[derive(Clone)]
 pub struct Installation {

@@ -205,7 +205,7 @@ fn path_of(folder: &Path, id: CredentialId) -> PathBuf {
     folder.join(format!("{id}.json"))
 }
 
-pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
+pub(in crate::pipeline) fn make_folder(folder: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 

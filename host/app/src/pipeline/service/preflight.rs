@@ -128,7 +128,7 @@ pub async fn examine(config: &Config, clock: &Clock, store: Option<Store>) -> Re
     obstacles.extend(check_clock(&store, config, clock).await);
     obstacles.extend(check_others(&store, config, clock).await);
     let Some(keyring) = keyring else { return Err(obstacles) };
-    match Host::assemble(config.clone(), clock.clone(), store, keyring.map(std::sync::Arc::new)) {
+    match Host::assemble(config.clone(), clock.clone(), store, keyring.map(std::sync::Arc::new)).await {
         Ok(host) => match load_active(&host, None).await {
             problems if problems.is_empty() && obstacles.is_empty() => Ok(host),
             problems => {

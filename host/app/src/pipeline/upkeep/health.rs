@@ -18,6 +18,7 @@ use crate::pipeline::clocks::Clocks;
 use crate::pipeline::collection::budgets::DEFER_MIN;
 use crate::pipeline::collection::pauses;
 use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
+use crate::pipeline::credentials::installation::is_simulated;
 use crate::pipeline::credentials::manager::CredentialManager;
 use crate::telemetry::Telemetry;
 use backline_model::clock::Clock;
@@ -314,6 +315,7 @@ impl HealthMonitor {
         let zones = Some(zone::data());
         let zone_faults = zone::faults();
         let clock_ahead = self.clocks.difference().await?;
+        let simulated = is_simulated(store).await?;
         Ok(Suspects {
             reconnect,
             credentials,
@@ -325,6 +327,7 @@ impl HealthMonitor {
             zone_faults,
             unreadable,
             clock_ahead,
+            simulated,
         })
     }
 

@@ -1,0 +1,165 @@
+//! Shows a demo: collects the history that is missing, serves dashboard and API, and says where to look.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use futures::FutureExt as _;
+use tokio::net::TcpSocket;
+use tokio_util::sync::CancellationToken;
+
+use super::DemoArguments;
+use crate::cli::context::{Context, Global, SIMULATED};
+use crate::cli::service::serve::{Api, BACKLOG, Signals, bind, listed, not_bound};
+use crate::cli::terminal::exit::{Exit, Failure, Outcome, sentence};
+use crate::cli::terminal::log::Log;
+use crate::cli::terminal::print;
+use crate::cli::work::run;
+use crate::config::ServiceConfig;
+use crate::pipeline::collection::report::RunReport;
+use crate::pipeline::demo::{Demo, DemoFolder, Turn, Wanted, components};
+use crate::pipeline::service::Service;
+use crate::pipeline::{self, Host};
+use backline_model::clock::Clock;
+
+/// Prepares, collects and serves.
+pub(super) async fn run(global: &Global, arguments: &DemoArguments) -> Outcome {
+    let mut signals = Signals::catch()?;
+    let clock = Clock::system();
+    let components = components(arguments.connectors.as_deref())?;
+    let socket = bound(arguments.listen)?;
+    let wanted = Wanted { artists: arguments.artists, days: arguments.days, fresh: arguments.fresh };
+    let folder = DemoFolder::open(&arguments.folder, wanted, clock.now().date_naive())?;
+    print::line(SIMULATED)?;
+    let demo = Demo::start(folder, clock).await?;
+    let file = demo.configure(socket.local_addr()?)?;
+    let context = Context::of_file(&file, global)?;
+    let log = Log::start(context.config())?;
+    let tell = |step: String| print::note(&step);
+    let prepared = tokio::select! {
+        prepared = demo.prepare(context.config(), &components, &tell) => prepared.map_err(Failure::from),
+        _ = signals.ending.come() => return Ok(Exit::Done),
+    };
+    let outcome = match prepared {
+        Ok(()) => match collect(&context, &demo, &mut signals).await {
+            Ok(true) => serve(&context, &file, &demo, socket, &mut signals).await,
+            Ok(false) => Ok(Exit::Done),
+            Err(failure) => Err(failure),
+        },
+        Err(failure) => Err(failure),
+    };
+    log.end().await;
+    outcome
+}
+
+/// Binds the address that is given, or else the usual one; where that is taken, one with a free port.
+fn bound(given: Option<SocketAddr>) -> Result<TcpSocket, Failure> {
+    let usual = ServiceConfig::default().listen;
+    let address = given.unwrap_or(usual);
+    if !address.ip().is_loopback() {
+        return Err(Failure::usage(format!(
+            "a demo is shown on this machine alone, and {address} may be reached from others; give an address such as \
+             {usual}"
+        )));
+    }
+    let bound = match bind(address) {
+        Err(error) if given.is_none() && error.kind() == ErrorKind::AddrInUse => bind(SocketAddr::new(address.ip(), 0)),
+        bound => bound,
+    };
+    bound.map_err(|error| Failure::usage(not_bound(address, &error)))
+}
+
+/// Collects the days of the history that are missing. Says whether all are there: a signal breaks it off in order, and
+/// the next start goes on.
+async fn collect(context: &Context, demo: &Demo, signals: &mut Signals) -> Result<bool, Failure> {
+    let host = demo.host(context.config().clone()).await?;
+    let turns = demo.open_turns(host.store()).await?;
+    if !turns.is_empty() {
+        print::note(&format!("collecting {}", print::count(turns.len() as u64, "day")));
+    }
+    let stop = CancellationToken::new();
+    for turn in turns {
+        if signals.ending.come().now_or_never().is_some() {
+            return Ok(false);
+        }
+        let request = demo.turn_to(turn);
+        let report = run::collect(&host, &request, &stop).await?;
+        if stop.is_cancelled() {
+            return Ok(false);
+        }
+        print::line(&collected(turn, &report))?;
+    }
+    host.store().close().await;
+    Ok(true)
+}
+
+/// What became of a day, in one line.
+fn collected(turn: Turn, report: &RunReport) -> String {
+    let counts = report.run.counts;
+    let mut said = format!("{turn:10}  {} collected", print::count(counts.collected, "account"));
+    for (number, what) in [(counts.failed, "failed"), (counts.deferred, "deferred"), (counts.excluded, "left out")] {
+        if number > 0 {
+            said.push_str(&format!(", {number} {what}"));
+        }
+    }
+    said
+}
+
+/// Serves until a signal.
+async fn serve(context: &Context, file: &Path, demo: &Demo, socket: TcpSocket, signals: &mut Signals) -> Outcome {
+    let store = context.open_any().await?;
+    let token = demo.token(&store).await?;
+    let examined = tokio::select! {
+        examined = pipeline::examine(context.config(), &context.clock, Some(store)) => examined,
+        _ = signals.ending.come() => return Ok(Exit::Done),
+    };
+    let host: Host = examined.map_err(|obstacles| {
+        let problems: Vec<String> = obstacles.iter().map(|obstacle| sentence(obstacle)).collect();
+        Failure::usage(listed(&problems))
+    })?;
+    let listen = context.config().service.listen;
+    let listener = socket.listen(BACKLOG).map_err(|error| Failure::usage(not_bound(listen, &error)))?;
+    let address = listener.local_addr()?;
+    let service = Service::start(host).await?;
+    let mut api = Api::start(listener, None, &service);
+    say_where(file, address, token.expose())?;
+    tokio::select! {
+        _ = signals.ending.come() => {}
+        never = demo.follow() => match never {},
+    }
+    let clean = tokio::select! {
+        clean = service.stop() => clean,
+        _ = signals.ending.come() => return Ok(Exit::Failed),
+    };
+    api.stop().await;
+    Ok(if clean { Exit::Done } else { Exit::Failed })
+}
+
+/// Says where to look. The token is shown here and nowhere else.
+fn say_where(file: &Path, address: SocketAddr, token: &str) -> Result<(), Failure> {
+    print::line(&format!("backline demo listens on http://{address}"))?;
+    print::line("")?;
+    print::line(&format!("  dashboard  http://{address}/login"))?;
+    print::line(&format!("  token      {token}"))?;
+    print::line(&format!("  API        curl -H 'Authorization: Bearer TOKEN' http://{address}/v1/metrics"))?;
+    print::line(&format!("  commands   backline --config '{}' health", file.display()))?;
+    print::line("\nThe token is new with each start. Ctrl-C ends the demo; the next start goes on with its data.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_others_reach_is_refused_and_a_taken_one_is_named() {
+        for address in ["0.0.0.0:0", "192.0.2.1:8321", "[::]:0"] {
+            let refused = bound(Some(address.parse().expect("an address"))).err().expect("refused");
+            assert!(refused.message.contains("on this machine alone"), "{}", refused.message);
+        }
+        let free = bound(Some("127.0.0.1:0".parse().expect("an address"))).expect("a free port");
+        let taken = free.local_addr().expect("bound");
+        let _listens = free.listen(1).expect("it listens");
+        let refused = bound(Some(taken)).err().expect("taken");
+        assert!(refused.message.contains(&taken.to_string()) && refused.message.contains("--listen"));
+    }
+}
