@@ -2,13 +2,17 @@
 //! is run too seldom to tell that the simulator's list no longer feeds them.
 
 use backline_model::Manifest;
-use backline_model::account_rule::{ARTIST_COLUMNS, Gives};
+use backline_model::account_rule::Gives;
 use backline_rules::lists::{Directory, Found};
 use backline_simulator::{SimulatorConfig, World};
 
 use crate::support::components::workspace;
 
 const CONNECTORS: [&str; 5] = ["youtube", "spotify", "apple_music", "instagram", "tiktok"];
+
+/// Columns of the list that are about the artist, not about an account.
+const ARTIST_COLUMNS: [&str; 7] =
+    ["id", "name", "tenant", "timezone", "subscription_status", "data_collection_enabled", "consents"];
 
 fn manifest(name: &str) -> Manifest {
     let path = workspace().join(format!("bench/connectors/examples/{name}.toml"));

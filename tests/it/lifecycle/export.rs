@@ -5,7 +5,6 @@ use std::io::{Cursor, Read as _, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use backline::pipeline::collection::report::RunRequest;
 use backline::pipeline::{ExportError, identifiers_of_export};
 use backline_model::event::types;
 use backline_model::growth::expanded;

@@ -7,7 +7,7 @@ use backline::config::Config;
 use backline::pipeline::{Host, SyncError, SyncReport, SyncRequest};
 use backline_model::clock::Clock;
 use backline_model::{Account, AccountId, AccountStatus, ArtistId, Platform, SubscriptionStatus};
-use backline_store::{AccountFilter, ArtistFilter, Scope, Store};
+use backline_store::{AccountFilter, ArtistFilter, DatabaseKind, Scope, Store};
 use sqlx::any::AnyPoolOptions;
 use sqlx::{AnyPool, AssertSqlSafe};
 use uuid::Uuid;

@@ -90,7 +90,7 @@ fn a_list_refused_for_one_id_is_asked_in_halves() {
 
 #[test]
 fn a_list_that_is_too_short_makes_nobody_unknown() {
-    let aria: Json = serde_json::from_str(fixture!("artist")).expect("JSON");
+    let aria: Json = fixture!("artist").parse().expect("JSON");
     for artists in [json!([]), json!([aria])] {
         let replay = with_parts()
             .get("/artists?ids=", 200, json!({ "artists": artists }).to_string())

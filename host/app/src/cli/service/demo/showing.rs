@@ -153,13 +153,13 @@ mod tests {
     #[tokio::test]
     async fn an_address_that_others_reach_is_refused_and_a_taken_one_is_named() {
         for address in ["0.0.0.0:0", "192.0.2.1:8321", "[::]:0"] {
-            let refused = bound(Some(address.parse().expect("an address"))).err().expect("refused");
+            let refused = bound(Some(address.parse().expect("an address"))).expect_err("refused");
             assert!(refused.message.contains("on this machine alone"), "{}", refused.message);
         }
         let free = bound(Some("127.0.0.1:0".parse().expect("an address"))).expect("a free port");
         let taken = free.local_addr().expect("bound");
         let _listens = free.listen(1).expect("it listens");
-        let refused = bound(Some(taken)).err().expect("taken");
+        let refused = bound(Some(taken)).expect_err("taken");
         assert!(refused.message.contains(&taken.to_string()) && refused.message.contains("--listen"));
     }
 }
