@@ -75,25 +75,26 @@ fn hour_of(digest: &AlertDigest) -> NaiveTime {
 /// What a digest tells of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Period {
-    /// The first date of numbers.
+    /// The first date of numbers: their changes go back further.
     pub since: NaiveDate,
     /// The last date of numbers.
     pub until: NaiveDate,
-    /// The time after which accounts ended.
+    /// The time after which accounts ended without numbers.
     pub after: DateTime<Utc>,
-    /// The time up to which they ended.
+    /// The time up to which they ended so.
     pub up_to: DateTime<Utc>,
 }
 
-/// What a digest that is of a moment tells of. Dates are the artists' own: the day of some has begun before the
-/// digest's, so that one more belongs to it.
+/// What a digest that is of a moment tells of. The numbers are those of its day, or of the day before where none came
+/// in yet. Dates are the artists' own: the next day of some has begun already.
 #[must_use]
 pub fn period(digest: &AlertDigest, up_to: DateTime<Utc>) -> Period {
     let (civil, span) = (digest.timezone.civil_at(up_to), Days::new(digest.every.span_days().into()));
     let began = civil.checked_sub_days(span).unwrap_or(civil);
+    let today = civil.date();
     Period {
-        since: began.date(),
-        until: civil.date().succ_opt().unwrap_or(NaiveDate::MAX),
+        since: today.pred_opt().unwrap_or(today),
+        until: today.succ_opt().unwrap_or(today),
         after: digest.timezone.instant_of(began).min(up_to),
         up_to,
     }

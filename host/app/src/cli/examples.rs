@@ -135,6 +135,16 @@ pub(super) const EXAMPLES: &[Examples] = &[
     ),
     ("alerts routes list", &["backline alerts routes list"]),
     ("alerts routes remove", &["backline alerts routes remove all"]),
+    (
+        "alerts digests add",
+        &[
+            "backline alerts digests add label --channel mail --tenant label --hour 8 --timezone Europe/Berlin",
+            "backline alerts digests add week --channel ops --tenant label --every monday",
+        ],
+    ),
+    ("alerts digests list", &["backline alerts digests list"]),
+    ("alerts digests remove", &["backline alerts digests remove label"]),
+    ("alerts digests send", &["backline alerts digests send label --preview", "backline alerts digests send label"]),
     ("alerts test", &["backline alerts test ops", "backline alerts test duty --event health.degraded"]),
     ("alerts messages", &["backline alerts messages ops --state failed"]),
     ("alerts deliver", &["backline alerts deliver"]),

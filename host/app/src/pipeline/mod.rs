@@ -27,6 +27,7 @@ pub(crate) mod words;
 pub use self::access::audit::{AuditLog, Deed, user_of_process};
 pub(crate) use self::access::tokens::is_same;
 pub use self::access::tokens::{Caller, NewToken, TokenError, Tokens};
+pub use self::alerts::digests::{DigestPreview, NewDigest};
 pub use self::alerts::manage::{AlertError, Alerts, NewRoute, TestedAlert};
 pub use self::alerts::sending::AlertReport;
 pub use self::artists::attention::{Attention, AttentionFilter, accounts_that_need_someone, invalid_ids};

@@ -62,12 +62,12 @@ fn a_weekly_digest_is_due_on_its_day_and_a_wrong_time_is_set_right() {
 }
 
 #[test]
-fn a_period_is_a_day_or_a_week_and_holds_the_days_of_all_artists() {
+fn a_period_is_a_day_or_a_week_and_ends_with_the_days_of_all_artists() {
     let daily = period(&digest(DigestDays::Day, 8, "Europe/Berlin"), at("2026-11-22T07:00:00Z"));
     assert_eq!((daily.since, daily.until), (day("2026-11-21"), day("2026-11-23")));
     assert_eq!((daily.after, daily.up_to), (at("2026-11-21T07:00:00Z"), at("2026-11-22T07:00:00Z")));
     let weekly = period(&digest(DigestDays::Monday, 8, "Europe/Berlin"), at("2026-03-30T06:00:00Z"));
-    assert_eq!((weekly.since, weekly.after), (day("2026-03-23"), at("2026-03-23T07:00:00Z")));
+    assert_eq!((weekly.since, weekly.after), (day("2026-03-29"), at("2026-03-23T07:00:00Z")));
 }
 
 #[test]
