@@ -208,3 +208,24 @@ async fn a_digest_is_added_previewed_sent_and_removed() {
     assert!(acts.contains("alerts digests add") && acts.contains("alerts digests send"), "{acts}");
     assert!(!acts.contains("hooks.test"), "{acts}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn numbers_are_written_to_a_file_that_is_replaced_only_with_force() {
+    use parquet::file::reader::{FileReader as _, SerializedFileReader};
+
+    let receiver = Server::start(|_| taken()).await;
+    let place = Place::with(&receiver).await;
+    for command in ["metrics", "growth"] {
+        let file = format!("{command}.parquet");
+        place.done(&[command, "--parquet", &file]).await;
+        assert!(place.refused(&[command, "--parquet", &file]).await.contains("--force"));
+        let told = place.json(&[command, "--parquet", &file, "--force"]).await;
+        assert_eq!(told, json!({ "file": file, "lines": 0 }));
+        let written = std::fs::File::open(place.folder.path().join(&file)).expect("a file");
+        let reader = SerializedFileReader::new(written).expect("a Parquet file");
+        let columns = reader.metadata().file_metadata().schema_descr().num_columns();
+        assert_eq!(columns, if command == "metrics" { 20 } else { 11 });
+    }
+    assert!(place.refused(&["metrics", "--force"]).await.contains("--parquet"));
+    assert!(place.refused(&["metrics", "--parquet", "-", "--json"]).await.contains("leave out --json"));
+}

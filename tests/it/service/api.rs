@@ -6,6 +6,7 @@ mod edges;
 mod events;
 mod freshness;
 mod origins;
+mod parquet;
 mod repeats;
 mod tls;
 

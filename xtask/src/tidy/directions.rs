@@ -41,7 +41,7 @@ const BELOW_PIPELINE: [&str; 2] = ["config", "telemetry"];
 const SERVICE: [&str; 2] = ["pipeline", "service"];
 
 /// Libraries with one owner inside their crate, and the files that may name them: a path, of which `*` is any part.
-const OWNERS: [(&str, &[&str]); 25] = [
+const OWNERS: [(&str, &[&str]); 26] = [
     ("anstream", &["host/app/src/cli/terminal/print.rs"]),
     ("anstyle", &["host/app/src/cli/terminal/print.rs"]),
     ("axum", &["host/app/src/api/*"]),
@@ -60,6 +60,7 @@ const OWNERS: [(&str, &[&str]); 25] = [
     ("opentelemetry_http", &["host/app/src/telemetry*"]),
     ("opentelemetry_otlp", &["host/app/src/telemetry*"]),
     ("opentelemetry_sdk", &["host/app/src/telemetry*"]),
+    ("parquet", &["host/app/src/pipeline/numbers/columns.rs"]),
     ("prometheus_client", &["host/app/src/telemetry*"]),
     ("psl", &["host/model/src/connector/origin.rs"]),
     ("quick_junit", &["host/app/src/cli/*"]),

@@ -87,9 +87,10 @@ pub(super) const EXAMPLES: &[Examples] = &[
         &[
             "backline metrics 'Ada Lovelace' --platform youtube --since 2026-11-01",
             "backline metrics --json > all.json",
+            "backline metrics --since 2026-11-01 --parquet november.parquet",
         ],
     ),
-    ("growth", &["backline growth 'Ada Lovelace' --limit 7"]),
+    ("growth", &["backline growth 'Ada Lovelace' --limit 7", "backline growth --parquet growth.parquet --force"]),
     ("quarantine list", &["backline quarantine list --platform spotify"]),
     ("quarantine release", &["backline quarantine release 0199f1de"]),
     ("quarantine discard", &["backline quarantine discard 0199f1de"]),
