@@ -38,9 +38,10 @@ const ACCOUNTS_PER_BATCH: u32 = 50;
 const WEBHOOK: Uuid = Uuid::from_u128(0xD000_0001);
 
 /// Tables that do not grow with artists or with time.
-const SMALL: [&str; 16] = [
+const SMALL: [&str; 17] = [
     "_sqlx_migrations",
     "alert_channels",
+    "alert_digests",
     "alert_receivers",
     "alert_routes",
     "alerts",

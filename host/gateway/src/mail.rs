@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
 use lettre::Message;
-use lettre::message::Mailbox;
 use lettre::message::header::ContentType;
+use lettre::message::{Mailbox, MultiPart};
 use lettre::transport::smtp;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParameters};
@@ -59,6 +59,8 @@ pub struct Mail<'a> {
     pub subject: &'a str,
     /// The text.
     pub text: &'a str,
+    /// The same as HTML, for programs that show it; none where the text alone is sent.
+    pub html: Option<&'a str>,
     /// When it is sent.
     pub at: DateTime<Utc>,
 }
@@ -76,7 +78,7 @@ impl Gateway {
         }
         let password = SecretText::new("");
         let at = self.core.clock.now();
-        message(&Mail { target, password: &password, id: Uuid::nil(), subject: "", text: "", at })?;
+        message(&Mail { target, password: &password, id: Uuid::nil(), subject: "", text: "", html: None, at })?;
         tls(target, &origin_of(target)?)?;
         match self.mail_addresses(target).await {
             Err(MailError::NotSent(_)) => Ok(()),
@@ -198,12 +200,15 @@ fn message(mail: &Mail<'_>) -> Result<Message, MailError> {
         .from(from)
         .subject(one_line(mail.subject))
         .date(SystemTime::from(mail.at))
-        .message_id(Some(id))
-        .header(ContentType::TEXT_PLAIN);
+        .message_id(Some(id));
     for to in &mail.target.to {
         builder = builder.to(mailbox(to)?);
     }
-    let whole = builder.body(mail.text.to_owned());
+    let text = mail.text.to_owned();
+    let whole = match mail.html {
+        None => builder.header(ContentType::TEXT_PLAIN).body(text),
+        Some(html) => builder.multipart(MultiPart::alternative_plain_html(text, html.to_owned())),
+    };
     whole.map_err(|error| MailError::Refused(format!("the mail can't be written: {error}")))
 }
 

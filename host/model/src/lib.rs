@@ -32,9 +32,9 @@ pub mod weakened;
 mod work;
 
 pub use connector::{account_rule, allowance, fetch, grant, manifest, origin, pace, release};
-pub use numbers::{growth, history, merge, metric, row, snapshot};
+pub use numbers::{growth, history, merge, metric, row, snapshot, wording};
 pub use people::{account, cell, privacy, retention, roster};
-pub use service::{access, alerting, audit, event, health, webhook};
+pub use service::{access, alerting, audit, digest, event, health, webhook};
 pub use work::{fair_share, outcome, run, schedule, tally, zone};
 
 pub use access::{ApiToken, Role, TokenState};
@@ -45,6 +45,7 @@ pub use alerting::{
 };
 pub use allowance::Holder;
 pub use clock::Clock;
+pub use digest::{AlertDigest, DigestDays, MissingNumbers};
 pub use event::{Event, RowEvent, RowFact};
 pub use fair_share::{StrideQueue, Weights};
 pub use fetch::{

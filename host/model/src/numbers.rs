@@ -6,3 +6,4 @@ pub mod merge;
 pub mod metric;
 pub mod row;
 pub mod snapshot;
+pub mod wording;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Days, TimeDelta, Utc};
+use chrono::{DateTime, Days, NaiveTime, TimeDelta, Utc};
 use serde_json::Value as Json;
 
 use crate::delivery;
@@ -14,6 +14,7 @@ mod render;
 mod text;
 
 pub use render::{Request, Told, check_template, request};
+pub(crate) use text::plain;
 pub use text::{SHOWN_MAX, Text, phase_of, sample, text};
 
 /// How long a host holds a message while it sends it. Longer than any answer may take.
@@ -128,20 +129,24 @@ pub fn due_at(route: &AlertRoute, severity: AlertSeverity, now: DateTime<Utc>) -
     }
 }
 
-/// The end of the quiet hours that a time is in; none where it is in none.
-fn end_of_quiet(quiet: &QuietHours, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    let local = quiet.zone.civil_at(at);
-    let (time, today) = (local.time(), local.date());
-    let spans_midnight = quiet.from > quiet.until;
-    let is_quiet = if spans_midnight {
+/// Whether a time of day is within quiet hours.
+pub(crate) fn is_quiet(quiet: &QuietHours, time: NaiveTime) -> bool {
+    if quiet.from > quiet.until {
         time >= quiet.from || time < quiet.until
     } else {
         time >= quiet.from && time < quiet.until
-    };
-    let ends_tomorrow = spans_midnight && time >= quiet.from;
+    }
+}
+
+/// The end of the quiet hours that a time is in; none where it is in none.
+#[must_use]
+pub fn end_of_quiet(quiet: &QuietHours, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let local = quiet.zone.civil_at(at);
+    let (time, today) = (local.time(), local.date());
+    let ends_tomorrow = quiet.from > quiet.until && time >= quiet.from;
     let day = if ends_tomorrow { today.checked_add_days(Days::new(1))? } else { today };
     // Where clocks are put back in between, the local time may come twice; the message is never due in the past.
-    is_quiet.then(|| quiet.zone.instant_of(day.and_time(quiet.until)).max(at))
+    is_quiet(quiet, time).then(|| quiet.zone.instant_of(day.and_time(quiet.until)).max(at))
 }
 
 /// Checks a route's own values.

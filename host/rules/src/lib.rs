@@ -29,6 +29,7 @@ pub mod validate;
 pub mod alerting;
 pub mod archive;
 pub mod delivery;
+pub mod digest;
 pub mod health;
 
 pub mod rollback_analysis;

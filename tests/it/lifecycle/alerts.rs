@@ -279,7 +279,7 @@ async fn a_channel_reaches_no_private_address_and_shows_no_secret() {
     .await;
 }
 
-fn mail(server: &str, port: u16) -> ChannelTarget {
+pub(super) fn mail(server: &str, port: u16) -> ChannelTarget {
     ChannelTarget::Email(MailTarget {
         server: server.to_owned(),
         port,
@@ -291,14 +291,14 @@ fn mail(server: &str, port: u16) -> ChannelTarget {
 }
 
 /// A mail server that takes everything, and remembers what it was told.
-struct MailServer {
+pub(super) struct MailServer {
     port: u16,
     told: Arc<Mutex<Vec<String>>>,
     _tasks: JoinSet<()>,
 }
 
 impl MailServer {
-    async fn start(offers_tls: bool) -> Self {
+    pub(super) async fn start(offers_tls: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("an address").port();
         let told: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -320,7 +320,11 @@ impl MailServer {
         Self { port, told, _tasks: tasks }
     }
 
-    fn told(&self) -> Vec<String> {
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(super) fn told(&self) -> Vec<String> {
         self.told.lock().expect("not poisoned").clone()
     }
 }

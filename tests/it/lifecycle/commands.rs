@@ -165,3 +165,67 @@ async fn a_reader_continues_after_the_last_event_it_saw() {
         assert_eq!(lines(&line)[0]["id"], json!(told.id));
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_digest_is_added_previewed_sent_and_removed() {
+    let receiver = Server::start(|_| taken()).await;
+    let place = Place::with(&receiver).await;
+    std::fs::write(place.folder.path().join("url.txt"), "https://hooks.test/ops\n").expect("written");
+    place.done(&["alerts", "channels", "add", "ops", "--kind", "slack", "--file", "url.txt"]).await;
+    let add = ["alerts", "digests", "add", "week", "--channel", "ops", "--tenant", "north", "--every", "monday"];
+    assert!(place.refused(&add).await.contains("no artist belongs to a tenant 'north'"));
+    place.done(&["artists", "add", "Ada", "--tenant", "north"]).await;
+    let zone = ["--hour", "9", "--timezone", "Europe/Berlin", "--quiet", "22:00-07:00"];
+    assert!(place.done(&[&add[..], &zone[..]].concat()).await.contains("added digest week, due at "));
+    assert!(place.refused(&[&add[..], &["--timezone", "Mars/Phobos"]].concat()).await.contains("--timezone"));
+    let wrong = ["alerts", "digests", "add", "x", "--channel", "ops", "--tenant", "north", "--every", "fortnight"];
+    assert!(place.refused(&wrong).await.contains("it is not one of day, monday"));
+
+    let listed = place.json(&["alerts", "digests", "list"]).await;
+    let digest = &listed[0];
+    assert_eq!((&digest["name"], &digest["every"], &digest["hour"]), (&json!("week"), &json!("monday"), &json!(9)));
+    assert_eq!(digest["quiet"]["zone"], "Europe/Berlin", "{digest}");
+    let table = place.done(&["alerts", "digests", "list"]).await;
+    assert!(table.contains("09:00") && table.contains("22:00-07:00 Europe/Berlin"), "{table}");
+
+    let text = place.done(&["alerts", "digests", "send", "week", "--preview"]).await;
+    assert!(text.starts_with("Weekly digest of north, ") && text.contains("No numbers came in."), "{text}");
+    let html = place.done(&["alerts", "digests", "send", "week", "--preview", "--html"]).await;
+    assert!(html.starts_with("<!DOCTYPE html>") && html.trim_end().ends_with("</html>"), "{html}");
+    let both = place.json(&["alerts", "digests", "send", "week", "--preview"]).await;
+    assert!(both["text"].as_str().is_some_and(|both| text.starts_with(both)), "{both}");
+    assert!(place.refused(&["alerts", "digests", "send", "week", "--html"]).await.contains("--preview"));
+    assert!(receiver.asked().is_empty(), "a preview sends nothing");
+
+    let sent = place.json(&["alerts", "digests", "send", "week"]).await;
+    assert_eq!((&sent["state"], &sent["type"]), (&json!("sent"), &json!("digest")));
+    assert_eq!(receiver.asked().len(), 1);
+    assert!(place.refused(&["alerts", "digests", "send", "other"]).await.contains("`backline alerts digests list`"));
+    assert!(place.refused(&["alerts", "channels", "remove", "ops"]).await.contains("alerts digests remove week"));
+    place.done(&["alerts", "digests", "remove", "week"]).await;
+    assert_eq!(place.json(&["alerts", "digests", "list"]).await, json!([]));
+    let acts = place.json(&["audit", "list"]).await.to_string();
+    assert!(acts.contains("alerts digests add") && acts.contains("alerts digests send"), "{acts}");
+    assert!(!acts.contains("hooks.test"), "{acts}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn numbers_are_written_to_a_file_that_is_replaced_only_with_force() {
+    use parquet::file::reader::{FileReader as _, SerializedFileReader};
+
+    let receiver = Server::start(|_| taken()).await;
+    let place = Place::with(&receiver).await;
+    for command in ["metrics", "growth"] {
+        let file = format!("{command}.parquet");
+        place.done(&[command, "--parquet", &file]).await;
+        assert!(place.refused(&[command, "--parquet", &file]).await.contains("--force"));
+        let told = place.json(&[command, "--parquet", &file, "--force"]).await;
+        assert_eq!(told, json!({ "file": file, "lines": 0 }));
+        let written = std::fs::File::open(place.folder.path().join(&file)).expect("a file");
+        let reader = SerializedFileReader::new(written).expect("a Parquet file");
+        let columns = reader.metadata().file_metadata().schema_descr().num_columns();
+        assert_eq!(columns, if command == "metrics" { 20 } else { 11 });
+    }
+    assert!(place.refused(&["metrics", "--force"]).await.contains("--parquet"));
+    assert!(place.refused(&["metrics", "--parquet", "-", "--json"]).await.contains("leave out --json"));
+}

@@ -4,6 +4,7 @@ mod alerts;
 pub mod archive;
 mod commands;
 mod deliveries;
+mod digests;
 mod export;
 mod health;
 mod hooks;

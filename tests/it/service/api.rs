@@ -1,10 +1,12 @@
 //! Tests of the HTTP API. What every operation must hold is tested of all of them, by the OpenAPI document: one that is
 //! added is tested as the others are.
 
+mod digests;
 mod edges;
 mod events;
 mod freshness;
 mod origins;
+mod parquet;
 mod repeats;
 mod tls;
 
@@ -232,6 +234,7 @@ fn ids() -> BTreeMap<&'static str, (String, String)> {
         ("webhook", ("hook-theirs".to_owned(), "nobody".to_owned())),
         ("schedule", ("daily".to_owned(), "nobody".to_owned())),
         ("connector", ("demo".to_owned(), "nobody".to_owned())),
+        ("name", ("digest-theirs".to_owned(), "nobody".to_owned())),
     ])
 }
 

@@ -13,16 +13,16 @@ use backline_model::retention::{self, Action, Before, Step, Table};
 use backline_model::roster::RosterChanges;
 use backline_model::row::QuarantineStatus;
 use backline_model::{
-    Account, AccountStatus, AlertChannel, AlertPhase, AlertRoute, AlertSeverity, ApiToken, Artist, Batch, ChannelId,
-    ChannelTarget, Consent, CredentialId, DeliveryState, Digest, DocumentId, Event, FailureClass, GrowthRow, Holder,
-    Outcome, Provenance, Quarantined, Role, SwapCause, Tenant, TokenId, Value, Webhook, WebhookId, WebhookKind,
-    Weights,
+    Account, AccountStatus, AlertChannel, AlertDigest, AlertPhase, AlertRoute, AlertSeverity, ApiToken, Artist, Batch,
+    ChannelId, ChannelTarget, Consent, CredentialId, DeliveryState, Digest, DigestDays, DocumentId, Event,
+    FailureClass, GrowthRow, Holder, Outcome, Provenance, Quarantined, Role, SwapCause, Tenant, TokenId, Value,
+    Webhook, WebhookId, WebhookKind, Weights,
 };
 use backline_store::{
     AccountFilter, AlertFilter, ArchivePlace, ArtistFilter, AuditFilter, BatchFilter, BatchResult, CredentialFilter,
     DatabaseKind, DeliveryFilter, DueAlert, EventCursor, Finish, Furthest, HealthWindow, IdKind, MetricsFilter,
-    NewDelivery, PluginLog, PluginLogFilter, QuarantineFilter, Rollback, SEALED, Scope, SealedCredential, Store,
-    StoreError, TestAlert,
+    NewDelivery, NewDigestMessage, PluginLog, PluginLogFilter, QuarantineFilter, Rollback, SEALED, Scope,
+    SealedCredential, Store, StoreError, TestAlert,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::FutureExt as _;
@@ -291,6 +291,11 @@ pub async fn fill(store: &Store) {
     {
         store.webhook_add(&all(), &webhook(n, name, tenant), vec![1, 2, 3, 4], true).await.unwrap();
     }
+    let desk = AlertChannel { id: ChannelId(Uuid::from_u128(0x9000_0011)), name: "desk".to_owned(), ..alert_channel() };
+    store.alert_channel_add(&all(), &desk, vec![1, 2, 3, 4]).await.unwrap();
+    let (id, channel) = (Uuid::from_u128(0x9000_0012), "desk".to_owned());
+    let digest = AlertDigest { id, channel, name: "digest-theirs".to_owned(), ..alert_digest() };
+    store.alert_digest_add(&all(), &digest).await.unwrap();
     let heads = store.event_heads_list(&all(), EventCursor::default(), 100).await.unwrap();
     for (hook, tenant) in [(1, "ours"), (2, "theirs")] {
         let of_tenant = heads.iter().filter(|head| head.tenant.as_deref() == Some(tenant));
@@ -453,6 +458,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Read last_documents_list(&demo(), 100);
         Read pasts_of(&accounts().map(|account| (account.id, day("2026-11-22"))));
         Read accounts_to_reconnect_list();
+        Read missing_numbers_list(now() - TimeDelta::days(1), now());
         Read webhooks_behind_list();
         Read events_gone_get();
         Read activations_list(100);
@@ -506,6 +512,11 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Whole alert_messages_list(&AlertFilter::default());
         Whole due_alerts_list(now());
         Whole alert_lease(&due_alert(), "other", now(), TTL, TimeDelta::zero());
+        Whole alert_digest_add(&alert_digest());
+        Whole alert_digests_list();
+        Whole alert_digest_move(&alert_digest(), now() + TimeDelta::days(1), Some(&digest_message()));
+        Whole alert_digest_message_add(alert_digest().id, &digest_message());
+        Whole alert_digest_remove("week");
         Whole alert_route_remove("ops");
         Whole alert_channel_remove("ops");
 
@@ -571,6 +582,31 @@ fn alert_route() -> AlertRoute {
     }
 }
 
+fn alert_digest() -> AlertDigest {
+    AlertDigest {
+        id: Uuid::from_u128(0x9000_0004),
+        name: "week".to_owned(),
+        channel: "ops".to_owned(),
+        tenant: theirs(),
+        every: DigestDays::Monday,
+        hour: 8,
+        timezone: "Europe/Berlin".parse().unwrap(),
+        quiet: None,
+        next_at: now(),
+        created_at: now(),
+    }
+}
+
+fn digest_message() -> NewDigestMessage {
+    NewDigestMessage {
+        id: Uuid::from_u128(0x9000_0005),
+        day: day("2026-11-23"),
+        subject: "digest/week".to_owned(),
+        is_test: false,
+        due_at: now(),
+    }
+}
+
 fn test_alert() -> TestAlert {
     TestAlert {
         id: Uuid::from_u128(0x9000_0003),
@@ -590,6 +626,7 @@ fn due_alert() -> DueAlert {
         phase: AlertPhase::Firing,
         severity: AlertSeverity::Info,
         is_test: true,
+        digest: None,
         due_at: now(),
         was_sending: false,
         attempts: 0,

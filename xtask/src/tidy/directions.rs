@@ -62,6 +62,7 @@ const OWNERS: [(&str, &[&str]); 26] = [
     ("opentelemetry_http", &["host/app/src/telemetry*"]),
     ("opentelemetry_otlp", &["host/app/src/telemetry*"]),
     ("opentelemetry_sdk", &["host/app/src/telemetry*"]),
+    ("parquet", &["host/app/src/pipeline/numbers/columns.rs"]),
     ("prometheus_client", &["host/app/src/telemetry*"]),
     ("psl", &["host/model/src/connector/origin.rs"]),
     ("quick_junit", &["host/app/src/cli/*"]),

@@ -1,8 +1,7 @@
-//! What operations answer with: one thing, a page of a list, or numbers in one of three forms.
+//! What operations answer with: one thing, a page of a list, or numbers in one of four forms.
 
 use std::borrow::Cow;
-use std::convert::Infallible;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -15,7 +14,6 @@ use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use super::problem::Problem;
-use super::query::Format;
 use super::schema::{Components, Described, Field, object};
 use backline_model::growth::SPANS_DAYS;
 use backline_model::text::{csv_text, harmless_json, printable};
@@ -36,8 +34,8 @@ pub(super) struct Reply {
 enum Content {
     /// All of it.
     Whole(Vec<u8>),
-    /// Pieces as they come.
-    Pieces(BoxStream<'static, Vec<u8>>),
+    /// Pieces as they come. Where one fails the connection breaks, so that nobody takes a part for all of it.
+    Pieces(BoxStream<'static, io::Result<Vec<u8>>>),
 }
 
 /// What an operation answers with.
@@ -66,10 +64,20 @@ impl<T> Page<T> {
     }
 }
 
-/// A page of numbers, in the form that was asked for.
-pub(super) struct Numbers<T> {
-    pub(super) page: Page<T>,
-    pub(super) format: Format,
+/// Numbers in the form that was asked for.
+pub(super) enum Numbers<T> {
+    /// A page of rows.
+    Page(Page<T>, Form),
+    /// All rows, as a Parquet file.
+    File(BoxStream<'static, io::Result<Vec<u8>>>),
+}
+
+/// How a page of numbers is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Json,
+    Ndjson,
+    Csv,
 }
 
 /// Server-sent events.
@@ -208,6 +216,7 @@ fn to_json(value: &impl Serialize) -> Result<Vec<u8>, Problem> {
 const JSON: &str = "application/json";
 const NDJSON: &str = "application/x-ndjson";
 const CSV: &str = "text/csv; charset=utf-8";
+const PARQUET: &str = "application/vnd.apache.parquet";
 const EVENTS: &str = "text/event-stream";
 
 impl<T: Serialize + Described + Send> Answer for Item<T> {
@@ -239,10 +248,15 @@ impl<T: Serialize + Described + Send> Answer for Page<T> {
 
 impl<T: Serialize + Described + Tabular + Send> Answer for Numbers<T> {
     fn reply(self) -> Result<Reply, Problem> {
-        let Self { page, format } = self;
-        match format {
-            Format::Json => page.reply(),
-            Format::Ndjson => {
+        let (page, form) = match self {
+            Self::Page(page, form) => (page, form),
+            Self::File(pieces) => {
+                return Ok(Reply { body: Content::Pieces(pieces), content_type: PARQUET, next: None });
+            }
+        };
+        match form {
+            Form::Json => page.reply(),
+            Form::Ndjson => {
                 let mut body = Vec::new();
                 for row in &page.data {
                     body.extend(to_json(row)?);
@@ -250,7 +264,7 @@ impl<T: Serialize + Described + Tabular + Send> Answer for Numbers<T> {
                 }
                 Ok(Reply { body: Content::Whole(body), content_type: NDJSON, next: page.next })
             }
-            Format::Csv => Ok(Reply { body: Content::Whole(to_csv(&page.data)?), content_type: CSV, next: page.next }),
+            Form::Csv => Ok(Reply { body: Content::Whole(to_csv(&page.data)?), content_type: CSV, next: page.next }),
         }
     }
 
@@ -258,13 +272,14 @@ impl<T: Serialize + Described + Tabular + Send> Answer for Numbers<T> {
         let mut content = Page::<T>::content(components);
         content[NDJSON] = json!({ "schema": T::refer(components) });
         content["text/csv"] = json!({ "schema": { "type": "string" } });
+        content[PARQUET] = json!({ "schema": { "type": "string", "format": "binary" } });
         content
     }
 }
 
 impl Answer for Stream {
     fn reply(self) -> Result<Reply, Problem> {
-        Ok(Reply { body: Content::Pieces(self.0), content_type: EVENTS, next: None })
+        Ok(Reply { body: Content::Pieces(self.0.map(Ok).boxed()), content_type: EVENTS, next: None })
     }
 
     fn content(_: &mut Components) -> Json {
@@ -273,8 +288,8 @@ impl Answer for Stream {
 }
 
 /// A response whose pieces are sent as they come: nothing on the way is to hold them back.
-fn streamed(pieces: BoxStream<'static, Vec<u8>>, content_type: &'static str) -> Response {
-    let mut response = Body::from_stream(pieces.map(Ok::<_, Infallible>)).into_response();
+fn streamed(pieces: BoxStream<'static, io::Result<Vec<u8>>>, content_type: &'static str) -> Response {
+    let mut response = Body::from_stream(pieces).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));

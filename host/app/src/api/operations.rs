@@ -9,7 +9,9 @@ use serde_json::Value as Json;
 
 use super::answer::{Answer, Recorded, Reply};
 use super::call::Call;
-use super::handlers::{acts, artists, connectors, freshness, installation, numbers, people, receivers, webhooks, work};
+use super::handlers::{
+    acts, artists, connectors, digests, freshness, installation, numbers, people, receivers, webhooks, work,
+};
 use super::problem::Problem;
 use super::query::{NoQuery, Pairs, Parameter, Query};
 use super::schema::{Components, Described};
@@ -254,6 +256,18 @@ pub(super) fn all() -> Vec<Operation> {
             webhooks::deliveries,
         )
         .by(Role::Operator),
+        Operation::get("/v1/digests", "digests", "What people are told again and again, by name", digests::list)
+            .by(Role::Operator)
+            .of_installation(),
+        Operation::get(
+            "/v1/digests/{name}/preview",
+            "digest_preview",
+            "A digest as it would be sent now; nothing is sent",
+            digests::preview,
+        )
+        .by(Role::Operator)
+        .heavy()
+        .of_installation(),
         Operation::get("/v1/audit", "audit", "Who did what, the latest first", installation::audit).by(Role::Admin),
         Operation::get("/v1/tokens", "tokens", "Tokens, without what they are recognised by", installation::tokens)
             .by(Role::Admin),
@@ -449,6 +463,35 @@ pub(super) fn all() -> Vec<Operation> {
         )
         .unkeyed(),
         Operation::post(
+            "/v1/digests",
+            "digest_add",
+            "alerts digests add",
+            "Add a digest of a tenant's numbers, sent every day or on one day of the week",
+            digests::add,
+        )
+        .by(Role::Admin)
+        .of_installation()
+        .unkeyed(),
+        Operation::post(
+            "/v1/digests/{name}/send",
+            "digest_send",
+            "alerts digests send",
+            "Send a digest now, out of turn; the host that tells people does it",
+            digests::send,
+        )
+        .of_installation()
+        .unkeyed(),
+        Operation::post(
+            "/v1/digests/{name}/remove",
+            "digest_remove",
+            "alerts digests remove",
+            "Remove a digest, and what is not sent of it",
+            digests::remove,
+        )
+        .by(Role::Admin)
+        .of_installation()
+        .unkeyed(),
+        Operation::post(
             "/v1/schedules",
             "schedule_add",
             "schedules add",
@@ -580,7 +623,7 @@ mod tests {
     #[test]
     fn what_reads_a_whole_installation_or_tenant_is_heavy() {
         let heavy: Vec<&str> = all().iter().filter(|operation| operation.is_heavy).map(|one| one.id).collect();
-        assert_eq!(heavy, ["tenant_health", "archive_plan", "plan", "health"]);
+        assert_eq!(heavy, ["tenant_health", "digest_preview", "archive_plan", "plan", "health"]);
     }
 
     #[test]

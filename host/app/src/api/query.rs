@@ -208,6 +208,8 @@ pub(super) enum Format {
     Ndjson,
     /// A table, one number on each line.
     Csv,
+    /// The same in typed columns, of all rows that are asked for.
+    Parquet,
 }
 
 impl Given for Format {
@@ -216,12 +218,13 @@ impl Given for Format {
             "json" => Ok(Self::Json),
             "ndjson" => Ok(Self::Ndjson),
             "csv" => Ok(Self::Csv),
-            _ => Err("it is not one of json, ndjson, csv".to_owned()),
+            "parquet" => Ok(Self::Parquet),
+            _ => Err("it is not one of json, ndjson, csv, parquet".to_owned()),
         }
     }
 
     fn schema() -> Json {
-        json!({ "type": "string", "enum": ["json", "ndjson", "csv"], "default": "json" })
+        json!({ "type": "string", "enum": ["json", "ndjson", "csv", "parquet"], "default": "json" })
     }
 }
 

@@ -20,7 +20,7 @@ use backline_model::{AccountId, ArtistId, BatchId, Platform, RunId, TokenId};
 use backline_store::Store;
 
 /// Commands that change something or take data out, each with the arguments that are recorded.
-const RECORDED: [(&str, &[&str]); 55] = [
+const RECORDED: [(&str, &[&str]); 58] = [
     ("migrate", &[]),
     ("artists add", &["tenant", "status"]),
     ("artists import", &["no_consent", "replace_credentials"]),
@@ -65,6 +65,9 @@ const RECORDED: [(&str, &[&str]); 55] = [
     ("alerts channels remove", &["name"]),
     ("alerts routes add", &["name", "channels", "severity", "tenant"]),
     ("alerts routes remove", &["name"]),
+    ("alerts digests add", &["name", "channel", "tenant", "every", "hour", "timezone"]),
+    ("alerts digests remove", &["name"]),
+    ("alerts digests send", &["name"]),
     ("alerts test", &["name", "kind"]),
     ("alerts deliver", &[]),
     ("schedules add", &["name", "cron", "timezone", "platform"]),
@@ -127,6 +130,7 @@ const READING: [&str; 63] = [
     "webhooks deliveries",
     "alerts channels list",
     "alerts routes list",
+    "alerts digests list",
     "alerts messages",
     "schedules list",
     "schedules fires",

@@ -88,9 +88,10 @@ pub(super) const EXAMPLES: &[Examples] = &[
         &[
             "backline metrics 'Ada Lovelace' --platform youtube --since 2026-11-01",
             "backline metrics --json > all.json",
+            "backline metrics --since 2026-11-01 --parquet november.parquet",
         ],
     ),
-    ("growth", &["backline growth 'Ada Lovelace' --limit 7"]),
+    ("growth", &["backline growth 'Ada Lovelace' --limit 7", "backline growth --parquet growth.parquet --force"]),
     ("quarantine list", &["backline quarantine list --platform spotify"]),
     ("quarantine release", &["backline quarantine release 0199f1de"]),
     ("quarantine discard", &["backline quarantine discard 0199f1de"]),
@@ -136,6 +137,16 @@ pub(super) const EXAMPLES: &[Examples] = &[
     ),
     ("alerts routes list", &["backline alerts routes list"]),
     ("alerts routes remove", &["backline alerts routes remove all"]),
+    (
+        "alerts digests add",
+        &[
+            "backline alerts digests add label --channel mail --tenant label --hour 8 --timezone Europe/Berlin",
+            "backline alerts digests add week --channel ops --tenant label --every monday",
+        ],
+    ),
+    ("alerts digests list", &["backline alerts digests list"]),
+    ("alerts digests remove", &["backline alerts digests remove label"]),
+    ("alerts digests send", &["backline alerts digests send label --preview", "backline alerts digests send label"]),
     ("alerts test", &["backline alerts test ops", "backline alerts test duty --event health.degraded"]),
     ("alerts messages", &["backline alerts messages ops --state failed"]),
     ("alerts deliver", &["backline alerts deliver"]),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use super::Network;
 
@@ -15,6 +16,9 @@ pub struct ServiceConfig {
     pub listen: SocketAddr,
     /// Whether a host may listen where other machines can reach it although no token is in force.
     pub without_token: bool,
+    /// Where people open the dashboard, such as `https://backline.example.com`: digests link to its pages. Without it
+    /// they have no links.
+    pub url: Option<String>,
     /// File with the certificate of the HTTP API in PEM, followed by those that it was signed with. With it and
     /// `tls_key` the API speaks HTTPS alone.
     pub tls_certificate: Option<PathBuf>,
@@ -46,6 +50,7 @@ impl Default for ServiceConfig {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8321)),
             without_token: false,
+            url: None,
             tls_certificate: None,
             tls_key: None,
             trusted_proxies: Vec::new(),
@@ -68,6 +73,12 @@ impl ServiceConfig {
         self.tls_certificate.as_deref().zip(self.tls_key.as_deref())
     }
 
+    /// Where the dashboard is, without a slash at the end.
+    #[must_use]
+    pub fn dashboard(&self) -> Option<&str> {
+        self.url.as_deref().map(|url| url.trim_end_matches('/'))
+    }
+
     /// Refuses values out of range, and half of what belongs together.
     pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
         if self.batches_max == 0 {
@@ -85,6 +96,13 @@ impl ServiceConfig {
                 format!("{} is under a second; two hosts would take the role from each other", self.leader_ttl_ms);
             return Err(("service.leader_ttl_ms", text));
         }
+        if let Some(url) = &self.url
+            && !is_address(url)
+        {
+            let text = "it is no address of a dashboard; write one such as https://backline.example.com, without \
+                        parameters, user or password";
+            return Err(("service.url", text.to_owned()));
+        }
         match (&self.tls_certificate, &self.tls_key) {
             (Some(_), None) => {
                 Err(("service.tls_certificate", "there is no key to it; set service.tls_key too".to_owned()))
@@ -94,5 +112,47 @@ impl ServiceConfig {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// Whether a text is the address of a place that pages are below.
+fn is_address(text: &str) -> bool {
+    let Ok(url) = Url::parse(text) else { return false };
+    let is_plain = text.chars().all(|c| c.is_ascii_graphic() && !"\"'<>\\`".contains(c));
+    let names_nobody = url.username().is_empty() && url.password().is_none();
+    is_plain
+        && names_nobody
+        && matches!(url.scheme(), "https" | "http")
+        && url.host().is_some()
+        && url.query().is_none()
+        && url.fragment().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dashboard_is_at_an_address_that_holds_nothing_else() {
+        for good in ["https://backline.example.com", "http://10.0.0.7:8321/", "https://example.com/backline"] {
+            assert!(is_address(good), "{good}");
+        }
+        for wrong in [
+            "",
+            "backline.example.com",
+            "ftp://example.com",
+            "javascript:alert(1)",
+            "https://eve:secret@example.com",
+            "https://example.com/?a=1",
+            "https://example.com/#a",
+            "https://example.com/\"><b>",
+            "https://example.com/ a",
+        ] {
+            let config = ServiceConfig { url: Some(wrong.to_owned()), ..ServiceConfig::default() };
+            assert_eq!(config.check().expect_err(wrong).0, "service.url");
+        }
+        let config =
+            ServiceConfig { url: Some("https://example.com/backline/".to_owned()), ..ServiceConfig::default() };
+        assert_eq!(config.dashboard(), Some("https://example.com/backline"));
     }
 }

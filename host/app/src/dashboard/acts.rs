@@ -13,8 +13,9 @@ use super::routes::Act;
 use super::session::Visitor;
 use crate::pipeline::collection::report::RunRequest;
 use crate::pipeline::service::schedules;
-use crate::pipeline::{ActivateOptions, Host, Resend, Tokens, names};
-use backline_model::{ArtistId, Digest, Quarantined, RunId, TokenId};
+use crate::pipeline::{ActivateOptions, Host, NewDigest, Resend, Tokens, names};
+use backline_model::zone::ZoneError;
+use backline_model::{ArtistId, Digest, DigestDays, Quarantined, RunId, Tenant, TokenId, Zone};
 use backline_store::{BatchFilter, KeyedRequest, answering_once};
 
 /// Longest reason, in characters.
@@ -56,6 +57,17 @@ pub(super) async fn done(host: &Host, visitor: &Visitor, act: &Act, form: &Form)
             host.webhooks().switch(&name, *on).await?;
             let said = format!("The webhook {name} is {}.", if *on { "on" } else { "off" });
             Ok(acted(json!({ "name": name }), "/webhooks", said))
+        }
+        Act::AddDigest => add_digest(host, form).await,
+        Act::SendDigest(name) => {
+            let name = host.alerts().digest(name).await?.name;
+            host.alerts().queue_digest(&name).await?;
+            let said = format!("The digest {name} is sent now; `backline alerts messages` shows how that ends.");
+            Ok(acted(json!({ "name": name }), "/digests", said))
+        }
+        Act::RemoveDigest(name) => {
+            host.alerts().remove_digest(name).await?;
+            Ok(acted(json!({ "name": name }), "/digests", format!("The digest {name} is removed.")))
         }
         Act::SwitchSchedule(on) => {
             let name = named(form)?;
@@ -218,6 +230,20 @@ async fn test_webhook(host: &Host, visitor: &Visitor, form: &Form) -> Result<Act
     let accepted = if answer.accepted { "accepted" } else { "did not accept" };
     let said = format!("{name} {accepted} the message: status {} after {} ms.", answer.status, answer.took_ms);
     Ok(acted(json!({ "name": name }), "/webhooks", said))
+}
+
+async fn add_digest(host: &Host, form: &Form) -> Result<Acted, Refusal> {
+    let given = |name: &str| form.text(name).ok_or_else(|| Refusal::wrong(format!("{name} is missing")));
+    let tenant = Tenant::new(given("tenant")?).map_err(|error| Refusal::wrong(error.to_string()))?;
+    let every = DigestDays::parse(&given("every")?).ok_or_else(|| Refusal::wrong("every is no day of the week"))?;
+    let hour: u32 = given("hour")?.parse().map_err(|_| Refusal::wrong("hour is not a whole number from 0 to 23"))?;
+    let timezone: Zone = given("timezone")?.parse().map_err(|error: ZoneError| Refusal::wrong(error.to_string()))?;
+    let (name, channel, quiet) = (given("name")?, given("channel")?, form.text("quiet"));
+    let details = json!({ "name": name, "channel": channel, "tenant": tenant });
+    let new = NewDigest { name, channel, tenant, every, hour, timezone, quiet };
+    let added = host.alerts().add_digest(new).await?;
+    let at = added.next_at.format("%Y-%m-%d %H:%M");
+    Ok(acted(details, "/digests", format!("The digest {} is due at {at} UTC.", added.name)))
 }
 
 async fn resend_parked(host: &Host, visitor: &Visitor, form: &Form) -> Result<Acted, Refusal> {

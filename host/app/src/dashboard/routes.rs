@@ -39,6 +39,9 @@ pub(super) enum Page {
     Allowances,
     Quality,
     Webhooks,
+    Digests,
+    /// A digest as it would be sent now.
+    Digest(String),
     Schedules,
     Archive,
     Tokens,
@@ -62,6 +65,9 @@ pub(super) enum Act {
     ResendParked,
     /// Whether it is on from now on.
     SwitchWebhook(bool),
+    AddDigest,
+    SendDigest(String),
+    RemoveDigest(String),
     /// Whether it is on from now on.
     SwitchSchedule(bool),
     RevokeToken(String),
@@ -79,7 +85,7 @@ pub(super) enum Target {
 }
 
 /// The pages that every page links to, with their titles.
-pub(super) const MENU: [(&str, &str, Page); 13] = [
+pub(super) const MENU: [(&str, &str, Page); 14] = [
     ("/", "Overview", Page::Overview),
     ("/runs", "Runs", Page::Runs),
     ("/artists", "Artists", Page::Artists),
@@ -88,6 +94,7 @@ pub(super) const MENU: [(&str, &str, Page); 13] = [
     ("/allowances", "Allowances", Page::Allowances),
     ("/quality", "Data quality", Page::Quality),
     ("/webhooks", "Webhooks", Page::Webhooks),
+    ("/digests", "Digests", Page::Digests),
     ("/schedules", "Schedules", Page::Schedules),
     ("/archive", "Archive and privacy", Page::Archive),
     ("/tokens", "Tokens", Page::Tokens),
@@ -130,6 +137,8 @@ fn page(parts: &[&str]) -> Option<Page> {
         ["allowances"] => Page::Allowances,
         ["quality"] => Page::Quality,
         ["webhooks"] => Page::Webhooks,
+        ["digests"] => Page::Digests,
+        ["digests", digest] => Page::Digest(id(digest)),
         ["schedules"] => Page::Schedules,
         ["archive"] => Page::Archive,
         ["tokens"] => Page::Tokens,
@@ -154,6 +163,9 @@ fn act(parts: &[&str]) -> Option<Act> {
         ["webhooks", "resend"] => Act::ResendParked,
         ["webhooks", "enable"] => Act::SwitchWebhook(true),
         ["webhooks", "disable"] => Act::SwitchWebhook(false),
+        ["digests"] => Act::AddDigest,
+        ["digests", digest, "send"] => Act::SendDigest(id(digest)),
+        ["digests", digest, "remove"] => Act::RemoveDigest(id(digest)),
         ["schedules", "enable"] => Act::SwitchSchedule(true),
         ["schedules", "disable"] => Act::SwitchSchedule(false),
         ["tokens", token, "revoke"] => Act::RevokeToken(id(token)),
@@ -177,7 +189,7 @@ impl Page {
                 of_installation(Role::Viewer)
             }
             Self::Webhooks => of_tenant(Role::Operator),
-            Self::RollBack(_) => of_installation(Role::Operator),
+            Self::RollBack(_) | Self::Digests | Self::Digest(_) => of_installation(Role::Operator),
             Self::Audit => of_tenant(Role::Admin),
             Self::Activate(_) | Self::Tokens | Self::Revoke(_) | Self::Settings => of_installation(Role::Admin),
         }
@@ -200,6 +212,9 @@ impl Act {
             Self::ResendParked => "webhook_resend",
             Self::SwitchWebhook(true) => "webhook_enable",
             Self::SwitchWebhook(false) => "webhook_disable",
+            Self::AddDigest => "digest_add",
+            Self::SendDigest(_) => "digest_send",
+            Self::RemoveDigest(_) => "digest_remove",
             Self::SwitchSchedule(true) => "schedule_enable",
             Self::SwitchSchedule(false) => "schedule_disable",
             Self::RevokeToken(_) => "token_revoke",
@@ -220,6 +235,9 @@ impl Act {
             Self::ResendParked => "/webhooks/resend".to_owned(),
             Self::SwitchWebhook(true) => "/webhooks/enable".to_owned(),
             Self::SwitchWebhook(false) => "/webhooks/disable".to_owned(),
+            Self::AddDigest => "/digests".to_owned(),
+            Self::SendDigest(digest) => format!("/digests/{digest}/send"),
+            Self::RemoveDigest(digest) => format!("/digests/{digest}/remove"),
             Self::SwitchSchedule(true) => "/schedules/enable".to_owned(),
             Self::SwitchSchedule(false) => "/schedules/disable".to_owned(),
             Self::RevokeToken(token) => format!("/tokens/{token}/revoke"),
@@ -233,12 +251,15 @@ impl Act {
             Self::CancelRun(run) => Some((Page::Run(run.clone()), format!("/runs/{run}"))),
             Self::Activate(digest) => Some((Page::Activate(digest.clone()), self.path())),
             Self::RollBack(platform) => Some((Page::RollBack(platform.clone()), self.path())),
+            Self::AddDigest => Some((Page::Digests, self.path())),
             Self::RetryRun(_)
             | Self::Release(_)
             | Self::Discard(_)
             | Self::TestWebhook
             | Self::ResendParked
             | Self::SwitchWebhook(_)
+            | Self::SendDigest(_)
+            | Self::RemoveDigest(_)
             | Self::SwitchSchedule(_)
             | Self::RevokeToken(_) => None,
         }
@@ -254,8 +275,11 @@ impl Act {
             | Self::TestWebhook
             | Self::ResendParked
             | Self::SwitchWebhook(_)
+            | Self::SendDigest(_)
             | Self::SwitchSchedule(_) => of_installation(Role::Operator),
-            Self::Activate(_) | Self::RevokeToken(_) => of_installation(Role::Admin),
+            Self::Activate(_) | Self::AddDigest | Self::RemoveDigest(_) | Self::RevokeToken(_) => {
+                of_installation(Role::Admin)
+            }
         }
     }
 
@@ -273,6 +297,9 @@ impl Act {
             Self::ResendParked => "webhooks resend",
             Self::SwitchWebhook(true) => "webhooks enable",
             Self::SwitchWebhook(false) => "webhooks disable",
+            Self::AddDigest => "alerts digests add",
+            Self::SendDigest(_) => "alerts digests send",
+            Self::RemoveDigest(_) => "alerts digests remove",
             Self::SwitchSchedule(true) => "schedules enable",
             Self::SwitchSchedule(false) => "schedules disable",
             Self::RevokeToken(_) => "tokens revoke",
@@ -301,6 +328,9 @@ mod tests {
             Act::ResendParked,
             Act::SwitchWebhook(true),
             Act::SwitchWebhook(false),
+            Act::AddDigest,
+            Act::SendDigest(id()),
+            Act::RemoveDigest(id()),
             Act::SwitchSchedule(true),
             Act::SwitchSchedule(false),
             Act::RevokeToken(id()),

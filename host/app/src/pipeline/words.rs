@@ -1,44 +1,12 @@
 //! What is said of numbers, in the words that all edges share.
 
 use backline_model::health::Objective;
-use backline_model::{Absence, Change, NoChange, Value};
+use backline_model::{Absence, Change, NoChange};
+
+pub(crate) use backline_model::wording::{decimal, no_change_text, value_text};
 
 /// What stands where there is nothing.
 pub(crate) const NONE: &str = "–";
-
-/// A value for people: with separators of thousands, and with two decimals unless it is whole.
-pub(crate) fn value_text(value: &Value) -> String {
-    match value {
-        Value::Integer(number) => with_separators(&number.to_string()),
-        Value::Decimal(number) => {
-            let text = decimal(*number, 2);
-            match text.split_once('.') {
-                Some((whole, decimals)) => format!("{}.{decimals}", with_separators(whole)),
-                None => with_separators(&text),
-            }
-        }
-        Value::Text(_) | Value::Texts(_) => value.to_string(),
-    }
-}
-
-/// A decimal with so many places, and with none where it is whole.
-pub(crate) fn decimal(number: f64, places: usize) -> String {
-    // Zero is added since minus zero is a whole number too.
-    if number.fract() == 0.0 { format!("{:.0}", number + 0.0) } else { format!("{number:.places$}") }
-}
-
-/// The digits of a whole number in groups of three.
-fn with_separators(number: &str) -> String {
-    let (sign, digits) = number.strip_prefix('-').map_or(("", number), |digits| ("-", digits));
-    let mut text = sign.to_owned();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
 
 /// Why there is no number, in words.
 pub(crate) fn reason_text(absence: &Absence) -> String {
@@ -72,18 +40,6 @@ pub(crate) fn change_text(change: &Change) -> String {
             }
         }
         _ => NONE.to_owned(),
-    }
-}
-
-/// Why there is no change, in a sentence.
-pub(crate) fn no_change_text(reason: NoChange) -> &'static str {
-    match reason {
-        NoChange::First => "there is no earlier value",
-        NoChange::ZeroBase => "the earlier value is 0",
-        NoChange::Gap => "the day before has no value",
-        NoChange::Break => "the platform changed what it counts",
-        NoChange::Absent => "there is no value",
-        NoChange::Late => "the two values were observed too soon after each other",
     }
 }
 
@@ -122,6 +78,8 @@ pub(crate) fn objective_text(objective: &Objective) -> ObjectiveText {
 
 #[cfg(test)]
 mod tests {
+    use backline_model::Value;
+
     use super::*;
 
     #[test]

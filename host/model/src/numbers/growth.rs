@@ -13,7 +13,7 @@ use crate::metric::MetricName;
 pub const SPANS_DAYS: [u16; 4] = [1, 7, 28, 90];
 
 /// Why a change has no percentage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NoChange {
     /// There is no earlier accepted value.

@@ -258,6 +258,7 @@ pub const TABLES: &[Table] = &[
     nothing("alerts", "figures of health, by platform"),
     nothing("alert_channels", "where messages to the operator's people go"),
     nothing("alert_routes", "which events are told"),
+    nothing("alert_digests", "when tenants' numbers are told; what is told is not kept"),
     nothing("alert_receivers", "which channels a route leads to"),
     nothing("alert_messages", "when events were told; which ones is in alert_events").with_texts(&["problem"]),
     nothing("plugin_logs", "log lines of connectors; identifiers are blanked").with_texts(&["message"]),

@@ -178,6 +178,16 @@ pub struct QuietHours {
     pub zone: Zone,
 }
 
+impl QuietHours {
+    /// Reads beginning and end, such as `22:00-07:00`; `None` if it is none.
+    #[must_use]
+    pub fn span(text: &str) -> Option<(NaiveTime, NaiveTime)> {
+        let time = |text: &str| NaiveTime::parse_from_str(text, "%H:%M").ok();
+        let (from, until) = text.split_once('-')?;
+        time(from).zip(time(until))
+    }
+}
+
 /// Which events go to which channels.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AlertRoute {

@@ -19,7 +19,7 @@ const LINE_MAX: usize = 300;
 pub struct Text {
     /// One line that says it all.
     pub title: String,
-    /// A line for each of the first events, and how many more there are.
+    /// A line for each of the first events, and how many more there are; of a digest, all its lines.
     pub lines: Vec<String>,
 }
 
@@ -116,7 +116,7 @@ fn line(event: &Event, artist: Option<&str>) -> String {
 }
 
 /// One line of bounded length, without characters that act on what shows it.
-fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     let text = one_line(text);
     match text.char_indices().nth(LINE_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),

@@ -65,18 +65,22 @@ impl Store {
     /// Removes a channel with all its messages.
     ///
     /// # Errors
-    /// [`StoreError::ChannelInUse`] while a route leads to it; [`StoreError::NotFound`] when there is none of the name.
+    /// [`StoreError::ChannelInUse`] while a route or a digest leads to it; [`StoreError::NotFound`] when there is none
+    /// of the name.
     pub async fn alert_channel_remove(&self, scope: &Scope, name: &str) -> Result<(), StoreError> {
         scope.require_all("remove a channel of alerts")?;
         let mut work = self.begin().await?;
         let statement = work.query(
-            "SELECT r.name FROM alert_routes r JOIN alert_receivers x ON x.route_id = r.id
-                 JOIN alert_channels c ON c.id = x.channel_id
-             WHERE c.name = $1 ORDER BY r.name LIMIT 1",
+            "SELECT r.name, 'route' AS kind FROM alert_routes r JOIN alert_receivers x ON x.route_id = r.id
+                 JOIN alert_channels c ON c.id = x.channel_id WHERE c.name = $1
+             UNION ALL
+             SELECT d.name, 'digest' FROM alert_digests d JOIN alert_channels c ON c.id = d.channel_id
+             WHERE c.name = $1 ORDER BY 1 LIMIT 1",
         );
-        // A route that is added at this moment keeps the channel by its foreign key.
-        if let Some(row) = work.row("find a channel's routes", statement.bind(clean(name))).await? {
-            return Err(StoreError::ChannelInUse { name: name.to_owned(), route: row.text("name")? });
+        // What is added at this moment keeps the channel by its foreign key.
+        if let Some(row) = work.row("find what leads to a channel", statement.bind(clean(name))).await? {
+            let by = if row.text("kind")? == "route" { "route" } else { "digest" };
+            return Err(StoreError::ChannelInUse { name: name.to_owned(), what: by, by: row.text("name")? });
         }
         let statement = work.query("DELETE FROM alert_channels WHERE name = $1").bind(clean(name));
         if work.execute("remove a channel of alerts", statement).await? == 0 {

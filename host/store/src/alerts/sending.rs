@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use sqlx::any::AnyRow;
 use uuid::Uuid;
 
@@ -35,8 +35,10 @@ pub struct DueAlert {
     pub phase: AlertPhase,
     /// How urgent it is.
     pub severity: AlertSeverity,
-    /// Whether a person asked for it as a test.
+    /// Whether a person asked for it.
     pub is_test: bool,
+    /// The digest that it is, and the day; none where it tells events.
+    pub digest: Option<(Uuid, NaiveDate)>,
     /// When it was due first.
     pub due_at: DateTime<Utc>,
     /// Whether a host died while it sent it: it may have arrived.
@@ -67,7 +69,8 @@ impl Store {
         scope.require_all("send alerts")?;
         let statement = self.query(
             "SELECT m.id::text AS id, m.channel_id::text AS channel_id, m.subject, m.type, m.phase, m.severity,
-                 m.is_test::int AS is_test, m.state, m.attempts, m.due_at::text AS due_at
+                 m.is_test::int AS is_test, m.state, m.attempts, m.due_at::text AS due_at,
+                 m.digest_id::text AS digest_id, m.digest_day::text AS digest_day
              FROM (SELECT d.*, ROW_NUMBER() OVER (PARTITION BY d.channel_id ORDER BY d.due_at, d.id) AS place
                  FROM alert_messages d WHERE d.finished_at IS NULL AND d.due_at <= $1::timestamptz) m
              WHERE m.place <= $2 ORDER BY m.due_at, m.id",
@@ -207,6 +210,7 @@ fn due_of(row: &AnyRow) -> Result<DueAlert, StoreError> {
         phase: row.named("phase", AlertPhase::parse)?,
         severity: row.named("severity", AlertSeverity::parse)?,
         is_test: row.truth("is_test")?,
+        digest: row.parsed_or_null("digest_id")?.zip(row.parsed_or_null("digest_day")?),
         due_at: row.time("due_at")?,
         was_sending: row.text("state")? == AlertState::Sending.as_str(),
         attempts: u32::try_from(row.count("attempts")?).unwrap_or(u32::MAX),

@@ -146,18 +146,20 @@ pub enum StoreError {
          `backline alerts {what}s remove {name}`"
     )]
     AlertExists {
-        /// What it is: a channel or a route.
+        /// What it is: a channel, a route or a digest.
         what: &'static str,
         /// The name that is taken.
         name: String,
     },
-    /// A route leads to the channel.
-    #[error("the route '{route}' leads to '{name}': remove it first with `backline alerts routes remove {route}`")]
+    /// A route or a digest leads to the channel.
+    #[error("the {what} '{by}' leads to '{name}': remove it first with `backline alerts {what}s remove {by}`")]
     ChannelInUse {
         /// Name of the channel.
         name: String,
-        /// Name of the route.
-        route: String,
+        /// What leads to it: a route or a digest.
+        what: &'static str,
+        /// Name of that.
+        by: String,
     },
     /// Only a granted release can become active.
     #[error("the release {} is {}: grant it first with `backline plugins grant`", digest.short(), state.as_str())]

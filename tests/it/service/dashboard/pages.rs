@@ -34,6 +34,8 @@ fn needs() -> Vec<(String, Role, bool)> {
         (format!("/platforms/{}/rollback", demo()), Role::Operator, true),
         ("/allowances".to_owned(), Role::Viewer, true),
         ("/webhooks".to_owned(), Role::Operator, false),
+        ("/digests".to_owned(), Role::Operator, true),
+        ("/digests/digest-theirs".to_owned(), Role::Operator, true),
         ("/schedules".to_owned(), Role::Viewer, true),
         ("/archive".to_owned(), Role::Viewer, true),
         ("/tokens".to_owned(), Role::Admin, true),
@@ -283,6 +285,48 @@ async fn a_long_list_goes_on_where_it_was_cut() {
         let (one, other) = (runs(&first), runs(&second.body));
         assert_eq!((one.len(), other.len()), (50, 10), "{one:?} {other:?}");
         assert!(one.is_disjoint(&other) && !second.body.contains("rel=\"next\""), "{}", second.body);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_digest_is_added_shown_sent_and_removed_by_forms() {
+    each_database(async |store, url| {
+        fill(&store).await;
+        let answering = Answering::on(url).await;
+        let admin = Browser::of(&answering, Role::Admin, None).await;
+        let theirs = theirs().to_string();
+        let fields = |hour: &'static str| {
+            [
+                ("name", "north"),
+                ("channel", "desk"),
+                ("tenant", theirs.as_str()),
+                ("every", "day"),
+                ("hour", hour),
+                ("timezone", "Europe/Berlin"),
+                ("quiet", ""),
+            ]
+        };
+        let refused = admin.act("/digests", &fields("24")).await;
+        assert_eq!(refused.status, 409, "{}", refused.body);
+        assert!(refused.body.contains("24 is no hour of a day"), "{}", refused.body);
+        assert!(refused.body.contains("value=\"north\"") && refused.body.contains("value=\"Europe/Berlin\""));
+        assert_eq!(admin.act("/digests", &fields("noon")).await.status, 400);
+        let added = admin.act("/digests", &fields("9")).await;
+        assert_eq!(added.goes_to(), Some("/digests"), "{}", added.body);
+        let list = admin.get("/digests").await.body;
+        assert!(list.contains("The digest north is due at 2026-11-23 08:00 UTC."), "{list}");
+        assert!(links(&list).contains(&"/digests/north".to_owned()), "{list}");
+        let shown = admin.get("/digests/north").await.body;
+        assert!(shown.contains("<pre>Daily digest of theirs, 22 November 2026: "), "{shown}");
+        assert_eq!(admin.get("/digests/nothing").await.status, 404);
+
+        let operator = Browser::of(&answering, Role::Operator, None).await;
+        assert!(!operator.get("/digests").await.body.contains("Add a digest"));
+        assert_eq!(operator.act("/digests/north/send", &[]).await.goes_to(), Some("/digests"));
+        assert_eq!(operator.act("/digests/north/remove", &[]).await.status, 403);
+        assert_eq!(admin.act("/digests/north/remove", &[]).await.goes_to(), Some("/digests"));
+        assert_eq!(admin.act("/digests/north/send", &[]).await.status, 404);
     })
     .await;
 }

@@ -3,6 +3,7 @@
 pub(super) mod acts;
 pub(super) mod artists;
 pub(super) mod connectors;
+pub(super) mod digests;
 pub(super) mod freshness;
 pub(super) mod installation;
 pub(super) mod numbers;

@@ -3,14 +3,18 @@
 use chrono::NaiveDate;
 use uuid::Uuid;
 
-use crate::api::answer::{Item, Numbers, Page};
+use crate::api::answer::{Form, Item, Numbers, Page};
 use crate::api::call::Call;
 use crate::api::handlers::known;
 use crate::api::problem::Problem;
 use crate::api::query::{Format, Limit, NoQuery, query};
+use crate::pipeline::{NumbersKind, NumbersRequest, parquet_stream};
 use backline_model::row::QuarantineStatus;
 use backline_model::{AccountId, ArtistId, GrowthRow, MetricsRow, Platform, Quarantined, Tenant};
 use backline_store::{MetricsFilter, QuarantineFilter, Scope};
+
+/// When to ask again for a file where too many are under way, in seconds.
+const RETRY_AFTER_S: u64 = 10;
 
 query! {
     /// Parameters of numbers.
@@ -72,20 +76,48 @@ impl NumbersQuery {
         };
         Ok((call.scope_of(self.tenant.clone()).await?, filter))
     }
+
+    /// How a page is written; none where a file of all rows is asked for.
+    fn form(&self) -> Option<Form> {
+        match self.format.unwrap_or_default() {
+            Format::Json => Some(Form::Json),
+            Format::Ndjson => Some(Form::Ndjson),
+            Format::Csv => Some(Form::Csv),
+            Format::Parquet => None,
+        }
+    }
+
+    /// All rows that are asked for, as a file.
+    fn file<T>(
+        &self,
+        call: &Call,
+        kind: NumbersKind,
+        scope: Scope,
+        filter: MetricsFilter,
+    ) -> Result<Numbers<T>, Problem> {
+        if self.limit.is_some() || self.cursor.is_some() {
+            return Err(Problem::wrong("format=parquet is all rows in one file; leave out limit and cursor"));
+        }
+        let request = NumbersRequest { kind, scope, filter: MetricsFilter { limit: None, ..filter } };
+        let stream = parquet_stream(call.host().store().clone(), request);
+        stream.map(Numbers::File).ok_or_else(|| Problem::too_many(RETRY_AFTER_S))
+    }
 }
 
 pub(in crate::api) async fn metrics(call: Call, query: NumbersQuery) -> Result<Numbers<MetricsRow>, Problem> {
     let (scope, filter) = query.read(&call).await?;
+    let Some(form) = query.form() else { return query.file(&call, NumbersKind::Metrics, scope, filter) };
     let rows = call.host().store().metrics_list(&scope, &filter).await?;
     let page = call.page(rows, query.limit, |row| (row.metric_date, row.account_id))?;
-    Ok(Numbers { page, format: query.format.unwrap_or_default() })
+    Ok(Numbers::Page(page, form))
 }
 
 pub(in crate::api) async fn growth(call: Call, query: NumbersQuery) -> Result<Numbers<GrowthRow>, Problem> {
     let (scope, filter) = query.read(&call).await?;
+    let Some(form) = query.form() else { return query.file(&call, NumbersKind::Growth, scope, filter) };
     let rows = call.host().store().growth_list(&scope, &filter).await?;
     let page = call.page(rows, query.limit, |row| (row.metric_date, row.account_id))?;
-    Ok(Numbers { page, format: query.format.unwrap_or_default() })
+    Ok(Numbers::Page(page, form))
 }
 
 pub(in crate::api) async fn quarantine(call: Call, query: QuarantineQuery) -> Result<Page<Quarantined>, Problem> {

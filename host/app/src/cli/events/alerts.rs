@@ -1,4 +1,6 @@
-//! `backline alerts …`: channels to people, routes to them, and the messages.
+//! `backline alerts …`: channels to people, routes to them, digests, and the messages.
+
+mod digests;
 
 use std::path::{Path, PathBuf};
 
@@ -34,6 +36,9 @@ pub(in crate::cli) enum Command {
     /// Add, list and remove routes: which events go to which channels
     #[command(subcommand)]
     Routes(Routes),
+    /// Add, list, remove and send digests: what moved and what is missing of a tenant, every day or week
+    #[command(subcommand)]
+    Digests(digests::Digests),
     /// Send a channel a test message, the way of every message, and show its text
     Test {
         /// Name of the channel
@@ -220,9 +225,8 @@ fn severity(text: &str) -> Result<AlertSeverity, String> {
 }
 
 fn hours(text: &str) -> Result<Hours, String> {
-    let time = |text: &str| NaiveTime::parse_from_str(text, "%H:%M").ok();
-    let both = text.split_once('-').and_then(|(from, until)| time(from).zip(time(until)));
-    both.map(|(from, until)| Hours { from, until })
+    QuietHours::span(text)
+        .map(|(from, until)| Hours { from, until })
         .ok_or_else(|| "it is not a span of hours; write one such as 22:00-07:00".to_owned())
 }
 
@@ -262,6 +266,7 @@ pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome 
             host.alerts().remove_route(&name).await?;
             print::done(json, &json!({ "name": name }), &format!("removed route {name}"))?;
         }
+        Command::Digests(command) => return digests::run(&host, command).await,
         Command::Test { name, kind, json } => return test(&host, &name, &kind, json).await,
         Command::Messages { name, state, limit, json } => {
             let filter = AlertFilter { channel: name, state, limit: Some(limit), ..AlertFilter::default() };
@@ -365,11 +370,15 @@ fn channel_cells(channel: &AlertChannel) -> Vec<String> {
     vec![channel.name.clone(), channel.target.kind().to_owned(), to, print::time(channel.created_at)]
 }
 
+fn quiet_text(quiet: Option<&QuietHours>) -> String {
+    quiet.map_or_else(
+        || print::NONE.to_owned(),
+        |quiet| format!("{}-{} {}", quiet.from.format("%H:%M"), quiet.until.format("%H:%M"), quiet.zone),
+    )
+}
+
 fn route_cells(route: &AlertRoute) -> Vec<String> {
     let none = || print::NONE.to_owned();
-    let quiet = route.quiet.as_ref().map_or_else(none, |quiet| {
-        format!("{}-{} {}", quiet.from.format("%H:%M"), quiet.until.format("%H:%M"), quiet.zone)
-    });
     vec![
         route.name.clone(),
         route.channels.join(", "),
@@ -377,7 +386,7 @@ fn route_cells(route: &AlertRoute) -> Vec<String> {
         route.severity.to_string(),
         route.tenant.as_ref().map_or_else(none, ToString::to_string),
         format!("{} s", route.window_s),
-        quiet,
+        quiet_text(route.quiet.as_ref()),
         print::time(route.created_at),
     ]
 }

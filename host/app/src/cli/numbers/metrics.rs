@@ -1,17 +1,21 @@
 //! `backline metrics` and `backline growth`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use chrono::NaiveDate;
 use clap::Args;
+use serde_json::json;
 
 use crate::cli::arguments::ids::{self, Given};
 use crate::cli::arguments::names::{self, PlatformName};
 use crate::cli::arguments::values;
 use crate::cli::context::Context;
 use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::output::{Access, Existing, Output, is_stdout};
 use crate::cli::terminal::print;
 use crate::pipeline::words::{change_text, reason_text, value_text};
+use crate::pipeline::{NumbersKind, NumbersRequest, write_parquet};
 use backline_model::growth::SPANS_DAYS;
 use backline_model::manifest::MetricEntry;
 use backline_model::{
@@ -47,6 +51,12 @@ pub(in crate::cli) struct NumbersArguments {
     /// At most this many rows, the latest first
     #[arg(long, value_name = "N")]
     limit: Option<u32>,
+    /// Write a Parquet file with typed columns, a number on each line; - for standard output
+    #[arg(long, value_name = "FILE")]
+    parquet: Option<PathBuf>,
+    /// With --parquet: replace an existing file
+    #[arg(long, requires = "parquet")]
+    force: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -72,6 +82,26 @@ impl NumbersArguments {
             ..MetricsFilter::default()
         })
     }
+
+    /// Writes the file, where one is asked for.
+    async fn write_file(&self, store: &Store, kind: NumbersKind, filter: &MetricsFilter) -> Result<bool, Failure> {
+        let Some(file) = &self.parquet else { return Ok(false) };
+        if self.json && is_stdout(file) {
+            let text = "standard output can't be the file and JSON; name a file, or leave out --json";
+            return Err(Failure::usage(text));
+        }
+        let output = Output::open(file, Access::Private, Existing::forced(self.force))?;
+        output.expect_no_terminal()?;
+        let request = NumbersRequest { kind, scope: Scope::all_tenants(), filter: filter.clone() };
+        let lines = write_parquet(store, &request, output.writer()?).await?;
+        output.finish()?;
+        if self.json {
+            print::json(&json!({ "file": file, "lines": lines }))?;
+        } else {
+            print::note(&format!("wrote {}", print::count(lines, "line")));
+        }
+        Ok(true)
+    }
 }
 
 /// Prints metrics.
@@ -79,6 +109,9 @@ pub(in crate::cli) async fn metrics(context: &Context, arguments: MetricsArgumen
     let MetricsArguments { numbers: arguments, all } = arguments;
     let store = context.store().await?;
     let filter = arguments.filter(&store).await?;
+    if arguments.write_file(&store, NumbersKind::Metrics, &filter).await? {
+        return Ok(Exit::Done);
+    }
     let rows = store.metrics_list(&Scope::all_tenants(), &filter).await?;
     if arguments.json {
         print::json(&rows)?;
@@ -223,6 +256,9 @@ fn remark(row: &MetricsRow, metric: &MetricName) -> String {
 pub(in crate::cli) async fn growth(context: &Context, arguments: NumbersArguments) -> Outcome {
     let store = context.store().await?;
     let filter = arguments.filter(&store).await?;
+    if arguments.write_file(&store, NumbersKind::Growth, &filter).await? {
+        return Ok(Exit::Done);
+    }
     let rows = store.growth_list(&Scope::all_tenants(), &filter).await?;
     if arguments.json {
         print::json(&rows)?;

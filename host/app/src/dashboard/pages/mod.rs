@@ -5,6 +5,7 @@ pub(super) mod artists;
 mod attention;
 mod chart;
 mod connectors;
+mod digests;
 mod overview;
 mod quality;
 mod runs;
@@ -155,6 +156,8 @@ pub(super) async fn view(ask: &Ask<'_>, page: &Page) -> Result<View, Refusal> {
         Page::Allowances => upkeep::allowances(ask).await,
         Page::Quality => quality::view(ask).await,
         Page::Webhooks => webhooks::view(ask).await,
+        Page::Digests => digests::list(ask).await,
+        Page::Digest(name) => digests::one(ask, name).await,
         Page::Schedules => upkeep::schedules(ask).await,
         Page::Archive => upkeep::archive(ask).await,
         Page::Tokens => access::tokens(ask).await,

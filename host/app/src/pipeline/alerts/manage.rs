@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::pipeline::clocks::Clocks;
 use crate::pipeline::credentials::manager::CredentialError;
 use crate::pipeline::error::{Classified, ErrorClass};
+use crate::pipeline::names::NameError;
 use crate::pipeline::retry::retry_transient;
 use backline_gateway::secrets::{Keyring, SecretText, seal_channel};
 use backline_gateway::{Gateway, MailError, WebhookRequestError};
@@ -24,7 +25,7 @@ use backline_model::{
 use backline_rules::{alerting, nearest};
 use backline_store::{AlertFilter, Scope, Store, StoreError, TestAlert};
 
-/// Longest name of a channel or route, in characters.
+/// Longest name of a channel, route or digest, in characters.
 const NAME_CHARACTERS_MAX: usize = 64;
 
 /// How long a test waits for its turn and the answer.
@@ -44,8 +45,8 @@ pub enum AlertError {
     Credential(#[from] CredentialError),
     /// The name is not valid.
     #[error(
-        "'{0}' can't name a channel or route: use 1 to {NAME_CHARACTERS_MAX} of a-z, 0-9, '-' and '_', beginning with \
-         a letter or digit"
+        "'{0}' can't name a channel, route or digest: use 1 to {NAME_CHARACTERS_MAX} of a-z, 0-9, '-' and '_', \
+         beginning with a letter or digit"
     )]
     Name(String),
     /// An argument is not valid.
@@ -57,6 +58,9 @@ pub enum AlertError {
     /// The mail server or a mail address is not allowed.
     #[error(transparent)]
     Mail(#[from] MailError),
+    /// No artist belongs to the tenant.
+    #[error(transparent)]
+    Tenant(#[from] NameError),
 }
 
 impl Classified for AlertError {
@@ -64,6 +68,7 @@ impl Classified for AlertError {
         match self {
             Self::Store(error) => error.class(),
             Self::Credential(error) => error.class(),
+            Self::Tenant(error) => error.class(),
             Self::Name(_) | Self::Invalid(_) | Self::Request(_) | Self::Mail(_) => ErrorClass::Refused,
         }
     }
@@ -243,17 +248,22 @@ impl Alerts {
         };
         self.store.alert_test_add(&Scope::all_tenants(), &test, now).await?;
         let text = alerting::text(kind, severity, true, 1, &[(sample, None)]).whole();
+        Ok(TestedAlert { message: self.sent_now(channel, test.id).await?, text })
+    }
+
+    /// Sends a message that is due, once it is its turn. Returns how it ended; it may be waiting still.
+    pub(super) async fn sent_now(&self, channel: &AlertChannel, id: Uuid) -> Result<AlertMessage, AlertError> {
         let until = Instant::now() + TEST_WITHIN;
         loop {
             self.deliver_to(channel).await?;
-            let filter = AlertFilter { id: Some(test.id), ..AlertFilter::default() };
+            let filter = AlertFilter { id: Some(id), ..AlertFilter::default() };
             let found = self.messages(&filter).await?.pop();
             let message = found.ok_or_else(|| AlertError::Invalid("the channel was removed".to_owned()))?;
             let is_open = matches!(message.state, AlertState::Gathering | AlertState::Sending | AlertState::Waiting);
             // What failed is sent again by the service; what has not been tried yet waits for its turn.
             let is_early = message.attempts == 0 || message.state == AlertState::Sending;
             if !is_open || !is_early || Instant::now() >= until {
-                return Ok(TestedAlert { message, text });
+                return Ok(message);
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -269,6 +279,6 @@ impl Alerts {
     }
 }
 
-fn check_name(name: &str) -> Result<(), AlertError> {
+pub(super) fn check_name(name: &str) -> Result<(), AlertError> {
     if is_plain_name(name, NAME_CHARACTERS_MAX) { Ok(()) } else { Err(AlertError::Name(name.to_owned())) }
 }

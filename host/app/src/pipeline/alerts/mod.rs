@@ -1,4 +1,5 @@
-//! Alerts to people: management and sending.
+//! Alerts to people: management, digests and sending.
 
+pub(super) mod digests;
 pub(super) mod manage;
 pub(super) mod sending;

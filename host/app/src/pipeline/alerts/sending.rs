@@ -1,13 +1,14 @@
-//! Puts events into messages, and sends those that are due: on the one host that has the role, of each channel one at a
-//! time. A message is leased, sent and recorded under the lease. When a host dies nothing is lost, and what may have
-//! arrived is sent again only where that counts once.
+//! Puts events into messages, begins digests, and sends what is due: on the one host that has the role, of each
+//! channel one at a time. A message is leased, sent and recorded under the lease. When a host dies nothing is lost, and
+//! what may have arrived is sent again only where that counts once.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use super::manage::Alerts;
 use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
@@ -17,6 +18,7 @@ use backline_gateway::secrets::{SecretText, open_channel};
 use backline_gateway::{Mail, MailError, WebhookRequest, WebhookRequestError};
 use backline_model::{AlertChannel, AlertRoute, AlertState, ChannelTarget, Event};
 use backline_rules::alerting::{self, Attempted, Head, LEASE, Next, SHOWN_MAX, TIMEOUT, Text, Told};
+use backline_rules::digest;
 use backline_store::{AlertLease, DueAlert, EventCursor, EventHead, NewAlert, Scope, StoreError, Term};
 
 /// The role of the host that tells people.
@@ -27,6 +29,15 @@ const PAGE: u32 = 1_000;
 
 /// Time until the next look while a message waits for its turn: Slack's is a second.
 const TURN: Duration = Duration::from_secs(1);
+
+/// What a message says.
+struct Words {
+    /// Number of events in it; 0 of a digest.
+    count: u64,
+    text: Text,
+    /// The same as a page, for mail.
+    html: Option<String>,
+}
 
 /// What one round of sending did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -95,8 +106,8 @@ fn ended(done: Result<(), tokio::task::JoinError>) {
 }
 
 impl Alerts {
-    /// One round without a service: puts new events into messages, and sends everything that is due and whose channel
-    /// is free.
+    /// One round without a service: puts new events into messages, begins the digests that are due, and sends
+    /// everything that is due and whose channel is free.
     ///
     /// # Errors
     /// When the database fails.
@@ -107,6 +118,9 @@ impl Alerts {
             if !self.tell(&routes, &channels).await? {
                 break;
             }
+        }
+        if let Some(now) = self.right_now() {
+            self.begin_digests(now).await?;
         }
         let mut report = AlertReport::default();
         for channel in &channels {
@@ -149,6 +163,7 @@ impl Alerts {
         let routes = self.store.alert_routes_list(&Scope::all_tenants()).await?;
         // What is due goes out also where new events can't be read at the moment.
         let told = self.tell(&routes, &channels).await;
+        let begun = self.begin_digests(now).await;
         let due = self.store.due_alerts_list(&Scope::all_tenants(), now).await?;
         for alert in &due {
             let Some(channel) = channels.iter().find(|channel| channel.id == alert.channel) else { continue };
@@ -161,6 +176,7 @@ impl Alerts {
                 }
             });
         }
+        begun?;
         Ok(if told? || !due.is_empty() { poll.min(TURN) } else { poll })
     }
 
@@ -196,16 +212,28 @@ impl Alerts {
 
     /// Sends a leased message and records what became of it.
     async fn deliver(&self, channel: &AlertChannel, lease: &AlertLease) -> Result<AlertState, StoreError> {
-        let (count, text) = self.words(lease).await?;
-        if count == 0 {
-            let problem = "its events are erased or too old";
-            return self.finished(lease, AlertState::Skipped, 0, None, Some(problem)).await;
-        }
+        let words = match self.words(lease).await {
+            Ok(Ok(words)) => words,
+            Ok(Err(problem)) => return self.finished(lease, AlertState::Skipped, 0, None, Some(problem)).await,
+            // It did not leave this host.
+            Err(error) => return self.concluded(channel, lease, 0, Attempted::NotSent(with_causes(&error))).await,
+        };
         let attempted = if lease.alert.was_sending && !channel.target.is_idempotent() {
             Attempted::Unknown("the host that sent it stopped meanwhile".to_owned())
         } else {
-            self.attempt(channel, lease, count, &text).await?
+            self.attempt(channel, lease, &words).await?
         };
+        self.concluded(channel, lease, words.count, attempted).await
+    }
+
+    /// Records what became of a message after an attempt.
+    async fn concluded(
+        &self,
+        channel: &AlertChannel,
+        lease: &AlertLease,
+        count: u64,
+        attempted: Attempted,
+    ) -> Result<AlertState, StoreError> {
         let status = match attempted {
             Attempted::Answered { status, .. } => Some(status),
             _ => None,
@@ -246,9 +274,12 @@ impl Alerts {
         self.right_now().unwrap_or(lease.until)
     }
 
-    /// How many events a message tells, and its words, made of them as they are now.
-    async fn words(&self, lease: &AlertLease) -> Result<(u64, Text), StoreError> {
+    /// What a message says, made of what is stored now; or why there is nothing to say.
+    async fn words(&self, lease: &AlertLease) -> Result<Result<Words, &'static str>, StoreError> {
         let alert = &lease.alert;
+        if let Some((id, day)) = alert.digest {
+            return self.words_of_digest(lease, id, day).await;
+        }
         let (count, events) = if alert.is_test {
             (1, vec![(alerting::sample(&alert.kind, self.time_of(lease)), None)])
         } else {
@@ -256,7 +287,30 @@ impl Alerts {
             let (count, events) = self.store.alert_events_list(lease, shown).await?;
             (count, self.named(events).await?)
         };
-        Ok((count, alerting::text(&alert.kind, alert.severity, alert.is_test, count, &events)))
+        if count == 0 {
+            return Ok(Err("its events are erased or too old"));
+        }
+        let text = alerting::text(&alert.kind, alert.severity, alert.is_test, count, &events);
+        Ok(Ok(Words { count, text, html: None }))
+    }
+
+    async fn words_of_digest(
+        &self,
+        lease: &AlertLease,
+        id: Uuid,
+        day: NaiveDate,
+    ) -> Result<Result<Words, &'static str>, StoreError> {
+        let digests = self.store.alert_digests_list(&Scope::all_tenants()).await?;
+        let Some(digest) = digests.into_iter().find(|digest| digest.id == id) else {
+            return Ok(Err("the digest was removed, or can't be read"));
+        };
+        if self.is_empty_tenant(&digest.tenant).await? {
+            return Ok(Err("the tenant has no artist any more"));
+        }
+        let is_out_of_turn = lease.alert.is_test;
+        let up_to = if is_out_of_turn { lease.alert.due_at } else { digest::time_on(&digest, day) };
+        let written = self.written(&digest, up_to).await?;
+        Ok(Ok(Words { count: 0, text: written.text, html: Some(written.html) }))
     }
 
     /// Events with the names of their artists.
@@ -281,9 +335,9 @@ impl Alerts {
         &self,
         channel: &AlertChannel,
         lease: &AlertLease,
-        count: u64,
-        text: &Text,
+        words: &Words,
     ) -> Result<Attempted, StoreError> {
+        let Words { count, text, html } = words;
         let sealed = self.store.alert_channel_secret_get(&Scope::all_tenants(), channel.id).await?;
         let Some(sealed) = sealed else { return Ok(Attempted::Refused("the channel was removed".to_owned())) };
         let secret: SecretText = match self.keys().map(|keys| open_channel(keys, &sealed, channel.id)) {
@@ -295,7 +349,15 @@ impl Alerts {
         let (alert, now) = (&lease.alert, self.time_of(lease));
         if let ChannelTarget::Email(target) = &channel.target {
             let whole = text.whole();
-            let mail = Mail { target, password: &secret, id: alert.id, subject: &text.title, text: &whole, at: now };
+            let mail = Mail {
+                target,
+                password: &secret,
+                id: alert.id,
+                subject: &text.title,
+                text: &whole,
+                html: html.as_deref(),
+                at: now,
+            };
             return Ok(match self.gateway.send_mail(&mail, TIMEOUT).await {
                 Ok(()) => Attempted::Taken,
                 Err(MailError::Refused(problem)) => Attempted::Refused(problem),
@@ -310,7 +372,7 @@ impl Alerts {
             kind: &alert.kind,
             phase: alert.phase,
             severity: alert.severity,
-            count,
+            count: *count,
             at: now,
             text,
         };
