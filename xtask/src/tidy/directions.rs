@@ -41,7 +41,7 @@ const BELOW_PIPELINE: [&str; 2] = ["config", "telemetry"];
 const SERVICE: [&str; 2] = ["pipeline", "service"];
 
 /// Libraries with one owner inside their crate, and the files that may name them: a path, of which `*` is any part.
-const OWNERS: [(&str, &[&str]); 26] = [
+const OWNERS: [(&str, &[&str]); 27] = [
     ("anstream", &["host/app/src/cli/terminal/print.rs"]),
     ("anstyle", &["host/app/src/cli/terminal/print.rs"]),
     ("axum", &["host/app/src/api/*"]),
