@@ -33,7 +33,7 @@ mod work;
 
 pub use connector::{account_rule, allowance, fetch, grant, manifest, origin, pace, release};
 pub use numbers::{growth, history, merge, metric, row, snapshot};
-pub use people::{account, cell, privacy, retention, roster};
+pub use people::{account, cell, privacy, reconnect, retention, roster};
 pub use service::{access, alerting, audit, event, health, webhook};
 pub use work::{fair_share, outcome, run, schedule, tally, zone};
 
@@ -59,6 +59,7 @@ pub use manifest::Manifest;
 pub use metric::{Absence, Kind, MetricName, Value};
 pub use origin::{Origin, OriginPattern};
 pub use outcome::{FailureClass, Outcome};
+pub use reconnect::ReconnectUrl;
 pub use release::{Release, ReleaseState, SwapCause};
 pub use roster::Provenance;
 pub use row::{Finding, MetricsRow, Quarantined, Severity};

@@ -14,7 +14,7 @@ mod render;
 mod text;
 
 pub use render::{Request, Told, check_template, request};
-pub use text::{SHOWN_MAX, Text, phase_of, sample, text};
+pub use text::{SHOWN_MAX, Shown, Text, phase_of, sample, text};
 
 /// How long a host holds a message while it sends it. Longer than any answer may take.
 pub const LEASE: Duration = Duration::from_secs(60);

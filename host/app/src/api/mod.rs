@@ -12,6 +12,7 @@ mod follow;
 mod handlers;
 mod limits;
 mod openapi;
+mod operation;
 mod operations;
 mod origin;
 mod page;

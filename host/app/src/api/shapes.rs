@@ -7,8 +7,8 @@ use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
 use super::schema::{Components, Described, Field, component, described, object, plain};
-use crate::pipeline::TenantHealthReport;
 use crate::pipeline::collection::report::{AllowanceOf, AllowanceReport, PlanReport, PlatformPlan};
+use crate::pipeline::{Attention, TenantHealthReport};
 use backline_model::audit::{Act, ActOutcome, Actor, AuditEntry};
 use backline_model::health::{
     AccountName, Alert, AlertName, Blame, CostEstimate, Health, HealthReport, Objective, PlatformHealth,
@@ -74,6 +74,10 @@ described! {
     Account {
         id: AccountId, artist_id: ArtistId, platform: Platform, platform_id: String, settings: Json,
         status: AccountStatus,
+    }
+    Attention {
+        account_id: AccountId, artist_id: ArtistId, artist: String, platform: Platform, platform_id: String,
+        problem: String, remedy: String, reconnect_url: Option<String>,
     }
     Window { since: DateTime<Utc>, until: DateTime<Utc> }
     Coverage { counted: u32, skipped: u32 }

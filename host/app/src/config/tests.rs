@@ -126,6 +126,8 @@ fn a_value_of_the_wrong_type_or_range_is_refused_by_name() {
         ("[service]\npoll_ms = 0\n", "service.poll_ms"),
         ("[service]\nstuck_after_ms = 999\n", "service.stuck_after_ms"),
         ("[service]\nleader_ttl_ms = 0\n", "service.leader_ttl_ms"),
+        ("[service]\nreconnect_url = \"http://a.example/{artist}\"\n", "service.reconnect_url"),
+        ("[service]\nreconnect_url = \"https://a.example/{secret}\"\n", "service.reconnect_url"),
         ("[sync]\nevery_s = 0\n", "sync.every_s"),
         ("[database]\nurl = 3\n", "database.url"),
         ("[database]\nurl = \" \"\n", "database.url"),

@@ -5,7 +5,7 @@ use crate::api::call::Call;
 use crate::api::handlers::known;
 use crate::api::problem::Problem;
 use crate::api::query::{Limit, NoQuery, query};
-use crate::pipeline::TenantHealthReport;
+use crate::pipeline::{Attention, AttentionFilter, TenantHealthReport, accounts_that_need_someone};
 use backline_model::{Account, AccountId, Artist, ArtistId, Consent, Platform, SubscriptionStatus, Tenant};
 use backline_store::{AccountFilter, ArtistFilter};
 
@@ -28,6 +28,20 @@ query! {
     Accounts {
         /// Only this artist's
         artist: ArtistId,
+        /// Only on this platform
+        platform: Platform,
+        /// Only of artists of this tenant
+        tenant: Tenant,
+        /// At most this many
+        limit: Limit,
+        /// Where the page begins: `next` of the page before
+        cursor: String,
+    }
+}
+
+query! {
+    /// Parameters of the list of accounts that need someone.
+    Needing {
         /// Only on this platform
         platform: Platform,
         /// Only of artists of this tenant
@@ -87,4 +101,15 @@ pub(in crate::api) async fn account(call: Call, _: NoQuery) -> Result<Item<Accou
     let id: AccountId = call.path("account")?;
     let account = call.host().store().account_get(&call.scope(), id).await?;
     account.map(Item).ok_or_else(|| Problem::not_found("account", id))
+}
+
+pub(in crate::api) async fn attention(call: Call, query: Needing) -> Result<Page<Attention>, Problem> {
+    let scope = call.scope_of(query.tenant).await?;
+    let host = call.host();
+    let platform = known(host, query.platform).await?;
+    let after: Option<AccountId> = call.after(query.cursor.as_ref())?;
+    let filter = AttentionFilter { platform, after, limit: Some(Limit::of(query.limit) as usize + 1) };
+    let reconnect = host.config().service.reconnect_url.as_ref();
+    let found = accounts_that_need_someone(host.store(), &scope, reconnect, &filter).await?;
+    call.page(found, query.limit, |one| one.account_id)
 }

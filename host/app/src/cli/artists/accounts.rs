@@ -155,7 +155,8 @@ pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome 
         }
         Command::Attention { platform, json } => {
             let platform = names::platform_if_given(&store, platform.as_ref()).await?;
-            return attention::run(&store, platform, json).await;
+            let reconnect = context.config().service.reconnect_url.as_ref();
+            return attention::run(&store, reconnect, platform, json).await;
         }
         Command::Set { account, status, settings, json } => {
             let account = account.find(&store).await?;
