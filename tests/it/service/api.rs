@@ -16,6 +16,7 @@ use backline::config::Config;
 use backline::pipeline::service::Watch;
 use backline::pipeline::{Host, NewToken, Tokens};
 use backline_gateway::secrets::SecretText;
+use backline_model::audit::Actor;
 use backline_model::clock::Clock;
 use backline_model::{Role, Tenant, TokenId};
 use backline_store::{AuditFilter, DatabaseKind, Scope, Store};
@@ -668,6 +669,14 @@ async fn what_is_changed_is_answered_and_on_record() {
         let discarded = all.iter().find(|entry| entry.act.action == "quarantine discard").expect("an entry");
         assert_eq!(discarded.act.details, json!({ "id": value, "was": "held", "became": "discarded" }));
         assert_eq!((discarded.act.artist_id, &discarded.act.tenant), (Some(artist(2).id), &Some(theirs())));
+        let of_value = |states: &Option<Json>| states.as_ref().map(|states| states[format!("value {value}")].clone());
+        let was = of_value(&discarded.act.before).expect("what it was");
+        let became = of_value(&discarded.act.after).expect("what it became");
+        assert_eq!((&was["status"], &became["status"]), (&json!("held"), &json!("discarded")));
+        assert!(was.get("value").is_none(), "the value is the artist's: {was}");
+        for entry in all.iter().filter(|entry| matches!(entry.act.actor, Actor::Token { .. })) {
+            assert!(entry.act.after.is_some(), "it does not say what became of what it was about: {entry:?}");
+        }
         assert!(all.iter().any(|entry| entry.act.action == "run cancel" && entry.act.tenant.is_none()));
         assert!(all.iter().any(|entry| entry.act.action == "run"));
         assert!(!format!("{all:?}").contains("canary"), "a reason may name an artist");

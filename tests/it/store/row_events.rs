@@ -293,7 +293,8 @@ async fn an_older_database_keeps_its_events_and_its_growth() {
                 "0016_access",
                 "0017_logs",
                 "0018_answers",
-                "0019_alerts"
+                "0019_alerts",
+                "0020_acts"
             ]
         );
         let before = events(&store).await;

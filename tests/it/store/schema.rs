@@ -43,7 +43,8 @@ async fn migrating_twice_is_harmless_and_a_newer_schema_is_refused() {
                 "0016_access",
                 "0017_logs",
                 "0018_answers",
-                "0019_alerts"
+                "0019_alerts",
+                "0020_acts"
             ]
         );
         store.check_schema().await.unwrap();

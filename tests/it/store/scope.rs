@@ -168,6 +168,8 @@ fn act(tenant: Tenant) -> Act {
         details: serde_json::json!({ "run": format!("of {tenant}") }),
         tenant: Some(tenant),
         artist_id: None,
+        before: Some(serde_json::json!({ "run": "open" })),
+        after: Some(serde_json::json!({ "run": "cancelled" })),
     }
 }
 

@@ -24,6 +24,7 @@ mod requests;
 mod schema;
 mod settled;
 mod shapes;
+mod subjects;
 mod tls;
 
 use std::future::Future;

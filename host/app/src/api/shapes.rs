@@ -60,7 +60,7 @@ described! {
     }
     Act {
         at: DateTime<Utc>, [flatten] actor: Actor, action: String, outcome: ActOutcome, tenant: Option<Tenant>,
-        artist_id: Option<ArtistId>, details: Json,
+        artist_id: Option<ArtistId>, details: Json, before: Option<Json>, after: Option<Json>,
     }
     AuditEntry { seq: i64, [flatten] act: Act }
     Artist {

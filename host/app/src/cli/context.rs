@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::terminal::exit::Failure;
 use crate::cli::terminal::print;
 use crate::config::{self, Config, Loaded, Override};
-use crate::pipeline::{self, Host};
+use crate::pipeline::{self, Host, Watch};
 use backline_model::clock::Clock;
 use backline_store::Store;
 
@@ -38,6 +38,8 @@ pub(super) struct Context {
     pub loaded: Loaded,
     /// The machine's clock.
     pub clock: Clock,
+    /// What the command is about: what it makes is named here.
+    pub watch: Watch,
 }
 
 impl Context {
@@ -57,7 +59,7 @@ impl Context {
         let state = service.state_dir.clone();
         let installation = &mut loaded.config.installation;
         installation.folder = installation.folder.take().or_else(|| Some(state?.join("installations")));
-        Ok(Self { loaded, clock: Clock::system() })
+        Ok(Self { loaded, clock: Clock::system(), watch: Watch::default() })
     }
 
     /// The configuration.

@@ -13,7 +13,7 @@ use super::routes::Act;
 use super::session::Visitor;
 use crate::pipeline::collection::report::RunRequest;
 use crate::pipeline::service::schedules;
-use crate::pipeline::{ActivateOptions, Host, Resend, Tokens, names};
+use crate::pipeline::{ActivateOptions, Host, Resend, Subject, Tokens, names};
 use backline_model::{ArtistId, Digest, Quarantined, RunId, TokenId};
 use backline_store::{BatchFilter, KeyedRequest, answering_once};
 
@@ -29,6 +29,8 @@ pub(super) struct Acted {
     pub(super) details: Json,
     /// Artist that it was about.
     pub(super) artist: Option<ArtistId>,
+    /// What it made.
+    pub(super) made: Option<Subject>,
     /// The page to show next.
     pub(super) to: String,
     /// What that page says first.
@@ -36,7 +38,21 @@ pub(super) struct Acted {
 }
 
 fn acted(details: Json, to: impl Into<String>, said: impl Into<String>) -> Acted {
-    Acted { details, artist: None, to: to.into(), said: said.into() }
+    Acted { details, artist: None, made: None, to: to.into(), said: said.into() }
+}
+
+/// What an act is about, if it is about something that is there before.
+pub(super) fn subject(act: &Act, form: &Form) -> Option<Subject> {
+    match act {
+        Act::StartRun => None,
+        Act::CancelRun(run) | Act::RetryRun(run) => run.parse().ok().map(Subject::Run),
+        Act::Release(value) | Act::Discard(value) => value.parse().ok().map(Subject::Quarantined),
+        Act::Activate(digest) => digest.parse().ok().map(Subject::Release),
+        Act::RollBack(platform) => platform.parse().ok().map(Subject::Platform),
+        Act::TestWebhook | Act::ResendParked | Act::SwitchWebhook(_) => form.text("name").map(Subject::Webhook),
+        Act::SwitchSchedule(_) => form.text("name").map(Subject::Schedule),
+        Act::RevokeToken(token) => token.parse().ok().map(Subject::Token),
+    }
 }
 
 /// Does it.
@@ -136,7 +152,8 @@ async fn start_run(host: &Host, visitor: &Visitor, form: &Form) -> Result<Acted,
         }
     };
     let said = format!("The run is planned with {} accounts; the hosts that serve collect it.", run.counts.planned);
-    Ok(acted(details, format!("/runs/{}", run.id), said))
+    let made = Some(Subject::Run(run.id));
+    Ok(Acted { made, ..acted(details, format!("/runs/{}", run.id), said) })
 }
 
 async fn cancel_run(host: &Host, run: &str, form: &Form) -> Result<Acted, Refusal> {

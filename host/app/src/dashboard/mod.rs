@@ -27,7 +27,7 @@ pub(crate) use self::refusal::{Kind, Refusal};
 use self::routes::{Act, Page, Target, target};
 use self::session::Sessions;
 pub(crate) use self::session::Visitor;
-use crate::pipeline::{AuditLog, Deed, Host, Tokens};
+use crate::pipeline::{AuditLog, Deed, Host, Tokens, Watch};
 use backline_model::audit::{ActOutcome, Actor};
 use backline_model::{MetricsRow, TokenId};
 
@@ -253,8 +253,15 @@ impl Dashboard {
         }
         let form = Form::of(&request.body);
         visitor.check_csrf(form.text("csrf").as_deref())?;
+        let (log, watch) = (AuditLog::new(host.store().clone(), host.clock().clone()), Watch::default());
+        if let Some(subject) = acts::subject(act, &form) {
+            log.about(&visitor.scope(), &watch, subject).await;
+        }
         let (acted, deed) = match acts::done(host, visitor, act, &form).await {
-            Ok(acted) => {
+            Ok(mut acted) => {
+                if let Some(made) = acted.made.take() {
+                    watch.made(made);
+                }
                 let deed = recorded(act, acted.details.clone(), ActOutcome::Done);
                 (Ok(acted), Some(deed))
             }
@@ -271,8 +278,7 @@ impl Dashboard {
             let deed = Deed { tenant: token.tenant.clone(), artist, ..deed };
             let (name, origin) = (token.name.clone(), request.peer.to_string());
             let actor = Actor::Token { name, token_id: token.id, origin, request_id: request.id };
-            let log = AuditLog::new(host.store().clone(), host.clock().clone());
-            if let Err(error) = log.record(actor, deed).await {
+            if let Err(error) = log.record(&visitor.scope(), actor, deed, &watch).await {
                 // What is done can't be undone for the lack of an entry.
                 tracing::error!(%error, request = %request.id, "the audit log lacks an entry");
             }

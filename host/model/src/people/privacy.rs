@@ -238,7 +238,8 @@ pub const TABLES: &[Table] = &[
         "audit",
         Reached::Artist("artist_id"),
         "seq",
-        "seq:n at:t actor name:x token_id:x origin:x request_id:x action outcome tenant artist_id details:j",
+        "seq:n at:t actor name:x token_id:x origin:x request_id:x action outcome tenant artist_id details:j
+            state_before:j state_after:j",
     ),
     // The answer to an act on a value of the artist.
     rows(

@@ -13,6 +13,7 @@ use crate::cli::arguments::values;
 use crate::cli::context::Context;
 use crate::cli::terminal::exit::{Exit, Failure, Outcome};
 use crate::cli::terminal::print;
+use crate::pipeline::Subject;
 use backline_model::{Account, AccountId, AccountStatus, ArtistId, Platform};
 use backline_rules::lists::Directory;
 use backline_store::{AccountFilter, Scope, Store};
@@ -113,6 +114,9 @@ pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome 
                 status: existing.as_ref().map_or(AccountStatus::Active, |account| account.status),
             };
             store.accounts_save(&Scope::all_tenants(), std::slice::from_ref(&account), context.clock.now()).await?;
+            if existing.is_none() {
+                context.watch.made(Subject::Account(account.id));
+            }
             if !no_consent {
                 let now = context.clock.now();
                 record_collecting(&store, context.config(), artist, &account.platform, true, now).await?;

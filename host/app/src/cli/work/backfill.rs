@@ -19,7 +19,7 @@ use crate::cli::service::installation;
 use crate::cli::terminal::exit::{Exit, Failure, Outcome};
 use crate::cli::terminal::print;
 use crate::pipeline::collection::report::{RunReport, RunRequest};
-use crate::pipeline::exclusion;
+use crate::pipeline::{Subject, exclusion};
 use backline_model::run::{Forecast, RunCounts};
 use backline_model::{Absence, AccountId, ArtistId, Candidate, Manifest, MetricsRow, Platform, RunId};
 use backline_store::{MetricsFilter, Scope, Store};
@@ -123,6 +123,7 @@ pub(in crate::cli) async fn run(context: &Context, arguments: BackfillArguments)
             // Another run may have collected it since the forecast.
             let Some(request) = job.request(store, date).await? else { continue };
             let done = run::collect(&host, &request, &stop).await?;
+            context.watch.made(Subject::Run(done.run.id));
             let counts = &done.run.counts;
             if !json {
                 print::line(&format!("{date}: {} of {} collected", counts.collected, counts.planned))?;

@@ -1,4 +1,5 @@
 //! Who may use the HTTP API, and who did what.
 
 pub(super) mod audit;
+pub(super) mod subjects;
 pub(super) mod tokens;
