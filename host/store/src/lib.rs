@@ -74,13 +74,16 @@
 //! - the owner of a [`RefreshLease`]: `credential_mark_dead`, `refresh_release`
 //! - guards that were begun in a scope: [`Export`], [`QuarantineRelease`]
 //! - a token's id, whose secret the caller has yet to prove: `token_get`, `token_use`
-//! - a token's id, whose secret the caller has proved: `kept_answer_get`
+//! - a token's id, whose secret the caller has proved: `kept_answer_get`, `session_open`
+//! - a session's id, whose secret the caller has yet to prove, or has proved: `session_get`, `session_close`,
+//!   `session_set_notice`
 //!
 //! **Without a tenant's rows.** These take no scope:
 //!
 //! - releases, grants, canaries, tallies, compiled code, lost metrics, platforms
 //! - how many tokens are in force (`active_tokens_count`), the number of the latest event (`event_watermark_get`),
-//!   answers that are old enough to go (`kept_answers_remove`), and alerts that are (`alert_messages_remove`)
+//!   answers that are old enough to go (`kept_answers_remove`), alerts that are (`alert_messages_remove`), and sessions
+//!   that are over (`sessions_remove`)
 //! - schedules and their times, roles ([`Term`]), hosts, archive runs, alerts
 //! - budgets, paces and pauses, and the operator's credentials that are dead (`dead_credentials_list`)
 //! - tombstones of erased artists (`erasure_get`, `erasure_lift`, `erased_artists_of`, `candidates_without_erased`): a
@@ -102,6 +105,7 @@ mod work;
 
 pub use access::answers::{KeptAnswer, KeyedRequest, answering_once};
 pub use access::audit::AuditFilter;
+pub use access::sessions::StoredSession;
 pub use alerts::messages::{AlertFilter, TestAlert};
 pub use alerts::routes::NewAlert;
 pub use alerts::sending::{AlertLease, DueAlert};

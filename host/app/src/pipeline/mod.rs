@@ -25,6 +25,7 @@ mod webhooks;
 pub(crate) mod words;
 
 pub use self::access::audit::{AuditLog, Deed, user_of_process};
+pub use self::access::sessions::{Session, Sessions};
 pub use self::access::subjects::{Subject, Watch};
 pub(crate) use self::access::tokens::is_same;
 pub use self::access::tokens::{Caller, NewToken, TokenError, Tokens};

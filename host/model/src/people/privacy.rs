@@ -279,6 +279,7 @@ pub const TABLES: &[Table] = &[
     nothing("hosts", "hosts"),
     nothing("installation", "one random id"),
     nothing("api_tokens", "tokens of the HTTP API; their names are an operator's words").with_texts(&["name"]),
+    nothing("dashboard_sessions", "who is logged in, by token").with_texts(&["notice"]),
     nothing("erasures", "hashes of erased artists, from which no id can be read"),
 ];
 
