@@ -80,7 +80,8 @@
 //!
 //! **Without a tenant's rows.** These take no scope:
 //!
-//! - releases, grants, canaries, tallies, compiled code, lost metrics, platforms
+//! - releases, grants, canaries, tallies, compiled code, lost metrics, platforms, and what happened to a connector
+//!   (`connector_timeline_list`)
 //! - how many tokens are in force (`active_tokens_count`), the number of the latest event (`event_watermark_get`),
 //!   answers that are old enough to go (`kept_answers_remove`), alerts that are (`alert_messages_remove`), and sessions
 //!   that are over (`sessions_remove`)
@@ -137,6 +138,7 @@ pub use releases::installed::{InUse, LoadReport, Swap};
 pub use releases::trials::{Canary, LastDocument, Recollection, Rollback};
 pub use reports::health::HealthWindow;
 pub use reports::lookup::{FoundId, IdKind};
+pub use reports::timeline::{PlacedEntry, TimelineCursor, TimelineEntry, TimelineFilter};
 pub use scope::Scope;
 pub use work::activations::Activation;
 pub use work::batches::{BatchAccountView, BatchFilter, BatchView, Retried};

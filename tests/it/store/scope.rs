@@ -22,7 +22,7 @@ use backline_store::{
     AccountFilter, AlertFilter, ArchivePlace, ArtistFilter, AuditFilter, BatchFilter, BatchResult, CredentialFilter,
     DatabaseKind, DeliveryFilter, DueAlert, EventCursor, Finish, Furthest, HealthWindow, IdKind, MetricsFilter,
     NewDelivery, PluginLog, PluginLogFilter, QuarantineFilter, Rollback, SEALED, Scope, SealedCredential, Store,
-    StoreError, TestAlert,
+    StoreError, TestAlert, TimelineFilter,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::FutureExt as _;
@@ -408,6 +408,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Read account_get(account(2).id);
         Read accounts_list(&AccountFilter::default());
         Read accounts_of(&[artist(1).id, artist(2).id]);
+        Read account_timeline_list(account(2).id, &TimelineFilter::default());
         Read artist_identifiers_get(artist(2).id);
         Read candidates_list(&demo(), None, None, 100);
         Read candidates_list(&demo(), Some(artist(2).id), None, 100);

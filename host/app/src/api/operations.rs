@@ -30,6 +30,12 @@ pub(super) fn all() -> Vec<Operation> {
             .by(Role::Numbers),
         Operation::get("/v1/accounts/{account}", "account", "One account", artists::account).by(Role::Numbers),
         Operation::get(
+            "/v1/accounts/{account}/timeline",
+            "account_timeline",
+            "What happened to an account, the latest first; what people did, for admins",
+            artists::timeline,
+        ),
+        Operation::get(
             "/v1/attention",
             "attention",
             "Accounts that can't be collected until someone does something, and what that is; by id",
@@ -109,6 +115,13 @@ pub(super) fn all() -> Vec<Operation> {
             "swaps",
             "Which release collected when, the latest 1,000 changes first",
             connectors::swaps,
+        )
+        .of_installation(),
+        Operation::get(
+            "/v1/connectors/{connector}/timeline",
+            "connector_timeline",
+            "What happened to a connector and its platform, the latest first; what people did, for admins",
+            connectors::timeline,
         )
         .of_installation(),
         Operation::get(

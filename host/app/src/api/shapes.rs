@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::schema::{Components, Described, Field, component, described, object, plain};
 use crate::pipeline::collection::report::{AllowanceOf, AllowanceReport, PlanReport, PlatformPlan};
-use crate::pipeline::{Attention, TenantHealthReport};
+use crate::pipeline::{Attention, TenantHealthReport, TimelineEntry};
 use backline_model::audit::{Act, ActOutcome, Actor, AuditEntry};
 use backline_model::health::{
     AccountName, Alert, AlertName, Blame, CostEstimate, Health, HealthReport, Objective, PlatformHealth,
@@ -79,6 +79,7 @@ described! {
         account_id: AccountId, artist_id: ArtistId, artist: String, platform: Platform, platform_id: String,
         problem: String, remedy: String, reconnect_url: Option<String>,
     }
+    TimelineEntry { at: DateTime<Utc>, kind: &'static str, what: String, details: Json }
     Window { since: DateTime<Utc>, until: DateTime<Utc> }
     Coverage { counted: u32, skipped: u32 }
     Engagement {

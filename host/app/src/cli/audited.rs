@@ -83,11 +83,12 @@ const RECORDED: [(&str, &[&str]); 55] = [
 
 /// Commands that only read, or that touch no database.
 #[cfg(test)]
-const READING: [&str; 62] = [
+const READING: [&str; 64] = [
     "artists list",
     "artists show",
     "accounts list",
     "accounts attention",
+    "accounts timeline",
     "consents list",
     "privacy verify",
     "credentials list",
@@ -96,6 +97,7 @@ const READING: [&str; 62] = [
     "plugins inspect",
     "plugins diff",
     "plugins history",
+    "plugins timeline",
     "plugins try",
     "plugins conformance",
     "plugins canary list",

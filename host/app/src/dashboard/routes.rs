@@ -29,9 +29,12 @@ pub(super) enum Page {
     Artist(String),
     /// An artist's numbers as CSV.
     Numbers(String),
+    AccountTimeline(String),
     Attention,
     Connectors,
     Release(String),
+    /// By the connector's name.
+    ConnectorTimeline(String),
     /// Asks whether to activate a release.
     Activate(String),
     /// Asks whether to roll back a platform.
@@ -122,10 +125,12 @@ fn page(parts: &[&str]) -> Option<Page> {
         ["artists"] => Page::Artists,
         ["artists", artist] => Page::Artist(id(artist)),
         ["artists", artist, "metrics.csv"] => Page::Numbers(id(artist)),
+        ["accounts", account, "timeline"] => Page::AccountTimeline(id(account)),
         ["attention"] => Page::Attention,
         ["connectors"] => Page::Connectors,
         ["connectors", digest] => Page::Release(id(digest)),
         ["connectors", digest, "activate"] => Page::Activate(id(digest)),
+        ["connectors", name, "timeline"] => Page::ConnectorTimeline(id(name)),
         ["platforms", platform, "rollback"] => Page::RollBack(id(platform)),
         ["allowances"] => Page::Allowances,
         ["quality"] => Page::Quality,
@@ -171,11 +176,15 @@ impl Page {
             | Self::Artists
             | Self::Artist(_)
             | Self::Numbers(_)
+            | Self::AccountTimeline(_)
             | Self::Attention
             | Self::Quality => of_tenant(Role::Viewer),
-            Self::Connectors | Self::Release(_) | Self::Allowances | Self::Schedules | Self::Archive => {
-                of_installation(Role::Viewer)
-            }
+            Self::Connectors
+            | Self::Release(_)
+            | Self::ConnectorTimeline(_)
+            | Self::Allowances
+            | Self::Schedules
+            | Self::Archive => of_installation(Role::Viewer),
             Self::Webhooks => of_tenant(Role::Operator),
             Self::RollBack(_) => of_installation(Role::Operator),
             Self::Audit => of_tenant(Role::Admin),

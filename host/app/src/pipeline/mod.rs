@@ -19,6 +19,7 @@ pub mod names;
 mod releases;
 mod retry;
 pub mod service;
+mod timelines;
 mod upkeep;
 mod watchdog;
 mod webhooks;
@@ -68,6 +69,7 @@ pub use self::releases::obtain::{ObtainError, ObtainOptions, Obtained, obtain};
 pub use self::releases::publish::{PublishError, PublishRequest, Published, publish};
 pub use self::service::preflight::{Obstacle, examine};
 pub use self::service::schedules::SchedulesError;
+pub use self::timelines::{account_timeline, connector_timeline};
 pub use self::upkeep::archive::{Archive, ArchiveError, ArchiveProgress};
 pub use self::upkeep::health::{HealthMonitor, TenantHealthReport};
 pub use self::watchdog::{LoopState, LoopStatus};
@@ -76,3 +78,5 @@ pub use self::webhooks::manage::{NewWebhook, Resend, TestAnswer, WebhookError, W
 pub use self::webhooks::signing::SignError;
 pub(crate) use backline_rules::nearest;
 pub(crate) use backline_rules::plan::{canary_share, exclusion};
+// Filter and entries of timelines, for the edges that show them.
+pub use backline_store::{PlacedEntry, TimelineCursor, TimelineEntry, TimelineFilter};

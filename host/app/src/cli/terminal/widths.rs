@@ -1,6 +1,7 @@
 //! Every table of the command line, with a row such as operators see, at 80 and at 120 columns.
 
 use super::table::tests::fits;
+use super::timeline;
 use crate::cli::access::{audit, credentials, keys, tokens};
 use crate::cli::artists::{accounts, attention, consents};
 use crate::cli::events::webhooks;
@@ -44,6 +45,10 @@ fn every_table_fits_80_and_120_columns() {
             "the artist has to connect it again",
             "ask the artist for a new authorisation, then `backline credentials set tiktok token --account 0199f1de`",
         ],
+    );
+    fits(
+        &timeline::HEADERS,
+        &[AT, "lost_metric", "account.reconnect_needed", "attempts 1 · metric_date 2026-11-22 · run 0199f1de"],
     );
     fits(&archive::RUN_HEADERS, &[AT, AT, "host-a", "done", "metrics moved: 120000, documents deleted: 4000"]);
     fits(
