@@ -14,3 +14,29 @@ CREATE TABLE dashboard_sessions (
 ) STRICT;
 CREATE INDEX dashboard_sessions_of_token ON dashboard_sessions (token_id, until);
 CREATE INDEX dashboard_sessions_by_end ON dashboard_sessions (until);
+
+-- Acts on everything that a filter shows. `filter` names no artist: an act on one artist's things has its id in a column,
+-- and goes with the artist, since without it the filter would show those of all. `place` is the thing behind which the
+-- act goes on.
+CREATE TABLE bulk_acts (
+    id TEXT NOT NULL PRIMARY KEY,
+    action TEXT NOT NULL,
+    tenant TEXT,
+    artist_id TEXT REFERENCES artists (id) ON DELETE CASCADE,
+    filter TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('running', 'done', 'cancelled')),
+    total INTEGER NOT NULL,
+    done INTEGER NOT NULL,
+    skipped INTEGER NOT NULL,
+    failed INTEGER NOT NULL,
+    problem TEXT,
+    place TEXT,
+    created_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL,
+    finished_at TEXT,
+    CHECK ((state = 'running') = (finished_at IS NULL))
+) STRICT;
+CREATE INDEX bulk_acts_open ON bulk_acts (id) WHERE state = 'running';
+CREATE INDEX bulk_acts_ended ON bulk_acts (finished_at) WHERE finished_at IS NOT NULL;
+CREATE INDEX bulk_acts_of_artist ON bulk_acts (artist_id) WHERE artist_id IS NOT NULL;

@@ -35,7 +35,7 @@ pub use connector::{account_rule, allowance, fetch, grant, manifest, origin, pac
 pub use numbers::{growth, history, merge, metric, row, snapshot};
 pub use people::{account, cell, privacy, reconnect, retention, roster};
 pub use service::{access, alerting, audit, event, health, webhook};
-pub use work::{fair_share, outcome, run, schedule, tally, zone};
+pub use work::{bulk, fair_share, outcome, run, schedule, tally, zone};
 
 pub use access::{ApiToken, Role, TokenState};
 pub use account::{Account, AccountStatus, Artist, Candidate, Consent, SubscriptionStatus};

@@ -71,6 +71,7 @@
 //! - a [`PlanGuard`]: `plan_begin` with the [`Planning`] it begins
 //! - a [`DeliveryLease`]: `delivery_finish`, `delivery_retry`
 //! - an [`AlertLease`]: `alert_events_list`, `alert_finish`, `alert_retry`
+//! - the [`Term`] of the role of bulk acts: `bulk_act_advance`, `bulk_act_finish`
 //! - the owner of a [`RefreshLease`]: `credential_mark_dead`, `refresh_release`
 //! - guards that were begun in a scope: [`Export`], [`QuarantineRelease`]
 //! - a token's id, whose secret the caller has yet to prove: `token_get`, `token_use`
@@ -83,8 +84,8 @@
 //! - releases, grants, canaries, tallies, compiled code, lost metrics, platforms, and what happened to a connector
 //!   (`connector_timeline_list`)
 //! - how many tokens are in force (`active_tokens_count`), the number of the latest event (`event_watermark_get`),
-//!   answers that are old enough to go (`kept_answers_remove`), alerts that are (`alert_messages_remove`), and sessions
-//!   that are over (`sessions_remove`)
+//!   answers that are old enough to go (`kept_answers_remove`), alerts that are (`alert_messages_remove`), sessions
+//!   that are over (`sessions_remove`), and bulk acts that ended long ago (`bulk_acts_remove`)
 //! - schedules and their times, roles ([`Term`]), hosts, archive runs, alerts
 //! - budgets, paces and pauses, and the operator's credentials that are dead (`dead_credentials_list`)
 //! - tombstones of erased artists (`erasure_get`, `erasure_lift`, `erased_artists_of`, `candidates_without_erased`): a
@@ -143,6 +144,7 @@ pub use scope::Scope;
 pub use work::activations::Activation;
 pub use work::batches::{BatchAccountView, BatchFilter, BatchView, Retried};
 pub use work::budgets::BudgetKey;
+pub use work::bulk::{BulkActFilter, BulkStep};
 pub use work::completion::Completion;
 pub use work::hosts::{KnownHost, Presence};
 pub use work::leaders::Term;

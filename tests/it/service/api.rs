@@ -1,6 +1,7 @@
 //! Tests of the HTTP API. What every operation must hold is tested of all of them, by the OpenAPI document: one that is
 //! added is tested as the others are.
 
+mod bulk;
 mod edges;
 mod events;
 mod freshness;
@@ -29,7 +30,7 @@ use tokio::task::JoinSet;
 
 use super::support::{PATIENCE, Place, ask};
 use crate::store::fixtures::{account, artist, batch, day, event, now, release, run};
-use crate::store::scope::{fill, held, marks, ours, theirs};
+use crate::store::scope::{bulk_act, fill, held, marks, ours, theirs};
 use crate::support::database::each_database;
 
 /// A host that answers on a loopback port and works at nothing. Dropping it stops it.
@@ -228,6 +229,7 @@ fn ids() -> BTreeMap<&'static str, (String, String)> {
         ("event", with(event(2, None).id.to_string())),
         ("tenant", (theirs().to_string(), "nobody".to_owned())),
         ("digest", (release().digest.to_string(), "0".repeat(64))),
+        ("act", with(bulk_act(2, theirs()).id.to_string())),
         ("token", with(uuid::Uuid::from_u128(0xC100_0002).to_string())),
         ("credential", with(uuid::Uuid::from_u128(0xD000_0002).to_string())),
         ("webhook", ("hook-theirs".to_owned(), "nobody".to_owned())),

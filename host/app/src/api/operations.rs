@@ -1,7 +1,9 @@
 //! All operations of the API, in one table. The routes and the document are both made of it, and a parameter or an
 //! answer is described by the very type that the handler takes or returns.
 
-use super::handlers::{acts, artists, connectors, freshness, installation, numbers, people, receivers, webhooks, work};
+use super::handlers::{
+    acts, artists, bulk, connectors, freshness, installation, numbers, people, receivers, webhooks, work,
+};
 pub(super) use super::operation::{Answered, Operation, Reach};
 use backline_model::Role;
 
@@ -81,6 +83,16 @@ pub(super) fn all() -> Vec<Operation> {
             "The accounts of a batch, in its order",
             work::batch_accounts,
         ),
+        Operation::get("/v1/bulk", "bulk", "Acts on everything that a filter showed, the latest first", bulk::list),
+        Operation::get("/v1/bulk/{act}", "bulk_act", "One of them, with how far it has come", bulk::get),
+        Operation::get(
+            "/v1/bulk/count",
+            "bulk_count",
+            "What a filter shows for an action, or for each: how many, and the first of them; nothing is done",
+            bulk::count,
+        )
+        .by(Role::Operator)
+        .heavy(),
         Operation::get("/v1/events", "events", "What happened, the earliest first", webhooks::events),
         Operation::get(
             "/v1/events/stream",
@@ -184,6 +196,21 @@ pub(super) fn all() -> Vec<Operation> {
             "Plan dead batches again with all their attempts; their runs continue",
             acts::retry_batches,
         ),
+        Operation::post(
+            "/v1/bulk",
+            "bulk_start",
+            "bulk start",
+            "Begin an act on everything that a filter shows; the hosts that serve work it off",
+            bulk::start,
+        ),
+        Operation::post(
+            "/v1/bulk/{act}/cancel",
+            "bulk_cancel",
+            "bulk cancel",
+            "End an act that goes on; what was done stays",
+            bulk::cancel,
+        )
+        .unkeyed(),
         Operation::post(
             "/v1/quarantine/{value}/release",
             "quarantine_release",
@@ -425,14 +452,15 @@ mod tests {
     #[test]
     fn a_key_is_taken_by_what_keeps_its_answer_in_the_transaction_of_the_act() {
         let keyed: Vec<&str> = all().iter().filter(|operation| operation.is_keyed).map(|one| one.id).collect();
-        let acts = ["run_start", "run_cancel", "batches_retry", "quarantine_release", "quarantine_discard"];
+        let acts =
+            ["run_start", "run_cancel", "batches_retry", "bulk_start", "quarantine_release", "quarantine_discard"];
         assert_eq!(keyed, acts);
     }
 
     #[test]
     fn what_reads_a_whole_installation_or_tenant_is_heavy() {
         let heavy: Vec<&str> = all().iter().filter(|operation| operation.is_heavy).map(|one| one.id).collect();
-        assert_eq!(heavy, ["tenant_health", "attention", "archive_plan", "plan", "health"]);
+        assert_eq!(heavy, ["tenant_health", "attention", "bulk_count", "archive_plan", "plan", "health"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::schema::{Components, Described, Field, component, described, object, 
 use crate::pipeline::collection::report::{AllowanceOf, AllowanceReport, PlanReport, PlatformPlan};
 use crate::pipeline::{Attention, TenantHealthReport, TimelineEntry};
 use backline_model::audit::{Act, ActOutcome, Actor, AuditEntry};
+use backline_model::bulk::{BulkAct, BulkAction, BulkFilter, BulkState};
 use backline_model::health::{
     AccountName, Alert, AlertName, Blame, CostEstimate, Health, HealthReport, Objective, PlatformHealth,
     Recommendation, RecommendationKind, Urgency,
@@ -80,6 +81,11 @@ described! {
         problem: String, remedy: String, reconnect_url: Option<String>,
     }
     TimelineEntry { at: DateTime<Utc>, kind: &'static str, what: String, details: Json }
+    BulkAct {
+        id: Uuid, action: BulkAction, filter: BulkFilter, tenant: Option<Tenant>, reason: String, state: BulkState,
+        total: u64, done: u64, skipped: u64, failed: u64, problem: Option<String>, created_at: DateTime<Utc>,
+        finished_at: Option<DateTime<Utc>>,
+    }
     Window { since: DateTime<Utc>, until: DateTime<Utc> }
     Coverage { counted: u32, skipped: u32 }
     Engagement {

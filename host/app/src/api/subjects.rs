@@ -7,6 +7,7 @@ pub(super) fn of_path(name: &str, text: &str) -> Option<Subject> {
     match name {
         "artist" => text.parse().ok().map(Subject::Artist),
         "run" => text.parse().ok().map(Subject::Run),
+        "act" => text.parse().ok().map(Subject::Bulk),
         "value" => text.parse().ok().map(Subject::Quarantined),
         "credential" => text.parse().ok().map(Subject::Credential),
         "token" => text.parse().ok().map(Subject::Token),
@@ -24,7 +25,8 @@ mod tests {
     use crate::api::operations;
 
     /// Operations whose handlers name what they are about.
-    const BY_HANDLER: [&str; 5] = ["run_start", "batches_retry", "credential_set", "webhook_add", "schedule_add"];
+    const BY_HANDLER: [&str; 6] =
+        ["run_start", "batches_retry", "bulk_start", "credential_set", "webhook_add", "schedule_add"];
 
     #[test]
     fn what_an_act_is_about_is_named() {

@@ -13,7 +13,7 @@ use clap::parser::ValueSource;
 use serde_json::{Map, Value as Json};
 use uuid::Uuid;
 
-use crate::cli::arguments::ids::{EventId, Given, Identified, QuarantinedId};
+use crate::cli::arguments::ids::{BulkActId, EventId, Given, Identified, QuarantinedId};
 use crate::cli::context::Context;
 use crate::cli::terminal::exit::{Exit, Outcome};
 use crate::cli::terminal::print;
@@ -23,7 +23,7 @@ use backline_model::{AccountId, ArtistId, BatchId, Platform, RunId, TokenId};
 use backline_store::{Scope, Store};
 
 /// Commands that change something or take data out, each with the arguments that are recorded.
-const RECORDED: [(&str, &[&str]); 55] = [
+const RECORDED: [(&str, &[&str]); 58] = [
     ("migrate", &[]),
     ("artists add", &["tenant", "status"]),
     ("artists import", &["no_consent", "replace_credentials"]),
@@ -55,6 +55,9 @@ const RECORDED: [(&str, &[&str]); 55] = [
     ("quarantine discard", &["id"]),
     ("batches retry", &["batches", "run", "platform", "all_dead"]),
     ("batches release", &["batches", "run", "platform", "all_deferred"]),
+    ("bulk start", &["action", "platform", "run", "status", "metric", "rule", "trigger", "tenant"]),
+    ("bulk resume", &["id"]),
+    ("bulk cancel", &["id"]),
     ("pauses end", &["key"]),
     ("webhooks add", &["name", "kind", "tenant"]),
     ("webhooks test", &["name"]),
@@ -83,7 +86,7 @@ const RECORDED: [(&str, &[&str]); 55] = [
 
 /// Commands that only read, or that touch no database.
 #[cfg(test)]
-const READING: [&str; 64] = [
+const READING: [&str; 67] = [
     "artists list",
     "artists show",
     "accounts list",
@@ -125,6 +128,9 @@ const READING: [&str; 64] = [
     "runs show",
     "batches list",
     "batches show",
+    "bulk count",
+    "bulk list",
+    "bulk show",
     "pauses list",
     "events tail",
     "events show",
@@ -198,6 +204,7 @@ async fn ids(store: &Store, path: &str, matches: &ArgMatches, short: &[&'static 
                 _ if path.starts_with("quarantine") => {
                     whole::<QuarantinedId>(store, &text).await.map(|QuarantinedId(id)| id)
                 }
+                _ if path.starts_with("bulk") => whole::<BulkActId>(store, &text).await.map(|BulkActId(id)| id),
                 _ if path.starts_with("tokens") => whole::<TokenId>(store, &text).await.map(|id| id.0),
                 _ => None,
             };

@@ -101,6 +101,18 @@ pub(super) const EXAMPLES: &[Examples] = &[
     ("batches show", &["backline batches show 0199f1de"]),
     ("batches retry", &["backline batches retry --run latest", "backline batches retry --all-dead"]),
     ("batches release", &["backline batches release --all-deferred"]),
+    ("bulk count", &["backline bulk count quarantine_discard --platform tiktok --rule negative"]),
+    (
+        "bulk start",
+        &[
+            "backline bulk start accounts_resume --status not_found --reason 'their ids are corrected'",
+            "backline bulk start batches_retry --run latest --reason 'the platform is back' --yes",
+        ],
+    ),
+    ("bulk list", &["backline bulk list --state running"]),
+    ("bulk show", &["backline bulk show 018f4e6a"]),
+    ("bulk resume", &["backline bulk resume 018f4e6a"]),
+    ("bulk cancel", &["backline bulk cancel 018f4e6a"]),
     ("pauses list", &["backline pauses list"]),
     ("pauses end", &["backline pauses end platform/youtube"]),
     (

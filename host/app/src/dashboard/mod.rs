@@ -291,7 +291,7 @@ impl Dashboard {
         let is_of_use = match refusal.kind {
             Kind::Wrong => true,
             // What was rolled back or cancelled meanwhile is not to be asked about once more.
-            Kind::Conflict => matches!(act, Act::StartRun | Act::Activate(_)),
+            Kind::Conflict => matches!(act, Act::StartRun | Act::StartBulk | Act::Activate(_)),
             _ => false,
         };
         if let Some((page, path)) = act.page().filter(|_| is_of_use) {

@@ -8,6 +8,7 @@
 mod access;
 mod alerts;
 mod artists;
+mod bulk;
 mod clocks;
 pub mod collection;
 mod conformance;
@@ -36,6 +37,7 @@ pub use self::artists::attention::{Attention, AttentionFilter, accounts_that_nee
 pub use self::artists::export::{ExportError, ExportReport, ExportedFile, identifiers_of_export};
 pub use self::artists::privacy::{Erasure, Privacy, PrivacyError, record_consent, record_consents};
 pub use self::artists::sync::{ArtistSync, Difference, SyncError, SyncReport, SyncRequest};
+pub use self::bulk::{Bulk, BulkCount, BulkError, NewBulkAct};
 pub use self::collection::collect_error::CollectError;
 pub(crate) use self::collection::pauses::believed as believed_pauses;
 pub use self::collection::planning::{PlanError, Planner};
@@ -78,5 +80,5 @@ pub use self::webhooks::manage::{NewWebhook, Resend, TestAnswer, WebhookError, W
 pub use self::webhooks::signing::SignError;
 pub(crate) use backline_rules::nearest;
 pub(crate) use backline_rules::plan::{canary_share, exclusion};
-// Filter and entries of timelines, for the edges that show them.
-pub use backline_store::{PlacedEntry, TimelineCursor, TimelineEntry, TimelineFilter};
+// Filters and entries of lists, for the edges that show them.
+pub use backline_store::{BulkActFilter, PlacedEntry, TimelineCursor, TimelineEntry, TimelineFilter};

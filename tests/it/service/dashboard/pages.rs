@@ -29,6 +29,8 @@ fn needs() -> Vec<(String, Role, bool)> {
         (format!("/accounts/{}/timeline", account(1).id), Role::Viewer, false),
         ("/attention".to_owned(), Role::Viewer, false),
         ("/quality".to_owned(), Role::Viewer, false),
+        ("/bulk".to_owned(), Role::Viewer, false),
+        ("/bulk/new".to_owned(), Role::Operator, false),
         ("/connectors".to_owned(), Role::Viewer, true),
         (format!("/connectors/{digest}"), Role::Viewer, true),
         (format!("/connectors/{digest}/activate"), Role::Admin, true),

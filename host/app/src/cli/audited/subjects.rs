@@ -19,6 +19,8 @@ enum About {
     Run,
     /// Batches, or those of a run, or all of them.
     Batches,
+    /// An act on everything that a filter shows.
+    Bulk,
     /// A value that failed validation.
     Value,
     /// Where a credential is put.
@@ -53,7 +55,7 @@ impl About {
             Self::Account => Some("account"),
             Self::Run => Some("run"),
             Self::Batches => Some("batches"),
-            Self::Value | Self::Token => Some("id"),
+            Self::Bulk | Self::Value | Self::Token => Some("id"),
             Self::Slot => Some("slot"),
             Self::Webhook | Self::Schedule | Self::Connector | Self::Channel | Self::Route => Some("name"),
             Self::Platform => Some("platform"),
@@ -64,7 +66,7 @@ impl About {
 }
 
 /// Every recorded command, in the order of the list of these.
-const ABOUT: [(&str, About); 55] = [
+const ABOUT: [(&str, About); 58] = [
     ("migrate", About::Nothing),
     ("artists add", About::Made),
     ("artists import", About::Nothing),
@@ -97,6 +99,9 @@ const ABOUT: [(&str, About); 55] = [
     ("quarantine discard", About::Value),
     ("batches retry", About::Batches),
     ("batches release", About::Batches),
+    ("bulk start", About::Made),
+    ("bulk resume", About::Bulk),
+    ("bulk cancel", About::Bulk),
     ("pauses end", About::Pause),
     ("webhooks add", About::Webhook),
     ("webhooks test", About::Webhook),
@@ -155,6 +160,7 @@ pub(super) fn of(path: &str, matches: &ArgMatches, meant: &Meant) -> Vec<Subject
             found.extend(if of_run.is_empty() { vec![Subject::Batches] } else { of_run });
             found
         }
+        About::Bulk => all("id", Subject::Bulk),
         About::Value => all("id", Subject::Quarantined),
         About::Token => all("id", |id| Subject::Token(TokenId(id))),
         About::Slot => {

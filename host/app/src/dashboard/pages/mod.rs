@@ -3,6 +3,7 @@
 mod access;
 pub(super) mod artists;
 mod attention;
+pub(super) mod bulk;
 mod chart;
 mod connectors;
 mod overview;
@@ -157,6 +158,8 @@ pub(super) async fn view(ask: &Ask<'_>, page: &Page) -> Result<View, Refusal> {
         Page::RollBack(platform) => connectors::roll_back(ask, platform).await,
         Page::Allowances => upkeep::allowances(ask).await,
         Page::Quality => quality::view(ask).await,
+        Page::Bulk => bulk::list(ask).await,
+        Page::NewBulk => bulk::new(ask).await,
         Page::Webhooks => webhooks::view(ask).await,
         Page::Schedules => upkeep::schedules(ask).await,
         Page::Archive => upkeep::archive(ask).await,

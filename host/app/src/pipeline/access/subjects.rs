@@ -12,6 +12,7 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::pipeline::collection::pauses::believed;
+use backline_model::bulk::BulkAct;
 use backline_model::{
     Account, AccountId, AlertChannel, AlertRoute, ApiToken, Artist, ArtistId, BatchId, Consent, CredentialId, Digest,
     Grant, Holder, Platform, Quarantined, Release, Run, RunId, Schedule, TokenId, Webhook,
@@ -40,6 +41,8 @@ pub enum Subject {
     Batch(BatchId),
     /// All open batches, by state.
     Batches,
+    /// An act on everything that a filter shows.
+    Bulk(Uuid),
     /// A value that failed validation.
     Quarantined(Uuid),
     /// A credential.
@@ -130,6 +133,7 @@ impl Subject {
             Self::Run(id) => format!("run {id}"),
             Self::Batch(id) => format!("batch {id}"),
             Self::Batches => "open batches".to_owned(),
+            Self::Bulk(id) => format!("bulk act {id}"),
             Self::Quarantined(id) => format!("value {id}"),
             Self::Credential(id) => format!("credential {id}"),
             Self::Slot { platform, slot, .. } => format!("credential {platform}/{slot}"),
@@ -176,6 +180,10 @@ impl Subject {
                 let counted: Map<String, Json> =
                     store.open_batches_count(scope).await?.into_iter().map(|(state, n)| (state, json!(n))).collect();
                 Ok(Some(of_none(Json::Object(counted))))
+            }
+            Self::Bulk(id) => {
+                let found = store.bulk_act_get(scope, *id).await?;
+                Ok(found.map(|act| State { told: bulk_state(&act), artist: act.filter.artist }))
             }
             Self::Quarantined(id) => {
                 let found = store.quarantine_get(scope, *id).await?;
@@ -273,6 +281,13 @@ fn run_state(run: &Run) -> Json {
 fn batch_state(batch: &BatchView) -> Json {
     let BatchView { state, attempts, accounts, platform, run_id, .. } = batch;
     json!({ "state": state, "attempts": attempts, "accounts": accounts, "platform": platform, "run": run_id })
+}
+
+fn bulk_state(act: &BulkAct) -> Json {
+    let BulkAct { action, state, total, done, skipped, failed, .. } = act;
+    json!({
+        "action": action, "state": state, "total": total, "done": done, "skipped": skipped, "failed": failed,
+    })
 }
 
 fn quarantined_state(value: &Quarantined) -> Json {
