@@ -329,10 +329,20 @@ fn a_platform_of_a_third_party_is_imported_by_its_own_columns() {
     let account = listed[0]["id"].as_str().expect("an id");
     let remedy = attention[0]["remedy"].as_str().expect("a remedy");
     assert!(remedy.contains(&format!("`backline accounts set {account} --status active`")), "{attention}");
+    assert!(attention[0]["reconnect_url"].is_null(), "its artist can do nothing: {attention}");
     let killed = place.done(&["accounts", "list", "--status", "host_killed", "--json"]);
     assert!(killed.contains(account), "{killed}");
     place.done(&["accounts", "set", account, "--status", "active"]);
     assert_eq!(place.done(&["accounts", "attention", "--json"]).trim(), "[]");
+
+    // Its artist has to connect it, and where is configured.
+    set("UPDATE accounts SET status = $1", "reconnect_needed");
+    let link = format!("https://app.example.com/{ARTIST}/tempo?account={account}");
+    let template = "service.reconnect_url=https://app.example.com/{artist}/{platform}?account={account}";
+    let attention = place.done(&["accounts", "attention", "--json", "--set", template]);
+    let attention: serde_json::Value = serde_json::from_str(&attention).expect("JSON");
+    assert_eq!(attention[0]["reconnect_url"], serde_json::json!(link), "{attention}");
+    place.done(&["accounts", "set", account, "--status", "active"]);
 
     let add = |platform: &str, id: &str| place.refused(&["accounts", "add", ARTIST, platform, id]);
     assert!(add("tempo", "N/A").contains("'N/A' is no id; give one such as tp123456"));

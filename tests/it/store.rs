@@ -24,6 +24,7 @@ mod row_events;
 mod scheduling;
 pub mod schema;
 pub mod scope;
+mod timeline;
 mod tokens;
 mod traces;
 mod unreadable;

@@ -33,9 +33,9 @@ mod work;
 
 pub use connector::{account_rule, allowance, fetch, grant, manifest, origin, pace, release};
 pub use numbers::{growth, history, merge, metric, row, snapshot, wording};
-pub use people::{account, cell, privacy, retention, roster};
+pub use people::{account, cell, privacy, reconnect, retention, roster};
 pub use service::{access, alerting, audit, digest, event, health, webhook};
-pub use work::{fair_share, outcome, run, schedule, tally, zone};
+pub use work::{bulk, fair_share, outcome, run, schedule, tally, zone};
 
 pub use access::{ApiToken, Role, TokenState};
 pub use account::{Account, AccountStatus, Artist, Candidate, Consent, SubscriptionStatus};
@@ -62,6 +62,7 @@ pub use manifest::Manifest;
 pub use metric::{Absence, Kind, MetricName, Value};
 pub use origin::{Origin, OriginPattern};
 pub use outcome::{FailureClass, Outcome};
+pub use reconnect::ReconnectUrl;
 pub use release::{Release, ReleaseState, SwapCause};
 pub use roster::Provenance;
 pub use row::{Finding, MetricsRow, Quarantined, Severity};

@@ -3,5 +3,6 @@
 pub mod account;
 pub mod cell;
 pub mod privacy;
+pub mod reconnect;
 pub mod retention;
 pub mod roster;

@@ -1,5 +1,6 @@
 //! When work is due, how it is divided, and how it ended.
 
+pub mod bulk;
 pub mod fair_share;
 pub mod outcome;
 pub mod run;

@@ -348,8 +348,8 @@ impl Connector {
         Ok(call.value)
     }
 
-    /// Fetches a batch: one document or one error for each account, in their order, whether the connector's answers name
-    /// their accounts or stand in order. `deadline` also limits the wait for a permit.
+    /// Fetches a batch: one document or one error for each account, in their order, whether the connector's answers
+    /// name their accounts or stand in order. `deadline` also limits the wait for a permit.
     ///
     /// # Errors
     /// [`CallError`] if the connector did not answer, or its answer violates the contract.

@@ -71,16 +71,21 @@
 //! - a [`PlanGuard`]: `plan_begin` with the [`Planning`] it begins
 //! - a [`DeliveryLease`]: `delivery_finish`, `delivery_retry`
 //! - an [`AlertLease`]: `alert_events_list`, `alert_finish`, `alert_retry`
+//! - the [`Term`] of the role of bulk acts: `bulk_act_advance`, `bulk_act_finish`
 //! - the owner of a [`RefreshLease`]: `credential_mark_dead`, `refresh_release`
 //! - guards that were begun in a scope: [`Export`], [`QuarantineRelease`]
 //! - a token's id, whose secret the caller has yet to prove: `token_get`, `token_use`
-//! - a token's id, whose secret the caller has proved: `kept_answer_get`
+//! - a token's id, whose secret the caller has proved: `kept_answer_get`, `session_open`
+//! - a session's id, whose secret the caller has yet to prove, or has proved: `session_get`, `session_close`,
+//!   `session_set_notice`
 //!
 //! **Without a tenant's rows.** These take no scope:
 //!
-//! - releases, grants, canaries, tallies, compiled code, lost metrics, platforms
+//! - releases, grants, canaries, tallies, compiled code, lost metrics, platforms, and what happened to a connector
+//!   (`connector_timeline_list`)
 //! - how many tokens are in force (`active_tokens_count`), the number of the latest event (`event_watermark_get`),
-//!   answers that are old enough to go (`kept_answers_remove`), and alerts that are (`alert_messages_remove`)
+//!   answers that are old enough to go (`kept_answers_remove`), alerts that are (`alert_messages_remove`), sessions
+//!   that are over (`sessions_remove`), and bulk acts that ended long ago (`bulk_acts_remove`)
 //! - schedules and their times, roles ([`Term`]), hosts, archive runs, alerts
 //! - budgets, paces and pauses, and the operator's credentials that are dead (`dead_credentials_list`)
 //! - tombstones of erased artists (`erasure_get`, `erasure_lift`, `erased_artists_of`, `candidates_without_erased`): a
@@ -102,6 +107,7 @@ mod work;
 
 pub use access::answers::{KeptAnswer, KeyedRequest, answering_once};
 pub use access::audit::AuditFilter;
+pub use access::sessions::StoredSession;
 pub use alerts::digests::NewDigestMessage;
 pub use alerts::messages::{AlertFilter, TestAlert};
 pub use alerts::routes::NewAlert;
@@ -134,10 +140,12 @@ pub use releases::installed::{InUse, LoadReport, Swap};
 pub use releases::trials::{Canary, LastDocument, Recollection, Rollback};
 pub use reports::health::HealthWindow;
 pub use reports::lookup::{FoundId, IdKind};
+pub use reports::timeline::{PlacedEntry, TimelineCursor, TimelineEntry, TimelineFilter};
 pub use scope::Scope;
 pub use work::activations::Activation;
 pub use work::batches::{BatchAccountView, BatchFilter, BatchView, Retried};
 pub use work::budgets::BudgetKey;
+pub use work::bulk::{BulkActFilter, BulkStep};
 pub use work::completion::Completion;
 pub use work::hosts::{KnownHost, Presence};
 pub use work::leaders::Term;

@@ -1,4 +1,5 @@
-//! A connector without async code, against the synchronous copy of the contract 1.1.0: it asks for all accounts at once.
+//! A connector without async code, against the synchronous copy of the contract 1.1.0: it asks for all accounts at
+//! once.
 
 // Natively there is nothing: no linker there takes the names that wit-bindgen exports.
 #![cfg(target_family = "wasm")]

@@ -8,7 +8,7 @@ use axum::response::Response;
 use backline::pipeline::{AlertReport, NewRoute};
 use backline_gateway::secrets::SecretText;
 use backline_model::event::types;
-use backline_model::{AlertSeverity, AlertState, ChannelTarget, MailTarget};
+use backline_model::{AccountId, AlertSeverity, AlertState, ChannelTarget, MailTarget};
 use backline_store::{AlertFilter, Furthest, Scope, SetBack, Store};
 use chrono::TimeDelta;
 use serde_json::{Value as Json, json};
@@ -109,6 +109,30 @@ async fn events_of_a_kind_are_one_message_and_beginning_and_end_are_two() {
         let said = texts(&post);
         assert!(said[1].starts_with("[critical] health: completion of tiktok is outside"), "{said:?}");
         assert!(said[2].starts_with("[critical] recovered: completion of tiktok"), "{said:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_alert_says_where_an_artist_connects_an_account_again() {
+    each_database(async |_: Store, url: &str| {
+        let receiver = Server::start(|_| taken()).await;
+        let post = Post::with(url, Time::noon(), receiver, |config| {
+            let template = "https://app.example.com/{artist}/{platform}?a={account}".to_owned();
+            config.service.reconnect_url = Some(template.try_into().expect("a template"));
+        })
+        .await;
+        slack(&post, "ops").await;
+        route(&post, "all", &["ops"]).await;
+        let artist = post.artist(1, "default").await;
+        let account = AccountId(uuid::Uuid::from_u128(9));
+        let data = json!({ "account_id": account, "artist_id": artist, "platform": "tiktok" });
+        post.write(Some(artist), types::RECONNECT_NEEDED, data).await;
+        assert_eq!(at_once(&post).await, AlertReport::default(), "it gathers");
+        assert_eq!(after(&post, WINDOW).await, sent(1));
+        let link = format!("https://app.example.com/{artist}/tiktok?a={account}");
+        let said = texts(&post);
+        assert!(said[0].contains(&link), "{said:?}");
     })
     .await;
 }

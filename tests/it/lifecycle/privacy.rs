@@ -156,6 +156,11 @@ async fn an_artist_is_erased_from_every_table_and_all_others_stay() {
             "INSERT INTO audit (at, actor, name, origin, action, outcome, artist_id, details)
              SELECT created_at, 'command', 'uid 0', 'here', 'artists set', 'done', id, '{}' FROM artists"
                 .to_owned(),
+            "INSERT INTO bulk_acts (id, action, artist_id, filter, reason, state, total, done, skipped, failed,
+                 created_at, updated_at, finished_at)
+             SELECT id, 'accounts_disable', id, '{}', 'a test', 'done', 1, 1, 0, 0, created_at, created_at, created_at
+             FROM artists"
+                .to_owned(),
             "INSERT INTO api_answers (token_id, idempotency_key, asked, request_id, artist_id, answer, created_at)
              SELECT id, 'a key', '{hash}', id, id, '{}', created_at FROM artists"
                 .replace("{hash}", &"0".repeat(64)),

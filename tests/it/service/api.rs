@@ -1,6 +1,7 @@
 //! Tests of the HTTP API. What every operation must hold is tested of all of them, by the OpenAPI document: one that is
 //! added is tested as the others are.
 
+mod bulk;
 mod digests;
 mod edges;
 mod events;
@@ -18,6 +19,7 @@ use backline::config::Config;
 use backline::pipeline::service::Service;
 use backline::pipeline::{Host, NewToken, Tokens};
 use backline_gateway::secrets::SecretText;
+use backline_model::audit::Actor;
 use backline_model::clock::Clock;
 use backline_model::{Role, Tenant, TokenId};
 use backline_store::{AuditFilter, DatabaseKind, Scope, Store};
@@ -30,7 +32,7 @@ use tokio::task::JoinSet;
 
 use super::support::{PATIENCE, Place, ask};
 use crate::store::fixtures::{account, artist, batch, day, event, now, release, run};
-use crate::store::scope::{fill, held, marks, ours, theirs};
+use crate::store::scope::{bulk_act, fill, held, marks, ours, theirs};
 use crate::support::database::each_database;
 
 /// A host that answers on a loopback port and works at nothing. Dropping it stops it.
@@ -229,6 +231,7 @@ fn ids() -> BTreeMap<&'static str, (String, String)> {
         ("event", with(event(2, None).id.to_string())),
         ("tenant", (theirs().to_string(), "nobody".to_owned())),
         ("digest", (release().digest.to_string(), "0".repeat(64))),
+        ("act", with(bulk_act(2, theirs()).id.to_string())),
         ("token", with(uuid::Uuid::from_u128(0xC100_0002).to_string())),
         ("credential", with(uuid::Uuid::from_u128(0xD000_0002).to_string())),
         ("webhook", ("hook-theirs".to_owned(), "nobody".to_owned())),
@@ -671,6 +674,14 @@ async fn what_is_changed_is_answered_and_on_record() {
         let discarded = all.iter().find(|entry| entry.act.action == "quarantine discard").expect("an entry");
         assert_eq!(discarded.act.details, json!({ "id": value, "was": "held", "became": "discarded" }));
         assert_eq!((discarded.act.artist_id, &discarded.act.tenant), (Some(artist(2).id), &Some(theirs())));
+        let of_value = |states: &Option<Json>| states.as_ref().map(|states| states[format!("value {value}")].clone());
+        let was = of_value(&discarded.act.before).expect("what it was");
+        let became = of_value(&discarded.act.after).expect("what it became");
+        assert_eq!((&was["status"], &became["status"]), (&json!("held"), &json!("discarded")));
+        assert!(was.get("value").is_none(), "the value is the artist's: {was}");
+        for entry in all.iter().filter(|entry| matches!(entry.act.actor, Actor::Token { .. })) {
+            assert!(entry.act.after.is_some(), "it does not say what became of what it was about: {entry:?}");
+        }
         assert!(all.iter().any(|entry| entry.act.action == "run cancel" && entry.act.tenant.is_none()));
         assert!(all.iter().any(|entry| entry.act.action == "run"));
         assert!(!format!("{all:?}").contains("canary"), "a reason may name an artist");

@@ -21,7 +21,7 @@ async fn listed(place: &Place, more: &[&str]) -> Vec<Json> {
         assert!(entry["name"].as_str().is_some_and(|name| name.starts_with("uid ")), "{entry}");
         assert_eq!(entry["actor"], "command");
         let fields = entry.as_object_mut().expect("an object");
-        for field in ["seq", "at", "actor", "name", "origin"] {
+        for field in ["seq", "at", "actor", "name", "origin", "before", "after"] {
             assert!(fields.remove(field).is_some(), "{field}");
         }
     }
@@ -84,6 +84,52 @@ async fn what_commands_do_is_on_record_and_goes_with_the_artist_alone() {
         let identifiers = Identifiers::of(artist, &[]);
         let found = store.identifiers_search(&Scope::all_tenants(), &identifiers, false, &|_| {}).await.unwrap();
         assert!(found.iter().all(|place| !place.table.ends_with("audit")), "{found:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_things_were_before_and_after_is_on_record() {
+    each_database(async |_, url| {
+        let place = Place::new(url, "");
+        let artist = ArtistId::generate();
+        let id = artist.to_string();
+        done(&place, &["artists", "add", "Canary Bird", "--id", &id]).await;
+        done(&place, &["artists", "set", "Canary Bird", "--name", "Canary Song", "--collection", "false"]).await;
+        done(&place, &["tokens", "create", "--role", "viewer", "--name", "wall"]).await;
+        done(&place, &["tokens", "revoke", "wall"]).await;
+        done(&place, &["schedules", "add", "noon", "--cron", "0 12 * * *"]).await;
+        done(&place, &["schedules", "remove", "noon"]).await;
+        let list = async || -> Vec<Json> {
+            let out = done(&place, &["audit", "list", "--json"]).await;
+            assert!(!out.contains("Canary"), "{out}");
+            serde_json::from_str(&out).expect("JSON")
+        };
+        let entries = list().await;
+        let of = |action: &str| {
+            let found = entries.iter().find(|entry| entry["action"] == action);
+            found.unwrap_or_else(|| panic!("no entry of {action}: {entries:?}"))
+        };
+        let added = of("artists add");
+        assert_eq!((&added["before"], &added["artist_id"]), (&json!({ "artist": null }), &json!(artist)));
+        let set = of("artists set");
+        assert_eq!(set["before"]["artist"]["data_collection_enabled"], json!(true), "{set}");
+        assert_eq!(set["after"]["artist"]["data_collection_enabled"], json!(false), "{set}");
+        let one = |states: &Json| states.as_object().expect("things").values().next().expect("one").clone();
+        let (made, revoked) = (of("tokens create"), of("tokens revoke"));
+        assert_eq!(one(&made["before"]), Json::Null);
+        assert_eq!(one(&made["after"])["state"], json!("active"));
+        assert_eq!(one(&revoked["before"])["state"], json!("active"));
+        assert_eq!(one(&revoked["after"])["state"], json!("revoked"));
+        assert_eq!(of("schedules add")["after"]["schedule noon"]["spec"]["cron"], json!("0 12 * * *"));
+        assert_eq!(of("schedules remove")["after"], json!({ "schedule noon": null }));
+
+        // What the artist was goes with the artist.
+        done(&place, &["privacy", "erase", &id, "--yes"]).await;
+        let left = list().await;
+        let erased = left.first().expect("an entry");
+        assert_eq!((&erased["action"], &erased["before"]), (&json!("privacy erase"), &Json::Null));
+        assert!(left.iter().all(|entry| entry["before"].get("artist").is_none()), "{left:?}");
     })
     .await;
 }

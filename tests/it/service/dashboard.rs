@@ -213,6 +213,40 @@ async fn a_session_ends_with_its_token_at_logout_and_in_time() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_of_one_host_is_one_of_all() {
+    each_database(async |store, url| {
+        fill(&store).await;
+        let (one, other) = (Answering::on(url).await, Answering::on(url).await);
+        let (id, token) = one.token(Role::Operator, None, None).await;
+        let browser = Browser::with(&one.address, token.expose()).await;
+        let elsewhere = Browser { address: other.address.clone(), cookie: browser.cookie.clone() };
+        assert_eq!(elsewhere.get("/").await.status, 200);
+        // A form of one is taken by the other, and what was done is said by the first that shows a page.
+        let fields = [("csrf", browser.get("/").await.csrf()), ("name", "hook-ours".to_owned())];
+        let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let disabled = elsewhere.post("/webhooks/disable", &fields).await;
+        assert_eq!(disabled.goes_to(), Some("/webhooks"), "{}", disabled.body);
+        let notice = "class=\"notice\"";
+        assert!(browser.get("/webhooks").await.body.contains(notice));
+        assert!(!elsewhere.get("/webhooks").await.body.contains(notice), "it was said");
+        assert_eq!(elsewhere.act("/logout", &[]).await.goes_to(), Some("/login"));
+        assert_eq!(browser.get("/").await.goes_to(), Some("/login"), "it is over on both");
+
+        let browser = Browser::with(&other.address, token.expose()).await;
+        one.tokens().revoke(id).await.unwrap();
+        assert_eq!(browser.get("/").await.goes_to(), Some("/login"), "the token is revoked");
+        // No host answers it, and upkeep removes it.
+        let (_, value) = browser.cookie.clone().expect("a cookie").split_once('=').map(owned).expect("a value");
+        let (session, _) = value.split_once('.').expect("an id and a secret");
+        let session = uuid::Uuid::try_parse(session).expect("an id");
+        assert!(store.session_get(session).await.unwrap().is_some());
+        one.host.archive().answers_remove().await.unwrap();
+        assert_eq!(store.session_get(session).await.unwrap(), None);
+    })
+    .await;
+}
+
 fn owned((one, other): (&str, &str)) -> (String, String) {
     (one.to_owned(), other.to_owned())
 }

@@ -36,6 +36,7 @@ async fn the_metrics_are_valid_and_hold_no_secret() {
                 "archive",
                 "artists",
                 "batches",
+                "bulk",
                 "connectors",
                 "credentials",
                 "deliveries",

@@ -294,6 +294,7 @@ async fn an_older_database_keeps_its_events_and_its_growth() {
                 "0017_logs",
                 "0018_answers",
                 "0019_alerts",
+                "0020_acts",
                 "0021_digests"
             ]
         );

@@ -44,6 +44,7 @@ async fn migrating_twice_is_harmless_and_a_newer_schema_is_refused() {
                 "0017_logs",
                 "0018_answers",
                 "0019_alerts",
+                "0020_acts",
                 "0021_digests"
             ]
         );

@@ -7,6 +7,7 @@ use std::fmt::Debug;
 use std::path::Path;
 
 use backline_model::audit::{Act, ActOutcome, Actor};
+use backline_model::bulk::{BulkAct, BulkAction, BulkFilter, BulkState};
 use backline_model::metric::names;
 use backline_model::privacy::Identifiers;
 use backline_model::retention::{self, Action, Before, Step, Table};
@@ -19,10 +20,10 @@ use backline_model::{
     Webhook, WebhookId, WebhookKind, Weights,
 };
 use backline_store::{
-    AccountFilter, AlertFilter, ArchivePlace, ArtistFilter, AuditFilter, BatchFilter, BatchResult, CredentialFilter,
-    DatabaseKind, DeliveryFilter, DueAlert, EventCursor, Finish, Furthest, HealthWindow, IdKind, MetricsFilter,
-    NewDelivery, NewDigestMessage, PluginLog, PluginLogFilter, QuarantineFilter, Rollback, SEALED, Scope,
-    SealedCredential, Store, StoreError, TestAlert,
+    AccountFilter, AlertFilter, ArchivePlace, ArtistFilter, AuditFilter, BatchFilter, BatchResult, BulkActFilter,
+    CredentialFilter, DatabaseKind, DeliveryFilter, DueAlert, EventCursor, Finish, Furthest, HealthWindow, IdKind,
+    MetricsFilter, NewDelivery, NewDigestMessage, PluginLog, PluginLogFilter, QuarantineFilter, Rollback, SEALED,
+    Scope, SealedCredential, Store, StoreError, TestAlert, TimelineFilter,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::FutureExt as _;
@@ -168,6 +169,27 @@ fn act(tenant: Tenant) -> Act {
         details: serde_json::json!({ "run": format!("of {tenant}") }),
         tenant: Some(tenant),
         artist_id: None,
+        before: Some(serde_json::json!({ "run": "open" })),
+        after: Some(serde_json::json!({ "run": "cancelled" })),
+    }
+}
+
+/// A bulk act whose filter shows nothing.
+pub fn bulk_act(n: u128, tenant: Tenant) -> BulkAct {
+    BulkAct {
+        id: Uuid::from_u128(0xC200_0000 + n),
+        action: BulkAction::RunsCancel,
+        filter: BulkFilter { trigger: Some("nothing".to_owned()), ..BulkFilter::default() },
+        reason: format!("of {tenant}"),
+        tenant: Some(tenant),
+        state: BulkState::Running,
+        total: 1,
+        done: 0,
+        skipped: 0,
+        failed: 0,
+        problem: None,
+        created_at: now(),
+        finished_at: None,
     }
 }
 
@@ -202,6 +224,7 @@ pub fn marks() -> Vec<String> {
     }
     let ids = [0xD000_0002, 0x8000_0002, 0x9000_0002, 0xE000_0002, 0xF000_0002, 0xB000_0020, 0xB000_0021, 0xB000_0022];
     marks.push(token(2, theirs()).id.to_string());
+    marks.push(bulk_act(2, theirs()).id.to_string());
     marks.extend(ids.map(|id| Uuid::from_u128(id).to_string()));
     marks
 }
@@ -226,7 +249,8 @@ pub async fn fill(store: &Store) {
     }
     for (n, tenant) in [(1, ours()), (2, theirs())] {
         store.credential_save(&all(), &credential(n), now()).await.unwrap();
-        store.token_add(&all(), &token(n, tenant), Digest::of(b"secret")).await.unwrap();
+        store.token_add(&all(), &token(n, tenant.clone()), Digest::of(b"secret")).await.unwrap();
+        store.bulk_act_add(&all(), &bulk_act(n, tenant)).await.unwrap();
     }
     for n in 1..=4 {
         create_run(store, &run(n)).await;
@@ -364,6 +388,7 @@ async fn snapshot(store: &Store) -> String {
                 store.activations_list(&all(), 100).await.unwrap(),
                 store.tokens_list(&all()).await.unwrap(),
                 store.audit_list(&all(), &AuditFilter::default()).await.unwrap(),
+                store.bulk_acts_list(&all(), &BulkActFilter::default()).await.unwrap(),
             ),
         )
     )
@@ -411,6 +436,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Read account_get(account(2).id);
         Read accounts_list(&AccountFilter::default());
         Read accounts_of(&[artist(1).id, artist(2).id]);
+        Read account_timeline_list(account(2).id, &TimelineFilter::default());
         Read artist_identifiers_get(artist(2).id);
         Read candidates_list(&demo(), None, None, 100);
         Read candidates_list(&demo(), Some(artist(2).id), None, 100);
@@ -443,6 +469,8 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Read event_get(event(2, None).id);
         Read event_get(event(4, None).id);
         Read tokens_list();
+        Read bulk_acts_list(&BulkActFilter::default());
+        Read bulk_act_get(bulk_act(2, theirs()).id);
         Read audit_list(&AuditFilter::default());
         Read webhooks_list();
         Read webhook_get("hook-theirs");
@@ -481,6 +509,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Read ids_between_list(IdKind::Account, (Uuid::nil(), Uuid::max()), 100);
         Read ids_between_list(IdKind::Run, (run(2).id.0, run(2).id.0), 100);
         Read ids_between_list(IdKind::Batch, (Uuid::nil(), Uuid::max()), 100);
+        Read ids_between_list(IdKind::Bulk, (Uuid::nil(), Uuid::max()), 100);
         Read ids_between_list(IdKind::Event, (Uuid::nil(), Uuid::max()), 100);
         Read ids_between_list(IdKind::Quarantined, (Uuid::nil(), Uuid::max()), 100);
         Read ids_between_list(IdKind::Token, (Uuid::nil(), Uuid::max()), 100);
@@ -498,6 +527,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Whole release_roll_back(&rollback(), &Weights::default(), now());
         Whole release_recollect(&rollback(), now(), &Weights::default(), now());
         Whole unfinished_runs_list();
+        Whole open_bulk_acts_list();
         Whole lone_platforms_list(None, now());
         Whole orphaned_batches_exclude(now());
         Whole unreadable_batches_end(now());
@@ -539,6 +569,8 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Write delivery_resend(&hook_of_theirs(store).await, &delivery(store, 2).await, at("2026-12-24T00:00:00Z"));
         Write events_write(&[about(0x99, 2)]);
         Write audit_add(&act(theirs()));
+        Write bulk_act_add(&bulk_act(4, theirs()));
+        Write bulk_act_cancel(bulk_act(2, theirs()).id, now());
         Write token_add(&token(4, theirs()), Digest::of(b"another"));
         Write token_revoke(token(2, theirs()).id, now());
         Write webhook_add(&webhook(4, "hook-new", Some(theirs())), vec![1], false);

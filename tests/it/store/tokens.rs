@@ -1,10 +1,11 @@
 //! Tests of tokens of the HTTP API, as they are stored.
 
 use backline_model::{ApiToken, Digest, Role, Tenant, TokenId};
-use backline_store::{Scope, StoreError};
+use backline_store::{Scope, StoreError, StoredSession};
 use chrono::TimeDelta;
+use uuid::Uuid;
 
-use super::fixtures::now;
+use super::fixtures::{now, past};
 use crate::support::database::each_database;
 
 fn token(name: &str, expires_after: Option<TimeDelta>) -> ApiToken {
@@ -69,6 +70,61 @@ async fn the_last_use_is_written_once_in_a_while() {
         let later = now() + minute + minute;
         store.token_use(used.id, later, later - minute).await.unwrap();
         assert_eq!(last().await, Some(later));
+    })
+    .await;
+}
+
+fn session(n: u128, token: &ApiToken, lasts: TimeDelta) -> StoredSession {
+    let (id, secret) = (Uuid::from_u128(n), Digest::of(b"cookie"));
+    StoredSession { id, token: token.id, secret, until: now() + lasts, notice: None }
+}
+
+#[tokio::test]
+async fn a_token_has_so_many_sessions_and_the_first_to_end_are_closed() {
+    each_database(async |store, _| {
+        let all = Scope::all_tenants();
+        let (one, other) = (token("a", None), token("b", None));
+        let none = store.session_open(&session(1, &one, TimeDelta::hours(1))).await.unwrap_err();
+        assert!(matches!(none, StoreError::NotFound { what: "token", .. }), "{none}");
+        for added in [&one, &other] {
+            store.token_add(&all, added, Digest::of(added.name.as_bytes())).await.unwrap();
+        }
+        let kept = session(100, &other, TimeDelta::seconds(1));
+        store.session_open(&kept).await.unwrap();
+        for n in 1..=25 {
+            store.session_open(&session(n, &one, TimeDelta::minutes(i64::try_from(n).unwrap()))).await.unwrap();
+        }
+        for n in 1..=25 {
+            let found = store.session_get(Uuid::from_u128(n)).await.unwrap();
+            assert_eq!(found.is_some(), n > 5, "session {n}");
+        }
+        assert_eq!(store.session_get(kept.id).await.unwrap(), Some(kept.clone()), "another token's is left alone");
+        store.session_set_notice(kept.id, Some("said\0")).await.unwrap();
+        let told = store.session_get(kept.id).await.unwrap().and_then(|session| session.notice);
+        assert_eq!(told.as_deref(), Some("said"));
+        store.session_close(kept.id).await.unwrap();
+        assert_eq!(store.session_get(kept.id).await.unwrap(), None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sessions_that_are_over_are_removed() {
+    each_database(async |store, _| {
+        let all = Scope::all_tenants();
+        let (one, other) = (token("a", None), token("b", None));
+        for added in [&one, &other] {
+            store.token_add(&all, added, Digest::of(added.name.as_bytes())).await.unwrap();
+        }
+        store.session_open(&session(1, &one, TimeDelta::hours(1))).await.unwrap();
+        store.session_open(&session(2, &one, TimeDelta::hours(2))).await.unwrap();
+        store.session_open(&session(3, &other, TimeDelta::hours(2))).await.unwrap();
+        let hour = now() + TimeDelta::hours(1);
+        assert_eq!(store.sessions_remove(past(hour)).await.unwrap(), 0);
+        assert_eq!(store.sessions_remove(past(hour + TimeDelta::seconds(1))).await.unwrap(), 1);
+        store.token_revoke(&all, other.id, now()).await.unwrap();
+        assert_eq!(store.sessions_remove(past(now())).await.unwrap(), 1, "its token is revoked");
+        assert!(store.session_get(Uuid::from_u128(2)).await.unwrap().is_some());
     })
     .await;
 }

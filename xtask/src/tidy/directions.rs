@@ -236,7 +236,7 @@ const ACQUAINTANCES: [Acquaintance; 7] = [
     Acquaintance {
         edge: "cli",
         library: "backline_rules",
-        items: &["CANARY_PARTS", "Comparison", "MetricDifference", "Plan", "delivery", "lists"],
+        items: &["Comparison", "MetricDifference", "Plan", "delivery", "lists"],
     },
     // The hidden command that compiles a component in a process of its own.
     Acquaintance { edge: "cli", library: "backline_sandbox", items: &["CompileLimits", "child_main"] },

@@ -11,7 +11,7 @@ use super::cursor::List;
 use super::follow::Streams;
 use super::problem::Problem;
 use super::query::{Given, Limit};
-use crate::pipeline::{Caller, Host};
+use crate::pipeline::{AuditLog, Caller, Host, Subject, Watch};
 use backline_model::{ApiToken, Tenant};
 use backline_store::{EventCursor, Scope};
 
@@ -35,6 +35,8 @@ pub(super) struct Received {
     pub(super) body: Bytes,
     /// The header [`LAST_EVENT_ID`].
     pub(super) last_event_id: Option<String>,
+    /// What it is about, of one that changes something.
+    pub(super) watch: Watch,
 }
 
 impl Call {
@@ -91,6 +93,17 @@ impl Call {
         let Some(tenant) = tenant else { return Ok(self.scope()) };
         let known = self.host.store().tenants_list(&self.scope()).await?;
         if known.contains(&tenant) { Ok(Scope::tenant(tenant)) } else { Err(Problem::not_found("tenant", tenant)) }
+    }
+
+    /// Names something that the request is about and its path does not name, before it is changed.
+    pub(super) async fn about(&self, subject: Subject) {
+        let log = AuditLog::new(self.host.store().clone(), self.host.clock().clone());
+        log.about(&self.scope(), &self.received.watch, subject).await;
+    }
+
+    /// Names something that the request has made.
+    pub(super) fn made(&self, subject: Subject) {
+        self.received.watch.made(subject);
     }
 
     /// A part of the path.

@@ -12,6 +12,7 @@ mod follow;
 mod handlers;
 mod limits;
 mod openapi;
+mod operation;
 mod operations;
 mod origin;
 mod page;
@@ -23,6 +24,7 @@ mod requests;
 mod schema;
 mod settled;
 mod shapes;
+mod subjects;
 mod tls;
 
 use std::future::Future;

@@ -1,181 +1,11 @@
 //! All operations of the API, in one table. The routes and the document are both made of it, and a parameter or an
 //! answer is described by the very type that the handler takes or returns.
 
-use axum::http::Method;
-use futures::FutureExt as _;
-use futures::future::BoxFuture;
-use serde::de::DeserializeOwned;
-use serde_json::Value as Json;
-
-use super::answer::{Answer, Recorded, Reply};
-use super::call::Call;
 use super::handlers::{
-    acts, artists, connectors, digests, freshness, installation, numbers, people, receivers, webhooks, work,
+    acts, artists, bulk, connectors, digests, freshness, installation, numbers, people, receivers, webhooks, work,
 };
-use super::problem::Problem;
-use super::query::{NoQuery, Pairs, Parameter, Query};
-use super::schema::{Components, Described};
-use crate::pipeline::Deed;
+pub(super) use super::operation::{Answered, Operation, Reach};
 use backline_model::Role;
-use backline_model::audit::ActOutcome;
-
-/// Whose matters an operation is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reach {
-    /// Rows of tenants: a token of one tenant reaches its own.
-    Tenant,
-    /// The installation as a whole: only a token of all tenants reaches it.
-    Installation,
-}
-
-/// What an operation answers, and what the audit log keeps of it if it changed something.
-pub(super) type Answered = Result<(Reply, Option<Deed>), Problem>;
-
-type Handler = Box<dyn Fn(Call, &Pairs) -> BoxFuture<'static, Answered> + Send + Sync>;
-
-/// An operation: a method on a path, and who may call it.
-pub(super) struct Operation {
-    pub(super) method: Method,
-    /// The path, with its variable parts in braces.
-    pub(super) path: &'static str,
-    /// What programs call it.
-    pub(super) id: &'static str,
-    pub(super) summary: &'static str,
-    pub(super) role: Role,
-    pub(super) reach: Reach,
-    /// What the audit log calls it, as the command line does, of an operation that changes something.
-    pub(super) action: Option<&'static str>,
-    /// Whether a request may name itself by a key, so that it is carried out once however often it comes. What it
-    /// changes is written in one transaction, together with the answer.
-    pub(super) is_keyed: bool,
-    /// Whether it reads so much that a host answers few of its kind at once.
-    pub(super) is_heavy: bool,
-    pub(super) parameters: fn() -> Vec<Parameter>,
-    /// The schema of its body, of an operation that changes something.
-    pub(super) body: Option<fn(&mut Components) -> Json>,
-    /// The `content` of its response.
-    pub(super) content: fn(&mut Components) -> Json,
-    pub(super) handler: Handler,
-}
-
-impl Operation {
-    /// An operation that reads.
-    fn get<Q, A, F>(
-        path: &'static str,
-        id: &'static str,
-        summary: &'static str,
-        handler: impl Fn(Call, Q) -> F + Send + Sync + 'static,
-    ) -> Self
-    where
-        Q: Query,
-        A: Answer,
-        F: Future<Output = Result<A, Problem>> + Send + 'static,
-    {
-        let handler: Handler = Box::new(move |call, pairs| {
-            handled(Q::read(pairs), |query| {
-                let answered = handler(call, query);
-                async move { Ok((answered.await?.reply()?, None)) }
-            })
-        });
-        Self { parameters: Q::parameters, ..Self::new::<A>(Method::GET, path, id, summary, handler) }
-    }
-
-    /// An operation that changes something. Its handler can't but say what the audit log keeps of it.
-    fn post<B, A, F>(
-        path: &'static str,
-        id: &'static str,
-        action: &'static str,
-        summary: &'static str,
-        handler: impl Fn(Call, B) -> F + Send + Sync + 'static,
-    ) -> Self
-    where
-        B: DeserializeOwned + Described,
-        A: Answer,
-        F: Future<Output = Result<Recorded<A>, Problem>> + Send + 'static,
-    {
-        let handler: Handler = Box::new(move |call, _| {
-            handled(call.body::<B>(), |body| {
-                let answered = handler(call, body);
-                async move {
-                    let Recorded { answer, details, artist } = answered.await?;
-                    let deed = Deed {
-                        action: action.to_owned(),
-                        outcome: ActOutcome::Done,
-                        tenant: None,
-                        artist,
-                        account: None,
-                        details,
-                    };
-                    Ok((answer.reply()?, Some(deed)))
-                }
-            })
-        });
-        Self {
-            role: Role::Operator,
-            action: Some(action),
-            is_keyed: true,
-            body: Some(B::refer),
-            ..Self::new::<A>(Method::POST, path, id, summary, handler)
-        }
-    }
-
-    /// What all operations have in common unless they say otherwise: a viewer may call them, they reach the rows of
-    /// tenants, and they take and change nothing.
-    fn new<A: Answer>(
-        method: Method,
-        path: &'static str,
-        id: &'static str,
-        summary: &'static str,
-        handler: Handler,
-    ) -> Self {
-        Self {
-            method,
-            path,
-            id,
-            summary,
-            role: Role::Viewer,
-            reach: Reach::Tenant,
-            action: None,
-            is_keyed: false,
-            is_heavy: false,
-            parameters: NoQuery::parameters,
-            body: None,
-            content: A::content,
-            handler,
-        }
-    }
-
-    /// The same for a caller of this role at least.
-    fn by(self, role: Role) -> Self {
-        Self { role, ..self }
-    }
-
-    /// The same without keys: repeating it does no harm.
-    fn unkeyed(self) -> Self {
-        Self { is_keyed: false, ..self }
-    }
-
-    /// The same, of which a host answers few at once.
-    fn heavy(self) -> Self {
-        Self { is_heavy: true, ..self }
-    }
-
-    /// The same for a token of all tenants alone.
-    fn of_installation(self) -> Self {
-        Self { reach: Reach::Installation, ..self }
-    }
-}
-
-/// Handles a call once what it was given is read, or answers with the problem of that.
-fn handled<T, F>(read: Result<T, Problem>, handle: impl FnOnce(T) -> F) -> BoxFuture<'static, Answered>
-where
-    F: Future<Output = Answered> + Send + 'static,
-{
-    match read {
-        Ok(given) => handle(given).boxed(),
-        Err(problem) => async move { Err(problem) }.boxed(),
-    }
-}
 
 /// All operations.
 pub(super) fn all() -> Vec<Operation> {
@@ -201,6 +31,19 @@ pub(super) fn all() -> Vec<Operation> {
         Operation::get("/v1/accounts", "accounts", "Artists' accounts on platforms, by id", artists::accounts)
             .by(Role::Numbers),
         Operation::get("/v1/accounts/{account}", "account", "One account", artists::account).by(Role::Numbers),
+        Operation::get(
+            "/v1/accounts/{account}/timeline",
+            "account_timeline",
+            "What happened to an account, the latest first; what people did, for admins",
+            artists::timeline,
+        ),
+        Operation::get(
+            "/v1/attention",
+            "attention",
+            "Accounts that can't be collected until someone does something, and what that is; by id",
+            artists::attention,
+        )
+        .heavy(),
         Operation::get("/v1/metrics", "metrics", "Collected numbers, the latest date first", numbers::metrics)
             .by(Role::Numbers),
         Operation::get(
@@ -240,6 +83,16 @@ pub(super) fn all() -> Vec<Operation> {
             "The accounts of a batch, in its order",
             work::batch_accounts,
         ),
+        Operation::get("/v1/bulk", "bulk", "Acts on everything that a filter showed, the latest first", bulk::list),
+        Operation::get("/v1/bulk/{act}", "bulk_act", "One of them, with how far it has come", bulk::get),
+        Operation::get(
+            "/v1/bulk/count",
+            "bulk_count",
+            "What a filter shows for an action, or for each: how many, and the first of them; nothing is done",
+            bulk::count,
+        )
+        .by(Role::Operator)
+        .heavy(),
         Operation::get("/v1/events", "events", "What happened, the earliest first", webhooks::events),
         Operation::get(
             "/v1/events/stream",
@@ -286,6 +139,13 @@ pub(super) fn all() -> Vec<Operation> {
             "swaps",
             "Which release collected when, the latest 1,000 changes first",
             connectors::swaps,
+        )
+        .of_installation(),
+        Operation::get(
+            "/v1/connectors/{connector}/timeline",
+            "connector_timeline",
+            "What happened to a connector and its platform, the latest first; what people did, for admins",
+            connectors::timeline,
         )
         .of_installation(),
         Operation::get(
@@ -348,6 +208,21 @@ pub(super) fn all() -> Vec<Operation> {
             "Plan dead batches again with all their attempts; their runs continue",
             acts::retry_batches,
         ),
+        Operation::post(
+            "/v1/bulk",
+            "bulk_start",
+            "bulk start",
+            "Begin an act on everything that a filter shows; the hosts that serve work it off",
+            bulk::start,
+        ),
+        Operation::post(
+            "/v1/bulk/{act}/cancel",
+            "bulk_cancel",
+            "bulk cancel",
+            "End an act that goes on; what was done stays",
+            bulk::cancel,
+        )
+        .unkeyed(),
         Operation::post(
             "/v1/quarantine/{value}/release",
             "quarantine_release",
@@ -592,6 +467,8 @@ pub(super) fn all() -> Vec<Operation> {
 mod tests {
     use std::collections::BTreeSet;
 
+    use axum::http::Method;
+
     use super::*;
 
     #[test]
@@ -616,14 +493,16 @@ mod tests {
     #[test]
     fn a_key_is_taken_by_what_keeps_its_answer_in_the_transaction_of_the_act() {
         let keyed: Vec<&str> = all().iter().filter(|operation| operation.is_keyed).map(|one| one.id).collect();
-        let acts = ["run_start", "run_cancel", "batches_retry", "quarantine_release", "quarantine_discard"];
+        let acts =
+            ["run_start", "run_cancel", "batches_retry", "bulk_start", "quarantine_release", "quarantine_discard"];
         assert_eq!(keyed, acts);
     }
 
     #[test]
     fn what_reads_a_whole_installation_or_tenant_is_heavy() {
         let heavy: Vec<&str> = all().iter().filter(|operation| operation.is_heavy).map(|one| one.id).collect();
-        assert_eq!(heavy, ["tenant_health", "digest_preview", "archive_plan", "plan", "health"]);
+        let expected = ["tenant_health", "digest_preview", "attention", "bulk_count", "archive_plan", "plan", "health"];
+        assert_eq!(heavy, expected);
     }
 
     #[test]

@@ -10,10 +10,11 @@ use uuid::Uuid;
 
 use super::problem::Problem;
 use super::schema::{Components, Described};
+use backline_model::bulk::{BulkAction, BulkState};
 use backline_model::row::QuarantineStatus;
 use backline_model::{
-    AccountId, ArtistId, BatchId, BatchState, CredentialId, DeliveryState, Digest, Platform, RunId, SubscriptionStatus,
-    Tenant, TokenId, nearest,
+    AccountId, AccountStatus, ArtistId, BatchId, BatchState, CredentialId, DeliveryState, Digest, Platform, RunId,
+    SubscriptionStatus, Tenant, TokenId, nearest,
 };
 use backline_store::EventCursor;
 
@@ -302,7 +303,7 @@ macro_rules! named {
     };
 }
 
-named! { BatchState, DeliveryState, QuarantineStatus, SubscriptionStatus, }
+named! { AccountStatus, BatchState, BulkAction, BulkState, DeliveryState, QuarantineStatus, SubscriptionStatus, }
 
 #[cfg(test)]
 mod tests {

@@ -19,7 +19,8 @@ use super::origin;
 use super::problem::{Problem, REQUEST_ID, request_id};
 use super::query::Pairs;
 use super::repeats;
-use crate::pipeline::{AuditLog, Caller, Deed, Host, Tokens};
+use super::subjects;
+use crate::pipeline::{AuditLog, Caller, Deed, Host, Tokens, Watch};
 use backline_model::audit::{ActOutcome, Actor};
 use backline_store::{KeyedRequest, answering_once};
 
@@ -92,7 +93,16 @@ async fn answered(
     {
         return replayed(before, &parts.headers).await;
     }
-    let call = Call::new(host, caller, api.streams.clone(), Received { list, path, body, last_event_id });
+    let (watch, scope) = (Watch::default(), caller.scope());
+    if operation.action.is_some() {
+        for (name, text) in &path {
+            if let Some(subject) = subjects::of_path(name, text) {
+                log.about(&scope, &watch, subject).await;
+            }
+        }
+    }
+    let received = Received { list, path, body, last_event_id, watch: watch.clone() };
+    let call = Call::new(host, caller, api.streams.clone(), received);
     // Never closed; if it were, it would bound nothing.
     let _turn = if operation.is_heavy { api.heavy.acquire().await.ok() } else { None };
     let (handled, action, operation) = ((operation.handler)(call, &pairs), operation.action, operation.id);
@@ -109,7 +119,8 @@ async fn answered(
         if let Some(deed) = deed {
             let origin = peer.to_string();
             let actor = Actor::Token { name: token.name, token_id: token.id, origin, request_id: id };
-            if let Err(error) = log.record(actor, Deed { tenant: token.tenant, ..deed }).await {
+            let deed = Deed { tenant: token.tenant, ..deed };
+            if let Err(error) = log.record(&scope, actor, deed, &watch).await {
                 // What is done can't be undone for the lack of an entry.
                 tracing::error!(%error, request = %id, operation, "the audit log lacks an entry");
             }

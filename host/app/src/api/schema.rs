@@ -10,6 +10,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::{Map, Value as Json, json};
 use uuid::Uuid;
 
+use backline_model::bulk::{BulkAction, BulkState};
 use backline_model::row::QuarantineStatus;
 use backline_model::{
     AccountId, AccountStatus, ArtistId, BatchId, BatchState, CredentialId, DeliveryState, Digest, DocumentId,
@@ -144,7 +145,8 @@ macro_rules! named {
 }
 
 named! {
-    AccountStatus, BatchState, DeliveryState, QuarantineStatus, Role, SubscriptionStatus, WebhookKind,
+    AccountStatus, BatchState, BulkAction, BulkState, DeliveryState, QuarantineStatus, Role, SubscriptionStatus,
+    WebhookKind,
 }
 
 impl<T: Described> Described for Option<T> {

@@ -7,9 +7,10 @@ use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
 use super::schema::{Components, Described, Field, component, described, object, plain};
-use crate::pipeline::TenantHealthReport;
 use crate::pipeline::collection::report::{AllowanceOf, AllowanceReport, PlanReport, PlatformPlan};
+use crate::pipeline::{Attention, TenantHealthReport, TimelineEntry};
 use backline_model::audit::{Act, ActOutcome, Actor, AuditEntry};
+use backline_model::bulk::{BulkAct, BulkAction, BulkFilter, BulkState};
 use backline_model::health::{
     AccountName, Alert, AlertName, Blame, CostEstimate, Health, HealthReport, Objective, PlatformHealth,
     Recommendation, RecommendationKind, Urgency,
@@ -60,7 +61,7 @@ described! {
     }
     Act {
         at: DateTime<Utc>, [flatten] actor: Actor, action: String, outcome: ActOutcome, tenant: Option<Tenant>,
-        artist_id: Option<ArtistId>, details: Json,
+        artist_id: Option<ArtistId>, details: Json, before: Option<Json>, after: Option<Json>,
     }
     AuditEntry { seq: i64, [flatten] act: Act }
     Artist {
@@ -74,6 +75,16 @@ described! {
     Account {
         id: AccountId, artist_id: ArtistId, platform: Platform, platform_id: String, settings: Json,
         status: AccountStatus,
+    }
+    Attention {
+        account_id: AccountId, artist_id: ArtistId, artist: String, platform: Platform, platform_id: String,
+        problem: String, remedy: String, reconnect_url: Option<String>,
+    }
+    TimelineEntry { at: DateTime<Utc>, kind: &'static str, what: String, details: Json }
+    BulkAct {
+        id: Uuid, action: BulkAction, filter: BulkFilter, tenant: Option<Tenant>, reason: String, state: BulkState,
+        total: u64, done: u64, skipped: u64, failed: u64, problem: Option<String>, created_at: DateTime<Utc>,
+        finished_at: Option<DateTime<Utc>>,
     }
     Window { since: DateTime<Utc>, until: DateTime<Utc> }
     Coverage { counted: u32, skipped: u32 }

@@ -3,24 +3,27 @@
 //! Every command stands in one of two lists; a test compares them with the command line. What is recorded is named one
 //! by one: other arguments may hold a secret (an address with a password) or name an artist.
 
+mod subjects;
+
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use serde_json::{Map, Value as Json};
 use uuid::Uuid;
 
-use crate::cli::arguments::ids::{EventId, Given, Identified, QuarantinedId};
+use crate::cli::arguments::ids::{BulkActId, EventId, Given, Identified, QuarantinedId};
 use crate::cli::context::Context;
 use crate::cli::terminal::exit::{Exit, Outcome};
 use crate::cli::terminal::print;
 use crate::pipeline::{AuditLog, Deed, user_of_process};
 use backline_model::audit::ActOutcome;
 use backline_model::{AccountId, ArtistId, BatchId, Platform, RunId, TokenId};
-use backline_store::Store;
+use backline_store::{Scope, Store};
 
 /// Commands that change something or take data out, each with the arguments that are recorded.
-const RECORDED: [(&str, &[&str]); 58] = [
+const RECORDED: [(&str, &[&str]); 61] = [
     ("migrate", &[]),
     ("artists add", &["tenant", "status"]),
     ("artists import", &["no_consent", "replace_credentials"]),
@@ -52,6 +55,9 @@ const RECORDED: [(&str, &[&str]); 58] = [
     ("quarantine discard", &["id"]),
     ("batches retry", &["batches", "run", "platform", "all_dead"]),
     ("batches release", &["batches", "run", "platform", "all_deferred"]),
+    ("bulk start", &["action", "platform", "run", "status", "metric", "rule", "trigger", "tenant"]),
+    ("bulk resume", &["id"]),
+    ("bulk cancel", &["id"]),
     ("pauses end", &["key"]),
     ("webhooks add", &["name", "kind", "tenant"]),
     ("webhooks test", &["name"]),
@@ -83,11 +89,12 @@ const RECORDED: [(&str, &[&str]); 58] = [
 
 /// Commands that only read, or that touch no database.
 #[cfg(test)]
-const READING: [&str; 64] = [
+const READING: [&str; 69] = [
     "artists list",
     "artists show",
     "accounts list",
     "accounts attention",
+    "accounts timeline",
     "consents list",
     "privacy verify",
     "credentials list",
@@ -96,6 +103,7 @@ const READING: [&str; 64] = [
     "plugins inspect",
     "plugins diff",
     "plugins history",
+    "plugins timeline",
     "plugins try",
     "plugins conformance",
     "plugins canary list",
@@ -123,6 +131,9 @@ const READING: [&str; 64] = [
     "runs show",
     "batches list",
     "batches show",
+    "bulk count",
+    "bulk list",
+    "bulk show",
     "pauses list",
     "events tail",
     "events show",
@@ -153,32 +164,54 @@ const READING: [&str; 64] = [
     "demo",
 ];
 
+/// How long the database may take to say what a command is about, which its entry lacks otherwise. The command waits as
+/// long as it must, and says what is wrong.
+const LOOK_WITHIN: Duration = Duration::from_secs(5);
+
 /// The whole ids that arguments mean which were typed in part, by a name, or as `latest`.
 pub(super) type Meant = BTreeMap<&'static str, Vec<Uuid>>;
 
-/// Finds what a recorded command is about. What is not found is told by the command itself.
+/// Finds what a recorded command is about, and looks at it. What is not found is told by the command itself.
 pub(super) async fn meant(context: &Context, matches: &ArgMatches) -> Meant {
     let (path, matches) = leaf(matches);
-    let mut meant = Meant::new();
+    let is_recorded = RECORDED.iter().any(|(action, _)| *action == path) && !is_given(matches, "dry_run");
+    if !is_recorded || !context.has_database() {
+        return Meant::new();
+    }
     let is_short = |name: &&str| texts(matches, name).iter().any(|text| Uuid::parse_str(text).is_err());
     let short: Vec<&'static str> =
         ["artist", "account", "run", "batches", "event", "id"].into_iter().filter(is_short).collect();
-    if short.is_empty() || !RECORDED.iter().any(|(action, _)| *action == path) || !context.has_database() {
-        return meant;
+    if short.is_empty() && !subjects::has_any(&path) {
+        return Meant::new();
     }
-    let Ok(store) = context.open_any().await else { return meant };
-    for name in short {
+    let look = async {
+        let store = context.open_any().await.ok()?;
+        let meant = ids(&store, &path, matches, &short).await;
+        let log = AuditLog::new(store, context.clock.clone());
+        for subject in subjects::of(&path, matches, &meant) {
+            log.about(&Scope::all_tenants(), &context.watch, subject).await;
+        }
+        Some(meant)
+    };
+    tokio::time::timeout(LOOK_WITHIN, look).await.ok().flatten().unwrap_or_default()
+}
+
+/// The whole ids of arguments that were typed in part, by a name, or as `latest`.
+async fn ids(store: &Store, path: &str, matches: &ArgMatches, short: &[&'static str]) -> Meant {
+    let mut meant = Meant::new();
+    for &name in short {
         for text in texts(matches, name) {
             let found = match name {
-                "artist" => whole::<ArtistId>(&store, &text).await.map(|id| id.0),
-                "account" => account(&store, matches, &text).await.map(|id| id.0),
-                "run" => whole::<RunId>(&store, &text).await.map(|id| id.0),
-                "batches" => whole::<BatchId>(&store, &text).await.map(|id| id.0),
-                "event" => whole::<EventId>(&store, &text).await.map(|id| id.0),
+                "artist" => whole::<ArtistId>(store, &text).await.map(|id| id.0),
+                "account" => account(store, matches, &text).await.map(|id| id.0),
+                "run" => whole::<RunId>(store, &text).await.map(|id| id.0),
+                "batches" => whole::<BatchId>(store, &text).await.map(|id| id.0),
+                "event" => whole::<EventId>(store, &text).await.map(|id| id.0),
                 _ if path.starts_with("quarantine") => {
-                    whole::<QuarantinedId>(&store, &text).await.map(|QuarantinedId(id)| id)
+                    whole::<QuarantinedId>(store, &text).await.map(|QuarantinedId(id)| id)
                 }
-                _ if path.starts_with("tokens") => whole::<TokenId>(&store, &text).await.map(|id| id.0),
+                _ if path.starts_with("bulk") => whole::<BulkActId>(store, &text).await.map(|BulkActId(id)| id),
+                _ if path.starts_with("tokens") => whole::<TokenId>(store, &text).await.map(|id| id.0),
                 _ => None,
             };
             meant.entry(name).or_default().extend(found);
@@ -209,7 +242,8 @@ pub(super) async fn record(context: &Context, matches: &ArgMatches, meant: &Mean
         // The command said already what there is to say about the database.
         let store = context.open_any().await.map_err(|failure| failure.message)?;
         let log = AuditLog::new(store, context.clock.clone());
-        log.record(user_of_process(), deed).await.map_err(|error| error.to_string())
+        let recorded = log.record(&Scope::all_tenants(), user_of_process(), deed, &context.watch).await;
+        recorded.map_err(|error| error.to_string())
     };
     // Where the command failed, it has told why, and the database may be the reason.
     if let (Err(problem), Ok(_)) = (recorded.await, outcome) {

@@ -7,7 +7,7 @@ use std::sync::Once;
 use crate::cli::terminal::exit::Failure;
 use crate::cli::terminal::print;
 use crate::config::{self, Config, Loaded, Override};
-use crate::pipeline::{self, Host};
+use crate::pipeline::{self, Host, Watch};
 use backline_model::clock::Clock;
 use backline_store::Store;
 
@@ -46,6 +46,8 @@ pub(super) struct Context {
     pub clock: Clock,
     /// Done once it was said that the database's numbers are simulated.
     said_simulated: Once,
+    /// What the command is about: what it makes is named here.
+    pub watch: Watch,
 }
 
 impl Global {
@@ -98,7 +100,7 @@ impl Context {
         let state = service.state_dir.clone();
         let installation = &mut loaded.config.installation;
         installation.folder = installation.folder.take().or_else(|| Some(state?.join("installations")));
-        Self { loaded, clock: Clock::system(), said_simulated: Once::new() }
+        Self { loaded, clock: Clock::system(), said_simulated: Once::new(), watch: Watch::default() }
     }
 
     /// The configuration.

@@ -39,7 +39,7 @@ use service::{demo, health, hosts, installation, ready, serve, settings};
 use terminal::exit::{self, Exit, Failure, Outcome};
 use terminal::log::Log;
 use terminal::print;
-use work::{backfill, batches, pauses, run, runs, schedules};
+use work::{backfill, batches, bulk, pauses, run, runs, schedules};
 
 /// Collects artists' daily metrics from many platforms, each through a sandboxed connector.
 #[derive(Parser)]
@@ -102,6 +102,9 @@ enum Command {
     /// List and show batches, retry dead ones, and release deferred ones
     #[command(subcommand)]
     Batches(batches::Command),
+    /// Act on everything that a filter shows: count, start, watch and cancel
+    #[command(subcommand)]
+    Bulk(bulk::Command),
     /// List the pauses that platforms asked for, and end them
     #[command(subcommand)]
     Pauses(pauses::Command),
@@ -279,6 +282,7 @@ async fn perform(command: Command, context: &Context) -> Outcome {
         Command::Quarantine(command) => quarantine::run(context, command).await,
         Command::Runs(command) => runs::run(context, command).await,
         Command::Batches(command) => batches::run(context, command).await,
+        Command::Bulk(command) => bulk::run(context, command).await,
         Command::Pauses(command) => pauses::run(context, command).await,
         Command::Events(command) => events::run(context, command).await,
         Command::Webhooks(command) => webhooks::run(context, command).await,

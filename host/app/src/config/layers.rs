@@ -14,7 +14,7 @@ use backline_rules::nearest::distance;
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Keys without a default whose values are text even if they look like a number.
-const OPTIONAL_TEXTS: [&str; 16] = [
+const OPTIONAL_TEXTS: [&str; 17] = [
     "installation.folder",
     "secrets.key",
     "secrets.key_file",
@@ -23,6 +23,7 @@ const OPTIONAL_TEXTS: [&str; 16] = [
     "sandbox.cache_dir",
     "sandbox.compiler",
     "service.name",
+    "service.reconnect_url",
     "service.state_dir",
     "service.tls_certificate",
     "service.tls_key",

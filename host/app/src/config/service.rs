@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::Network;
+use backline_model::ReconnectUrl;
 
 /// Settings of `backline serve`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +29,9 @@ pub struct ServiceConfig {
     pub trusted_proxies: Vec<Network>,
     /// Whether the HTTP API and the dashboard refuse everything that would change something.
     pub read_only: bool,
+    /// Link by which an artist connects an account again, such as `https://example.com/connect?artist={artist}`, with
+    /// `{artist}`, `{account}` and `{platform}` for what it is about. Shown with accounts that need it.
+    pub reconnect_url: Option<ReconnectUrl>,
     /// This host's name, unique on its database; made of the machine, the process and a random part unless given.
     pub name: Option<String>,
     /// Folder that outlives the process: a new token is written there before it is used. Unless given, the folder that
@@ -55,6 +59,7 @@ impl Default for ServiceConfig {
             tls_key: None,
             trusted_proxies: Vec::new(),
             read_only: false,
+            reconnect_url: None,
             name: None,
             state_dir: None,
             batches_max: 16,

@@ -131,6 +131,8 @@ fn a_value_of_the_wrong_type_or_range_is_refused_by_name() {
         ("[collection]\nlease_ttl_ms = 9223372036854775807\n", "collection.lease_ttl_ms"),
         ("[deliveries]\nbackoff_max_ms = 9223372036854775807\n", "deliveries.backoff_max_ms"),
         ("[health]\nevery_s = 9223372036854775807\n", "health.every_s"),
+        ("[service]\nreconnect_url = \"http://a.example/{artist}\"\n", "service.reconnect_url"),
+        ("[service]\nreconnect_url = \"https://a.example/{secret}\"\n", "service.reconnect_url"),
         ("[sync]\nevery_s = 0\n", "sync.every_s"),
         ("[database]\nurl = 3\n", "database.url"),
         ("[database]\nurl = \" \"\n", "database.url"),

@@ -7,13 +7,14 @@ use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
 use super::Form;
-use super::pages::id;
+use super::pages::{bulk, id};
 use super::refusal::{Kind, Refusal};
 use super::routes::Act;
 use super::session::Visitor;
 use crate::pipeline::collection::report::RunRequest;
 use crate::pipeline::service::schedules;
-use crate::pipeline::{ActivateOptions, Host, NewDigest, Resend, Tokens, names};
+use crate::pipeline::{ActivateOptions, BulkError, Host, NewBulkAct, NewDigest, Resend, Subject, Tokens, names};
+use backline_model::bulk::BulkFilter;
 use backline_model::zone::ZoneError;
 use backline_model::{ArtistId, Digest, DigestDays, Quarantined, RunId, Tenant, TokenId, Zone};
 use backline_store::{BatchFilter, KeyedRequest, answering_once};
@@ -30,6 +31,8 @@ pub(super) struct Acted {
     pub(super) details: Json,
     /// Artist that it was about.
     pub(super) artist: Option<ArtistId>,
+    /// What it made.
+    pub(super) made: Option<Subject>,
     /// The page to show next.
     pub(super) to: String,
     /// What that page says first.
@@ -37,7 +40,24 @@ pub(super) struct Acted {
 }
 
 fn acted(details: Json, to: impl Into<String>, said: impl Into<String>) -> Acted {
-    Acted { details, artist: None, to: to.into(), said: said.into() }
+    Acted { details, artist: None, made: None, to: to.into(), said: said.into() }
+}
+
+/// What an act is about, if it is about something that is there before.
+pub(super) fn subject(act: &Act, form: &Form) -> Option<Subject> {
+    match act {
+        Act::StartRun | Act::StartBulk => None,
+        Act::CancelBulk(act) => act.parse().ok().map(Subject::Bulk),
+        Act::CancelRun(run) | Act::RetryRun(run) => run.parse().ok().map(Subject::Run),
+        Act::Release(value) | Act::Discard(value) => value.parse().ok().map(Subject::Quarantined),
+        Act::Activate(digest) => digest.parse().ok().map(Subject::Release),
+        Act::RollBack(platform) => platform.parse().ok().map(Subject::Platform),
+        Act::TestWebhook | Act::ResendParked | Act::SwitchWebhook(_) => form.text("name").map(Subject::Webhook),
+        Act::AddDigest => form.text("name").map(Subject::AlertDigest),
+        Act::SendDigest(name) | Act::RemoveDigest(name) => Some(Subject::AlertDigest(name.clone())),
+        Act::SwitchSchedule(_) => form.text("name").map(Subject::Schedule),
+        Act::RevokeToken(token) => token.parse().ok().map(Subject::Token),
+    }
 }
 
 /// Does it.
@@ -48,6 +68,8 @@ pub(super) async fn done(host: &Host, visitor: &Visitor, act: &Act, form: &Form)
         Act::RetryRun(run) => retry_run(host, visitor, run).await,
         Act::Release(value) => decide(host, visitor, value, true).await,
         Act::Discard(value) => decide(host, visitor, value, false).await,
+        Act::StartBulk => start_bulk(host, visitor, form).await,
+        Act::CancelBulk(act) => cancel_bulk(host, visitor, act).await,
         Act::Activate(digest) => activate(host, digest, form).await,
         Act::RollBack(platform) => roll_back(host, platform, form).await,
         Act::TestWebhook => test_webhook(host, visitor, form).await,
@@ -148,7 +170,8 @@ async fn start_run(host: &Host, visitor: &Visitor, form: &Form) -> Result<Acted,
         }
     };
     let said = format!("The run is planned with {} accounts; the hosts that serve collect it.", run.counts.planned);
-    Ok(acted(details, format!("/runs/{}", run.id), said))
+    let made = Some(Subject::Run(run.id));
+    Ok(Acted { made, ..acted(details, format!("/runs/{}", run.id), said) })
 }
 
 async fn cancel_run(host: &Host, run: &str, form: &Form) -> Result<Acted, Refusal> {
@@ -187,6 +210,43 @@ async fn decide(host: &Host, visitor: &Visitor, value: &str, releases: bool) -> 
     let details = json!({ "id": value_id, "was": before.status, "became": after.status });
     let said = format!("{} of {} is {}.", after.metric, after.metric_date, after.status.as_str());
     Ok(Acted { artist: Some(after.artist_id), ..acted(details, "/quality", said) })
+}
+
+async fn start_bulk(host: &Host, visitor: &Visitor, form: &Form) -> Result<Acted, Refusal> {
+    let missing = |name: &str| Refusal::wrong(format!("{name} is missing"));
+    let action = bulk::action(&form.text("action").ok_or_else(|| missing("action"))?)?;
+    let count = form.text("count").and_then(|count| count.parse().ok()).ok_or_else(|| missing("count"))?;
+    let reason = form.text("reason").ok_or_else(|| missing("reason"))?;
+    let platform = match form.text("platform") {
+        Some(name) => Some(names::platform(host.store(), &name).await?),
+        None => None,
+    };
+    let filter = bulk::filter(platform, |name| form.text(name))?;
+    let tenant = visitor.token().tenant.clone();
+    let new = NewBulkAct { action, filter, tenant, reason, count };
+    let (bulk, scope) = (host.bulk(), visitor.scope());
+    let started = match once(host, visitor, form)? {
+        None => bulk.start(&scope, new).await,
+        Some(once) => answering_once(once, bulk.start(&scope, new)).await.0,
+    };
+    let act = started?;
+    let shown = BulkFilter { artist: None, ..act.filter.clone() };
+    let details = json!({ "act": act.id, "action": action, "filter": shown, "total": act.total });
+    let said = format!("{action} of {} {} has begun; the hosts that serve work it off.", act.total, action.things());
+    let (artist, made) = (act.filter.artist, Some(Subject::Bulk(act.id)));
+    Ok(Acted { artist, made, ..acted(details, "/bulk", said) })
+}
+
+async fn cancel_bulk(host: &Host, visitor: &Visitor, act: &str) -> Result<Acted, Refusal> {
+    let act_id: Uuid = id("bulk act", act)?;
+    let cancelled = host.bulk().cancel(&visitor.scope(), act_id).await;
+    let act = cancelled.map_err(|error| match error {
+        BulkError::Store(error) => Refusal::from(error),
+        error => error.into(),
+    })?;
+    let details = json!({ "act": act_id, "done": act.done });
+    let said = format!("{} is cancelled after {} of {}.", act.action, act.done, act.total);
+    Ok(Acted { artist: act.filter.artist, ..acted(details, "/bulk", said) })
 }
 
 async fn activate(host: &Host, digest: &str, form: &Form) -> Result<Acted, Refusal> {

@@ -25,9 +25,8 @@ use self::frame::View;
 use self::pages::Ask;
 pub(crate) use self::refusal::{Kind, Refusal};
 use self::routes::{Act, Page, Target, target};
-use self::session::Sessions;
 pub(crate) use self::session::Visitor;
-use crate::pipeline::{AuditLog, Deed, Host, Tokens};
+use crate::pipeline::{AuditLog, Deed, Host, Sessions, Tokens, Watch};
 use backline_model::audit::{ActOutcome, Actor};
 use backline_model::{MetricsRow, TokenId};
 
@@ -139,13 +138,12 @@ pub(crate) enum Answer {
 
 /// The dashboard of a host.
 pub(crate) struct Dashboard {
-    sessions: Sessions,
     heavy: Semaphore,
 }
 
 impl Dashboard {
     pub(crate) fn new() -> Self {
-        Self { sessions: Sessions::default(), heavy: Semaphore::new(HEAVY_MAX) }
+        Self { heavy: Semaphore::new(HEAVY_MAX) }
     }
 
     /// Whether a path is the dashboard's.
@@ -153,7 +151,8 @@ impl Dashboard {
         target(false, path).is_some() || target(true, path).is_some()
     }
 
-    /// Who sends a request: the session's token is looked up, so that a revoked one ends it.
+    /// Who sends a request. The session is looked up, and its token: logging out on another host ends it here too, and
+    /// so does revoking the token.
     ///
     /// # Errors
     /// When the database fails.
@@ -162,15 +161,8 @@ impl Dashboard {
             return Ok(None);
         }
         let cookie = request.cookie.as_deref().and_then(|given| session::cookie_in(given, request.came_by_https()));
-        let Some(visitor) = cookie.and_then(|value| self.sessions.find(value, host.clock().now())) else {
-            return Ok(None);
-        };
-        let tokens = Tokens::new(host.store().clone(), host.clock().clone());
-        if tokens.is_in_force(visitor.caller()).await? {
-            return Ok(Some(visitor));
-        }
-        self.sessions.close(&visitor);
-        Ok(None)
+        let Some(value) = cookie else { return Ok(None) };
+        Ok(sessions(host).find(value).await?.map(Visitor::new))
     }
 
     /// Answers a request.
@@ -203,7 +195,7 @@ impl Dashboard {
             (Target::Act(act), visitor) => self.act(host, request, visitor, &act).await,
             (_, visitor) => {
                 visitor.check_csrf(Form::of(&request.body).text("csrf").as_deref())?;
-                self.sessions.close(visitor);
+                sessions(host).close(visitor.session()).await?;
                 Ok(elsewhere("/login", session::no_cookie()))
             }
         }
@@ -223,9 +215,9 @@ impl Dashboard {
         let caller = tokens.recognise(&token).await?.ok_or_else(wrong)?;
         // What was open in this browser ends: its secrets may be known to others.
         if let Some(before) = before {
-            self.sessions.close(before);
+            sessions(host).close(before.session()).await?;
         }
-        let value = self.sessions.open(caller, host.clock().now());
+        let value = sessions(host).open(&caller).await?;
         Ok(elsewhere("/", vec![session::cookie(&value, is_https)]))
     }
 
@@ -237,8 +229,11 @@ impl Dashboard {
             return Ok(Answer::Numbers(rows, name));
         }
         let view: View = pages::view(&ask, page).await?;
-        let notice = if request.is_partial { None } else { self.sessions.told(visitor) };
-        Ok(Answer::Page(frame::page(&view, visitor, notice.as_deref())))
+        let notice = visitor.session().notice().filter(|_| !request.is_partial);
+        if notice.is_some() {
+            sessions(host).told(visitor.session()).await;
+        }
+        Ok(Answer::Page(frame::page(&view, visitor, notice)))
     }
 
     /// Does what a form asks for, and records it like the API and the command line.
@@ -253,8 +248,15 @@ impl Dashboard {
         }
         let form = Form::of(&request.body);
         visitor.check_csrf(form.text("csrf").as_deref())?;
+        let (log, watch) = (AuditLog::new(host.store().clone(), host.clock().clone()), Watch::default());
+        if let Some(subject) = acts::subject(act, &form) {
+            log.about(&visitor.scope(), &watch, subject).await;
+        }
         let (acted, deed) = match acts::done(host, visitor, act, &form).await {
-            Ok(acted) => {
+            Ok(mut acted) => {
+                if let Some(made) = acted.made.take() {
+                    watch.made(made);
+                }
                 let deed = recorded(act, acted.details.clone(), ActOutcome::Done);
                 (Ok(acted), Some(deed))
             }
@@ -271,8 +273,7 @@ impl Dashboard {
             let deed = Deed { tenant: token.tenant.clone(), artist, ..deed };
             let (name, origin) = (token.name.clone(), request.peer.to_string());
             let actor = Actor::Token { name, token_id: token.id, origin, request_id: request.id };
-            let log = AuditLog::new(host.store().clone(), host.clock().clone());
-            if let Err(error) = log.record(actor, deed).await {
+            if let Err(error) = log.record(&visitor.scope(), actor, deed, &watch).await {
                 // What is done can't be undone for the lack of an entry.
                 tracing::error!(%error, request = %request.id, "the audit log lacks an entry");
             }
@@ -281,7 +282,7 @@ impl Dashboard {
             Ok(acted) => acted,
             Err(refusal) => return Ok(self.again(host, visitor, act, &form, &refusal).await),
         };
-        self.sessions.tell(visitor, said);
+        sessions(host).tell(visitor.session(), &said).await;
         Ok(elsewhere(&to, Vec::new()))
     }
 
@@ -290,7 +291,7 @@ impl Dashboard {
         let is_of_use = match refusal.kind {
             Kind::Wrong => true,
             // What was rolled back or cancelled meanwhile is not to be asked about once more.
-            Kind::Conflict => matches!(act, Act::StartRun | Act::Activate(_) | Act::AddDigest),
+            Kind::Conflict => matches!(act, Act::StartRun | Act::StartBulk | Act::Activate(_) | Act::AddDigest),
             _ => false,
         };
         if let Some((page, path)) = act.page().filter(|_| is_of_use) {
@@ -307,6 +308,10 @@ impl Dashboard {
 fn recorded(act: &Act, mut details: Json, outcome: ActOutcome) -> Deed {
     details["way"] = json!("dashboard");
     Deed { action: act.action().to_owned(), outcome, tenant: None, artist: None, account: None, details }
+}
+
+fn sessions(host: &Host) -> Sessions {
+    Sessions::new(host.store().clone(), host.clock().clone())
 }
 
 fn elsewhere(to: &str, cookies: Vec<String>) -> Answer {

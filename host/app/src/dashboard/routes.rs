@@ -29,15 +29,21 @@ pub(super) enum Page {
     Artist(String),
     /// An artist's numbers as CSV.
     Numbers(String),
+    AccountTimeline(String),
     Attention,
     Connectors,
     Release(String),
+    /// By the connector's name.
+    ConnectorTimeline(String),
     /// Asks whether to activate a release.
     Activate(String),
     /// Asks whether to roll back a platform.
     RollBack(String),
     Allowances,
     Quality,
+    Bulk,
+    /// Counts what a bulk act would be done to, and asks.
+    NewBulk,
     Webhooks,
     Digests,
     /// A digest as it would be sent now.
@@ -59,6 +65,8 @@ pub(super) enum Act {
     RetryRun(String),
     Release(String),
     Discard(String),
+    StartBulk,
+    CancelBulk(String),
     Activate(String),
     RollBack(String),
     TestWebhook,
@@ -85,7 +93,7 @@ pub(super) enum Target {
 }
 
 /// The pages that every page links to, with their titles.
-pub(super) const MENU: [(&str, &str, Page); 14] = [
+pub(super) const MENU: [(&str, &str, Page); 15] = [
     ("/", "Overview", Page::Overview),
     ("/runs", "Runs", Page::Runs),
     ("/artists", "Artists", Page::Artists),
@@ -93,6 +101,7 @@ pub(super) const MENU: [(&str, &str, Page); 14] = [
     ("/connectors", "Connectors", Page::Connectors),
     ("/allowances", "Allowances", Page::Allowances),
     ("/quality", "Data quality", Page::Quality),
+    ("/bulk", "Bulk acts", Page::Bulk),
     ("/webhooks", "Webhooks", Page::Webhooks),
     ("/digests", "Digests", Page::Digests),
     ("/schedules", "Schedules", Page::Schedules),
@@ -129,13 +138,17 @@ fn page(parts: &[&str]) -> Option<Page> {
         ["artists"] => Page::Artists,
         ["artists", artist] => Page::Artist(id(artist)),
         ["artists", artist, "metrics.csv"] => Page::Numbers(id(artist)),
+        ["accounts", account, "timeline"] => Page::AccountTimeline(id(account)),
         ["attention"] => Page::Attention,
         ["connectors"] => Page::Connectors,
         ["connectors", digest] => Page::Release(id(digest)),
         ["connectors", digest, "activate"] => Page::Activate(id(digest)),
+        ["connectors", name, "timeline"] => Page::ConnectorTimeline(id(name)),
         ["platforms", platform, "rollback"] => Page::RollBack(id(platform)),
         ["allowances"] => Page::Allowances,
         ["quality"] => Page::Quality,
+        ["bulk"] => Page::Bulk,
+        ["bulk", "new"] => Page::NewBulk,
         ["webhooks"] => Page::Webhooks,
         ["digests"] => Page::Digests,
         ["digests", digest] => Page::Digest(id(digest)),
@@ -157,6 +170,8 @@ fn act(parts: &[&str]) -> Option<Act> {
         ["runs", run, "retry"] => Act::RetryRun(id(run)),
         ["quality", value, "release"] => Act::Release(id(value)),
         ["quality", value, "discard"] => Act::Discard(id(value)),
+        ["bulk"] => Act::StartBulk,
+        ["bulk", act, "cancel"] => Act::CancelBulk(id(act)),
         ["connectors", digest, "activate"] => Act::Activate(id(digest)),
         ["platforms", platform, "rollback"] => Act::RollBack(id(platform)),
         ["webhooks", "test"] => Act::TestWebhook,
@@ -183,12 +198,17 @@ impl Page {
             | Self::Artists
             | Self::Artist(_)
             | Self::Numbers(_)
+            | Self::AccountTimeline(_)
             | Self::Attention
-            | Self::Quality => of_tenant(Role::Viewer),
-            Self::Connectors | Self::Release(_) | Self::Allowances | Self::Schedules | Self::Archive => {
-                of_installation(Role::Viewer)
-            }
-            Self::Webhooks => of_tenant(Role::Operator),
+            | Self::Quality
+            | Self::Bulk => of_tenant(Role::Viewer),
+            Self::Connectors
+            | Self::Release(_)
+            | Self::ConnectorTimeline(_)
+            | Self::Allowances
+            | Self::Schedules
+            | Self::Archive => of_installation(Role::Viewer),
+            Self::Webhooks | Self::NewBulk => of_tenant(Role::Operator),
             Self::RollBack(_) | Self::Digests | Self::Digest(_) => of_installation(Role::Operator),
             Self::Audit => of_tenant(Role::Admin),
             Self::Activate(_) | Self::Tokens | Self::Revoke(_) | Self::Settings => of_installation(Role::Admin),
@@ -206,6 +226,8 @@ impl Act {
             Self::RetryRun(_) => "batches_retry",
             Self::Release(_) => "quarantine_release",
             Self::Discard(_) => "quarantine_discard",
+            Self::StartBulk => "bulk_start",
+            Self::CancelBulk(_) => "bulk_cancel",
             Self::Activate(_) => "release_activate",
             Self::RollBack(_) => "release_roll_back",
             Self::TestWebhook => "webhook_test",
@@ -229,6 +251,8 @@ impl Act {
             Self::RetryRun(run) => format!("/runs/{run}/retry"),
             Self::Release(value) => format!("/quality/{value}/release"),
             Self::Discard(value) => format!("/quality/{value}/discard"),
+            Self::StartBulk => "/bulk".to_owned(),
+            Self::CancelBulk(act) => format!("/bulk/{act}/cancel"),
             Self::Activate(digest) => format!("/connectors/{digest}/activate"),
             Self::RollBack(platform) => format!("/platforms/{platform}/rollback"),
             Self::TestWebhook => "/webhooks/test".to_owned(),
@@ -249,12 +273,14 @@ impl Act {
         match self {
             Self::StartRun => Some((Page::Runs, self.path())),
             Self::CancelRun(run) => Some((Page::Run(run.clone()), format!("/runs/{run}"))),
+            Self::StartBulk => Some((Page::NewBulk, "/bulk/new".to_owned())),
             Self::Activate(digest) => Some((Page::Activate(digest.clone()), self.path())),
             Self::RollBack(platform) => Some((Page::RollBack(platform.clone()), self.path())),
             Self::AddDigest => Some((Page::Digests, self.path())),
             Self::RetryRun(_)
             | Self::Release(_)
             | Self::Discard(_)
+            | Self::CancelBulk(_)
             | Self::TestWebhook
             | Self::ResendParked
             | Self::SwitchWebhook(_)
@@ -268,7 +294,9 @@ impl Act {
     /// What a token needs to do it.
     pub(super) fn needs(&self) -> Needs {
         match self {
-            Self::RetryRun(_) | Self::Release(_) | Self::Discard(_) => of_tenant(Role::Operator),
+            Self::RetryRun(_) | Self::Release(_) | Self::Discard(_) | Self::StartBulk | Self::CancelBulk(_) => {
+                of_tenant(Role::Operator)
+            }
             Self::StartRun
             | Self::CancelRun(_)
             | Self::RollBack(_)
@@ -291,6 +319,8 @@ impl Act {
             Self::RetryRun(_) => "batches retry",
             Self::Release(_) => "quarantine release",
             Self::Discard(_) => "quarantine discard",
+            Self::StartBulk => "bulk start",
+            Self::CancelBulk(_) => "bulk cancel",
             Self::Activate(_) => "plugins activate",
             Self::RollBack(_) => "plugins rollback",
             Self::TestWebhook => "webhooks test",
@@ -322,6 +352,8 @@ mod tests {
             Act::RetryRun(id()),
             Act::Release(id()),
             Act::Discard(id()),
+            Act::StartBulk,
+            Act::CancelBulk(id()),
             Act::Activate(id()),
             Act::RollBack(id()),
             Act::TestWebhook,
@@ -394,5 +426,6 @@ mod tests {
         assert!(Page::Activate(id()).needs() == Act::Activate(id()).needs());
         assert!(Page::RollBack(id()).needs() == Act::RollBack(id()).needs());
         assert!(Page::Revoke(id()).needs() == Act::RevokeToken(id()).needs());
+        assert!(Page::NewBulk.needs() == Act::StartBulk.needs());
     }
 }

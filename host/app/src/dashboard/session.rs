@@ -1,28 +1,10 @@
-//! Sessions of the dashboard: who is logged in, and the secrets that prove it.
-//!
-//! A session lives in the memory of one host. It is bound to the token that opened it, which is looked up with each
-//! request, so that revoking the token ends it.
-
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-
-use chrono::{DateTime, TimeDelta, Utc};
-use uuid::Uuid;
+//! Someone who is logged in, and the cookie that says so. The sessions themselves lie in the database.
 
 use super::refusal::{Kind, Refusal};
 use super::routes::Needs;
-use crate::pipeline::{Caller, is_same};
+use crate::pipeline::{Session, is_same};
 use backline_model::{ApiToken, Digest, Tenant};
 use backline_store::Scope;
-
-/// How long a session lasts.
-const LASTS: TimeDelta = TimeDelta::hours(12);
-
-/// Most sessions of a host. Beyond it the one that ends first is closed.
-const SESSIONS_MAX: usize = 1_000;
-
-/// Most of them of one token: a caller that logs in again and again logs out nobody else.
-const SESSIONS_OF_TOKEN_MAX: usize = 20;
 
 /// Name of the cookie over https. Browsers take one with this prefix only with `Secure`, for this host and `/`
 /// (RFC 6265bis, section 4.1.3.2).
@@ -31,97 +13,29 @@ const COOKIE_SECURE: &str = "__Host-backline";
 /// Name of the cookie over http, which browsers would not take with `Secure`.
 const COOKIE_PLAIN: &str = "backline";
 
-/// The sessions of a host.
-#[derive(Default)]
-pub(super) struct Sessions(Mutex<HashMap<Uuid, Session>>);
-
-struct Session {
-    /// Digest of the secret in the cookie.
-    secret: Digest,
-    /// The secret in every form.
-    csrf: String,
-    caller: Caller,
-    until: DateTime<Utc>,
-    /// What the next page says first.
-    notice: Option<String>,
-}
-
 /// Someone who is logged in.
 #[derive(Clone)]
-pub(crate) struct Visitor {
-    session: Uuid,
-    csrf: String,
-    caller: Caller,
-}
-
-impl Sessions {
-    /// Opens a session. Returns the value of its cookie, which is kept nowhere.
-    pub(super) fn open(&self, caller: Caller, now: DateTime<Utc>) -> String {
-        let (id, secret) = (Uuid::new_v4(), random());
-        let session = Session {
-            secret: Digest::of(secret.as_bytes()),
-            csrf: random(),
-            caller,
-            until: now.checked_add_signed(LASTS).unwrap_or(now),
-            notice: None,
-        };
-        let token = session.caller.token().id;
-        let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.retain(|_, session| session.until > now);
-        let is_own = |session: &Session| session.caller.token().id == token;
-        let has_all_own = sessions.values().filter(|session| is_own(session)).count() >= SESSIONS_OF_TOKEN_MAX;
-        if has_all_own || sessions.len() >= SESSIONS_MAX {
-            let closable = sessions.iter().filter(|(_, session)| !has_all_own || is_own(session));
-            if let Some(first) = closable.min_by_key(|(_, session)| session.until).map(|(id, _)| *id) {
-                sessions.remove(&first);
-            }
-        }
-        sessions.insert(id, session);
-        format!("{}.{secret}", id.simple())
-    }
-
-    /// Who is logged in with this cookie. Whether the token is still in force is not looked at.
-    pub(super) fn find(&self, value: &str, now: DateTime<Utc>) -> Option<Visitor> {
-        let (id, secret) = value.split_once('.')?;
-        let id = Uuid::try_parse(id).ok()?;
-        let sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let session = sessions.get(&id)?;
-        let is_known = is_same(&Digest::of(secret.as_bytes()), &session.secret) && session.until > now;
-        is_known.then(|| Visitor { session: id, csrf: session.csrf.clone(), caller: session.caller.clone() })
-    }
-
-    /// Ends a session.
-    pub(super) fn close(&self, visitor: &Visitor) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&visitor.session);
-    }
-
-    /// Keeps what the next page says first.
-    pub(super) fn tell(&self, visitor: &Visitor, notice: String) {
-        if let Some(session) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&visitor.session) {
-            session.notice = Some(notice);
-        }
-    }
-
-    /// Takes what is to be said first.
-    pub(super) fn told(&self, visitor: &Visitor) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&visitor.session)?.notice.take()
-    }
-}
+pub(crate) struct Visitor(Session);
 
 impl Visitor {
-    /// The token that opened the session.
-    pub(crate) fn token(&self) -> &ApiToken {
-        self.caller.token()
+    /// Someone with this session.
+    pub(super) fn new(session: Session) -> Self {
+        Self(session)
     }
 
-    /// The token's caller, as it was recognised at login.
-    pub(super) fn caller(&self) -> &Caller {
-        &self.caller
+    /// The session.
+    pub(super) fn session(&self) -> &Session {
+        &self.0
+    }
+
+    /// The token that opened the session.
+    pub(crate) fn token(&self) -> &ApiToken {
+        self.0.caller().token()
     }
 
     /// Whose rows are shown.
     pub(super) fn scope(&self) -> Scope {
-        self.caller.scope()
+        self.0.caller().scope()
     }
 
     /// The tenant, of a token for one.
@@ -131,7 +45,7 @@ impl Visitor {
 
     /// The secret in every form.
     pub(super) fn csrf(&self) -> &str {
-        &self.csrf
+        self.0.csrf()
     }
 
     /// Whether the token allows something.
@@ -141,7 +55,7 @@ impl Visitor {
 
     /// Refuses what the token does not allow, as the API does.
     pub(super) fn check(&self, needs: Needs) -> Result<(), Refusal> {
-        match self.caller.refusal(needs.role, needs.all_tenants) {
+        match self.0.caller().refusal(needs.role, needs.all_tenants) {
             Some(detail) => Err(Refusal::new(Kind::Forbidden, detail)),
             None => Ok(()),
         }
@@ -150,16 +64,11 @@ impl Visitor {
     /// Refuses a form that does not hold the session's secret.
     pub(super) fn check_csrf(&self, given: Option<&str>) -> Result<(), Refusal> {
         let given = Digest::of(given.unwrap_or_default().as_bytes());
-        if is_same(&given, &Digest::of(self.csrf.as_bytes())) {
+        if is_same(&given, &Digest::of(self.csrf().as_bytes())) {
             return Ok(());
         }
         Err(Refusal::new(Kind::Forbidden, "the form is of another session; open its page again and repeat it"))
     }
-}
-
-/// 32 random bytes in hexadecimal.
-fn random() -> String {
-    Digest(rand::random()).to_string()
 }
 
 /// The value of the session's cookie in a `Cookie` header; that of the name that only https sets, if there are both.
@@ -204,11 +113,5 @@ mod tests {
         }
         assert_eq!(cookie_in("backline=a.b=c", false), Some("a.b=c"));
         assert_eq!(cookie_in("backline=a.b=c", true), None, "someone else may have set it");
-    }
-
-    #[test]
-    fn secrets_differ() {
-        assert_eq!(random().len(), 64);
-        assert_ne!(random(), random());
     }
 }

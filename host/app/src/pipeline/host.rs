@@ -9,6 +9,7 @@ use crate::config::{Config, ConfigError, DatabaseConfig};
 use crate::pipeline::alerts::manage::Alerts;
 use crate::pipeline::artists::privacy::Privacy;
 use crate::pipeline::artists::sync::ArtistSync;
+use crate::pipeline::bulk::{self, Bulk};
 use crate::pipeline::clocks::Clocks;
 use crate::pipeline::collection::budgets;
 use crate::pipeline::collection::collect::Collector;
@@ -123,6 +124,7 @@ struct Parts {
     artist_sync: ArtistSync,
     privacy: Privacy,
     archive: Archive,
+    bulk: Bulk,
     health: HealthMonitor,
     /// Answers the gateway's requests for units of budgets; ends with the last host that shares the gateway.
     background: Arc<JoinSet<()>>,
@@ -261,9 +263,21 @@ impl Host {
             gateway: gateway.clone(),
             signer: signer.clone(),
         };
+        let runs =
+            Runs::new(planner.clone(), collector.clone(), releases.clone(), health.clone(), installation.clone());
+        let quarantine = Quarantine::new(Arc::clone(&config), clock.clone(), store.clone());
         let parts = Parts {
-            runs: Runs::new(planner.clone(), collector.clone(), releases.clone(), health.clone(), installation.clone()),
-            quarantine: Quarantine::new(Arc::clone(&config), clock.clone(), store.clone()),
+            bulk: Bulk::new(bulk::Needed {
+                name: Arc::clone(&name),
+                config: Arc::clone(&config),
+                clock: clock.clone(),
+                clocks: clocks.clone(),
+                store: store.clone(),
+                quarantine: quarantine.clone(),
+                runs: runs.clone(),
+            }),
+            runs,
+            quarantine,
             webhooks: Webhooks::new(Arc::clone(&config), clock.clone(), store.clone(), gateway.clone(), signer),
             artist_sync: ArtistSync::new(Arc::clone(&config), clock.clone(), store.clone(), journal.clone()),
             privacy: Privacy::new(clock.clone(), store.clone(), journal),
@@ -442,6 +456,12 @@ impl Host {
     #[must_use]
     pub fn archive(&self) -> &Archive {
         &self.parts.archive
+    }
+
+    /// Acts on everything that a filter shows.
+    #[must_use]
+    pub fn bulk(&self) -> &Bulk {
+        &self.parts.bulk
     }
 
     /// Health and its alerts.

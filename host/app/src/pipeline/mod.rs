@@ -8,6 +8,7 @@
 mod access;
 mod alerts;
 mod artists;
+mod bulk;
 mod clocks;
 pub mod collection;
 mod conformance;
@@ -22,12 +23,15 @@ mod numbers;
 mod releases;
 mod retry;
 pub mod service;
+mod timelines;
 mod upkeep;
 mod watchdog;
 mod webhooks;
 pub(crate) mod words;
 
 pub use self::access::audit::{AuditLog, Deed, user_of_process};
+pub use self::access::sessions::{Session, Sessions};
+pub use self::access::subjects::{Subject, Watch};
 pub(crate) use self::access::tokens::is_same;
 pub use self::access::tokens::{Caller, NewToken, TokenError, Tokens};
 pub use self::alerts::digests::{DigestPreview, NewDigest};
@@ -37,6 +41,7 @@ pub use self::artists::attention::{Attention, AttentionFilter, accounts_that_nee
 pub use self::artists::export::{ExportError, ExportReport, ExportedFile, identifiers_of_export};
 pub use self::artists::privacy::{Erasure, Privacy, PrivacyError, record_consent, record_consents};
 pub use self::artists::sync::{ArtistSync, Difference, SyncError, SyncReport, SyncRequest};
+pub use self::bulk::{Bulk, BulkCount, BulkError, NewBulkAct};
 pub use self::collection::collect_error::CollectError;
 pub(crate) use self::collection::pauses::believed as believed_pauses;
 pub use self::collection::planning::{PlanError, Planner};
@@ -71,6 +76,7 @@ pub use self::releases::obtain::{ObtainError, ObtainOptions, Obtained, obtain};
 pub use self::releases::publish::{PublishError, PublishRequest, Published, publish};
 pub use self::service::preflight::{Obstacle, examine};
 pub use self::service::schedules::SchedulesError;
+pub use self::timelines::{account_timeline, connector_timeline};
 pub use self::upkeep::archive::{Archive, ArchiveError, ArchiveProgress};
 pub use self::upkeep::health::{HealthMonitor, TenantHealthReport};
 pub use self::watchdog::{LoopState, LoopStatus};
@@ -80,3 +86,5 @@ pub use self::webhooks::signing::SignError;
 pub(crate) use backline_rules::dates::is_told;
 pub(crate) use backline_rules::nearest;
 pub(crate) use backline_rules::plan::{canary_share, exclusion};
+// Filters and entries of lists, for the edges that show them.
+pub use backline_store::{BulkActFilter, PlacedEntry, TimelineCursor, TimelineEntry, TimelineFilter};

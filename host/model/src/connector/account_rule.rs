@@ -360,8 +360,8 @@ fn compile(pattern: &str) -> Result<Regex, String> {
         .map_err(|error| format!("'{}' is not a usable pattern: {error}", one_line(pattern)))
 }
 
-/// A column's name as names are compared: in lower case and ASCII's width, with `_` for blanks and hyphens, without what
-/// is invisible.
+/// A column's name as names are compared: in lower case and ASCII's width, with `_` for blanks and hyphens, without
+/// what is invisible.
 #[must_use]
 pub fn column_name(text: &str) -> String {
     let visible: String = text

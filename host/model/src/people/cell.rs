@@ -135,8 +135,8 @@ pub enum CellError {
 /// The value of a cell; `None` if it is empty or holds a placeholder such as `N/A`.
 ///
 /// White space and invisible characters are removed, and so are the quotes, the apostrophe and the `="…"` by which
-/// spreadsheets mark text. `1234567890.0` is the number it was. Digits and signs are those of ASCII afterwards, whatever
-/// the keyboard wrote.
+/// spreadsheets mark text. `1234567890.0` is the number it was. Digits and signs are those of ASCII afterwards,
+/// whatever the keyboard wrote.
 ///
 /// # Errors
 /// [`CellError`] for what stands there instead of a value.
@@ -217,8 +217,8 @@ pub fn shown(text: &str) -> String {
     format!("{}… ({count} characters)", one_line(&start))
 }
 
-/// A character of ASCII for its full-width form (U+FF01 to U+FF5E), as East Asian keyboards write it, and for the digits
-/// and separators of Arabic and Persian. Any other character is itself.
+/// A character of ASCII for its full-width form (U+FF01 to U+FF5E), as East Asian keyboards write it, and for the
+/// digits and separators of Arabic and Persian. Any other character is itself.
 #[must_use]
 pub fn narrow(c: char) -> char {
     let shifted = |from: u32, to: char| char::from_u32(u32::from(c) - from + u32::from(to)).unwrap_or(c);

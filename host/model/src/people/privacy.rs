@@ -238,8 +238,18 @@ pub const TABLES: &[Table] = &[
         "audit",
         Reached::Artist("artist_id"),
         "seq",
-        "seq:n at:t actor name:x token_id:x origin:x request_id:x action outcome tenant artist_id details:j",
+        "seq:n at:t actor name:x token_id:x origin:x request_id:x action outcome tenant artist_id details:j
+            state_before:j state_after:j",
     ),
+    // What was done to all of an artist's things at once.
+    rows(
+        "bulk_acts",
+        Reached::Artist("artist_id"),
+        "id",
+        "id action tenant artist_id filter:j reason state total:n done:n skipped:n failed:n problem place:x
+            created_at:t updated_at:t finished_at:t",
+    )
+    .with_texts(&["reason", "problem"]),
     // The answer to an act on a value of the artist.
     rows(
         "api_answers",
@@ -279,6 +289,7 @@ pub const TABLES: &[Table] = &[
     nothing("hosts", "hosts"),
     nothing("installation", "one random id"),
     nothing("api_tokens", "tokens of the HTTP API; their names are an operator's words").with_texts(&["name"]),
+    nothing("dashboard_sessions", "who is logged in, by token").with_texts(&["notice"]),
     nothing("erasures", "hashes of erased artists, from which no id can be read"),
 ];
 

@@ -1,5 +1,7 @@
 //! Who did what: the entries of the audit log.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -82,6 +84,52 @@ pub struct Act {
     pub artist_id: Option<ArtistId>,
     /// What it was about, and with which choices: names and ids, never a secret.
     pub details: Json,
+    /// What the things that it was about were before, by their names: of one that it made, null. None where no thing
+    /// is named.
+    pub before: Option<Json>,
+    /// What they are after it: of one that it removed, null.
+    pub after: Option<Json>,
+}
+
+impl Act {
+    /// What the act changed, a line each: the thing, what of it, and what that was and is now.
+    #[must_use]
+    pub fn changes(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let (Some(Json::Object(before)), Some(Json::Object(after))) = (&self.before, &self.after) else { return lines };
+        for (name, after) in after {
+            match (before.get(name), after) {
+                // What it was is not known.
+                (None, _) | (Some(Json::Null), Json::Null) => {}
+                (Some(Json::Null), _) => lines.push(format!("{name}: made")),
+                (Some(_), Json::Null) => lines.push(format!("{name}: gone")),
+                (Some(before), after) => differences(name, before, after, &mut lines),
+            }
+        }
+        lines
+    }
+}
+
+fn differences(place: &str, before: &Json, after: &Json, lines: &mut Vec<String>) {
+    match (before, after) {
+        (Json::Object(before), Json::Object(after)) => {
+            let keys: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+            for key in keys {
+                let of = |states: &serde_json::Map<String, Json>| states.get(key).cloned().unwrap_or_default();
+                differences(&format!("{place} {key}"), &of(before), &of(after), lines);
+            }
+        }
+        (before, after) if before == after => {}
+        (before, after) => lines.push(format!("{place}: {} → {}", shown(before), shown(after))),
+    }
+}
+
+fn shown(value: &Json) -> String {
+    match value {
+        Json::Null => "none".to_owned(),
+        Json::String(text) => text.clone(),
+        other => other.to_string(),
+    }
 }
 
 /// An act on record.
@@ -92,4 +140,47 @@ pub struct AuditEntry {
     /// What was done.
     #[serde(flatten)]
     pub act: Act,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn act(before: Option<Json>, after: Option<Json>) -> Act {
+        Act {
+            at: DateTime::UNIX_EPOCH,
+            actor: Actor::Command { name: "uid 0".to_owned(), origin: "here".to_owned() },
+            action: "artists set".to_owned(),
+            outcome: ActOutcome::Done,
+            tenant: None,
+            artist_id: None,
+            details: json!({}),
+            before,
+            after,
+        }
+    }
+
+    #[test]
+    fn changes_are_told_and_what_stayed_is_not() {
+        let before = json!({
+            "artist": { "status": "active", "consents": { "youtube": true, "tiktok": true } },
+            "token 1": null, "webhook a": { "enabled": true }, "run 1": { "status": "done" },
+        });
+        let after = json!({
+            "artist": { "status": "active", "consents": { "youtube": false, "tiktok": true, "spotify": true } },
+            "token 1": { "state": "active" }, "webhook a": null, "run 2": { "status": "done" },
+        });
+        let changes = act(Some(before.clone()), Some(after)).changes();
+        let expected = [
+            "artist consents spotify: none → true",
+            "artist consents youtube: true → false",
+            "token 1: made",
+            "webhook a: gone",
+        ];
+        assert_eq!(changes, expected);
+        assert!(act(Some(before.clone()), Some(before)).changes().is_empty());
+        assert!(act(None, None).changes().is_empty());
+    }
 }

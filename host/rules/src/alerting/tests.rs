@@ -132,11 +132,14 @@ fn told<'a>(text: &'a Text, phase: AlertPhase) -> Told<'a> {
 fn a_text_is_lines_that_nothing_in_them_breaks() {
     let mut event: Event = sample(types::CONNECTOR_ROLLED_BACK, at("2026-11-22T12:00:00Z"));
     event.data["reason"] = json!("bad\r\nBcc: someone@else.test");
-    let events: Vec<_> = std::iter::repeat_n((event, Some("Ada\n<!channel>".to_owned())), 12).collect();
+    let link = "https://app.test/connect?artist=1&x=".to_owned() + &"y".repeat(400);
+    let shown = Shown { event, artist: Some("Ada\n<!channel>".to_owned()), reconnect_url: Some(link.clone()) };
+    let events: Vec<_> = std::iter::repeat_n(shown, 12).collect();
     let said = text(types::CONNECTOR_ROLLED_BACK, AlertSeverity::Warning, false, 12, &events);
     assert_eq!(said.title, "[warning] example was rolled back");
     assert_eq!(said.lines.len(), SHOWN_MAX + 1);
     assert!(said.lines.iter().all(|line| !line.contains(['\r', '\n'])), "{said:?}");
+    assert!(said.lines[0].ends_with(&format!(" · {link}")), "a link is told whole: {said:?}");
     assert!(said.lines[SHOWN_MAX].starts_with("and 2 more"), "{said:?}");
     let slack = request(&ChannelTarget::Slack, "https://hooks.test/x", &told(&said, AlertPhase::Firing));
     let body = slack.expect("a request").body["text"].to_string();

@@ -31,21 +31,30 @@ impl Text {
     }
 }
 
-/// The words for a message of `count` events of a type, the first of which are given, each with its artist's name.
+/// An event with what people are told of it beside its own data.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// The event.
+    pub event: Event,
+    /// Name of its artist.
+    pub artist: Option<String>,
+    /// Where the artist connects the account again that it is about.
+    pub reconnect_url: Option<String>,
+}
+
+/// The words for a message of `count` events of a type, the first of which are given.
 #[must_use]
-pub fn text(
-    kind: &str,
-    severity: AlertSeverity,
-    is_test: bool,
-    count: u64,
-    events: &[(Event, Option<String>)],
-) -> Text {
-    let data = events.first().map(|(event, _)| &event.data);
+pub fn text(kind: &str, severity: AlertSeverity, is_test: bool, count: u64, events: &[Shown]) -> Text {
+    let data = events.first().map(|shown| &shown.event.data);
     let told = what(kind, count, data.unwrap_or(&Json::Null));
     let test = if is_test { "TEST, nothing happened: " } else { "" };
     let shown = events.len().min(SHOWN_MAX);
-    let mut lines: Vec<String> =
-        events[..shown].iter().map(|(event, artist)| line(event, artist.as_deref())).map(|text| plain(&text)).collect();
+    let line = |shown: &Shown| {
+        let told = plain(&line(&shown.event, shown.artist.as_deref()));
+        // A link that is cut off leads elsewhere.
+        shown.reconnect_url.as_ref().map_or_else(|| told.clone(), |link| format!("{told} · {}", one_line(link)))
+    };
+    let mut lines: Vec<String> = events[..shown].iter().map(line).collect();
     let more = count.saturating_sub(shown as u64);
     if more > 0 {
         lines.push(format!("and {more} more; `backline events tail --type {kind}` shows them"));

@@ -25,7 +25,8 @@ pub struct AuditFilter {
 }
 
 impl Store {
-    /// Adds an entry. An artist that is not there (any more) is left out of it.
+    /// Adds an entry. An artist that is not there (any more) is left out of it, and then so is what things were before
+    /// and after: they may be the artist's, and nothing else would take the entry away with it.
     ///
     /// # Errors
     /// [`StoreError::OutOfScope`] for an act of another tenant; otherwise when the database fails.
@@ -39,9 +40,13 @@ impl Store {
         };
         let statement = self.query(
             "INSERT INTO audit (at, actor, name, token_id, origin, request_id, action, outcome, tenant, artist_id,
-                 details)
+                 details, state_before, state_after)
              VALUES ($1::timestamptz, $2, $3, $4::uuid, $5, $6::uuid, $7, $8, $9,
-                 (SELECT t.id FROM artists t WHERE t.id = $10::uuid), $11::jsonb)",
+                 (SELECT t.id FROM artists t WHERE t.id = $10::uuid), $11::jsonb,
+                 CASE WHEN $10::uuid IS NULL OR EXISTS (SELECT 1 FROM artists t WHERE t.id = $10::uuid)
+                     THEN $12::jsonb END,
+                 CASE WHEN $10::uuid IS NULL OR EXISTS (SELECT 1 FROM artists t WHERE t.id = $10::uuid)
+                     THEN $13::jsonb END)",
         );
         let statement = statement
             .bind(time_text(act.at))
@@ -54,7 +59,9 @@ impl Store {
             .bind(act.outcome.as_str())
             .bind(act.tenant.as_ref().map(ToString::to_string))
             .bind(act.artist_id.map(|id| id.to_string()))
-            .bind(json("an audit entry", &act.details)?);
+            .bind(json("an audit entry", &act.details)?)
+            .bind(act.before.as_ref().map(|before| json("an audit entry", before)).transpose()?)
+            .bind(act.after.as_ref().map(|after| json("an audit entry", after)).transpose()?);
         self.write("add to the audit log", statement).await?;
         Ok(())
     }
@@ -71,7 +78,8 @@ impl Store {
                 scope,
                 "SELECT a.seq, a.at::text AS at, a.actor, a.name, a.token_id::text AS token_id, a.origin,
                  a.request_id::text AS request_id, a.action, a.outcome, a.tenant, a.artist_id::text AS artist_id,
-                 a.details::text AS details
+                 a.details::text AS details, a.state_before::text AS state_before,
+                 a.state_after::text AS state_after
              FROM audit a
              WHERE a.seq < $1 AND ($2::text IS NULL OR a.action = $2)
                  AND ($3::uuid IS NULL OR a.artist_id = $3::uuid) {and_tenant: a.tenant}
@@ -111,6 +119,8 @@ fn entry_of(row: &AnyRow) -> Result<AuditEntry, StoreError> {
         tenant: row.parsed_or_null("tenant")?,
         artist_id: row.parsed_or_null("artist_id")?,
         details: row.json("details")?,
+        before: row.json_or_null("state_before")?,
+        after: row.json_or_null("state_after")?,
     };
     Ok(AuditEntry { seq: row.int("seq")?, act })
 }

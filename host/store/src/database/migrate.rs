@@ -10,7 +10,7 @@ use crate::database::dialect::{Columns as _, DatabaseKind};
 use crate::database::error::{During as _, StoreError};
 
 /// Version, name, and the text for SQLite and for PostgreSQL.
-const MIGRATIONS: [(i64, &str, &str, &str); 20] = [
+const MIGRATIONS: [(i64, &str, &str, &str); 21] = [
     (
         1,
         "first",
@@ -124,6 +124,12 @@ const MIGRATIONS: [(i64, &str, &str, &str); 20] = [
         "alerts",
         include_str!("../../../../migrations/sqlite/0019_alerts.sql"),
         include_str!("../../../../migrations/postgres/0019_alerts.sql"),
+    ),
+    (
+        20,
+        "acts",
+        include_str!("../../../../migrations/sqlite/0020_acts.sql"),
+        include_str!("../../../../migrations/postgres/0020_acts.sql"),
     ),
     (
         21,

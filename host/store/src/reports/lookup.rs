@@ -18,6 +18,8 @@ pub enum IdKind {
     Run,
     /// Batches, by id.
     Batch,
+    /// Acts on everything that a filter shows, by id.
+    Bulk,
     /// Events, by id.
     Event,
     /// Values in quarantine, by id.
@@ -32,7 +34,7 @@ pub struct FoundId {
     /// The id.
     pub id: Uuid,
     /// What people know it by: an artist's name, `platform/id` of an account, the start of a run, the platform of a
-    /// batch, the type of an event, the metric of a value, the name of a token.
+    /// batch, the type of an event, the metric of a value, the name of a token, the action of a bulk act.
     pub name: String,
 }
 
@@ -63,6 +65,10 @@ impl Store {
             }
             IdKind::Batch => {
                 "SELECT id::text AS id, platform AS name FROM batches
+                 WHERE id >= $1::uuid AND id <= $2::uuid {and_tenant: tenant} ORDER BY id LIMIT $3"
+            }
+            IdKind::Bulk => {
+                "SELECT id::text AS id, action AS name FROM bulk_acts
                  WHERE id >= $1::uuid AND id <= $2::uuid {and_tenant: tenant} ORDER BY id LIMIT $3"
             }
             IdKind::Event => {
@@ -109,7 +115,9 @@ impl Store {
                  WHERE (name = $1 OR lower(name) = lower($1)) AND revoked_at IS NULL {and_tenant: tenant}
                  ORDER BY id LIMIT $2"
             }
-            IdKind::Run | IdKind::Batch | IdKind::Event | IdKind::Quarantined => return Ok(Vec::new()),
+            IdKind::Run | IdKind::Batch | IdKind::Bulk | IdKind::Event | IdKind::Quarantined => {
+                return Ok(Vec::new());
+            }
         };
         let statement = self.scoped(scope, text).bind(name.to_owned()).bind(i64::from(limit));
         self.found("find an id by its name", statement).await

@@ -3,6 +3,7 @@
 pub(crate) mod activations;
 pub(crate) mod batches;
 pub(crate) mod budgets;
+pub(crate) mod bulk;
 pub(crate) mod completion;
 pub(crate) mod hosts;
 pub(crate) mod leaders;

@@ -26,12 +26,16 @@ fn needs() -> Vec<(String, Role, bool)> {
         ("/artists".to_owned(), Role::Viewer, false),
         (format!("/artists/{}", artist(1).id), Role::Viewer, false),
         (format!("/artists/{}/metrics.csv", artist(1).id), Role::Viewer, false),
+        (format!("/accounts/{}/timeline", account(1).id), Role::Viewer, false),
         ("/attention".to_owned(), Role::Viewer, false),
         ("/quality".to_owned(), Role::Viewer, false),
+        ("/bulk".to_owned(), Role::Viewer, false),
+        ("/bulk/new".to_owned(), Role::Operator, false),
         ("/connectors".to_owned(), Role::Viewer, true),
         (format!("/connectors/{digest}"), Role::Viewer, true),
         (format!("/connectors/{digest}/activate"), Role::Admin, true),
         (format!("/platforms/{}/rollback", demo()), Role::Operator, true),
+        ("/connectors/demo/timeline".to_owned(), Role::Viewer, true),
         ("/allowances".to_owned(), Role::Viewer, true),
         ("/webhooks".to_owned(), Role::Operator, false),
         ("/digests".to_owned(), Role::Operator, true),
@@ -86,6 +90,7 @@ async fn no_page_tells_a_tenant_of_another() {
             ("/runs/ID", run(2).id.to_string()),
             ("/artists/ID", artist(2).id.to_string()),
             ("/artists/ID/metrics.csv", artist(2).id.to_string()),
+            ("/accounts/ID/timeline", account(2).id.to_string()),
         ] {
             let (own, none) = (path.replace("ID", &id), path.replace("ID", &unknown));
             assert_eq!(owner.get(&own).await.status, 200, "{own}: its own tenant is not let in");

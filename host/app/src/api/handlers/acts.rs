@@ -11,8 +11,8 @@ use crate::api::handlers::known;
 use crate::api::problem::Problem;
 use crate::api::query::in_years;
 use crate::api::schema::{Components, Described, Field, component, described, object};
-use crate::pipeline::CancelReport;
 use crate::pipeline::collection::report::RunRequest;
+use crate::pipeline::{CancelReport, Subject};
 use backline_model::{ArtistId, BatchId, Platform, Quarantined, Run, RunId};
 use backline_store::{BatchFilter, CancelledBatches, Retried};
 
@@ -83,6 +83,7 @@ pub(in crate::api) async fn start_run(call: Call, body: StartRun) -> Result<Reco
     let artist = if let [one] = artists.as_slice() { Some(*one) } else { None };
     let request = RunRequest { trigger: "manual".to_owned(), date, due: None, platforms, artists };
     let run = call.host().runs().start(&request).await?;
+    call.made(Subject::Run(run.id));
     Ok(Recorded { answer: Item(run), details, artist })
 }
 
@@ -118,6 +119,10 @@ pub(in crate::api) async fn retry_batches(call: Call, body: RetryBatches) -> Res
     }
     let (host, scope) = (call.host(), call.scope());
     let platform = known(host, platform).await?;
+    for batch in &batches {
+        call.about(Subject::Batch(*batch)).await;
+    }
+    call.about(run.map_or(Subject::Batches, Subject::Run)).await;
     let mut details = json!({ "batches": batches, "run": run, "platform": platform, "all_dead": all_dead });
     let filter = BatchFilter { ids: batches, run, platform, ..BatchFilter::default() };
     let weights = &host.config().collection.tenant_weights;

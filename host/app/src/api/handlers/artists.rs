@@ -5,8 +5,11 @@ use crate::api::call::Call;
 use crate::api::handlers::known;
 use crate::api::problem::Problem;
 use crate::api::query::{Limit, NoQuery, query};
-use crate::pipeline::TenantHealthReport;
-use backline_model::{Account, AccountId, Artist, ArtistId, Consent, Platform, SubscriptionStatus, Tenant};
+use crate::pipeline::{
+    Attention, AttentionFilter, PlacedEntry, TenantHealthReport, TimelineEntry, TimelineFilter, account_timeline,
+    accounts_that_need_someone,
+};
+use backline_model::{Account, AccountId, Artist, ArtistId, Consent, Platform, Role, SubscriptionStatus, Tenant};
 use backline_store::{AccountFilter, ArtistFilter};
 
 query! {
@@ -32,6 +35,30 @@ query! {
         platform: Platform,
         /// Only of artists of this tenant
         tenant: Tenant,
+        /// At most this many
+        limit: Limit,
+        /// Where the page begins: `next` of the page before
+        cursor: String,
+    }
+}
+
+query! {
+    /// Parameters of the list of accounts that need someone.
+    Needing {
+        /// Only on this platform
+        platform: Platform,
+        /// Only of artists of this tenant
+        tenant: Tenant,
+        /// At most this many
+        limit: Limit,
+        /// Where the page begins: `next` of the page before
+        cursor: String,
+    }
+}
+
+query! {
+    /// Parameters of a timeline.
+    Timeline {
         /// At most this many
         limit: Limit,
         /// Where the page begins: `next` of the page before
@@ -87,4 +114,38 @@ pub(in crate::api) async fn account(call: Call, _: NoQuery) -> Result<Item<Accou
     let id: AccountId = call.path("account")?;
     let account = call.host().store().account_get(&call.scope(), id).await?;
     account.map(Item).ok_or_else(|| Problem::not_found("account", id))
+}
+
+pub(in crate::api) async fn attention(call: Call, query: Needing) -> Result<Page<Attention>, Problem> {
+    let scope = call.scope_of(query.tenant).await?;
+    let host = call.host();
+    let platform = known(host, query.platform).await?;
+    let after: Option<AccountId> = call.after(query.cursor.as_ref())?;
+    let filter = AttentionFilter { platform, after, limit: Some(Limit::of(query.limit) as usize + 1) };
+    let reconnect = host.config().service.reconnect_url.as_ref();
+    let found = accounts_that_need_someone(host.store(), &scope, reconnect, &filter).await?;
+    call.page(found, query.limit, |one| one.account_id)
+}
+
+pub(in crate::api) async fn timeline(call: Call, query: Timeline) -> Result<Page<TimelineEntry>, Problem> {
+    let id: AccountId = call.path("account")?;
+    let filter = timeline_filter(&call, &query)?;
+    let found = account_timeline(call.host().store(), &call.scope(), id, &filter).await?;
+    timeline_page(&call, &query, found.ok_or_else(|| Problem::not_found("account", id))?)
+}
+
+/// Which entries of a timeline a page has. What people did is for those who may read the audit log.
+pub(super) fn timeline_filter(call: &Call, query: &Timeline) -> Result<TimelineFilter, Problem> {
+    let with_acts = call.token().role >= Role::Admin;
+    let after = call.after(query.cursor.as_ref())?;
+    Ok(TimelineFilter { after, with_acts, limit: Some(Limit::of(query.limit) + 1) })
+}
+
+pub(super) fn timeline_page(
+    call: &Call,
+    query: &Timeline,
+    found: Vec<PlacedEntry>,
+) -> Result<Page<TimelineEntry>, Problem> {
+    let Page { data, next } = call.page(found, query.limit, |(place, _)| place.clone())?;
+    Ok(Page { data: data.into_iter().map(|(_, entry)| entry).collect(), next })
 }

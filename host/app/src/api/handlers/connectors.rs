@@ -8,12 +8,15 @@ use serde_json::json;
 use crate::api::answer::{Item, Page, Recorded};
 use crate::api::call::Call;
 use crate::api::handlers::acts::NoChoice;
+use crate::api::handlers::artists::{Timeline, timeline_filter, timeline_page};
 use crate::api::handlers::installation::release_of_path;
 use crate::api::handlers::known;
 use crate::api::problem::Problem;
 use crate::api::query::{Limit, NoQuery, query};
 use crate::api::schema::{Components, Described, Field, component, described, object, plain};
-use crate::pipeline::{ActivateOptions, Activated, Approve, Ended, Revoke, RolledBack, canary_share};
+use crate::pipeline::{
+    ActivateOptions, Activated, Approve, Ended, Revoke, RolledBack, TimelineEntry, canary_share, connector_timeline,
+};
 use backline_model::{AccountId, BatchId, Digest, OriginPattern, Platform, RunId, SwapCause, Tenant};
 use backline_store::{Canary, LoadReport, PluginLogFilter, PluginLogLine, Swap};
 use chrono::{DateTime, Utc};
@@ -159,6 +162,13 @@ pub(in crate::api) async fn canaries(call: Call, _: NoQuery) -> Result<Page<Cana
 pub(in crate::api) async fn swaps(call: Call, query: Swaps) -> Result<Page<Swap>, Problem> {
     let platform = known(call.host(), query.platform).await?;
     Ok(Page::whole(call.host().store().swaps_list(platform.as_ref(), SWAPS_MAX).await?))
+}
+
+pub(in crate::api) async fn timeline(call: Call, query: Timeline) -> Result<Page<TimelineEntry>, Problem> {
+    let name: String = call.path("connector")?;
+    let filter = timeline_filter(&call, &query)?;
+    let found = connector_timeline(call.host().store(), &name, &filter).await?;
+    timeline_page(&call, &query, found.ok_or_else(|| Problem::not_found("connector", name))?)
 }
 
 pub(in crate::api) async fn logs(call: Call, query: Logs) -> Result<Page<PluginLogLine>, Problem> {

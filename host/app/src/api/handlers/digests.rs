@@ -12,7 +12,7 @@ use crate::api::handlers::installation::Removed;
 use crate::api::problem::Problem;
 use crate::api::query::NoQuery;
 use crate::api::schema::{Components, Described, Field, component, described, object, plain};
-use crate::pipeline::{DigestPreview, NewDigest};
+use crate::pipeline::{DigestPreview, NewDigest, Subject};
 use backline_model::{
     AlertDigest, AlertMessage, AlertPhase, AlertSeverity, AlertState, DigestDays, QuietHours, Tenant, Zone,
 };
@@ -89,6 +89,7 @@ pub(in crate::api) async fn add(call: Call, body: AddDigest) -> Result<Recorded<
     let details = json!({ "digest": name, "channel": channel, "tenant": tenant });
     let new = NewDigest { name, channel, tenant, every, hour: hour.unwrap_or(HOUR_DEFAULT), timezone, quiet };
     let added = call.host().alerts().add_digest(new).await?;
+    call.made(Subject::AlertDigest(added.name.clone()));
     Ok(Recorded { answer: Item(added), details, artist: None })
 }
 

@@ -14,8 +14,8 @@ use crate::api::handlers::known;
 use crate::api::problem::Problem;
 use crate::api::query::{Limit, NoQuery, query};
 use crate::api::schema::{Components, Described, Field, component, described, object, plain};
-use crate::pipeline::believed_pauses;
 use crate::pipeline::service::schedules;
+use crate::pipeline::{Subject, believed_pauses};
 use backline_model::audit::AuditEntry;
 use backline_model::health::HealthReport;
 use backline_model::{
@@ -190,6 +190,7 @@ pub(in crate::api) async fn add_schedule(call: Call, body: AddSchedule) -> Resul
     let spec = ScheduleSpec { cron, timezone, platforms, catch_up, overlap, enabled: true };
     let host = call.host();
     let added = schedules::add(host.store(), host.config(), &name, spec, host.clock().now()).await?;
+    call.made(Subject::Schedule(name.clone()));
     Ok(Recorded { answer: Item(added), details: json!({ "schedule": name }), artist: None })
 }
 

@@ -2,6 +2,7 @@
 
 pub(super) mod acts;
 pub(super) mod artists;
+pub(super) mod bulk;
 pub(super) mod connectors;
 pub(super) mod digests;
 pub(super) mod freshness;

@@ -14,7 +14,7 @@ use crate::api::handlers::known;
 use crate::api::problem::Problem;
 use crate::api::query::query;
 use crate::api::schema::{Components, Described, Field, component, described, object};
-use crate::pipeline::{Erasure, record_consent};
+use crate::pipeline::{Erasure, Subject, record_consent};
 use backline_model::privacy::Receipt;
 use backline_model::{AccountId, ArtistId, Consent, CredentialId, Platform};
 use backline_store::{CredentialFilter, SealedCredential};
@@ -189,6 +189,7 @@ pub(in crate::api) async fn set_credential(
     if secret.trim().is_empty() {
         return Err(Problem::wrong("secret: it is empty"));
     }
+    call.about(Subject::Slot { platform: platform.clone(), slot: slot.clone(), account }).await;
     let set = host.credentials().set(&platform, &slot, account, &secret).await?;
     let details = json!({ "platform": platform, "slot": slot, "credential": set.id });
     Ok(Recorded { answer: Item(set.into()), details, artist })

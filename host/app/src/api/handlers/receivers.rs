@@ -11,7 +11,7 @@ use crate::api::handlers::installation::{Removed, Switched};
 use crate::api::problem::Problem;
 use crate::api::query::in_years;
 use crate::api::schema::{Components, Described, Field, component, described, object};
-use crate::pipeline::{NewWebhook, Resend, TestAnswer};
+use crate::pipeline::{NewWebhook, Resend, Subject, TestAnswer};
 use backline_model::{Tenant, Webhook, WebhookKind};
 use chrono::{DateTime, Utc};
 
@@ -70,6 +70,7 @@ pub(in crate::api) async fn add(call: Call, body: AddWebhook) -> Result<Recorded
     let kind = kind.unwrap_or(WebhookKind::Webhook);
     let new = NewWebhook { name: name.clone(), url, kind, events, tenant, from_start };
     let (webhook, secret) = call.host().webhooks().add(new).await?;
+    call.made(Subject::Webhook(name.clone()));
     let answer = Item(AddedWebhook { webhook, secret: secret.expose().to_owned() });
     Ok(Recorded { answer, details: json!({ "webhook": name }), artist: None })
 }

@@ -57,6 +57,6 @@ fn cells(entry: &AuditEntry) -> Vec<String> {
         act.outcome.as_str().to_owned(),
         or_none(act.tenant.as_ref().map(ToString::to_string)),
         or_none(act.artist_id.map(|id| id.to_string())),
-        act.details.to_string(),
+        std::iter::once(act.details.to_string()).chain(act.changes()).collect::<Vec<_>>().join("; "),
     ]
 }

@@ -9,7 +9,7 @@ use crate::cli::arguments::{names, values};
 use crate::cli::context::Context;
 use crate::cli::terminal::exit::{Exit, Failure, Outcome};
 use crate::cli::terminal::print;
-use crate::pipeline::{NewToken, Tokens};
+use crate::pipeline::{NewToken, Subject, Tokens};
 use backline_model::{ApiToken, Role, Tenant, TokenId};
 
 /// `backline tokens …`
@@ -93,6 +93,7 @@ pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome 
                 expires_at: expires_at.flatten(),
             };
             let (token, text) = tokens.create(new).await?;
+            context.watch.made(Subject::Token(token.id));
             if json {
                 print::json(&json!({ "token": text.expose(), "details": token }))?;
             } else {

@@ -69,11 +69,16 @@ identified! {
     EventId, Event, "event", "backline events tail";
     QuarantinedId, Quarantined, "value in quarantine", "backline quarantine list";
     TokenId, Token, "token", "backline tokens list";
+    BulkActId, Bulk, "bulk act", "backline bulk list";
 }
 
 /// Id of an event.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::cli) struct EventId(pub Uuid);
+
+/// Id of an act on everything that a filter shows.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::cli) struct BulkActId(pub Uuid);
 
 /// Id of a value in quarantine.
 #[derive(Clone, Copy, Debug)]
@@ -212,7 +217,9 @@ async fn latest(store: &Store, kind: IdKind) -> Result<Option<Result<Uuid, Failu
             let events = store.events_before_list(&all, None, 1).await?;
             (events.first().map(|(_, event)| event.id), "no event has happened yet")
         }
-        IdKind::Artist | IdKind::Account | IdKind::Batch | IdKind::Quarantined | IdKind::Token => return Ok(None),
+        IdKind::Artist | IdKind::Account | IdKind::Batch | IdKind::Bulk | IdKind::Quarantined | IdKind::Token => {
+            return Ok(None);
+        }
     };
     Ok(Some(found.ok_or_else(|| Failure::usage(none))))
 }

@@ -13,6 +13,8 @@ use crate::cli::arguments::values;
 use crate::cli::context::Context;
 use crate::cli::terminal::exit::{Exit, Failure, Outcome};
 use crate::cli::terminal::print;
+use crate::cli::terminal::timeline;
+use crate::pipeline::{Subject, TimelineFilter, account_timeline};
 use backline_model::{Account, AccountId, AccountStatus, ArtistId, Platform};
 use backline_rules::lists::Directory;
 use backline_store::{AccountFilter, Scope, Store};
@@ -49,6 +51,17 @@ pub(in crate::cli) enum Command {
         /// Only accounts with this status: active, disabled, reconnect_needed, host_killed or not_found
         #[arg(long, value_parser = values::any_account_status)]
         status: Option<AccountStatus>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List what happened to an account, the latest first
+    Timeline {
+        /// The account: id, beginning of it, or id on the platform
+        account: Given<AccountId>,
+        /// At most this many
+        #[arg(long, default_value_t = 100, value_name = "N")]
+        limit: u32,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -113,6 +126,9 @@ pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome 
                 status: existing.as_ref().map_or(AccountStatus::Active, |account| account.status),
             };
             store.accounts_save(&Scope::all_tenants(), std::slice::from_ref(&account), context.clock.now()).await?;
+            if existing.is_none() {
+                context.watch.made(Subject::Account(account.id));
+            }
             if !no_consent {
                 let now = context.clock.now();
                 record_collecting(&store, context.config(), artist, &account.platform, true, now).await?;
@@ -153,9 +169,16 @@ pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome 
             };
             print::listing(json, &accounts, &HEADERS, row, "no account matches; `backline accounts add` adds one")?;
         }
+        Command::Timeline { account, limit, json } => {
+            let account = account.find(&store).await?;
+            let filter = TimelineFilter { after: None, with_acts: true, limit: Some(limit) };
+            let found = account_timeline(&store, &Scope::all_tenants(), account, &filter).await?;
+            return timeline::show(found.unwrap_or_default(), json);
+        }
         Command::Attention { platform, json } => {
             let platform = names::platform_if_given(&store, platform.as_ref()).await?;
-            return attention::run(&store, platform, json).await;
+            let reconnect = context.config().service.reconnect_url.as_ref();
+            return attention::run(&store, reconnect, platform, json).await;
         }
         Command::Set { account, status, settings, json } => {
             let account = account.find(&store).await?;

@@ -19,7 +19,7 @@ use crate::cli::arguments::values;
 use crate::cli::context::Context;
 use crate::cli::terminal::exit::{Exit, Failure, Outcome};
 use crate::cli::terminal::print;
-use crate::pipeline::SyncRequest;
+use crate::pipeline::{Subject, SyncRequest};
 use backline_model::{Artist, ArtistId, SubscriptionStatus, Tenant};
 use backline_store::{AccountFilter, ArtistFilter, COLLECTING_SCOPE, Scope, Store, UnreadableArtist};
 use consents::record_collecting;
@@ -175,6 +175,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
                     id = artist.id
                 )));
             }
+            context.watch.made(Subject::Artist(artist.id));
             if json {
                 print::json(&artist)?;
             } else {

@@ -9,7 +9,7 @@ use crate::cli::arguments::names::{self, PlatformName};
 use crate::cli::context::Context;
 use crate::cli::terminal::exit::{Exit, Failure, Outcome};
 use crate::cli::terminal::print;
-use backline_rules::plan::canary_share;
+use crate::pipeline::canary_share;
 use backline_store::Canary;
 
 /// `backline plugins canary …`

@@ -12,7 +12,9 @@ use crate::cli::arguments::values;
 use crate::cli::context::Context;
 use crate::cli::terminal::exit::{Exit, Failure, Outcome};
 use crate::cli::terminal::print;
-use crate::pipeline::{Approve, CheckedWith, Ended, InstallOptions, Installed, Obtained, Proposal, check_component};
+use crate::pipeline::{
+    Approve, CheckedWith, Ended, InstallOptions, Installed, Obtained, Proposal, Subject, check_component,
+};
 use backline_model::{Grant, ReleaseState};
 
 /// Largest grant file that is read, in bytes; the one of the largest first-party connector has under 4 KiB.
@@ -88,6 +90,7 @@ pub(super) async fn install(context: &Context, arguments: InstallArguments) -> O
         ..InstallOptions::default()
     };
     let installed = host.releases().install(&component, &options).await.map_err(about)?;
+    context.watch.made(Subject::Release(installed.release.digest));
     say("installed", &installed, json)
 }
 

@@ -1,4 +1,4 @@
-//! `backline plugins activate | remove | history`: which release collects, and which did.
+//! `backline plugins activate | remove | history | timeline`: which release collects, and which did.
 
 use backline_store::Scope;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use serde_json::json;
 use crate::cli::arguments::names::{self, PlatformName};
 use crate::cli::context::Context;
 use crate::cli::terminal::exit::{Exit, Failure, Outcome};
-use crate::cli::terminal::print;
-use crate::pipeline::ActivateOptions;
+use crate::cli::terminal::{print, timeline};
+use crate::pipeline::{ActivateOptions, TimelineFilter, connector_timeline};
 
 /// Most activations that are listed.
 const SWAPS_MAX: u32 = 1_000;
@@ -59,6 +59,19 @@ pub(crate) struct HistoryArguments {
     platform: Option<PlatformName>,
     /// At most this many, the latest first
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=i64::from(SWAPS_MAX)))]
+    limit: u32,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `timeline`.
+#[derive(clap::Args)]
+pub(crate) struct TimelineArguments {
+    /// Name of an installed connector
+    name: String,
+    /// At most this many
+    #[arg(long, default_value_t = 100, value_name = "N")]
     limit: u32,
     /// Print JSON
     #[arg(long)]
@@ -131,4 +144,16 @@ pub(super) async fn history(context: &Context, arguments: HistoryArguments) -> O
     let headers = ["at", "platform", "cause", "release", "?before", "reason"];
     print::listing(json, &swaps, &headers, row, "no release has been activated yet")?;
     Ok(Exit::Done)
+}
+
+/// Lists what happened to a connector.
+pub(super) async fn timeline(context: &Context, arguments: TimelineArguments) -> Outcome {
+    let TimelineArguments { name, limit, json } = arguments;
+    let store = context.store().await?;
+    let filter = TimelineFilter { after: None, with_acts: true, limit: Some(limit) };
+    let Some(found) = connector_timeline(&store, &name, &filter).await? else {
+        let unknown = format!("no connector has the name '{name}'; `backline plugins list` shows them");
+        return Err(Failure::usage(unknown));
+    };
+    timeline::show(found, json)
 }

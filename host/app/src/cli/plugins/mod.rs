@@ -53,6 +53,8 @@ pub(super) enum Command {
     Remove(life::RemoveArguments),
     /// List activations of releases, and the reason for each
     History(life::HistoryArguments),
+    /// List what happened to a connector and its platform, the latest first
+    Timeline(life::TimelineArguments),
     /// Test a release: normalise some stored documents, and check some accounts with their credentials
     Test(test::TestArguments),
     /// Try a component with one account, without a database: its requests, document, metrics, findings and log
@@ -122,6 +124,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::Activate(arguments) => life::activate(context, arguments).await,
         Command::Remove(arguments) => life::remove(context, arguments).await,
         Command::History(arguments) => life::history(context, arguments).await,
+        Command::Timeline(arguments) => life::timeline(context, arguments).await,
         Command::Keygen(arguments) => sign::keygen(&arguments),
         Command::Sign(arguments) => sign::sign(context, &arguments),
         Command::Verify(arguments) => sign::verify(context, &arguments).await,

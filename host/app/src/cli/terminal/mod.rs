@@ -6,5 +6,6 @@ pub(super) mod output;
 pub(super) mod print;
 pub(super) mod progress;
 mod table;
+pub(super) mod timeline;
 #[cfg(test)]
 mod widths;

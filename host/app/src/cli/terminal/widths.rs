@@ -1,12 +1,13 @@
 //! Every table of the command line, with a row such as operators see, at 80 and at 120 columns.
 
 use super::table::tests::fits;
+use super::timeline;
 use crate::cli::access::{audit, credentials, keys, tokens};
 use crate::cli::artists::{accounts, attention, consents};
 use crate::cli::events::webhooks;
 use crate::cli::numbers::{archive, metrics, quarantine};
 use crate::cli::service::{health, hosts};
-use crate::cli::work::{batches, outcomes, pauses, run, runs, schedules};
+use crate::cli::work::{batches, bulk, outcomes, pauses, run, runs, schedules};
 use crate::cli::{artists, plugins};
 
 const ID: &str = "0199f1de-0000-7aa1-b7a4-0c2b6f5d8e22";
@@ -44,6 +45,14 @@ fn every_table_fits_80_and_120_columns() {
             "the artist has to connect it again",
             "ask the artist for a new authorisation, then `backline credentials set tiktok token --account 0199f1de`",
         ],
+    );
+    fits(
+        &bulk::HEADERS,
+        &[ID, "quarantine_discard", "cancelled", "12000", "12000", "40", "3", AT, "the platform's numbers were wrong"],
+    );
+    fits(
+        &timeline::HEADERS,
+        &[AT, "lost_metric", "account.reconnect_needed", "attempts 1 · metric_date 2026-11-22 · run 0199f1de"],
     );
     fits(&archive::RUN_HEADERS, &[AT, AT, "host-a", "done", "metrics moved: 120000, documents deleted: 4000"]);
     fits(

@@ -1,8 +1,9 @@
 //! `backline backfill`: collects past dates of a platform that tells them, one run for each date, the newest first.
 //!
 //! What a date still lacks is read from the stored rows, so the same command goes on where an earlier one ended. The
-//! newest date comes first, because a plan ends what earlier runs have deferred of its date or an older one. A connector
-//! that takes several dates at once may bring older dates with a run: what they lack then is less, or nothing.
+//! newest date comes first, because a plan ends what earlier runs have deferred of its date or an older one. A
+//! connector that takes several dates at once may bring older dates with a run: what they lack then is less, or
+//! nothing.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +21,7 @@ use crate::cli::service::installation;
 use crate::cli::terminal::exit::{Exit, Failure, Outcome};
 use crate::cli::terminal::print;
 use crate::pipeline::collection::report::{RunReport, RunRequest};
-use crate::pipeline::{exclusion, is_told};
+use crate::pipeline::{Subject, exclusion, is_told};
 use backline_model::run::{BACKFILL_SINCE, Forecast, RunCounts};
 use backline_model::{AccountId, ArtistId, Candidate, Manifest, MetricsRow, Platform, Release, RunId};
 use backline_store::{MetricsFilter, Scope, Store};
@@ -131,6 +132,7 @@ pub(in crate::cli) async fn run(context: &Context, arguments: BackfillArguments)
             // Another run, or one of a later date, may have collected it since the forecast.
             let Some(request) = job.request(store, date).await? else { continue };
             let done = run::collect(&host, &request, &stop).await?;
+            context.watch.made(Subject::Run(done.run.id));
             let counts = &done.run.counts;
             if !json {
                 print::line(&format!("{date}: {} of {} collected", counts.collected, counts.planned))?;

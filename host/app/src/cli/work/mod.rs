@@ -2,6 +2,7 @@
 
 pub(super) mod backfill;
 pub(super) mod batches;
+pub(super) mod bulk;
 pub(super) mod outcomes;
 pub(super) mod pauses;
 pub(super) mod run;

@@ -19,7 +19,7 @@ use crate::pipeline::collection::report::{
     AllowanceOf, AllowanceReport, OpenReason, OpenReport, PlanReport, PlatformPlan, PlatformReport, Progress,
     RunReport, RunRequest,
 };
-use crate::pipeline::{CancelReport, Host, invalid_ids};
+use crate::pipeline::{CancelReport, Host, Subject, invalid_ids};
 use crate::telemetry::memory;
 use backline_model::grant::describe_window;
 use backline_model::outcome::Exclusion;
@@ -138,6 +138,7 @@ pub(in crate::cli) async fn run(context: &Context, arguments: RunArguments) -> O
     let request = arguments.selection.request(context, host.store()).await?;
     installation::warn(context, host.store()).await?;
     let report = collect(&host, &request, &CancellationToken::new()).await?;
+    context.watch.made(Subject::Run(report.run.id));
     if arguments.json {
         print::json(&ProcessReport { report: &report, peak_rss_bytes: memory::peak_bytes() })?;
     } else {

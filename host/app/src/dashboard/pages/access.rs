@@ -91,9 +91,10 @@ pub(super) async fn audit(ask: &Ask<'_>) -> Result<View, Refusal> {
             or_none(act.tenant.as_ref()),
             or_none(act.artist_id),
             html! { code { (act.details.to_string()) } },
+            html! { @for change in act.changes() { (change) br; } },
         ]
     });
-    let heads = ["At", "Action", "Outcome", "Who", "By", "From", "Tenant", "Artist", "Details"];
+    let heads = ["At", "Action", "Outcome", "Who", "By", "From", "Tenant", "Artist", "Details", "Changed"];
     let body = html! {
         form.row method="get" action="/audit" {
             div {

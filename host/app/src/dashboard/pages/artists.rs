@@ -142,6 +142,7 @@ pub(super) async fn one(ask: &Ask<'_>, given: &str) -> Result<View, Refusal> {
             text(&account.platform),
             text(account.status.as_str()),
             text(account.id),
+            link(&format!("/accounts/{}/timeline", account.id), "What happened"),
         ]
     });
     let of_consents = consents.iter().map(|consent| {
@@ -164,7 +165,7 @@ pub(super) async fn one(ask: &Ask<'_>, given: &str) -> Result<View, Refusal> {
         p { a href={ (path) "/metrics.csv?days=" (days) } { "All numbers of these days as CSV" } }
         (table(
             "Accounts of this artist",
-            &["Id there", "Platform", "State", "Id"],
+            &["Id there", "Platform", "State", "Id", "Timeline"],
             of_accounts.collect(),
             "It has no account.",
         ))

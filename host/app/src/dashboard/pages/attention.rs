@@ -12,7 +12,8 @@ pub(super) async fn view(ask: &Ask<'_>) -> Result<View, Refusal> {
     let _turn = ask.turn().await;
     let filter =
         AttentionFilter { platform: ask.platform().await?, after: ask.after()?, limit: Some(ROWS as usize + 1) };
-    let mut found = accounts_that_need_someone(ask.store(), &ask.scope(), &filter).await?;
+    let reconnect = ask.host.config().service.reconnect_url.as_ref();
+    let mut found = accounts_that_need_someone(ask.store(), &ask.scope(), reconnect, &filter).await?;
     let next = ask.cut(&mut found, |one| one.account_id);
     let rows = found.iter().map(|one| {
         vec![
@@ -20,7 +21,12 @@ pub(super) async fn view(ask: &Ask<'_>) -> Result<View, Refusal> {
             text(&one.platform),
             text(&one.platform_id),
             text(&one.problem),
-            text(&one.remedy),
+            html! {
+                (one.remedy)
+                @if let Some(link) = &one.reconnect_url {
+                    "; " a href=(link) rel="noreferrer" { "where the artist connects it" }
+                }
+            },
         ]
     });
     let heads = ["Artist", "Platform", "Id there", "Problem", "What to do"];

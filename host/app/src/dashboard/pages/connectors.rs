@@ -124,6 +124,7 @@ pub(super) async fn one(ask: &Ask<'_>, given: &str) -> Result<View, Refusal> {
     let slots = release.grant.slots.iter().map(|slot| text(&slot.slot));
     let body = html! {
         p { (connector.title) ". " (connector.description) }
+        p { (link(&format!("/connectors/{}/timeline", connector.name), "What happened to this connector")) }
         (facts(vec![
             ("Platform", text(&connector.platform)),
             ("State", text(if release.active { "active" } else { release.state.as_str() })),

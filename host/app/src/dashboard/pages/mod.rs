@@ -3,12 +3,14 @@
 mod access;
 pub(super) mod artists;
 mod attention;
+pub(super) mod bulk;
 mod chart;
 mod connectors;
 mod digests;
 mod overview;
 mod quality;
 mod runs;
+mod timeline;
 mod upkeep;
 mod webhooks;
 
@@ -148,13 +150,17 @@ pub(super) async fn view(ask: &Ask<'_>, page: &Page) -> Result<View, Refusal> {
         Page::Artists => artists::list(ask).await,
         // Its numbers alone are no page, and are answered before.
         Page::Artist(artist) | Page::Numbers(artist) => artists::one(ask, artist).await,
+        Page::AccountTimeline(account) => timeline::of_account(ask, account).await,
         Page::Attention => attention::view(ask).await,
         Page::Connectors => connectors::list(ask).await,
         Page::Release(digest) => connectors::one(ask, digest).await,
+        Page::ConnectorTimeline(name) => timeline::of_connector(ask, name).await,
         Page::Activate(digest) => connectors::activate(ask, digest).await,
         Page::RollBack(platform) => connectors::roll_back(ask, platform).await,
         Page::Allowances => upkeep::allowances(ask).await,
         Page::Quality => quality::view(ask).await,
+        Page::Bulk => bulk::list(ask).await,
+        Page::NewBulk => bulk::new(ask).await,
         Page::Webhooks => webhooks::view(ask).await,
         Page::Digests => digests::list(ask).await,
         Page::Digest(name) => digests::one(ask, name).await,

@@ -51,6 +51,12 @@ pub(super) async fn view(ask: &Ask<'_>) -> Result<View, Refusal> {
             },
         ]
     });
+    let of_all = |action: &str| {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.append_pair("action", action);
+        query.extend_pairs(["platform", "artist"].iter().filter_map(|name| Some((*name, ask.text(name)?))));
+        format!("/bulk/new?{}", query.finish())
+    };
     let heads = ["Metric", "Value", "Date", "Platform", "Artist", "Rule", "Found", "State", "Decide"];
     let choices = ["held", "released", "discarded", "all"];
     let body = html! {
@@ -59,6 +65,12 @@ pub(super) async fn view(ask: &Ask<'_>) -> Result<View, Refusal> {
         ul {
             @for choice in choices {
                 li { a href={ "/quality?status=" (choice) } { "Values: " (choice) } }
+            }
+        }
+        @if ask.may(&Act::StartBulk) && chosen == Some(QuarantineStatus::Held) {
+            p {
+                (link(&of_all("quarantine_release"), "Release all that this shows")) " · "
+                (link(&of_all("quarantine_discard"), "Discard all that this shows"))
             }
         }
         (table("Values that failed validation, the latest first", &heads, rows.collect(), "No such value."))

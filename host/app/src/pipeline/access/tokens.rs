@@ -59,7 +59,7 @@ pub struct NewToken {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// A caller whose token was recognised. Only [`Tokens::recognise`] makes one.
+/// A caller whose token was recognised. Only [`Tokens`] makes one.
 #[derive(Clone, Debug)]
 pub struct Caller {
     token: ApiToken,
@@ -185,8 +185,16 @@ impl Tokens {
     /// # Errors
     /// When the database fails.
     pub async fn is_in_force(&self, caller: &Caller) -> Result<bool, StoreError> {
-        let found = self.store.token_get(caller.token.id).await?;
-        Ok(found.is_some_and(|(token, _)| token.state(self.clock.now()) == TokenState::Active))
+        Ok(self.in_force(caller.token.id).await?.is_some())
+    }
+
+    /// The caller of a token whose secret was proved before, as the token is now; none where it is not in force.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(super) async fn in_force(&self, id: TokenId) -> Result<Option<Caller>, StoreError> {
+        let found = self.store.token_get(id).await?.map(|(token, _)| token);
+        Ok(found.filter(|token| token.state(self.clock.now()) == TokenState::Active).map(|token| Caller { token }))
     }
 }
 

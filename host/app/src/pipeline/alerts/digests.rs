@@ -192,7 +192,9 @@ impl Alerts {
         let moved = self.moved(&scope, digest.every.span_days(), &period).await?;
         let missing = self.store.missing_numbers_list(&scope, period.after, period.up_to).await?;
         let filter = AttentionFilter { limit: Some(SHOWN_MAX + 1), ..AttentionFilter::default() };
-        let needy = accounts_that_need_someone(&self.store, &scope, &filter).await?.into_iter().map(|one| Needy {
+        let reconnect = self.config.service.reconnect_url.as_ref();
+        let found = accounts_that_need_someone(&self.store, &scope, reconnect, &filter).await?;
+        let needy = found.into_iter().map(|one| Needy {
             artist_id: one.artist_id,
             artist: one.artist,
             platform: one.platform,

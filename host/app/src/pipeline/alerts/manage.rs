@@ -22,7 +22,8 @@ use backline_model::ids::is_plain_name;
 use backline_model::{
     AlertChannel, AlertMessage, AlertRoute, AlertSeverity, AlertState, ChannelId, ChannelTarget, QuietHours, Tenant,
 };
-use backline_rules::{alerting, nearest};
+use backline_rules::alerting::{self, Shown};
+use backline_rules::nearest;
 use backline_store::{AlertFilter, Scope, Store, StoreError, TestAlert};
 
 /// Longest name of a channel, route or digest, in characters.
@@ -247,7 +248,9 @@ impl Alerts {
             severity,
         };
         self.store.alert_test_add(&Scope::all_tenants(), &test, now).await?;
-        let text = alerting::text(kind, severity, true, 1, &[(sample, None)]).whole();
+        let text =
+            alerting::text(kind, severity, true, 1, &[Shown { event: sample, artist: None, reconnect_url: None }])
+                .whole();
         Ok(TestedAlert { message: self.sent_now(channel, test.id).await?, text })
     }
 

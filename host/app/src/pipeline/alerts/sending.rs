@@ -16,8 +16,9 @@ use crate::pipeline::error::with_causes;
 use crate::pipeline::retry::retry_transient;
 use backline_gateway::secrets::{SecretText, open_channel};
 use backline_gateway::{Mail, MailError, WebhookRequest, WebhookRequestError};
-use backline_model::{AlertChannel, AlertRoute, AlertState, ChannelTarget, Event};
-use backline_rules::alerting::{self, Attempted, Head, LEASE, Next, SHOWN_MAX, TIMEOUT, Text, Told};
+use backline_model::event::types;
+use backline_model::{AccountId, AlertChannel, AlertRoute, AlertState, ChannelTarget, Event, Platform, ReconnectUrl};
+use backline_rules::alerting::{self, Attempted, Head, LEASE, Next, SHOWN_MAX, Shown, TIMEOUT, Text, Told};
 use backline_rules::digest;
 use backline_store::{AlertLease, DueAlert, EventCursor, EventHead, NewAlert, Scope, StoreError, Term};
 
@@ -281,7 +282,8 @@ impl Alerts {
             return self.words_of_digest(lease, id, day).await;
         }
         let (count, events) = if alert.is_test {
-            (1, vec![(alerting::sample(&alert.kind, self.time_of(lease)), None)])
+            let event = alerting::sample(&alert.kind, self.time_of(lease));
+            (1, vec![Shown { event, artist: None, reconnect_url: None }])
         } else {
             let shown = u32::try_from(SHOWN_MAX).unwrap_or(u32::MAX);
             let (count, events) = self.store.alert_events_list(lease, shown).await?;
@@ -313,11 +315,11 @@ impl Alerts {
         Ok(Ok(Words { count: 0, text: written.text, html: Some(written.html) }))
     }
 
-    /// Events with the names of their artists.
-    async fn named(&self, events: Vec<Event>) -> Result<Vec<(Event, Option<String>)>, StoreError> {
+    /// Events with the names of their artists, and where those connect their accounts again.
+    async fn named(&self, events: Vec<Event>) -> Result<Vec<Shown>, StoreError> {
         let mut named = Vec::with_capacity(events.len());
         for event in events {
-            let name = match event.artist_id {
+            let artist = match event.artist_id {
                 Some(id) => match self.store.artist_get(&Scope::all_tenants(), id).await {
                     // One that can't be read has no name here.
                     Err(StoreError::Unreadable { .. }) => None,
@@ -325,7 +327,8 @@ impl Alerts {
                 },
                 None => None,
             };
-            named.push((event, name));
+            let reconnect_url = reconnect_url(self.config.service.reconnect_url.as_ref(), &event);
+            named.push(Shown { event, artist, reconnect_url });
         }
         Ok(named)
     }
@@ -393,6 +396,14 @@ impl Alerts {
             }
         })
     }
+}
+
+/// Where an artist connects the account again that an event asks for.
+fn reconnect_url(template: Option<&ReconnectUrl>, event: &Event) -> Option<String> {
+    let template = template.filter(|_| event.kind == types::RECONNECT_NEEDED)?;
+    let account: AccountId = event.data["account_id"].as_str()?.parse().ok()?;
+    let platform = Platform::new(event.data["platform"].as_str()?).ok()?;
+    Some(template.of(event.artist_id?, account, &platform))
 }
 
 /// What a route tells its channels of an event.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use backline_model::account::NOT_FOUND_DATES_MAX;
 use backline_model::manifest::Owner;
-use backline_model::{Account, AccountId, AccountStatus, ArtistId, Platform};
+use backline_model::{Account, AccountId, AccountStatus, ArtistId, Platform, ReconnectUrl};
 use backline_rules::lists::{Directory, Listed};
 use backline_store::{AccountFilter, Scope, Store, StoreError};
 
@@ -30,6 +30,8 @@ pub struct Attention {
     pub problem: String,
     /// What to do.
     pub remedy: String,
+    /// Where the artist connects the account again; none where that would not help, or no link is configured.
+    pub reconnect_url: Option<String>,
 }
 
 /// Which accounts to look at.
@@ -43,13 +45,14 @@ pub struct AttentionFilter {
     pub limit: Option<usize>,
 }
 
-/// The accounts that need someone, by id.
+/// The accounts that need someone, by id. `reconnect` is where artists connect their accounts again.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn accounts_that_need_someone(
     store: &Store,
     scope: &Scope,
+    reconnect: Option<&ReconnectUrl>,
     filter: &AttentionFilter,
 ) -> Result<Vec<Attention>, StoreError> {
     let directory = Directory::of_releases(&store.releases_list().await?);
@@ -74,7 +77,8 @@ pub async fn accounts_that_need_someone(
         for account in active {
             let listed = directory.platform(account.platform.as_str());
             let has = |slot: &str| given.contains(&(account.id, slot.to_owned()));
-            let Some((problem, remedy)) = problem_of(account, listed, has) else { continue };
+            let Some(Problem { problem, remedy, is_of_artist }) = problem_of(account, listed, has) else { continue };
+            let link = reconnect.filter(|_| is_of_artist);
             let artist = match store.artist_get(scope, account.artist_id).await {
                 // Health names the row; what is wrong with its accounts is told all the same.
                 Err(StoreError::Unreadable { .. }) => None,
@@ -88,6 +92,7 @@ pub async fn accounts_that_need_someone(
                 platform_id: account.platform_id.clone(),
                 problem,
                 remedy,
+                reconnect_url: link.map(|link| link.of(account.artist_id, account.id, &account.platform)),
             });
             if filter.limit.is_some_and(|limit| found.len() >= limit) {
                 return Ok(found);
@@ -117,28 +122,38 @@ pub async fn invalid_ids(store: &Store) -> Result<u64, StoreError> {
     }
 }
 
+/// What is wrong with an account.
+struct Problem {
+    problem: String,
+    remedy: String,
+    /// Whether it is over once the artist has connected the account again.
+    is_of_artist: bool,
+}
+
 /// What is wrong with an account, and what to do.
-fn problem_of(account: &Account, listed: Option<&Listed>, has: impl Fn(&str) -> bool) -> Option<(String, String)> {
+fn problem_of(account: &Account, listed: Option<&Listed>, has: impl Fn(&str) -> bool) -> Option<Problem> {
     let Account { id, platform, .. } = account;
+    let of_operator = |problem: String, remedy: String| Some(Problem { problem, remedy, is_of_artist: false });
+    let of_artist = |problem: String, remedy: String| Some(Problem { problem, remedy, is_of_artist: true });
     let Some(listed) = listed else {
         let problem = "no installed connector collects its platform".to_owned();
-        return Some((problem, format!("install one, or `backline accounts set {id} --status disabled`")));
+        return of_operator(problem, format!("install one, or `backline accounts set {id} --status disabled`"));
     };
     if let Err(error) = listed.reader.read(&account.platform_id) {
         let remedy = format!("add the right one, and `backline accounts set {id} --status disabled` for this one");
-        return Some((error.to_string(), remedy));
+        return of_operator(error.to_string(), remedy);
     }
     let slots = || listed.manifest.credentials.iter().filter(|slot| slot.owner == Owner::Account);
     let set = |slot: &str| format!("`backline credentials set {platform} {slot} --account {id}`");
     if account.status == AccountStatus::ReconnectNeeded {
         let slot = slots().map(|slot| slot.slot.as_str()).next().unwrap_or("SLOT");
         let remedy = format!("ask the artist for a new authorisation, then {}", set(slot));
-        return Some(("the artist has to connect it again".to_owned(), remedy));
+        return of_artist("the artist has to connect it again".to_owned(), remedy);
     }
     if account.status == AccountStatus::HostKilled {
         let problem = "hosts ended unexpectedly whenever they collected it and nothing else".to_owned();
         let remedy = format!("look at the hosts' logs and memory, then `backline accounts set {id} --status active`");
-        return Some((problem, remedy));
+        return of_operator(problem, remedy);
     }
     if account.status == AccountStatus::NotFound {
         let problem = format!("{platform} has not known it on {NOT_FOUND_DATES_MAX} dates since it was last collected");
@@ -146,8 +161,8 @@ fn problem_of(account: &Account, listed: Option<&Listed>, has: impl Fn(&str) -> 
             "add the right id with `backline accounts add`, or `backline accounts set {id} --status active` if it is \
              back"
         );
-        return Some((problem, remedy));
+        return of_operator(problem, remedy);
     }
     let missing = slots().find(|slot| !has(&slot.slot))?;
-    Some((format!("it has no secret for the slot '{}'", missing.slot), set(&missing.slot)))
+    of_artist(format!("it has no secret for the slot '{}'", missing.slot), set(&missing.slot))
 }

@@ -105,8 +105,8 @@ pub(super) fn taken_from(documents: &mut [(AccountId, Fetched)]) -> Vec<(Account
     taken
 }
 
-/// Normalises documents of past dates. Those that get no turn, or of which there is no snapshot, are dropped: the run of
-/// their date fetches them, and says what is wrong with them.
+/// Normalises documents of past dates. Those that get no turn, or of which there is no snapshot, are dropped: the run
+/// of their date fetches them, and says what is wrong with them.
 ///
 /// # Errors
 /// When memory is short.

@@ -40,7 +40,7 @@ static STREAMS: Semaphore = Semaphore::const_new(STREAMS_MAX);
 pub enum NumbersKind {
     /// Values, and why there is none.
     Metrics,
-    /// Changes.
+    /// How they changed since earlier dates.
     Growth,
 }
 

@@ -35,6 +35,7 @@ pub use self::status::{Readiness, Watch};
 use crate::config::Config;
 use crate::pipeline::alerts::sending;
 use crate::pipeline::artists::sync;
+use crate::pipeline::bulk;
 use crate::pipeline::collection::budgets;
 use crate::pipeline::collection::report::RunRequest;
 use crate::pipeline::collection::workers;
@@ -103,6 +104,7 @@ impl Service {
         loops.start("scheduler", context.clone(), scheduler::serve);
         loops.start("credentials", context.part(|host| host.credentials().clone()), refresher::serve);
         loops.start("archive", context.part(|host| host.archive().clone()), archive::serve);
+        loops.start("bulk", context.part(|host| host.bulk().clone()), bulk::serve::serve);
         loops.start("deliveries", context.part(|host| host.dispatcher().clone()), deliveries::serve);
         loops.start("alerts", context.part(|host| host.alerts().clone()), sending::serve);
         loops.start("artists", context.part(|host| host.artist_sync().clone()), sync::serve);

@@ -172,14 +172,17 @@ impl Archive {
         done
     }
 
-    /// Removes answers to requests and alerts to people that need not be kept any more. Returns how many answers. Every
-    /// host may: each is one statement, and what `archive.enabled` is about are numbers.
+    /// Removes answers to requests, alerts to people and bulk acts that need not be kept any more, and sessions of the
+    /// dashboard that are over. Returns how many answers. Every host may: each is one statement, and what
+    /// `archive.enabled` is about are numbers.
     ///
     /// # Errors
     /// When this host's clock is ahead, or the database fails.
     pub async fn answers_remove(&self) -> Result<u64, ArchiveError> {
         let past = self.clocks.past(self.clock.now()).await??;
         self.store.alert_messages_remove(past).await?;
+        self.store.sessions_remove(past).await?;
+        self.store.bulk_acts_remove(past).await?;
         Ok(self.store.kept_answers_remove(past).await?)
     }
 

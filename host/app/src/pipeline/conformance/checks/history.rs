@@ -1,4 +1,5 @@
-//! Past dates: what one call brings of them is what a call of each date brings, and the window's own date stays as it is.
+//! Past dates: what one call brings of them is what a call of each date brings, and the window's own date stays as
+//! it is.
 
 use chrono::TimeDelta;
 

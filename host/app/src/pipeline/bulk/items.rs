@@ -1,0 +1,259 @@
+//! What the filter of a bulk act shows, a page at a time, and what is done to each thing. Lists are read in an order in
+//! which what appears meanwhile comes before, or anywhere; nothing is shown twice.
+
+use std::any::Any;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use super::Bulk;
+use crate::pipeline::collection::quarantine::QuarantineError;
+use crate::pipeline::collection::run::CancelError;
+use crate::pipeline::error::{Classified, ErrorClass, with_causes};
+use backline_model::bulk::{BulkAct, BulkAction, BulkFilter};
+use backline_model::row::QuarantineStatus;
+use backline_model::{AccountId, AccountStatus, BatchId, BatchState, RunId, RunStatus};
+use backline_store::{AccountFilter, BatchFilter, BulkStep, QuarantineFilter, Scope, StoreError};
+
+/// Most things that are read at once.
+pub(super) const PAGE_MAX: u32 = 1_000;
+
+/// Longest problem that is kept, in characters.
+const PROBLEM_CHARACTERS_MAX: usize = 500;
+
+/// A thing that a filter shows.
+pub(super) struct Item {
+    pub(super) id: Uuid,
+    /// Its place in the list.
+    pub(super) place: String,
+}
+
+/// Some of what a filter shows.
+pub(super) struct Page {
+    /// May be empty although others follow.
+    pub(super) items: Vec<Item>,
+    /// The place behind which the next page begins.
+    pub(super) place: String,
+}
+
+/// What became of a thing.
+enum Ended {
+    Acted,
+    /// It is in another state by now.
+    Skipped,
+    Failed(String),
+}
+
+fn place_of(key: &impl Serialize) -> String {
+    // Times and ids are always JSON.
+    serde_json::to_string(key).unwrap_or_default()
+}
+
+/// A place as the list understands it; one that can't be read is the beginning.
+fn key_of<K: DeserializeOwned>(place: Option<&str>) -> Option<K> {
+    place.and_then(|place| serde_json::from_str(place).ok())
+}
+
+/// A page of rows, of which those are meant that `is_meant` says.
+fn page_of<T, K: Serialize>(
+    rows: &[T],
+    is_meant: impl Fn(&T) -> bool,
+    id: impl Fn(&T) -> Uuid,
+    key: impl Fn(&T) -> K,
+) -> Option<Page> {
+    let place = place_of(&key(rows.last()?));
+    let meant = rows.iter().filter(|row| is_meant(row));
+    Some(Page { items: meant.map(|row| Item { id: id(row), place: place_of(&key(row)) }).collect(), place })
+}
+
+impl Bulk {
+    /// What the filter shows behind a place; none at the end.
+    pub(super) async fn page(
+        &self,
+        scope: &Scope,
+        action: BulkAction,
+        filter: &BulkFilter,
+        place: Option<&str>,
+        limit: u32,
+    ) -> Result<Option<Page>, StoreError> {
+        let (store, limit) = (&self.store, Some(limit));
+        Ok(match action {
+            BulkAction::BatchesRetry => {
+                let before: Option<(DateTime<Utc>, BatchId)> = key_of(place);
+                let (run, platform, state) = (filter.run, filter.platform.clone(), Some(BatchState::Dead));
+                let dead = BatchFilter { run, platform, state, before, limit, ..BatchFilter::default() };
+                let rows = store.batches_list(scope, &dead).await?;
+                page_of(&rows, |_| true, |batch| batch.id.0, |batch| (batch.created_at, batch.id))
+            }
+            BulkAction::QuarantineRelease | BulkAction::QuarantineDiscard => {
+                let held = QuarantineFilter {
+                    status: Some(QuarantineStatus::Held),
+                    platform: filter.platform.clone(),
+                    artist: filter.artist,
+                    before: key_of(place),
+                    limit,
+                };
+                let rows = store.quarantine_list(scope, &held).await?;
+                let is = |wanted: &Option<String>, given: &str| wanted.as_ref().is_none_or(|wanted| wanted == given);
+                let is_meant = |value: &backline_model::Quarantined| {
+                    is(&filter.metric, &value.metric) && is(&filter.rule, &value.rule)
+                };
+                page_of(&rows, is_meant, |value| value.id, |value| value.id)
+            }
+            BulkAction::AccountsResume | BulkAction::AccountsDisable => {
+                let (artist, platform) = (filter.artist, filter.platform.clone());
+                let of = AccountFilter { artist, platform, after: key_of(place), limit };
+                let rows = store.accounts_list(scope, &of).await?;
+                let is_meant = |account: &backline_model::Account| is_meant(action, filter, account.status);
+                page_of(&rows, is_meant, |account| account.id.0, |account| account.id)
+            }
+            BulkAction::RunsCancel => {
+                let before: Option<(DateTime<Utc>, RunId)> = key_of(place);
+                let rows = store.runs_list(scope, limit.unwrap_or(PAGE_MAX), before).await?;
+                let is_meant = |run: &backline_model::Run| {
+                    run.status == RunStatus::Running
+                        && filter.trigger.as_ref().is_none_or(|trigger| *trigger == run.trigger)
+                };
+                page_of(&rows, is_meant, |run| run.id.0, |run| (run.started_at, run.id))
+            }
+        })
+    }
+
+    /// Does the act to a thing. What can't be done to it is noted.
+    ///
+    /// # Errors
+    /// Why the act is held up: the database fails or does not answer. It goes on with this thing later.
+    pub(super) async fn done_to(&self, act: &BulkAct, scope: &Scope, item: &Item) -> Result<BulkStep, String> {
+        let now = self.clock.now();
+        let done = match act.action {
+            BulkAction::BatchesRetry => {
+                let one = BatchFilter { ids: vec![BatchId(item.id)], ..BatchFilter::default() };
+                let weights = &self.config.collection.tenant_weights;
+                match self.store.batches_retry(scope, &one, weights, now).await {
+                    Ok(retried) if retried.batches == 0 => Ended::Skipped,
+                    retried => ended(retried)?,
+                }
+            }
+            BulkAction::QuarantineRelease => ended(self.quarantine.release(scope, item.id).await)?,
+            BulkAction::QuarantineDiscard => ended(self.store.quarantine_discard(scope, item.id, now).await)?,
+            BulkAction::AccountsResume => self.set_status(act, scope, item.id, AccountStatus::Active).await?,
+            BulkAction::AccountsDisable => self.set_status(act, scope, item.id, AccountStatus::Disabled).await?,
+            BulkAction::RunsCancel => ended(self.runs.cancel(RunId(item.id), &act.reason).await)?,
+        };
+        let step = BulkStep { place: item.place.clone(), ..BulkStep::default() };
+        Ok(match done {
+            Ended::Acted => BulkStep { done: 1, ..step },
+            Ended::Skipped => BulkStep { skipped: 1, ..step },
+            Ended::Failed(problem) => BulkStep { failed: 1, problem: Some(problem), ..step },
+        })
+    }
+
+    /// Changes an account's status, if the filter still shows the account.
+    async fn set_status(&self, act: &BulkAct, scope: &Scope, id: Uuid, status: AccountStatus) -> Result<Ended, String> {
+        let id = AccountId(id);
+        let account = match self.store.account_get(scope, id).await {
+            Ok(account) => account,
+            Err(error) => return ended::<(), _>(Err(error)),
+        };
+        if !account.is_some_and(|account| is_meant(act.action, &act.filter, account.status)) {
+            return Ok(Ended::Skipped);
+        }
+        match self.store.account_set_status(scope, id, status, self.clock.now()).await {
+            Ok(false) => Ok(Ended::Skipped),
+            changed => ended(changed),
+        }
+    }
+}
+
+/// Whether an act on accounts is about one with this status.
+fn is_meant(action: BulkAction, filter: &BulkFilter, status: AccountStatus) -> bool {
+    match filter.status {
+        Some(wanted) => status == wanted,
+        // Those that are switched off need not be.
+        None => action != BulkAction::AccountsDisable || status != AccountStatus::Disabled,
+    }
+}
+
+/// What a result means for the act: a thing that was decided or ended meanwhile is skipped, what else is refused of a
+/// thing is noted, and a database that does not answer holds the act up.
+fn ended<T, E: Classified>(result: Result<T, E>) -> Result<Ended, String> {
+    let error = match result {
+        Ok(_) => return Ok(Ended::Acted),
+        Err(error) => error,
+    };
+    if is_over(&error) {
+        return Ok(Ended::Skipped);
+    }
+    match error.class() {
+        ErrorClass::Refused | ErrorClass::Internal => Ok(Ended::Failed(told(&error))),
+        ErrorClass::Unavailable | ErrorClass::Partial => Err(told(&error)),
+    }
+}
+
+/// Whether an error says that another one decided about a thing, or that it is gone.
+fn is_over(error: &dyn Any) -> bool {
+    let is_decided =
+        |error: &StoreError| matches!(error, StoreError::AlreadyDecided { .. } | StoreError::NotFound { .. });
+    if let Some(error) = error.downcast_ref::<QuarantineError>() {
+        return match error {
+            QuarantineError::Store(error) => is_decided(error),
+            QuarantineError::NotHeld(_) => true,
+            _ => false,
+        };
+    }
+    error.downcast_ref::<StoreError>().is_some_and(is_decided)
+        || matches!(error.downcast_ref::<CancelError>(), Some(CancelError::Ended { .. } | CancelError::NoRun(_)))
+}
+
+fn told(error: &(dyn std::error::Error + 'static)) -> String {
+    with_causes(error).chars().take(PROBLEM_CHARACTERS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_read_as_it_was_written() {
+        let key = (DateTime::UNIX_EPOCH, Uuid::from_u128(7));
+        assert_eq!(key_of::<(DateTime<Utc>, Uuid)>(Some(&place_of(&key))), Some(key));
+        assert_eq!(key_of::<Uuid>(None), None);
+        assert_eq!(key_of::<Uuid>(Some("x")), None);
+    }
+
+    #[test]
+    fn a_page_without_a_thing_that_is_meant_is_not_the_end() {
+        let rows = [3_u128, 2, 1];
+        let page = page_of(&rows, |_| false, |n| Uuid::from_u128(*n), |n| n.to_string()).expect("a page");
+        assert!(page.items.is_empty());
+        assert_eq!(page.place, "\"1\"");
+        assert!(page_of(&rows[..0], |_| true, |n| Uuid::from_u128(*n), |n| n.to_string()).is_none());
+    }
+
+    #[test]
+    fn what_others_decided_is_skipped_and_an_outage_holds_the_act_up() {
+        let of = |error: QuarantineError| ended::<(), _>(Err(error));
+        let id = Uuid::nil();
+        assert!(matches!(of(QuarantineError::NotHeld(id)), Ok(Ended::Skipped)));
+        let decided = StoreError::AlreadyDecided { id, status: "released" };
+        assert!(matches!(of(QuarantineError::Store(decided)), Ok(Ended::Skipped)));
+        let lost = StoreError::TermLost { role: "bulk".to_owned() };
+        assert!(of(QuarantineError::Store(lost)).is_err());
+        let unknown = StoreError::NotFound { what: "account", id: "1".to_owned() };
+        assert!(matches!(ended::<(), _>(Err(unknown)), Ok(Ended::Skipped)));
+        let of_others = StoreError::OutOfScope { what: "read", tenant: backline_model::Tenant::default() };
+        assert!(matches!(ended::<(), _>(Err(of_others)), Ok(Ended::Failed(_))));
+    }
+
+    #[test]
+    fn accounts_are_meant_by_their_status() {
+        let none = BulkFilter::default();
+        assert!(!is_meant(BulkAction::AccountsDisable, &none, AccountStatus::Disabled));
+        assert!(is_meant(BulkAction::AccountsDisable, &none, AccountStatus::NotFound));
+        let unknown = BulkFilter { status: Some(AccountStatus::NotFound), ..BulkFilter::default() };
+        assert!(is_meant(BulkAction::AccountsResume, &unknown, AccountStatus::NotFound));
+        assert!(!is_meant(BulkAction::AccountsResume, &unknown, AccountStatus::Active));
+    }
+}

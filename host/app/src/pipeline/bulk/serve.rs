@@ -1,0 +1,184 @@
+//! Works bulk acts off: on the one host that has the role, some things of each act in turn. After each thing its place
+//! is written under the role's term, so that a host which takes over goes on behind it.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::{Bulk, BulkError, scope_of};
+use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
+use crate::pipeline::error::with_causes;
+use backline_model::bulk::{BulkAct, BulkState};
+use backline_store::{BulkStep, Scope, StoreError, Term};
+
+/// The role of the host that works on bulk acts.
+const ROLE: &str = "bulk";
+
+/// Things of one act that are worked on before it is another act's turn.
+const TURN: u32 = 50;
+
+/// How often a command looks how far an act has come on which another host works.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// What a turn came to.
+enum Turn {
+    /// Nothing is open, or another host works on it.
+    Idle,
+    /// There may be more to do at once.
+    More,
+    /// The database does not answer, or refuses something that may work later.
+    HeldUp(String),
+}
+
+/// Runs until the service stops; then resigns the role.
+pub(in crate::pipeline) async fn serve(context: ServiceContext<Bulk>) {
+    let mut term = None;
+    while !context.stop.is_cancelled() {
+        let bulk = context.current();
+        // Each thing takes some statements.
+        context.heartbeat.work(Duration::from_millis(bulk.config.database.long_statement_timeout_ms));
+        let turn = bulk.turn(&context.name, &mut term, || context.stop.is_cancelled()).await;
+        let rest = match turn {
+            Ok(Turn::More) => Duration::ZERO,
+            Ok(Turn::Idle) => context.poll_interval(),
+            Ok(Turn::HeldUp(problem)) => {
+                tracing::warn!(problem, "a bulk act is held up; it goes on later");
+                RETRY_AFTER
+            }
+            Err(error) => {
+                tracing::warn!(error = with_causes(&error), "bulk acts can't be worked on; this is retried");
+                RETRY_AFTER
+            }
+        };
+        context.rest(rest).await;
+    }
+    context.current().resign(term).await;
+}
+
+impl Bulk {
+    /// Works on an act from this process until it has ended, or watches the host that does. `progress` is told how far
+    /// it has come.
+    ///
+    /// # Errors
+    /// When there is no such act, or the database fails. The act stays open then.
+    pub async fn work_off(&self, id: Uuid, progress: &(dyn Fn(&BulkAct) + Sync)) -> Result<BulkAct, BulkError> {
+        // A service may use the host's name alone.
+        let name = format!("{} (command {})", self.name, Uuid::now_v7().simple());
+        let mut term = None;
+        let ended = loop {
+            let turn = self.turn(&name, &mut term, || false).await;
+            let act = match self.store.bulk_act_get(&Scope::all_tenants(), id).await {
+                Ok(Some(act)) => act,
+                Ok(None) => break Err(StoreError::NotFound { what: "bulk act", id: id.to_string() }.into()),
+                Err(error) => break Err(error.into()),
+            };
+            progress(&act);
+            if act.state != BulkState::Running {
+                break Ok(act);
+            }
+            match turn {
+                Ok(Turn::More) => {}
+                Ok(Turn::Idle) => tokio::time::sleep(LOOK_EVERY).await,
+                Ok(Turn::HeldUp(problem)) => {
+                    tracing::warn!(problem, "the bulk act is held up; it goes on later");
+                    tokio::time::sleep(RETRY_AFTER).await;
+                }
+                // Another process took the role over: it is watched.
+                Err(StoreError::TermLost { .. }) => tokio::time::sleep(LOOK_EVERY).await,
+                Err(error) => break Err(error.into()),
+            }
+        };
+        self.resign(term).await;
+        ended
+    }
+
+    fn ttl(&self) -> Duration {
+        Duration::from_millis(self.config.service.leader_ttl_ms)
+    }
+
+    /// Works on some things of each act that goes on, if this process has the role.
+    async fn turn(
+        &self,
+        owner: &str,
+        term: &mut Option<Term>,
+        is_to_stop: impl Fn() -> bool,
+    ) -> Result<Turn, StoreError> {
+        if self.store.open_bulk_acts_list(&Scope::all_tenants()).await?.is_empty() {
+            return Ok(Turn::Idle);
+        }
+        // Ends and times would be of a clock that jumped; another host goes on.
+        let Some(now) = self.clocks.right_now() else { return Ok(Turn::Idle) };
+        *term = self.store.role_take(ROLE, owner, now, self.ttl()).await?;
+        if term.is_none() {
+            return Ok(Turn::Idle);
+        }
+        // Again, since the one who had the role may have gone on until it was taken.
+        for (act, place) in self.store.open_bulk_acts_list(&Scope::all_tenants()).await? {
+            let Some(mut held) = term.clone() else { return Ok(Turn::Idle) };
+            if is_to_stop() {
+                return Ok(Turn::Idle);
+            }
+            if let Some(problem) = self.some_of(&act, place, &mut held, owner).await? {
+                return Ok(Turn::HeldUp(problem));
+            }
+            *term = Some(held);
+        }
+        Ok(Turn::More)
+    }
+
+    /// Does an act to its next things, and ends it where there are none. Returns what holds it up, if something does.
+    async fn some_of(
+        &self,
+        act: &BulkAct,
+        place: Option<String>,
+        term: &mut Term,
+        owner: &str,
+    ) -> Result<Option<String>, StoreError> {
+        let scope = scope_of(act);
+        let Some(page) = self.page(&scope, act.action, &act.filter, place.as_deref(), TURN).await? else {
+            self.store.bulk_act_finish(term, act.id, self.clock.now()).await?;
+            tracing::info!(act = %act.id, action = %act.action, "a bulk act is done");
+            return Ok(None);
+        };
+        for item in &page.items {
+            let now = self.clock.now();
+            if !self.keep_role(term, owner, now).await? {
+                return Ok(None);
+            }
+            let step = match self.done_to(act, &scope, item).await {
+                Ok(step) => step,
+                Err(problem) => return Ok(Some(problem)),
+            };
+            if !self.store.bulk_act_advance(term, act.id, &step, self.clock.now()).await? {
+                // Someone ended it.
+                return Ok(None);
+            }
+        }
+        let passed = BulkStep { place: page.place, ..BulkStep::default() };
+        self.store.bulk_act_advance(term, act.id, &passed, self.clock.now()).await?;
+        Ok(None)
+    }
+
+    /// Renews the role when a third of its term is over. Returns whether this process has it still.
+    async fn keep_role(&self, term: &mut Term, owner: &str, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        if now + self.ttl() * 2 / 3 < term.expires_at {
+            return Ok(true);
+        }
+        match self.store.role_take(ROLE, owner, now, self.ttl()).await? {
+            Some(renewed) => {
+                *term = renewed;
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    async fn resign(&self, term: Option<Term>) {
+        if let Some(term) = term
+            && let Err(error) = self.store.role_resign(&term, self.clock.now()).await
+        {
+            tracing::warn!(%error, "the role of bulk acts could not be resigned; another host takes it when it ends");
+        }
+    }
+}
