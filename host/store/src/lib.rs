@@ -148,6 +148,7 @@ pub use work::bulk::{BulkActFilter, BulkStep};
 pub use work::completion::Completion;
 pub use work::hosts::{KnownHost, Presence};
 pub use work::leaders::Term;
+pub use work::ledger::RunFilter;
 pub use work::logs::{PluginLogFilter, PluginLogLine};
 pub use work::outcomes::{AccountOutcome, NamedOutcome, PlatformOutcome};
 pub use work::pauses::{EndedPause, HeldPause, Pause, PlatformPause};

@@ -130,6 +130,7 @@ const ACQUAINTANCES: [Acquaintance; 7] = [
             "Recorded",
             "Retried",
             "RunDetails",
+            "RunFilter",
             // Whose rows a command is about is decided where its caller is known.
             "Scope",
             "SealedCredential",
@@ -166,6 +167,7 @@ const ACQUAINTANCES: [Acquaintance; 7] = [
             "PluginLogLine",
             "QuarantineFilter",
             "Retried",
+            "RunFilter",
             "Scope",
             "SealedCredential",
             "StoreError",
@@ -188,6 +190,7 @@ const ACQUAINTANCES: [Acquaintance; 7] = [
             "MetricsFilter",
             "NamedOutcome",
             "QuarantineFilter",
+            "RunFilter",
             "Scope",
             "Store",
             "StoreError",

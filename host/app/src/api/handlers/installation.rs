@@ -19,8 +19,8 @@ use crate::pipeline::{Subject, believed_pauses};
 use backline_model::audit::AuditEntry;
 use backline_model::health::HealthReport;
 use backline_model::{
-    ApiToken, ArtistId, CatchUp, Digest, Fire, FireDecision, Overlap, Platform, Release, RunId, Schedule, ScheduleSpec,
-    TokenId, Zone,
+    ApiToken, ArtistId, CatchUp, Digest, Fire, FireDecision, Overlap, Platform, Release, ReleaseState, RunId, Schedule,
+    ScheduleSpec, TokenId, TokenState, Zone,
 };
 use backline_store::{ArchiveRun, AuditFilter, KnownHost, PlatformPause};
 
@@ -41,17 +41,62 @@ query! {
     }
 }
 
+query! {
+    /// Parameters of the list of tokens.
+    TokenList {
+        /// Only in this state
+        state: TokenState,
+    }
+}
+
+query! {
+    /// Parameters of the list of schedules.
+    ScheduleList {
+        /// Only those that are on, or those that are off
+        enabled: bool,
+    }
+}
+
+query! {
+    /// Parameters of the list of releases.
+    ReleaseList {
+        /// Only in this state
+        state: ReleaseState,
+        /// Only of this platform
+        platform: Platform,
+        /// Only those that collect, or those that do not
+        active: bool,
+    }
+}
+
+query! {
+    /// Parameters of the list of runs of the archive.
+    ArchiveRuns {
+        /// Only in this state, such as `running`
+        state: String,
+    }
+}
+
 pub(in crate::api) async fn token(call: Call, _: NoQuery) -> Result<Item<ApiToken>, Problem> {
     Ok(Item(call.token().clone()))
 }
 
-pub(in crate::api) async fn schedules(call: Call, _: NoQuery) -> Result<Page<Schedule>, Problem> {
+pub(in crate::api) async fn schedules(call: Call, query: ScheduleList) -> Result<Page<Schedule>, Problem> {
     let host = call.host();
-    Ok(Page::whole(schedules::list(host.store(), host.config(), host.clock().now()).await?))
+    let mut found = schedules::list(host.store(), host.config(), host.clock().now()).await?;
+    found.retain(|schedule| query.enabled.is_none_or(|enabled| schedule.spec.enabled == enabled));
+    Ok(Page::whole(found))
 }
 
-pub(in crate::api) async fn releases(call: Call, _: NoQuery) -> Result<Page<Release>, Problem> {
-    Ok(Page::whole(call.host().store().releases_list().await?))
+pub(in crate::api) async fn releases(call: Call, query: ReleaseList) -> Result<Page<Release>, Problem> {
+    let platform = known(call.host(), query.platform).await?;
+    let mut found = call.host().store().releases_list().await?;
+    found.retain(|release| {
+        query.state.is_none_or(|state| release.state == state)
+            && query.active.is_none_or(|active| release.active == active)
+            && platform.as_ref().is_none_or(|platform| release.platform() == platform)
+    });
+    Ok(Page::whole(found))
 }
 
 pub(in crate::api) async fn release(call: Call, _: NoQuery) -> Result<Item<Release>, Problem> {
@@ -90,8 +135,11 @@ pub(in crate::api) async fn audit(call: Call, query: Audit) -> Result<Page<Audit
     call.page(entries, query.limit, |entry| entry.seq)
 }
 
-pub(in crate::api) async fn tokens(call: Call, _: NoQuery) -> Result<Page<ApiToken>, Problem> {
-    Ok(Page::whole(call.host().store().tokens_list(&call.scope()).await?))
+pub(in crate::api) async fn tokens(call: Call, query: TokenList) -> Result<Page<ApiToken>, Problem> {
+    let now = call.host().clock().now();
+    let mut found = call.host().store().tokens_list(&call.scope()).await?;
+    found.retain(|token| query.state.is_none_or(|state| token.state(now) == state));
+    Ok(Page::whole(found))
 }
 
 pub(in crate::api) async fn revoke_token(call: Call, _: NoChoice) -> Result<Recorded<Item<ApiToken>>, Problem> {
@@ -114,8 +162,10 @@ pub(in crate::api) async fn archive_plan(call: Call, _: NoQuery) -> Result<Item<
     as_json(&host.archive().plan(host.clock().now()).await?)
 }
 
-pub(in crate::api) async fn archive_runs(call: Call, _: NoQuery) -> Result<Page<ArchiveRun>, Problem> {
-    Ok(Page::whole(call.host().store().archive_runs_list(ROWS_MAX).await?))
+pub(in crate::api) async fn archive_runs(call: Call, query: ArchiveRuns) -> Result<Page<ArchiveRun>, Problem> {
+    let mut found = call.host().store().archive_runs_list(ROWS_MAX).await?;
+    found.retain(|run| query.state.as_ref().is_none_or(|state| run.state == *state));
+    Ok(Page::whole(found))
 }
 
 pub(in crate::api) async fn fires(call: Call, _: NoQuery) -> Result<Page<Fire>, Problem> {
