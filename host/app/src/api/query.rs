@@ -14,8 +14,8 @@ use backline_model::bulk::{BulkAction, BulkState};
 use backline_model::outcome::OutcomeKind;
 use backline_model::row::QuarantineStatus;
 use backline_model::{
-    AccountId, AccountStatus, ArtistId, BatchId, BatchState, CredentialId, DeliveryState, Digest, Platform, RunId,
-    SubscriptionStatus, Tenant, TokenId, nearest,
+    AccountId, AccountStatus, ArtistId, BatchId, BatchState, CredentialId, DeliveryState, Digest, Platform,
+    ReleaseState, RunId, RunStatus, SubscriptionStatus, Tenant, TokenId, TokenState, nearest,
 };
 use backline_store::EventCursor;
 

@@ -15,7 +15,8 @@ use backline_model::outcome::OutcomeKind;
 use backline_model::row::QuarantineStatus;
 use backline_model::{
     AccountId, AccountStatus, ArtistId, BatchId, BatchState, CredentialId, DeliveryState, Digest, DocumentId,
-    MetricName, Platform, Role, RunId, SubscriptionStatus, Tenant, TokenId, WebhookId, WebhookKind, Zone,
+    MetricName, Platform, ReleaseState, Role, RunId, RunStatus, SubscriptionStatus, Tenant, TokenId, TokenState,
+    WebhookId, WebhookKind, Zone,
 };
 
 /// The schemas that the document names, by name.
