@@ -190,7 +190,7 @@ fn ended<T, E: Classified>(result: Result<T, E>) -> Result<Done, String> {
     }
 }
 
-/// Whether an error says that somebody else decided about a thing, or that it is gone.
+/// Whether an error says that someone else decided about a thing, or that it is gone.
 fn is_over(error: &dyn Any) -> bool {
     let is_decided =
         |error: &StoreError| matches!(error, StoreError::AlreadyDecided { .. } | StoreError::NotFound { .. });
