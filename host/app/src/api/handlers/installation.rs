@@ -22,10 +22,7 @@ use backline_model::{
     ApiToken, ArtistId, CatchUp, Digest, Fire, FireDecision, Overlap, Platform, Release, ReleaseState, RunId, Schedule,
     ScheduleSpec, TokenId, TokenState, Zone,
 };
-use backline_store::{ArchiveRun, AuditFilter, KnownHost, PlatformPause};
-
-/// Most rows of a list that has no pages.
-const ROWS_MAX: u32 = 1_000;
+use backline_store::{ArchiveRun, ArchiveRunFilter, AuditFilter, KnownHost, PlatformPause};
 
 query! {
     /// Parameters of the audit log.
@@ -74,6 +71,20 @@ query! {
     ArchiveRuns {
         /// Only in this state, such as `running`
         state: String,
+        /// At most this many
+        limit: Limit,
+        /// Where the page begins: `next` of the page before
+        cursor: String,
+    }
+}
+
+query! {
+    /// Parameters of the list of a schedule's times.
+    Fires {
+        /// At most this many
+        limit: Limit,
+        /// Where the page begins: `next` of the page before
+        cursor: String,
     }
 }
 
@@ -163,14 +174,17 @@ pub(in crate::api) async fn archive_plan(call: Call, _: NoQuery) -> Result<Item<
 }
 
 pub(in crate::api) async fn archive_runs(call: Call, query: ArchiveRuns) -> Result<Page<ArchiveRun>, Problem> {
-    let mut found = call.host().store().archive_runs_list(ROWS_MAX).await?;
-    found.retain(|run| query.state.as_ref().is_none_or(|state| run.state == *state));
-    Ok(Page::whole(found))
+    let before = call.after(query.cursor.as_ref())?;
+    let filter = ArchiveRunFilter { state: query.state, before, limit: Limit::of(query.limit) + 1 };
+    let found = call.host().store().archive_runs_filtered_list(&filter).await?;
+    call.page(found, query.limit, |run| (run.started_at, run.id))
 }
 
-pub(in crate::api) async fn fires(call: Call, _: NoQuery) -> Result<Page<Fire>, Problem> {
+pub(in crate::api) async fn fires(call: Call, query: Fires) -> Result<Page<Fire>, Problem> {
     let name = schedule_of_path(&call).await?.name;
-    Ok(Page::whole(call.host().store().fires_list(Some(&name), ROWS_MAX).await?))
+    let (before, limit) = (call.after(query.cursor.as_ref())?, Limit::of(query.limit) + 1);
+    let found = call.host().store().fires_before_list(&name, before, limit).await?;
+    call.page(found, query.limit, |fire| fire.fire_time)
 }
 
 /// The schedule that the path names.
