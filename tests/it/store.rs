@@ -15,6 +15,7 @@ mod limits;
 mod logs;
 mod order;
 mod outcomes;
+mod pages;
 mod pairs;
 mod people;
 mod pooler;

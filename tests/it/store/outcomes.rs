@@ -1,6 +1,6 @@
 //! How accounts ended: by rows of their own, or as their batch says of all of them; both are shown alike.
 
-use backline_model::outcome::{Exclusion, FailureClass, Outcome};
+use backline_model::outcome::{Exclusion, FailureClass, Outcome, OutcomeKind};
 use backline_model::retention::{Action, Before, RowFilter, Step, Table};
 use backline_model::{Account, MetricsRow, RunStatus};
 use backline_store::{ArchivePlace, BatchResult, Scope, Store};
@@ -8,7 +8,7 @@ use chrono::{DateTime, Days, TimeDelta, Utc};
 use sqlx::{AnyPool, AssertSqlSafe, Row as _};
 
 use super::fixtures::{
-    add_batches, batch, day, defer, followers, lease, now, people, release, result, run, store_rows, stored,
+    add_batches, batch, create_run, day, defer, followers, lease, now, people, release, result, run, store_rows, stored,
 };
 use super::schema::raw;
 use crate::support::database::each_database;
@@ -232,6 +232,40 @@ async fn the_row_of_an_earlier_version_counts_once() {
         let counts = store.run_get(&Scope::all_tenants(), run(1).id).await.unwrap().unwrap().counts;
         assert_eq!(counts.collected, 1);
         pool.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_failure_names_the_run_that_collected_the_account_later() {
+    each_database(async |store, _| {
+        let all = Scope::all_tenants();
+        let accounts = collect_three(&store).await;
+        let fixed = async || {
+            let failed =
+                store.run_outcomes_of_kind_list(&all, run(1).id, OutcomeKind::Failed, None, 100).await.unwrap();
+            failed.iter().map(|one| one.fixed_by).collect::<Vec<_>>()
+        };
+        assert_eq!(fixed().await, [None]);
+        create_run(&store, &run(2)).await;
+        for (n, after, date) in [(2, -1, "2026-11-22"), (3, 1, "2026-11-23")] {
+            // The first was observed before the failure: it says nothing of what came after it.
+            let row = MetricsRow {
+                observed_at: now() + TimeDelta::hours(after),
+                run_id: run(n).id,
+                ..followers(&accounts[1], day(date), 90)
+            };
+            if n == 3 {
+                create_run(&store, &run(3)).await;
+            }
+            add_batches(&store, &[batch(n, &run(n), &[&accounts[1]], day(date))], now()).await;
+            let results = BatchResult { accounts: vec![stored(row)], ..BatchResult::default() };
+            store.batch_complete(&lease(&store).await, results, now()).await.unwrap();
+            let expected = if n == 3 { Some(run(3).id) } else { None };
+            assert_eq!(fixed().await, [expected], "run {n}");
+        }
+        let collected = store.run_outcomes_of_kind_list(&all, run(1).id, OutcomeKind::Collected, None, 100).await;
+        assert_eq!(collected.unwrap().len(), 2);
     })
     .await;
 }

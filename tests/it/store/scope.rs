@@ -9,6 +9,7 @@ use std::path::Path;
 use backline_model::audit::{Act, ActOutcome, Actor};
 use backline_model::bulk::{BulkAct, BulkAction, BulkFilter, BulkState};
 use backline_model::metric::names;
+use backline_model::outcome::OutcomeKind;
 use backline_model::privacy::Identifiers;
 use backline_model::retention::{self, Action, Before, Step, Table};
 use backline_model::roster::RosterChanges;
@@ -22,8 +23,8 @@ use backline_model::{
 use backline_store::{
     AccountFilter, AlertFilter, ArchivePlace, ArtistFilter, AuditFilter, BatchFilter, BatchResult, BulkActFilter,
     CredentialFilter, DatabaseKind, DeliveryFilter, DueAlert, EventCursor, Finish, Furthest, HealthWindow, IdKind,
-    MetricsFilter, NewDelivery, NewDigestMessage, PluginLog, PluginLogFilter, QuarantineFilter, Rollback, SEALED,
-    Scope, SealedCredential, Store, StoreError, TestAlert, TimelineFilter,
+    MetricsFilter, NewDelivery, NewDigestMessage, PluginLog, PluginLogFilter, QuarantineFilter, Rollback, RunFilter,
+    SEALED, Scope, SealedCredential, Store, StoreError, TestAlert, TimelineFilter,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::FutureExt as _;
@@ -499,8 +500,10 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Read open_batches_count();
         Read next_batch_get(Some(run(2).id), None);
         Read runs_list(10, None);
+        Read runs_filtered_list(&RunFilter::default());
         Read run_get(run(2).id);
         Read run_outcomes_list(run(1).id, None, 100);
+        Read run_outcomes_of_kind_list(run(1).id, OutcomeKind::Collected, None, 100);
         Read run_state_get(run(2).id);
         Read run_open_batches_list(run(2).id);
         Read run_details_get(run(2).id, true);

@@ -133,6 +133,7 @@ const ACQUAINTANCES: [Acquaintance; 7] = [
             "Recorded",
             "Retried",
             "RunDetails",
+            "RunFilter",
             // Whose rows a command is about is decided where its caller is known.
             "Scope",
             "SealedCredential",
@@ -169,6 +170,7 @@ const ACQUAINTANCES: [Acquaintance; 7] = [
             "PluginLogLine",
             "QuarantineFilter",
             "Retried",
+            "RunFilter",
             "Scope",
             "SealedCredential",
             "StoreError",
@@ -191,6 +193,7 @@ const ACQUAINTANCES: [Acquaintance; 7] = [
             "MetricsFilter",
             "NamedOutcome",
             "QuarantineFilter",
+            "RunFilter",
             "Scope",
             "Store",
             "StoreError",

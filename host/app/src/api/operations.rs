@@ -137,7 +137,7 @@ pub(super) fn all() -> Vec<Operation> {
         Operation::get(
             "/v1/swaps",
             "swaps",
-            "Which release collected when, the latest 1,000 changes first",
+            "Which release collected when, the latest changes first",
             connectors::swaps,
         )
         .of_installation(),
@@ -151,7 +151,7 @@ pub(super) fn all() -> Vec<Operation> {
         Operation::get(
             "/v1/schedules/{schedule}/fires",
             "schedule_fires",
-            "What was decided each time a schedule was due, the latest 1,000 first",
+            "What was decided each time a schedule was due, the latest first",
             installation::fires,
         )
         .of_installation(),
@@ -166,7 +166,7 @@ pub(super) fn all() -> Vec<Operation> {
         Operation::get(
             "/v1/archive/runs",
             "archive_runs",
-            "Runs of the archive, the latest 1,000 first",
+            "Runs of the archive, the latest first",
             installation::archive_runs,
         )
         .of_installation(),

@@ -11,10 +11,11 @@ use uuid::Uuid;
 use super::problem::Problem;
 use super::schema::{Components, Described};
 use backline_model::bulk::{BulkAction, BulkState};
+use backline_model::outcome::OutcomeKind;
 use backline_model::row::QuarantineStatus;
 use backline_model::{
-    AccountId, AccountStatus, ArtistId, BatchId, BatchState, CredentialId, DeliveryState, Digest, Platform, RunId,
-    SubscriptionStatus, Tenant, TokenId, nearest,
+    AccountId, AccountStatus, ArtistId, BatchId, BatchState, CredentialId, DeliveryState, Digest, Platform,
+    ReleaseState, RunId, RunStatus, SubscriptionStatus, Tenant, TokenId, TokenState, nearest,
 };
 use backline_store::EventCursor;
 
@@ -229,6 +230,16 @@ impl Given for Format {
     }
 }
 
+impl Given for bool {
+    fn given(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| "it is not true or false".to_owned())
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "boolean" })
+    }
+}
+
 impl Given for String {
     fn given(text: &str) -> Result<Self, String> {
         Ok(text.to_owned())
@@ -303,7 +314,10 @@ macro_rules! named {
     };
 }
 
-named! { AccountStatus, BatchState, BulkAction, BulkState, DeliveryState, QuarantineStatus, SubscriptionStatus, }
+named! {
+    AccountStatus, BatchState, BulkAction, BulkState, DeliveryState, OutcomeKind, QuarantineStatus, ReleaseState,
+    RunStatus, SubscriptionStatus, TokenState,
+}
 
 #[cfg(test)]
 mod tests {

@@ -11,10 +11,12 @@ use serde_json::{Map, Value as Json, json};
 use uuid::Uuid;
 
 use backline_model::bulk::{BulkAction, BulkState};
+use backline_model::outcome::OutcomeKind;
 use backline_model::row::QuarantineStatus;
 use backline_model::{
     AccountId, AccountStatus, ArtistId, BatchId, BatchState, CredentialId, DeliveryState, Digest, DocumentId,
-    MetricName, Platform, Role, RunId, SubscriptionStatus, Tenant, TokenId, WebhookId, WebhookKind, Zone,
+    MetricName, Platform, ReleaseState, Role, RunId, RunStatus, SubscriptionStatus, Tenant, TokenId, TokenState,
+    WebhookId, WebhookKind, Zone,
 };
 
 /// The schemas that the document names, by name.
@@ -145,8 +147,8 @@ macro_rules! named {
 }
 
 named! {
-    AccountStatus, BatchState, BulkAction, BulkState, DeliveryState, QuarantineStatus, Role, SubscriptionStatus,
-    WebhookKind,
+    AccountStatus, BatchState, BulkAction, BulkState, DeliveryState, OutcomeKind, QuarantineStatus, ReleaseState, Role,
+    RunStatus, SubscriptionStatus, TokenState, WebhookKind,
 }
 
 impl<T: Described> Described for Option<T> {

@@ -39,8 +39,6 @@ plain! {
     NoChange => { "type": "string" },
     Overlap => { "type": "string" },
     RecommendationKind => { "type": "string" },
-    ReleaseState => { "type": "string" },
-    RunStatus => { "type": "string" },
     ScheduleOrigin => { "type": "string" },
     Severity => { "type": "string" },
     Urgency => { "type": "string" },
@@ -118,7 +116,7 @@ described! {
     NamedOutcome {
         account_id: AccountId, artist_id: ArtistId, artist_name: String, platform: Platform, platform_id: String,
         metric_date: NaiveDate, [flatten] outcome: Outcome, attempts: u32, at: DateTime<Utc>,
-        [optional] note: Option<String>,
+        [optional] note: Option<String>, [optional] fixed_by: Option<RunId>,
     }
     BatchView {
         id: BatchId, run_id: RunId, tenant: Tenant, platform: Platform, release: Digest, state: BatchState,

@@ -97,7 +97,7 @@ pub(super) const EXAMPLES: &[Examples] = &[
     ("quarantine list", &["backline quarantine list --platform spotify"]),
     ("quarantine release", &["backline quarantine release 0199f1de"]),
     ("quarantine discard", &["backline quarantine discard 0199f1de"]),
-    ("runs list", &["backline runs list --limit 5"]),
+    ("runs list", &["backline runs list --limit 5", "backline runs list --status partial_failure"]),
     ("runs show", &["backline runs show latest", "backline runs show 0199f1de --all --json"]),
     ("batches list", &["backline batches list --run latest --state dead"]),
     ("batches show", &["backline batches show 0199f1de"]),

@@ -71,6 +71,9 @@ pub enum ReleaseState {
 }
 
 impl ReleaseState {
+    /// Every state.
+    pub const ALL: [Self; 5] = [Self::Waiting, Self::Granted, Self::Revoked, Self::Withdrawn, Self::Removed];
+
     /// The name used in tables.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -86,9 +89,7 @@ impl ReleaseState {
     /// Reads the name used in tables.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Waiting, Self::Granted, Self::Revoked, Self::Withdrawn, Self::Removed]
-            .into_iter()
-            .find(|state| state.as_str() == text)
+        Self::ALL.into_iter().find(|state| state.as_str() == text)
     }
 }
 

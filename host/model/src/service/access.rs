@@ -87,6 +87,15 @@ pub enum TokenState {
 }
 
 impl TokenState {
+    /// Every state.
+    pub const ALL: [Self; 3] = [Self::Active, Self::Expired, Self::Revoked];
+
+    /// Reads the name shown to people.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == text)
+    }
+
     /// The name shown to people.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -156,6 +156,45 @@ impl Exclusion {
     }
 }
 
+/// How an account ended, without what is known of it besides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutcomeKind {
+    /// [`Outcome::Collected`].
+    Collected,
+    /// [`Outcome::Deferred`].
+    Deferred,
+    /// [`Outcome::Excluded`].
+    Excluded,
+    /// [`Outcome::Superseded`].
+    Superseded,
+    /// [`Outcome::Failed`].
+    Failed,
+}
+
+impl OutcomeKind {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [Self::Collected, Self::Deferred, Self::Excluded, Self::Superseded, Self::Failed];
+
+    /// The name used in tables.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Collected => "collected",
+            Self::Deferred => "deferred",
+            Self::Excluded => "excluded",
+            Self::Superseded => "superseded",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Reads the name used in tables.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
 /// How one account ended in one run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]

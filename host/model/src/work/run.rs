@@ -27,6 +27,10 @@ pub enum RunStatus {
 }
 
 impl RunStatus {
+    /// Every status.
+    pub const ALL: [Self; 6] =
+        [Self::Running, Self::Success, Self::PartialFailure, Self::Failed, Self::Deferred, Self::Cancelled];
+
     /// The name used in tables.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -43,9 +47,7 @@ impl RunStatus {
     /// Reads the name used in tables.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Running, Self::Success, Self::PartialFailure, Self::Failed, Self::Deferred, Self::Cancelled]
-            .into_iter()
-            .find(|status| status.as_str() == text)
+        Self::ALL.into_iter().find(|status| status.as_str() == text)
     }
 }
 

@@ -62,6 +62,8 @@ pub struct AccountFilter {
     pub artist: Option<ArtistId>,
     /// Only on this platform.
     pub platform: Option<Platform>,
+    /// Only with this status.
+    pub status: Option<AccountStatus>,
     /// Only those after this one, in order of id: for paging.
     pub after: Option<AccountId>,
     /// Most rows to return; none means all.
@@ -378,7 +380,8 @@ impl Store {
                      status
                  FROM accounts
                  WHERE ($1::uuid IS NULL OR artist_id = $1::uuid) AND ($2::text IS NULL OR platform = $2)
-                     AND ($3::uuid IS NULL OR id > $3::uuid) {and_artist: accounts.artist_id}
+                     AND ($3::uuid IS NULL OR id > $3::uuid) AND ($5::text IS NULL OR status = $5)
+                     {and_artist: accounts.artist_id}
                  ORDER BY accounts.id LIMIT $4",
             );
             let asked = left_of(most, found.len());
@@ -386,7 +389,8 @@ impl Store {
                 .bind(filter.artist.map(|id| id.to_string()))
                 .bind(filter.platform.as_ref().map(|platform| platform.as_str().to_owned()))
                 .bind(after)
-                .bind(i64::from(asked));
+                .bind(i64::from(asked))
+                .bind(filter.status.map(|status| status.as_str().to_owned()));
             let rows = self.rows("list accounts", statement).await?;
             found.extend(self.unreadable.read("accounts", "id", Extent::Part, &rows, account_of)?);
             let Some(last) = more_after(&rows, asked, found.len(), most) else { return Ok(found) };

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, clean, json, time_text};
 use crate::database::error::StoreError;
-use crate::database::readable::Extent;
+use crate::database::readable::{Extent, left_of, more_after};
 
 /// One run of the archiver.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -31,6 +31,17 @@ pub struct ArchiveRun {
     pub counts: BTreeMap<String, u64>,
     /// What went wrong.
     pub message: Option<String>,
+}
+
+/// Which runs of the archiver to list. A field that is none does not restrict.
+#[derive(Clone, Debug, Default)]
+pub struct ArchiveRunFilter {
+    /// Only in this state.
+    pub state: Option<String>,
+    /// Only those after the one that started then and has this id: where the next page begins.
+    pub before: Option<(DateTime<Utc>, Uuid)>,
+    /// Most runs to return.
+    pub limit: u32,
 }
 
 impl Store {
@@ -64,14 +75,36 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn archive_runs_list(&self, limit: u32) -> Result<Vec<ArchiveRun>, StoreError> {
-        let statement = self.query(
-            "SELECT id::text AS id, origin, as_of::text AS as_of, started_at::text AS started_at,
-                 finished_at::text AS finished_at, state,
-                 counts::text AS counts, message
-             FROM archive_runs ORDER BY started_at DESC, id DESC LIMIT $1",
-        );
-        let rows = self.rows("list archive runs", statement.bind(i64::from(limit))).await?;
-        self.unreadable.read("archive_runs", "id", Extent::Part, &rows, run_of)
+        self.archive_runs_filtered_list(&ArchiveRunFilter { limit, ..ArchiveRunFilter::default() }).await
+    }
+
+    /// Runs that a filter names, the latest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn archive_runs_filtered_list(&self, filter: &ArchiveRunFilter) -> Result<Vec<ArchiveRun>, StoreError> {
+        let mut before = filter.before.map(|(time, id)| (time_text(time), id.to_string()));
+        let mut found = Vec::new();
+        loop {
+            let asked = left_of(filter.limit, found.len());
+            let statement = self.query(
+                "SELECT id::text AS id, origin, as_of::text AS as_of, started_at::text AS started_at,
+                     finished_at::text AS finished_at, state, counts::text AS counts, message
+                 FROM archive_runs
+                 WHERE ($1::timestamptz IS NULL OR started_at < $1::timestamptz
+                         OR (started_at = $1::timestamptz AND id < $2::uuid))
+                     AND ($3::text IS NULL OR state = $3)
+                 ORDER BY archive_runs.started_at DESC, archive_runs.id DESC LIMIT $4",
+            );
+            let (time, id) = before.unzip();
+            let statement =
+                statement.bind(time).bind(id).bind(filter.state.as_deref().map(clean)).bind(i64::from(asked));
+            let rows = self.rows("list archive runs", statement).await?;
+            found.extend(self.unreadable.read("archive_runs", "id", Extent::Part, &rows, run_of)?);
+            let Some(last) = more_after(&rows, asked, found.len(), filter.limit) else { return Ok(found) };
+            // As they are stored: what can't be read has its place too.
+            before = Some((last.text("started_at")?, last.text("id")?));
+        }
     }
 }
 

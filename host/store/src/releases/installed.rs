@@ -35,23 +35,6 @@ macro_rules! release_sql {
     };
 }
 
-/// A change of a platform's active release.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Swap {
-    /// The platform.
-    pub platform: Platform,
-    /// What was active afterwards, if anything was.
-    pub release: Option<Digest>,
-    /// What was active before, if anything was.
-    pub before: Option<Digest>,
-    /// What caused the swap.
-    pub cause: SwapCause,
-    /// Reason, as text for operators.
-    pub reason: Option<String>,
-    /// Time of the swap.
-    pub at: DateTime<Utc>,
-}
-
 /// What a host reports of a release that it is to load.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LoadReport {
@@ -362,20 +345,6 @@ impl Store {
         row.map_or(Ok(0), |row| row.count("n"))
     }
 
-    /// The swaps of a platform, or of all of them, the latest first.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn swaps_list(&self, platform: Option<&Platform>, limit: u32) -> Result<Vec<Swap>, StoreError> {
-        let statement = self.query(
-            "SELECT platform, release_digest, before, cause, reason, at::text AS at FROM release_activations
-             WHERE ($1::text IS NULL OR platform = $1) ORDER BY seq DESC LIMIT $2",
-        );
-        let statement = statement.bind(platform.map(|platform| platform.as_str().to_owned())).bind(i64::from(limit));
-        let rows = self.rows("read swaps", statement).await?;
-        self.unreadable.read("release_activations", "at", Extent::Part, &rows, swap_of)
-    }
-
     /// The digest of a compiled file, by component and engine.
     ///
     /// # Errors
@@ -540,17 +509,6 @@ pub(crate) async fn swap_add_in_txn(
         .bind(time_text(now));
     work.execute("record a swap", statement).await?;
     Ok(())
-}
-
-fn swap_of(row: &AnyRow) -> Result<Swap, StoreError> {
-    Ok(Swap {
-        platform: row.parsed("platform")?,
-        release: row.parsed_or_null("release_digest")?,
-        before: row.parsed_or_null("before")?,
-        cause: row.named("cause", SwapCause::parse)?,
-        reason: row.text_or_null("reason")?,
-        at: row.time("at")?,
-    })
 }
 
 /// Reads a release out of a row of [`release_sql`].

@@ -3,4 +3,5 @@
 pub(crate) mod grants;
 pub(crate) mod installed;
 pub(crate) mod stored_grant;
+pub(crate) mod swaps;
 pub(crate) mod trials;

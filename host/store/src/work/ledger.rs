@@ -17,6 +17,19 @@ use backline_model::event::types;
 use backline_model::run::RunCounts;
 use backline_model::{Batch, Event, Platform, Run, RunId, RunStatus, StrideQueue, Tenant, Weights};
 
+/// Which runs to list. A field that is none does not restrict.
+#[derive(Clone, Debug, Default)]
+pub struct RunFilter {
+    /// Only with this status.
+    pub status: Option<RunStatus>,
+    /// Only those that this started: `manual`, or the name of a schedule.
+    pub trigger: Option<String>,
+    /// Only runs after the one that started then and has this id: where the next page begins.
+    pub before: Option<(DateTime<Utc>, RunId)>,
+    /// Most to return; none means all.
+    pub limit: Option<u32>,
+}
+
 macro_rules! run_sql {
     ($which:literal) => {
         concat!(
@@ -67,6 +80,43 @@ impl Store {
         self.unreadable.read("runs", "id", Extent::Part, &rows, |row| row.parsed("id"))
     }
 
+    /// Runs, the latest first, as far as a filter shows them.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn runs_filtered_list(&self, scope: &Scope, filter: &RunFilter) -> Result<Vec<Run>, StoreError> {
+        let limit = filter.limit.unwrap_or(u32::MAX);
+        let mut view = self.read_view().await?;
+        let mut before = filter.before.map(|(time, id)| (time_text(time), id.to_string()));
+        let mut runs = Vec::new();
+        loop {
+            let statement = view.scoped(
+                scope,
+                run_sql!(
+                    "WHERE ($1::timestamptz IS NULL OR started_at < $1::timestamptz
+                 OR (started_at = $1::timestamptz AND id < $2::uuid)) {and_run: runs.id}
+                 AND ($4::text IS NULL OR status = $4) AND ($5::text IS NULL OR triggered_by = $5)
+             ORDER BY runs.started_at DESC, runs.id DESC LIMIT $3"
+                ),
+            );
+            let (time, id) = before.unzip();
+            let asked = left_of(limit, runs.len());
+            let statement = statement
+                .bind(time)
+                .bind(id)
+                .bind(i64::from(asked))
+                .bind(filter.status.map(|status| status.as_str().to_owned()))
+                .bind(filter.trigger.as_deref().map(clean));
+            let rows = view.rows("list runs", statement).await?;
+            runs.extend(view.unreadable.read("runs", "id", Extent::Part, &rows, run_of)?);
+            let Some(last) = more_after(&rows, asked, runs.len(), limit) else { break };
+            // As they are stored: what can't be read has its place too.
+            before = Some((last.text("started_at")?, last.text("id")?));
+        }
+        count_in(&mut view, scope, &mut runs).await?;
+        Ok(runs)
+    }
+
     /// Runs, the latest first. `before` is for paging: only runs after the one that started then and has this id, in
     /// that order, so that none is left out of several that started at once.
     ///
@@ -78,29 +128,7 @@ impl Store {
         limit: u32,
         before: Option<(DateTime<Utc>, RunId)>,
     ) -> Result<Vec<Run>, StoreError> {
-        let mut view = self.read_view().await?;
-        let mut before = before.map(|(time, id)| (time_text(time), id.to_string()));
-        let mut runs = Vec::new();
-        loop {
-            let statement = view.scoped(
-                scope,
-                run_sql!(
-                    "WHERE ($1::timestamptz IS NULL OR started_at < $1::timestamptz
-                 OR (started_at = $1::timestamptz AND id < $2::uuid)) {and_run: runs.id}
-             ORDER BY runs.started_at DESC, runs.id DESC LIMIT $3"
-                ),
-            );
-            let (time, id) = before.unzip();
-            let asked = left_of(limit, runs.len());
-            let statement = statement.bind(time).bind(id).bind(i64::from(asked));
-            let rows = view.rows("list runs", statement).await?;
-            runs.extend(view.unreadable.read("runs", "id", Extent::Part, &rows, run_of)?);
-            let Some(last) = more_after(&rows, asked, runs.len(), limit) else { break };
-            // As they are stored: what can't be read has its place too.
-            before = Some((last.text("started_at")?, last.text("id")?));
-        }
-        count_in(&mut view, scope, &mut runs).await?;
-        Ok(runs)
+        self.runs_filtered_list(scope, &RunFilter { before, limit: Some(limit), ..RunFilter::default() }).await
     }
 
     /// A run by its id; none where it is unknown or outside of the scope.

@@ -15,7 +15,7 @@ use crate::database::error::StoreError;
 use crate::database::readable::{Extent, left_of, more_after};
 use crate::database::rows::{ROWS_PER_STATEMENT, id_rows};
 use crate::scope::Scope;
-use backline_model::outcome::{Exclusion, FailureClass, Outcome};
+use backline_model::outcome::{Exclusion, FailureClass, Outcome, OutcomeKind};
 use backline_model::retention::Table;
 use backline_model::{AccountId, ArtistId, BatchId, Digest, Platform, RunId};
 
@@ -65,6 +65,20 @@ pub struct NamedOutcome {
     /// account that was excluded or superseded after it was planned, where it stood then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// The run that collected the account later, for this date or one after it: what was wrong is over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fixed_by: Option<RunId>,
+}
+
+/// Which of a run's outcomes to list.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Which {
+    /// All of them.
+    All,
+    /// Those of one kind.
+    Kind(OutcomeKind),
+    /// Those of accounts that were not collected as they were planned.
+    NotAsPlanned,
 }
 
 /// How many accounts of a platform ended in one way.
@@ -92,17 +106,32 @@ impl Store {
         after: Option<AccountId>,
         limit: u32,
     ) -> Result<Vec<NamedOutcome>, StoreError> {
-        outcomes_in(&mut self.read_view().await?, scope, run, after, true, limit).await
+        outcomes_in(&mut self.read_view().await?, scope, run, after, Which::All, limit).await
+    }
+
+    /// The same of one kind.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn run_outcomes_of_kind_list(
+        &self,
+        scope: &Scope,
+        run: RunId,
+        kind: OutcomeKind,
+        after: Option<AccountId>,
+        limit: u32,
+    ) -> Result<Vec<NamedOutcome>, StoreError> {
+        outcomes_in(&mut self.read_view().await?, scope, run, after, Which::Kind(kind), limit).await
     }
 }
 
-/// A run's outcomes, in order of account, after one; those of accounts that were collected as planned too or not.
+/// A run's outcomes, in order of account, after one.
 pub(crate) async fn outcomes_in(
     view: &mut ReadView,
     scope: &Scope,
     run: RunId,
     after: Option<AccountId>,
-    collected_too: bool,
+    which: Which,
     limit: u32,
 ) -> Result<Vec<NamedOutcome>, StoreError> {
     let mut after = after.map_or_else(|| uuid::Uuid::nil().to_string(), |id| id.to_string());
@@ -112,16 +141,30 @@ pub(crate) async fn outcomes_in(
         scope,
         "SELECT o.account_id::text AS account_id, o.artist_id::text AS artist_id, t.name AS artist_name, o.platform,
              a.platform_id, o.metric_date::text AS metric_date, o.outcome, o.reason, o.message,
-             o.deferred_until::text AS deferred_until, o.attempts, o.at::text AS at
+             o.deferred_until::text AS deferred_until, o.attempts, o.at::text AS at,
+             CASE WHEN o.outcome <> 'collected' THEN
+                 (SELECT x.run_id::text FROM metrics x WHERE x.account_id = o.account_id
+                     AND x.metric_date >= o.metric_date AND x.observed_at > o.at
+                  ORDER BY x.metric_date LIMIT 1) END AS fixed_by
          FROM outcomes_all o JOIN accounts a ON a.id = o.account_id JOIN artists t ON t.id = o.artist_id
          WHERE o.run_id = $1::uuid AND o.account_id > $2::uuid
              AND ($4 = 1 OR o.outcome <> 'collected' OR o.reason IS NOT NULL)
+             AND ($5::text IS NULL OR o.outcome = $5)
              {and_tenant: t.tenant}
          ORDER BY o.account_id LIMIT $3",
     );
         let asked = left_of(limit, found.len());
-        let statement =
-            statement.bind(run.to_string()).bind(after).bind(i64::from(asked)).bind(i64::from(collected_too));
+        let (collected_too, kind) = match which {
+            Which::All => (true, None),
+            Which::Kind(kind) => (true, Some(kind.as_str().to_owned())),
+            Which::NotAsPlanned => (false, None),
+        };
+        let statement = statement
+            .bind(run.to_string())
+            .bind(after)
+            .bind(i64::from(asked))
+            .bind(i64::from(collected_too))
+            .bind(kind);
         let rows = view.rows("read outcomes", statement).await?;
         found.extend(view.unreadable.read("collection_outcomes", "account_id", Extent::Part, &rows, named_of)?);
         let Some(last) = more_after(&rows, asked, found.len(), limit) else { return Ok(found) };
@@ -143,6 +186,7 @@ fn named_of(row: &AnyRow) -> Result<NamedOutcome, StoreError> {
         attempts: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
         at: row.time("at")?,
         note,
+        fixed_by: row.parsed_or_null("fixed_by")?,
     })
 }
 

@@ -13,7 +13,7 @@ use crate::scope::Scope;
 use crate::work::batches::{BatchFilter, BatchView, batches_in};
 use crate::work::leases::readable_time;
 use crate::work::ledger::run_in;
-use crate::work::outcomes::{NamedOutcome, PlatformOutcome, outcomes_in, summary_in};
+use crate::work::outcomes::{NamedOutcome, PlatformOutcome, Which, outcomes_in, summary_in};
 use backline_model::clock::LAST_TIME;
 use backline_model::{BatchState, Platform, Run, RunId};
 
@@ -110,7 +110,8 @@ impl Store {
     ) -> Result<Option<RunDetails>, StoreError> {
         let mut view = self.read_view().await?;
         let Some(run) = run_in(&mut view, scope, id).await? else { return Ok(None) };
-        let outcomes = outcomes_in(&mut view, scope, id, None, collected_too, u32::MAX).await?;
+        let which = if collected_too { Which::All } else { Which::NotAsPlanned };
+        let outcomes = outcomes_in(&mut view, scope, id, None, which, u32::MAX).await?;
         let dead = BatchFilter { run: Some(id), state: Some(BatchState::Dead), ..BatchFilter::default() };
         let dead_batches = batches_in(&mut view, scope, &dead).await?;
         Ok(Some(RunDetails { run, outcomes, dead_batches }))

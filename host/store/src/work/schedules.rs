@@ -10,7 +10,7 @@ use sqlx::any::AnyRow;
 use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, clean, json, time_text};
 use crate::database::error::StoreError;
-use crate::database::readable::Extent;
+use crate::database::readable::{Extent, left_of, more_after};
 use crate::work::leaders::{Term, term_check_in_txn};
 use backline_model::{CatchUp, Fire, FireDecision, Overlap, RunId, Schedule, ScheduleOrigin, ScheduleSpec, Zone};
 
@@ -171,6 +171,33 @@ impl Store {
         let statement = statement.bind(schedule.map(clean)).bind(i64::from(limit));
         let rows = self.rows("list times of firing", statement).await?;
         self.unreadable.read("schedule_fires", "schedule", Extent::Part, &rows, fire_of)
+    }
+
+    /// Decisions on one schedule's times, the latest first, and only those on times before one: where the next page
+    /// begins.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn fires_before_list(
+        &self,
+        schedule: &str,
+        before: Option<DateTime<Utc>>,
+        limit: u32,
+    ) -> Result<Vec<Fire>, StoreError> {
+        let (mut before, mut found) = (before.map(time_text), Vec::new());
+        loop {
+            let asked = left_of(limit, found.len());
+            let statement = self.query(fires_sql!(
+                "WHERE schedule = $1 AND ($2::timestamptz IS NULL OR fire_time < $2::timestamptz)
+                 ORDER BY schedule_fires.fire_time DESC LIMIT $3"
+            ));
+            let statement = statement.bind(clean(schedule)).bind(before).bind(i64::from(asked));
+            let rows = self.rows("list a schedule's times of firing", statement).await?;
+            found.extend(self.unreadable.read("schedule_fires", "schedule", Extent::Part, &rows, fire_of)?);
+            let Some(last) = more_after(&rows, asked, found.len(), limit) else { return Ok(found) };
+            // As it is stored: what can't be read has its place too.
+            before = Some(last.text("fire_time")?);
+        }
     }
 
     /// The times that wait for their schedule's turn, the oldest of each schedule.

@@ -150,3 +150,44 @@ async fn heavy_reads_wait_for_each_other_and_are_all_answered() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_state_can_be_asked_for() {
+    each_database(async |store, url| {
+        fill(&store).await;
+        let answering = Answering::on(url).await;
+        let admin = answering.caller(Role::Admin, None).await;
+        let of_run = format!("/v1/runs/{}/outcomes", run(1).id);
+        // The list, the parameter and field that it is about, and two states of which one has rows.
+        let lists: [(&str, &str, [&str; 2]); 9] = [
+            ("/v1/runs", "status", ["running", "success"]),
+            ("/v1/accounts", "status", ["reconnect_needed", "active"]),
+            (&of_run, "outcome", ["collected", "failed"]),
+            ("/v1/releases", "state", ["granted", "revoked"]),
+            ("/v1/batches", "state", ["dead", "done"]),
+            ("/v1/quarantine", "status", ["held", "released"]),
+            ("/v1/bulk", "state", ["running", "done"]),
+            ("/v1/deliveries", "state", ["parked", "delivered"]),
+            ("/v1/webhooks", "enabled", ["true", "false"]),
+        ];
+        for (list, field, states) in lists {
+            let mut found = 0;
+            for state in states {
+                let answer = admin.get(&format!("{list}?{field}={state}")).await;
+                assert_eq!(answer.status, 200, "{list} {state}: {}", answer.body);
+                let rows = answer.json()["data"].as_array().expect("rows").clone();
+                let told = |row: &serde_json::Value| row[field].as_str().map_or(row[field].to_string(), str::to_owned);
+                assert!(rows.iter().all(|row| told(row) == state), "{list} {state}: {rows:?}");
+                found += rows.len();
+            }
+            assert!(found > 0, "{list} has none of {states:?}");
+            let wrong = admin.get(&format!("{list}?{field}=nonsense")).await;
+            assert_eq!(wrong.status, 400, "{list}: {}", wrong.body);
+        }
+        assert_eq!(admin.get("/v1/tokens?state=revoked").await.json()["data"], json!([]));
+        assert!(admin.get("/v1/tokens?state=active").await.json()["data"].as_array().expect("rows").len() >= 3);
+        let by_trigger = admin.get("/v1/runs?trigger=nothing").await;
+        assert_eq!(by_trigger.json()["data"], json!([]), "{}", by_trigger.body);
+    })
+    .await;
+}

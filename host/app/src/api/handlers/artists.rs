@@ -9,7 +9,9 @@ use crate::pipeline::{
     Attention, AttentionFilter, PlacedEntry, TenantHealthReport, TimelineEntry, TimelineFilter, account_timeline,
     accounts_that_need_someone,
 };
-use backline_model::{Account, AccountId, Artist, ArtistId, Consent, Platform, Role, SubscriptionStatus, Tenant};
+use backline_model::{
+    Account, AccountId, AccountStatus, Artist, ArtistId, Consent, Platform, Role, SubscriptionStatus, Tenant,
+};
 use backline_store::{AccountFilter, ArtistFilter};
 
 query! {
@@ -33,6 +35,8 @@ query! {
         artist: ArtistId,
         /// Only on this platform
         platform: Platform,
+        /// Only with this status
+        status: AccountStatus,
         /// Only of artists of this tenant
         tenant: Tenant,
         /// At most this many
@@ -105,7 +109,8 @@ pub(in crate::api) async fn accounts(call: Call, query: Accounts) -> Result<Page
     let scope = call.scope_of(query.tenant).await?;
     let platform = known(call.host(), query.platform).await?;
     let after: Option<AccountId> = call.after(query.cursor.as_ref())?;
-    let filter = AccountFilter { artist: query.artist, platform, after, limit: Some(Limit::of(query.limit) + 1) };
+    let (artist, status, limit) = (query.artist, query.status, Some(Limit::of(query.limit) + 1));
+    let filter = AccountFilter { artist, platform, status, after, limit };
     let accounts = call.host().store().accounts_list(&scope, &filter).await?;
     call.page(accounts, query.limit, |account| account.id)
 }

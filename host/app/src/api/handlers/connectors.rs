@@ -21,9 +21,6 @@ use backline_model::{AccountId, BatchId, Digest, OriginPattern, Platform, RunId,
 use backline_store::{Canary, LoadReport, PluginLogFilter, PluginLogLine, Swap};
 use chrono::{DateTime, Utc};
 
-/// Most swaps that are listed.
-const SWAPS_MAX: u32 = 1_000;
-
 /// How long other hosts may take to load a release, in seconds, unless the request says otherwise.
 const WAIT_S: u64 = 120;
 
@@ -44,6 +41,10 @@ query! {
     Swaps {
         /// Only of this platform
         platform: Platform,
+        /// At most this many
+        limit: Limit,
+        /// Where the page begins: `next` of the page before
+        cursor: String,
     }
 }
 
@@ -161,7 +162,10 @@ pub(in crate::api) async fn canaries(call: Call, _: NoQuery) -> Result<Page<Cana
 
 pub(in crate::api) async fn swaps(call: Call, query: Swaps) -> Result<Page<Swap>, Problem> {
     let platform = known(call.host(), query.platform).await?;
-    Ok(Page::whole(call.host().store().swaps_list(platform.as_ref(), SWAPS_MAX).await?))
+    let (before, limit) = (call.after(query.cursor.as_ref())?, Limit::of(query.limit) + 1);
+    let found = call.host().store().swaps_before_list(platform.as_ref(), before, limit).await?;
+    let Page { data, next } = call.page(found, query.limit, |(seq, _)| *seq)?;
+    Ok(Page { data: data.into_iter().map(|(_, swap)| swap).collect(), next })
 }
 
 pub(in crate::api) async fn timeline(call: Call, query: Timeline) -> Result<Page<TimelineEntry>, Problem> {

@@ -19,13 +19,10 @@ use crate::pipeline::{Subject, believed_pauses};
 use backline_model::audit::AuditEntry;
 use backline_model::health::HealthReport;
 use backline_model::{
-    ApiToken, ArtistId, CatchUp, Digest, Fire, FireDecision, Overlap, Platform, Release, RunId, Schedule, ScheduleSpec,
-    TokenId, Zone,
+    ApiToken, ArtistId, CatchUp, Digest, Fire, FireDecision, Overlap, Platform, Release, ReleaseState, RunId, Schedule,
+    ScheduleSpec, TokenId, TokenState, Zone,
 };
-use backline_store::{ArchiveRun, AuditFilter, KnownHost, PlatformPause};
-
-/// Most rows of a list that has no pages.
-const ROWS_MAX: u32 = 1_000;
+use backline_store::{ArchiveRun, ArchiveRunFilter, AuditFilter, KnownHost, PlatformPause};
 
 query! {
     /// Parameters of the audit log.
@@ -41,17 +38,76 @@ query! {
     }
 }
 
+query! {
+    /// Parameters of the list of tokens.
+    TokenList {
+        /// Only in this state
+        state: TokenState,
+    }
+}
+
+query! {
+    /// Parameters of the list of schedules.
+    ScheduleList {
+        /// Only those that are on, or those that are off
+        enabled: bool,
+    }
+}
+
+query! {
+    /// Parameters of the list of releases.
+    ReleaseList {
+        /// Only in this state
+        state: ReleaseState,
+        /// Only of this platform
+        platform: Platform,
+        /// Only those that collect, or those that do not
+        active: bool,
+    }
+}
+
+query! {
+    /// Parameters of the list of runs of the archive.
+    ArchiveRuns {
+        /// Only in this state, such as `running`
+        state: String,
+        /// At most this many
+        limit: Limit,
+        /// Where the page begins: `next` of the page before
+        cursor: String,
+    }
+}
+
+query! {
+    /// Parameters of the list of a schedule's times.
+    Fires {
+        /// At most this many
+        limit: Limit,
+        /// Where the page begins: `next` of the page before
+        cursor: String,
+    }
+}
+
 pub(in crate::api) async fn token(call: Call, _: NoQuery) -> Result<Item<ApiToken>, Problem> {
     Ok(Item(call.token().clone()))
 }
 
-pub(in crate::api) async fn schedules(call: Call, _: NoQuery) -> Result<Page<Schedule>, Problem> {
+pub(in crate::api) async fn schedules(call: Call, query: ScheduleList) -> Result<Page<Schedule>, Problem> {
     let host = call.host();
-    Ok(Page::whole(schedules::list(host.store(), host.config(), host.clock().now()).await?))
+    let mut found = schedules::list(host.store(), host.config(), host.clock().now()).await?;
+    found.retain(|schedule| query.enabled.is_none_or(|enabled| schedule.spec.enabled == enabled));
+    Ok(Page::whole(found))
 }
 
-pub(in crate::api) async fn releases(call: Call, _: NoQuery) -> Result<Page<Release>, Problem> {
-    Ok(Page::whole(call.host().store().releases_list().await?))
+pub(in crate::api) async fn releases(call: Call, query: ReleaseList) -> Result<Page<Release>, Problem> {
+    let platform = known(call.host(), query.platform).await?;
+    let mut found = call.host().store().releases_list().await?;
+    found.retain(|release| {
+        query.state.is_none_or(|state| release.state == state)
+            && query.active.is_none_or(|active| release.active == active)
+            && platform.as_ref().is_none_or(|platform| release.platform() == platform)
+    });
+    Ok(Page::whole(found))
 }
 
 pub(in crate::api) async fn release(call: Call, _: NoQuery) -> Result<Item<Release>, Problem> {
@@ -90,8 +146,11 @@ pub(in crate::api) async fn audit(call: Call, query: Audit) -> Result<Page<Audit
     call.page(entries, query.limit, |entry| entry.seq)
 }
 
-pub(in crate::api) async fn tokens(call: Call, _: NoQuery) -> Result<Page<ApiToken>, Problem> {
-    Ok(Page::whole(call.host().store().tokens_list(&call.scope()).await?))
+pub(in crate::api) async fn tokens(call: Call, query: TokenList) -> Result<Page<ApiToken>, Problem> {
+    let now = call.host().clock().now();
+    let mut found = call.host().store().tokens_list(&call.scope()).await?;
+    found.retain(|token| query.state.is_none_or(|state| token.state(now) == state));
+    Ok(Page::whole(found))
 }
 
 pub(in crate::api) async fn revoke_token(call: Call, _: NoChoice) -> Result<Recorded<Item<ApiToken>>, Problem> {
@@ -114,13 +173,18 @@ pub(in crate::api) async fn archive_plan(call: Call, _: NoQuery) -> Result<Item<
     as_json(&host.archive().plan(host.clock().now()).await?)
 }
 
-pub(in crate::api) async fn archive_runs(call: Call, _: NoQuery) -> Result<Page<ArchiveRun>, Problem> {
-    Ok(Page::whole(call.host().store().archive_runs_list(ROWS_MAX).await?))
+pub(in crate::api) async fn archive_runs(call: Call, query: ArchiveRuns) -> Result<Page<ArchiveRun>, Problem> {
+    let before = call.after(query.cursor.as_ref())?;
+    let filter = ArchiveRunFilter { state: query.state, before, limit: Limit::of(query.limit) + 1 };
+    let found = call.host().store().archive_runs_filtered_list(&filter).await?;
+    call.page(found, query.limit, |run| (run.started_at, run.id))
 }
 
-pub(in crate::api) async fn fires(call: Call, _: NoQuery) -> Result<Page<Fire>, Problem> {
+pub(in crate::api) async fn fires(call: Call, query: Fires) -> Result<Page<Fire>, Problem> {
     let name = schedule_of_path(&call).await?.name;
-    Ok(Page::whole(call.host().store().fires_list(Some(&name), ROWS_MAX).await?))
+    let (before, limit) = (call.after(query.cursor.as_ref())?, Limit::of(query.limit) + 1);
+    let found = call.host().store().fires_before_list(&name, before, limit).await?;
+    call.page(found, query.limit, |fire| fire.fire_time)
 }
 
 /// The schedule that the path names.

@@ -14,6 +14,14 @@ use chrono::{DateTime, Utc};
 use serde_json::Value as Json;
 
 query! {
+    /// Parameters of the list of webhooks.
+    WebhookList {
+        /// Only those that are on, or those that are off
+        enabled: bool,
+    }
+}
+
+query! {
     /// Parameters of a list of events.
     Events {
         /// Only about artists of this tenant
@@ -98,9 +106,10 @@ pub(in crate::api) async fn event(call: Call, _: NoQuery) -> Result<Item<PlacedE
     Ok(Item(PlacedEvent { cursor, event }))
 }
 
-pub(in crate::api) async fn list(call: Call, _: NoQuery) -> Result<Page<Webhook>, Problem> {
+pub(in crate::api) async fn list(call: Call, query: WebhookList) -> Result<Page<Webhook>, Problem> {
     let webhooks = call.host().store().webhooks_list(&call.scope()).await?;
-    Ok(Page::whole(webhooks.into_iter().map(|(webhook, _)| webhook).collect()))
+    let shown = webhooks.into_iter().map(|(webhook, _)| webhook);
+    Ok(Page::whole(shown.filter(|webhook| query.enabled.is_none_or(|enabled| webhook.enabled == enabled)).collect()))
 }
 
 pub(in crate::api) async fn deliveries(call: Call, query: Deliveries) -> Result<Page<Delivery>, Problem> {

@@ -8,12 +8,17 @@ use crate::api::handlers::known;
 use crate::api::problem::Problem;
 use crate::api::query::{Limit, NoQuery, query};
 use crate::pipeline::collection::report::{PlanReport, RunRequest};
-use backline_model::{AccountId, ArtistId, BatchId, BatchState, Platform, Run, RunId, Tenant};
-use backline_store::{BatchAccountView, BatchFilter, BatchView, NamedOutcome};
+use backline_model::outcome::OutcomeKind;
+use backline_model::{AccountId, ArtistId, BatchId, BatchState, Platform, Run, RunId, RunStatus, Tenant};
+use backline_store::{BatchAccountView, BatchFilter, BatchView, NamedOutcome, RunFilter};
 
 query! {
     /// Parameters of a list of runs.
     Runs {
+        /// Only runs with this status
+        status: RunStatus,
+        /// Only runs that this started: `manual`, or the name of a schedule
+        trigger: String,
         /// Only runs with accounts of this tenant; they are counted as far as they are its
         tenant: Tenant,
         /// At most this many
@@ -26,6 +31,8 @@ query! {
 query! {
     /// Parameters of a list of outcomes.
     Outcomes {
+        /// Only accounts that ended in this way
+        outcome: OutcomeKind,
         /// At most this many
         limit: Limit,
         /// Where the page begins: `next` of the page before
@@ -66,8 +73,10 @@ query! {
 pub(in crate::api) async fn runs(call: Call, query: Runs) -> Result<Page<Run>, Problem> {
     let scope = call.scope_of(query.tenant).await?;
     let before = call.after(query.cursor.as_ref())?;
-    let runs = call.host().store().runs_list(&scope, Limit::of(query.limit) + 1, before).await?;
-    call.page(runs, query.limit, |run| (run.started_at, run.id))
+    let Runs { status, trigger, limit, .. } = query;
+    let filter = RunFilter { status, trigger, before, limit: Some(Limit::of(limit) + 1) };
+    let runs = call.host().store().runs_filtered_list(&scope, &filter).await?;
+    call.page(runs, limit, |run| (run.started_at, run.id))
 }
 
 pub(in crate::api) async fn run(call: Call, _: NoQuery) -> Result<Item<Run>, Problem> {
@@ -85,7 +94,11 @@ pub(in crate::api) async fn outcomes(call: Call, query: Outcomes) -> Result<Page
     let run = of_path(&call).await?;
     let after: Option<AccountId> = call.after(query.cursor.as_ref())?;
     let limit = Limit::of(query.limit) + 1;
-    let outcomes = call.host().store().run_outcomes_list(&call.scope(), run.id, after, limit).await?;
+    let (store, scope) = (call.host().store(), call.scope());
+    let outcomes = match query.outcome {
+        None => store.run_outcomes_list(&scope, run.id, after, limit).await?,
+        Some(kind) => store.run_outcomes_of_kind_list(&scope, run.id, kind, after, limit).await?,
+    };
     call.page(outcomes, query.limit, |outcome| outcome.account_id)
 }
 

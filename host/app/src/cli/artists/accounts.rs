@@ -149,9 +149,8 @@ pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome 
                 expect_artist(&store, artist).await?;
             }
             let platform = names::platform_if_given(&store, platform.as_ref()).await?;
-            let filter = AccountFilter { artist, platform, ..AccountFilter::default() };
-            let mut accounts = store.accounts_list(&Scope::all_tenants(), &filter).await?;
-            accounts.retain(|account| status.is_none_or(|status| account.status == status));
+            let filter = AccountFilter { artist, platform, status, ..AccountFilter::default() };
+            let accounts = store.accounts_list(&Scope::all_tenants(), &filter).await?;
             let artists = match json {
                 true => BTreeMap::new(),
                 false => ids::names_of(&store, accounts.iter().map(|account| account.artist_id)).await?,

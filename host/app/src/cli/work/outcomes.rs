@@ -26,13 +26,18 @@ enum Concern {
     Waits,
     /// No one: it was left out, or is superseded.
     LeftOut,
+    /// No one: a later run collected it.
+    Fixed,
     /// No one: it was collected.
     Collected,
 }
 
 impl Concern {
-    fn of(outcome: &Outcome) -> Self {
-        match outcome {
+    fn of(one: &NamedOutcome) -> Self {
+        if one.fixed_by.is_some() {
+            return Self::Fixed;
+        }
+        match &one.outcome {
             Outcome::Failed { class, .. } if class.is_retryable() => Self::Time,
             Outcome::Failed { .. } => Self::Person,
             Outcome::Deferred { .. } => Self::Waits,
@@ -58,7 +63,7 @@ impl Concern {
         match self {
             Self::Person => Tone::Bad,
             Self::Time | Self::Waits => Tone::Warning,
-            Self::LeftOut | Self::Collected => Tone::Strong,
+            Self::LeftOut | Self::Fixed | Self::Collected => Tone::Strong,
         }
     }
 }
@@ -113,7 +118,7 @@ pub(super) fn show(outcomes: &[NamedOutcome], all: bool) -> Result<(), Failure> 
 fn grouped(outcomes: &[NamedOutcome]) -> Vec<Group<'_>> {
     let mut found: BTreeMap<(&Platform, Concern, String), Vec<&NamedOutcome>> = BTreeMap::new();
     for one in outcomes {
-        let key = (&one.platform, Concern::of(&one.outcome), ended(&one.outcome));
+        let key = (&one.platform, Concern::of(one), ended(one));
         found.entry(key).or_default().push(one);
     }
     let mut first: BTreeMap<&Platform, Concern> = BTreeMap::new();
@@ -132,12 +137,13 @@ fn grouped(outcomes: &[NamedOutcome]) -> Vec<Group<'_>> {
     groups
 }
 
-fn ended(outcome: &Outcome) -> String {
-    match outcome {
+fn ended(one: &NamedOutcome) -> String {
+    let ended = match &one.outcome {
         Outcome::Failed { class, .. } => format!("failed: {}", class.as_str()),
         Outcome::Excluded { reason } => format!("left out: {}", reason.as_str()),
-        Outcome::Collected | Outcome::Deferred { .. } | Outcome::Superseded => outcome.as_str().to_owned(),
-    }
+        Outcome::Collected | Outcome::Deferred { .. } | Outcome::Superseded => one.outcome.as_str().to_owned(),
+    };
+    if one.fixed_by.is_some() { format!("{ended}, and collected since") } else { ended }
 }
 
 fn cells(one: &NamedOutcome) -> Vec<String> {
@@ -170,6 +176,7 @@ mod tests {
             attempts: 1,
             at: "2026-11-22T12:00:00Z".parse().expect("a time"),
             note: None,
+            fixed_by: None,
         }
     }
 
@@ -191,6 +198,9 @@ mod tests {
             one(7, "beta", Outcome::Excluded { reason: Exclusion::NoConsent }),
             one(8, "beta", Outcome::Excluded { reason: Exclusion::NoConnector }),
         ];
+        let mut fixed = one(9, "beta", failed(FailureClass::Reconnect));
+        fixed.fixed_by = Some(backline_model::RunId(Uuid::from_u128(1)));
+        let outcomes: Vec<NamedOutcome> = outcomes.into_iter().chain([fixed]).collect();
         let groups = grouped(&outcomes);
         let headings: Vec<String> = groups.iter().map(Group::heading).collect();
         assert_eq!(
@@ -201,6 +211,7 @@ mod tests {
                 "beta: 1 account left out: no_connector",
                 "beta: 1 account failed: unavailable",
                 "beta: 1 account left out: no_consent",
+                "beta: 1 account failed: reconnect, and collected since",
                 "alpha: 1 account deferred",
                 "alpha: 1 account collected",
             ]
@@ -208,7 +219,7 @@ mod tests {
         let (rows, more) = groups[0].named(false);
         assert_eq!(rows[0], ["artist 93", "id-6", "2026-11-22", "it says why"], "by artist");
         assert_eq!((rows.len(), more), (2, 0));
-        let (rows, _) = groups[5].named(false);
+        let (rows, _) = groups[6].named(false);
         assert_eq!(rows[0][3], "until 2026-11-23 00:00:00Z: the budget is spent");
     }
 

@@ -7,14 +7,20 @@ use crate::cli::arguments::ids::Given;
 use crate::cli::context::Context;
 use crate::cli::terminal::exit::{Exit, Failure, Outcome};
 use crate::cli::terminal::print;
-use backline_model::{self, RunId};
-use backline_store::{RunDetails, Scope, Store};
+use backline_model::{self, RunId, RunStatus};
+use backline_store::{RunDetails, RunFilter, Scope, Store};
 
 /// `backline runs …`
 #[derive(Subcommand)]
 pub(in crate::cli) enum Command {
     /// List runs, the latest first
     List {
+        /// Only runs with this status: running, success, partial_failure, failed, deferred or cancelled
+        #[arg(long, value_name = "STATUS", value_parser = status)]
+        status: Option<RunStatus>,
+        /// Only runs that this started: manual, or the name of a schedule
+        #[arg(long, value_name = "NAME")]
+        trigger: Option<String>,
         /// At most this many
         #[arg(long, default_value_t = 20, value_name = "N")]
         limit: u32,
@@ -35,13 +41,23 @@ pub(in crate::cli) enum Command {
     },
 }
 
+fn status(text: &str) -> Result<RunStatus, String> {
+    let names = RunStatus::ALL.map(RunStatus::as_str).join(", ");
+    RunStatus::parse(text).ok_or_else(|| format!("it is not one of {names}"))
+}
+
 /// Runs the command.
 pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome {
     let store = context.store().await?;
     match command {
-        Command::List { limit, json } => {
-            let runs = store.runs_list(&Scope::all_tenants(), limit, None).await?;
-            print::listing(json, &runs, &HEADERS, cells, "no run yet; `backline run` starts one")?;
+        Command::List { status, trigger, limit, json } => {
+            let none = match (status, &trigger) {
+                (None, None) => "no run yet; `backline run` starts one",
+                _ => "no run matches",
+            };
+            let filter = RunFilter { status, trigger, before: None, limit: Some(limit) };
+            let runs = store.runs_filtered_list(&Scope::all_tenants(), &filter).await?;
+            print::listing(json, &runs, &HEADERS, cells, none)?;
         }
         Command::Show { run, all, json } => show(&store, run.find(&store).await?, all, json).await?,
     }

@@ -1,6 +1,5 @@
 //! Runs: the list, and one of them as it goes on.
 
-use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
 use super::{Ask, ROWS, id};
@@ -8,14 +7,22 @@ use crate::dashboard::frame::{View, button, facts, form, link, or_none, table, t
 use crate::dashboard::refusal::Refusal;
 use crate::dashboard::routes::Act;
 use backline_model::{AccountId, BatchState, Outcome, Run, RunId, RunStatus};
-use backline_store::{BatchFilter, NamedOutcome};
+use backline_store::{BatchFilter, NamedOutcome, RunFilter};
 
 /// Most batches that the page of a run shows.
 const BATCHES: u32 = 50;
 
 pub(super) async fn list(ask: &Ask<'_>) -> Result<View, Refusal> {
-    let before: Option<(DateTime<Utc>, RunId)> = ask.after()?;
-    let mut runs = ask.store().runs_list(&ask.scope(), ROWS + 1, before).await?;
+    let status = match ask.text("status") {
+        None => None,
+        Some(given) => {
+            let wrong = || Refusal::wrong("status is not one that a run has");
+            Some(RunStatus::parse(given).ok_or_else(wrong)?)
+        }
+    };
+    let trigger = ask.text("trigger").map(str::to_owned);
+    let filter = RunFilter { status, trigger, before: ask.after()?, limit: Some(ROWS + 1) };
+    let mut runs = ask.store().runs_filtered_list(&ask.scope(), &filter).await?;
     let next = ask.cut(&mut runs, |run| (run.started_at, run.id));
     let start = if ask.may(&Act::StartRun) { Some(start_form(ask).await?) } else { None };
     let heads = [
@@ -46,7 +53,23 @@ pub(super) async fn list(ask: &Ask<'_>) -> Result<View, Refusal> {
         ]
     });
     let body = html! {
-        (table("Runs, the latest first", &heads, rows.collect(), "There is no run yet."))
+        form.row method="get" action="/runs" {
+            div {
+                label for="status" { "State" }
+                select id="status" name="status" {
+                    option value="" { "any" }
+                    @for one in RunStatus::ALL {
+                        option value=(one.as_str()) selected[Some(one) == status] { (one.as_str()) }
+                    }
+                }
+            }
+            div {
+                label for="trigger" { "Started by: manual, or a schedule" }
+                input id="trigger" name="trigger" value=[ask.text("trigger")];
+            }
+            button.quiet type="submit" { "Show" }
+        }
+        (table("Runs, the latest first", &heads, rows.collect(), "There is no such run."))
         (next)
         @if let Some(start) = start {
             h2 { "Start a run" }
@@ -188,9 +211,13 @@ fn outcomes_table(outcomes: &[NamedOutcome]) -> Markup {
             text(one.outcome.as_str()),
             reason,
             text(message),
+            match one.fixed_by {
+                Some(run) => link(&format!("/runs/{run}"), "a later run"),
+                None => Markup::default(),
+            },
         ]
     });
-    let heads = ["Artist", "Platform", "Id there", "Date", "Outcome", "Reason", "Message"];
+    let heads = ["Artist", "Platform", "Id there", "Date", "Outcome", "Reason", "Message", "Collected by"];
     table("How each account ended", &heads, rows.collect(), "No account has ended yet.")
 }
 

@@ -15,7 +15,7 @@ use crate::pipeline::error::{Classified, ErrorClass, with_causes};
 use backline_model::bulk::{BulkAct, BulkAction, BulkFilter};
 use backline_model::row::QuarantineStatus;
 use backline_model::{AccountId, AccountStatus, BatchId, BatchState, RunId, RunStatus};
-use backline_store::{AccountFilter, BatchFilter, BulkStep, QuarantineFilter, Scope, StoreError};
+use backline_store::{AccountFilter, BatchFilter, BulkStep, QuarantineFilter, RunFilter, Scope, StoreError};
 
 /// Most things that are read at once.
 pub(super) const PAGE_MAX: u32 = 1_000;
@@ -104,19 +104,17 @@ impl Bulk {
             }
             BulkAction::AccountsResume | BulkAction::AccountsDisable => {
                 let (artist, platform) = (filter.artist, filter.platform.clone());
-                let of = AccountFilter { artist, platform, after: key_of(place), limit };
+                let of = AccountFilter { artist, platform, status: filter.status, after: key_of(place), limit };
                 let rows = store.accounts_list(scope, &of).await?;
                 let is_meant = |account: &backline_model::Account| is_meant(action, filter, account.status);
                 page_of(&rows, is_meant, |account| account.id.0, |account| account.id)
             }
             BulkAction::RunsCancel => {
                 let before: Option<(DateTime<Utc>, RunId)> = key_of(place);
-                let rows = store.runs_list(scope, limit.unwrap_or(PAGE_MAX), before).await?;
-                let is_meant = |run: &backline_model::Run| {
-                    run.status == RunStatus::Running
-                        && filter.trigger.as_ref().is_none_or(|trigger| *trigger == run.trigger)
-                };
-                page_of(&rows, is_meant, |run| run.id.0, |run| (run.started_at, run.id))
+                let (status, trigger) = (Some(RunStatus::Running), filter.trigger.clone());
+                let running = RunFilter { status, trigger, before, limit };
+                let rows = store.runs_filtered_list(scope, &running).await?;
+                page_of(&rows, |_| true, |run| run.id.0, |run| (run.started_at, run.id))
             }
         })
     }
@@ -192,7 +190,7 @@ fn ended<T, E: Classified>(result: Result<T, E>) -> Result<Ended, String> {
     }
 }
 
-/// Whether an error says that another one decided about a thing, or that it is gone.
+/// Whether an error says that someone else decided about a thing, or that it is gone.
 fn is_over(error: &dyn Any) -> bool {
     let is_decided =
         |error: &StoreError| matches!(error, StoreError::AlreadyDecided { .. } | StoreError::NotFound { .. });

@@ -36,9 +36,12 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<Bulk>) {
     let mut term = None;
     while !context.stop.is_cancelled() {
         let bulk = context.current();
-        // Each thing takes some statements.
-        context.heartbeat.work(Duration::from_millis(bulk.config.database.long_statement_timeout_ms));
-        let turn = bulk.turn(&context.name, &mut term, || context.stop.is_cancelled()).await;
+        // Asked before each thing, which takes some statements.
+        let is_to_stop = || {
+            context.heartbeat.work(Duration::from_millis(bulk.config.database.long_statement_timeout_ms));
+            context.stop.is_cancelled()
+        };
+        let turn = bulk.turn(&context.name, &mut term, is_to_stop).await;
         let rest = match turn {
             Ok(Turn::More) => Duration::ZERO,
             Ok(Turn::Idle) => context.poll_interval(),
@@ -104,7 +107,7 @@ impl Bulk {
         term: &mut Option<Term>,
         is_to_stop: impl Fn() -> bool,
     ) -> Result<Turn, StoreError> {
-        if self.store.open_bulk_acts_list(&Scope::all_tenants()).await?.is_empty() {
+        if is_to_stop() || self.store.open_bulk_acts_list(&Scope::all_tenants()).await?.is_empty() {
             return Ok(Turn::Idle);
         }
         // Ends and times would be of a clock that jumped; another host goes on.
@@ -119,7 +122,7 @@ impl Bulk {
             if is_to_stop() {
                 return Ok(Turn::Idle);
             }
-            if let Some(problem) = self.some_of(&act, place, &mut held, owner).await? {
+            if let Some(problem) = self.some_of(&act, place, &mut held, owner, &is_to_stop).await? {
                 return Ok(Turn::HeldUp(problem));
             }
             *term = Some(held);
@@ -134,6 +137,7 @@ impl Bulk {
         place: Option<String>,
         term: &mut Term,
         owner: &str,
+        is_to_stop: &impl Fn() -> bool,
     ) -> Result<Option<String>, StoreError> {
         let scope = scope_of(act);
         let Some(page) = self.page(&scope, act.action, &act.filter, place.as_deref(), TURN).await? else {
@@ -143,7 +147,7 @@ impl Bulk {
         };
         for item in &page.items {
             let now = self.clock.now();
-            if !self.keep_role(term, owner, now).await? {
+            if is_to_stop() || !self.keep_role(term, owner, now).await? {
                 return Ok(None);
             }
             let step = match self.done_to(act, &scope, item).await {
