@@ -2,9 +2,10 @@
 //!
 //! Every method of the store that takes a scope has a case here; a test compares the cases with the source.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod methods;
+
+use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::path::Path;
 
 use backline_model::audit::{Act, ActOutcome, Actor};
 use backline_model::bulk::{BulkAct, BulkAction, BulkFilter, BulkState};
@@ -789,44 +790,4 @@ async fn a_run_of_several_tenants_is_counted_for_each() {
         assert_eq!(planned(&Scope::tenant(theirs()), 2).await, Some((2, 0, 1, 0)));
     })
     .await;
-}
-
-#[test]
-fn every_method_that_takes_a_scope_has_a_case() {
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../store/src");
-    let mut found = BTreeSet::new();
-    let mut folders = vec![sources];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                found.extend(scoped_methods(&std::fs::read_to_string(path).unwrap()));
-            }
-        }
-    }
-    assert!(found.len() > 50, "the source is not read: {found:?}");
-    let here = include_str!("scope.rs");
-    let has_case =
-        |name: &String| ["Read", "Write", "Whole"].iter().any(|kind| here.contains(&format!("        {kind} {name}(")));
-    let missing: Vec<_> = found.iter().filter(|name| !has_case(name)).collect();
-    assert!(missing.is_empty(), "methods that take a scope and have no case: {missing:?}");
-}
-
-/// Names of the public methods in a source whose first argument is a scope.
-fn scoped_methods(source: &str) -> Vec<String> {
-    let methods = source.split("pub async fn ").skip(1).filter_map(|after| {
-        let (name, rest) = after.split_once('(')?;
-        let arguments: String = rest.split_whitespace().take(3).collect::<Vec<_>>().join(" ");
-        arguments.starts_with("&self, scope: &Scope").then(|| name.to_owned())
-    });
-    methods.collect()
-}
-
-#[test]
-fn methods_are_recognised_however_their_arguments_are_broken() {
-    let source = "pub async fn a(&self, scope: &Scope, x: u8) {}\n pub async fn b(\n  &self,\n  scope: &Scope,\n) {}\n\
-                  pub async fn c(&self, lease: &Lease) {}";
-    assert_eq!(scoped_methods(source), ["a", "b"]);
 }

@@ -150,6 +150,7 @@ const ACQUAINTANCES: [Acquaintance; 7] = [
         items: &[
             "AccountFilter",
             "ArchiveRun",
+            "ArchiveRunFilter",
             "ArtistFilter",
             "AuditFilter",
             "BatchAccountView",
