@@ -1,4 +1,4 @@
-//! Tests that a host whose numbers are simulated says so in every answer, and that no other does.
+//! Tests that a host whose numbers are simulated says so in all that leaves it, and that no other does.
 
 use backline::pipeline::{Host, NewDigest};
 use backline_gateway::secrets::SecretText;
@@ -104,7 +104,7 @@ async fn a_database_of_an_installation_of_its_own_is_not_simulated() {
 async fn a_message_about_what_is_simulated_says_so_and_no_other_does() {
     each_database(async |store: Store, url: &str| {
         let post = Post::open(url).await;
-        post.artist(1, "default").await;
+        let artist = post.artist(1, "default").await;
         post.add("app", WebhookKind::Webhook, &[]).await;
         let (alerts, secret) = (post.host.alerts(), SecretText::new(format!("{RECEIVER}/ops")));
         alerts.add_channel("ops", ChannelTarget::Slack, &secret).await.expect("a channel");
@@ -140,6 +140,9 @@ async fn a_message_about_what_is_simulated_says_so_and_no_other_does() {
             let preview = alerts.preview_digest("label").await.expect("a preview");
             assert_eq!(preview.subject.starts_with("Simulated: "), is_simulated, "{preview:?}");
             assert_eq!(preview.html.matches("<strong>Simulated.</strong>").count(), usize::from(is_simulated));
+
+            let exported = post.host.privacy().export(artist, std::io::sink(), &|_, _| {}).await.expect("exported");
+            assert_eq!(exported.simulated, is_simulated);
         }
     })
     .await;
