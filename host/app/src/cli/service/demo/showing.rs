@@ -38,7 +38,7 @@ pub(super) async fn run(global: &Global, arguments: &DemoArguments) -> Outcome {
     let tell = |step: String| print::note(&step);
     let prepared = tokio::select! {
         prepared = demo.prepare(context.config(), &components, &tell) => prepared.map_err(Failure::from),
-        _ = signals.ending.come() => return Ok(Exit::Done),
+        _ = signals.any() => return Ok(Exit::Done),
     };
     let outcome = match prepared {
         Ok(()) => match collect(&context, &demo, &mut signals).await {
@@ -84,7 +84,7 @@ async fn collect(context: &Context, demo: &Demo, signals: &mut Signals) -> Resul
     }
     let stop = CancellationToken::new();
     for turn in turns {
-        if signals.ending.come().now_or_never().is_some() {
+        if signals.any().now_or_never().is_some() {
             return Ok(false);
         }
         let request = demo.turn_to(turn);
@@ -116,7 +116,7 @@ async fn serve(context: &Context, file: &Path, demo: &Demo, listener: TcpListene
     let token = demo.token(&store).await?;
     let examined = tokio::select! {
         examined = pipeline::examine(context.config(), &context.clock, Some(store)) => examined,
-        _ = signals.ending.come() => return Ok(Exit::Done),
+        _ = signals.any() => return Ok(Exit::Done),
     };
     let host: Host = examined.map_err(|obstacles| {
         let problems: Vec<String> = obstacles.iter().map(|obstacle| sentence(obstacle)).collect();
@@ -127,12 +127,12 @@ async fn serve(context: &Context, file: &Path, demo: &Demo, listener: TcpListene
     let mut api = Api::start(listener, None, &service);
     say_where(file, address, token.expose())?;
     tokio::select! {
-        _ = signals.ending.come() => {}
+        _ = signals.any() => {}
         never = demo.follow() => match never {},
     }
     let clean = tokio::select! {
         clean = service.stop() => clean,
-        _ = signals.ending.come() => return Ok(Exit::Failed),
+        _ = signals.any() => return Ok(Exit::Failed),
     };
     api.stop().await;
     Ok(if clean { Exit::Done } else { Exit::Failed })
