@@ -1,14 +1,18 @@
-//! Tests that a host whose numbers are simulated says so in every answer, and that no other does.
+//! Tests that a host whose numbers are simulated says so in all that leaves it, and that no other does.
 
-use backline::pipeline::Host;
-use backline_model::{InstallationId, Role};
+use backline::pipeline::{Host, NewDigest};
+use backline_gateway::secrets::SecretText;
+use backline_model::event::types;
+use backline_model::{AlertState, ChannelTarget, DigestDays, InstallationId, Role, Tenant, WebhookKind, Zone};
 use backline_store::Store;
-use serde_json::Value as Json;
+use chrono::TimeDelta;
+use serde_json::{Value as Json, json};
 
 use super::api::Answering;
 use super::support::ask;
 use crate::store::fixtures::now;
 use crate::support::database::each_database;
+use crate::support::post::{Post, RECEIVER, body_of};
 
 /// The header of every answer.
 const MARK: &str = "backline-simulated: true";
@@ -92,6 +96,54 @@ async fn a_database_of_an_installation_of_its_own_is_not_simulated() {
         assert!(!is_simulated().await, "it belongs to another one");
         store.installation_claim(InstallationId::SIMULATED, now()).await.expect("asked");
         assert!(!is_simulated().await, "what it is of never changes");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_about_what_is_simulated_says_so_and_no_other_does() {
+    each_database(async |store: Store, url: &str| {
+        let post = Post::open(url).await;
+        let artist = post.artist(1, "default").await;
+        post.add("app", WebhookKind::Webhook, &[]).await;
+        let (alerts, secret) = (post.host.alerts(), SecretText::new(format!("{RECEIVER}/ops")));
+        alerts.add_channel("ops", ChannelTarget::Slack, &secret).await.expect("a channel");
+        let digest = NewDigest {
+            name: "label".to_owned(),
+            channel: "ops".to_owned(),
+            tenant: Tenant::default(),
+            every: DigestDays::Day,
+            hour: 13,
+            timezone: Zone::utc(),
+            quiet: None,
+        };
+        alerts.add_digest(digest).await.expect("a digest");
+        for is_simulated in [false, true] {
+            if is_simulated {
+                let claimed = store.installation_claim(InstallationId::SIMULATED, now()).await.expect("claimed");
+                assert_eq!(claimed, InstallationId::SIMULATED);
+            }
+            post.write(None, types::RUN_COMPLETED, json!({})).await;
+            assert_eq!(post.host.dispatcher().deliver_due().await.expect("a round").delivered, 1);
+            let event = post.receiver.asked().pop().expect("a message");
+            assert_eq!(event.headers.get("backline-simulated").is_some_and(|value| value == "true"), is_simulated);
+
+            let tested = alerts.test("ops", types::RUN_COMPLETED).await.expect("tested");
+            assert_eq!(tested.message.state, AlertState::Sent, "{tested:?}");
+            assert_eq!(tested.text.starts_with("Simulated: "), is_simulated, "{}", tested.text);
+            let sent = body_of(&post.receiver.asked().pop().expect("a message"));
+            let sent = sent["text"].as_str().expect("a text");
+            assert_eq!(sent.starts_with("Simulated: "), is_simulated, "{sent}");
+            // Slack takes one a second.
+            post.time.advance(TimeDelta::seconds(2));
+
+            let preview = alerts.preview_digest("label").await.expect("a preview");
+            assert_eq!(preview.subject.starts_with("Simulated: "), is_simulated, "{preview:?}");
+            assert_eq!(preview.html.matches("<strong>Simulated.</strong>").count(), usize::from(is_simulated));
+
+            let exported = post.host.privacy().export(artist, std::io::sink(), &|_, _| {}).await.expect("exported");
+            assert_eq!(exported.simulated, is_simulated);
+        }
     })
     .await;
 }

@@ -148,10 +148,10 @@ impl Showing {
         self.said.iter().map(String::as_str).filter(|line| line.contains(" collected")).collect()
     }
 
-    /// Presses Ctrl-C.
-    async fn stop(mut self) -> ExitStatus {
+    /// Ends it by a signal.
+    async fn stop(mut self, signal: &str) -> ExitStatus {
         let id = self.child.id().expect("it runs").to_string();
-        let status = Command::new("kill").args(["-INT", &id]).status().await.expect("kill runs");
+        let status = Command::new("kill").args([signal, &id]).status().await.expect("kill runs");
         assert!(status.success());
         tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it ends in time").expect("it ends")
     }
@@ -221,7 +221,7 @@ async fn a_newcomer_sees_days_of_numbers_that_say_they_are_simulated_and_are_col
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("another `backline demo` uses"), "{said}");
     let token = showing.token.clone();
-    assert_eq!(showing.stop().await.code(), Some(0));
+    assert_eq!(showing.stop("-INT").await.code(), Some(0));
 
     let again = newcomer.demo().await;
     assert_eq!(again.collected(), [""; 0], "{:?}", again.said);
@@ -230,7 +230,8 @@ async fn a_newcomer_sees_days_of_numbers_that_say_they_are_simulated_and_are_col
     let request =
         format!("GET /v1/runs HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\r\n");
     assert_eq!(ask(&again.address, &request).await.0, 401, "the token of the start before is revoked");
-    assert_eq!(again.stop().await.code(), Some(0));
+    // As when its terminal is closed.
+    assert_eq!(again.stop("-HUP").await.code(), Some(0));
 
     let (code, _, said) = newcomer.run(&["demo", "--days", "9", "--listen", "127.0.0.1:0"]).await;
     assert_eq!(code, Some(2), "{said}");

@@ -270,6 +270,15 @@ impl Signals {
             reload: catch(SignalKind::hangup())?,
         })
     }
+
+    /// Waits for any of them; returns its name. What has nothing to reload ends with its terminal too.
+    #[cfg(feature = "demo")]
+    pub(super) async fn any(&mut self) -> &'static str {
+        tokio::select! {
+            signal = self.ending.come() => signal,
+            () = received(&mut self.reload) => "SIGHUP",
+        }
+    }
 }
 
 impl StopCause {

@@ -8,7 +8,9 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::manage::{AlertError, Alerts, TestedAlert, check_name};
+use super::sending::SIMULATED;
 use crate::pipeline::artists::attention::{AttentionFilter, accounts_that_need_someone};
+use crate::pipeline::credentials::installation::is_simulated;
 use crate::pipeline::names;
 use backline_model::{AlertDigest, AlertMessage, DigestDays, QuietHours, Tenant, Zone};
 use backline_rules::alerting::end_of_quiet;
@@ -184,7 +186,14 @@ impl Alerts {
     /// When the database fails, or takes too long.
     pub(super) async fn written(&self, digest: &AlertDigest, up_to: DateTime<Utc>) -> Result<Written, StoreError> {
         let made = tokio::time::timeout(MADE_WITHIN, self.made(digest, up_to)).await;
-        made.unwrap_or(Err(StoreError::NoAnswer { what: "make a digest", seconds: MADE_WITHIN.as_secs() }))
+        let mut written =
+            made.unwrap_or(Err(StoreError::NoAnswer { what: "make a digest", seconds: MADE_WITHIN.as_secs() }))?;
+        if is_simulated(&self.store).await? {
+            written.text.title.insert_str(0, SIMULATED);
+            // What others wrote is escaped: the first one is the heading.
+            written.html = written.html.replacen("<h1", "<p><strong>Simulated.</strong></p>\n<h1", 1);
+        }
+        Ok(written)
     }
 
     async fn made(&self, digest: &AlertDigest, up_to: DateTime<Utc>) -> Result<Written, StoreError> {

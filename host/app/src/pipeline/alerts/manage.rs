@@ -248,9 +248,8 @@ impl Alerts {
             severity,
         };
         self.store.alert_test_add(&Scope::all_tenants(), &test, now).await?;
-        let text =
-            alerting::text(kind, severity, true, 1, &[Shown { event: sample, artist: None, reconnect_url: None }])
-                .whole();
+        let shown = Shown { event: sample, artist: None, reconnect_url: None };
+        let text = self.marked(alerting::text(kind, severity, true, 1, &[shown])).await?.whole();
         Ok(TestedAlert { message: self.sent_now(channel, test.id).await?, text })
     }
 

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::manage::Alerts;
 use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
+use crate::pipeline::credentials::installation::is_simulated;
 use crate::pipeline::error::with_causes;
 use crate::pipeline::retry::retry_transient;
 use backline_gateway::secrets::{SecretText, open_channel};
@@ -30,6 +31,9 @@ const PAGE: u32 = 1_000;
 
 /// Time until the next look while a message waits for its turn: Slack's is a second.
 const TURN: Duration = Duration::from_secs(1);
+
+/// How the title of a message about simulated artists begins.
+pub(super) const SIMULATED: &str = "Simulated: ";
 
 /// What a message says.
 struct Words {
@@ -293,7 +297,15 @@ impl Alerts {
             return Ok(Err("its events are erased or too old"));
         }
         let text = alerting::text(&alert.kind, alert.severity, alert.is_test, count, &events);
-        Ok(Ok(Words { count, text, html: None }))
+        Ok(Ok(Words { count, text: self.marked(text).await?, html: None }))
+    }
+
+    /// A text whose title says it if all that is told is simulated.
+    pub(super) async fn marked(&self, mut text: Text) -> Result<Text, StoreError> {
+        if is_simulated(&self.store).await? {
+            text.title.insert_str(0, SIMULATED);
+        }
+        Ok(text)
     }
 
     async fn words_of_digest(

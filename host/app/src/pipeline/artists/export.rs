@@ -19,6 +19,7 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use crate::pipeline::artists::privacy::Privacy;
+use crate::pipeline::credentials::installation::is_simulated;
 use crate::pipeline::error::{Classified, ErrorClass};
 use backline_model::privacy::{ColumnKind, Holds, Identifiers, Rows, TABLES, Table, personal};
 use backline_model::text::csv_text;
@@ -44,6 +45,9 @@ pub struct ExportReport {
     /// Documents that are damaged in the database, and have no file.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub documents_damaged: Vec<DocumentId>,
+    /// Whether the artist and all numbers are simulated; left out where they are not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub simulated: bool,
     /// The files, except the manifest.
     pub files: Vec<ExportedFile>,
 }
@@ -109,6 +113,7 @@ impl Privacy {
             return Err(ExportError::NoArtist(artist));
         }
         let now = self.clock.now();
+        let simulated = is_simulated(&self.store).await?;
         let mut export = self.store.export_begin(&Scope::all_tenants(), artist).await?;
         let (pieces, received) = mpsc::channel(BLOCKS_WAITING);
         let out = Fused::new(out);
@@ -126,7 +131,7 @@ impl Privacy {
                 return Err(error);
             }
             (Ok(report), Ok(archive)) => {
-                let finished = finish(archive, artist, now, report);
+                let finished = finish(archive, artist, now, ExportReport { simulated, ..report });
                 finished.await.map_err(ExportError::Write)?
             }
         };
@@ -278,6 +283,9 @@ fn manifest(artist: ArtistId, now: DateTime<Utc>, report: &ExportReport) -> Json
     });
     if !report.documents_damaged.is_empty() {
         manifest["documents_damaged"] = json!(report.documents_damaged);
+    }
+    if report.simulated {
+        manifest["simulated"] = true.into();
     }
     manifest
 }

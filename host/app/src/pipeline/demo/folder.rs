@@ -2,10 +2,9 @@
 //!
 //! A file says that the folder is a demo's. Nothing else is written to, and nothing but what a demo makes is removed.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, Write as _};
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use chrono::{Days, NaiveDate};
@@ -58,6 +57,9 @@ struct Settings {
     artists: u32,
     /// Whether connectors and artists are in the database.
     set_up: bool,
+    /// Whether what an earlier demo left may be there still: it was to be removed, and that was not noted as done.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    removing: bool,
 }
 
 /// The folder of a demo, which no other process has until this is dropped.
@@ -74,7 +76,8 @@ impl DemoFolder {
     ///
     /// # Errors
     /// When it holds something else, another process has it, it has another demo than is asked for, or it can't be read
-    /// or written. Nothing has changed then.
+    /// or written. Nothing has changed then, unless it fails while an earlier demo is removed: the next start goes on
+    /// with that.
     pub fn open(path: &Path, wanted: Wanted, today: NaiveDate) -> Result<Self, DemoError> {
         let path = std::path::absolute(path).map_err(failed(path))?;
         if !path.exists() {
@@ -88,7 +91,7 @@ impl DemoFolder {
         }
         let found = settings_in(&path)?;
         let settings = match found {
-            Some(found) if !wanted.fresh => {
+            Some(found) if !wanted.fresh && !found.removing => {
                 for (what, has, asked) in
                     [("artists", found.artists, wanted.artists), ("days", found.days, wanted.days)]
                 {
@@ -99,13 +102,15 @@ impl DemoFolder {
                 found
             }
             found => {
-                if found.is_some() {
+                if let Some(found) = found {
+                    // First: half of an earlier demo must not be taken for one.
+                    write_settings(&path, &Settings { removing: true, ..found })?;
                     remove_made(&path)?;
                 }
                 let days = wanted.days.unwrap_or(DAYS).max(1);
                 let first = today.checked_sub_days(Days::new(u64::from(days - 1))).unwrap_or(today);
                 let artists = wanted.artists.unwrap_or(ARTISTS).max(1);
-                let settings = Settings { kind: KIND.to_owned(), first, days, artists, set_up: false };
+                let settings = Settings { kind: KIND.to_owned(), first, days, artists, set_up: false, removing: false };
                 write_settings(&path, &settings)?;
                 settings
             }
@@ -139,11 +144,16 @@ impl DemoFolder {
     pub(super) fn configure(&self, listen: SocketAddr, hosts: &[&str], connect: &str) -> Result<PathBuf, DemoError> {
         let key = self.path.join(KEY);
         if !key.exists() {
-            write_key(&key).map_err(failed(&key))?;
+            self.write(&key, &format!("{}\n", Keyring::generate_base64()))?;
         }
         let file = self.path.join(FILE_NAME);
-        std::fs::write(&file, self.configuration(listen, hosts, connect)).map_err(failed(&file))?;
+        self.write(&file, &self.configuration(listen, hosts, connect))?;
         Ok(file)
+    }
+
+    /// Writes a file of the folder, which only its owner can read.
+    fn write(&self, file: &Path, content: &str) -> Result<(), DemoError> {
+        write_whole(&self.path, file, content).map_err(failed(file))
     }
 
     fn configuration(&self, listen: SocketAddr, hosts: &[&str], connect: &str) -> String {
@@ -184,22 +194,21 @@ fn settings_in(path: &Path) -> Result<Option<Settings>, DemoError> {
     }
 }
 
-/// Writes the mark as a whole: it is the old or the new one, whenever this is broken off.
+/// Writes the mark.
 fn write_settings(path: &Path, settings: &Settings) -> Result<(), DemoError> {
     let mark = path.join(MARK);
-    let written = || -> io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(path)?;
-        serde_json::to_writer_pretty(&mut file, settings)?;
-        file.persist(&mark)?;
-        Ok(())
-    };
-    written().map_err(failed(&mark))
+    let content = serde_json::to_string_pretty(settings).map_err(io::Error::from).map_err(failed(&mark))?;
+    write_whole(path, &mark, &content).map_err(failed(&mark))
 }
 
-/// Writes a new key, which only its owner can read.
-fn write_key(path: &Path) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    writeln!(file, "{}", Keyring::generate_base64())
+/// Writes a file as a whole: its content is the old or the new one, whenever this is broken off, and a link in its
+/// place is replaced, not followed.
+fn write_whole(folder: &Path, file: &Path, content: &str) -> io::Result<()> {
+    let mut new = tempfile::NamedTempFile::new_in(folder)?;
+    new.write_all(content.as_bytes())?;
+    new.as_file().sync_all()?;
+    new.persist(file)?;
+    Ok(())
 }
 
 /// Removes what an earlier demo made. What else is in the folder stays.
@@ -289,6 +298,44 @@ mod tests {
         let fresh = open(&folder, Wanted { fresh: true, ..wanted(Some(5)) }).expect("begun again");
         assert_eq!((fresh.story().dates().len(), fresh.is_set_up()), (5, false));
         assert_eq!(names_in(&folder), [MARK, "notes.txt"]);
+    }
+
+    #[test]
+    fn a_removal_that_was_broken_off_is_gone_on_with() {
+        let place = tempfile::tempdir().expect("a folder");
+        let wanted = |fresh| Wanted { days: Some(4), artists: Some(3), fresh };
+        let first = open(place.path(), wanted(false)).expect("made");
+        first.note_set_up().expect("written");
+        drop(first);
+        std::fs::write(place.path().join(KEY), "old").expect("written");
+        // What a removal begins with; it ends here.
+        let settings = settings_in(place.path()).expect("readable").expect("there");
+        write_settings(place.path(), &Settings { removing: true, ..settings }).expect("written");
+
+        let again = open(place.path(), wanted(false)).expect("gone on with");
+        assert!(!again.is_set_up(), "nothing of the earlier demo is relied on");
+        assert_eq!(names_in(place.path()), [MARK]);
+        drop(again);
+        let found = settings_in(place.path()).expect("readable").expect("there");
+        assert!(!found.removing, "it is done");
+    }
+
+    #[test]
+    fn what_is_written_is_whole_and_follows_no_link() {
+        use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+        let place = tempfile::tempdir().expect("a folder");
+        let theirs = place.path().join("theirs.toml");
+        std::fs::write(&theirs, "theirs").expect("written");
+        let folder = open(&place.path().join("demo"), Wanted::default()).expect("made");
+        symlink(&theirs, folder.path().join(FILE_NAME)).expect("linked");
+        let listen: SocketAddr = "127.0.0.1:8321".parse().expect("an address");
+        let file = folder.configure(listen, &["api.example.com"], "http://127.0.0.1:4123").expect("written");
+        assert_eq!(std::fs::read_to_string(&theirs).expect("there"), "theirs");
+        assert!(std::fs::symlink_metadata(&file).expect("there").is_file());
+        let mode = std::fs::metadata(folder.path().join(KEY)).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "only its owner reads the key");
+        assert_eq!(names_in(folder.path()), [FILE_NAME, MARK, KEY], "nothing else is left");
     }
 
     #[test]

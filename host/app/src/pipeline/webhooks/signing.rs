@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::pipeline::credentials::installation::is_simulated;
 use crate::pipeline::credentials::manager::CredentialError;
 use crate::pipeline::error::{Classified, ErrorClass};
 use backline_gateway::secrets::{Keyring, SecretError, WebhookSecret};
 use backline_model::WebhookId;
 use backline_model::clock::Clock;
 use backline_store::{Scope, Store, StoreError};
+
+/// The header of a message about simulated artists and numbers; its value is `true`.
+const SIMULATED: &str = "backline-simulated";
 
 /// Why a message was not signed.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +57,8 @@ impl Signer {
         self.keyring.as_deref().ok_or(CredentialError::NoKey)
     }
 
-    /// The headers of a message: its id, the time of this attempt, and one signature for each valid secret.
+    /// The headers of a message: its id, the time of this attempt, one signature for each valid secret, and whether all
+    /// that it tells is simulated.
     pub(super) async fn headers(
         &self,
         webhook: WebhookId,
@@ -71,10 +76,14 @@ impl Signer {
         {
             signatures.push(WebhookSecret::open(keyring, &previous, webhook)?.sign(&id, timestamp, body));
         }
-        Ok(vec![
+        let mut headers = vec![
             ("webhook-id", id),
             ("webhook-timestamp", timestamp.to_string()),
             ("webhook-signature", signatures.join(" ")),
-        ])
+        ];
+        if is_simulated(&self.store).await? {
+            headers.push((SIMULATED, "true".to_owned()));
+        }
+        Ok(headers)
     }
 }

@@ -11,9 +11,8 @@ use crate::cli::terminal::exit::Outcome;
 #[cfg(feature = "demo")]
 mod showing;
 
-/// Arguments of `backline demo`.
+/// Arguments of `backline demo`. A build without the demo takes them too, and refuses.
 #[derive(Args)]
-#[cfg_attr(not(feature = "demo"), expect(dead_code, reason = "a build without the demo takes them and refuses"))]
 pub(in crate::cli) struct DemoArguments {
     /// Folder for the demo's database, configuration and key; it must be new, empty or a demo's
     #[arg(long, value_name = "FOLDER", default_value = "backline-demo")]

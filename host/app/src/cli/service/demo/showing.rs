@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use futures::FutureExt as _;
-use tokio::net::TcpSocket;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::DemoArguments;
@@ -27,22 +27,22 @@ pub(super) async fn run(global: &Global, arguments: &DemoArguments) -> Outcome {
     let mut signals = Signals::catch()?;
     let clock = Clock::system();
     let components = components(arguments.connectors.as_deref())?;
-    let socket = bound(arguments.listen)?;
+    let listener = listening(arguments.listen)?;
     let wanted = Wanted { artists: arguments.artists, days: arguments.days, fresh: arguments.fresh };
     let folder = DemoFolder::open(&arguments.folder, wanted, clock.now().date_naive())?;
     print::line(SIMULATED)?;
     let demo = Demo::start(folder, clock).await?;
-    let file = demo.configure(socket.local_addr()?)?;
+    let file = demo.configure(listener.local_addr()?)?;
     let context = Context::of_file(&file, global)?;
     let log = Log::start(context.config())?;
     let tell = |step: String| print::note(&step);
     let prepared = tokio::select! {
         prepared = demo.prepare(context.config(), &components, &tell) => prepared.map_err(Failure::from),
-        _ = signals.ending.come() => return Ok(Exit::Done),
+        _ = signals.any() => return Ok(Exit::Done),
     };
     let outcome = match prepared {
         Ok(()) => match collect(&context, &demo, &mut signals).await {
-            Ok(true) => serve(&context, &file, &demo, socket, &mut signals).await,
+            Ok(true) => serve(&context, &file, &demo, listener, &mut signals).await,
             Ok(false) => Ok(Exit::Done),
             Err(failure) => Err(failure),
         },
@@ -52,8 +52,10 @@ pub(super) async fn run(global: &Global, arguments: &DemoArguments) -> Outcome {
     outcome
 }
 
-/// Binds the address that is given, or else the usual one; where that is taken, one with a free port.
-fn bound(given: Option<SocketAddr>) -> Result<TcpSocket, Failure> {
+/// Listens on the address that is given, or else the usual one; where that is taken, on one with a free port. It
+/// listens before the history is collected: an address that is bound alone could be taken by another process meanwhile.
+/// Who connects early waits for the answer.
+fn listening(given: Option<SocketAddr>) -> Result<TcpListener, Failure> {
     let usual = ServiceConfig::default().listen;
     let address = given.unwrap_or(usual);
     if !address.ip().is_loopback() {
@@ -62,11 +64,14 @@ fn bound(given: Option<SocketAddr>) -> Result<TcpSocket, Failure> {
              {usual}"
         )));
     }
-    let bound = match bind(address) {
-        Err(error) if given.is_none() && error.kind() == ErrorKind::AddrInUse => bind(SocketAddr::new(address.ip(), 0)),
-        bound => bound,
+    let listen = |address| bind(address)?.listen(BACKLOG);
+    let listener = match listen(address) {
+        Err(error) if given.is_none() && error.kind() == ErrorKind::AddrInUse => {
+            listen(SocketAddr::new(address.ip(), 0))
+        }
+        listener => listener,
     };
-    bound.map_err(|error| Failure::usage(not_bound(address, &error)))
+    listener.map_err(|error| Failure::usage(not_bound(address, &error)))
 }
 
 /// Collects the days of the history that are missing. Says whether all are there: a signal breaks it off in order, and
@@ -79,7 +84,7 @@ async fn collect(context: &Context, demo: &Demo, signals: &mut Signals) -> Resul
     }
     let stop = CancellationToken::new();
     for turn in turns {
-        if signals.ending.come().now_or_never().is_some() {
+        if signals.any().now_or_never().is_some() {
             return Ok(false);
         }
         let request = demo.turn_to(turn);
@@ -106,30 +111,28 @@ fn collected(turn: Turn, report: &RunReport) -> String {
 }
 
 /// Serves until a signal.
-async fn serve(context: &Context, file: &Path, demo: &Demo, socket: TcpSocket, signals: &mut Signals) -> Outcome {
+async fn serve(context: &Context, file: &Path, demo: &Demo, listener: TcpListener, signals: &mut Signals) -> Outcome {
     let store = context.open_any().await?;
     let token = demo.token(&store).await?;
     let examined = tokio::select! {
         examined = pipeline::examine(context.config(), &context.clock, Some(store)) => examined,
-        _ = signals.ending.come() => return Ok(Exit::Done),
+        _ = signals.any() => return Ok(Exit::Done),
     };
     let host: Host = examined.map_err(|obstacles| {
         let problems: Vec<String> = obstacles.iter().map(|obstacle| sentence(obstacle)).collect();
         Failure::usage(listed(&problems))
     })?;
-    let listen = context.config().service.listen;
-    let listener = socket.listen(BACKLOG).map_err(|error| Failure::usage(not_bound(listen, &error)))?;
     let address = listener.local_addr()?;
     let service = Service::start(host).await?;
     let mut api = Api::start(listener, None, &service);
     say_where(file, address, token.expose())?;
     tokio::select! {
-        _ = signals.ending.come() => {}
+        _ = signals.any() => {}
         never = demo.follow() => match never {},
     }
     let clean = tokio::select! {
         clean = service.stop() => clean,
-        _ = signals.ending.come() => return Ok(Exit::Failed),
+        _ = signals.any() => return Ok(Exit::Failed),
     };
     api.stop().await;
     Ok(if clean { Exit::Done } else { Exit::Failed })
@@ -142,7 +145,9 @@ fn say_where(file: &Path, address: SocketAddr, token: &str) -> Result<(), Failur
     print::line(&format!("  dashboard  http://{address}/login"))?;
     print::line(&format!("  token      {token}"))?;
     print::line(&format!("  API        curl -H 'Authorization: Bearer TOKEN' http://{address}/v1/metrics"))?;
-    print::line(&format!("  commands   backline --config '{}' health", file.display()))?;
+    // Not every installation has it on the path.
+    let program = std::env::current_exe().map_or_else(|_| "backline".into(), |path| path.display().to_string());
+    print::line(&format!("  commands   '{program}' --config '{}' health", file.display()))?;
     print::line("\nThe token is new with each start. Ctrl-C ends the demo; the next start goes on with its data.")
 }
 
@@ -153,13 +158,12 @@ mod tests {
     #[tokio::test]
     async fn an_address_that_others_reach_is_refused_and_a_taken_one_is_named() {
         for address in ["0.0.0.0:0", "192.0.2.1:8321", "[::]:0"] {
-            let refused = bound(Some(address.parse().expect("an address"))).expect_err("refused");
+            let refused = listening(Some(address.parse().expect("an address"))).expect_err("refused");
             assert!(refused.message.contains("on this machine alone"), "{}", refused.message);
         }
-        let free = bound(Some("127.0.0.1:0".parse().expect("an address"))).expect("a free port");
-        let taken = free.local_addr().expect("bound");
-        let _listens = free.listen(1).expect("it listens");
-        let refused = bound(Some(taken)).expect_err("taken");
+        let first = listening(Some("127.0.0.1:0".parse().expect("an address"))).expect("a free port");
+        let taken = first.local_addr().expect("bound");
+        let refused = listening(Some(taken)).expect_err("taken");
         assert!(refused.message.contains(&taken.to_string()) && refused.message.contains("--listen"));
     }
 }
