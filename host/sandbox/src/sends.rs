@@ -95,7 +95,6 @@ mod tests {
 
     use super::*;
     use crate::config::SandboxConfig;
-    use crate::meters::Meters;
 
     fn plain() -> Request {
         Request {
