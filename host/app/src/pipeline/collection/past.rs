@@ -41,7 +41,8 @@ pub(super) struct PastObservation {
 pub(super) type PastDates = BTreeMap<NaiveDate, Vec<PastObservation>>;
 
 /// The past dates to ask for besides the batch's own, with the window that each alone would have, oldest first. None
-/// unless the run is a backfill's, the connector takes several dates at once, and it is the batch's first time.
+/// unless the run is a backfill's, the connector takes several dates at once, the batch's own date is over for all of
+/// its accounts, and it is the batch's first time.
 ///
 /// # Errors
 /// When the database fails.
@@ -54,14 +55,19 @@ pub(super) async fn wanted(
     if !release.connector.takes_history() || !release.manifest.has_history() || open.is_empty() {
         return Ok(Vec::new());
     }
+    let (now, late) = (collector.clock.now(), collector.config.collection.late());
+    let Some(own) = lease.batch.accounts.iter().map(|account| account.metric_date).min() else {
+        return Ok(Vec::new());
+    };
+    // The run of the day is not read for each of its batches: its counts are counted.
+    if !open.iter().all(|candidate| candidate.timezone.date_at(now) > own) {
+        return Ok(Vec::new());
+    }
     let run = collector.store.run_get(&Scope::all_tenants(), lease.batch.run_id).await?;
-    let since = run.and_then(|run| run.backfills_since());
-    let own = lease.batch.accounts.iter().map(|account| account.metric_date).min();
-    let Some((since, own)) = since.zip(own) else { return Ok(Vec::new()) };
+    let Some(since) = run.and_then(|run| run.backfills_since()) else { return Ok(Vec::new()) };
     if came_back(collector, lease).await? {
         return Ok(Vec::new());
     }
-    let (now, late) = (collector.clock.now(), collector.config.collection.late());
     let mut dates = dates_before(own, since, open, now, late, release);
     if let (Some(first), Some(last)) = (dates.first().copied(), dates.last().copied()) {
         for candidate in open {
