@@ -175,8 +175,8 @@ mod tests {
         for (text, published) in [
             (ASYNC_WIT, "7594fe7b99d84e1130ef02d810cf2a84ffa7d83aa1cfb5105b246dd083b7d300"),
             (PLAIN_WIT, "c3d54c6d844acbd90aab626ff30642a16b4096e0fac61575c3e2f3366e099552"),
-            (NEXT_ASYNC_WIT, "609abd43b5ee185a1769fcbba6afac855169da20497c95bae086446baeeacc98"),
-            (NEXT_PLAIN_WIT, "71fc06f4aa1901d8de0f6f0179e1ff6743abc47323c223d16aa346c0509b77e1"),
+            (NEXT_ASYNC_WIT, "ca392fa2fa1791dcb3e743e7d6fde8c22c811723a4ab1d012148cba859fcc689"),
+            (NEXT_PLAIN_WIT, "1e4469577ae654a21cac87552789a022c8051721b15109fa4978d3260e60dc6c"),
         ] {
             assert_eq!(digest(text), published);
         }

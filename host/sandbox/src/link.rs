@@ -1,5 +1,7 @@
 //! Everything that a component can import, on one screen. What is not linked here does not exist for a component.
 
+use std::sync::Arc;
+
 use backline_component::is_wasi;
 use wasmtime::Engine;
 use wasmtime::component::{Accessor, Component, HasData, InstancePre, Linker};
@@ -101,8 +103,11 @@ impl<T: Send> v1_1::http::HostWithStore<T> for Capabilities {
     ) -> Vec<Result<v1_1::http::Response, v1_1::http::Error>> {
         let asked = requests.len();
         let requests: Vec<_> = requests.into_iter().take(sends::TOGETHER_MAX).map(v1_1::request_from_wit).collect();
-        let (session, held) = accessor.with(|mut access| access.get().hold_all(requests));
-        let answers = sends::send_all(&session, held, asked).await;
+        let (meters, (session, held)) = accessor.with(|mut access| {
+            let state = access.get();
+            (Arc::clone(&state.meters), state.hold_all(requests))
+        });
+        let answers = sends::send_all(&session, &meters, held, asked).await;
         let to_wit = |answer: Result<_, _>| answer.map(v1_1::response_to_wit).map_err(v1_1::send_error_to_wit);
         answers.into_iter().map(to_wit).collect()
     }

@@ -60,6 +60,8 @@ pub(super) struct Meters {
     pub(super) memory_refused: AtomicBool,
     /// Size of the requests that wait or are running, in bytes.
     pub(super) requests_bytes: AtomicU64,
+    /// Size of the answers that wait for those of other requests, in bytes.
+    answers_bytes: AtomicU64,
 }
 
 impl Meters {
@@ -71,6 +73,7 @@ impl Meters {
             memory_bytes_peak: AtomicU64::new(0),
             memory_refused: AtomicBool::new(false),
             requests_bytes: AtomicU64::new(0),
+            answers_bytes: AtomicU64::new(0),
         })
     }
 
@@ -78,6 +81,14 @@ impl Meters {
     pub(super) fn hold_request(self: &Arc<Self>, bytes: u64, limit: u64) -> Option<HeldRequest> {
         let before = self.requests_bytes.fetch_add(bytes, Ordering::Relaxed);
         let held = HeldRequest { meters: Arc::clone(self), bytes };
+        (before.saturating_add(bytes) <= limit).then_some(held)
+    }
+
+    /// Counts an answer that waits for others against the limit; `None` if it does not fit. A smaller one that comes
+    /// later may fit.
+    pub(super) fn hold_answer(self: &Arc<Self>, bytes: u64, limit: u64) -> Option<HeldAnswer> {
+        let before = self.answers_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let held = HeldAnswer { meters: Arc::clone(self), bytes };
         (before.saturating_add(bytes) <= limit).then_some(held)
     }
 }
@@ -91,6 +102,18 @@ pub(super) struct HeldRequest {
 impl Drop for HeldRequest {
     fn drop(&mut self) {
         self.meters.requests_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// The counted size of an answer that waits for others. Dropping it ends the count.
+pub(super) struct HeldAnswer {
+    meters: Arc<Meters>,
+    bytes: u64,
+}
+
+impl Drop for HeldAnswer {
+    fn drop(&mut self) {
+        self.meters.answers_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

@@ -1,18 +1,19 @@
 //! Requests of a call on their way to the gateway: what they hold while they wait, and many at once.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 
 use backline_gateway::{Request, Response, SendError, Session};
 use futures::future::join_all;
 
-use super::meters::HeldRequest;
+use super::meters::{HeldRequest, Meters};
 use super::state::CallState;
 
 /// Most requests of one `send-all`. Source: the contract.
 pub(super) const TOGETHER_MAX: usize = 64;
 
-/// What the answers of one `send-all` may hold together until the slowest has come, in bytes: two of the largest that
-/// the gateway lets through, and some hundred of an ordinary size. Those that come later than that are too large.
+/// What the answers of a call may hold together until the slowest of their `send-all` has come, in bytes: two of the
+/// largest that the gateway lets through, and some hundred of an ordinary size. Those that come later than that are too
+/// large. A guest with async code may have many `send-all` under way at once: they share it.
 const ANSWERS_BYTES_MAX: u64 = 32 << 20;
 
 impl CallState {
@@ -46,46 +47,32 @@ pub(super) async fn send(
 }
 
 /// Sends many requests, of which the session sends a few at a time, and answers in their order. `asked` is how many
-/// there were: those beyond the first [`TOGETHER_MAX`] are denied.
+/// there were: those beyond the first [`TOGETHER_MAX`] are denied. `meters` are the call's.
 pub(super) async fn send_all(
     session: &Session,
+    meters: &Arc<Meters>,
     requests: Vec<(Request, Option<HeldRequest>)>,
     asked: usize,
 ) -> Vec<Result<Response, SendError>> {
-    let room = &Room::new(ANSWERS_BYTES_MAX);
     let sent = requests.into_iter().map(|(request, held)| async move {
         let answer = send(session, held, request).await?;
-        room.take(answer)
+        match meters.hold_answer(bytes_of_answer(&answer), ANSWERS_BYTES_MAX) {
+            Some(held) => Ok((answer, held)),
+            None => Err(SendError::TooLarge(ANSWERS_BYTES_MAX)),
+        }
     });
-    let mut answers = join_all(sent).await;
+    let answers = join_all(sent).await;
+    let mut answers: Vec<_> = answers.into_iter().map(|answer| answer.map(|(answer, _held)| answer)).collect();
     let beyond = || Err(SendError::Denied(format!("send-all takes at most {TOGETHER_MAX} requests")));
     answers.resize_with(asked, beyond);
     answers
 }
 
-/// Room for the answers that wait for others.
-struct Room {
-    limit: u64,
-    used: AtomicU64,
-}
-
-impl Room {
-    fn new(limit: u64) -> Self {
-        Self { limit, used: AtomicU64::new(0) }
-    }
-
-    /// Lets an answer wait, or drops it where there is no room for it. A smaller one that comes later may find some.
-    fn take(&self, answer: Response) -> Result<Response, SendError> {
-        let headers: usize =
-            answer.headers.iter().map(|header| size_of_val(header) + header.0.len() + header.1.len()).sum();
-        let bytes = (answer.body.len() + headers) as u64;
-        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
-        if before.saturating_add(bytes) > self.limit {
-            self.used.fetch_sub(bytes, Ordering::Relaxed);
-            return Err(SendError::TooLarge(self.limit));
-        }
-        Ok(answer)
-    }
+/// Memory that an answer holds in the host while it waits for others.
+fn bytes_of_answer(answer: &Response) -> u64 {
+    let headers: usize =
+        answer.headers.iter().map(|header| size_of_val(header) + header.0.len() + header.1.len()).sum();
+    (answer.body.len() + headers) as u64
 }
 
 /// Memory that a waiting request holds in the host: all its texts, and the size of its list of headers even if they are
@@ -108,7 +95,6 @@ mod tests {
 
     use super::*;
     use crate::config::SandboxConfig;
-    use crate::meters::Meters;
 
     fn plain() -> Request {
         Request {
@@ -131,15 +117,20 @@ mod tests {
     }
 
     #[test]
-    fn answers_that_wait_for_others_share_their_room() {
+    fn answers_that_wait_for_others_share_the_room_of_their_call() {
         let answer = |bytes: usize| Response { status: 200, headers: Vec::new(), body: vec![0; bytes] };
-        let room = Room::new(100);
-        assert!(room.take(answer(60)).is_ok());
-        assert_eq!(room.take(answer(41)), Err(SendError::TooLarge(100)));
-        assert!(room.take(answer(40)).is_ok(), "what was dropped takes no room");
-        assert!(room.take(answer(1)).is_err());
+        let meters = Meters::new(&SandboxConfig::default(), 0);
+        let hold = |answer: &Response| meters.hold_answer(bytes_of_answer(answer), 100);
+        let first = hold(&answer(60));
+        assert!(first.is_some());
+        assert!(hold(&answer(41)).is_none());
+        let second = hold(&answer(40));
+        assert!(second.is_some(), "what was dropped takes no room");
+        assert!(hold(&answer(1)).is_none(), "whichever `send-all` it is of");
+        drop((first, second));
+        assert!(hold(&answer(100)).is_some(), "what was handed over takes no room");
         let with_headers = Response { headers: vec![Default::default(); 3], ..answer(0) };
-        assert!(Room::new(100).take(with_headers).is_err(), "empty headers take room too");
+        assert!(hold(&with_headers).is_none(), "empty headers take room too");
     }
 
     #[tokio::test]
@@ -155,7 +146,7 @@ mod tests {
             Err(SendError::Denied(why)) => why,
             other => panic!("{other:?}"),
         };
-        let said: Vec<String> = send_all(&session, held, 7).await.into_iter().map(why).collect();
+        let said: Vec<String> = send_all(&session, &state.meters, held, 7).await.into_iter().map(why).collect();
         let words = ["only possible in"; 3].into_iter().chain(["send fewer"; 2]).chain(["at most 64 requests"; 2]);
         for (said, word) in said.iter().zip(words) {
             assert!(said.contains(word), "{said}: {word}");

@@ -1,5 +1,6 @@
 //! A connector of the contract 1.1.0, against its bindings: its answers name their accounts and hold past dates. The
-//! first account's platform id names what it does wrong, or how many requests it sends at once.
+//! first account's platform id names what it does wrong, or how many requests it sends at once. What it does wrong with
+//! past dates, it does only where it is asked for some.
 
 // Natively there is nothing: no linker there takes the names that wit-bindgen exports.
 #![cfg(target_family = "wasm")]
@@ -61,19 +62,23 @@ impl Guest for Named {
 
     async fn fetch(accounts: Vec<Account>, context: Context) -> BatchResult {
         let mut answers: Vec<Answer> = accounts.iter().map(|account| answer(account, &context)).collect();
+        let (is_asked, busy) = (!context.history.is_empty(), || FetchError::Unavailable("busy".to_owned()));
         let does = accounts.first().map(|account| account.platform_id.as_str()).unwrap_or_default();
         match does {
             "backwards" => answers.reverse(),
             "twice" => answers.push(answer(&accounts[0], &context)),
             "omits" => drop(answers.pop()),
             "foreign" => answers[0].account = "the account of another batch".to_owned(),
-            "foreign date" => answers[0].history.push((Window { since: 1, until: 2 }, fetched("{}".to_owned()))),
-            "date twice" => {
+            "foreign date" if is_asked => {
+                answers[0].history.push((Window { since: 1, until: 2 }, fetched("{}".to_owned())));
+            }
+            "date twice" if is_asked => {
                 let first = answers[0].history[0].clone();
                 answers[0].history.push(first);
             }
-            "fails for a date" => answers[0].history[0].1 = Err(FetchError::Unavailable("busy".to_owned())),
-            "leaves a date out" if !context.history.is_empty() => drop(answers[0].history.remove(0)),
+            "fails for a date" if is_asked => answers[0].history[0].1 = Err(busy()),
+            "fails with dates" if is_asked => answers[0].document = Err(busy()),
+            "leaves a date out" if is_asked => drop(answers[0].history.remove(0)),
             _ => {
                 if let Some(requests) = does.strip_prefix("sends ").and_then(|number| number.parse().ok()) {
                     answers[0].document = fetched(sent(requests).await);

@@ -3,7 +3,7 @@
 use backline::pipeline::collection::report::RunRequest;
 use backline_model::event::types::METRICS_COLLECTED;
 use backline_model::{MetricsRow, RunId};
-use backline_store::{MetricsFilter, Scope, Store};
+use backline_store::{MetricsFilter, PluginLogFilter, Scope, Store};
 use chrono::{Datelike as _, TimeDelta};
 
 use super::{date, integer, small};
@@ -92,6 +92,28 @@ async fn a_date_that_did_not_come_is_collected_by_its_own_run() {
         assert_eq!(days(&store).await, [12, 13, 14, 15]);
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_goes_wrong_with_past_dates_keeps_no_batch_from_its_own() {
+    // A call without an answer is made again in the same batch, an account without a document is asked for again.
+    for (does, tried_once) in [("date twice", true), ("fails with dates", false)] {
+        each_database(async |store: Store, url: &str| {
+            let stage = stage(url, 1, does).await;
+            let (_, collected) = run(&stage, "backfill since 2026-11-12", 15).await;
+            assert_eq!((collected, days(&store).await), (1, vec![15]), "{does}");
+            let lines =
+                store.plugin_logs_list(&Scope::all_tenants(), &PluginLogFilter::default()).await.expect("lines");
+            let told = lines.iter().filter(|line| line.call.as_deref() == Some("host"));
+            let told: Vec<&str> = told.map(|line| line.message.as_str()).collect();
+            assert_eq!(told.len(), usize::from(tried_once), "{told:?}");
+            assert!(told.iter().all(|line| line.contains("the same past date twice")), "{told:?}");
+            // The same goes for the next older date.
+            run(&stage, "backfill since 2026-11-12", 14).await;
+            assert_eq!(days(&store).await, [14, 15], "{does}");
+        })
+        .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -511,7 +511,7 @@ async fn store(collector: &Collector, lease: &Lease, observed: &Observed) -> Res
         observation.snapshot.is_ok() && !matches!(places[&observation.account], Place::Observed(_))
     };
     let collected: BTreeSet<AccountId> = observations.iter().filter(is_stored).map(|one| one.account).collect();
-    past::add(&mut completion, &around, past, |account| collected.contains(&account), &mut unknown).await?;
+    past::add(&mut completion, &around, past, |account| collected.contains(&account)).await?;
     let keys: Vec<_> =
         observations.iter().map(|observation| (observation.account, date_of(&observation.account))).collect();
     let mut known_of = completion.history_load(&keys).await?;

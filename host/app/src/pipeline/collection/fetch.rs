@@ -4,6 +4,9 @@
 //! to one account, so that a bad account fails alone. All calls of a batch share its time, requests, output and log;
 //! parts that get no turn go back to the ledger, each as a batch of its own, and have used up no attempt. So does an
 //! account alone whose turn was cut short by what its neighbours had used.
+//!
+//! A call that asks for past dates besides is made once: if it fails, it is made again for the batch's own date alone.
+//! It leaves half of the time, and counts as no turn.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -21,7 +24,7 @@ use backline_model::{
     AccountId, DocumentInput, FailureClass, FetchAccount, FetchContext, FetchError, Fetched, LostMetric, Outcome,
     Snapshot,
 };
-use backline_sandbox::{Allowance, Call, CallError, LogLine};
+use backline_sandbox::{Allowance, Call, CallError, LogLevel, LogLine};
 
 /// The smallest share of a batch's time with which a call is begun: one part of so many. What is left of the time at
 /// the end, and at least this share, is for `normalize`.
@@ -184,6 +187,8 @@ pub(in crate::pipeline) struct BatchBudget {
     may_grow: bool,
     /// Accounts that calls of `fetch` were begun for: the first one always is.
     called: BTreeSet<AccountId>,
+    /// Whether what is normalised from now on came besides: no time is kept for it.
+    is_besides: bool,
 }
 
 impl BatchBudget {
@@ -200,6 +205,7 @@ impl BatchBudget {
             lacked_room: false,
             may_grow: false,
             called: BTreeSet::new(),
+            is_besides: false,
         }
     }
 
@@ -220,6 +226,11 @@ impl BatchBudget {
     /// Whether an answer had no room that the next batch of the release will have.
     pub(in crate::pipeline) fn has_more_room_next(&self) -> bool {
         self.lacked_room && self.may_grow
+    }
+
+    /// From now on documents are normalised that came besides those of the batch: they get what time is left.
+    pub(in crate::pipeline) fn go_besides(&mut self) {
+        self.is_besides = true;
     }
 
     /// Whether a call for this account alone used what calls for others left of the time.
@@ -245,8 +256,9 @@ impl BatchBudget {
         turn(left, share, self.called.is_empty(), is_alone).map(|time| now + time)
     }
 
-    /// The same for `normalize`, whose first call always has a share.
+    /// The same for `normalize`, whose first call always has a share, unless it is about what came besides.
     fn turn_to_normalize(&self, is_first: bool, is_alone: bool) -> Option<Instant> {
+        let is_first = is_first && !self.is_besides;
         let (share, now) = (self.whole / SHARES, Instant::now());
         let left = self.ends.saturating_duration_since(now);
         turn(if is_first { left.max(share) } else { left }, share / SHARES, is_first, is_alone).map(|time| now + time)
@@ -297,8 +309,12 @@ pub(in crate::pipeline) async fn fetch(
     let at_once = usize::try_from(release.manifest.connector.batch_size).unwrap_or(usize::MAX);
     let mut bisection = Bisection::of(accounts.len(), at_once);
     let mut kept_back = BTreeSet::new();
+    let mut context = context.clone();
     while let Some(range) = bisection.next() {
-        let Some(until) = budget.turn_to_fetch(range.len() == 1 && bisection.is_done()) else {
+        let asks_for_past = !context.history.is_empty();
+        // A call for past dates too leaves time for one without them.
+        let is_alone = range.len() == 1 && bisection.is_done() && !asks_for_past;
+        let Some(until) = budget.turn_to_fetch(is_alone) else {
             bisection.stop(range);
             break;
         };
@@ -311,6 +327,21 @@ pub(in crate::pipeline) async fn fetch(
         let called = fetching.await;
         side.add_log("fetch", std::mem::take(&mut budget.fetching.unanswered));
         let usage = session.usage();
+        if let Err(error) = &called
+            && asks_for_past
+            && error.may_be_an_items_fault()
+        {
+            // The batch's own date comes first. Its accounts have had no turn yet: what was used is only counted.
+            let message = format!("the call that asked for past dates too failed, and was made without them: {error}");
+            side.logs.push(("host", LogLine { level: LogLevel::Warn, message }));
+            side.timed_out += u64::from(matches!(error, CallError::TimedOut { .. }));
+            budget.spent.add(&usage);
+            side.add_usage(usage);
+            drop(side.take("fetch", called));
+            context.history.clear();
+            bisection.again(range);
+            continue;
+        }
         let lacked_room = called.as_ref().err().is_some_and(|error| lacked_room(error, allowed, budget.bound));
         budget.lacked_room |= lacked_room;
         let lacked = lacked_room || !budget.called.is_empty() && usage.refused > 0;
@@ -454,6 +485,11 @@ impl<T> Bisection<T> {
         for part in std::iter::once(part).chain(left) {
             self.set_aside(part);
         }
+    }
+
+    /// Processes this part once more, before all others.
+    fn again(&mut self, part: Range<usize>) {
+        self.parts.push(part);
     }
 
     /// Goes on without this part: it got no turn.
@@ -633,6 +669,27 @@ mod tests {
         assert!(!budget.is_shared(mine) && budget.is_shared(theirs));
         budget.called.insert(theirs);
         assert!(budget.is_shared(mine));
+    }
+
+    #[test]
+    fn what_came_besides_has_no_time_of_its_own() {
+        let allowance = Allowance { deadline: None, output_bytes: 1, log_bytes: 1, unanswered: Vec::new() };
+        let mut budget = BatchBudget::of(Duration::from_secs(80), &allowance);
+        assert!(budget.turn_to_normalize(true, true).is_some());
+        budget.ends = Instant::now();
+        assert!(budget.turn_to_normalize(true, true).is_some(), "a batch's own documents always have a share");
+        budget.go_besides();
+        assert_eq!(budget.turn_to_normalize(true, true), None);
+    }
+
+    #[test]
+    fn a_part_that_is_processed_once_more_is_the_next_one() {
+        let mut bisection = Bisection::<u32>::of(4, 2);
+        let first = bisection.next().expect("a part");
+        bisection.again(first);
+        let parts: Vec<_> = std::iter::from_fn(|| bisection.next()).collect();
+        assert_eq!(parts, [0..2, 2..4]);
+        assert!(bisection.take_unserved().is_empty());
     }
 
     #[test]

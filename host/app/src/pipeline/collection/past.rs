@@ -4,6 +4,9 @@
 //! too, those that all of its accounts lack. What comes is stored in the transaction of the batch, so the run of such a
 //! date has nothing left to collect of these accounts. What does not come is collected by that run: nothing is planned
 //! or deferred for these dates here, and no account ends with them.
+//!
+//! The batch's own date comes first. Past dates are asked for once: a batch that comes back, for whatever reason, and a
+//! call that failed, are about their own date alone. So no past date can keep another from being collected.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,7 +41,8 @@ pub(super) struct PastObservation {
 pub(super) type PastDates = BTreeMap<NaiveDate, Vec<PastObservation>>;
 
 /// The past dates to ask for besides the batch's own, with the window that each alone would have, oldest first. None
-/// unless the run is a backfill's and the connector takes several dates at once.
+/// unless the run is a backfill's, the connector takes several dates at once, the batch's own date is over for all of
+/// its accounts, and it is the batch's first time.
 ///
 /// # Errors
 /// When the database fails.
@@ -51,11 +55,19 @@ pub(super) async fn wanted(
     if !release.connector.takes_history() || !release.manifest.has_history() || open.is_empty() {
         return Ok(Vec::new());
     }
-    let run = collector.store.run_get(&Scope::all_tenants(), lease.batch.run_id).await?;
-    let since = run.and_then(|run| run.backfills_since());
-    let own = lease.batch.accounts.iter().map(|account| account.metric_date).min();
-    let Some((since, own)) = since.zip(own) else { return Ok(Vec::new()) };
     let (now, late) = (collector.clock.now(), collector.config.collection.late());
+    let Some(own) = lease.batch.accounts.iter().map(|account| account.metric_date).min() else {
+        return Ok(Vec::new());
+    };
+    // The run of the day is not read for each of its batches: its counts are counted.
+    if !open.iter().all(|candidate| candidate.timezone.date_at(now) > own) {
+        return Ok(Vec::new());
+    }
+    let run = collector.store.run_get(&Scope::all_tenants(), lease.batch.run_id).await?;
+    let Some(since) = run.and_then(|run| run.backfills_since()) else { return Ok(Vec::new()) };
+    if came_back(collector, lease).await? {
+        return Ok(Vec::new());
+    }
     let mut dates = dates_before(own, since, open, now, late, release);
     if let (Some(first), Some(last)) = (dates.first().copied(), dates.last().copied()) {
         for candidate in open {
@@ -75,6 +87,16 @@ pub(super) async fn wanted(
         dates::past_window(*date, open.iter().map(|candidate| &candidate.timezone), lease.batch.window)
     };
     Ok(dates.into_iter().filter_map(|date| Some((date, window(&date)?))).collect())
+}
+
+/// Whether the batch, or an account of it, was tried before: what it asked for besides may be why it came back.
+async fn came_back(collector: &Collector, lease: &Lease) -> Result<bool, StoreError> {
+    if lease.batch.attempts > 0 || lease.host_losses > 0 {
+        return Ok(true);
+    }
+    // A deferral uses no attempt.
+    let accounts = collector.store.batch_accounts_list(&Scope::all_tenants(), lease.batch.id).await?;
+    Ok(accounts.iter().any(|account| account.outcome.is_some()))
 }
 
 /// Dates of the backfill before a batch's own, the oldest first, that are over for all of its accounts.
@@ -138,6 +160,7 @@ pub(super) async fn observe(
     };
     let inputs = texts.into_iter().zip(&kept).map(of_text).collect();
     let accounts: Vec<AccountId> = kept.iter().map(|(account, _, _)| *account).collect();
+    budget.go_besides();
     // An account whose own date has a row is done, whatever becomes of the others.
     let without_turn = std::mem::take(&mut side.without_turn);
     let snapshots = fetch::normalize(release, &accounts, inputs, budget, side).await;
@@ -170,9 +193,10 @@ pub(super) async fn add(
     around: &Around<'_>,
     past: &PastDates,
     is_collected: impl Fn(AccountId) -> bool,
-    unknown: &mut UnknownMetrics,
 ) -> Result<(), StoreError> {
     let Around { collector, lease, release, candidates, observed_at } = *around;
+    // They have a bound of their own: what the catalogue does not know of a past date takes no room from the batch's.
+    let mut unknown = UnknownMetrics::default();
     for (date, observations) in past {
         let observations: Vec<_> = observations.iter().filter(|observed| is_collected(observed.account)).collect();
         if observations.is_empty() {
