@@ -1,9 +1,9 @@
 //! Tests of acts on everything that a filter shows: counted, begun once, worked off, taken over and cancelled.
 
 use backline::pipeline::{BulkError, NewBulkAct};
-use backline_model::Role;
 use backline_model::bulk::{BulkAct, BulkAction, BulkFilter, BulkState};
 use backline_model::row::QuarantineStatus;
+use backline_model::{Account, Role};
 use backline_store::{AuditFilter, BulkActFilter, BulkStep, QuarantineFilter, Scope, Store, StoreError};
 use chrono::TimeDelta;
 use serde_json::json;
@@ -105,6 +105,26 @@ async fn another_host_goes_on_behind_one_that_died() {
         assert_eq!(are_held(&store).await, 0);
         let late = store.bulk_act_advance(&dead, begun.id, &step, now()).await.unwrap_err();
         assert!(matches!(late, StoreError::TermLost { .. }), "{late}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_that_is_added_after_the_start_is_left_alone() {
+    each_database(async |store, url| {
+        filled(&store).await;
+        let answering = Answering::on(url).await;
+        let bulk = answering.host.bulk();
+        let filter = BulkFilter::default();
+        let disable = NewBulkAct { action: BulkAction::AccountsDisable, filter, ..discard(3) };
+        let begun = bulk.start(&all(), disable).await.unwrap();
+        // It sorts behind the others.
+        let late = Account { id: account(9).id, platform_id: "late".to_owned(), ..account(1) };
+        store.accounts_save(&all(), std::slice::from_ref(&late), now() + TimeDelta::seconds(1)).await.unwrap();
+        let ended = bulk.work_off(begun.id, &|_| {}).await.unwrap();
+        assert_eq!(tally(&ended), (BulkState::Done, 3, 0, 0));
+        let left = store.account_get(&all(), late.id).await.unwrap().expect("an account");
+        assert_eq!(left.status, late.status);
     })
     .await;
 }

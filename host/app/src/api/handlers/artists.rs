@@ -105,7 +105,8 @@ pub(in crate::api) async fn accounts(call: Call, query: Accounts) -> Result<Page
     let scope = call.scope_of(query.tenant).await?;
     let platform = known(call.host(), query.platform).await?;
     let after: Option<AccountId> = call.after(query.cursor.as_ref())?;
-    let filter = AccountFilter { artist: query.artist, platform, after, limit: Some(Limit::of(query.limit) + 1) };
+    let limit = Some(Limit::of(query.limit) + 1);
+    let filter = AccountFilter { artist: query.artist, platform, after, limit, ..AccountFilter::default() };
     let accounts = call.host().store().accounts_list(&scope, &filter).await?;
     call.page(accounts, query.limit, |account| account.id)
 }
