@@ -161,7 +161,8 @@ impl Store {
         let mut work = self.begin().await?;
         let statement = work.query(
             "UPDATE bulk_acts SET place = CASE WHEN state = 'running' THEN $2 END, done = done + $3,
-                 skipped = skipped + $4, failed = failed + $5, problem = COALESCE($6, problem), updated_at = $7::timestamptz
+                 skipped = skipped + $4, failed = failed + $5, problem = COALESCE($6, problem),
+                 updated_at = $7::timestamptz
              WHERE id = $1::uuid RETURNING state",
         );
         let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
