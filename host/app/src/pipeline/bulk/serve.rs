@@ -107,8 +107,9 @@ impl Bulk {
         if self.store.open_bulk_acts_list(&Scope::all_tenants()).await?.is_empty() {
             return Ok(Turn::Idle);
         }
-        // Ends and times would be of a clock that jumped; another host goes on.
-        let Some(now) = self.clocks.right_now() else { return Ok(Turn::Idle) };
+        // Ends and times would be of a clock that jumped; another host goes on. A command has no loop that asks the
+        // database whether the machine merely stood still.
+        let Some(now) = self.clocks.asked_now().await? else { return Ok(Turn::Idle) };
         *term = self.store.role_take(ROLE, owner, now, self.ttl()).await?;
         if term.is_none() {
             return Ok(Turn::Idle);
