@@ -17,7 +17,7 @@ CREATE INDEX dashboard_sessions_by_end ON dashboard_sessions (until);
 
 -- Acts on everything that a filter shows. `filter` names no artist: an act on one artist's things has its id in a
 -- column, and goes with the artist, since without it the filter would show those of all. `place` is the thing behind
--- which the act goes on.
+-- which the act goes on, which may be an artist's: it goes when the act ends.
 CREATE TABLE bulk_acts (
     id TEXT NOT NULL PRIMARY KEY,
     action TEXT NOT NULL,
@@ -35,7 +35,8 @@ CREATE TABLE bulk_acts (
     created_at TEXT NOT NULL,
     updated_at TEXT NOT NULL,
     finished_at TEXT,
-    CHECK ((state = 'running') = (finished_at IS NULL))
+    CHECK ((state = 'running') = (finished_at IS NULL)),
+    CHECK (state = 'running' OR place IS NULL)
 ) STRICT;
 CREATE INDEX bulk_acts_open ON bulk_acts (id) WHERE state = 'running';
 CREATE INDEX bulk_acts_ended ON bulk_acts (finished_at) WHERE finished_at IS NOT NULL;

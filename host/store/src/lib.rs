@@ -60,8 +60,8 @@
 //!
 //! Methods that work on the rows of all tenants at once refuse one tenant's scope with [`StoreError::OutOfScope`]:
 //! `archive_due_count`, `archive_due_put_away`, `archive_month_put_away`, `health_figures_get`, `identifiers_search`,
-//! `release_recollect`, `release_roll_back`, `run_finish`, `sealed_count`, `sealed_list`, `sealed_replace`,
-//! `unfinished_runs_list`, and those of channels, routes, digests and messages of alerts to people.
+//! `open_bulk_acts_list`, `release_recollect`, `release_roll_back`, `run_finish`, `sealed_count`, `sealed_list`,
+//! `sealed_replace`, `unfinished_runs_list`, and those of channels, routes, digests and messages of alerts to people.
 //!
 //! **By a lease or role.** These take no scope: a lease, role or guard among their arguments proves their right. A
 //! method that hands out a lease takes a scope.

@@ -15,7 +15,7 @@ use super::api::Answering;
 use super::support::{Place, ask};
 use crate::store::fixtures::{artist, now, release, run};
 use crate::store::scope::{fill, held, ours};
-use crate::support::database::each_database;
+use crate::support::database::{each_database, write};
 
 /// A form's fields, by name.
 type Fields<'a> = &'a [(&'a str, &'a str)];
@@ -241,6 +241,11 @@ async fn a_session_of_one_host_is_one_of_all() {
         let (session, _) = value.split_once('.').expect("an id and a secret");
         let session = uuid::Uuid::try_parse(session).expect("an id");
         assert!(store.session_get(session).await.unwrap().is_some());
+        // One that can't be read is as if it was over: its browser logs in again.
+        let broken = format!("UPDATE dashboard_sessions SET secret = '{}' WHERE id = '{session}'", "x".repeat(64));
+        write(url, &broken).await;
+        store.session_get(session).await.unwrap_err();
+        assert_eq!(browser.get("/").await.goes_to(), Some("/login"));
         one.host.archive().answers_remove().await.unwrap();
         assert_eq!(store.session_get(session).await.unwrap(), None);
     })

@@ -560,6 +560,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Write accounts_save_from(Provenance::Import, &[Account { settings: true.into(), ..account(2) }], now());
         Write accounts_reconnect(&[account(2).id], now());
         Write account_set_status(account(2).id, AccountStatus::Disabled, now());
+        Write account_set_status_from(account(2).id, AccountStatus::Disabled, AccountStatus::Active, now());
         Write refresh_lease(credential(2).id, current(store).await.version, "me", now(), TTL);
         Write credential_set_refresh_at(credential(2).id, current(store).await.version, at("2026-12-24T00:00:00Z"));
         Write credential_save_refreshed(&current(store).await, now());

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use backline_model::Tenant;
 use backline_model::audit::{Act, ActOutcome, Actor};
 use backline_store::{PlacedEntry, Scope, Store, TimelineFilter};
 use serde_json::json;
@@ -18,13 +19,13 @@ async fn of_account(store: &Store, scope: &Scope, filter: &TimelineFilter) -> Ve
     store.account_timeline_list(scope, account(2).id, filter).await.unwrap()
 }
 
-async fn acted(store: &Store, action: &str, about: bool, details: serde_json::Value) {
+async fn acted(store: &Store, tenant: Option<Tenant>, action: &str, about: bool, details: serde_json::Value) {
     let act = Act {
         at: now(),
         actor: Actor::Command { name: "uid 0".to_owned(), origin: "here".to_owned() },
         action: action.to_owned(),
         outcome: ActOutcome::Done,
-        tenant: None,
+        tenant,
         artist_id: about.then(|| artist(2).id),
         details,
         before: None,
@@ -39,8 +40,8 @@ async fn an_accounts_timeline_has_all_that_happened_to_it_and_nothing_of_others(
         fill(&store).await;
         let all = Scope::all_tenants();
         store.quarantine_discard(&all, held(2), now()).await.unwrap();
-        acted(&store, "accounts set", true, json!({ "status": "active" })).await;
-        acted(&store, "credentials set", true, json!({ "platform": "another" })).await;
+        acted(&store, None, "accounts set", true, json!({ "status": "active" })).await;
+        acted(&store, None, "credentials set", true, json!({ "platform": "another" })).await;
         let whole = of_account(&store, &all, &TimelineFilter::default()).await;
         let expected = BTreeSet::from(["consent", "credential", "decided", "outcome", "swap", "withheld"]);
         assert!(kinds(&whole).is_superset(&expected) && !kinds(&whole).contains("act"), "{whole:?}");
@@ -54,6 +55,14 @@ async fn an_accounts_timeline_has_all_that_happened_to_it_and_nothing_of_others(
         let own = of_account(&store, &Scope::tenant(theirs()), &TimelineFilter::default()).await;
         assert!(!kinds(&own).contains("swap") && own.len() >= 5, "{own:?}");
         assert!(of_account(&store, &Scope::tenant(ours()), &with_acts).await.is_empty());
+
+        // As in the audit log, a tenant sees its own acts alone, whoever's artist they are about.
+        acted(&store, Some(theirs()), "consents grant", true, json!({})).await;
+        acted(&store, Some(ours()), "consents withdraw", true, json!({})).await;
+        let acts = of_account(&store, &Scope::tenant(theirs()), &with_acts).await;
+        let acts: Vec<&str> =
+            acts.iter().filter(|(_, entry)| entry.kind == "act").map(|(_, entry)| entry.what.as_str()).collect();
+        assert_eq!(acts, ["consents grant"], "the operator's acts are in no tenant's log");
     })
     .await;
 }
@@ -83,12 +92,27 @@ async fn a_timeline_is_the_same_an_entry_at_a_time_as_at_once() {
 }
 
 #[tokio::test]
+async fn a_cursor_that_no_list_gave_is_no_failure() {
+    each_database(async |store, _| {
+        fill(&store).await;
+        for at in ["+100000-01-01T00:00:00Z", "-100000-01-01T00:00:00Z", "2026-11-22T00:00:00Z"] {
+            let after = json!({ "at": at, "kind": 0, "key": "a\0b" });
+            let after = Some(serde_json::from_value(after).expect("a cursor"));
+            let filter = TimelineFilter { after, with_acts: true, limit: Some(2) };
+            let page = of_account(&store, &Scope::all_tenants(), &filter).await;
+            assert!(page.len() <= 2, "{at}: {page:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_connectors_timeline_has_its_releases_swaps_and_what_people_did() {
     each_database(async |store, _| {
         fill(&store).await;
         let name = release().manifest.connector.name;
-        acted(&store, "plugins activate", false, json!({ "release": release().digest })).await;
-        acted(&store, "plugins activate", false, json!({ "release": "another" })).await;
+        acted(&store, None, "plugins activate", false, json!({ "release": release().digest })).await;
+        acted(&store, None, "plugins activate", false, json!({ "release": "another" })).await;
         let told = store.connector_timeline_list(&name, &TimelineFilter::default()).await.unwrap();
         assert!(kinds(&told).is_superset(&BTreeSet::from(["installed", "swap"])), "{told:?}");
         assert!(!kinds(&told).contains("act"), "{told:?}");

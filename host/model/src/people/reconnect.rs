@@ -76,10 +76,10 @@ impl TryFrom<String> for ReconnectUrl {
         if text.len() > CHARACTERS_MAX || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(ReconnectUrlError::Text);
         }
-        let mut plain = text.clone();
-        for name in PLACEHOLDERS {
-            plain = plain.replace(&format!("{{{name}}}"), "x");
-        }
+        let with = |value: &str| {
+            PLACEHOLDERS.iter().fold(text.clone(), |plain, name| plain.replace(&format!("{{{name}}}"), value))
+        };
+        let plain = with("x");
         if plain.contains(['{', '}']) {
             return Err(ReconnectUrlError::Placeholder);
         }
@@ -89,6 +89,11 @@ impl TryFrom<String> for ReconnectUrl {
             return Err(ReconnectUrlError::Place);
         }
         let url = Url::parse(&plain).map_err(|_| ReconnectUrlError::Address)?;
+        // Of `https:///a`, `a` is a machine too: what counts is what a reader of addresses makes of it.
+        let other = Url::parse(&with("y")).map_err(|_| ReconnectUrlError::Address)?;
+        if (other.host_str(), other.port()) != (url.host_str(), url.port()) {
+            return Err(ReconnectUrlError::Place);
+        }
         let is_plain = url.username().is_empty() && url.password().is_none();
         let host = url.host().filter(|_| is_plain).ok_or(ReconnectUrlError::Address)?;
         let is_here = match host {
@@ -159,6 +164,8 @@ mod tests {
             ("https://{artist}.example.com/", ReconnectUrlError::Place),
             ("https://app.example.com:{account}/", ReconnectUrlError::Place),
             ("{platform}://app.example.com/", ReconnectUrlError::Place),
+            ("https:///{artist}.example.com/", ReconnectUrlError::Place),
+            ("https://\\{artist}.example.com/", ReconnectUrlError::Place),
             ("https://app.example.com/{secret}", ReconnectUrlError::Placeholder),
             ("https://app.example.com/{artist", ReconnectUrlError::Placeholder),
             ("https://app.example.com/{{artist}}", ReconnectUrlError::Placeholder),

@@ -66,6 +66,8 @@ pub struct AccountFilter {
     pub status: Option<AccountStatus>,
     /// Only those after this one, in order of id: for paging.
     pub after: Option<AccountId>,
+    /// Only those that were added until then.
+    pub added_until: Option<DateTime<Utc>>,
     /// Most rows to return; none means all.
     pub limit: Option<u32>,
 }
@@ -381,6 +383,7 @@ impl Store {
                  FROM accounts
                  WHERE ($1::uuid IS NULL OR artist_id = $1::uuid) AND ($2::text IS NULL OR platform = $2)
                      AND ($3::uuid IS NULL OR id > $3::uuid) AND ($5::text IS NULL OR status = $5)
+                     AND ($6::timestamptz IS NULL OR created_at <= $6::timestamptz)
                      {and_artist: accounts.artist_id}
                  ORDER BY accounts.id LIMIT $4",
             );
@@ -390,7 +393,8 @@ impl Store {
                 .bind(filter.platform.as_ref().map(|platform| platform.as_str().to_owned()))
                 .bind(after)
                 .bind(i64::from(asked))
-                .bind(filter.status.map(|status| status.as_str().to_owned()));
+                .bind(filter.status.map(|status| status.as_str().to_owned()))
+                .bind(filter.added_until.map(time_text));
             let rows = self.rows("list accounts", statement).await?;
             found.extend(self.unreadable.read("accounts", "id", Extent::Part, &rows, account_of)?);
             let Some(last) = more_after(&rows, asked, found.len(), most) else { return Ok(found) };
@@ -472,6 +476,29 @@ impl Store {
              WHERE id = $1::uuid {and_artist: accounts.artist_id}",
         );
         let statement = statement.bind(id.to_string()).bind(status.as_str()).bind(time_text(now));
+        let written = self.write("change an account's status", statement).await?;
+        self.ring(Topic::Activations);
+        Ok(written > 0)
+    }
+
+    /// The same, if the account has one status still. Returns whether it had.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn account_set_status_from(
+        &self,
+        scope: &Scope,
+        id: AccountId,
+        from: AccountStatus,
+        status: AccountStatus,
+        now: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        let statement = self.scoped(
+            scope,
+            "UPDATE accounts SET status = $2, updated_at = $3::timestamptz
+             WHERE id = $1::uuid AND status = $4 {and_artist: accounts.artist_id}",
+        );
+        let statement = statement.bind(id.to_string()).bind(status.as_str()).bind(time_text(now)).bind(from.as_str());
         let written = self.write("change an account's status", statement).await?;
         self.ring(Topic::Activations);
         Ok(written > 0)

@@ -9,10 +9,10 @@ use serde_json::{Value as Json, json};
 use sqlx::any::AnyRow;
 
 use crate::database::connection::Store;
-use crate::database::dialect::{Columns as _, time_text};
+use crate::database::dialect::{Columns as _, clean, time_text};
 use crate::database::error::StoreError;
 use crate::database::readable::{Extent, left_of, more_after};
-use crate::scope::Scope;
+use crate::scope::{Scope, is_limitable};
 use backline_model::AccountId;
 use backline_model::clock::LAST_TIME;
 
@@ -182,7 +182,8 @@ static ACCOUNT: [Kind; 6] = [
     },
 ];
 
-/// What people did that is about the account's artist, and not about another platform.
+/// What people did that is about the account's artist, and not about another platform: of a tenant what is in its own
+/// audit log, which has nothing of what the operator did.
 static ACTS_OF_ACCOUNT: Kind = Kind {
     rank: 6,
     name: "act",
@@ -191,7 +192,8 @@ static ACTS_OF_ACCOUNT: Kind = Kind {
         "x.action, x.outcome, x.name, x.details::text AS details",
         "SELECT l.at, CAST(l.seq AS TEXT) AS key, l.action, l.outcome, l.name, l.details
          FROM accounts a JOIN audit l ON l.artist_id = a.artist_id
-         WHERE a.id = $1::uuid AND (l.details->>'platform' IS NULL OR l.details->>'platform' = a.platform)"
+         WHERE a.id = $1::uuid AND (l.details->>'platform' IS NULL OR l.details->>'platform' = a.platform)
+             {and_tenant: l.tenant}"
     ),
     of: act_of,
 };
@@ -350,7 +352,7 @@ impl Store {
         if scope.only().is_none() {
             kinds.extend(&AROUND_ACCOUNT);
         }
-        self.timeline(&kinds, &account.to_string(), filter).await
+        self.timeline(scope, &kinds, &account.to_string(), filter).await
     }
 
     /// What happened to the connector of a name and to its platform, the latest first; nothing where no release has
@@ -367,12 +369,13 @@ impl Store {
         if filter.with_acts {
             kinds.push(&ACTS_OF_CONNECTOR);
         }
-        self.timeline(&kinds, name, filter).await
+        self.timeline(&Scope::all_tenants(), &kinds, name, filter).await
     }
 
     /// A page, merged of as many entries of each kind.
     async fn timeline(
         &self,
+        scope: &Scope,
         kinds: &[&Kind],
         subject: &str,
         filter: &TimelineFilter,
@@ -380,7 +383,7 @@ impl Store {
         let limit = filter.limit.unwrap_or(u32::MAX);
         let mut found = Vec::new();
         for kind in kinds {
-            found.extend(self.of_kind(kind, subject, filter.after.as_ref(), limit).await?);
+            found.extend(self.of_kind(scope, kind, subject, filter.after.as_ref(), limit).await?);
         }
         // Stable: within a kind and a time they stay in the order of the database.
         found.sort_by_key(|(place, _): &PlacedEntry| (Reverse(place.at), place.kind));
@@ -390,6 +393,7 @@ impl Store {
 
     async fn of_kind(
         &self,
+        scope: &Scope,
         kind: &Kind,
         subject: &str,
         after: Option<&TimelineCursor>,
@@ -398,7 +402,8 @@ impl Store {
         let (mut at, mut is_inclusive, mut key) = match after {
             None => (LAST_TIME, true, None),
             Some(after) => {
-                let key = (after.kind == kind.rank).then(|| after.key.clone());
+                // A cursor comes from outside.
+                let key = (after.kind == kind.rank).then(|| clean(&after.key));
                 // Of an earlier kind, all of that time are on the pages before.
                 (after.at, kind.rank >= after.kind, key)
             }
@@ -406,8 +411,9 @@ impl Store {
         let mut found = Vec::new();
         loop {
             let asked = left_of(limit, found.len());
-            let statement = self
-                .query(kind.sql)
+            // The others are about a subject that is in the scope.
+            let statement = if is_limitable(kind.sql) { self.scoped(scope, kind.sql) } else { self.query(kind.sql) };
+            let statement = statement
                 .bind(subject.to_owned())
                 .bind(time_text(at))
                 .bind(i64::from(is_inclusive))

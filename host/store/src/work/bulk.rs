@@ -127,7 +127,8 @@ impl Store {
     pub async fn bulk_act_cancel(&self, scope: &Scope, id: Uuid, now: DateTime<Utc>) -> Result<bool, StoreError> {
         let statement = self.scoped(
             scope,
-            "UPDATE bulk_acts SET state = 'cancelled', updated_at = $2::timestamptz, finished_at = $2::timestamptz
+            "UPDATE bulk_acts SET state = 'cancelled', place = NULL, updated_at = $2::timestamptz,
+                 finished_at = $2::timestamptz
              WHERE id = $1::uuid AND state = 'running' {and_tenant: bulk_acts.tenant}",
         );
         let ended = self.write("cancel a bulk act", statement.bind(id.to_string()).bind(time_text(now))).await?;
@@ -159,8 +160,9 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let mut work = self.begin().await?;
         let statement = work.query(
-            "UPDATE bulk_acts SET place = $2, done = done + $3, skipped = skipped + $4, failed = failed + $5,
-                 problem = COALESCE($6, problem), updated_at = $7::timestamptz
+            "UPDATE bulk_acts SET place = CASE WHEN state = 'running' THEN $2 END, done = done + $3,
+                 skipped = skipped + $4, failed = failed + $5, problem = COALESCE($6, problem),
+                 updated_at = $7::timestamptz
              WHERE id = $1::uuid RETURNING state",
         );
         let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
@@ -186,7 +188,8 @@ impl Store {
     pub async fn bulk_act_finish(&self, term: &Term, id: Uuid, now: DateTime<Utc>) -> Result<(), StoreError> {
         let mut work = self.begin().await?;
         let statement = work.query(
-            "UPDATE bulk_acts SET state = 'done', updated_at = $2::timestamptz, finished_at = $2::timestamptz
+            "UPDATE bulk_acts SET state = 'done', place = NULL, updated_at = $2::timestamptz,
+                 finished_at = $2::timestamptz
              WHERE id = $1::uuid AND state = 'running'",
         );
         work.execute("end a bulk act", statement.bind(id.to_string()).bind(time_text(now))).await?;

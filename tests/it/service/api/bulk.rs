@@ -1,17 +1,17 @@
 //! Tests of acts on everything that a filter shows: counted, begun once, worked off, taken over and cancelled.
 
 use backline::pipeline::{BulkError, NewBulkAct};
-use backline_model::Role;
 use backline_model::bulk::{BulkAct, BulkAction, BulkFilter, BulkState};
 use backline_model::row::QuarantineStatus;
-use backline_store::{AuditFilter, BulkActFilter, BulkStep, QuarantineFilter, Scope, Store, StoreError};
+use backline_model::{Account, Role};
+use backline_store::{AuditFilter, BulkActFilter, BulkStep, DatabaseKind, QuarantineFilter, Scope, Store, StoreError};
 use chrono::TimeDelta;
 use serde_json::json;
 
 use super::Answering;
 use crate::store::fixtures::{account, now};
 use crate::store::scope::{bulk_act, fill, held, ours, theirs};
-use crate::support::database::each_database;
+use crate::support::database::{each_database, write};
 
 fn all() -> Scope {
     Scope::all_tenants()
@@ -105,6 +105,54 @@ async fn another_host_goes_on_behind_one_that_died() {
         assert_eq!(are_held(&store).await, 0);
         let late = store.bulk_act_advance(&dead, begun.id, &step, now()).await.unwrap_err();
         assert!(matches!(late, StoreError::TermLost { .. }), "{late}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_that_is_added_after_the_start_is_left_alone() {
+    each_database(async |store, url| {
+        filled(&store).await;
+        let answering = Answering::on(url).await;
+        let bulk = answering.host.bulk();
+        let filter = BulkFilter::default();
+        let disable = NewBulkAct { action: BulkAction::AccountsDisable, filter, ..discard(3) };
+        let begun = bulk.start(&all(), disable).await.unwrap();
+        // It sorts behind the others.
+        let late = Account { id: account(9).id, platform_id: "late".to_owned(), ..account(1) };
+        store.accounts_save(&all(), std::slice::from_ref(&late), now() + TimeDelta::seconds(1)).await.unwrap();
+        let ended = bulk.work_off(begun.id, &|_| {}).await.unwrap();
+        assert_eq!(tally(&ended), (BulkState::Done, 3, 0, 0));
+        let left = store.account_get(&all(), late.id).await.unwrap().expect("an account");
+        assert_eq!(left.status, late.status);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_act_that_is_held_up_keeps_no_other_one_waiting() {
+    each_database(async |store, url| {
+        filled(&store).await;
+        let answering = Answering::on(url).await;
+        let bulk = answering.host.bulk();
+        // The database refuses what the first one does.
+        let refusal = match store.kind() {
+            DatabaseKind::Sqlite => {
+                "CREATE TRIGGER refused BEFORE UPDATE ON accounts BEGIN SELECT RAISE(ABORT, 'refused'); END"
+            }
+            DatabaseKind::Postgres => {
+                "ALTER TABLE accounts ADD CONSTRAINT refused CHECK (status <> 'disabled') NOT VALID"
+            }
+        };
+        write(url, refusal).await;
+        let filter = BulkFilter::default();
+        let disable = NewBulkAct { action: BulkAction::AccountsDisable, filter, ..discard(3) };
+        let held_up = bulk.start(&all(), disable).await.unwrap();
+        let begun = bulk.start(&all(), discard(3)).await.unwrap();
+        let ended = bulk.work_off(begun.id, &|_| {}).await.unwrap();
+        assert_eq!(tally(&ended), (BulkState::Done, 3, 0, 0));
+        let left = bulk.get(&all(), held_up.id).await.unwrap().expect("the act");
+        assert_eq!(tally(&left), (BulkState::Running, 0, 0, 0), "it goes on when the database takes it");
     })
     .await;
 }

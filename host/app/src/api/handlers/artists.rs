@@ -110,7 +110,7 @@ pub(in crate::api) async fn accounts(call: Call, query: Accounts) -> Result<Page
     let platform = known(call.host(), query.platform).await?;
     let after: Option<AccountId> = call.after(query.cursor.as_ref())?;
     let (artist, status, limit) = (query.artist, query.status, Some(Limit::of(query.limit) + 1));
-    let filter = AccountFilter { artist, platform, status, after, limit };
+    let filter = AccountFilter { artist, platform, status, after, limit, ..AccountFilter::default() };
     let accounts = call.host().store().accounts_list(&scope, &filter).await?;
     call.page(accounts, query.limit, |account| account.id)
 }

@@ -72,7 +72,6 @@ fn row(ask: &Ask<'_>, act: &BulkAct) -> Vec<Markup> {
 pub(super) async fn new(ask: &Ask<'_>) -> Result<View, Refusal> {
     let given = |name: &str| ask.text(name).map(str::to_owned).or_else(|| ask.typed(name));
     let chosen = given("action").map(|name| action(&name)).transpose()?;
-    let (platform, status) = (given("platform"), given("status"));
     let chooser = html! {
         form.row method="get" action="/bulk/new" {
             div {
@@ -102,8 +101,7 @@ pub(super) async fn new(ask: &Ask<'_>) -> Result<View, Refusal> {
             // It may read all accounts for a few.
             let _turn = ask.turn().await;
             let count = ask.host.bulk().count(&ask.scope(), action, &filter).await?.count;
-            let shown = [("platform", platform), ("status", status)];
-            begin(ask, action, count, &given, &shown)
+            begin(ask, action, count, &given)
         }
     };
     let body = html! {
@@ -115,15 +113,9 @@ pub(super) async fn new(ask: &Ask<'_>) -> Result<View, Refusal> {
     Ok(View::new("Act on everything that a filter shows", "/bulk", body))
 }
 
-fn begin(
-    ask: &Ask<'_>,
-    action: BulkAction,
-    count: u64,
-    given: &dyn Fn(&str) -> Option<String>,
-    shown: &[(&str, Option<String>)],
-) -> Markup {
-    let only: Vec<String> =
-        shown.iter().filter_map(|(name, value)| Some(format!("{name} {}", value.as_ref()?))).collect();
+fn begin(ask: &Ask<'_>, action: BulkAction, count: u64, given: &dyn Fn(&str) -> Option<String>) -> Markup {
+    let fields = FIELDS.map(|(name, _)| name).into_iter().chain(CARRIED);
+    let only: Vec<String> = fields.clone().filter_map(|name| Some(format!("{name} {}", given(name)?))).collect();
     let things = action.things();
     html! {
         h2 { (count) " " (things) }
@@ -137,7 +129,7 @@ fn begin(
             (form(ask.visitor, &Act::StartBulk, &html! {
                 input type="hidden" name="action" value=(action.as_str());
                 input type="hidden" name="count" value=(count);
-                @for name in FIELDS.map(|(name, _)| name).into_iter().chain(CARRIED) {
+                @for name in fields {
                     @if let Some(value) = given(name) { input type="hidden" name=(name) value=(value); }
                 }
                 div {

@@ -89,7 +89,12 @@ impl Sessions {
     pub async fn find(&self, value: &str) -> Result<Option<Session>, StoreError> {
         let Some((id, secret)) = value.split_once('.') else { return Ok(None) };
         let Ok(id) = Uuid::try_parse(id) else { return Ok(None) };
-        let Some(stored) = self.store.session_get(id).await? else { return Ok(None) };
+        let stored = match self.store.session_get(id).await {
+            // Another session can be opened in its place.
+            Err(StoreError::Unreadable { .. }) => return Ok(None),
+            stored => stored?,
+        };
+        let Some(stored) = stored else { return Ok(None) };
         let left = stored.until - self.clock.now();
         let is_open = left > TimeDelta::zero() && left <= LASTS + AHEAD_MAX;
         if !is_open || !is_same(&digest_of(secret), &stored.secret) {

@@ -23,6 +23,9 @@ pub(super) const PAGE_MAX: u32 = 1_000;
 /// Longest problem that is kept, in characters.
 const PROBLEM_CHARACTERS_MAX: usize = 500;
 
+/// How often the status of an account is read that changes before it is written.
+const STATUS_TRIES: usize = 3;
+
 /// A thing that a filter shows.
 pub(super) struct Item {
     pub(super) id: Uuid,
@@ -69,12 +72,13 @@ fn page_of<T, K: Serialize>(
 }
 
 impl Bulk {
-    /// What the filter shows behind a place; none at the end.
+    /// What the filter shows behind a place, of things that were there until a time where one is given; none at the
+    /// end.
     pub(super) async fn page(
         &self,
         scope: &Scope,
-        action: BulkAction,
-        filter: &BulkFilter,
+        (action, filter): (BulkAction, &BulkFilter),
+        until: Option<DateTime<Utc>>,
         place: Option<&str>,
         limit: u32,
     ) -> Result<Option<Page>, StoreError> {
@@ -103,8 +107,10 @@ impl Bulk {
                 page_of(&rows, is_meant, |value| value.id, |value| value.id)
             }
             BulkAction::AccountsResume | BulkAction::AccountsDisable => {
+                // What is added meanwhile sorts behind the others, and was not counted.
                 let (artist, platform) = (filter.artist, filter.platform.clone());
-                let of = AccountFilter { artist, platform, status: filter.status, after: key_of(place), limit };
+                let (status, after) = (filter.status, key_of(place));
+                let of = AccountFilter { artist, platform, status, after, added_until: until, limit };
                 let rows = store.accounts_list(scope, &of).await?;
                 let is_meant = |account: &backline_model::Account| is_meant(action, filter, account.status);
                 page_of(&rows, is_meant, |account| account.id.0, |account| account.id)
@@ -151,17 +157,22 @@ impl Bulk {
     /// Changes an account's status, if the filter still shows the account.
     async fn set_status(&self, act: &BulkAct, scope: &Scope, id: Uuid, status: AccountStatus) -> Result<Ended, String> {
         let id = AccountId(id);
-        let account = match self.store.account_get(scope, id).await {
-            Ok(account) => account,
-            Err(error) => return ended::<(), _>(Err(error)),
-        };
-        if !account.is_some_and(|account| is_meant(act.action, &act.filter, account.status)) {
-            return Ok(Ended::Skipped);
+        for _ in 0..STATUS_TRIES {
+            let account = match self.store.account_get(scope, id).await {
+                Ok(account) => account,
+                Err(error) => return ended::<(), _>(Err(error)),
+            };
+            let before = account.map(|account| account.status);
+            let Some(before) = before.filter(|before| is_meant(act.action, &act.filter, *before)) else {
+                return Ok(Ended::Skipped);
+            };
+            match self.store.account_set_status_from(scope, id, before, status, self.clock.now()).await {
+                // Another one changed it in between: whether it is meant still is looked at again.
+                Ok(false) => {}
+                changed => return ended(changed),
+            }
         }
-        match self.store.account_set_status(scope, id, status, self.clock.now()).await {
-            Ok(false) => Ok(Ended::Skipped),
-            changed => ended(changed),
-        }
+        Ok(Ended::Failed("its status was changed by another one again and again".to_owned()))
     }
 }
 

@@ -143,7 +143,7 @@ impl Bulk {
             return Err(BulkError::Runs);
         }
         let (mut counted, mut place) = (BulkCount { action, count: 0, sample: Vec::new() }, None);
-        while let Some(page) = self.page(scope, action, filter, place.as_deref(), PAGE_MAX).await? {
+        while let Some(page) = self.page(scope, (action, filter), None, place.as_deref(), PAGE_MAX).await? {
             counted.count += page.items.len() as u64;
             let left = SAMPLE_MAX.saturating_sub(counted.sample.len());
             counted.sample.extend(page.items.iter().take(left).map(|item| item.id));

@@ -105,29 +105,34 @@ impl Bulk {
         &self,
         owner: &str,
         term: &mut Option<Term>,
-        is_to_stop: impl Fn() -> bool,
+        is_to_stop: impl Fn() -> bool + Sync,
     ) -> Result<Turn, StoreError> {
         if is_to_stop() || self.store.open_bulk_acts_list(&Scope::all_tenants()).await?.is_empty() {
             return Ok(Turn::Idle);
         }
-        // Ends and times would be of a clock that jumped; another host goes on.
-        let Some(now) = self.clocks.right_now() else { return Ok(Turn::Idle) };
+        // Ends and times would be of a clock that jumped; another host goes on. A command has no loop that asks the
+        // database whether the machine merely stood still.
+        let Some(now) = self.clocks.asked_now().await? else { return Ok(Turn::Idle) };
         *term = self.store.role_take(ROLE, owner, now, self.ttl()).await?;
         if term.is_none() {
             return Ok(Turn::Idle);
         }
         // Again, since the one who had the role may have gone on until it was taken.
+        let mut held_up = None;
         for (act, place) in self.store.open_bulk_acts_list(&Scope::all_tenants()).await? {
             let Some(mut held) = term.clone() else { return Ok(Turn::Idle) };
             if is_to_stop() {
                 return Ok(Turn::Idle);
             }
-            if let Some(problem) = self.some_of(&act, place, &mut held, owner, &is_to_stop).await? {
-                return Ok(Turn::HeldUp(problem));
+            // What holds one act up keeps none of the others waiting.
+            match self.some_of(&act, place, &mut held, owner, &is_to_stop).await {
+                Ok(problem) => held_up = problem.or(held_up),
+                Err(error @ StoreError::TermLost { .. }) => return Err(error),
+                Err(error) => held_up = Some(with_causes(&error)),
             }
             *term = Some(held);
         }
-        Ok(Turn::More)
+        Ok(held_up.map_or(Turn::More, Turn::HeldUp))
     }
 
     /// Does an act to its next things, and ends it where there are none. Returns what holds it up, if something does.
@@ -137,10 +142,10 @@ impl Bulk {
         place: Option<String>,
         term: &mut Term,
         owner: &str,
-        is_to_stop: &impl Fn() -> bool,
+        is_to_stop: &(impl Fn() -> bool + Sync),
     ) -> Result<Option<String>, StoreError> {
-        let scope = scope_of(act);
-        let Some(page) = self.page(&scope, act.action, &act.filter, place.as_deref(), TURN).await? else {
+        let (scope, meant) = (scope_of(act), (act.action, &act.filter));
+        let Some(page) = self.page(&scope, meant, Some(act.created_at), place.as_deref(), TURN).await? else {
             self.store.bulk_act_finish(term, act.id, self.clock.now()).await?;
             tracing::info!(act = %act.id, action = %act.action, "a bulk act is done");
             return Ok(None);
