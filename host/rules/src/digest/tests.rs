@@ -145,7 +145,8 @@ fn lists_do_not_grow_with_the_number_of_artists() {
 
 fn missing(outcome: &str, reason: Option<&str>, accounts: u64, dates: u64) -> MissingNumbers {
     let platform = Platform::new("tiktok").expect("a name");
-    MissingNumbers { platform, outcome: outcome.to_owned(), reason: reason.map(str::to_owned), accounts, dates }
+    let (outcome, reason) = (outcome.to_owned(), reason.map(str::to_owned));
+    MissingNumbers { platform, outcome, reason, accounts, dates, newest: accounts }
 }
 
 fn needy(n: u128) -> Needy {
@@ -199,6 +200,23 @@ fn a_digest_says_in_words_what_moved_and_what_is_missing() {
     let said = written(&nothing);
     assert!(said.text.title.ends_with("0 accounts have numbers, none lacks any"), "{}", said.text.title);
     assert!(said.text.whole().contains("No numbers came in.") && !said.html.contains("href"), "{}", said.html);
+}
+
+#[test]
+fn an_account_that_lacks_numbers_for_two_reasons_is_one_account() {
+    let earlier = MissingNumbers { newest: 0, ..missing("failed", Some("rate_limited"), 1, 3) };
+    let facts = Facts {
+        digest: &digest(DigestDays::Monday, 8, "UTC"),
+        day: day("2026-11-22"),
+        moved: &Moved::default(),
+        missing: &[missing("failed", Some("unavailable"), 1, 1), earlier],
+        needy: &[],
+        dashboard: None,
+    };
+    let said = written(&facts);
+    assert!(said.text.title.ends_with("0 accounts have numbers, 1 lacks some"), "{}", said.text.title);
+    let text = said.text.whole();
+    assert!(text.contains("- tiktok: 1 account, 3 rows: the platform limited the rate"), "{text}");
 }
 
 #[test]
