@@ -133,6 +133,18 @@ fn what_moved_most_is_named_once_an_account_by_its_latest_row() {
 }
 
 #[test]
+fn what_was_0_before_moved_although_it_has_no_share() {
+    let from_0 = |by: f64| Change { absolute: Some(by), ..without(NoChange::ZeroBase) };
+    let moved = moved(&[
+        row(1, "2026-11-22", &[("views", from_0(0.0)), ("likes", from_0(5_000.0))]),
+        row(2, "2026-11-22", &[("views", without(NoChange::ZeroBase))]),
+    ]);
+    assert_eq!((moved.rose, moved.fell, moved.stayed), (1, 0, 1));
+    assert_eq!(moved.unknown, BTreeMap::from([(NoChange::ZeroBase, 1)]));
+    assert!(moved.gains.is_empty(), "there is no share to rank it by");
+}
+
+#[test]
 fn lists_do_not_grow_with_the_number_of_artists() {
     let rows: Vec<GrowthRow> =
         (1..=500).map(|n| row(n, "2026-11-22", &[("followers", by(1_000.0, n as f64))])).collect();
