@@ -254,6 +254,31 @@ async fn a_digest_whose_host_died_is_made_again_unless_it_was_being_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_digest_that_was_not_taken_makes_way_for_that_of_a_later_day() {
+    each_database(async |store: Store, url: &str| {
+        collect(&store).await;
+        let receiver = Server::start(|asked| {
+            let is_first = String::from_utf8_lossy(&asked.body).contains("22 November");
+            if is_first { answer(429, &[], "") } else { taken() }
+        })
+        .await;
+        let post = Post::with(url, Time::noon(), receiver, |_| {}).await;
+        slack(&post).await;
+        post.host.alerts().add_digest(daily("north", "ops")).await.expect("a digest");
+        post.time.advance(TimeDelta::hours(1));
+        assert_eq!(round(&post.host).await, AlertReport { waiting: 1, ..AlertReport::default() });
+        // No host ran meanwhile.
+        post.time.advance(TimeDelta::days(3));
+        assert_eq!(round(&post.host).await, AlertReport { skipped: 1, ..AlertReport::default() });
+        post.time.advance(TimeDelta::seconds(1));
+        assert_eq!(round(&post.host).await, sent(1));
+        assert!(texts(&post)[1].starts_with("Daily digest of north, 25 November 2026"), "{:?}", texts(&post));
+        assert_eq!(post.receiver.asked().len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_digest_that_hosts_die_over_is_given_up() {
     each_database(async |store: Store, url: &str| {
         collect(&store).await;

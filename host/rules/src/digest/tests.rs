@@ -62,6 +62,14 @@ fn a_weekly_digest_is_due_on_its_day_and_a_wrong_time_is_set_right() {
 }
 
 #[test]
+fn a_digest_is_overtaken_when_the_next_one_is_due() {
+    let weekly = digest(DigestDays::Monday, 8, "Europe/Berlin");
+    assert!(!is_overtaken(&weekly, day("2026-11-23"), at("2026-11-30T06:59:59Z")));
+    assert!(is_overtaken(&weekly, day("2026-11-23"), at("2026-11-30T07:00:00Z")));
+    assert!(!is_overtaken(&weekly, day("2026-11-30"), at("2026-11-30T07:00:00Z")));
+}
+
+#[test]
 fn a_period_is_a_day_or_a_week_and_ends_with_the_days_of_all_artists() {
     let daily = period(&digest(DigestDays::Day, 8, "Europe/Berlin"), at("2026-11-22T07:00:00Z"));
     assert_eq!((daily.since, daily.until), (day("2026-11-21"), day("2026-11-23")));
