@@ -62,6 +62,12 @@ fn last_day(digest: &AlertDigest, now: DateTime<Utc>) -> Option<NaiveDate> {
     days.find(|day| digest.every.holds(*day) && time_on(digest, *day) <= now)
 }
 
+/// Whether a later digest than that of a day is due: it tells what people want to know by now.
+#[must_use]
+pub fn is_overtaken(digest: &AlertDigest, day: NaiveDate, now: DateTime<Utc>) -> bool {
+    last_day(digest, now).is_some_and(|last| last > day)
+}
+
 /// When the digest of a day is due.
 #[must_use]
 pub fn time_on(digest: &AlertDigest, day: NaiveDate) -> DateTime<Utc> {

@@ -70,7 +70,7 @@
 //!   the [`Completion`] that it begins
 //! - a [`PlanGuard`]: `plan_begin` with the [`Planning`] it begins
 //! - a [`DeliveryLease`]: `delivery_finish`, `delivery_retry`
-//! - an [`AlertLease`]: `alert_events_list`, `alert_finish`, `alert_retry`
+//! - an [`AlertLease`]: `alert_events_list`, `alert_finish`, `alert_retry`, `alert_sending`
 //! - the [`Term`] of the role of bulk acts: `bulk_act_advance`, `bulk_act_finish`
 //! - the owner of a [`RefreshLease`]: `credential_mark_dead`, `refresh_release`
 //! - guards that were begun in a scope: [`Export`], [`QuarantineRelease`]

@@ -1,14 +1,16 @@
 //! Tests of digests: that each comes once, at its time, with the numbers of its tenant and of nobody else.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::response::Response;
-use backline::pipeline::{AlertReport, Host, NewDigest};
+use backline::pipeline::{AlertReport, Host, NewDigest, NewRoute};
 use backline_gateway::secrets::SecretText;
+use backline_model::event::types;
 use backline_model::growth::Changes;
 use backline_model::{
-    AccountStatus, Artist, Batch, Change, ChannelTarget, DigestDays, FailureClass, GrowthRow, Outcome, SwapCause,
-    Tenant,
+    AccountStatus, AlertSeverity, AlertState, Artist, Batch, Change, ChannelTarget, DigestDays, FailureClass,
+    GrowthRow, Outcome, SwapCause, Tenant,
 };
 use backline_store::{AlertFilter, BatchResult, Scope, Store};
 use chrono::TimeDelta;
@@ -181,6 +183,148 @@ async fn a_digest_is_sent_again_where_it_was_not_taken_and_not_where_it_may_have
             post.host.alerts().remove_digest(&channel).await.expect("removed");
             assert_eq!(round(&post.host).await, AlertReport::default(), "its message went with it");
         }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_digest_that_waits_keeps_no_alert_of_its_channel_waiting() {
+    each_database(async |store: Store, url: &str| {
+        collect(&store).await;
+        let receiver = Server::start(|asked| {
+            let is_digest = String::from_utf8_lossy(&asked.body).contains("Daily digest");
+            if is_digest { answer(429, &[("retry-after", "600")], "") } else { taken() }
+        })
+        .await;
+        let post = Post::with(url, Time::noon(), receiver, |_| {}).await;
+        slack(&post).await;
+        post.host.alerts().add_digest(daily("north", "ops")).await.expect("a digest");
+        let all = NewRoute {
+            name: "all".to_owned(),
+            channels: vec!["ops".to_owned()],
+            events: Vec::new(),
+            severity: AlertSeverity::Warning,
+            tenant: None,
+            window_s: 0,
+            quiet: None,
+        };
+        post.host.alerts().add_route(all).await.expect("a route");
+        post.time.advance(TimeDelta::hours(1));
+        assert_eq!(round(&post.host).await, AlertReport { waiting: 1, ..AlertReport::default() });
+        let data = json!({ "alert": "completion", "platform": "tiktok", "value": 0.4, "threshold": 0.8 });
+        post.write(None, types::HEALTH_DEGRADED, data).await;
+        post.time.advance(TimeDelta::seconds(2));
+        assert_eq!(round(&post.host).await, sent(1), "the digest waits for ten minutes");
+        assert!(texts(&post)[1].starts_with("[critical] health: completion"), "{:?}", texts(&post));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_digest_whose_host_died_is_made_again_unless_it_was_being_sent() {
+    each_database(async |store: Store, url: &str| {
+        collect(&store).await;
+        let (all, ttl) = (Scope::all_tenants(), Duration::from_secs(60));
+        for (n, is_made) in [false, true].into_iter().enumerate() {
+            let post = Post::open(url).await;
+            // Each host has a key of its own.
+            let channel = format!("ops-{n}");
+            let secret = SecretText::new(format!("{RECEIVER}/ops"));
+            post.host.alerts().add_channel(&channel, ChannelTarget::Slack, &secret).await.expect("a channel");
+            post.host.alerts().add_digest(daily(&channel, &channel)).await.expect("a digest");
+            post.host.alerts().queue_digest(&channel).await.expect("queued");
+            let now = post.time.now();
+            let due = store.due_alerts_list(&all, now).await.expect("listed").remove(0);
+            let lease = store.alert_lease(&all, &due, "dead", now, ttl, TimeDelta::zero()).await.expect("leased");
+            let lease = lease.expect("it was free");
+            if is_made {
+                assert!(store.alert_sending(&lease, now + ttl).await.expect("marked"));
+            }
+            post.time.advance(TimeDelta::seconds(59));
+            assert_eq!(round(&post.host).await, AlertReport::default(), "the host may live");
+            post.time.advance(TimeDelta::seconds(1));
+            let unknown = AlertReport { unknown: 1, ..AlertReport::default() };
+            assert_eq!(round(&post.host).await, if is_made { unknown } else { sent(1) });
+            assert_eq!(post.receiver.asked().len(), usize::from(!is_made));
+            assert!(!store.alert_sending(&lease, now + ttl).await.expect("asked"), "the lease was lost");
+            post.host.alerts().remove_digest(&channel).await.expect("removed");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_digest_that_was_not_taken_makes_way_for_that_of_a_later_day() {
+    each_database(async |store: Store, url: &str| {
+        collect(&store).await;
+        let receiver = Server::start(|asked| {
+            let is_first = String::from_utf8_lossy(&asked.body).contains("22 November");
+            if is_first { answer(429, &[], "") } else { taken() }
+        })
+        .await;
+        let post = Post::with(url, Time::noon(), receiver, |_| {}).await;
+        slack(&post).await;
+        post.host.alerts().add_digest(daily("north", "ops")).await.expect("a digest");
+        post.time.advance(TimeDelta::hours(1));
+        assert_eq!(round(&post.host).await, AlertReport { waiting: 1, ..AlertReport::default() });
+        // No host ran meanwhile.
+        post.time.advance(TimeDelta::days(3));
+        assert_eq!(round(&post.host).await, AlertReport { skipped: 1, ..AlertReport::default() });
+        post.time.advance(TimeDelta::seconds(1));
+        assert_eq!(round(&post.host).await, sent(1));
+        assert!(texts(&post)[1].starts_with("Daily digest of north, 25 November 2026"), "{:?}", texts(&post));
+        assert_eq!(post.receiver.asked().len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_digest_that_hosts_die_over_is_given_up() {
+    each_database(async |store: Store, url: &str| {
+        collect(&store).await;
+        let post = Post::open(url).await;
+        slack(&post).await;
+        post.host.alerts().add_digest(daily("north", "ops")).await.expect("a digest");
+        post.host.alerts().queue_digest("north").await.expect("queued");
+        let (all, ttl) = (Scope::all_tenants(), Duration::from_secs(60));
+        for _ in 0..5 {
+            let now = post.time.now();
+            let due = store.due_alerts_list(&all, now).await.expect("listed").remove(0);
+            let lease = store.alert_lease(&all, &due, "dead", now, ttl, TimeDelta::zero()).await.expect("leased");
+            assert!(lease.is_some());
+            post.time.advance(TimeDelta::minutes(1));
+        }
+        assert_eq!(round(&post.host).await, AlertReport { failed: 1, ..AlertReport::default() });
+        assert!(post.receiver.asked().is_empty());
+        let ended = post.host.alerts().messages(&AlertFilter::default()).await.expect("listed").remove(0);
+        let problem = "hosts ended while they made it";
+        assert_eq!((ended.state, ended.problem.as_deref()), (AlertState::Failed, Some(problem)));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_that_lacks_two_dates_counts_once_by_its_newest() {
+    each_database(async |store: Store, _: &str| {
+        let all = Scope::all_tenants();
+        store.artists_save(&all, &[artist(1)], now()).await.expect("saved");
+        store.release_save(&release(), b"component").await.expect("saved");
+        store.release_activate(release().digest, SwapCause::Activated, now()).await.expect("activated");
+        store.accounts_save(&all, &[account(1)], now()).await.expect("saved");
+        let dates = [("2026-11-21", FailureClass::RateLimited), ("2026-11-22", FailureClass::Unavailable)];
+        for (n, (date, class)) in (1..).zip(dates) {
+            create_run(&store, &run(n)).await;
+            add_batches(&store, &[batch(n, &run(n), &[&account(1)], day(date))], now()).await;
+            let failed = Outcome::Failed { class, message: "failed".to_owned() };
+            let accounts = vec![result(&followers(&account(1), day(date), 5), failed)];
+            let done = BatchResult { accounts, ..BatchResult::default() };
+            store.batch_complete(&lease(&store).await, done, now()).await.expect("completed");
+        }
+        let (after, up_to) = (now() - TimeDelta::hours(1), now() + TimeDelta::hours(1));
+        let missing = store.missing_numbers_list(&all, after, up_to).await.expect("counted");
+        let counts: Vec<_> =
+            missing.iter().map(|one| (one.reason.as_deref(), one.accounts, one.dates, one.newest)).collect();
+        assert_eq!(counts, [(Some("rate_limited"), 1, 1, 0), (Some("unavailable"), 1, 1, 1)]);
     })
     .await;
 }

@@ -666,6 +666,7 @@ fn due_alert() -> DueAlert {
         digest: None,
         due_at: now(),
         was_sending: false,
+        was_making: false,
         attempts: 0,
     }
 }

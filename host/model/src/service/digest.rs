@@ -138,6 +138,8 @@ pub struct MissingNumbers {
     pub accounts: u64,
     /// Number of pairs of an account and a date without numbers.
     pub dates: u64,
+    /// Number of accounts whose newest date this is the reason of: over all reasons, each account counts once.
+    pub newest: u64,
 }
 
 #[cfg(test)]

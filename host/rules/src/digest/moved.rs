@@ -116,11 +116,12 @@ impl Movers {
             let absolute = match (change.reason, change.absolute) {
                 // What a platform does not tell can't move.
                 (Some(NoChange::Absent), _) => continue,
+                // From 0 there is no share, but it is known by how much it moved.
+                (None | Some(NoChange::ZeroBase), Some(absolute)) if absolute.is_finite() => absolute,
                 (Some(reason), _) => {
                     *moved.unknown.entry(reason).or_default() += 1;
                     continue;
                 }
-                (None, Some(absolute)) if absolute.is_finite() => absolute,
                 (None, _) => continue,
             };
             let best = match absolute.total_cmp(&0.0) {

@@ -62,6 +62,14 @@ fn a_weekly_digest_is_due_on_its_day_and_a_wrong_time_is_set_right() {
 }
 
 #[test]
+fn a_digest_is_overtaken_when_the_next_one_is_due() {
+    let weekly = digest(DigestDays::Monday, 8, "Europe/Berlin");
+    assert!(!is_overtaken(&weekly, day("2026-11-23"), at("2026-11-30T06:59:59Z")));
+    assert!(is_overtaken(&weekly, day("2026-11-23"), at("2026-11-30T07:00:00Z")));
+    assert!(!is_overtaken(&weekly, day("2026-11-30"), at("2026-11-30T07:00:00Z")));
+}
+
+#[test]
 fn a_period_is_a_day_or_a_week_and_ends_with_the_days_of_all_artists() {
     let daily = period(&digest(DigestDays::Day, 8, "Europe/Berlin"), at("2026-11-22T07:00:00Z"));
     assert_eq!((daily.since, daily.until), (day("2026-11-21"), day("2026-11-23")));
@@ -133,6 +141,18 @@ fn what_moved_most_is_named_once_an_account_by_its_latest_row() {
 }
 
 #[test]
+fn what_was_0_before_moved_although_it_has_no_share() {
+    let from_0 = |by: f64| Change { absolute: Some(by), ..without(NoChange::ZeroBase) };
+    let moved = moved(&[
+        row(1, "2026-11-22", &[("views", from_0(0.0)), ("likes", from_0(5_000.0))]),
+        row(2, "2026-11-22", &[("views", without(NoChange::ZeroBase))]),
+    ]);
+    assert_eq!((moved.rose, moved.fell, moved.stayed), (1, 0, 1));
+    assert_eq!(moved.unknown, BTreeMap::from([(NoChange::ZeroBase, 1)]));
+    assert!(moved.gains.is_empty(), "there is no share to rank it by");
+}
+
+#[test]
 fn lists_do_not_grow_with_the_number_of_artists() {
     let rows: Vec<GrowthRow> =
         (1..=500).map(|n| row(n, "2026-11-22", &[("followers", by(1_000.0, n as f64))])).collect();
@@ -145,7 +165,8 @@ fn lists_do_not_grow_with_the_number_of_artists() {
 
 fn missing(outcome: &str, reason: Option<&str>, accounts: u64, dates: u64) -> MissingNumbers {
     let platform = Platform::new("tiktok").expect("a name");
-    MissingNumbers { platform, outcome: outcome.to_owned(), reason: reason.map(str::to_owned), accounts, dates }
+    let (outcome, reason) = (outcome.to_owned(), reason.map(str::to_owned));
+    MissingNumbers { platform, outcome, reason, accounts, dates, newest: accounts }
 }
 
 fn needy(n: u128) -> Needy {
@@ -199,6 +220,23 @@ fn a_digest_says_in_words_what_moved_and_what_is_missing() {
     let said = written(&nothing);
     assert!(said.text.title.ends_with("0 accounts have numbers, none lacks any"), "{}", said.text.title);
     assert!(said.text.whole().contains("No numbers came in.") && !said.html.contains("href"), "{}", said.html);
+}
+
+#[test]
+fn an_account_that_lacks_numbers_for_two_reasons_is_one_account() {
+    let earlier = MissingNumbers { newest: 0, ..missing("failed", Some("rate_limited"), 1, 3) };
+    let facts = Facts {
+        digest: &digest(DigestDays::Monday, 8, "UTC"),
+        day: day("2026-11-22"),
+        moved: &Moved::default(),
+        missing: &[missing("failed", Some("unavailable"), 1, 1), earlier],
+        needy: &[],
+        dashboard: None,
+    };
+    let said = written(&facts);
+    assert!(said.text.title.ends_with("0 accounts have numbers, 1 lacks some"), "{}", said.text.title);
+    let text = said.text.whole();
+    assert!(text.contains("- tiktok: 1 account, 3 rows: the platform limited the rate"), "{text}");
 }
 
 #[test]

@@ -96,9 +96,9 @@ fn title(facts: &Facts<'_>) -> String {
     format!("{kind} digest of {}, {day}: {have} numbers, {lack}", facts.digest.tenant)
 }
 
-/// How many accounts lack numbers that they should have.
+/// How many accounts lack numbers that they should have, each once however many reasons it has.
 fn lacking(missing: &[MissingNumbers]) -> u64 {
-    missing.iter().filter(|one| why(one).is_some()).map(|one| one.accounts).sum()
+    missing.iter().filter(|one| why(one).is_some()).map(|one| one.newest).sum()
 }
 
 fn moved(facts: &Facts<'_>) -> Part {

@@ -137,7 +137,7 @@ impl Store {
     }
 
     /// Which accounts ended within a time without numbers of their date that they lack still, counted by platform and
-    /// reason.
+    /// reason. Of an account that lacks several dates, the newest one that it was not left out of is its newest.
     ///
     /// # Errors
     /// When the database fails.
@@ -150,18 +150,24 @@ impl Store {
         // What was collected as planned has no row here.
         let statement = self.scoped(
             scope,
-            "SELECT latest.platform, latest.outcome, latest.reason,
-                 COUNT(DISTINCT latest.account_id)::bigint AS accounts, COUNT(*)::bigint AS dates
+            "SELECT missing.platform, missing.outcome, missing.reason,
+                 COUNT(DISTINCT missing.account_id)::bigint AS accounts, COUNT(*)::bigint AS dates,
+                 COUNT(CASE WHEN missing.place = 1 THEN 1 END)::bigint AS newest
              FROM (
-                 SELECT o.platform, o.outcome, o.reason, o.account_id, o.metric_date, ROW_NUMBER() OVER (
-                     PARTITION BY o.account_id, o.metric_date
-                     ORDER BY CASE WHEN o.outcome = 'excluded' THEN 1 ELSE 0 END, o.at DESC, o.run_id DESC) AS place
-                 FROM collection_outcomes o WHERE o.at > $1::timestamptz AND o.at <= $2::timestamptz
-                     {and_artist: o.artist_id}
-             ) AS latest
-             WHERE latest.place = 1 AND latest.outcome <> 'collected' AND NOT EXISTS (SELECT 1 FROM metrics m
-                 WHERE m.account_id = latest.account_id AND m.metric_date = latest.metric_date)
-             GROUP BY latest.platform, latest.outcome, latest.reason",
+                 SELECT latest.platform, latest.outcome, latest.reason, latest.account_id, ROW_NUMBER() OVER (
+                     PARTITION BY latest.account_id ORDER BY CASE WHEN latest.outcome = 'excluded' THEN 1 ELSE 0 END,
+                         latest.metric_date DESC) AS place
+                 FROM (
+                     SELECT o.platform, o.outcome, o.reason, o.account_id, o.metric_date, ROW_NUMBER() OVER (
+                         PARTITION BY o.account_id, o.metric_date
+                         ORDER BY CASE WHEN o.outcome = 'excluded' THEN 1 ELSE 0 END, o.at DESC, o.run_id DESC) AS place
+                     FROM collection_outcomes o WHERE o.at > $1::timestamptz AND o.at <= $2::timestamptz
+                         {and_artist: o.artist_id}
+                 ) AS latest
+                 WHERE latest.place = 1 AND latest.outcome <> 'collected' AND NOT EXISTS (SELECT 1 FROM metrics m
+                     WHERE m.account_id = latest.account_id AND m.metric_date = latest.metric_date)
+             ) AS missing
+             GROUP BY missing.platform, missing.outcome, missing.reason",
         );
         let statement = statement.bind(time_text(after)).bind(time_text(up_to));
         let rows = self.rows("count missing numbers", statement).await?;
@@ -172,6 +178,7 @@ impl Store {
                 reason: row.text_or_null("reason")?,
                 accounts: row.count("accounts")?,
                 dates: row.count("dates")?,
+                newest: row.count("newest")?,
             })
         })?;
         missing.sort_by(|a, b| (&a.platform, &a.outcome, &a.reason).cmp(&(&b.platform, &b.outcome, &b.reason)));

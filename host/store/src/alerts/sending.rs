@@ -1,5 +1,6 @@
 //! Sending messages: of each channel one at a time, in the order in which they are due, so that an end never comes
-//! before its beginning. What is written under a lease checks it.
+//! before its beginning. Those of each digest are a row of their own, so that none keeps others waiting. What is written
+//! under a lease checks it.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -43,6 +44,8 @@ pub struct DueAlert {
     pub due_at: DateTime<Utc>,
     /// Whether a host died while it sent it: it may have arrived.
     pub was_sending: bool,
+    /// Whether a host leased it, a digest, and has not begun to send it: where that host died, nothing has arrived.
+    pub was_making: bool,
     /// Number of attempts so far.
     pub attempts: u32,
 }
@@ -60,8 +63,8 @@ pub struct AlertLease {
 }
 
 impl Store {
-    /// The first due message of each channel, also where it has to wait or another host sends it. One that can't be
-    /// read keeps no later one from its turn.
+    /// The first due message of each channel that tells events, and the first one of each digest, also where it has to
+    /// wait or another host sends it. One that can't be read keeps no later one from its turn.
     ///
     /// # Errors
     /// When the database fails.
@@ -70,21 +73,24 @@ impl Store {
         let statement = self.query(
             "SELECT m.id::text AS id, m.channel_id::text AS channel_id, m.subject, m.type, m.phase, m.severity,
                  m.is_test::int AS is_test, m.state, m.attempts, m.due_at::text AS due_at,
-                 m.digest_id::text AS digest_id, m.digest_day::text AS digest_day
-             FROM (SELECT d.*, ROW_NUMBER() OVER (PARTITION BY d.channel_id ORDER BY d.due_at, d.id) AS place
+                 m.digest_id::text AS digest_id, m.digest_day::text AS digest_day,
+                 CASE WHEN m.lease_until IS NULL THEN 0 ELSE 1 END AS is_leased
+             FROM (SELECT d.*,
+                     ROW_NUMBER() OVER (PARTITION BY d.channel_id, d.digest_id ORDER BY d.due_at, d.id) AS place
                  FROM alert_messages d WHERE d.finished_at IS NULL AND d.due_at <= $1::timestamptz) m
              WHERE m.place <= $2 ORDER BY m.due_at, m.id",
         );
         let statement = statement.bind(time_text(now)).bind(LOOKED_AT_MAX);
         let rows = self.rows("find due alerts", statement).await?;
         let mut due = self.unreadable.read("alert_messages", "id", Extent::Part, &rows, due_of)?;
-        let mut channels = HashSet::new();
-        due.retain(|alert| channels.insert(alert.channel));
+        let mut seen = HashSet::new();
+        due.retain(|alert| seen.insert((alert.channel, alert.digest.map(|(id, _)| id))));
         Ok(due)
     }
 
     /// Leases a message, if its wait and its channel's are over and no other host holds it; its channel is free again
-    /// after `pause`. It gathers no more events, and counts as tried.
+    /// after `pause`. It gathers no more events, and counts as tried. A digest has yet to be made, and is not being sent
+    /// before [`alert_sending`](Self::alert_sending).
     ///
     /// # Errors
     /// When the database fails.
@@ -108,23 +114,43 @@ impl Store {
             return Ok(None);
         }
         let statement = work.query(
-            "UPDATE alert_messages SET state = 'sending', attempts = attempts + 1, lease_owner = $3,
-                 lease_until = $5::timestamptz
+            "UPDATE alert_messages SET state = CASE WHEN digest_id IS NULL THEN 'sending' ELSE state END,
+                 attempts = attempts + 1, lease_owner = $3, lease_until = $5::timestamptz
              WHERE id = $1::uuid AND attempts = $2 AND finished_at IS NULL AND next_at <= $4::timestamptz
-                 AND (lease_until IS NULL OR lease_until <= $4::timestamptz)",
+                 AND (lease_until IS NULL OR lease_until <= $4::timestamptz)
+                 AND CASE WHEN state = 'sending' THEN 1 ELSE 0 END = $6::bigint",
         );
         let statement = statement
             .bind(alert.id.to_string())
             .bind(i64::from(alert.attempts))
             .bind(clean(owner))
             .bind(time_text(now))
-            .bind(time_text(now + ttl));
+            .bind(time_text(now + ttl))
+            .bind(i64::from(alert.was_sending));
         if work.execute("lease an alert", statement).await? == 0 {
             return Ok(None);
         }
         work.commit().await?;
         let attempt = alert.attempts + 1;
         Ok(Some(AlertLease { alert: alert.clone(), attempt, until: now + ttl, owner: owner.to_owned() }))
+    }
+
+    /// Says that a leased message, which is made, is being sent, and holds it until a time. False where the lease was
+    /// lost: it must not be sent then.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn alert_sending(&self, lease: &AlertLease, until: DateTime<Utc>) -> Result<bool, StoreError> {
+        let statement = self.query(
+            "UPDATE alert_messages SET state = 'sending', lease_until = $4::timestamptz
+             WHERE id = $1::uuid AND attempts = $2 AND lease_owner = $3",
+        );
+        let statement = statement
+            .bind(lease.alert.id.to_string())
+            .bind(i64::from(lease.attempt))
+            .bind(clean(&lease.owner))
+            .bind(time_text(until));
+        Ok(self.write("begin to send an alert", statement).await? > 0)
     }
 
     /// How many events a leased message tells, and the first of them.
@@ -202,6 +228,7 @@ impl Store {
 }
 
 fn due_of(row: &AnyRow) -> Result<DueAlert, StoreError> {
+    let was_sending = row.text("state")? == AlertState::Sending.as_str();
     Ok(DueAlert {
         id: row.uuid("id")?,
         channel: row.parsed("channel_id")?,
@@ -212,7 +239,8 @@ fn due_of(row: &AnyRow) -> Result<DueAlert, StoreError> {
         is_test: row.truth("is_test")?,
         digest: row.parsed_or_null("digest_id")?.zip(row.parsed_or_null("digest_day")?),
         due_at: row.time("due_at")?,
-        was_sending: row.text("state")? == AlertState::Sending.as_str(),
+        was_sending,
+        was_making: !was_sending && row.truth("is_leased")?,
         attempts: u32::try_from(row.count("attempts")?).unwrap_or(u32::MAX),
     })
 }

@@ -262,8 +262,8 @@ impl Alerts {
             let found = self.messages(&filter).await?.pop();
             let message = found.ok_or_else(|| AlertError::Invalid("the channel was removed".to_owned()))?;
             let is_open = matches!(message.state, AlertState::Gathering | AlertState::Sending | AlertState::Waiting);
-            // What failed is sent again by the service; what has not been tried yet waits for its turn.
-            let is_early = message.attempts == 0 || message.state == AlertState::Sending;
+            // What failed is sent again by the service; what has not failed yet waits for its turn, or is being made.
+            let is_early = message.problem.is_none() || message.state == AlertState::Sending;
             if !is_open || !is_early || Instant::now() >= until {
                 return Ok(message);
             }

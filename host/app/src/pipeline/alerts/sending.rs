@@ -1,12 +1,13 @@
 //! Puts events into messages, begins digests, and sends what is due: on the one host that has the role, of each
-//! channel one at a time. A message is leased, sent and recorded under the lease. When a host dies nothing is lost, and
-//! what may have arrived is sent again only where that counts once.
+//! channel and of each digest one at a time. A message is leased, sent and recorded under the lease. When a host dies
+//! nothing is lost, and what may have arrived is sent again only where that counts once.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -34,6 +35,16 @@ const TURN: Duration = Duration::from_secs(1);
 
 /// How the title of a message about simulated artists begins.
 pub(super) const SIMULATED: &str = "Simulated: ";
+
+/// Most digests that a process makes and sends at once. Many are due at the same hour, and each reads all numbers of a
+/// tenant.
+const DIGESTS_MAX: usize = 4;
+
+/// What is left of [`DIGESTS_MAX`].
+static DIGESTS: Semaphore = Semaphore::const_new(DIGESTS_MAX);
+
+/// How often a digest is made at most where no host lived to send it: making it may be what they ended by.
+const MAKINGS_MAX: u32 = 5;
 
 /// What a message says.
 struct Words {
@@ -142,8 +153,14 @@ impl Alerts {
         loop {
             let Some(now) = self.right_now() else { return Ok(states) };
             let due = self.store.due_alerts_list(&Scope::all_tenants(), now).await?;
-            let Some(alert) = due.iter().find(|alert| alert.channel == channel.id) else { return Ok(states) };
-            let Some(lease) = self.lease(channel, alert, &self.name, now).await? else { return Ok(states) };
+            let mut leased = None;
+            for alert in due.iter().filter(|alert| alert.channel == channel.id) {
+                leased = self.lease(channel, alert, &self.name, now).await?;
+                if leased.is_some() {
+                    break;
+                }
+            }
+            let Some(lease) = leased else { return Ok(states) };
             states.push(self.deliver(channel, &lease).await?);
         }
     }
@@ -172,9 +189,13 @@ impl Alerts {
         let due = self.store.due_alerts_list(&Scope::all_tenants(), now).await?;
         for alert in &due {
             let Some(channel) = channels.iter().find(|channel| channel.id == alert.channel) else { continue };
+            let turn = alert.digest.map(|_| DIGESTS.try_acquire()).transpose();
+            // It waits for those that are being made.
+            let Ok(turn) = turn else { continue };
             let Some(lease) = self.lease(channel, alert, owner, now).await? else { continue };
             let (alerts, channel) = (self.clone(), channel.clone());
             sends.spawn(async move {
+                let _turn = turn;
                 if let Err(error) = alerts.deliver(&channel, &lease).await {
                     let error = with_causes(&error);
                     tracing::warn!(error, channel = channel.name, "what became of an alert can't be recorded");
@@ -217,16 +238,32 @@ impl Alerts {
 
     /// Sends a leased message and records what became of it.
     async fn deliver(&self, channel: &AlertChannel, lease: &AlertLease) -> Result<AlertState, StoreError> {
+        let (alert, is_digest) = (&lease.alert, lease.alert.digest.is_some());
+        let lost = (alert.was_sending && !channel.target.is_idempotent())
+            .then(|| Attempted::Unknown("the host that sent it stopped meanwhile".to_owned()));
+        if is_digest && let Some(lost) = lost {
+            return self.concluded(channel, lease, 0, lost).await;
+        }
+        if alert.was_making && lease.attempt > MAKINGS_MAX {
+            let problem = "hosts ended while they made it".to_owned();
+            return self.concluded(channel, lease, 0, Attempted::Refused(problem)).await;
+        }
         let words = match self.words(lease).await {
             Ok(Ok(words)) => words,
             Ok(Err(problem)) => return self.finished(lease, AlertState::Skipped, 0, None, Some(problem)).await,
-            // It did not leave this host.
-            Err(error) => return self.concluded(channel, lease, 0, Attempted::NotSent(with_causes(&error))).await,
+            // It did not leave this host, and if it left another one, it may have arrived all the same.
+            Err(error) => {
+                let attempted = lost.unwrap_or_else(|| Attempted::NotSent(with_causes(&error)));
+                return self.concluded(channel, lease, 0, attempted).await;
+            }
         };
-        let attempted = if lease.alert.was_sending && !channel.target.is_idempotent() {
-            Attempted::Unknown("the host that sent it stopped meanwhile".to_owned())
-        } else {
-            self.attempt(channel, lease, &words).await?
+        if is_digest && !self.store.alert_sending(lease, self.time_of(lease) + LEASE).await? {
+            // Making it took too long: another host holds it.
+            return Ok(AlertState::Sending);
+        }
+        let attempted = match lost {
+            Some(lost) => lost,
+            None => self.attempt(channel, lease, &words).await,
         };
         self.concluded(channel, lease, words.count, attempted).await
     }
@@ -315,13 +352,17 @@ impl Alerts {
         day: NaiveDate,
     ) -> Result<Result<Words, &'static str>, StoreError> {
         let digests = self.store.alert_digests_list(&Scope::all_tenants()).await?;
-        let Some(digest) = digests.into_iter().find(|digest| digest.id == id) else {
-            return Ok(Err("the digest was removed, or can't be read"));
-        };
+        let digest = digests.into_iter().find(|digest| digest.id == id);
+        // A removed one took its messages along; one that this host can't read, it or another one may read later.
+        let unreadable = || StoreError::Unreadable { column: "id".to_owned(), problem: format!("the digest {id}") };
+        let digest = digest.ok_or_else(unreadable)?;
         if self.is_empty_tenant(&digest.tenant).await? {
             return Ok(Err("the tenant has no artist any more"));
         }
         let is_out_of_turn = lease.alert.is_test;
+        if !is_out_of_turn && digest::is_overtaken(&digest, day, self.time_of(lease)) {
+            return Ok(Err("the digest of a later day is due"));
+        }
         let up_to = if is_out_of_turn { lease.alert.due_at } else { digest::time_on(&digest, day) };
         let written = self.written(&digest, up_to).await?;
         Ok(Ok(Words { count: 0, text: written.text, html: Some(written.html) }))
@@ -346,20 +387,19 @@ impl Alerts {
     }
 
     /// Sends a message once.
-    async fn attempt(
-        &self,
-        channel: &AlertChannel,
-        lease: &AlertLease,
-        words: &Words,
-    ) -> Result<Attempted, StoreError> {
+    async fn attempt(&self, channel: &AlertChannel, lease: &AlertLease, words: &Words) -> Attempted {
         let Words { count, text, html } = words;
-        let sealed = self.store.alert_channel_secret_get(&Scope::all_tenants(), channel.id).await?;
-        let Some(sealed) = sealed else { return Ok(Attempted::Refused("the channel was removed".to_owned())) };
+        let sealed = match self.store.alert_channel_secret_get(&Scope::all_tenants(), channel.id).await {
+            Ok(Some(sealed)) => sealed,
+            Ok(None) => return Attempted::Refused("the channel was removed".to_owned()),
+            // It did not leave this host.
+            Err(error) => return Attempted::NotSent(with_causes(&error)),
+        };
         let secret: SecretText = match self.keys().map(|keys| open_channel(keys, &sealed, channel.id)) {
             Ok(Ok(secret)) => secret,
             // The right key may be configured yet.
-            Ok(Err(error)) => return Ok(Attempted::NotSent(with_causes(&error))),
-            Err(error) => return Ok(Attempted::NotSent(with_causes(&error))),
+            Ok(Err(error)) => return Attempted::NotSent(with_causes(&error)),
+            Err(error) => return Attempted::NotSent(with_causes(&error)),
         };
         let (alert, now) = (&lease.alert, self.time_of(lease));
         if let ChannelTarget::Email(target) = &channel.target {
@@ -373,12 +413,12 @@ impl Alerts {
                 html: html.as_deref(),
                 at: now,
             };
-            return Ok(match self.gateway.send_mail(&mail, TIMEOUT).await {
+            return match self.gateway.send_mail(&mail, TIMEOUT).await {
                 Ok(()) => Attempted::Taken,
                 Err(MailError::Refused(problem)) => Attempted::Refused(problem),
                 Err(MailError::NotSent(problem)) => Attempted::NotSent(problem),
                 Err(MailError::Unknown(problem)) => Attempted::Unknown(problem),
-            });
+            };
         }
         let told = Told {
             id: alert.id,
@@ -392,12 +432,12 @@ impl Alerts {
             text,
         };
         let Some(request) = alerting::request(&channel.target, secret.expose(), &told) else {
-            return Ok(Attempted::Refused("the channel takes no message".to_owned()));
+            return Attempted::Refused("the channel takes no message".to_owned());
         };
         let body = request.body.to_string().into_bytes();
         let message = WebhookRequest { url: request.url, headers: request.headers, body };
         let timeout = Duration::from_millis(self.config.deliveries.timeout_ms).min(TIMEOUT);
-        Ok(match self.gateway.post_webhook(&message, timeout).await {
+        match self.gateway.post_webhook(&message, timeout).await {
             Ok(answer) => Attempted::Answered { status: answer.status, retry_after: answer.retry_after },
             Err(error @ WebhookRequestError::Unreachable(_)) => Attempted::NotSent(error.to_string()),
             Err(error @ (WebhookRequestError::TimedOut(_) | WebhookRequestError::Broken(_))) => {
@@ -406,7 +446,7 @@ impl Alerts {
             Err(error @ (WebhookRequestError::Url(_) | WebhookRequestError::Refused(_))) => {
                 Attempted::Refused(error.to_string())
             }
-        })
+        }
     }
 }
 

@@ -13,11 +13,24 @@ use parquet::schema::parser::parse_message_type;
 
 use crate::pipeline::error::{Classified, ErrorClass};
 
-/// Most lines of a group, and with them most of what a table holds in memory.
+/// Most lines of one of the first groups, and with them most of what a table holds in memory.
 const GROUP_LINES: usize = 20_000;
 
-/// Most bytes of texts in a group, so that long ones do not make it large.
+/// Most bytes of texts in one of the first groups, so that long ones do not make it large.
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
+
+/// Groups of a size: those that follow them are larger by as much as the first ones have. The end of the file lists
+/// every group, and what it says of one, some 20 kB, is held until then.
+const GROUPS_OF_A_SIZE: usize = 500;
+
+/// How many times as large as the first ones groups become at most.
+const GROUP_SIZES: usize = 5;
+
+/// Most lines of a group that comes after so many, and most bytes of its texts.
+fn group_max(groups: usize) -> (usize, usize) {
+    let size = (1 + groups / GROUPS_OF_A_SIZE).min(GROUP_SIZES);
+    (GROUP_LINES * size, GROUP_BYTES * size)
+}
 
 /// Type of a column's cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,7 +227,8 @@ impl<W: Write + Send> Table<W> {
         self.gathered.0 += 1;
         self.lines += 1;
         let (lines, bytes) = self.gathered;
-        if lines >= GROUP_LINES || bytes >= GROUP_BYTES { self.write_group() } else { Ok(()) }
+        let (lines_max, bytes_max) = group_max(self.writer.flushed_row_groups().len());
+        if lines >= lines_max || bytes >= bytes_max { self.write_group() } else { Ok(()) }
     }
 
     /// Writes what is gathered.
@@ -366,6 +380,14 @@ mod tests {
         let empty = Memory::default();
         assert_eq!(Table::begin(empty.clone(), SPECS).expect("begun").finish().expect("ended"), 0);
         assert_eq!(super::tests::reader(&empty).metadata().file_metadata().num_rows(), 0);
+    }
+
+    #[test]
+    fn groups_of_a_long_table_are_larger_so_that_they_are_few() {
+        let mib = 1024 * 1024;
+        assert_eq!([0, 499].map(group_max), [(20_000, 8 * mib); 2]);
+        assert_eq!([500, 1_999].map(group_max), [(40_000, 16 * mib), (80_000, 32 * mib)]);
+        assert_eq!([2_000, 1_000_000].map(group_max), [(100_000, 40 * mib); 2]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! Numbers as Parquet files, of any length in memory that does not grow with it: rows are read a page at a time, and
-//! go through a channel of a few pages to a thread that encodes and writes a group of them at a time.
+//! Numbers as Parquet files, of any length in memory that hardly grows with it: rows are read a page at a time, and go
+//! through a channel of a few pages to a thread that encodes and writes a group of them at a time. What stays until the
+//! end is what that says of each group.
 
 mod columns;
 mod lines;
