@@ -56,7 +56,7 @@ async fn an_accounts_timeline_has_all_that_happened_to_it_and_nothing_of_others(
         assert!(!kinds(&own).contains("swap") && own.len() >= 5, "{own:?}");
         assert!(of_account(&store, &Scope::tenant(ours()), &with_acts).await.is_empty());
 
-        // As in the audit log, a tenant sees its own acts alone, whoever's artist they are about.
+        // As in the audit log, a tenant sees only its own acts, also about another's artist.
         acted(&store, Some(theirs()), "consents grant", true, json!({})).await;
         acted(&store, Some(ours()), "consents withdraw", true, json!({})).await;
         let acts = of_account(&store, &Scope::tenant(theirs()), &with_acts).await;

@@ -1,6 +1,6 @@
 //! Sending messages: of each channel one at a time, in the order in which they are due, so that an end never comes
-//! before its beginning. Those of each digest are a row of their own, so that none keeps others waiting. What is written
-//! under a lease checks it.
+//! before its beginning. Those of each digest are a row of their own, so that none keeps others waiting. What is
+//! written under a lease checks it.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -89,8 +89,8 @@ impl Store {
     }
 
     /// Leases a message, if its wait and its channel's are over and no other host holds it; its channel is free again
-    /// after `pause`. It gathers no more events, and counts as tried. A digest has yet to be made, and is not being sent
-    /// before [`alert_sending`](Self::alert_sending).
+    /// after `pause`. It gathers no more events, and counts as tried. A digest has yet to be made, and is not being
+    /// sent before [`alert_sending`](Self::alert_sending).
     ///
     /// # Errors
     /// When the database fails.
