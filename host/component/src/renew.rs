@@ -155,7 +155,7 @@ pub struct Step {
 
 /// What to write and to remove, so that a project is one of the current templates.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Renewal {
+pub struct VendorUpdate {
     /// What the project was made of.
     pub from: Stamp,
     /// Files to write.
@@ -204,7 +204,7 @@ pub fn stamp_of(files: &BTreeMap<String, String>) -> Option<Stamp> {
 ///
 /// # Errors
 /// [`RenewError`] if it is no project of these or earlier templates.
-pub fn renew(files: &BTreeMap<String, String>) -> Result<Renewal, RenewError> {
+pub fn renew(files: &BTreeMap<String, String>) -> Result<VendorUpdate, RenewError> {
     let from = stamp_of(files).ok_or(RenewError::NotAProject)?;
     let language: Language = from.language.parse().map_err(RenewError::Language)?;
     if from.template > TEMPLATE {
@@ -239,7 +239,7 @@ pub fn renew(files: &BTreeMap<String, String>) -> Result<Renewal, RenewError> {
         steps.push(Step { template, title, file, outcome, text: new });
     }
     write.extend(edited.into_iter().map(|(path, text)| ProjectFile { path: path.to_owned(), text }));
-    Ok(Renewal { from, write, remove, steps })
+    Ok(VendorUpdate { from, write, remove, steps })
 }
 
 #[cfg(test)]
@@ -280,7 +280,7 @@ mod tests {
         files
     }
 
-    fn updated(mut files: BTreeMap<String, String>) -> (BTreeMap<String, String>, Renewal) {
+    fn updated(mut files: BTreeMap<String, String>) -> (BTreeMap<String, String>, VendorUpdate) {
         let renewal = renew(&files).expect("a project");
         files.extend(renewal.write.iter().map(|file| (file.path.clone(), file.text.clone())));
         files.retain(|path, _| !renewal.remove.contains(path));

@@ -11,7 +11,7 @@ use url::Url;
 use super::address::AddressPolicy;
 use super::config::GatewayConfig;
 use super::error::GatewayError;
-use super::wire::{Fault, Wire, WireRequest, WireResponse};
+use super::wire::{Wire, WireFault, WireRequest, WireResponse};
 use backline_model::manifest::Method;
 use backline_model::origin::{Origin, OriginPattern};
 
@@ -165,10 +165,10 @@ impl Downloader {
         let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/wasm, */*"))]);
         let request = WireRequest { method: Method::Get, url: url.clone(), headers, body: None, destination };
         wire.attempt(&request, &AtomicU64::new(0)).await.map_err(|fault| match fault {
-            Fault::Refused(error) => DownloadError::Refused(error.to_string()),
-            Fault::TooLarge(limit) => DownloadError::TooLarge(limit),
-            Fault::TimedOut => DownloadError::TimedOut(origin.clone()),
-            Fault::NotConnected(problem) | Fault::Broken(problem) => {
+            WireFault::Refused(error) => DownloadError::Refused(error.to_string()),
+            WireFault::TooLarge(limit) => DownloadError::TooLarge(limit),
+            WireFault::TimedOut => DownloadError::TimedOut(origin.clone()),
+            WireFault::NotConnected(problem) | WireFault::Broken(problem) => {
                 DownloadError::Unreachable { origin: origin.clone(), problem }
             }
         })

@@ -9,7 +9,7 @@ use url::Url;
 use super::Gateway;
 use super::address::{AddressError, Destination};
 use super::retry::retry_after;
-use super::wire::{Fault, WireRequest};
+use super::wire::{WireFault, WireRequest};
 use backline_model::manifest::Method;
 use backline_model::origin::Origin;
 
@@ -94,11 +94,13 @@ impl Gateway {
         let request = WireRequest { method: Method::Post, url, headers, body: Some(request.body.clone()), destination };
         let answer = self.core.wire.attempt_briefly(&request, timeout, ANSWER_BYTES_MAX).await;
         let answer = answer.map_err(|fault| match fault {
-            Fault::Refused(error) => WebhookRequestError::Refused(error.to_string()),
-            Fault::TimedOut => WebhookRequestError::TimedOut(timeout.as_millis()),
-            Fault::NotConnected(problem) => WebhookRequestError::Unreachable(problem),
-            Fault::Broken(problem) => WebhookRequestError::Broken(problem),
-            Fault::TooLarge(bytes) => WebhookRequestError::Broken(format!("it answered with more than {bytes} bytes")),
+            WireFault::Refused(error) => WebhookRequestError::Refused(error.to_string()),
+            WireFault::TimedOut => WebhookRequestError::TimedOut(timeout.as_millis()),
+            WireFault::NotConnected(problem) => WebhookRequestError::Unreachable(problem),
+            WireFault::Broken(problem) => WebhookRequestError::Broken(problem),
+            WireFault::TooLarge(bytes) => {
+                WebhookRequestError::Broken(format!("it answered with more than {bytes} bytes"))
+            }
         })?;
         let now = self.core.clock.now();
         let asked = answer.headers.get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?, now));

@@ -71,7 +71,7 @@ impl WireResponse {
 }
 
 /// Why an attempt has no answer.
-pub(super) enum Fault {
+pub(super) enum WireFault {
     /// The name resolves to an address that is not public.
     Refused(AddressError),
     /// No connection was made.
@@ -84,13 +84,13 @@ pub(super) enum Fault {
     TooLarge(u64),
 }
 
-impl From<Fault> for SendError {
-    fn from(fault: Fault) -> Self {
+impl From<WireFault> for SendError {
+    fn from(fault: WireFault) -> Self {
         match fault {
-            Fault::Refused(error) => Self::Denied(error.to_string()),
-            Fault::NotConnected(text) | Fault::Broken(text) => Self::Unreachable(text),
-            Fault::TimedOut => Self::TimedOut,
-            Fault::TooLarge(limit) => Self::TooLarge(limit),
+            WireFault::Refused(error) => Self::Denied(error.to_string()),
+            WireFault::NotConnected(text) | WireFault::Broken(text) => Self::Unreachable(text),
+            WireFault::TimedOut => Self::TimedOut,
+            WireFault::TooLarge(limit) => Self::TooLarge(limit),
         }
     }
 }
@@ -137,11 +137,11 @@ impl Wire {
     }
 
     /// Sends a request once and reads the whole answer. `received` counts the bytes of its body, also if it breaks off.
-    pub(super) async fn attempt(&self, request: &WireRequest, received: &AtomicU64) -> Result<WireResponse, Fault> {
+    pub(super) async fn attempt(&self, request: &WireRequest, received: &AtomicU64) -> Result<WireResponse, WireFault> {
         let longest = if off(Bound::RequestTime) { Duration::MAX } else { self.request_timeout };
         match tokio::time::timeout(longest, self.exchange(request, received)).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(Fault::TimedOut),
+            Err(_) => Err(WireFault::TimedOut),
         }
     }
 
@@ -152,7 +152,7 @@ impl Wire {
         request: &WireRequest,
         timeout: Duration,
         bytes_max: u64,
-    ) -> Result<WireResponse, Fault> {
+    ) -> Result<WireResponse, WireFault> {
         let begin = async {
             let mut response = self.open(request).await?;
             let (status, headers) = (response.status().as_u16(), response.headers().clone());
@@ -167,11 +167,11 @@ impl Wire {
             }
             Ok(WireResponse { status, headers, body, held: None })
         };
-        tokio::time::timeout(timeout, begin).await.unwrap_or(Err(Fault::TimedOut))
+        tokio::time::timeout(timeout, begin).await.unwrap_or(Err(WireFault::TimedOut))
     }
 
     /// Sends a request and returns the response before its body.
-    async fn open(&self, request: &WireRequest) -> Result<reqwest::Response, Fault> {
+    async fn open(&self, request: &WireRequest) -> Result<reqwest::Response, WireFault> {
         let (client, url, host) = match (&request.destination, &self.any) {
             (Destination::Public, _) | (_, None) => {
                 let keeps = self.kept_hosts.may_keep(&request.url, Instant::now());
@@ -185,7 +185,7 @@ impl Wire {
         let mut builder = client.request(wire_method(request.method), url).headers(request.headers.clone());
         if let Some(host) = host {
             let host =
-                HeaderValue::from_str(&host).map_err(|_| Fault::Broken("the host is not a valid header".into()))?;
+                HeaderValue::from_str(&host).map_err(|_| WireFault::Broken("the host is not a valid header".into()))?;
             builder = builder.header(HOST, host);
         }
         if let Some(body) = &request.body {
@@ -196,27 +196,27 @@ impl Wire {
         let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
         let is_too_large = headers.len() > ANSWER_HEADERS_MAX || bytes > ANSWER_HEADER_BYTES_MAX;
         if is_too_large && !off(Bound::AnswerHeaders) {
-            return Err(Fault::Broken(format!(
+            return Err(WireFault::Broken(format!(
                 "the answer has more than {ANSWER_HEADERS_MAX} headers or {ANSWER_HEADER_BYTES_MAX} bytes of them"
             )));
         }
         Ok(response)
     }
 
-    async fn exchange(&self, request: &WireRequest, received: &AtomicU64) -> Result<WireResponse, Fault> {
+    async fn exchange(&self, request: &WireRequest, received: &AtomicU64) -> Result<WireResponse, WireFault> {
         let mut response = self.open(request).await?;
         let declared =
             response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         let body_bytes_max = if off(Bound::AnswerBytes) { u64::MAX } else { self.body_bytes_max };
         if request.method != Method::Head && declared.is_some_and(|length| length > body_bytes_max) {
-            return Err(Fault::TooLarge(body_bytes_max));
+            return Err(WireFault::TooLarge(body_bytes_max));
         }
         let (mut body, mut held) = (Vec::new(), None);
         while let Some(chunk) = response.chunk().await.map_err(|error| self.fault(error))? {
             received.fetch_add(chunk.len() as u64, Ordering::Relaxed);
             // Chunks arrive decompressed, so a small answer that unpacks to gigabytes ends here.
             if (body.len() + chunk.len()) as u64 > body_bytes_max {
-                return Err(Fault::TooLarge(body_bytes_max));
+                return Err(WireFault::TooLarge(body_bytes_max));
             }
             if held.is_none() && body.len() + chunk.len() > LARGE_ANSWER_BYTES {
                 let host = request.url.host_str().unwrap_or_default();
@@ -227,7 +227,7 @@ impl Wire {
         Ok(WireResponse { status: response.status().as_u16(), headers: response.headers().clone(), body, held })
     }
 
-    fn fault(&self, error: reqwest::Error) -> Fault {
+    fn fault(&self, error: reqwest::Error) -> WireFault {
         // The URL may hold a secret and is never part of a message.
         let url = error.url().cloned();
         let error = error.without_url();
@@ -235,20 +235,20 @@ impl Wire {
         let mut cause = error.source();
         while let Some(inner) = cause {
             if let Some(refused) = inner.downcast_ref::<AddressError>() {
-                return Fault::Refused(refused.clone().of_url(url.as_ref()));
+                return WireFault::Refused(refused.clone().of_url(url.as_ref()));
             }
             chain.push(inner.to_string());
             cause = inner.source();
         }
         let text = if chain.is_empty() { error.to_string() } else { chain.join(": ") };
         if error.is_connect() {
-            Fault::NotConnected(text)
+            WireFault::NotConnected(text)
         } else if error.is_timeout() {
-            Fault::TimedOut
+            WireFault::TimedOut
         } else if error.is_builder() {
-            Fault::Broken(format!("the request can't be sent: {text}"))
+            WireFault::Broken(format!("the request can't be sent: {text}"))
         } else {
-            Fault::Broken(format!("the connection broke before the answer was complete: {text}"))
+            WireFault::Broken(format!("the connection broke before the answer was complete: {text}"))
         }
     }
 }
@@ -284,7 +284,7 @@ fn client(config: &GatewayConfig, resolver: Option<PublicOnly>, idle_max: usize)
 
 /// A client that takes what is no HTTP, and any number of headers: for builds that can switch these bounds off.
 #[expect(clippy::disallowed_methods, reason = "the other place that may, and never in a build that is used")]
-fn lenient_client() -> Result<Client, Fault> {
+fn lenient_client() -> Result<Client, WireFault> {
     let builder = Client::builder()
         .redirect(redirect::Policy::none())
         .retry(reqwest::retry::never())
@@ -293,7 +293,7 @@ fn lenient_client() -> Result<Client, Fault> {
         .http1_ignore_invalid_headers_in_responses(true)
         .http09_responses()
         .no_proxy();
-    builder.build().map_err(|error| Fault::Broken(error.to_string()))
+    builder.build().map_err(|error| WireFault::Broken(error.to_string()))
 }
 
 /// The URL to connect to: the route's base with the path and query of the request.

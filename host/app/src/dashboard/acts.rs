@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::Form;
 use super::pages::{bulk, id};
 use super::refusal::{Kind, Refusal};
-use super::routes::Act;
+use super::routes::FormAct;
 use super::session::Visitor;
 use crate::pipeline::collection::report::RunRequest;
 use crate::pipeline::service::schedules;
@@ -44,60 +44,62 @@ fn acted(details: Json, to: impl Into<String>, said: impl Into<String>) -> Acted
 }
 
 /// What an act is about, if it is about something that is there before.
-pub(super) fn subject(act: &Act, form: &Form) -> Option<Subject> {
+pub(super) fn subject(act: &FormAct, form: &Form) -> Option<Subject> {
     match act {
-        Act::StartRun | Act::StartBulk => None,
-        Act::CancelBulk(act) => act.parse().ok().map(Subject::Bulk),
-        Act::CancelRun(run) | Act::RetryRun(run) => run.parse().ok().map(Subject::Run),
-        Act::Release(value) | Act::Discard(value) => value.parse().ok().map(Subject::Quarantined),
-        Act::Activate(digest) => digest.parse().ok().map(Subject::Release),
-        Act::RollBack(platform) => platform.parse().ok().map(Subject::Platform),
-        Act::TestWebhook | Act::ResendParked | Act::SwitchWebhook(_) => form.text("name").map(Subject::Webhook),
-        Act::AddDigest => form.text("name").map(Subject::AlertDigest),
-        Act::SendDigest(name) | Act::RemoveDigest(name) => Some(Subject::AlertDigest(name.clone())),
-        Act::SwitchSchedule(_) => form.text("name").map(Subject::Schedule),
-        Act::RevokeToken(token) => token.parse().ok().map(Subject::Token),
+        FormAct::StartRun | FormAct::StartBulk => None,
+        FormAct::CancelBulk(act) => act.parse().ok().map(Subject::Bulk),
+        FormAct::CancelRun(run) | FormAct::RetryRun(run) => run.parse().ok().map(Subject::Run),
+        FormAct::Release(value) | FormAct::Discard(value) => value.parse().ok().map(Subject::Quarantined),
+        FormAct::Activate(digest) => digest.parse().ok().map(Subject::Release),
+        FormAct::RollBack(platform) => platform.parse().ok().map(Subject::Platform),
+        FormAct::TestWebhook | FormAct::ResendParked | FormAct::SwitchWebhook(_) => {
+            form.text("name").map(Subject::Webhook)
+        }
+        FormAct::AddDigest => form.text("name").map(Subject::AlertDigest),
+        FormAct::SendDigest(name) | FormAct::RemoveDigest(name) => Some(Subject::AlertDigest(name.clone())),
+        FormAct::SwitchSchedule(_) => form.text("name").map(Subject::Schedule),
+        FormAct::RevokeToken(token) => token.parse().ok().map(Subject::Token),
     }
 }
 
 /// Does it.
-pub(super) async fn done(host: &Host, visitor: &Visitor, act: &Act, form: &Form) -> Result<Acted, Refusal> {
+pub(super) async fn done(host: &Host, visitor: &Visitor, act: &FormAct, form: &Form) -> Result<Acted, Refusal> {
     match act {
-        Act::StartRun => start_run(host, visitor, form).await,
-        Act::CancelRun(run) => cancel_run(host, run, form).await,
-        Act::RetryRun(run) => retry_run(host, visitor, run).await,
-        Act::Release(value) => decide(host, visitor, value, true).await,
-        Act::Discard(value) => decide(host, visitor, value, false).await,
-        Act::StartBulk => start_bulk(host, visitor, form).await,
-        Act::CancelBulk(act) => cancel_bulk(host, visitor, act).await,
-        Act::Activate(digest) => activate(host, digest, form).await,
-        Act::RollBack(platform) => roll_back(host, platform, form).await,
-        Act::TestWebhook => test_webhook(host, visitor, form).await,
-        Act::ResendParked => resend_parked(host, visitor, form).await,
-        Act::SwitchWebhook(on) => {
+        FormAct::StartRun => start_run(host, visitor, form).await,
+        FormAct::CancelRun(run) => cancel_run(host, run, form).await,
+        FormAct::RetryRun(run) => retry_run(host, visitor, run).await,
+        FormAct::Release(value) => decide(host, visitor, value, true).await,
+        FormAct::Discard(value) => decide(host, visitor, value, false).await,
+        FormAct::StartBulk => start_bulk(host, visitor, form).await,
+        FormAct::CancelBulk(act) => cancel_bulk(host, visitor, act).await,
+        FormAct::Activate(digest) => activate(host, digest, form).await,
+        FormAct::RollBack(platform) => roll_back(host, platform, form).await,
+        FormAct::TestWebhook => test_webhook(host, visitor, form).await,
+        FormAct::ResendParked => resend_parked(host, visitor, form).await,
+        FormAct::SwitchWebhook(on) => {
             let name = webhook(host, visitor, form).await?;
             host.webhooks().switch(&name, *on).await?;
             let said = format!("The webhook {name} is {}.", if *on { "on" } else { "off" });
             Ok(acted(json!({ "name": name }), "/webhooks", said))
         }
-        Act::AddDigest => add_digest(host, form).await,
-        Act::SendDigest(name) => {
+        FormAct::AddDigest => add_digest(host, form).await,
+        FormAct::SendDigest(name) => {
             let name = host.alerts().digest(name).await?.name;
             host.alerts().queue_digest(&name).await?;
             let said = format!("The digest {name} is sent now; `backline alerts messages` shows how that ends.");
             Ok(acted(json!({ "name": name }), "/digests", said))
         }
-        Act::RemoveDigest(name) => {
+        FormAct::RemoveDigest(name) => {
             host.alerts().remove_digest(name).await?;
             Ok(acted(json!({ "name": name }), "/digests", format!("The digest {name} is removed.")))
         }
-        Act::SwitchSchedule(on) => {
+        FormAct::SwitchSchedule(on) => {
             let name = named(form)?;
             schedules::set_enabled(host.store(), host.config(), &name, *on, host.clock().now()).await?;
             let said = format!("The schedule {name} is {}.", if *on { "on" } else { "off" });
             Ok(acted(json!({ "name": name }), "/schedules", said))
         }
-        Act::RevokeToken(token) => {
+        FormAct::RevokeToken(token) => {
             let token_id: TokenId = id("token", token)?;
             let tokens = Tokens::new(host.store().clone(), host.clock().clone());
             let token = tokens.revoke(token_id).await?;

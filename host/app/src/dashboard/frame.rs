@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::assets::ASSETS;
 use super::refusal::{Kind, Refusal};
-use super::routes::{Act, MENU};
+use super::routes::{FormAct, MENU};
 use super::session::Visitor;
 use crate::pipeline::words::NONE;
 use backline_model::text::printable;
@@ -247,7 +247,7 @@ pub(super) fn link(path: &str, name: impl std::fmt::Display) -> Markup {
 }
 
 /// A form of one button. `fields` are sent with it; `what` tells a screen reader which of several buttons it is.
-pub(super) fn button(visitor: &Visitor, act: &Act, fields: &[(&str, &str)], label: &str, what: &str) -> Markup {
+pub(super) fn button(visitor: &Visitor, act: &FormAct, fields: &[(&str, &str)], label: &str, what: &str) -> Markup {
     form(
         visitor,
         act,
@@ -260,7 +260,7 @@ pub(super) fn button(visitor: &Visitor, act: &Act, fields: &[(&str, &str)], labe
 
 /// A form of an act, with the session's secret in it, and with what tells the form from others: one that is sent twice
 /// is the same.
-pub(super) fn form(visitor: &Visitor, act: &Act, inside: &Markup) -> Markup {
+pub(super) fn form(visitor: &Visitor, act: &FormAct, inside: &Markup) -> Markup {
     html! {
         form.row method="post" action=(act.path()) {
             input type="hidden" name="csrf" value=(visitor.csrf());

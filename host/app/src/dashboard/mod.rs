@@ -24,7 +24,7 @@ pub(crate) use self::assets::Asset;
 use self::frame::View;
 use self::pages::Ask;
 pub(crate) use self::refusal::{Kind, Refusal};
-use self::routes::{Act, Page, Target, target};
+use self::routes::{FormAct, Page, Target, target};
 pub(crate) use self::session::Visitor;
 use crate::pipeline::{AuditLog, Deed, Host, Sessions, Tokens, Watch};
 use backline_model::audit::{ActOutcome, Actor};
@@ -192,7 +192,7 @@ impl Dashboard {
         };
         match visitor {
             (Target::Page(page), visitor) => self.show(host, request, visitor, &page).await,
-            (Target::Act(act), visitor) => self.act(host, request, visitor, &act).await,
+            (Target::FormAct(act), visitor) => self.act(host, request, visitor, &act).await,
             (_, visitor) => {
                 visitor.check_csrf(Form::of(&request.body).text("csrf").as_deref())?;
                 sessions(host).close(visitor.session()).await?;
@@ -237,7 +237,7 @@ impl Dashboard {
     }
 
     /// Does what a form asks for, and records it like the API and the command line.
-    async fn act(&self, host: &Host, request: &Request, visitor: &Visitor, act: &Act) -> Result<Answer, Refusal> {
+    async fn act(&self, host: &Host, request: &Request, visitor: &Visitor, act: &FormAct) -> Result<Answer, Refusal> {
         visitor.check(act.needs())?;
         if host.config().service.read_only {
             return Err(Refusal::new(Kind::Forbidden, "this host only shows (service.read_only)"));
@@ -287,11 +287,13 @@ impl Dashboard {
     }
 
     /// The page of a form that was refused, with what was typed in it; where that is of no use, the refusal alone.
-    async fn again(&self, host: &Host, visitor: &Visitor, act: &Act, form: &Form, refusal: &Refusal) -> Answer {
+    async fn again(&self, host: &Host, visitor: &Visitor, act: &FormAct, form: &Form, refusal: &Refusal) -> Answer {
         let is_of_use = match refusal.kind {
             Kind::Wrong => true,
             // What was rolled back or cancelled meanwhile is not to be asked about once more.
-            Kind::Conflict => matches!(act, Act::StartRun | Act::StartBulk | Act::Activate(_) | Act::AddDigest),
+            Kind::Conflict => {
+                matches!(act, FormAct::StartRun | FormAct::StartBulk | FormAct::Activate(_) | FormAct::AddDigest)
+            }
             _ => false,
         };
         if let Some((page, path)) = act.page().filter(|_| is_of_use) {
@@ -305,7 +307,7 @@ impl Dashboard {
 }
 
 /// What the audit log keeps of an act, with the way by which it came.
-fn recorded(act: &Act, mut details: Json, outcome: ActOutcome) -> Deed {
+fn recorded(act: &FormAct, mut details: Json, outcome: ActOutcome) -> Deed {
     details["way"] = json!("dashboard");
     Deed { action: act.action().to_owned(), outcome, tenant: None, artist: None, account: None, details }
 }

@@ -59,7 +59,7 @@ pub(super) enum Page {
 
 /// What a form does.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Act {
+pub(super) enum FormAct {
     StartRun,
     CancelRun(String),
     RetryRun(String),
@@ -84,7 +84,7 @@ pub(super) enum Act {
 /// What a request is for.
 pub(super) enum Target {
     Page(Page),
-    Act(Act),
+    FormAct(FormAct),
     /// The form that takes a token.
     LoginForm,
     Login,
@@ -119,7 +119,7 @@ pub(super) fn target(is_post: bool, path: &str) -> Option<Target> {
         return match parts.as_slice() {
             ["login"] => Some(Target::Login),
             ["logout"] => Some(Target::Logout),
-            parts => act(parts).map(Target::Act),
+            parts => act(parts).map(Target::FormAct),
         };
     }
     match parts.as_slice() {
@@ -162,28 +162,28 @@ fn page(parts: &[&str]) -> Option<Page> {
     })
 }
 
-fn act(parts: &[&str]) -> Option<Act> {
+fn act(parts: &[&str]) -> Option<FormAct> {
     let id = |id: &&str| (*id).to_owned();
     Some(match parts {
-        ["runs"] => Act::StartRun,
-        ["runs", run, "cancel"] => Act::CancelRun(id(run)),
-        ["runs", run, "retry"] => Act::RetryRun(id(run)),
-        ["quality", value, "release"] => Act::Release(id(value)),
-        ["quality", value, "discard"] => Act::Discard(id(value)),
-        ["bulk"] => Act::StartBulk,
-        ["bulk", act, "cancel"] => Act::CancelBulk(id(act)),
-        ["connectors", digest, "activate"] => Act::Activate(id(digest)),
-        ["platforms", platform, "rollback"] => Act::RollBack(id(platform)),
-        ["webhooks", "test"] => Act::TestWebhook,
-        ["webhooks", "resend"] => Act::ResendParked,
-        ["webhooks", "enable"] => Act::SwitchWebhook(true),
-        ["webhooks", "disable"] => Act::SwitchWebhook(false),
-        ["digests"] => Act::AddDigest,
-        ["digests", digest, "send"] => Act::SendDigest(id(digest)),
-        ["digests", digest, "remove"] => Act::RemoveDigest(id(digest)),
-        ["schedules", "enable"] => Act::SwitchSchedule(true),
-        ["schedules", "disable"] => Act::SwitchSchedule(false),
-        ["tokens", token, "revoke"] => Act::RevokeToken(id(token)),
+        ["runs"] => FormAct::StartRun,
+        ["runs", run, "cancel"] => FormAct::CancelRun(id(run)),
+        ["runs", run, "retry"] => FormAct::RetryRun(id(run)),
+        ["quality", value, "release"] => FormAct::Release(id(value)),
+        ["quality", value, "discard"] => FormAct::Discard(id(value)),
+        ["bulk"] => FormAct::StartBulk,
+        ["bulk", act, "cancel"] => FormAct::CancelBulk(id(act)),
+        ["connectors", digest, "activate"] => FormAct::Activate(id(digest)),
+        ["platforms", platform, "rollback"] => FormAct::RollBack(id(platform)),
+        ["webhooks", "test"] => FormAct::TestWebhook,
+        ["webhooks", "resend"] => FormAct::ResendParked,
+        ["webhooks", "enable"] => FormAct::SwitchWebhook(true),
+        ["webhooks", "disable"] => FormAct::SwitchWebhook(false),
+        ["digests"] => FormAct::AddDigest,
+        ["digests", digest, "send"] => FormAct::SendDigest(id(digest)),
+        ["digests", digest, "remove"] => FormAct::RemoveDigest(id(digest)),
+        ["schedules", "enable"] => FormAct::SwitchSchedule(true),
+        ["schedules", "disable"] => FormAct::SwitchSchedule(false),
+        ["tokens", token, "revoke"] => FormAct::RevokeToken(id(token)),
         _ => return None,
     })
 }
@@ -216,7 +216,7 @@ impl Page {
     }
 }
 
-impl Act {
+impl FormAct {
     /// The operation of the API that does the same. A token that may not call it may not send the form either.
     #[cfg(test)]
     fn operation(&self) -> &'static str {
@@ -344,31 +344,31 @@ mod tests {
     use super::*;
 
     /// Every kind of act.
-    fn acts() -> Vec<Act> {
+    fn acts() -> Vec<FormAct> {
         let id = || "x".to_owned();
         let all = vec![
-            Act::StartRun,
-            Act::CancelRun(id()),
-            Act::RetryRun(id()),
-            Act::Release(id()),
-            Act::Discard(id()),
-            Act::StartBulk,
-            Act::CancelBulk(id()),
-            Act::Activate(id()),
-            Act::RollBack(id()),
-            Act::TestWebhook,
-            Act::ResendParked,
-            Act::SwitchWebhook(true),
-            Act::SwitchWebhook(false),
-            Act::AddDigest,
-            Act::SendDigest(id()),
-            Act::RemoveDigest(id()),
-            Act::SwitchSchedule(true),
-            Act::SwitchSchedule(false),
-            Act::RevokeToken(id()),
+            FormAct::StartRun,
+            FormAct::CancelRun(id()),
+            FormAct::RetryRun(id()),
+            FormAct::Release(id()),
+            FormAct::Discard(id()),
+            FormAct::StartBulk,
+            FormAct::CancelBulk(id()),
+            FormAct::Activate(id()),
+            FormAct::RollBack(id()),
+            FormAct::TestWebhook,
+            FormAct::ResendParked,
+            FormAct::SwitchWebhook(true),
+            FormAct::SwitchWebhook(false),
+            FormAct::AddDigest,
+            FormAct::SendDigest(id()),
+            FormAct::RemoveDigest(id()),
+            FormAct::SwitchSchedule(true),
+            FormAct::SwitchSchedule(false),
+            FormAct::RevokeToken(id()),
         ];
         // A new kind is named in `operation`, and belongs into this list too.
-        let named: BTreeSet<&str> = all.iter().map(Act::operation).collect();
+        let named: BTreeSet<&str> = all.iter().map(FormAct::operation).collect();
         assert_eq!(named.len(), all.len(), "each form is another operation");
         all
     }
@@ -377,7 +377,7 @@ mod tests {
     #[test]
     fn every_form_is_sent_to_what_does_it() {
         for act in acts() {
-            let Some(Target::Act(found)) = target(true, &act.path()) else { panic!("{} does nothing", act.path()) };
+            let Some(Target::FormAct(found)) = target(true, &act.path()) else { panic!("{} does nothing", act.path()) };
             assert_eq!(found, act);
             // The page of a form that was refused is the one that a browser could ask for by itself.
             if let Some((page, path)) = act.page() {
@@ -423,9 +423,9 @@ mod tests {
     #[test]
     fn reading_takes_no_more_than_acting() {
         let id = || "x".to_owned();
-        assert!(Page::Activate(id()).needs() == Act::Activate(id()).needs());
-        assert!(Page::RollBack(id()).needs() == Act::RollBack(id()).needs());
-        assert!(Page::Revoke(id()).needs() == Act::RevokeToken(id()).needs());
-        assert!(Page::NewBulk.needs() == Act::StartBulk.needs());
+        assert!(Page::Activate(id()).needs() == FormAct::Activate(id()).needs());
+        assert!(Page::RollBack(id()).needs() == FormAct::RollBack(id()).needs());
+        assert!(Page::Revoke(id()).needs() == FormAct::RevokeToken(id()).needs());
+        assert!(Page::NewBulk.needs() == FormAct::StartBulk.needs());
     }
 }

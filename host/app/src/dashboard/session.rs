@@ -2,7 +2,7 @@
 
 use super::refusal::{Kind, Refusal};
 use super::routes::Needs;
-use crate::pipeline::{Session, is_same};
+use crate::pipeline::{DashboardSession, is_same};
 use backline_model::{ApiToken, Digest, Tenant};
 use backline_store::Scope;
 
@@ -15,16 +15,16 @@ const COOKIE_PLAIN: &str = "backline";
 
 /// Someone who is logged in.
 #[derive(Clone)]
-pub(crate) struct Visitor(Session);
+pub(crate) struct Visitor(DashboardSession);
 
 impl Visitor {
     /// Someone with this session.
-    pub(super) fn new(session: Session) -> Self {
+    pub(super) fn new(session: DashboardSession) -> Self {
         Self(session)
     }
 
     /// The session.
-    pub(super) fn session(&self) -> &Session {
+    pub(super) fn session(&self) -> &DashboardSession {
         &self.0
     }
 

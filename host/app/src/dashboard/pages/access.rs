@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::{Ask, ROWS, id};
 use crate::dashboard::frame::{View, form, link, or_none, table, text, time, time_or_none};
 use crate::dashboard::refusal::Refusal;
-use crate::dashboard::routes::Act;
+use crate::dashboard::routes::FormAct;
 use crate::pipeline::Tokens;
 use backline_model::audit::Actor;
 use backline_model::{TokenId, TokenState};
@@ -52,7 +52,7 @@ pub(super) async fn revoke(ask: &Ask<'_>, given: &str) -> Result<View, Refusal> 
             "No host accepts the token " strong { (token.name) } " (" (token.role.as_str()) ") any more. Who is logged \
             in with it is logged out. That can't be undone."
         }
-        (form(ask.visitor, &Act::RevokeToken(token_id.to_string()), &html! {
+        (form(ask.visitor, &FormAct::RevokeToken(token_id.to_string()), &html! {
             button.grave type="submit" { "Revoke" }
         }))
         p { (link("/tokens", "Leave it as it is")) }

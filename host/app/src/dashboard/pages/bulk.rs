@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{Ask, ROWS};
 use crate::dashboard::frame::{View, button, form, link, or_none, table, text, time};
 use crate::dashboard::refusal::Refusal;
-use crate::dashboard::routes::Act;
+use crate::dashboard::routes::FormAct;
 use crate::pipeline::{BulkActFilter, names};
 use backline_model::bulk::{BulkAct, BulkAction, BulkFilter, BulkState};
 use backline_model::{AccountStatus, Platform};
@@ -41,7 +41,7 @@ pub(super) async fn list(ask: &Ask<'_>) -> Result<View, Refusal> {
             div id="live" { (part) }
         }
         (next)
-        @if ask.may(&Act::StartBulk) {
+        @if ask.may(&FormAct::StartBulk) {
             p { (link("/bulk/new", "Begin another one")) }
         }
     };
@@ -49,7 +49,7 @@ pub(super) async fn list(ask: &Ask<'_>) -> Result<View, Refusal> {
 }
 
 fn row(ask: &Ask<'_>, act: &BulkAct) -> Vec<Markup> {
-    let cancel = Act::CancelBulk(act.id.to_string());
+    let cancel = FormAct::CancelBulk(act.id.to_string());
     vec![
         time(act.created_at),
         text(act.action),
@@ -110,7 +110,7 @@ pub(super) async fn new(ask: &Ask<'_>) -> Result<View, Refusal> {
         (counted)
         p { (link("/bulk", "All bulk acts")) }
     };
-    Ok(View::new("Act on everything that a filter shows", "/bulk", body))
+    Ok(View::new("FormAct on everything that a filter shows", "/bulk", body))
 }
 
 fn begin(ask: &Ask<'_>, action: BulkAction, count: u64, given: &dyn Fn(&str) -> Option<String>) -> Markup {
@@ -126,7 +126,7 @@ fn begin(ask: &Ask<'_>, action: BulkAction, count: u64, given: &dyn Fn(&str) -> 
                 strong { (action.as_str()) } " of " (count) " " (things)
                 @if !only.is_empty() { ", " (only.join(", ")) }
             }
-            (form(ask.visitor, &Act::StartBulk, &html! {
+            (form(ask.visitor, &FormAct::StartBulk, &html! {
                 input type="hidden" name="action" value=(action.as_str());
                 input type="hidden" name="count" value=(count);
                 @for name in fields {

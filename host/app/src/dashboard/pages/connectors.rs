@@ -8,7 +8,7 @@ use maud::{Markup, html};
 use super::{Ask, id};
 use crate::dashboard::frame::{View, facts, form, link, or_none, percent, table, text, time, time_or_none};
 use crate::dashboard::refusal::Refusal;
-use crate::dashboard::routes::Act;
+use crate::dashboard::routes::FormAct;
 use crate::pipeline::{Classified as _, Comparison, ErrorClass, names, with_causes};
 use backline_model::grant::Change;
 use backline_model::{Digest, Platform, Release, ReleaseState, Tally};
@@ -142,11 +142,11 @@ pub(super) async fn one(ask: &Ask<'_>, given: &str) -> Result<View, Refusal> {
         p { (text(tally.collected)) " of " (text(tally.accounts)) " accounts were collected." }
         (table("Failures by class", &["Class", "Accounts"], failures.collect(), "None."))
         @if release.active {
-            @if ask.may(&Act::RollBack(String::new())) {
+            @if ask.may(&FormAct::RollBack(String::new())) {
                 h2 { "Change what collects" }
                 p { (link(&format!("/platforms/{}/rollback", connector.platform), "Roll back to the release before")) }
             }
-        } @else if ask.may(&Act::Activate(String::new())) {
+        } @else if ask.may(&FormAct::Activate(String::new())) {
             h2 { "Change what collects" }
             @if matches!(release.state, ReleaseState::Granted | ReleaseState::Withdrawn) {
                 p { (link(&format!("/connectors/{}/activate", release.digest), "Activate this release")) }
@@ -207,7 +207,7 @@ pub(super) async fn activate(ask: &Ask<'_>, given: &str) -> Result<View, Refusal
             (release.digest.short()) ") instead of " (before) ". Batches that run finish with what they began with. \
             Every host that serves loads it first; if one can't, nothing changes."
         }
-        (form(ask.visitor, &Act::Activate(release.digest.to_string()), &html! {
+        (form(ask.visitor, &FormAct::Activate(release.digest.to_string()), &html! {
             @if release.state == ReleaseState::Withdrawn {
                 label {
                     input type="checkbox" name="again" value="yes" checked[ask.typed("again").is_some()];
@@ -231,7 +231,7 @@ pub(super) async fn roll_back(ask: &Ask<'_>, given: &str) -> Result<View, Refusa
             strong { (named(&active)) } " is withdrawn from " strong { (platform) } ", and the release that was active \
             before collects again. Accounts that failed with it are collected again."
         }
-        (form(ask.visitor, &Act::RollBack(platform.to_string()), &html! {
+        (form(ask.visitor, &FormAct::RollBack(platform.to_string()), &html! {
             input type="hidden" name="release" value=(active.digest.to_string());
             div {
                 label for="reason" { "Reason, kept with the release" }

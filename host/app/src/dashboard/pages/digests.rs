@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::Ask;
 use crate::dashboard::frame::{View, button, form, link, or_none, table, text, time};
 use crate::dashboard::refusal::Refusal;
-use crate::dashboard::routes::Act;
+use crate::dashboard::routes::FormAct;
 use backline_model::{ChannelTarget, DigestDays};
 use backline_store::Scope;
 
@@ -15,7 +15,7 @@ pub(super) async fn list(ask: &Ask<'_>) -> Result<View, Refusal> {
         let name = digest.name.as_str();
         let quiet = digest.quiet.as_ref();
         let quiet = quiet.map(|quiet| format!("{}-{}", quiet.from.format("%H:%M"), quiet.until.format("%H:%M")));
-        let (send, remove) = (Act::SendDigest(name.to_owned()), Act::RemoveDigest(name.to_owned()));
+        let (send, remove) = (FormAct::SendDigest(name.to_owned()), FormAct::RemoveDigest(name.to_owned()));
         vec![
             link(&format!("/digests/{name}"), name),
             text(&digest.tenant),
@@ -32,7 +32,7 @@ pub(super) async fn list(ask: &Ask<'_>) -> Result<View, Refusal> {
         ]
     });
     let heads = ["Name", "Tenant", "Channel", "Every", "Hour", "Time zone", "Quiet", "Next", "Change"];
-    let add = if ask.may(&Act::AddDigest) { Some(add_form(ask).await?) } else { None };
+    let add = if ask.may(&FormAct::AddDigest) { Some(add_form(ask).await?) } else { None };
     let body = html! {
         (table("What people are told again and again", &heads, rows.collect(), "There is no digest."))
         p { "A digest says what moved and what is missing of a tenant. Its name leads to how it looks now." }
@@ -71,7 +71,7 @@ async fn add_form(ask: &Ask<'_>) -> Result<Markup, Refusal> {
     let (channel, tenant, days) = (typed("channel", ""), typed("tenant", ""), typed("every", "day"));
     Ok(form(
         ask.visitor,
-        &Act::AddDigest,
+        &FormAct::AddDigest,
         &html! {
             div {
                 label for="name" { "Name" }
@@ -119,7 +119,7 @@ async fn add_form(ask: &Ask<'_>) -> Result<Markup, Refusal> {
 pub(super) async fn one(ask: &Ask<'_>, name: &str) -> Result<View, Refusal> {
     let _turn = ask.turn().await;
     let preview = ask.host.alerts().preview_digest(name).await?;
-    let send = Act::SendDigest(name.to_owned());
+    let send = FormAct::SendDigest(name.to_owned());
     let body = html! {
         p { "As it would be sent now, with the subject:" }
         p { strong { (preview.subject) } }

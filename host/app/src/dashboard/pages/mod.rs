@@ -23,7 +23,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::frame::View;
 use super::refusal::Refusal;
-use super::routes::{Act, Page};
+use super::routes::{FormAct, Page};
 use super::session::Visitor;
 use super::{Form, Request, pairs};
 use crate::pipeline::{Host, names};
@@ -74,7 +74,7 @@ impl<'a> Ask<'a> {
     }
 
     /// Whether the visitor may do something, so that its form is shown.
-    fn may(&self, act: &Act) -> bool {
+    fn may(&self, act: &FormAct) -> bool {
         self.visitor.may(act.needs())
     }
 

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{Ask, ROWS};
 use crate::dashboard::frame::{View, button, link, table, text, time};
 use crate::dashboard::refusal::Refusal;
-use crate::dashboard::routes::Act;
+use crate::dashboard::routes::FormAct;
 use crate::pipeline::words::value_text;
 use backline_model::row::QuarantineStatus;
 use backline_store::QuarantineFilter;
@@ -30,9 +30,9 @@ pub(super) async fn view(ask: &Ask<'_>) -> Result<View, Refusal> {
     };
     let mut values = ask.store().quarantine_list(&ask.scope(), &filter).await?;
     let next = ask.cut(&mut values, |value| value.id);
-    let may = ask.may(&Act::Release(String::new()));
+    let may = ask.may(&FormAct::Release(String::new()));
     let rows = values.iter().map(|value| {
-        let (release, discard) = (Act::Release(value.id.to_string()), Act::Discard(value.id.to_string()));
+        let (release, discard) = (FormAct::Release(value.id.to_string()), FormAct::Discard(value.id.to_string()));
         let which = format!("{} of {}", value.metric, value.metric_date);
         vec![
             text(&value.metric),
@@ -67,7 +67,7 @@ pub(super) async fn view(ask: &Ask<'_>) -> Result<View, Refusal> {
                 li { a href={ "/quality?status=" (choice) } { "Values: " (choice) } }
             }
         }
-        @if ask.may(&Act::StartBulk) && chosen == Some(QuarantineStatus::Held) {
+        @if ask.may(&FormAct::StartBulk) && chosen == Some(QuarantineStatus::Held) {
             p {
                 (link(&of_all("quarantine_release"), "Release all that this shows")) " · "
                 (link(&of_all("quarantine_discard"), "Discard all that this shows"))

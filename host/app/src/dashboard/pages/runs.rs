@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::{Ask, ROWS, id};
 use crate::dashboard::frame::{View, button, facts, form, link, or_none, table, text, time, time_or_none};
 use crate::dashboard::refusal::Refusal;
-use crate::dashboard::routes::Act;
+use crate::dashboard::routes::FormAct;
 use backline_model::{AccountId, BatchState, Outcome, Run, RunId, RunStatus};
 use backline_store::{BatchFilter, NamedOutcome, RunFilter};
 
@@ -24,7 +24,7 @@ pub(super) async fn list(ask: &Ask<'_>) -> Result<View, Refusal> {
     let filter = RunFilter { status, trigger, before: ask.after()?, limit: Some(ROWS + 1) };
     let mut runs = ask.store().runs_filtered_list(&ask.scope(), &filter).await?;
     let next = ask.cut(&mut runs, |run| (run.started_at, run.id));
-    let start = if ask.may(&Act::StartRun) { Some(start_form(ask).await?) } else { None };
+    let start = if ask.may(&FormAct::StartRun) { Some(start_form(ask).await?) } else { None };
     let heads = [
         "Started",
         "Date",
@@ -84,7 +84,7 @@ async fn start_form(ask: &Ask<'_>) -> Result<Markup, Refusal> {
     let chosen = ask.typed("platform");
     Ok(form(
         ask.visitor,
-        &Act::StartRun,
+        &FormAct::StartRun,
         &html! {
             div {
                 label for="platform" { "Platform" }
@@ -117,7 +117,7 @@ pub(super) async fn one(ask: &Ask<'_>, given: &str) -> Result<View, Refusal> {
     let dead =
         BatchFilter { run: Some(run_id), state: Some(BatchState::Dead), limit: Some(1), ..BatchFilter::default() };
     let has_dead = !ask.store().batches_list(&ask.scope(), &dead).await?.is_empty();
-    let (cancel, retry) = (Act::CancelRun(run_id.to_string()), Act::RetryRun(run_id.to_string()));
+    let (cancel, retry) = (FormAct::CancelRun(run_id.to_string()), FormAct::RetryRun(run_id.to_string()));
     let batches = batches(ask, run_id).await?;
     let reason = ask.typed("reason").unwrap_or_else(|| "by the operator".to_owned());
     let part = html! {

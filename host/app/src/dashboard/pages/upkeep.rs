@@ -5,7 +5,7 @@ use maud::html;
 use super::Ask;
 use crate::dashboard::frame::{View, button, facts, link, or_none, table, text, time, time_or_none};
 use crate::dashboard::refusal::Refusal;
-use crate::dashboard::routes::{Act, Page};
+use crate::dashboard::routes::{FormAct, Page};
 use crate::pipeline::believed_pauses;
 use crate::pipeline::collection::report::{AllowanceOf, RunRequest};
 use crate::pipeline::service::schedules as timetable;
@@ -95,12 +95,12 @@ pub(super) async fn schedules(ask: &Ask<'_>) -> Result<View, Refusal> {
     let (store, now) = (ask.store(), ask.host.clock().now());
     let schedules = timetable::list(store, ask.host.config(), now).await?;
     let fires = store.fires_list(None, LISTED).await?;
-    let may = ask.may(&Act::SwitchSchedule(true));
+    let may = ask.may(&FormAct::SwitchSchedule(true));
     let rows = schedules.iter().map(|schedule| {
         let spec = &schedule.spec;
         let platforms: Vec<_> = spec.platforms.iter().map(ToString::to_string).collect();
         let label = if spec.enabled { "Switch off" } else { "Switch on" };
-        let switch = Act::SwitchSchedule(!spec.enabled);
+        let switch = FormAct::SwitchSchedule(!spec.enabled);
         vec![
             text(&schedule.name),
             text(&spec.cron),

@@ -5,7 +5,7 @@ use maud::html;
 use super::{Ask, ROWS};
 use crate::dashboard::frame::{View, button, link, or_none, table, text, time, time_or_none};
 use crate::dashboard::refusal::Refusal;
-use crate::dashboard::routes::Act;
+use crate::dashboard::routes::FormAct;
 use backline_model::DeliveryState;
 use backline_store::{DeliveryFilter, EventCursor};
 
@@ -27,11 +27,11 @@ pub(super) async fn view(ask: &Ask<'_>) -> Result<View, Refusal> {
     let filter = DeliveryFilter { webhook, state, after, limit: ROWS + 1, ..DeliveryFilter::default() };
     let mut deliveries = store.deliveries_page(&ask.scope(), &filter).await?;
     let next = ask.cut(&mut deliveries, |(event, delivery)| (*event, delivery.webhook.clone()));
-    let may = ask.may(&Act::TestWebhook);
+    let may = ask.may(&FormAct::TestWebhook);
     let rows = webhooks.iter().map(|(webhook, _)| {
         let (name, fields) = (webhook.name.as_str(), [("name", webhook.name.as_str())]);
         let label = if webhook.enabled { "Switch off" } else { "Switch on" };
-        let switch = Act::SwitchWebhook(!webhook.enabled);
+        let switch = FormAct::SwitchWebhook(!webhook.enabled);
         vec![
             text(name),
             text(webhook.kind.as_str()),
@@ -42,8 +42,8 @@ pub(super) async fn view(ask: &Ask<'_>) -> Result<View, Refusal> {
             or_none(webhook.disabled_reason.as_ref()),
             html! {
                 @if may {
-                    (button(ask.visitor, &Act::TestWebhook, &fields, "Test", name))
-                    (button(ask.visitor, &Act::ResendParked, &fields, "Resend", &format!("what {name} did not get")))
+                    (button(ask.visitor, &FormAct::TestWebhook, &fields, "Test", name))
+                    (button(ask.visitor, &FormAct::ResendParked, &fields, "Resend", &format!("what {name} did not get")))
                     (button(ask.visitor, &switch, &fields, label, name))
                 }
             },

@@ -23,14 +23,14 @@ const NOTICE_CHARACTERS_MAX: usize = 1_000;
 
 /// A session that is open. Only [`Sessions::find`] makes one.
 #[derive(Clone)]
-pub struct Session {
+pub struct DashboardSession {
     id: Uuid,
     csrf: String,
     notice: Option<String>,
     caller: Caller,
 }
 
-impl Session {
+impl DashboardSession {
     /// The secret in every form. It follows from the secret in the cookie, which can't be found out from it.
     #[must_use]
     pub fn csrf(&self) -> &str {
@@ -86,7 +86,7 @@ impl Sessions {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn find(&self, value: &str) -> Result<Option<Session>, StoreError> {
+    pub async fn find(&self, value: &str) -> Result<Option<DashboardSession>, StoreError> {
         let Some((id, secret)) = value.split_once('.') else { return Ok(None) };
         let Ok(id) = Uuid::try_parse(id) else { return Ok(None) };
         let stored = match self.store.session_get(id).await {
@@ -103,19 +103,19 @@ impl Sessions {
         let tokens = Tokens::new(self.store.clone(), self.clock.clone());
         let Some(caller) = tokens.in_force(stored.token).await? else { return Ok(None) };
         let csrf = Digest::of(format!("csrf {secret}").as_bytes()).to_string();
-        Ok(Some(Session { id, csrf, notice: stored.notice, caller }))
+        Ok(Some(DashboardSession { id, csrf, notice: stored.notice, caller }))
     }
 
     /// Ends a session, on every host.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn close(&self, session: &Session) -> Result<(), StoreError> {
+    pub async fn close(&self, session: &DashboardSession) -> Result<(), StoreError> {
         self.store.session_close(session.id).await
     }
 
     /// Keeps what the next page says first, on whichever host. What can't be kept is not said: it is done all the same.
-    pub async fn tell(&self, session: &Session, notice: &str) {
+    pub async fn tell(&self, session: &DashboardSession, notice: &str) {
         let notice: String = notice.chars().take(NOTICE_CHARACTERS_MAX).collect();
         if let Err(error) = self.store.session_set_notice(session.id, Some(&notice)).await {
             tracing::debug!(%error, "a notice was not kept");
@@ -123,7 +123,7 @@ impl Sessions {
     }
 
     /// Notes that it was said.
-    pub async fn told(&self, session: &Session) {
+    pub async fn told(&self, session: &DashboardSession) {
         if let Err(error) = self.store.session_set_notice(session.id, None).await {
             // A database that only reads still answers.
             tracing::debug!(%error, "a notice is said again");

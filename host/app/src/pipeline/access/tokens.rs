@@ -25,7 +25,7 @@ const USED_WITHIN: TimeDelta = TimeDelta::minutes(1);
 
 /// Why a token was not made, listed or revoked.
 #[derive(Debug, thiserror::Error)]
-pub enum TokenError {
+pub enum ApiTokenError {
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -37,7 +37,7 @@ pub enum TokenError {
     Expired(DateTime<Utc>),
 }
 
-impl Classified for TokenError {
+impl Classified for ApiTokenError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Store(error) => error.class(),
@@ -109,13 +109,13 @@ impl Tokens {
     ///
     /// # Errors
     /// When its name is not valid or its time is over already, or the database fails.
-    pub async fn create(&self, new: NewToken) -> Result<(ApiToken, SecretText), TokenError> {
+    pub async fn create(&self, new: NewToken) -> Result<(ApiToken, SecretText), ApiTokenError> {
         let (now, name) = (self.clock.now(), new.name.trim().to_owned());
         if name.is_empty() || name.chars().count() > NAME_CHARACTERS_MAX {
-            return Err(TokenError::Name);
+            return Err(ApiTokenError::Name);
         }
         if let Some(over) = new.expires_at.filter(|expires| *expires <= now) {
-            return Err(TokenError::Expired(over));
+            return Err(ApiTokenError::Expired(over));
         }
         let token = ApiToken {
             id: TokenId::generate(),
@@ -137,7 +137,7 @@ impl Tokens {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn list(&self) -> Result<Vec<ApiToken>, TokenError> {
+    pub async fn list(&self) -> Result<Vec<ApiToken>, ApiTokenError> {
         Ok(self.store.tokens_list(&Scope::all_tenants()).await?)
     }
 
@@ -145,7 +145,7 @@ impl Tokens {
     ///
     /// # Errors
     /// When there is no such token, or the database fails.
-    pub async fn revoke(&self, id: TokenId) -> Result<ApiToken, TokenError> {
+    pub async fn revoke(&self, id: TokenId) -> Result<ApiToken, ApiTokenError> {
         Ok(self.store.token_revoke(&Scope::all_tenants(), id, self.clock.now()).await?)
     }
 

@@ -177,7 +177,7 @@ impl<W: Write> Write for Fused<W> {
 }
 
 /// A zip that is being written, with the files in it so far.
-struct Archive<W: Write> {
+struct ExportArchive<W: Write> {
     zip: ZipWriter<zip::write::StreamWriter<Fused<W>>>,
     files: Vec<ExportedFile>,
 }
@@ -187,7 +187,7 @@ fn write_files<W: Write>(
     out: Fused<W>,
     mut pieces: mpsc::Receiver<Piece>,
     now: DateTime<Utc>,
-) -> io::Result<Archive<W>> {
+) -> io::Result<ExportArchive<W>> {
     let mut zip = ZipWriter::new_stream(out);
     let mut files: Vec<ExportedFile> = Vec::new();
     let mut hash = sha2::Sha256::new();
@@ -208,7 +208,7 @@ fn write_files<W: Write>(
         }
     }
     close(&mut files, &mut hash);
-    Ok(Archive { zip, files })
+    Ok(ExportArchive { zip, files })
 }
 
 fn close(files: &mut [ExportedFile], hash: &mut sha2::Sha256) {
@@ -220,13 +220,13 @@ fn close(files: &mut [ExportedFile], hash: &mut sha2::Sha256) {
 
 /// Writes the manifest and the end of the archive.
 async fn finish<W: Write + Send + 'static>(
-    archive: Archive<W>,
+    archive: ExportArchive<W>,
     artist: ArtistId,
     now: DateTime<Utc>,
     report: ExportReport,
 ) -> io::Result<ExportReport> {
     let work = move || {
-        let Archive { mut zip, files } = archive;
+        let ExportArchive { mut zip, files } = archive;
         let report = ExportReport { files, ..report };
         zip.start_file("manifest.json", options(now))?;
         serde_json::to_writer_pretty(&mut zip, &manifest(artist, now, &report))?;

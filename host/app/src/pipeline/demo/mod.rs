@@ -26,7 +26,7 @@ use crate::pipeline::credentials::set_credential::SetCredentialError;
 use crate::pipeline::error::{Classified, ErrorClass};
 use crate::pipeline::host::{Host, OpenError, store_options};
 use crate::pipeline::releases::install::{Approve, InstallError, InstallOptions};
-use crate::pipeline::{NewToken, TokenError, Tokens};
+use crate::pipeline::{ApiTokenError, NewToken, Tokens};
 use backline_gateway::secrets::SecretText;
 use backline_model::clock::Clock;
 use backline_model::manifest::BudgetWindow;
@@ -136,7 +136,7 @@ pub enum DemoError {
     Credential(#[from] SetCredentialError),
     /// The token can't be made.
     #[error(transparent)]
-    Token(#[from] TokenError),
+    Token(#[from] ApiTokenError),
     /// The installation can't be joined.
     #[error(transparent)]
     Installation(#[from] InstallationError),

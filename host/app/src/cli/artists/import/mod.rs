@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use report::{BadRow, BadRows, Report, print_report, refusal};
-use row::{Fault, ImportedArtist, Warning};
+use row::{ImportedArtist, RowFault, Warning};
 
 use crate::cli::context::Context;
 use crate::cli::terminal::exit::{Exit, Failure, Outcome};
@@ -127,7 +127,7 @@ impl Survey {
     }
 
     /// Checks secrets by the kinds of their slots, and settings by their schemas.
-    fn check(&self, imported: &ImportedArtist, fields: &BTreeMap<String, String>) -> Result<(), Vec<Fault>> {
+    fn check(&self, imported: &ImportedArtist, fields: &BTreeMap<String, String>) -> Result<(), Vec<RowFault>> {
         let mut faults = Vec::new();
         for account in &imported.accounts {
             let Some(listed) = self.reading.directory.platform(account.platform.as_str()) else { continue };
@@ -135,7 +135,7 @@ impl Survey {
                 let Some(slot) = listed.manifest.slot(&given.slot) else { continue };
                 if let Err(error) = Secret::parse(slot.kind, Owner::Account, given.secret.expose()) {
                     let problem = format!("the {} token can't be used: {error}", account.platform);
-                    faults.push(Fault { column: given.column.clone(), problem });
+                    faults.push(RowFault { column: given.column.clone(), problem });
                 }
             }
             let has_settings = account.settings.as_object().is_some_and(|settings| !settings.is_empty());
@@ -150,7 +150,7 @@ impl Survey {
             let hint = listed.manifest.settings["properties"][setting]["description"].as_str();
             let hint = hint.map_or(String::new(), |hint| format!("; {setting}: {hint}"));
             let problem = format!("{error}{hint}");
-            faults.push(Fault { column: column.cloned().unwrap_or_else(|| "settings".to_owned()), problem });
+            faults.push(RowFault { column: column.cloned().unwrap_or_else(|| "settings".to_owned()), problem });
         }
         if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
@@ -225,7 +225,7 @@ impl Survey {
 }
 
 /// Faults as one text.
-fn worded(faults: &[Fault]) -> String {
+fn worded(faults: &[RowFault]) -> String {
     let texts: Vec<String> = faults.iter().map(|fault| format!("{}: {}", fault.column, fault.problem)).collect();
     texts.join(", and ")
 }

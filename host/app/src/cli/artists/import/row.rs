@@ -50,7 +50,7 @@ pub(super) struct ImportedSecret {
 
 /// Why a record can't be imported.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(super) struct RowFault {
     pub column: String,
     /// The value, what is wrong with it, and what to do. Never a secret.
     pub problem: String,
@@ -91,7 +91,7 @@ impl Warning {
 pub(super) fn interpret(
     fields: &BTreeMap<String, String>,
     directory: &Directory,
-) -> Result<ImportedArtist, Vec<Fault>> {
+) -> Result<ImportedArtist, Vec<RowFault>> {
     let mut faults = Vec::new();
     let artist = artist(fields).map_err(|fault| faults.push(fault)).ok();
     let mut gathered: BTreeMap<&Platform, Gathered<'_>> = BTreeMap::new();
@@ -100,7 +100,7 @@ pub(super) fn interpret(
         let Found::Column { listed, gives, lower_case } = directory.column(column) else { continue };
         let platform = gathered.entry(listed.platform()).or_insert_with(|| Gathered::of(listed));
         if let Err(problem) = platform.take(column, text, gives, lower_case) {
-            faults.push(Fault { column: column.clone(), problem });
+            faults.push(RowFault { column: column.clone(), problem });
         }
     }
     let (mut accounts, mut warnings) = (Vec::new(), Vec::new());
@@ -119,8 +119,8 @@ pub(super) fn interpret(
     }
 }
 
-fn artist(fields: &BTreeMap<String, String>) -> Result<Artist, Fault> {
-    let fault = |column: &str, problem: String| Fault { column: column.to_owned(), problem };
+fn artist(fields: &BTreeMap<String, String>) -> Result<Artist, RowFault> {
+    let fault = |column: &str, problem: String| RowFault { column: column.to_owned(), problem };
     let text = |name: &str| fields.get(name).map(String::as_str);
     let id = cell::value(text("id").unwrap_or_default()).map_err(|error| fault("id", error.to_string()))?;
     let id = id.ok_or_else(|| fault("id", "it is empty; give the UUID of the artist in your system".to_owned()))?;
@@ -228,7 +228,7 @@ impl<'a> Gathered<'a> {
         Ok(())
     }
 
-    fn accounts(mut self, warnings: &mut Vec<Warning>) -> Result<Vec<ImportedAccount>, Fault> {
+    fn accounts(mut self, warnings: &mut Vec<Warning>) -> Result<Vec<ImportedAccount>, RowFault> {
         let platform = self.listed.platform();
         let secret_column = self.secrets.values().flatten().map(|(column, ..)| column.clone()).next();
         if let Some(column) = secret_column {
@@ -239,7 +239,7 @@ impl<'a> Gathered<'a> {
                         "it is given without the id of its account; add {}",
                         self.listed.reader.expected().replacen("one such as", "an id such as", 1)
                     );
-                    return Err(Fault { column, problem });
+                    return Err(RowFault { column, problem });
                 }
                 (1, _) => {}
                 (several, _) => {
@@ -247,7 +247,7 @@ impl<'a> Gathered<'a> {
                         "it is one secret for {several} accounts; give the row one id, and add the others with \
                          `backline accounts add`"
                     );
-                    return Err(Fault { column, problem });
+                    return Err(RowFault { column, problem });
                 }
             }
         }
@@ -283,12 +283,12 @@ impl<'a> Gathered<'a> {
     }
 
     /// Puts a secret together.
-    fn secret(&self, slot: &str, parts: &[(String, Option<&str>, &str)]) -> Result<ImportedSecret, Fault> {
+    fn secret(&self, slot: &str, parts: &[(String, Option<&str>, &str)]) -> Result<ImportedSecret, RowFault> {
         let column = parts.first().map(|(column, ..)| column.clone()).unwrap_or_default();
         for (required, _) in self.parts_of(slot).filter(|(_, required)| *required) {
             if parts.iter().all(|(given, ..)| given != required) {
                 let problem = format!("it is given without {required}, and can't be used alone; add that column");
-                return Err(Fault { column, problem });
+                return Err(RowFault { column, problem });
             }
         }
         let secret = match parts {
@@ -298,7 +298,7 @@ impl<'a> Gathered<'a> {
                 for (column, field, text) in several {
                     let Some(field) = field else {
                         let problem = "it is the whole secret, and other columns give parts of it".to_owned();
-                        return Err(Fault { column: column.clone(), problem });
+                        return Err(RowFault { column: column.clone(), problem });
                     };
                     object[*field] = (*text).into();
                 }
@@ -405,7 +405,7 @@ mod tests {
         Directory::of([&Manifest::parse(&manifest_with(rule)).expect("valid")])
     }
 
-    fn read(pairs: &[(&str, &str)]) -> Result<ImportedArtist, Vec<Fault>> {
+    fn read(pairs: &[(&str, &str)]) -> Result<ImportedArtist, Vec<RowFault>> {
         interpret(&fields(pairs), &directory(RULE))
     }
 

@@ -9,7 +9,7 @@ use super::project;
 use crate::cli::terminal::exit::{Exit, Failure, Outcome};
 use crate::cli::terminal::output::{self, Access, Existing};
 use crate::cli::terminal::print::{self, Tone};
-use backline_component::{Renewal, StepOutcome, TEMPLATE, renew};
+use backline_component::{StepOutcome, TEMPLATE, VendorUpdate, renew};
 
 /// Arguments of `update`.
 #[derive(Args)]
@@ -53,7 +53,7 @@ pub(in crate::cli::plugins) fn update(arguments: &UpdateArguments) -> Outcome {
 }
 
 /// Writes the stamp last, so that an update that was interrupted is done again.
-fn write(folder: &Path, renewal: &Renewal) -> Result<(), Failure> {
+fn write(folder: &Path, renewal: &VendorUpdate) -> Result<(), Failure> {
     let failed = |path: &Path, error: &std::io::Error| Failure::failed(format!("{}: {error}", path.display()));
     let (stamp, others): (Vec<_>, Vec<_>) = renewal.write.iter().partition(|file| file.is_stamp());
     for file in others.into_iter().chain(stamp) {
@@ -69,8 +69,8 @@ fn write(folder: &Path, renewal: &Renewal) -> Result<(), Failure> {
     Ok(())
 }
 
-fn show(folder: &str, renewal: &Renewal, dry_run: bool) -> Result<(), Failure> {
-    let Renewal { from, write, remove, steps } = renewal;
+fn show(folder: &str, renewal: &VendorUpdate, dry_run: bool) -> Result<(), Failure> {
+    let VendorUpdate { from, write, remove, steps } = renewal;
     if write.is_empty() && remove.is_empty() && steps.is_empty() {
         return print::line(&format!("{folder} is of the templates {TEMPLATE} already"));
     }

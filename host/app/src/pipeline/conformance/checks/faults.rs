@@ -13,7 +13,7 @@ const WAIT_S: u32 = 17;
 
 /// What happens to an answer.
 #[derive(Clone, Copy, Debug)]
-enum Fault {
+enum AnswerFault {
     Status(u16),
     Body(&'static str),
     CutOff,
@@ -23,26 +23,26 @@ enum Fault {
     TooLarge,
 }
 
-const FAULTS: [Fault; 16] = [
-    Fault::Status(401),
-    Fault::Status(403),
-    Fault::Status(404),
-    Fault::Status(429),
-    Fault::Status(500),
-    Fault::Status(503),
-    Fault::Body(""),
-    Fault::Body("<html>busy</html>"),
-    Fault::Body("null"),
-    Fault::Body("{}"),
-    Fault::Body("\"text\""),
-    Fault::CutOff,
-    Fault::Redirected,
-    Fault::TimedOut,
-    Fault::Unreachable,
-    Fault::TooLarge,
+const FAULTS: [AnswerFault; 16] = [
+    AnswerFault::Status(401),
+    AnswerFault::Status(403),
+    AnswerFault::Status(404),
+    AnswerFault::Status(429),
+    AnswerFault::Status(500),
+    AnswerFault::Status(503),
+    AnswerFault::Body(""),
+    AnswerFault::Body("<html>busy</html>"),
+    AnswerFault::Body("null"),
+    AnswerFault::Body("{}"),
+    AnswerFault::Body("\"text\""),
+    AnswerFault::CutOff,
+    AnswerFault::Redirected,
+    AnswerFault::TimedOut,
+    AnswerFault::Unreachable,
+    AnswerFault::TooLarge,
 ];
 
-impl Fault {
+impl AnswerFault {
     fn shown(self) -> String {
         match self {
             Self::Status(429) => format!("HTTP 429 with retry-after {WAIT_S}"),
@@ -181,7 +181,7 @@ pub(super) fn is_same(a: &Asked, b: &Asked) -> bool {
     a.method == b.method && a.url == b.url && a.body == b.body
 }
 
-fn on(target: &Asked, fault: Fault) -> Change {
+fn on(target: &Asked, fault: AnswerFault) -> Change {
     let target = target.clone();
     Box::new(move |asked, before| if is_same(asked, &target) { fault.answer(before) } else { before })
 }
@@ -221,15 +221,15 @@ mod tests {
     fn a_fault_has_classes_that_fit_and_classes_that_do_not() {
         let why = || "why".to_owned();
         for (fault, fits, misreads) in [
-            (Fault::Status(401), FetchError::Reconnect(why()), FetchError::NotFound),
-            (Fault::Status(403), FetchError::Forbidden(why()), FetchError::NotFound),
-            (Fault::Status(404), FetchError::NotFound, FetchError::Reconnect(why())),
-            (Fault::Status(429), FetchError::RateLimited(Some(17)), FetchError::RateLimited(None)),
-            (Fault::Status(429), FetchError::QuotaExhausted(None), FetchError::Unavailable(why())),
-            (Fault::Status(503), FetchError::Unavailable(why()), FetchError::NotFound),
-            (Fault::TimedOut, FetchError::Unavailable(why()), FetchError::Unexpected(why())),
-            (Fault::Body("{}"), FetchError::Unexpected(why()), FetchError::NotFound),
-            (Fault::Redirected, FetchError::Misconfigured(why()), FetchError::NotFound),
+            (AnswerFault::Status(401), FetchError::Reconnect(why()), FetchError::NotFound),
+            (AnswerFault::Status(403), FetchError::Forbidden(why()), FetchError::NotFound),
+            (AnswerFault::Status(404), FetchError::NotFound, FetchError::Reconnect(why())),
+            (AnswerFault::Status(429), FetchError::RateLimited(Some(17)), FetchError::RateLimited(None)),
+            (AnswerFault::Status(429), FetchError::QuotaExhausted(None), FetchError::Unavailable(why())),
+            (AnswerFault::Status(503), FetchError::Unavailable(why()), FetchError::NotFound),
+            (AnswerFault::TimedOut, FetchError::Unavailable(why()), FetchError::Unexpected(why())),
+            (AnswerFault::Body("{}"), FetchError::Unexpected(why()), FetchError::NotFound),
+            (AnswerFault::Redirected, FetchError::Misconfigured(why()), FetchError::NotFound),
         ] {
             assert_eq!(fault.misread(&fits), None, "{fault:?} {fits:?}");
             assert!(fault.misread(&misreads).is_some(), "{fault:?} {misreads:?}");
