@@ -34,7 +34,6 @@ async fn people_do_their_work_in_a_real_browser() {
         "base": host.address,
         // An artist without a trait.
         "artist": scene.stage.simulator.world().artist(0).id,
-        "first": scene.first,
         "break_note": BREAK_NOTE,
         "other_name": "the one to revoke",
         "chromium": chromium,

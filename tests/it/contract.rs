@@ -113,7 +113,7 @@ async fn checked(
     // A stream of events has no end.
     command.args(["--exclude-operation-id", "events_stream", "--continue-on-failure", "--no-color"]);
     command.env("SCHEMATHESIS_HOOKS", workspace().join("tests/it/contract/checks.py"));
-    command.env("CONTRACT_BASE", &host.address);
+    command.env("CONTRACT_BASE", &host.address).env("PYTHONDONTWRITEBYTECODE", "1");
     command.env("CONTRACT_TOKEN", token.expose()).env("CONTRACT_POOL_TOKEN", all.expose());
     let ended = run(&mut command, folder.path(), PATIENCE).await;
     if ended.code == Some(0) { Ok(ended.said) } else { Err(ended.said) }

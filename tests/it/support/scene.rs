@@ -6,7 +6,7 @@ use backline_gateway::secrets::SecretText;
 use backline_model::clock::Clock;
 use backline_model::{Role, Tenant, WebhookKind};
 use backline_simulator::{Fault, FaultKind, RetryAfter, SimulatorConfig};
-use chrono::{Days, NaiveDate};
+use chrono::Days;
 
 use super::fleet::Fleet;
 use super::host::HostExt as _;
@@ -20,7 +20,7 @@ pub const TENANTS: [&str; 2] = ["north", "south"];
 pub const ARTISTS: u32 = 20;
 
 /// Days that are collected; the last one is yesterday.
-pub const DAYS: u64 = 9;
+const DAYS: u64 = 9;
 
 /// What the newer release says of the break.
 pub const BREAK_NOTE: &str = "subscribers of closed channels are left out";
@@ -41,8 +41,6 @@ const NOBODY: &str = "https://localhost:9";
 pub struct Scene {
     pub stage: Stage,
     pub fleet: Fleet,
-    /// First date that was collected.
-    pub first: NaiveDate,
 }
 
 impl Scene {
@@ -95,7 +93,7 @@ impl Scene {
         // What hosts collect from now on is of the machine's today.
         stage.simulator.set_date(today);
         let fleet = Fleet::of(&stage, |_| {});
-        Self { stage, fleet, first }
+        Self { stage, fleet }
     }
 
     /// A token that is made now: its text.
