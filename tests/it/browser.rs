@@ -1,5 +1,5 @@
-//! The dashboard in a real browser: what people do there, in both themes, at the width of a desktop and of a phone, with
-//! a search for what keeps people with a screen reader or a keyboard out.
+//! The dashboard in a real browser: what people do there, in both themes, at the width of a desktop and of a phone,
+//! with a search for what keeps people with a screen reader or a keyboard out.
 //!
 //! Only with `cargo xtask test --suite browser --long`. The pictures of all pages are left below the build folder.
 

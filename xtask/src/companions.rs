@@ -1,6 +1,6 @@
-//! Programs of others that the long tests run beside Backline: what tries an API, a browser with the library that drives
-//! it, a workflow engine. Each goes into the build folder in one version; the browser is Debian's package. What can't be
-//! had is left out by its name: its tests are not run, and the task says so at its end.
+//! Programs of others that the long tests run beside Backline: what tries an API, a browser with the library that
+//! drives it, a workflow engine. Each goes into the build folder in one version; the browser is Debian's package. What
+//! can't be had is left out by its name: its tests are not run, and the task says so at its end.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
