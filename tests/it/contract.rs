@@ -40,9 +40,13 @@ const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_co
     response_headers_conformance,response_schema_conformance,negative_data_rejection,unsupported_method,\
     keeps_to_its_role,tells_nothing_of_others";
 
-/// Who asks, in this order: those that change most come last.
-fn callers() -> Vec<(Role, Option<&'static str>)> {
+/// Who asks, in this order: those that change most come last. On SQLite, which differs in what it takes and not in who
+/// may ask, two are enough.
+fn callers(is_sqlite: bool) -> Vec<(Role, Option<&'static str>)> {
     let [north, south] = TENANTS;
+    if is_sqlite {
+        return vec![(Role::Admin, Some(north)), (Role::Admin, None)];
+    }
     let of_one = Role::ALL.map(|role| (role, Some(north)));
     let of_all = Role::ALL.map(|role| (role, None));
     [&of_one[..], &[(Role::Admin, Some(south))], &of_all[..]].concat()
@@ -70,10 +74,11 @@ async fn no_request_breaks_a_host_or_the_word_of_its_document() {
     each_empty_database(async |url| {
         let scene = Scene::new(url).await;
         let host = scene.fleet.start("host");
-        let kind = if url.starts_with("sqlite") { "sqlite" } else { "postgresql" };
+        let is_sqlite = url.starts_with("sqlite");
+        let kind = if is_sqlite { "sqlite" } else { "postgresql" };
         let all = scene.token("fills the pool", Role::Admin, None).await;
         let mut broken = String::new();
-        for (role, tenant) in callers() {
+        for (role, tenant) in callers(is_sqlite) {
             let name = format!("{kind}-{}-{}", role.as_str(), tenant.unwrap_or("all"));
             let token = scene.token(&name, role, tenant).await;
             let marks = foreign(&scene, tenant);
