@@ -16,7 +16,6 @@ use tokio::process::Command;
 use crate::support::companions::{companion, run, shown_in};
 use crate::support::components::workspace;
 use crate::support::database::each_empty_database;
-use crate::support::fleet::HostProcess;
 use crate::support::scene::{ARTISTS, Scene, TENANTS};
 
 /// Longest time for the requests of one token, of a host that is not optimised.
@@ -82,7 +81,8 @@ async fn no_request_breaks_a_host_or_the_word_of_its_document() {
             let name = format!("{kind}-{}-{}", role.as_str(), tenant.unwrap_or("all"));
             let token = scene.token(&name, role, tenant).await;
             let marks = foreign(&scene, tenant);
-            let said = checked(&program, &host, (role, tenant), &token, &all, &marks).await;
+            let asked = [host.address.clone(), scene.receiver.base()];
+            let said = checked(&program, &asked, (role, tenant), &token, &all, &marks).await;
             let file = shown.join(format!("{name}.txt"));
             let (Ok(told) | Err(told)) = &said;
             std::fs::write(&file, told).expect("written");
@@ -98,7 +98,7 @@ async fn no_request_breaks_a_host_or_the_word_of_its_document() {
 /// What schemathesis says of a host that is asked with a token: that nothing is broken, or what is.
 async fn checked(
     program: &Path,
-    host: &HostProcess,
+    [base, receiver]: &[String; 2],
     (role, tenant): (Role, Option<&str>),
     token: &SecretText,
     all: &SecretText,
@@ -111,14 +111,14 @@ async fn checked(
     let asks = json!({ "role": role.as_str(), "tenant": tenant, "foreign": marks });
     std::fs::write(folder.path().join("asks.json"), asks.to_string()).expect("written");
     let mut command = Command::new(program);
-    command.args(["--config-file", "schemathesis.toml", "run", &format!("{}/openapi.json", host.address)]);
+    command.args(["--config-file", "schemathesis.toml", "run", &format!("{base}/openapi.json")]);
     command.args(["--phases", "examples,coverage,fuzzing", "--checks", CHECKS]);
     command.args(["--seed", SEED, "--max-examples", EXAMPLES, "--rate-limit", RATE, "--workers", "1"]);
     command.args(["--generation-database", "none", "--suppress-health-check", "all", "--request-timeout", "60"]);
     // A stream of events has no end.
     command.args(["--exclude-operation-id", "events_stream", "--continue-on-failure", "--no-color"]);
     command.env("SCHEMATHESIS_HOOKS", workspace().join("tests/it/contract/checks.py"));
-    command.env("CONTRACT_BASE", &host.address).env("PYTHONDONTWRITEBYTECODE", "1");
+    command.env("CONTRACT_BASE", base).env("CONTRACT_RECEIVER", receiver).env("PYTHONDONTWRITEBYTECODE", "1");
     command.env("CONTRACT_TOKEN", token.expose()).env("CONTRACT_POOL_TOKEN", all.expose());
     let ended = run(&mut command, folder.path(), PATIENCE).await;
     if ended.code == Some(0) { Ok(ended.said) } else { Err(ended.said) }

@@ -1,5 +1,5 @@
 //! The command line at a real terminal of 80 and of 120 columns: the help of each command, and each table with the rows
-//! of two weeks. No line is wider, and no word is cut.
+//! of nine days. No line is wider, and no word is cut.
 //!
 //! Only with `cargo xtask test --suite terminal --long`. What the terminals got is left below the build folder.
 

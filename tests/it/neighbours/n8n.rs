@@ -176,8 +176,8 @@ async fn a_workflow_starts_a_run_and_takes_its_signed_end() {
         let filter = DeliveryFilter { event: Some(event), ..DeliveryFilter::default() };
         let found = store.deliveries_list(&all, &filter).await.expect("deliveries are read");
         found.into_iter().find(|delivery| delivery.state == DeliveryState::Delivered)
-    });
-    let delivered = delivered.await;
+    })
+    .await;
     assert_eq!(delivered.status, Some(204), "{delivered:?}: {}", engine.log());
 
     // The same way, without a signature that fits.

@@ -10,6 +10,7 @@ use chrono::Days;
 
 use super::fleet::Fleet;
 use super::host::HostExt as _;
+use super::http::{Server, answer};
 use super::stage::{PLATFORMS, Stage};
 use super::variants::variant;
 
@@ -34,13 +35,12 @@ const EVENT: u64 = 5;
 /// The day from which YouTube counts something else, and from which its newer release collects.
 const BREAK: u64 = 6;
 
-/// Where the webhook of a scene leads: nothing listens there.
-const NOBODY: &str = "https://localhost:9";
-
 /// A stage with a history, and the hosts that serve it.
 pub struct Scene {
     pub stage: Stage,
     pub fleet: Fleet,
+    /// Accepts every event, and whatever else it is sent.
+    pub receiver: Server,
 }
 
 impl Scene {
@@ -57,17 +57,20 @@ impl Scene {
             tokens_expire: false,
             ..SimulatorConfig::default()
         };
+        let receiver = Server::start(|_| answer(204, &[], "")).await;
         let stage = Stage::installed(url, simulator, |config| {
             // Runs are the tests' own.
             config.schedules.clear();
-            config.gateway.exempt = vec![NOBODY.parse().expect("an origin")];
+            // Plain http is allowed to what is exempt.
+            let origin = receiver.base().replacen("http:", "https:", 1);
+            config.gateway.exempt = vec![origin.parse().expect("an origin")];
         })
         .await;
         let tenant = |index: usize| Tenant::new(TENANTS[index % 2].to_owned()).expect("a tenant");
         stage.import_some(&PLATFORMS, tenant).await;
         let webhook = NewWebhook {
             name: "app".to_owned(),
-            url: format!("{NOBODY}/hooks"),
+            url: format!("{}/hooks", receiver.base()),
             kind: WebhookKind::Webhook,
             events: Vec::new(),
             tenant: None,
@@ -93,7 +96,7 @@ impl Scene {
         // What hosts collect from now on is of the machine's today.
         stage.simulator.set_date(today);
         let fleet = Fleet::of(&stage, |_| {});
-        Self { stage, fleet }
+        Self { stage, fleet, receiver }
     }
 
     /// A token that is made now: its text.
