@@ -4,15 +4,19 @@
 #![allow(unreachable_pub, reason = "nothing outside a test binary reaches into it")]
 
 mod adversaries;
+mod browser;
 mod chaos;
 mod cli;
+mod contract;
 mod gateway;
 mod hotswap;
 mod lifecycle;
+mod neighbours;
 mod pipeline;
 mod plans;
 mod sandbox;
 mod service;
 mod store;
 mod support;
+mod terminal;
 mod whole;

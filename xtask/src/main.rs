@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod build;
+mod companions;
 mod dates;
 mod demo;
 mod dist;

@@ -1,12 +1,15 @@
 //! `cargo xtask test`: all tests, on both databases, from a clean clone.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
+use crate::companions::{self, Companion, Missing};
 use crate::process::{self, say};
 use crate::{build, postgresql, tools};
 
@@ -66,12 +69,50 @@ enum Need {
     Promtool,
     /// Compiled time zones of a known version.
     Zones,
+    /// A program of others that the tests run beside Backline, in a long run alone.
+    Beside(Beside),
+}
+
+/// Which of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Beside {
+    Schemathesis,
+    Chromium,
+    Playwright,
+    Python,
+    Recvlogical,
+    N8n,
+}
+
+impl Beside {
+    fn companion(self) -> &'static Companion {
+        match self {
+            Self::Schemathesis => &companions::SCHEMATHESIS,
+            Self::Chromium => &companions::CHROMIUM,
+            Self::Playwright => &companions::PLAYWRIGHT,
+            Self::Python => &companions::PYTHON,
+            Self::Recvlogical => &companions::RECVLOGICAL,
+            Self::N8n => &companions::N8N,
+        }
+    }
 }
 
 use Need::{Connectors, Guests, Postgres, Promtool, Registry, Zones};
 
+/// What the suite `contract` runs beside a host.
+const CONTRACT: [Need; 3] = [Connectors, Postgres, Need::Beside(Beside::Schemathesis)];
+
+/// What the suite `browser` runs beside a host.
+const BROWSER: [Need; 3] = [Connectors, Need::Beside(Beside::Chromium), Need::Beside(Beside::Playwright)];
+
+/// What the suite `neighbours` runs beside a host.
+const NEIGHBOURS: [Need; 4] = [Connectors, Postgres, Need::Beside(Beside::Recvlogical), Need::Beside(Beside::N8n)];
+
+/// What the suite `terminal` runs commands with.
+const TERMINAL: [Need; 2] = [Connectors, Need::Beside(Beside::Python)];
+
 /// All parts, in the order in which CONTRIBUTING.md lists them.
-const SUITES: [Suite; 16] = [
+const SUITES: [Suite; 20] = [
     Suite { name: "unit", tests: Tests::Packages(&UNIT), needs: &[] },
     Suite { name: "connectors", tests: Tests::Connectors(&["--package", "backline-sdk"]), needs: &[] },
     Suite { name: "simulator", tests: Tests::Packages(&["--package", "backline-simulator"]), needs: &[] },
@@ -87,12 +128,19 @@ const SUITES: [Suite; 16] = [
     Suite { name: "chaos", tests: Tests::Module, needs: &[Connectors, Postgres] },
     Suite { name: "adversaries", tests: Tests::Module, needs: &[Guests, Postgres] },
     Suite { name: "whole", tests: Tests::Module, needs: &[Connectors, Postgres] },
+    Suite { name: "contract", tests: Tests::Module, needs: &CONTRACT },
+    Suite { name: "browser", tests: Tests::Module, needs: &BROWSER },
+    Suite { name: "neighbours", tests: Tests::Module, needs: &NEIGHBOURS },
+    Suite { name: "terminal", tests: Tests::Module, needs: &TERMINAL },
     Suite { name: "xtask", tests: Tests::Packages(&["--package", "xtask"]), needs: &[] },
 ];
 
 /// Suites whose long run needs a host with the feature `weakened`: attacks whose bound is switched off, to see them
 /// succeed, and hosts that end at named points.
 const WEAKENING: [&str; 2] = ["adversaries", "chaos"];
+
+/// Suites that have tests for a long run alone.
+const LONG: [&str; 4] = ["contract", "browser", "neighbours", "terminal"];
 
 /// What `cargo xtask test` takes.
 #[derive(Args)]
@@ -104,7 +152,8 @@ pub(crate) struct TestArguments {
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
     /// Give tests that have one their full size, which takes minutes; in a build of its own, the suite adversaries also
-    /// switches bounds off, one by one, and the suite chaos ends hosts at named points
+    /// switches bounds off, one by one, and the suite chaos ends hosts at named points; the suites contract, browser,
+    /// neighbours and terminal run only so, beside programs that are installed for them
     #[arg(long)]
     long: bool,
     /// Only tests whose name contains this
@@ -122,11 +171,12 @@ pub(crate) fn suites() -> Vec<&'static str> {
 /// # Errors
 /// When something the tests need can't be obtained; the message says how to get it.
 pub(crate) fn test(arguments: &TestArguments) -> Result<bool> {
+    if let Some(name) = arguments.suite.as_deref().filter(|name| LONG.contains(name) && !arguments.long) {
+        bail!("the suite '{name}' installs programs of others and takes minutes: give --long too");
+    }
     let cargo_arguments = cargo_arguments(arguments)?;
-    let is_needed = |need: Need| {
-        let chosen = |suite: &&Suite| arguments.suite.as_deref().is_none_or(|name| name == suite.name);
-        SUITES.iter().filter(chosen).any(|suite| suite.needs.contains(&need))
-    };
+    let chosen = |suite: &&Suite| arguments.suite.as_deref().is_none_or(|name| name == suite.name);
+    let is_needed = |need: Need| SUITES.iter().filter(chosen).any(|suite| suite.needs.contains(&need));
     build::components(is_needed(Connectors), is_needed(Guests))?;
     if is_needed(Registry) {
         tools::ensure(&tools::REGISTRY)?;
@@ -137,7 +187,14 @@ pub(crate) fn test(arguments: &TestArguments) -> Result<bool> {
     if is_needed(Zones) {
         tools::ensure_zones()?;
     }
-    let mut command = tests_of(&cargo_arguments);
+    let beside: Vec<Need> = if arguments.long {
+        SUITES.iter().filter(chosen).flat_map(|suite| suite.needs).copied().collect()
+    } else {
+        Vec::new()
+    };
+    let (found, missing) = companions_of(&beside);
+    let mut command = tests_of(&without(cargo_arguments, &missing));
+    command.envs(found);
     command.env("CHAOS_SEED", arguments.seed.to_string());
     command.env("TESTS_LONG", if arguments.long { "1" } else { "" });
     let cluster = if !is_needed(Postgres) {
@@ -162,8 +219,13 @@ pub(crate) fn test(arguments: &TestArguments) -> Result<bool> {
         tally.failed += more.failed;
         succeeded &= succeeded_too;
     }
-    println!("{} passed, {} failed", tally.passed, tally.failed);
-    if succeeded && tally == Tally::default() {
+    for one in &missing {
+        say(one.told());
+    }
+    let left_out: BTreeSet<&str> = missing.iter().map(|one| one.companion.tests).collect();
+    let skipped = if left_out.is_empty() { String::new() } else { format!(", {} skipped", left_out.len()) };
+    println!("{} passed, {} failed{skipped}", tally.passed, tally.failed);
+    if succeeded && tally == Tally::default() && missing.is_empty() {
         say("no test was run: the filter matches none");
         return Ok(false);
     }
@@ -171,6 +233,31 @@ pub(crate) fn test(arguments: &TestArguments) -> Result<bool> {
         say("a test binary did not compile or ended before its closing line; see above");
     }
     Ok(succeeded && tally.failed == 0)
+}
+
+/// The variables that name programs which the tests run beside Backline, and those that can't be had.
+fn companions_of(needs: &[Need]) -> (Vec<(&'static str, PathBuf)>, Vec<Missing>) {
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    for need in needs {
+        let Need::Beside(beside) = need else { continue };
+        let companion = beside.companion();
+        match companion.ensure() {
+            Ok(path) => found.push((companion.variable, path)),
+            Err(one) => missing.push(one),
+        }
+    }
+    (found, missing)
+}
+
+/// What cargo is given, without the tests that need what can't be had.
+fn without(mut list: Vec<String>, missing: &[Missing]) -> Vec<String> {
+    if !missing.is_empty() && !list.iter().any(|argument| argument == "--") {
+        list.push("--".to_owned());
+    }
+    for one in missing {
+        list.extend(["--skip".to_owned(), one.companion.tests.to_owned()]);
+    }
+    list
 }
 
 /// A run of cargo's tests.
@@ -386,13 +473,19 @@ mod tests {
             }
         }
         let uses = |words: &[&str]| words.iter().any(|word| text.contains(word));
-        let told: [(Need, &[&str]); 6] = [
-            (Connectors, &["plugin(", "support::stage", "variant(", "target/plugins"]),
+        let told: [(Need, &[&str]); 12] = [
+            (Connectors, &["plugin(", "support::stage", "support::scene", "variant(", "target/plugins"]),
             (Guests, &["guest(", "target/guests"]),
             (Postgres, &["support::stage", "support::database", "support::postgres"]),
             (Registry, &["support::registry"]),
             (Promtool, &["promtool"]),
             (Zones, &["support::zones"]),
+            (Need::Beside(Beside::Schemathesis), &["TESTS_SCHEMATHESIS"]),
+            (Need::Beside(Beside::Chromium), &["TESTS_CHROMIUM"]),
+            (Need::Beside(Beside::Playwright), &["TESTS_PLAYWRIGHT"]),
+            (Need::Beside(Beside::Python), &["TESTS_PYTHON"]),
+            (Need::Beside(Beside::Recvlogical), &["TESTS_RECVLOGICAL"]),
+            (Need::Beside(Beside::N8n), &["TESTS_N8N"]),
         ];
         told.into_iter().filter(|(_, words)| uses(words)).map(|(need, _)| need).collect()
     }
@@ -402,6 +495,25 @@ mod tests {
         for suite in SUITES.iter().filter(|suite| matches!(suite.tests, Tests::Module)) {
             assert_eq!(suite.needs, used_by(suite.name), "{}", suite.name);
         }
+    }
+
+    #[test]
+    fn what_runs_beside_backline_belongs_to_a_long_suite_and_is_left_out_with_it() {
+        for suite in &SUITES {
+            let beside = suite.needs.iter().filter_map(|need| match need {
+                Need::Beside(beside) => Some(beside.companion()),
+                _ => None,
+            });
+            let mut has_any = false;
+            for companion in beside {
+                has_any = true;
+                assert!(companion.tests.starts_with(&format!("{}::", suite.name)), "{}", companion.name);
+            }
+            assert_eq!(has_any, LONG.contains(&suite.name), "{}", suite.name);
+        }
+        let arguments = TestArguments { suite: Some("browser".to_owned()), filter: None, seed: 1, long: false };
+        let refused = test(&arguments).expect_err("it is long").to_string();
+        assert!(refused.contains("'browser'") && refused.contains("--long"), "{refused}");
     }
 
     #[test]

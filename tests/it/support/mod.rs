@@ -2,6 +2,7 @@
 
 pub mod alone;
 pub mod certificates;
+pub mod companions;
 pub mod components;
 pub mod database;
 pub mod fleet;
@@ -11,6 +12,7 @@ pub mod post;
 pub mod postgres;
 pub mod proxy;
 pub mod registry;
+pub mod scene;
 pub mod stage;
 pub mod tables;
 pub mod tracing_on;

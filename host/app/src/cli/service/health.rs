@@ -139,9 +139,9 @@ fn print_report(report: &HealthReport, as_json: bool) -> Result<(), Failure> {
         };
         print::toned(tone, &objective_line(objective))?;
     }
-    print::line(&format!("  the cost is based on {}", report.cost.basis))?;
+    print::toned(Tone::Plain, &format!("  the cost is based on {}", report.cost.basis))?;
     if let Some(zones) = &report.time_zones {
-        print::line(&format!("  {zones}"))?;
+        print::toned(Tone::Plain, &format!("  {zones}"))?;
     }
     for alert in &report.alerts {
         let place = alert.platform.as_ref().map_or_else(String::new, |platform| format!(" of {platform}"));
@@ -168,7 +168,10 @@ fn print_tenant_report(report: &TenantHealthReport, as_json: bool) -> Result<(),
     }
     let whose = format!("tenant {}: ", report.tenant);
     print_rates(&whose, report.since, report.at, &report.platforms, &report.total)?;
-    print::line("\n`backline health` has the objectives, alerts and recommendations, which are about all tenants")
+    print::toned(
+        Tone::Plain,
+        "\n`backline health` has the objectives, alerts and recommendations, which are about all tenants",
+    )
 }
 
 /// The score, and a table of platforms.

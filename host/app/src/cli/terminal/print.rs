@@ -3,7 +3,8 @@
 //! Everything that is printed passes here, and with it what connectors, platforms and other programs wrote: no
 //! character of theirs steers the terminal, and in a table none starts a line of its own.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal, Write as _};
+use std::os::fd::AsFd;
 use std::sync::OnceLock;
 
 use anstream::{AutoStream, ColorChoice};
@@ -87,9 +88,11 @@ pub(in crate::cli) enum Tone {
     Warning,
 }
 
-/// Prints one line, in bold or in colour where standard output takes them.
+/// Prints sentences, on a terminal in lines that end between words; in bold or in colour where standard output takes
+/// them.
 pub(in crate::cli) fn toned(tone: Tone, text: &str) -> Result<(), Failure> {
-    write_out(&marked(tone, &printable(text), has_colours(&io::stdout())))
+    let text = table::in_lines(&printable(text), terminal_width());
+    write_out(&marked(tone, &text, has_colours(&io::stdout())))
 }
 
 /// Whether a stream takes colours: a terminal does, unless NO_COLOR, CLICOLOR or TERM say otherwise, and everything
@@ -119,9 +122,10 @@ fn write_out(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Prints a message for the user to standard error.
+/// Prints a message for the user to standard error, on a terminal in lines that end between words.
 pub(in crate::cli) fn note(text: &str) {
-    let text = noted(&printable(text), has_colours(&io::stderr()));
+    let text = table::in_lines(&printable(text), columns_of(&io::stderr()));
+    let text = noted(&text, has_colours(&io::stderr()));
     // If this fails, there is no other place to report it.
     let _ = progress::aside(|| writeln!(io::stderr().lock(), "{text}"));
 }
@@ -158,10 +162,15 @@ pub(in crate::cli) fn table(headers: &[&str], rows: Vec<Vec<String>>) -> Result<
 
 /// Columns of the terminal that standard output is; none where it is no terminal, or with `--wide`.
 fn terminal_width() -> Option<usize> {
-    if WIDE.get() == Some(&true) || !io::stdout().is_terminal() {
+    if WIDE.get() == Some(&true) { None } else { columns_of(&io::stdout()) }
+}
+
+/// Columns of the terminal that a stream is; none where it is no terminal.
+fn columns_of(stream: &(impl IsTerminal + AsFd)) -> Option<usize> {
+    if !stream.is_terminal() {
         return None;
     }
-    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    let size = rustix::termios::tcgetwinsize(stream).ok()?;
     // A terminal that does not know its size says 0.
     Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }

@@ -227,6 +227,36 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// Sentences in lines of at most `width` columns, which end between words; as they are if there is none. What a line goes
+/// on with stands further in than its beginning. A word that is wider by itself, such as an address, stays whole, so that
+/// it can be copied.
+pub(in crate::cli) fn in_lines(text: &str, width: Option<usize>) -> String {
+    let Some(width) = width else { return text.to_owned() };
+    let mut lines = Vec::new();
+    for line in text.split('\n') {
+        if line.width() <= width {
+            lines.push(line.to_owned());
+            continue;
+        }
+        let words = line.trim_start_matches(' ');
+        let lead = line.len() - words.len();
+        let (mut current, mut has_word) = (" ".repeat(lead), false);
+        for word in words.split(' ') {
+            if has_word && current.width() + 1 + word.width() > width {
+                lines.push(std::mem::replace(&mut current, " ".repeat(lead + GAP)));
+                has_word = false;
+            }
+            if has_word {
+                current.push(' ');
+            }
+            current.push_str(word);
+            has_word = true;
+        }
+        lines.push(current);
+    }
+    lines.join("\n")
+}
+
 #[cfg(test)]
 pub(in crate::cli) mod tests {
     use proptest::prelude::*;
@@ -304,6 +334,15 @@ pub(in crate::cli) mod tests {
     fn a_word_that_is_wider_than_its_column_is_broken() {
         assert_eq!(wrap("ab cdefgh i", 4), ["ab", "cdef", "gh i"]);
         assert_eq!(wrap("日本語", 4), ["日本", "語"]);
+    }
+
+    #[test]
+    fn sentences_end_their_lines_between_words() {
+        let said = "short\n  the cost is based on 0 requests";
+        assert_eq!(in_lines(said, None), said);
+        assert_eq!(in_lines(said, Some(16)), "short\n  the cost is\n    based on 0\n    requests");
+        assert_eq!(in_lines("see https://example.test/a for it", Some(8)), "see\n  https://example.test/a\n  for it");
+        assert_eq!(in_lines("日本 語", Some(5)), "日本\n  語");
     }
 
     proptest! {
