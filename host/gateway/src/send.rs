@@ -13,7 +13,7 @@ use super::pause::{Refusal, WAITED_PAUSE_MAX};
 use super::policy::Hop;
 use super::retry::{AttemptEnd, backoff, is_worth_retrying, retry_after};
 use super::trial::{Answers, Asked, Passed};
-use super::wire::{Fault, WireRequest, WireResponse};
+use super::wire::{WireFault, WireRequest, WireResponse};
 use super::{Core, SessionInner};
 use backline_model::Holder;
 use backline_model::origin::Origin;
@@ -43,10 +43,10 @@ pub(super) async fn deliver(
     meter: Option<&Meter<'_>>,
 ) -> Result<WireResponse, SendError> {
     let mut attempt = 0;
-    let mut last: Option<Result<WireResponse, Fault>> = None;
+    let mut last: Option<Result<WireResponse, WireFault>> = None;
     loop {
         // What prevents a retry must not hide the result of the attempts before it.
-        let stopped = |last: Option<Result<WireResponse, Fault>>, error| match last {
+        let stopped = |last: Option<Result<WireResponse, WireFault>>, error| match last {
             Some(outcome) => outcome.map_err(SendError::from),
             None => Err(error),
         };
@@ -67,7 +67,7 @@ pub(super) async fn deliver(
         let received = Received { session: meter.map(|meter| meter.session), bytes: AtomicU64::new(0) };
         let began = Instant::now();
         let outcome = core.wire.attempt(request, &received.bytes).await;
-        if let Err(Fault::TooLarge(bytes)) = &outcome {
+        if let Err(WireFault::TooLarge(bytes)) = &outcome {
             received.bytes.store(*bytes, Ordering::Relaxed);
         }
         drop(received);
@@ -92,7 +92,7 @@ pub(super) async fn deliver(
                         meter.refused(core, refusal, asked);
                     }
                 }
-                Err(Fault::TimedOut) => meter.session.timed_out(),
+                Err(WireFault::TimedOut) => meter.session.timed_out(),
                 Err(_) => {}
             }
         }
@@ -141,12 +141,12 @@ fn refusal_of(response: &WireResponse) -> Option<Refusal> {
     }
 }
 
-fn end_of(outcome: &Result<WireResponse, Fault>) -> AttemptEnd {
+fn end_of(outcome: &Result<WireResponse, WireFault>) -> AttemptEnd {
     match outcome {
         Ok(response) => AttemptEnd::Status(response.status),
-        Err(Fault::NotConnected(_)) => AttemptEnd::NotConnected,
-        Err(Fault::TimedOut | Fault::Broken(_)) => AttemptEnd::Broken,
-        Err(Fault::Refused(_) | Fault::TooLarge(_)) => AttemptEnd::Final,
+        Err(WireFault::NotConnected(_)) => AttemptEnd::NotConnected,
+        Err(WireFault::TimedOut | WireFault::Broken(_)) => AttemptEnd::Broken,
+        Err(WireFault::Refused(_) | WireFault::TooLarge(_)) => AttemptEnd::Final,
     }
 }
 

@@ -234,7 +234,6 @@ fn failed(path: &Path) -> impl Fn(io::Error) -> DemoError {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::config::Config;
 
