@@ -111,8 +111,8 @@ impl Store {
         Ok(discarded)
     }
 
-    /// Begins to accept a withheld value: its account is locked until [`QuarantineRelease::commit`], and dropping it undoes
-    /// everything.
+    /// Begins to accept a withheld value: its account is locked until [`QuarantineRelease::commit`], and dropping it
+    /// undoes everything.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] or [`StoreError::AlreadyDecided`].

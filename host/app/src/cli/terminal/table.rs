@@ -227,9 +227,9 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// Sentences in lines of at most `width` columns, which end between words; as they are if there is none. What a line goes
-/// on with stands further in than its beginning. A word that is wider by itself, such as an address, stays whole, so that
-/// it can be copied.
+/// Sentences in lines of at most `width` columns, which end between words; as they are if there is none. What a line
+/// goes on with stands further in than its beginning. A word that is wider by itself, such as an address, stays whole,
+/// so that it can be copied.
 pub(in crate::cli) fn in_lines(text: &str, width: Option<usize>) -> String {
     let Some(width) = width else { return text.to_owned() };
     let mut lines = Vec::new();

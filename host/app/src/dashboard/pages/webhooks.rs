@@ -43,7 +43,8 @@ pub(super) async fn view(ask: &Ask<'_>) -> Result<View, Refusal> {
             html! {
                 @if may {
                     (button(ask.visitor, &FormAct::TestWebhook, &fields, "Test", name))
-                    (button(ask.visitor, &FormAct::ResendParked, &fields, "Resend", &format!("what {name} did not get")))
+                    @let parked = format!("what {name} did not get");
+                    (button(ask.visitor, &FormAct::ResendParked, &fields, "Resend", &parked))
                     (button(ask.visitor, &switch, &fields, label, name))
                 }
             },
