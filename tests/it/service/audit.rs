@@ -53,11 +53,12 @@ async fn what_commands_do_is_on_record_and_goes_with_the_artist_alone() {
         };
         let made = entry("tokens create", None, json!({ "role": Role::Viewer, "name": "wall" }));
         let set = entry("artists set", Some(artist), json!({ "collection": "false" }));
+        let added = entry("artists add", Some(artist), json!({}));
         let all = listed(&place, &[]).await;
         assert_eq!(all[..2], [made.clone(), set.clone()], "{all:?}");
-        assert_eq!(all[2]["action"], "artists add");
+        assert_eq!(all[2], added, "it is about the artist that it made");
         assert_eq!(all.len(), 3, "what was refused or only reads is not on record: {all:?}");
-        assert_eq!(listed(&place, &["--artist", &id]).await, [set]);
+        assert_eq!(listed(&place, &["--artist", &id]).await, [set, added]);
         assert_eq!(listed(&place, &["--action", "tokens create"]).await, std::slice::from_ref(&made));
         assert_eq!(listed(&place, &["--limit", "1"]).await, std::slice::from_ref(&made));
         let text = Json::from(all).to_string();

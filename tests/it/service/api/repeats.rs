@@ -43,12 +43,17 @@ async fn a_repetition_gets_the_answer_of_the_first_and_acts_no_more() {
         fill(&store).await;
         let answering = Answering::on(url).await;
         let operator = answering.caller(Role::Operator, None).await;
+        let counted = operator.get("/v1/bulk/count?action=accounts_disable").await.json();
+        let disable = json!({
+            "action": "accounts_disable", "filter": {}, "reason": "a test", "count": counted["data"][0]["count"],
+        });
         let asked = [
             ("quarantine discard", format!("/v1/quarantine/{}/discard", value_held(2)), "{}".to_owned()),
             ("quarantine release", format!("/v1/quarantine/{}/release", value_held(3)), String::new()),
             ("batches retry", "/v1/batches/retry".to_owned(), json!({ "all_dead": true }).to_string()),
             ("run", "/v1/runs".to_owned(), json!({ "platforms": ["demo"] }).to_string()),
             ("run cancel", format!("/v1/runs/{}/cancel", run(2).id), json!({ "reason": "a test" }).to_string()),
+            ("bulk start", "/v1/bulk".to_owned(), disable.to_string()),
         ];
         for (action, path, body) in &asked {
             let header = key(action);
