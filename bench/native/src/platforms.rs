@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use anyhow::{Context as _, Result};
 use futures::future::try_join_all;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
@@ -74,7 +75,15 @@ struct SpotifyArtist {
 
 #[derive(Deserialize)]
 struct Total {
+    #[serde(deserialize_with = "whole")]
     total: i64,
+}
+
+/// A count, also where the platform writes it as `5.0`.
+fn whole<'de, D: Deserializer<'de>>(count: D) -> Result<i64, D::Error> {
+    let count = f64::deserialize(count)?;
+    #[expect(clippy::cast_possible_truncation, reason = "it is whole, and counts are far below 2^53")]
+    if count.fract() == 0.0 { Ok(count as i64) } else { Err(D::Error::custom("a count has decimals")) }
 }
 
 #[derive(Deserialize)]
