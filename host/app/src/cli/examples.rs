@@ -103,7 +103,7 @@ pub(super) const EXAMPLES: &[Examples] = &[
     ("batches show", &["backline batches show 0199f1de"]),
     ("batches retry", &["backline batches retry --run latest", "backline batches retry --all-dead"]),
     ("batches release", &["backline batches release --all-deferred"]),
-    ("bulk count", &["backline bulk count quarantine_discard --platform tiktok --rule negative"]),
+    ("bulk count", &["backline bulk count quarantine_discard --platform tiktok --rule count-negative"]),
     (
         "bulk start",
         &[
