@@ -22,7 +22,7 @@ use backline_model::{Batch, Event, Platform, Run, RunId, RunStatus, StrideQueue,
 pub struct RunFilter {
     /// Only with this status.
     pub status: Option<RunStatus>,
-    /// Only those that this started: `manual`, or the name of a schedule.
+    /// Only those that this started, such as `manual` or the name of a schedule.
     pub trigger: Option<String>,
     /// Only runs after the one that started then and has this id: where the next page begins.
     pub before: Option<(DateTime<Utc>, RunId)>,
