@@ -74,10 +74,10 @@ impl Measurement {
         match self {
             Binary => 0.0,
             Job1000 => 0.5,
-            Storage => 1.5,
+            Storage => 2.5,
             Sqlite => 3.0,
-            Job10000 => 4.0,
             Swaps | Reading => 5.0,
+            Job10000 => 6.0,
             Sandbox => 7.0,
             Job100000 => 20.0,
         }
