@@ -84,8 +84,7 @@ pub(super) async fn done(host: &Host, visitor: &Visitor, act: &FormAct, form: &F
         }
         FormAct::AddDigest => add_digest(host, form).await,
         FormAct::SendDigest(name) => {
-            let name = host.alerts().digest(name).await?.name;
-            host.alerts().queue_digest(&name).await?;
+            host.alerts().queue_digest(name).await?;
             let said = format!("The digest {name} is sent now; `backline alerts messages` shows how that ends.");
             Ok(acted(json!({ "name": name }), "/digests", said))
         }

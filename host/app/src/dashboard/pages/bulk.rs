@@ -31,15 +31,9 @@ pub(super) async fn list(ask: &Ask<'_>) -> Result<View, Refusal> {
     let goes_on = acts.iter().any(|act| act.state == BulkState::Running);
     let rows = acts.iter().map(|act| row(ask, act)).collect();
     let heads = ["Started", "Action", "State", "Done", "Of", "Skipped", "Failed", "Last problem", "Reason", "End"];
-    let part = html! { (table("What was done to all that a filter showed", &heads, rows, "There was none.")) };
+    let acts_table = table("What was done to all that a filter showed", &heads, rows, "There was none.");
     let body = html! {
-        @if goes_on {
-            // Without a script, the page is asked for again by hand.
-            div id="live" hx-get=(ask.here()) hx-trigger="every 3s" hx-select="#live" hx-swap="outerHTML" { (part) }
-            noscript { p { (link(&ask.here(), "Ask again")) " to see how it goes on." } }
-        } @else {
-            div id="live" { (part) }
-        }
+        (ask.live(goes_on, &acts_table))
         (next)
         @if ask.may(&FormAct::StartBulk) {
             p { (link("/bulk/new", "Begin another one")) }
@@ -110,7 +104,7 @@ pub(super) async fn new(ask: &Ask<'_>) -> Result<View, Refusal> {
         (counted)
         p { (link("/bulk", "All bulk acts")) }
     };
-    Ok(View::new("FormAct on everything that a filter shows", "/bulk", body))
+    Ok(View::new("Act on everything that a filter shows", "/bulk", body))
 }
 
 fn begin(ask: &Ask<'_>, action: BulkAction, count: u64, given: &dyn Fn(&str) -> Option<String>) -> Markup {
