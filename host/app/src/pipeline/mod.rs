@@ -41,7 +41,7 @@ pub use self::artists::attention::{Attention, AttentionFilter, accounts_that_nee
 pub use self::artists::export::{ExportError, ExportReport, ExportedFile, identifiers_of_export};
 pub use self::artists::privacy::{Erasure, Privacy, PrivacyError, record_consent, record_consents};
 pub use self::artists::sync::{ArtistSync, Difference, SyncError, SyncReport, SyncRequest};
-pub use self::bulk::{Bulk, BulkCount, BulkError, NewBulkAct};
+pub use self::bulk::{Bulk, BulkCount, BulkError, NewBulkAct, bulk_act_details};
 pub use self::collection::collect_error::CollectError;
 pub(crate) use self::collection::pauses::believed as believed_pauses;
 pub use self::collection::planning::{PlanError, Planner};

@@ -8,8 +8,9 @@ use crate::dashboard::frame::{View, button, form, link, or_none, table, text, ti
 use crate::dashboard::refusal::Refusal;
 use crate::dashboard::routes::FormAct;
 use crate::pipeline::{BulkActFilter, names};
+use backline_model::AccountStatus;
 use backline_model::bulk::{BulkAct, BulkAction, BulkFilter, BulkState};
-use backline_model::{AccountStatus, Platform};
+use backline_store::Store;
 
 /// Fields of a filter that can be typed, with what they are called.
 const FIELDS: [(&str, &str); 5] = [
@@ -91,7 +92,7 @@ pub(super) async fn new(ask: &Ask<'_>) -> Result<View, Refusal> {
     let counted = match chosen {
         None => Markup::default(),
         Some(action) => {
-            let filter = filter_of(ask, given).await?;
+            let filter = filter(ask.store(), given).await?;
             // It may read all accounts for a few.
             let _turn = ask.turn().await;
             let count = ask.host.bulk().count(&ask.scope(), action, &filter).await?.count;
@@ -147,19 +148,14 @@ pub(in crate::dashboard) fn action(name: &str) -> Result<BulkAction, Refusal> {
 }
 
 /// The filter that a query or a form gives.
-async fn filter_of(ask: &Ask<'_>, given: impl Fn(&str) -> Option<String>) -> Result<BulkFilter, Refusal> {
-    let platform = match given("platform") {
-        Some(name) => Some(names::platform(ask.store(), &name).await?),
-        None => None,
-    };
-    filter(platform, given)
-}
-
-/// The same, with the platform found.
-pub(in crate::dashboard) fn filter(
-    platform: Option<Platform>,
+pub(in crate::dashboard) async fn filter(
+    store: &Store,
     given: impl Fn(&str) -> Option<String>,
 ) -> Result<BulkFilter, Refusal> {
+    let platform = match given("platform") {
+        Some(name) => Some(names::platform(store, &name).await?),
+        None => None,
+    };
     let wrong = |name: &str| Refusal::wrong(format!("{name} is not one that can be read"));
     let status = given("status").map(|name| AccountStatus::parse(&name).ok_or_else(|| wrong("status"))).transpose()?;
     Ok(BulkFilter {

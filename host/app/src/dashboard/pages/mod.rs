@@ -131,11 +131,12 @@ impl<'a> Ask<'a> {
 
     /// A part of the page that is asked for again every few seconds while what it shows goes on.
     fn live(&self, goes_on: bool, part: &Markup) -> Markup {
+        let here = self.here();
         html! {
             @if goes_on {
                 // Without a script, the page is asked for again by hand.
-                div id="live" hx-get=(self.here()) hx-trigger="every 3s" hx-select="#live" hx-swap="outerHTML" { (part) }
-                noscript { p { (link(&self.here(), "Ask again")) " to see how it goes on." } }
+                div id="live" hx-get=(here) hx-trigger="every 3s" hx-select="#live" hx-swap="outerHTML" { (part) }
+                noscript { p { (link(&here, "Ask again")) " to see how it goes on." } }
             } @else {
                 div id="live" { (part) }
             }
