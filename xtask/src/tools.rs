@@ -96,7 +96,7 @@ pub(crate) fn ensure(tool: &Tool) -> Result<()> {
     if program.is_file() { Ok(()) } else { bail!("{} has no {name} in it: {advice}", file.display()) }
 }
 
-/// Installs Debian's packages, where this process may. Returns whether it may. `what` is missing, such as `Chromium is`.
+/// Installs Debian's packages where this process may, and says whether it may. `what` is missing: `Chromium is`.
 ///
 /// # Errors
 /// When they can't be installed.
