@@ -17,6 +17,7 @@ mod credentials;
 #[cfg(feature = "demo")]
 pub mod demo;
 mod error;
+mod files;
 mod host;
 pub mod names;
 mod numbers;
@@ -76,7 +77,7 @@ pub use self::releases::obtain::{ObtainError, ObtainOptions, Obtained, obtain};
 pub use self::releases::publish::{PublishError, PublishRequest, Published, publish};
 pub use self::service::preflight::{Obstacle, examine};
 pub use self::service::schedules::SchedulesError;
-pub use self::timelines::{account_timeline, connector_timeline};
+pub use self::timelines::connector_timeline;
 pub use self::upkeep::archive::{Archive, ArchiveError, ArchiveProgress};
 pub use self::upkeep::health::{HealthMonitor, TenantHealthReport};
 pub use self::watchdog::{LoopState, LoopStatus};

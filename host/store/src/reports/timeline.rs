@@ -331,8 +331,8 @@ static ACTS_OF_CONNECTOR: Kind = acts!(
 );
 
 impl Store {
-    /// What happened to an account, the latest first; nothing where it is not in the scope. Swaps of releases and
-    /// pauses of whole platforms are told in the scope of all tenants alone.
+    /// What happened to an account, the latest first; none where it is not in the scope. Swaps of releases and pauses
+    /// of whole platforms are told in the scope of all tenants alone.
     ///
     /// # Errors
     /// When the database fails.
@@ -341,9 +341,9 @@ impl Store {
         scope: &Scope,
         account: AccountId,
         filter: &TimelineFilter,
-    ) -> Result<Vec<PlacedEntry>, StoreError> {
+    ) -> Result<Option<Vec<PlacedEntry>>, StoreError> {
         if self.account_get(scope, account).await?.is_none() {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         let mut kinds: Vec<&Kind> = ACCOUNT.iter().collect();
         if filter.with_acts {
@@ -352,7 +352,7 @@ impl Store {
         if scope.only().is_none() {
             kinds.extend(&AROUND_ACCOUNT);
         }
-        self.timeline(scope, &kinds, &account.to_string(), filter).await
+        self.timeline(scope, &kinds, &account.to_string(), filter).await.map(Some)
     }
 
     /// What happened to the connector of a name and to its platform, the latest first; nothing where no release has
