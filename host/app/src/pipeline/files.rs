@@ -10,7 +10,8 @@ pub(in crate::pipeline) fn make_folder(folder: &Path) -> io::Result<()> {
 }
 
 /// Writes a file of a folder as a whole, and waits until it is on disk: its content is the old or the new one, whenever
-/// this is broken off, and a link in its place is replaced, not followed. `written` is called before it is in its place.
+/// this is broken off, and a link in its place is replaced, not followed. `written` is called before the file takes its
+/// place.
 pub(in crate::pipeline) fn write_whole(
     folder: &Path,
     file: &Path,

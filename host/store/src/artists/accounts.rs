@@ -470,7 +470,7 @@ impl Store {
         status: AccountStatus,
         now: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
-        self.set_status(scope, id, None, status, now).await
+        self.account_status_write(scope, id, None, status, now).await
     }
 
     /// The same, if the account has one status still. Returns whether it had.
@@ -485,10 +485,10 @@ impl Store {
         status: AccountStatus,
         now: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
-        self.set_status(scope, id, Some(from), status, now).await
+        self.account_status_write(scope, id, Some(from), status, now).await
     }
 
-    async fn set_status(
+    async fn account_status_write(
         &self,
         scope: &Scope,
         id: AccountId,
