@@ -13,11 +13,12 @@ mod zones;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
 use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
 use tempfile::TempDir;
 
+use crate::support::binary;
 use crate::support::components;
 use crate::support::variants::{replace, variant_of};
 
@@ -69,14 +70,8 @@ impl Place {
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_backline"));
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("BACKLINE_") {
-                command.env_remove(name);
-            }
-        }
-        command.env("XDG_STATE_HOME", self.path().join("state"));
-        command.current_dir(self.path()).args(arguments).stdin(Stdio::null()).output().expect("the binary starts")
+        let mut command = binary::command(self.path(), arguments);
+        command.env("XDG_STATE_HOME", self.path().join("state")).output().expect("the binary starts")
     }
 
     /// Runs a command that must succeed; answers its standard output.

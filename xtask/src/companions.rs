@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use crate::process::{self, say};
+use crate::tools;
 
 /// A program of others, for tests that only a long run has.
 pub(crate) struct Companion {
@@ -148,21 +149,9 @@ fn chromium() -> Result<PathBuf> {
         return Ok(name.into());
     }
     let advice = "install it (Debian: `apt-get install chromium`), so that it is on the PATH";
-    let (user, _) = process::output(Command::new("id").arg("-u"), None)?;
-    if user.trim() != "0" || !process::is_installed("apt-get") {
+    // A page without fonts is a page of boxes.
+    if !tools::install_packages("Chromium is", &["chromium", "fonts-dejavu-core"]).context(advice)? {
         bail!(advice);
-    }
-    say("Chromium is missing: installing it with apt-get");
-    let install = || {
-        let mut command = Command::new("apt-get");
-        command.env("DEBIAN_FRONTEND", "noninteractive");
-        // A page without fonts is a page of boxes.
-        command.args(["install", "--yes", "--no-install-recommends", "chromium", "fonts-dejavu-core"]);
-        command
-    };
-    if !process::succeeds(&mut install())? {
-        process::run(Command::new("apt-get").arg("update"))?;
-        process::run(&mut install()).context(advice)?;
     }
     found().map(PathBuf::from).context(advice)
 }

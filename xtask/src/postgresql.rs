@@ -1,10 +1,9 @@
 //! A PostgreSQL of our own: installed where that is possible, started for one task, removed with it.
 
-use std::process::Command;
-
 use anyhow::{Result, bail};
 
 use crate::process::{self, say};
+use crate::tools;
 
 #[path = "../../tests/it/support/postgres.rs"]
 #[expect(unreachable_pub, reason = "the integration tests share this file and reach all of it")]
@@ -33,24 +32,8 @@ fn has_postgres() -> bool {
 fn install_postgres() -> Result<()> {
     let advice = "install them (Debian, Ubuntu: `apt-get install postgresql`; Fedora: `dnf install postgresql-server`; \
         macOS: `brew install postgresql`), or set DATABASE_URL to a PostgreSQL whose user may create databases";
-    let (user, _) = process::output(Command::new("id").arg("-u"), None)?;
-    if user.trim() != "0" || !process::is_installed("apt-get") {
+    if !tools::install_packages("PostgreSQL's server programs are", &["postgresql"])? {
         bail!("PostgreSQL's server programs (initdb, pg_ctl) are missing: {advice}");
-    }
-    say("PostgreSQL's server programs are missing: installing them with apt-get");
-    let install = || {
-        let mut command = Command::new("apt-get");
-        command.env("DEBIAN_FRONTEND", "noninteractive").args([
-            "install",
-            "--yes",
-            "--no-install-recommends",
-            "postgresql",
-        ]);
-        command
-    };
-    if !process::succeeds(&mut install())? {
-        process::run(Command::new("apt-get").arg("update"))?;
-        process::run(&mut install())?;
     }
     if has_postgres() { Ok(()) } else { bail!("PostgreSQL's server programs are still missing: {advice}") }
 }

@@ -1,5 +1,6 @@
-//! Gets programs that tests and checks use, without changing the system: Debian's packages are unpacked into the build
-//! folder, and cargo's subcommands are installed there; neither needs any rights.
+//! Gets programs that tests and checks use. Debian's packages are unpacked into the build folder, and cargo's
+//! subcommands are installed there: neither changes the system, or needs any rights. A program that does not run where
+//! it was unpacked is installed into the system.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -93,6 +94,30 @@ pub(crate) fn ensure(tool: &Tool) -> Result<()> {
     let file = package_in(&folder)?;
     process::run(Command::new("dpkg").arg("-x").arg(&file).arg(&folder))?;
     if program.is_file() { Ok(()) } else { bail!("{} has no {name} in it: {advice}", file.display()) }
+}
+
+/// Installs Debian's packages where this process may, and says whether it may. `what` is missing: `Chromium is`.
+///
+/// # Errors
+/// When they can't be installed.
+pub(crate) fn install_packages(what: &str, packages: &[&str]) -> Result<bool> {
+    let (user, _) = process::output(Command::new("id").arg("-u"), None)?;
+    if user.trim() != "0" || !process::is_installed("apt-get") {
+        return Ok(false);
+    }
+    say(format!("{what} missing: installing {} with apt-get", packages.join(" ")));
+    let install = || {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive").args(["install", "--yes", "--no-install-recommends"]);
+        command.args(packages);
+        command
+    };
+    if !process::succeeds(&mut install())? {
+        // The lists of packages may never have been fetched.
+        process::run(Command::new("apt-get").arg("update"))?;
+        process::run(&mut install())?;
+    }
+    Ok(true)
 }
 
 /// A subcommand of cargo, from crates.io in one version: another one may find other things.

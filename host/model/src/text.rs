@@ -65,6 +65,23 @@ fn colour_length(text: &str) -> usize {
     end.map_or(0, |at| 2 + at + 1)
 }
 
+/// Text for HTML, between tags or in a quoted attribute: nothing in it is markup.
+#[must_use]
+pub fn html_text(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
 /// JSON in which every character that steers is written as its escape. It holds the same data.
 #[must_use]
 pub fn printable_json(json: &str) -> String {
@@ -128,6 +145,11 @@ mod tests {
         ] {
             assert_eq!(csv_text(text), written, "{text:?}");
         }
+    }
+
+    #[test]
+    fn nothing_of_a_text_is_markup() {
+        assert_eq!(html_text("<b a='1' c=\"2\">ü & &lt;"), "&lt;b a=&#39;1&#39; c=&quot;2&quot;&gt;ü &amp; &amp;lt;");
     }
 
     #[test]

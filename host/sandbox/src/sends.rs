@@ -70,22 +70,22 @@ pub(super) async fn send_all(
 
 /// Memory that an answer holds in the host while it waits for others.
 fn bytes_of_answer(answer: &Response) -> u64 {
-    let headers: usize =
-        answer.headers.iter().map(|header| size_of_val(header) + header.0.len() + header.1.len()).sum();
-    (answer.body.len() + headers) as u64
+    (answer.body.len() + bytes_of_headers(&answer.headers)) as u64
 }
 
-/// Memory that a waiting request holds in the host: all its texts, and the size of its list of headers even if they are
-/// empty.
+/// Memory that a waiting request holds in the host.
 fn bytes_of(request: &Request) -> u64 {
-    let headers: usize =
-        request.headers.iter().map(|header| size_of_val(header) + header.0.len() + header.1.len()).sum();
     let credential = request
         .credential
         .as_ref()
         .map_or(0, |credential| credential.slot.len() + credential.account.as_ref().map_or(0, |account| account.len()));
     let body = request.body.as_ref().map_or(0, Vec::len);
-    (request.url.len() + headers + credential + body) as u64
+    (request.url.len() + bytes_of_headers(&request.headers) + credential + body) as u64
+}
+
+/// Memory that a list of headers holds, even if they are empty.
+fn bytes_of_headers(headers: &[(String, String)]) -> usize {
+    headers.iter().map(|header| size_of_val(header) + header.0.len() + header.1.len()).sum()
 }
 
 #[cfg(test)]

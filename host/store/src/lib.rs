@@ -108,7 +108,7 @@ mod work;
 pub use access::answers::{KeptAnswer, KeyedRequest, answering_once};
 pub use access::audit::AuditFilter;
 pub use access::sessions::StoredSession;
-pub use alerts::digests::NewDigestMessage;
+pub use alerts::digests::{NewDigestMessage, digest_not_found};
 pub use alerts::messages::{AlertFilter, TestAlert};
 pub use alerts::routes::NewAlert;
 pub use alerts::sending::{AlertLease, DueAlert};

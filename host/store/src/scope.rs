@@ -36,7 +36,8 @@ impl Scope {
     }
 
     /// The tenant, where it is one.
-    pub(crate) fn only(&self) -> Option<&Tenant> {
+    #[must_use]
+    pub fn only(&self) -> Option<&Tenant> {
         match &self.0 {
             Tenants::All => None,
             Tenants::One(tenant) => Some(tenant),

@@ -7,6 +7,7 @@ use backline_model::event::types;
 use backline_store::{Scope, Store, StoreOptions};
 use serde_json::{Value as Json, json};
 
+use crate::support::binary;
 use crate::support::http::Server;
 use crate::support::post::{Time, event, id_of, taken, verify};
 
@@ -33,13 +34,8 @@ impl Place {
     }
 
     async fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_backline"));
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("BACKLINE_") {
-                command.env_remove(name);
-            }
-        }
-        command.current_dir(self.folder.path()).args(arguments).output().await.expect("it starts")
+        let mut command = tokio::process::Command::from(binary::command(self.folder.path(), arguments));
+        command.output().await.expect("it starts")
     }
 
     async fn done(&self, arguments: &[&str]) -> String {

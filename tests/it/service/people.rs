@@ -1,7 +1,7 @@
 //! Tests of the sync of artists and accounts with the artist platform's table, on both databases.
 
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
 use backline::config::Config;
 use backline::pipeline::{Host, SyncError, SyncReport, SyncRequest};
@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use backline_simulator::SimulatorConfig;
 
+use crate::support::binary;
 use crate::support::components;
 use crate::support::database::each_database;
 use crate::support::host::HostExt as _;
@@ -351,11 +352,7 @@ impl Place {
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_backline"));
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BACKLINE_")) {
-            command.env_remove(name);
-        }
-        command.current_dir(self.path()).args(arguments).stdin(Stdio::null()).output().expect("the binary starts")
+        binary::command(self.path(), arguments).output().expect("the binary starts")
     }
 }
 

@@ -10,6 +10,8 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
+use crate::support::binary;
+
 /// Maximum wait on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -41,15 +43,9 @@ impl Place {
 
     /// A command of the binary in this folder, without Backline variables in the environment.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_backline"));
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("BACKLINE_") {
-                command.env_remove(name);
-            }
-        }
+        let mut command = Command::from(binary::command(self.path(), arguments));
         command.env("XDG_STATE_HOME", self.path().join("state"));
-        command.current_dir(self.path()).args(arguments);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         command
     }
 

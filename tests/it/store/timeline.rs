@@ -16,7 +16,7 @@ fn kinds(entries: &[PlacedEntry]) -> BTreeSet<&'static str> {
 }
 
 async fn of_account(store: &Store, scope: &Scope, filter: &TimelineFilter) -> Vec<PlacedEntry> {
-    store.account_timeline_list(scope, account(2).id, filter).await.unwrap()
+    store.account_timeline_list(scope, account(2).id, filter).await.unwrap().unwrap_or_default()
 }
 
 async fn acted(store: &Store, tenant: Option<Tenant>, action: &str, about: bool, details: serde_json::Value) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
+use super::binary::without_variables;
 use super::components::target;
 
 /// What a program wrote and how it ended.
@@ -41,11 +42,7 @@ pub fn shown_in(name: &str) -> PathBuf {
 
 /// Runs a program to its end, in a folder, and without what an operator has in the environment.
 pub async fn run(command: &mut Command, folder: &Path, within: Duration) -> Ended {
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("BACKLINE_") {
-            command.env_remove(name);
-        }
-    }
+    without_variables(command.as_std_mut());
     command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let output = tokio::time::timeout(within, command.output()).await;
     let output = output.unwrap_or_else(|_| panic!("it did not end within {within:?}")).expect("it starts");

@@ -9,6 +9,7 @@ use backline::config::Config;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use super::binary;
 use super::stage::Stage;
 
 /// Maximum wait until a host listens. Compiled connectors are on disk by then.
@@ -82,14 +83,7 @@ impl Fleet {
 
     /// A command with the same configuration.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_backline"));
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("BACKLINE_") {
-                command.env_remove(name);
-            }
-        }
-        command.current_dir(self.folder.path()).args(arguments).stdin(Stdio::null());
-        command
+        binary::command(self.folder.path(), arguments)
     }
 }
 

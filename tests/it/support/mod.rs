@@ -1,6 +1,7 @@
 //! Helpers shared by several modules of the integration tests.
 
 pub mod alone;
+pub mod binary;
 pub mod certificates;
 pub mod companions;
 pub mod components;

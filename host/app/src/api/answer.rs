@@ -15,7 +15,6 @@ use serde_json::{Value as Json, json};
 
 use super::problem::Problem;
 use super::schema::{Components, Described, Field, object};
-use backline_model::growth::SPANS_DAYS;
 use backline_model::text::{csv_text, harmless_json, printable};
 use backline_model::{ArtistId, Change, Digest, GrowthRow, MetricsRow};
 
@@ -184,8 +183,7 @@ impl Tabular for GrowthRow {
     ];
 
     fn lines(&self) -> Vec<Vec<Cell>> {
-        let line = |metric: &backline_model::MetricName, span: u16, change: &Change| {
-            let reason = change.reason.and_then(|reason| serde_json::to_value(reason).ok());
+        let line = |(metric, span, change): (&backline_model::MetricName, u16, &Change)| {
             vec![
                 Cell::Exact(self.artist_id.to_string()),
                 Cell::Exact(self.account_id.to_string()),
@@ -197,14 +195,10 @@ impl Tabular for GrowthRow {
                 Cell::number(change.percent),
                 change.gap_days.map_or(Cell::Empty, |days| Cell::Exact(days.to_string())),
                 Cell::number(change.daily_percent),
-                reason.and_then(|reason| reason.as_str().map(str::to_owned)).map_or(Cell::Empty, Cell::Exact),
+                change.reason.map_or(Cell::Empty, |reason| Cell::Exact(reason.as_str().to_owned())),
             ]
         };
-        let of_metric = |(metric, changes): (&backline_model::MetricName, &std::collections::BTreeMap<u16, Change>)| {
-            let spans = SPANS_DAYS.iter().filter_map(|span| changes.get(span).map(|change| (*span, change)));
-            spans.map(|(span, change)| line(metric, span, change)).collect::<Vec<_>>()
-        };
-        self.changes.iter().flat_map(of_metric).collect()
+        self.each().map(line).collect()
     }
 }
 

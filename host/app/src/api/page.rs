@@ -5,6 +5,8 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Map, Value as Json};
 
+use backline_model::text::html_text;
+
 /// Where the page's style sheet is.
 pub(super) const STYLE_PATH: &str = "/openapi.css";
 
@@ -45,12 +47,12 @@ pub(super) fn of(document: &Json) -> String {
             }
         }
     }
-    let links = groups.iter().map(|(name, _)| format!("<li><a href=\"#group-{0}\">{0}</a></li>", escaped(name)));
+    let links = groups.iter().map(|(name, _)| format!("<li><a href=\"#group-{0}\">{0}</a></li>", html_text(name)));
     let links: String = links.chain(["<li><a href=\"#schemas\">schemas</a></li>".to_owned()]).collect();
     let sections: String = groups
         .iter()
         .map(|(name, operations)| {
-            let name = escaped(name);
+            let name = html_text(name);
             format!("<section id=\"group-{name}\"><h2>{name}</h2>{}</section>\n", operations.concat())
         })
         .collect();
@@ -59,7 +61,7 @@ pub(super) fn of(document: &Json) -> String {
         .into_iter()
         .flatten()
         .map(|(name, schema)| {
-            let name = escaped(name);
+            let name = html_text(name);
             format!("<article id=\"schema-{name}\"><h3><code>{name}</code></h3>{}</article>\n", kind(schema))
         })
         .collect();
@@ -76,10 +78,10 @@ pub(super) fn of(document: &Json) -> String {
 }
 
 fn operation_of(method: &str, path: &str, operation: &Json) -> String {
-    let (id, method) = (text(&operation["operationId"]), escaped(&method.to_ascii_uppercase()));
+    let (id, method) = (text(&operation["operationId"]), html_text(&method.to_ascii_uppercase()));
     let mut out = format!(
         "<article id=\"{id}\"><h3><span class=\"method\">{method}</span> <code>{}</code></h3><p>{}</p><p>{}</p>\n",
-        escaped(path),
+        html_text(path),
         text(&operation["summary"]),
         text(&operation["description"])
     );
@@ -105,7 +107,7 @@ fn operation_of(method: &str, path: &str, operation: &Json) -> String {
         [("Body", &operation["requestBody"]["content"]), ("Answer", &operation["responses"]["200"]["content"])];
     for (title, content) in bodies {
         for (content_type, body) in content.as_object().into_iter().flatten() {
-            let content_type = escaped(content_type);
+            let content_type = html_text(content_type);
             out.push_str(&format!("<h4>{title}, <code>{content_type}</code></h4>{}\n", kind(&body["schema"])));
         }
     }
@@ -116,7 +118,7 @@ fn operation_of(method: &str, path: &str, operation: &Json) -> String {
 /// A schema in words.
 fn kind(schema: &Json) -> String {
     if let Some(reference) = schema["$ref"].as_str() {
-        let name = escaped(reference.rsplit('/').next().unwrap_or_default());
+        let name = html_text(reference.rsplit('/').next().unwrap_or_default());
         return format!("<a href=\"#schema-{name}\">{name}</a>");
     }
     if let Some(any) = schema["anyOf"].as_array() {
@@ -131,7 +133,7 @@ fn kind(schema: &Json) -> String {
         let rows = properties.iter().map(|(name, schema)| {
             let is_required = required.is_some_and(|all| all.iter().any(|one| one == name.as_str()));
             let mark = if is_required { "" } else { " <em>optional</em>" };
-            format!("<tr><td><code>{}</code>{mark}</td><td>{}</td></tr>", escaped(name), kind(schema))
+            format!("<tr><td><code>{}</code>{mark}</td><td>{}</td></tr>", html_text(name), kind(schema))
         });
         return format!("<table><tbody>{}</tbody></table>", rows.collect::<String>());
     }
@@ -144,7 +146,7 @@ fn kind(schema: &Json) -> String {
             let details = ["format", "pattern", "minimum", "maximum", "minLength", "maxLength", "default"];
             let details = details.iter().filter(|detail| !schema[**detail].is_null());
             let details = details.map(|detail| format!(", {detail} <code>{}</code>", text(&schema[*detail])));
-            format!("{}{}", escaped(name), details.collect::<String>())
+            format!("{}{}", html_text(name), details.collect::<String>())
         }
         None => "anything".to_owned(),
     }
@@ -154,25 +156,9 @@ fn kind(schema: &Json) -> String {
 fn text(value: &Json) -> String {
     match value {
         Json::Null => String::new(),
-        Json::String(text) => escaped(text),
-        other => escaped(&other.to_string()),
+        Json::String(text) => html_text(text),
+        other => html_text(&other.to_string()),
     }
-}
-
-/// A text in which nothing is markup.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            other => out.push(other),
-        }
-    }
-    out
 }
 
 #[cfg(test)]
@@ -187,7 +173,7 @@ mod tests {
         let (document, page) = (document(), of(&document()));
         for operation in operations::all() {
             assert!(page.contains(&format!("<article id=\"{}\">", operation.id)), "{}", operation.id);
-            assert!(page.contains(&escaped(operation.summary)), "{}", operation.id);
+            assert!(page.contains(&html_text(operation.summary)), "{}", operation.id);
         }
         let schemas = document["components"]["schemas"].as_object().expect("schemas");
         assert!(schemas.keys().all(|name| page.contains(&format!("<article id=\"schema-{name}\">"))));

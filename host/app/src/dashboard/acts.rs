@@ -13,8 +13,9 @@ use super::routes::FormAct;
 use super::session::Visitor;
 use crate::pipeline::collection::report::RunRequest;
 use crate::pipeline::service::schedules;
-use crate::pipeline::{ActivateOptions, BulkError, Host, NewBulkAct, NewDigest, Resend, Subject, Tokens, names};
-use backline_model::bulk::BulkFilter;
+use crate::pipeline::{
+    ActivateOptions, BulkError, Host, NewBulkAct, NewDigest, Resend, Subject, Tokens, bulk_act_details, names,
+};
 use backline_model::zone::ZoneError;
 use backline_model::{ArtistId, Digest, DigestDays, Quarantined, RunId, Tenant, TokenId, Zone};
 use backline_store::{BatchFilter, KeyedRequest, answering_once};
@@ -84,8 +85,7 @@ pub(super) async fn done(host: &Host, visitor: &Visitor, act: &FormAct, form: &F
         }
         FormAct::AddDigest => add_digest(host, form).await,
         FormAct::SendDigest(name) => {
-            let name = host.alerts().digest(name).await?.name;
-            host.alerts().queue_digest(&name).await?;
+            host.alerts().queue_digest(name).await?;
             let said = format!("The digest {name} is sent now; `backline alerts messages` shows how that ends.");
             Ok(acted(json!({ "name": name }), "/digests", said))
         }
@@ -219,21 +219,15 @@ async fn start_bulk(host: &Host, visitor: &Visitor, form: &Form) -> Result<Acted
     let action = bulk::action(&form.text("action").ok_or_else(|| missing("action"))?)?;
     let count = form.text("count").and_then(|count| count.parse().ok()).ok_or_else(|| missing("count"))?;
     let reason = form.text("reason").ok_or_else(|| missing("reason"))?;
-    let platform = match form.text("platform") {
-        Some(name) => Some(names::platform(host.store(), &name).await?),
-        None => None,
-    };
-    let filter = bulk::filter(platform, |name| form.text(name))?;
-    let tenant = visitor.token().tenant.clone();
-    let new = NewBulkAct { action, filter, tenant, reason, count };
+    let filter = bulk::filter(host.store(), |name: &str| form.text(name)).await?;
+    let new = NewBulkAct { action, filter, reason, count };
     let (bulk, scope) = (host.bulk(), visitor.scope());
     let started = match once(host, visitor, form)? {
         None => bulk.start(&scope, new).await,
         Some(once) => answering_once(once, bulk.start(&scope, new)).await.0,
     };
     let act = started?;
-    let shown = BulkFilter { artist: None, ..act.filter.clone() };
-    let details = json!({ "act": act.id, "action": action, "filter": shown, "total": act.total });
+    let details = bulk_act_details(&act);
     let said = format!("{action} of {} {} has begun; the hosts that serve work it off.", act.total, action.things());
     let (artist, made) = (act.filter.artist, Some(Subject::Bulk(act.id)));
     Ok(Acted { artist, made, ..acted(details, "/bulk", said) })

@@ -17,6 +17,7 @@ mod credentials;
 #[cfg(feature = "demo")]
 pub mod demo;
 mod error;
+mod files;
 mod host;
 pub mod names;
 mod numbers;
@@ -41,7 +42,7 @@ pub use self::artists::attention::{Attention, AttentionFilter, accounts_that_nee
 pub use self::artists::export::{ExportError, ExportReport, ExportedFile, identifiers_of_export};
 pub use self::artists::privacy::{Erasure, Privacy, PrivacyError, record_consent, record_consents};
 pub use self::artists::sync::{ArtistSync, Difference, SyncError, SyncReport, SyncRequest};
-pub use self::bulk::{Bulk, BulkCount, BulkError, NewBulkAct};
+pub use self::bulk::{Bulk, BulkCount, BulkError, NewBulkAct, bulk_act_details};
 pub use self::collection::collect_error::CollectError;
 pub(crate) use self::collection::pauses::believed as believed_pauses;
 pub use self::collection::planning::{PlanError, Planner};
@@ -76,7 +77,7 @@ pub use self::releases::obtain::{ObtainError, ObtainOptions, Obtained, obtain};
 pub use self::releases::publish::{PublishError, PublishRequest, Published, publish};
 pub use self::service::preflight::{Obstacle, examine};
 pub use self::service::schedules::SchedulesError;
-pub use self::timelines::{account_timeline, connector_timeline};
+pub use self::timelines::connector_timeline;
 pub use self::upkeep::archive::{Archive, ArchiveError, ArchiveProgress};
 pub use self::upkeep::health::{HealthMonitor, TenantHealthReport};
 pub use self::watchdog::{LoopState, LoopStatus};

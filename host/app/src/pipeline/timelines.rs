@@ -1,23 +1,7 @@
-//! What happened to one account, or to one connector, as the API, the dashboard and the command line show it.
+//! What happened to one connector, as the API, the dashboard and the command line show it. What happened to an account
+//! the store says by itself, which knows whether there is one.
 
-use backline_model::AccountId;
-use backline_store::{PlacedEntry, Scope, Store, StoreError, TimelineFilter};
-
-/// What happened to an account, the latest first; none where there is no such account in the scope.
-///
-/// # Errors
-/// When the database fails.
-pub async fn account_timeline(
-    store: &Store,
-    scope: &Scope,
-    account: AccountId,
-    filter: &TimelineFilter,
-) -> Result<Option<Vec<PlacedEntry>>, StoreError> {
-    if store.account_get(scope, account).await?.is_none() {
-        return Ok(None);
-    }
-    Ok(Some(store.account_timeline_list(scope, account, filter).await?))
-}
+use backline_store::{PlacedEntry, Store, StoreError, TimelineFilter};
 
 /// What happened to the connector of a name and to its platform, the latest first; none where no release has the name.
 ///

@@ -30,6 +30,21 @@ pub enum NoChange {
     Late,
 }
 
+impl NoChange {
+    /// The name used in tables and answers.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::ZeroBase => "zero_base",
+            Self::Gap => "gap",
+            Self::Break => "break",
+            Self::Absent => "absent",
+            Self::Late => "late",
+        }
+    }
+}
+
 /// One metric's change over one span.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Change {
@@ -64,6 +79,15 @@ pub struct GrowthRow {
     pub metric_date: NaiveDate,
     /// Changes by metric and span in days.
     pub changes: Changes,
+}
+
+impl GrowthRow {
+    /// Every change with its metric and its span in days: metric by metric, the shortest span first.
+    pub fn each(&self) -> impl Iterator<Item = (&MetricName, u16, &Change)> {
+        self.changes.iter().flat_map(|(metric, changes)| {
+            SPANS_DAYS.into_iter().filter_map(move |span| changes.get(&span).map(|change| (metric, span, change)))
+        })
+    }
 }
 
 /// Changes by metric and span in days.
@@ -238,6 +262,15 @@ mod tests {
             let text = shortened(&changes).to_string();
             let short: Json = serde_json::from_str(&text).expect("JSON");
             prop_assert_eq!(expanded(&short), Some(changes), "{}", text);
+        }
+    }
+
+    #[test]
+    fn a_reason_is_named_as_it_is_stored() {
+        use NoChange::{Absent, Break, First, Gap, Late, ZeroBase};
+
+        for reason in [First, ZeroBase, Gap, Break, Absent, Late] {
+            assert_eq!(json!(reason), json!(reason.as_str()));
         }
     }
 

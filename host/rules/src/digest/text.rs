@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 use super::{Moved, SHOWN_MAX};
 use crate::alerting::{Text, plain};
 use backline_model::outcome::{Exclusion, FailureClass};
+use backline_model::text::html_text;
 use backline_model::wording::{count_text, difference_text, no_change_text, value_text};
 use backline_model::{AlertDigest, ArtistId, MissingNumbers, NoChange, Platform};
 
@@ -258,13 +259,13 @@ fn lines(part: &Part) -> Vec<String> {
 
 /// The page for mail: no style from elsewhere, no picture, no script.
 fn html(title: &str, parts: &[Part]) -> String {
-    let title = escaped(title);
+    let title = html_text(title);
     let mut page = format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{title}</title></head>\n\
          <body style=\"font-family: sans-serif; max-width: 48em\">\n<h1 style=\"font-size: 1.25em\">{title}</h1>\n"
     );
     for part in parts {
-        page.push_str(&format!("<h2 style=\"font-size: 1.1em\">{}</h2>\n", escaped(part.head)));
+        page.push_str(&format!("<h2 style=\"font-size: 1.1em\">{}</h2>\n", html_text(part.head)));
         let mut in_list = false;
         for line in &part.lines {
             let is_entry = matches!(line, Line::Entry { .. });
@@ -273,10 +274,10 @@ fn html(title: &str, parts: &[Part]) -> String {
                 in_list = is_entry;
             }
             page.push_str(&match line {
-                Line::Said(text) => format!("<p>{}</p>\n", escaped(text)),
-                Line::Entry { text, link: None } => format!("<li>{}</li>\n", escaped(text)),
+                Line::Said(text) => format!("<p>{}</p>\n", html_text(text)),
+                Line::Entry { text, link: None } => format!("<li>{}</li>\n", html_text(text)),
                 Line::Entry { text, link: Some(link) } => {
-                    format!("<li><a href=\"{}\">{}</a></li>\n", escaped(link), escaped(text))
+                    format!("<li><a href=\"{}\">{}</a></li>\n", html_text(link), html_text(text))
                 }
             });
         }
@@ -286,20 +287,4 @@ fn html(title: &str, parts: &[Part]) -> String {
     }
     page.push_str("</body>\n</html>\n");
     page
-}
-
-/// Text that is only text in HTML.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            other => out.push(other),
-        }
-    }
-    out
 }

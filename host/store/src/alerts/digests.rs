@@ -83,10 +83,7 @@ impl Store {
         scope.require_all("remove a digest")?;
         let statement = self.query("DELETE FROM alert_digests WHERE name = $1").bind(clean(name));
         match self.write("remove a digest", statement).await? {
-            0 => Err(StoreError::NotFound {
-                what: "digest",
-                id: format!("named '{name}'; `backline alerts digests list` shows them"),
-            }),
+            0 => Err(digest_not_found(name)),
             _ => Ok(()),
         }
     }
@@ -184,6 +181,12 @@ impl Store {
         missing.sort_by(|a, b| (&a.platform, &a.outcome, &a.reason).cmp(&(&b.platform, &b.outcome, &b.reason)));
         Ok(missing)
     }
+}
+
+/// The error that says that no digest has a name.
+#[must_use]
+pub fn digest_not_found(name: &str) -> StoreError {
+    StoreError::NotFound { what: "digest", id: format!("named '{name}'; `backline alerts digests list` shows them") }
 }
 
 /// The digest of a day becomes a message once; returns how many were added.

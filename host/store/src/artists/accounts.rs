@@ -470,15 +470,7 @@ impl Store {
         status: AccountStatus,
         now: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
-        let statement = self.scoped(
-            scope,
-            "UPDATE accounts SET status = $2, updated_at = $3::timestamptz
-             WHERE id = $1::uuid {and_artist: accounts.artist_id}",
-        );
-        let statement = statement.bind(id.to_string()).bind(status.as_str()).bind(time_text(now));
-        let written = self.write("change an account's status", statement).await?;
-        self.ring(Topic::Activations);
-        Ok(written > 0)
+        self.account_status_write(scope, id, None, status, now).await
     }
 
     /// The same, if the account has one status still. Returns whether it had.
@@ -493,12 +485,27 @@ impl Store {
         status: AccountStatus,
         now: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
+        self.account_status_write(scope, id, Some(from), status, now).await
+    }
+
+    async fn account_status_write(
+        &self,
+        scope: &Scope,
+        id: AccountId,
+        from: Option<AccountStatus>,
+        status: AccountStatus,
+        now: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
         let statement = self.scoped(
             scope,
             "UPDATE accounts SET status = $2, updated_at = $3::timestamptz
-             WHERE id = $1::uuid AND status = $4 {and_artist: accounts.artist_id}",
+             WHERE id = $1::uuid AND ($4::text IS NULL OR status = $4) {and_artist: accounts.artist_id}",
         );
-        let statement = statement.bind(id.to_string()).bind(status.as_str()).bind(time_text(now)).bind(from.as_str());
+        let statement = statement
+            .bind(id.to_string())
+            .bind(status.as_str())
+            .bind(time_text(now))
+            .bind(from.map(|from| from.as_str().to_owned()));
         let written = self.write("change an account's status", statement).await?;
         self.ring(Topic::Activations);
         Ok(written > 0)

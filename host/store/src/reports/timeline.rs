@@ -76,18 +76,88 @@ struct Kind {
     of: fn(&AnyRow) -> Result<(String, Json), StoreError>,
 }
 
-/// The statement of a kind. The rows have a time `at` and a key that is unique among them.
+/// The statement of a kind, whose rows the texts say that follow its columns. They have a time `at` and a key that is
+/// unique among them.
 macro_rules! page_of {
-    ($columns:literal, $rows:literal) => {
+    ($columns:literal, $($rows:literal),+) => {
         concat!(
             "SELECT x.at::text AS at, x.key, ",
             $columns,
             " FROM (",
-            $rows,
+            $($rows,)+
             ") AS x WHERE x.at < $2::timestamptz
                  OR ($3 = 1 AND x.at = $2::timestamptz AND ($4::text IS NULL OR x.key < $4))
              ORDER BY x.at DESC, x.key DESC LIMIT $5"
         )
+    };
+}
+
+/// Events: those that `which` says.
+macro_rules! events {
+    ($which:literal) => {
+        Kind {
+            rank: 1,
+            name: "event",
+            table: "events",
+            sql: page_of!(
+                "x.type, x.row_date::text AS row_date, x.data::text AS data",
+                "SELECT e.occurred_at AS at, e.id::text AS key, e.type, e.row_date, e.data FROM events e WHERE ",
+                $which
+            ),
+            of: event_of,
+        }
+    };
+}
+
+/// What people did: of the audit log `l`, as `from` joins and limits it.
+macro_rules! acts {
+    ($from:literal) => {
+        Kind {
+            rank: 6,
+            name: "act",
+            table: "audit",
+            sql: page_of!(
+                "x.action, x.outcome, x.name, x.details::text AS details",
+                "SELECT l.at, CAST(l.seq AS TEXT) AS key, l.action, l.outcome, l.name, l.details FROM ",
+                $from
+            ),
+            of: act_of,
+        }
+    };
+}
+
+/// Swaps of releases: those that `which` says.
+macro_rules! swaps {
+    ($which:literal) => {
+        Kind {
+            rank: 7,
+            name: "swap",
+            table: "release_activations",
+            sql: page_of!(
+                "x.release_digest, x.before, x.cause, x.reason",
+                "SELECT s.at, CAST(s.seq AS TEXT) AS key, s.release_digest, s.before, s.cause, s.reason
+                 FROM release_activations s WHERE ",
+                $which
+            ),
+            of: swap_of,
+        }
+    };
+}
+
+/// Pauses: those that `which` says.
+macro_rules! pauses {
+    ($which:literal) => {
+        Kind {
+            rank: 8,
+            name: "pause",
+            table: "pauses",
+            sql: page_of!(
+                "x.platform, x.paused_until::text AS paused_until",
+                "SELECT p.began_at AS at, p.holder AS key, p.platform, p.paused_until FROM pauses p WHERE ",
+                $which
+            ),
+            of: pause_of,
+        }
     };
 }
 
@@ -114,19 +184,11 @@ static ACCOUNT: [Kind; 6] = [
         },
     },
     // That it was collected is its outcome.
-    Kind {
-        rank: 1,
-        name: "event",
-        table: "events",
-        sql: page_of!(
-            "x.type, x.row_date::text AS row_date, x.data::text AS data",
-            "SELECT e.occurred_at AS at, e.id::text AS key, e.type, e.row_date, e.data FROM events e
-             WHERE e.artist_id = (SELECT a.artist_id FROM accounts a WHERE a.id = $1::uuid)
-                 AND e.type <> 'metrics.collected'
-                 AND (e.row_account = $1::uuid OR e.data->>'account_id' = $1::text)"
-        ),
-        of: event_of,
-    },
+    events!(
+        "e.artist_id = (SELECT a.artist_id FROM accounts a WHERE a.id = $1::uuid)
+             AND e.type <> 'metrics.collected'
+             AND (e.row_account = $1::uuid OR e.data->>'account_id' = $1::text)"
+    ),
     Kind {
         rank: 2,
         name: "withheld",
@@ -184,46 +246,19 @@ static ACCOUNT: [Kind; 6] = [
 
 /// What people did that is about the account's artist, and not about another platform: of a tenant what is in its own
 /// audit log, which has nothing of what the operator did.
-static ACTS_OF_ACCOUNT: Kind = Kind {
-    rank: 6,
-    name: "act",
-    table: "audit",
-    sql: page_of!(
-        "x.action, x.outcome, x.name, x.details::text AS details",
-        "SELECT l.at, CAST(l.seq AS TEXT) AS key, l.action, l.outcome, l.name, l.details
-         FROM accounts a JOIN audit l ON l.artist_id = a.artist_id
-         WHERE a.id = $1::uuid AND (l.details->>'platform' IS NULL OR l.details->>'platform' = a.platform)
-             {and_tenant: l.tenant}"
-    ),
-    of: act_of,
-};
+static ACTS_OF_ACCOUNT: Kind = acts!(
+    "accounts a JOIN audit l ON l.artist_id = a.artist_id
+     WHERE a.id = $1::uuid AND (l.details->>'platform' IS NULL OR l.details->>'platform' = a.platform)
+         {and_tenant: l.tenant}"
+);
 
 /// What of the installation concerns an account, for those that may see it.
 static AROUND_ACCOUNT: [Kind; 2] = [
-    Kind {
-        rank: 7,
-        name: "swap",
-        table: "release_activations",
-        sql: page_of!(
-            "x.release_digest, x.before, x.cause, x.reason",
-            "SELECT s.at, CAST(s.seq AS TEXT) AS key, s.release_digest, s.before, s.cause, s.reason
-             FROM release_activations s
-             WHERE s.platform = (SELECT a.platform FROM accounts a WHERE a.id = $1::uuid)"
-        ),
-        of: swap_of,
-    },
-    Kind {
-        rank: 8,
-        name: "pause",
-        table: "pauses",
-        sql: page_of!(
-            "x.platform, x.paused_until::text AS paused_until",
-            "SELECT p.began_at AS at, p.holder AS key, p.platform, p.paused_until FROM pauses p
-             WHERE p.holder = (SELECT 'platform/' || a.platform FROM accounts a WHERE a.id = $1::uuid)
-                 OR p.credential_id IN (SELECT c.id FROM credentials c WHERE c.account_id = $1::uuid)"
-        ),
-        of: pause_of,
-    },
+    swaps!("s.platform = (SELECT a.platform FROM accounts a WHERE a.id = $1::uuid)"),
+    pauses!(
+        "p.holder = (SELECT 'platform/' || a.platform FROM accounts a WHERE a.id = $1::uuid)
+             OR p.credential_id IN (SELECT c.id FROM credentials c WHERE c.account_id = $1::uuid)"
+    ),
 ];
 
 static CONNECTOR: [Kind; 6] = [
@@ -245,41 +280,13 @@ static CONNECTOR: [Kind; 6] = [
         },
     },
     // Swaps are told as such.
-    Kind {
-        rank: 1,
-        name: "event",
-        table: "events",
-        sql: page_of!(
-            "x.type, x.row_date::text AS row_date, x.data::text AS data",
-            "SELECT e.occurred_at AS at, e.id::text AS key, e.type, e.row_date, e.data FROM events e
-             WHERE e.artist_id IS NULL AND e.type NOT IN ('connector.activated', 'connector.rolled_back')
-                 AND (e.data->>'name' = $1
-                     OR e.data->>'platform' IN (SELECT r.platform FROM releases r WHERE r.name = $1))"
-        ),
-        of: event_of,
-    },
-    Kind {
-        rank: 7,
-        name: "swap",
-        table: "release_activations",
-        sql: page_of!(
-            "x.release_digest, x.before, x.cause, x.reason",
-            "SELECT s.at, CAST(s.seq AS TEXT) AS key, s.release_digest, s.before, s.cause, s.reason
-             FROM release_activations s WHERE s.platform IN (SELECT r.platform FROM releases r WHERE r.name = $1)"
-        ),
-        of: swap_of,
-    },
-    Kind {
-        rank: 8,
-        name: "pause",
-        table: "pauses",
-        sql: page_of!(
-            "x.platform, x.paused_until::text AS paused_until",
-            "SELECT p.began_at AS at, p.holder AS key, p.platform, p.paused_until FROM pauses p
-             WHERE p.platform IN (SELECT r.platform FROM releases r WHERE r.name = $1)"
-        ),
-        of: pause_of,
-    },
+    events!(
+        "e.artist_id IS NULL AND e.type NOT IN ('connector.activated', 'connector.rolled_back')
+             AND (e.data->>'name' = $1
+                 OR e.data->>'platform' IN (SELECT r.platform FROM releases r WHERE r.name = $1))"
+    ),
+    swaps!("s.platform IN (SELECT r.platform FROM releases r WHERE r.name = $1)"),
+    pauses!("p.platform IN (SELECT r.platform FROM releases r WHERE r.name = $1)"),
     Kind {
         rank: 9,
         name: "canary",
@@ -314,25 +321,18 @@ static CONNECTOR: [Kind; 6] = [
 ];
 
 /// What people did about a connector: its name, its platform or a release of it is named.
-static ACTS_OF_CONNECTOR: Kind = Kind {
-    rank: 6,
-    name: "act",
-    table: "audit",
-    sql: page_of!(
-        "x.action, x.outcome, x.name, x.details::text AS details",
-        "SELECT l.at, CAST(l.seq AS TEXT) AS key, l.action, l.outcome, l.name, l.details FROM audit l
-         WHERE l.artist_id IS NULL AND l.action LIKE 'plugins %'
-             AND (l.details->>'name' = $1 OR l.details->>'connector' = $1
-                 OR l.details->>'platform' IN (SELECT r.platform FROM releases r WHERE r.name = $1)
-                 OR l.details->>'release' IN (SELECT r.digest FROM releases r WHERE r.name = $1)
-                 OR l.details->>'from' IN (SELECT r.digest FROM releases r WHERE r.name = $1))"
-    ),
-    of: act_of,
-};
+static ACTS_OF_CONNECTOR: Kind = acts!(
+    "audit l
+     WHERE l.artist_id IS NULL AND l.action LIKE 'plugins %'
+         AND (l.details->>'name' = $1 OR l.details->>'connector' = $1
+             OR l.details->>'platform' IN (SELECT r.platform FROM releases r WHERE r.name = $1)
+             OR l.details->>'release' IN (SELECT r.digest FROM releases r WHERE r.name = $1)
+             OR l.details->>'from' IN (SELECT r.digest FROM releases r WHERE r.name = $1))"
+);
 
 impl Store {
-    /// What happened to an account, the latest first; nothing where it is not in the scope. Swaps of releases and
-    /// pauses of whole platforms are told in the scope of all tenants alone.
+    /// What happened to an account, the latest first; none where it is not in the scope. Swaps of releases and pauses
+    /// of whole platforms are told in the scope of all tenants alone.
     ///
     /// # Errors
     /// When the database fails.
@@ -341,9 +341,9 @@ impl Store {
         scope: &Scope,
         account: AccountId,
         filter: &TimelineFilter,
-    ) -> Result<Vec<PlacedEntry>, StoreError> {
+    ) -> Result<Option<Vec<PlacedEntry>>, StoreError> {
         if self.account_get(scope, account).await?.is_none() {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         let mut kinds: Vec<&Kind> = ACCOUNT.iter().collect();
         if filter.with_acts {
@@ -352,7 +352,7 @@ impl Store {
         if scope.only().is_none() {
             kinds.extend(&AROUND_ACCOUNT);
         }
-        self.timeline(scope, &kinds, &account.to_string(), filter).await
+        self.timeline(scope, &kinds, &account.to_string(), filter).await.map(Some)
     }
 
     /// What happened to the connector of a name and to its platform, the latest first; nothing where no release has

@@ -29,7 +29,6 @@ fn discard(count: u64) -> NewBulkAct {
     NewBulkAct {
         action: BulkAction::QuarantineDiscard,
         filter: BulkFilter { rule: Some("negative".to_owned()), ..BulkFilter::default() },
-        tenant: None,
         reason: "a test".to_owned(),
         count,
     }
@@ -66,8 +65,8 @@ async fn everything_that_was_counted_is_done_and_nothing_else() {
         assert!(matches!(silent, BulkError::Reason), "{silent}");
         assert_eq!(are_held(&store).await, 3, "what was refused did nothing");
 
-        let own = NewBulkAct { tenant: Some(ours()), ..discard(1) };
-        let begun = bulk.start(&of_one, own).await.unwrap();
+        let begun = bulk.start(&of_one, discard(1)).await.unwrap();
+        assert_eq!(begun.tenant, Some(ours()));
         let ended = bulk.work_off(begun.id, &|_| {}).await.unwrap();
         assert_eq!(tally(&ended), (BulkState::Done, 1, 0, 0));
         assert_eq!(are_held(&store).await, 2, "theirs are left alone");

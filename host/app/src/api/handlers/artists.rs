@@ -6,7 +6,7 @@ use crate::api::handlers::known;
 use crate::api::problem::Problem;
 use crate::api::query::{Limit, NoQuery, query};
 use crate::pipeline::{
-    Attention, AttentionFilter, PlacedEntry, TenantHealthReport, TimelineEntry, TimelineFilter, account_timeline,
+    Attention, AttentionFilter, PlacedEntry, TenantHealthReport, TimelineEntry, TimelineFilter,
     accounts_that_need_someone,
 };
 use backline_model::{
@@ -135,7 +135,7 @@ pub(in crate::api) async fn attention(call: Call, query: Needing) -> Result<Page
 pub(in crate::api) async fn timeline(call: Call, query: Timeline) -> Result<Page<TimelineEntry>, Problem> {
     let id: AccountId = call.path("account")?;
     let filter = timeline_filter(&call, &query)?;
-    let found = account_timeline(call.host().store(), &call.scope(), id, &filter).await?;
+    let found = call.host().store().account_timeline_list(&call.scope(), id, &filter).await?;
     timeline_page(&call, &query, found.ok_or_else(|| Problem::not_found("account", id))?)
 }
 

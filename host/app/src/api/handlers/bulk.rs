@@ -11,7 +11,7 @@ use crate::api::handlers::known;
 use crate::api::problem::Problem;
 use crate::api::query::{Limit, NoQuery, query};
 use crate::api::schema::{Components, Described, Field, component, described, object};
-use crate::pipeline::{BulkActFilter, BulkCount, BulkError, NewBulkAct, Subject};
+use crate::pipeline::{BulkActFilter, BulkCount, BulkError, NewBulkAct, Subject, bulk_act_details};
 use backline_model::bulk::{BulkAct, BulkAction, BulkFilter, BulkState};
 use backline_model::{AccountStatus, ArtistId, Platform, RunId, Tenant};
 
@@ -127,16 +127,12 @@ pub(in crate::api) async fn start(call: Call, body: StartBulk) -> Result<Recorde
     let (Some(action), Some(reason), Some(count)) = (action, reason, count) else {
         return Err(Problem::wrong("give action, reason and count; `/v1/bulk/count` counts"));
     };
-    let scope = call.scope_of(tenant.clone()).await?;
-    // A token of one tenant acts on no others' things.
-    let tenant = tenant.or_else(|| call.token().tenant.clone());
+    let scope = call.scope_of(tenant).await?;
     let filter = BulkFilter { platform: known(call.host(), filter.platform).await?, ..filter };
-    let new = NewBulkAct { action, filter, tenant, reason, count };
+    let new = NewBulkAct { action, filter, reason, count };
     let act = call.host().bulk().start(&scope, new).await.map_err(problem_of)?;
     call.made(Subject::Bulk(act.id));
-    let artist = act.filter.artist;
-    let shown = BulkFilter { artist: None, ..act.filter.clone() };
-    let details = json!({ "act": act.id, "action": action, "filter": shown, "total": act.total });
+    let (details, artist) = (bulk_act_details(&act), act.filter.artist);
     Ok(Recorded { answer: Item(act), details, artist })
 }
 

@@ -68,15 +68,8 @@ pub(in crate::api) async fn list(call: Call, _: NoQuery) -> Result<Page<AlertDig
 }
 
 pub(in crate::api) async fn preview(call: Call, _: NoQuery) -> Result<Item<DigestPreview>, Problem> {
-    let name = of_path(&call).await?.name;
-    Ok(Item(call.host().alerts().preview_digest(&name).await?))
-}
-
-/// The digest that the path names.
-async fn of_path(call: &Call) -> Result<AlertDigest, Problem> {
     let name: String = call.path("name")?;
-    let found = call.host().alerts().digests().await?.into_iter().find(|digest| digest.name == name);
-    found.ok_or_else(|| Problem::not_found("digest", name))
+    Ok(Item(call.host().alerts().preview_digest(&name).await?))
 }
 
 pub(in crate::api) async fn add(call: Call, body: AddDigest) -> Result<Recorded<Item<AlertDigest>>, Problem> {
@@ -94,13 +87,13 @@ pub(in crate::api) async fn add(call: Call, body: AddDigest) -> Result<Recorded<
 }
 
 pub(in crate::api) async fn send(call: Call, _: NoChoice) -> Result<Recorded<Item<AlertMessage>>, Problem> {
-    let name = of_path(&call).await?.name;
+    let name: String = call.path("name")?;
     let queued = call.host().alerts().queue_digest(&name).await?;
     Ok(Recorded { answer: Item(queued), details: json!({ "digest": name }), artist: None })
 }
 
 pub(in crate::api) async fn remove(call: Call, _: NoChoice) -> Result<Recorded<Item<Removed>>, Problem> {
-    let name = of_path(&call).await?.name;
+    let name: String = call.path("name")?;
     call.host().alerts().remove_digest(&name).await?;
     let details = json!({ "digest": name });
     Ok(Recorded { answer: Item(Removed { name }), details, artist: None })

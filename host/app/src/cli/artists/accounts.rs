@@ -14,7 +14,7 @@ use crate::cli::context::Context;
 use crate::cli::terminal::exit::{Exit, Failure, Outcome};
 use crate::cli::terminal::print;
 use crate::cli::terminal::timeline;
-use crate::pipeline::{Subject, TimelineFilter, account_timeline};
+use crate::pipeline::{Subject, TimelineFilter};
 use backline_model::{Account, AccountId, AccountStatus, ArtistId, Platform};
 use backline_rules::lists::Directory;
 use backline_store::{AccountFilter, Scope, Store};
@@ -171,7 +171,7 @@ pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome 
         Command::Timeline { account, limit, json } => {
             let account = account.find(&store).await?;
             let filter = TimelineFilter { after: None, with_acts: true, limit: Some(limit) };
-            let found = account_timeline(&store, &Scope::all_tenants(), account, &filter).await?;
+            let found = store.account_timeline_list(&Scope::all_tenants(), account, &filter).await?;
             return timeline::show(found.unwrap_or_default(), json);
         }
         Command::Attention { platform, json } => {

@@ -201,8 +201,8 @@ async fn start(context: &Context, host: &Host, arguments: StartArguments) -> Out
     if counted.count > 0 && !yes {
         ask(meant.action, counted.count)?;
     }
-    let Meant { action, filter, tenant } = meant;
-    let new = NewBulkAct { action, filter, tenant, reason, count: counted.count };
+    let Meant { action, filter, .. } = meant;
+    let new = NewBulkAct { action, filter, reason, count: counted.count };
     let act = host.bulk().start(&scope, new).await?;
     context.watch.made(Subject::Bulk(act.id));
     if no_wait {

@@ -8,8 +8,9 @@ use crate::dashboard::frame::{View, button, form, link, or_none, table, text, ti
 use crate::dashboard::refusal::Refusal;
 use crate::dashboard::routes::FormAct;
 use crate::pipeline::{BulkActFilter, names};
+use backline_model::AccountStatus;
 use backline_model::bulk::{BulkAct, BulkAction, BulkFilter, BulkState};
-use backline_model::{AccountStatus, Platform};
+use backline_store::Store;
 
 /// Fields of a filter that can be typed, with what they are called.
 const FIELDS: [(&str, &str); 5] = [
@@ -31,15 +32,9 @@ pub(super) async fn list(ask: &Ask<'_>) -> Result<View, Refusal> {
     let goes_on = acts.iter().any(|act| act.state == BulkState::Running);
     let rows = acts.iter().map(|act| row(ask, act)).collect();
     let heads = ["Started", "Action", "State", "Done", "Of", "Skipped", "Failed", "Last problem", "Reason", "End"];
-    let part = html! { (table("What was done to all that a filter showed", &heads, rows, "There was none.")) };
+    let acts_table = table("What was done to all that a filter showed", &heads, rows, "There was none.");
     let body = html! {
-        @if goes_on {
-            // Without a script, the page is asked for again by hand.
-            div id="live" hx-get=(ask.here()) hx-trigger="every 3s" hx-select="#live" hx-swap="outerHTML" { (part) }
-            noscript { p { (link(&ask.here(), "Ask again")) " to see how it goes on." } }
-        } @else {
-            div id="live" { (part) }
-        }
+        (ask.live(goes_on, &acts_table))
         (next)
         @if ask.may(&FormAct::StartBulk) {
             p { (link("/bulk/new", "Begin another one")) }
@@ -97,7 +92,7 @@ pub(super) async fn new(ask: &Ask<'_>) -> Result<View, Refusal> {
     let counted = match chosen {
         None => Markup::default(),
         Some(action) => {
-            let filter = filter_of(ask, given).await?;
+            let filter = filter(ask.store(), given).await?;
             // It may read all accounts for a few.
             let _turn = ask.turn().await;
             let count = ask.host.bulk().count(&ask.scope(), action, &filter).await?.count;
@@ -110,7 +105,7 @@ pub(super) async fn new(ask: &Ask<'_>) -> Result<View, Refusal> {
         (counted)
         p { (link("/bulk", "All bulk acts")) }
     };
-    Ok(View::new("FormAct on everything that a filter shows", "/bulk", body))
+    Ok(View::new("Act on everything that a filter shows", "/bulk", body))
 }
 
 fn begin(ask: &Ask<'_>, action: BulkAction, count: u64, given: &dyn Fn(&str) -> Option<String>) -> Markup {
@@ -153,19 +148,14 @@ pub(in crate::dashboard) fn action(name: &str) -> Result<BulkAction, Refusal> {
 }
 
 /// The filter that a query or a form gives.
-async fn filter_of(ask: &Ask<'_>, given: impl Fn(&str) -> Option<String>) -> Result<BulkFilter, Refusal> {
-    let platform = match given("platform") {
-        Some(name) => Some(names::platform(ask.store(), &name).await?),
-        None => None,
-    };
-    filter(platform, given)
-}
-
-/// The same, with the platform found.
-pub(in crate::dashboard) fn filter(
-    platform: Option<Platform>,
+pub(in crate::dashboard) async fn filter(
+    store: &Store,
     given: impl Fn(&str) -> Option<String>,
 ) -> Result<BulkFilter, Refusal> {
+    let platform = match given("platform") {
+        Some(name) => Some(names::platform(store, &name).await?),
+        None => None,
+    };
     let wrong = |name: &str| Refusal::wrong(format!("{name} is not one that can be read"));
     let status = given("status").map(|name| AccountStatus::parse(&name).ok_or_else(|| wrong("status"))).transpose()?;
     Ok(BulkFilter {

@@ -6,7 +6,7 @@ use super::Ask;
 use crate::dashboard::frame::{View, button, form, link, or_none, table, text, time};
 use crate::dashboard::refusal::Refusal;
 use crate::dashboard::routes::FormAct;
-use backline_model::{ChannelTarget, DigestDays};
+use backline_model::DigestDays;
 use backline_store::Scope;
 
 pub(super) async fn list(ask: &Ask<'_>) -> Result<View, Refusal> {
@@ -58,9 +58,7 @@ fn every(days: DigestDays) -> &'static str {
 }
 
 async fn add_form(ask: &Ask<'_>) -> Result<Markup, Refusal> {
-    let takes = |target: &ChannelTarget| !matches!(target.kind(), "pagerduty" | "opsgenie");
-    let channels = ask.host.alerts().channels().await?.into_iter().filter(|channel| takes(&channel.target));
-    let channels: Vec<String> = channels.map(|channel| channel.name).collect();
+    let channels = ask.host.alerts().digest_channels().await?;
     let tenants = ask.store().tenants_list(&Scope::all_tenants()).await?;
     if channels.is_empty() {
         return Ok(html! {
@@ -88,7 +86,7 @@ async fn add_form(ask: &Ask<'_>) -> Result<Markup, Refusal> {
             div {
                 label for="channel" { "Channel" }
                 select id="channel" name="channel" {
-                    @for one in &channels { option value=(one) selected[*one == channel] { (one) } }
+                    @for one in &channels { option value=(one.name) selected[one.name == channel] { (one.name) } }
                 }
             }
             div {

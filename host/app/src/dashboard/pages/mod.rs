@@ -21,7 +21,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::frame::View;
+use super::frame::{View, link};
 use super::refusal::Refusal;
 use super::routes::{FormAct, Page};
 use super::session::Visitor;
@@ -127,6 +127,20 @@ impl<'a> Ask<'a> {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         query.extend_pairs(&self.query);
         format!("{}?{}", self.path, query.finish())
+    }
+
+    /// A part of the page that is asked for again every few seconds while what it shows goes on.
+    fn live(&self, goes_on: bool, part: &Markup) -> Markup {
+        let here = self.here();
+        html! {
+            @if goes_on {
+                // Without a script, the page is asked for again by hand.
+                div id="live" hx-get=(here) hx-trigger="every 3s" hx-select="#live" hx-swap="outerHTML" { (part) }
+                noscript { p { (link(&here, "Ask again")) " to see how it goes on." } }
+            } @else {
+                div id="live" { (part) }
+            }
+        }
     }
 
     /// Waits for its turn to count much.

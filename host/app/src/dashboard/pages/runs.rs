@@ -128,13 +128,7 @@ pub(super) async fn one(ask: &Ask<'_>, given: &str) -> Result<View, Refusal> {
         (next)
     };
     let body = html! {
-        @if run.status == RunStatus::Running {
-            // Without a script, the page is asked for again by hand.
-            div id="live" hx-get=(ask.here()) hx-trigger="every 3s" hx-select="#live" hx-swap="outerHTML" { (part) }
-            noscript { p { (link(&ask.here(), "Ask again")) " to see how it goes on." } }
-        } @else {
-            div id="live" { (part) }
-        }
+        (ask.live(run.status == RunStatus::Running, &part))
         @if open && ask.may(&cancel) {
             h2 { "End it" }
             (form(ask.visitor, &cancel, &html! {

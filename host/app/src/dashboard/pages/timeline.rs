@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::{Ask, ROWS, id};
 use crate::dashboard::frame::{View, link, table, text, time};
 use crate::dashboard::refusal::Refusal;
-use crate::pipeline::{PlacedEntry, TimelineFilter, account_timeline, connector_timeline};
+use crate::pipeline::{PlacedEntry, TimelineFilter, connector_timeline};
 use backline_model::{AccountId, Role};
 
 fn filter(ask: &Ask<'_>) -> Result<TimelineFilter, Refusal> {
@@ -17,7 +17,8 @@ pub(super) async fn of_account(ask: &Ask<'_>, given: &str) -> Result<View, Refus
     let account_id: AccountId = id("account", given)?;
     let unknown = || Refusal::not_found("account", account_id);
     let account = ask.store().account_get(&ask.scope(), account_id).await?.ok_or_else(unknown)?;
-    let found = account_timeline(ask.store(), &ask.scope(), account_id, &filter(ask)?).await?.ok_or_else(unknown)?;
+    let found = ask.store().account_timeline_list(&ask.scope(), account_id, &filter(ask)?).await?;
+    let found = found.ok_or_else(unknown)?;
     let artist = link(&format!("/artists/{}?account={account_id}", account.artist_id), "Its artist and its numbers");
     let title = format!("{} {}", account.platform, account.platform_id);
     Ok(shown(ask, title, "/artists", &artist, found))

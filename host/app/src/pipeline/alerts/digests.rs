@@ -12,10 +12,10 @@ use super::sending::SIMULATED;
 use crate::pipeline::artists::attention::{AttentionFilter, accounts_that_need_someone};
 use crate::pipeline::credentials::installation::is_simulated;
 use crate::pipeline::names;
-use backline_model::{AlertDigest, AlertMessage, DigestDays, QuietHours, Tenant, Zone};
+use backline_model::{AlertChannel, AlertDigest, AlertMessage, DigestDays, QuietHours, Tenant, Zone};
 use backline_rules::alerting::end_of_quiet;
 use backline_rules::digest::{self, Facts, Moved, Movers, Needy, Period, SHOWN_MAX, Turn, Written};
-use backline_store::{AlertFilter, ArtistFilter, MetricsFilter, NewDigestMessage, Scope, StoreError};
+use backline_store::{AlertFilter, ArtistFilter, MetricsFilter, NewDigestMessage, Scope, StoreError, digest_not_found};
 
 /// Rows of growth that are read at once.
 const PAGE: u32 = 1_000;
@@ -82,6 +82,16 @@ impl Alerts {
         Ok(digest)
     }
 
+    /// The channels that take a digest.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn digest_channels(&self) -> Result<Vec<AlertChannel>, AlertError> {
+        let mut channels = self.channels().await?;
+        channels.retain(|channel| digest::check_channel(&channel.target).is_ok());
+        Ok(channels)
+    }
+
     /// Every digest.
     ///
     /// # Errors
@@ -91,16 +101,9 @@ impl Alerts {
     }
 
     /// One digest by its name.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub async fn digest(&self, name: &str) -> Result<AlertDigest, StoreError> {
+    async fn digest(&self, name: &str) -> Result<AlertDigest, StoreError> {
         let digests = self.store.alert_digests_list(&Scope::all_tenants()).await?;
-        let unknown = || StoreError::NotFound {
-            what: "digest",
-            id: format!("named '{name}'; `backline alerts digests list` shows them"),
-        };
-        digests.into_iter().find(|digest| digest.name == name).ok_or_else(unknown)
+        digests.into_iter().find(|digest| digest.name == name).ok_or_else(|| digest_not_found(name))
     }
 
     /// Removes a digest, and what is not sent of it.
@@ -124,7 +127,7 @@ impl Alerts {
     ///
     /// # Errors
     /// When there is none of the name, or the database fails.
-    pub async fn queue_digest(&self, name: &str) -> Result<AlertMessage, AlertError> {
+    pub async fn queue_digest(&self, name: &str) -> Result<AlertMessage, StoreError> {
         let digest = self.digest(name).await?;
         let now = self.clock.now();
         let message = NewDigestMessage {
@@ -134,10 +137,12 @@ impl Alerts {
             is_test: true,
             due_at: now,
         };
-        self.store.alert_digest_message_add(&Scope::all_tenants(), digest.id, &message).await?;
+        let all = Scope::all_tenants();
+        self.store.alert_digest_message_add(&all, digest.id, &message).await?;
         let filter = AlertFilter { id: Some(message.id), ..AlertFilter::default() };
-        let queued = self.messages(&filter).await?.pop();
-        queued.ok_or_else(|| AlertError::Invalid("the digest was removed".to_owned()))
+        let queued = self.store.alert_messages_list(&all, &filter).await?.pop();
+        // It was removed meanwhile.
+        queued.ok_or_else(|| digest_not_found(name))
     }
 
     /// The same, and sends it. Returns how it ended, with its words; it may be waiting still.
@@ -238,11 +243,7 @@ impl Alerts {
         }
         let mut moved = movers.moved();
         for one in moved.named_mut() {
-            one.artist = match self.store.artist_get(scope, one.artist_id).await {
-                // One that can't be read has no name here.
-                Err(StoreError::Unreadable { .. }) => None,
-                artist => artist?.map(|artist| artist.name),
-            };
+            one.artist = self.artist_name(scope, one.artist_id).await?;
             let of_date = MetricsFilter {
                 account: Some(one.account_id),
                 since: Some(one.date),

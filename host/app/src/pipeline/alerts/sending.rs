@@ -19,7 +19,9 @@ use crate::pipeline::retry::retry_transient;
 use backline_gateway::secrets::{SecretText, open_channel};
 use backline_gateway::{Mail, MailError, WebhookRequest, WebhookRequestError};
 use backline_model::event::types;
-use backline_model::{AccountId, AlertChannel, AlertRoute, AlertState, ChannelTarget, Event, Platform, ReconnectUrl};
+use backline_model::{
+    AccountId, AlertChannel, AlertRoute, AlertState, ArtistId, ChannelTarget, Event, Platform, ReconnectUrl,
+};
 use backline_rules::alerting::{self, Attempted, Head, LEASE, Next, SHOWN_MAX, Shown, TIMEOUT, Text, Told};
 use backline_rules::digest;
 use backline_store::{AlertLease, DueAlert, EventCursor, EventHead, NewAlert, Scope, StoreError, Term};
@@ -373,17 +375,21 @@ impl Alerts {
         let mut named = Vec::with_capacity(events.len());
         for event in events {
             let artist = match event.artist_id {
-                Some(id) => match self.store.artist_get(&Scope::all_tenants(), id).await {
-                    // One that can't be read has no name here.
-                    Err(StoreError::Unreadable { .. }) => None,
-                    artist => artist?.map(|artist| artist.name),
-                },
+                Some(id) => self.artist_name(&Scope::all_tenants(), id).await?,
                 None => None,
             };
             let reconnect_url = reconnect_url(self.config.service.reconnect_url.as_ref(), &event);
             named.push(Shown { event, artist, reconnect_url });
         }
         Ok(named)
+    }
+
+    /// The name of an artist; none where there is none in the scope, or it can't be read.
+    pub(super) async fn artist_name(&self, scope: &Scope, id: ArtistId) -> Result<Option<String>, StoreError> {
+        match self.store.artist_get(scope, id).await {
+            Err(StoreError::Unreadable { .. }) => Ok(None),
+            artist => Ok(artist?.map(|artist| artist.name)),
+        }
     }
 
     /// Sends a message once.

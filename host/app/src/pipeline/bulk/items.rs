@@ -1,8 +1,6 @@
 //! What the filter of a bulk act shows, a page at a time, and what is done to each thing. Lists are read in an order in
 //! which what appears meanwhile comes before, or anywhere; nothing is shown twice.
 
-use std::any::Any;
-
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -187,12 +185,12 @@ fn is_meant(action: BulkAction, filter: &BulkFilter, status: AccountStatus) -> b
 
 /// What a result means for the act: a thing that was decided or ended meanwhile is skipped, what else is refused of a
 /// thing is noted, and a database that does not answer holds the act up.
-fn ended<T, E: Classified>(result: Result<T, E>) -> Result<Ended, String> {
+fn ended<T, E: OfThing>(result: Result<T, E>) -> Result<Ended, String> {
     let error = match result {
         Ok(_) => return Ok(Ended::Acted),
         Err(error) => error,
     };
-    if is_over(&error) {
+    if error.is_over() {
         return Ok(Ended::Skipped);
     }
     match error.class() {
@@ -201,19 +199,32 @@ fn ended<T, E: Classified>(result: Result<T, E>) -> Result<Ended, String> {
     }
 }
 
-/// Whether an error says that someone else decided about a thing, or that it is gone.
-fn is_over(error: &dyn Any) -> bool {
-    let is_decided =
-        |error: &StoreError| matches!(error, StoreError::AlreadyDecided { .. } | StoreError::NotFound { .. });
-    if let Some(error) = error.downcast_ref::<QuarantineError>() {
-        return match error {
-            QuarantineError::Store(error) => is_decided(error),
-            QuarantineError::NotHeld(_) => true,
-            _ => false,
-        };
+/// An error of what is done to a thing.
+trait OfThing: Classified {
+    /// Whether it says that someone else decided about the thing, or that it is gone.
+    fn is_over(&self) -> bool;
+}
+
+impl OfThing for StoreError {
+    fn is_over(&self) -> bool {
+        matches!(self, Self::AlreadyDecided { .. } | Self::NotFound { .. })
     }
-    error.downcast_ref::<StoreError>().is_some_and(is_decided)
-        || matches!(error.downcast_ref::<CancelError>(), Some(CancelError::Ended { .. } | CancelError::NoRun(_)))
+}
+
+impl OfThing for QuarantineError {
+    fn is_over(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_over(),
+            Self::NotHeld(_) => true,
+            _ => false,
+        }
+    }
+}
+
+impl OfThing for CancelError {
+    fn is_over(&self) -> bool {
+        matches!(self, Self::Ended { .. } | Self::NoRun(_))
+    }
 }
 
 fn told(error: &(dyn std::error::Error + 'static)) -> String {

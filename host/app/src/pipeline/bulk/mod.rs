@@ -7,6 +7,7 @@ pub(super) mod serve;
 use std::sync::Arc;
 
 use serde::Serialize;
+use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
 use self::items::PAGE_MAX;
@@ -15,7 +16,6 @@ use crate::pipeline::clocks::Clocks;
 use crate::pipeline::collection::quarantine::Quarantine;
 use crate::pipeline::collection::run::Runs;
 use crate::pipeline::error::{Classified, ErrorClass};
-use backline_model::Tenant;
 use backline_model::bulk::{BulkAct, BulkAction, BulkFilter, BulkState};
 use backline_model::clock::Clock;
 use backline_store::{BulkActFilter, Scope, Store, StoreError};
@@ -96,8 +96,6 @@ pub struct NewBulkAct {
     pub action: BulkAction,
     /// Which things.
     pub filter: BulkFilter,
-    /// Whose things; none means those of all tenants.
-    pub tenant: Option<Tenant>,
     /// Why it is done, in the words of who asked for it.
     pub reason: String,
     /// How many were counted before: where it is another number now, nothing is started.
@@ -139,7 +137,7 @@ impl Bulk {
     /// When the filter is not one of the action, or the database fails.
     pub async fn count(&self, scope: &Scope, action: BulkAction, filter: &BulkFilter) -> Result<BulkCount, BulkError> {
         filter.check(action).map_err(BulkError::Filter)?;
-        if action == BulkAction::RunsCancel && *scope != Scope::all_tenants() {
+        if action == BulkAction::RunsCancel && scope.only().is_some() {
             return Err(BulkError::Runs);
         }
         let (mut counted, mut place) = (BulkCount { action, count: 0, sample: Vec::new() }, None);
@@ -152,13 +150,13 @@ impl Bulk {
         Ok(counted)
     }
 
-    /// Starts an act; hosts that serve work on it, or [`work_off`](Self::work_off).
+    /// Starts an act on things of the scope; hosts that serve work on it, or [`work_off`](Self::work_off).
     ///
     /// # Errors
     /// When there is no reason, the filter is not one of the action or shows nothing or another number, or the database
     /// fails.
     pub async fn start(&self, scope: &Scope, new: NewBulkAct) -> Result<BulkAct, BulkError> {
-        let NewBulkAct { action, filter, tenant, reason, count } = new;
+        let NewBulkAct { action, filter, reason, count } = new;
         let reason = reason.trim().to_owned();
         if reason.is_empty() || reason.chars().count() > REASON_CHARACTERS_MAX {
             return Err(BulkError::Reason);
@@ -174,7 +172,7 @@ impl Bulk {
             id: Uuid::now_v7(),
             action,
             filter,
-            tenant,
+            tenant: scope.only().cloned(),
             reason,
             state: BulkState::Running,
             total: now,
@@ -216,6 +214,13 @@ impl Bulk {
         };
         if is_ended { Err(BulkError::Ended { id, state: act.state }) } else { Ok(act) }
     }
+}
+
+/// What the audit log keeps of an act that was begun. The artist that it is about is named in a field of its own there.
+#[must_use]
+pub fn bulk_act_details(act: &BulkAct) -> Json {
+    let filter = BulkFilter { artist: None, ..act.filter.clone() };
+    json!({ "act": act.id, "action": act.action, "filter": filter, "total": act.total })
 }
 
 /// Whose things an act is about.

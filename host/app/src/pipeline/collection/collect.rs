@@ -14,45 +14,30 @@ use crate::config::Config;
 use crate::pipeline::clocks::Clocks;
 use crate::pipeline::collection::batch_accounts::{BatchAccounts, FetchSetup};
 use crate::pipeline::collection::collect_error::CollectError;
-use crate::pipeline::collection::deferral::{deferral, next_reset, wait_cut, waits_for};
 use crate::pipeline::collection::dispatch::Signal;
 use crate::pipeline::collection::evaluate::{self, Observation, Origin, RowContext, UnknownMetrics};
 use crate::pipeline::collection::fetch::{self, AccountFailure, BatchBudget, SideEffects};
+use crate::pipeline::collection::given_back::{LONE_DEATHS_MAX, fail_host_killing, give_back, halve};
 use crate::pipeline::collection::held::{Held, HeldBytes};
 use crate::pipeline::collection::past::{self, Around, PastDates};
-use crate::pipeline::collection::pauses::{self, Asked, AskedWait, Pauses, Wait};
-use crate::pipeline::credentials::expiry;
+use crate::pipeline::collection::pauses::Pauses;
+use crate::pipeline::collection::results::ResultBuilder;
 use crate::pipeline::credentials::manager::CredentialManager;
-use crate::pipeline::error::with_causes;
 use crate::pipeline::releases::cache::{LoadedRelease, ReleaseCache, ReleaseError};
 use crate::telemetry::{BatchEnd, Telemetry};
 use backline_gateway::Gateway;
-use backline_model::clock::{Clock, LAST_TIME};
+use backline_model::clock::Clock;
 use backline_model::kill_points::{Point, point};
 use backline_model::run::RunCounts;
-use backline_model::{
-    AccountId, AccountStatus, Candidate, DocumentId, DocumentInput, FailureClass, FetchContext, Lease, Outcome, Window,
-};
+use backline_model::{AccountId, DocumentId, DocumentInput, FetchContext, Lease, Outcome, Window};
 use backline_rules::dates::{self, Place};
-use backline_store::{
-    AccountResult, BatchResult, DocumentBody, DocumentRecord, PluginLog, Scope, Store, StoreError, StoredAccount,
-};
+use backline_store::{AccountResult, BatchResult, DocumentBody, DocumentRecord, PluginLog, Scope, Store, StoreError};
 
 /// How many times the results of a batch are stored before it is given back.
 const STORE_TRIES: u32 = 5;
 
 /// Wait after the first of these tries; it grows with each.
 const STORE_WAIT: Duration = Duration::from_millis(100);
-
-/// Wait of a batch whose results can't be written although the database answers, such as while its disk is full: each
-/// further try costs requests to the platform.
-const UNWRITABLE_WAIT: Duration = Duration::from_secs(15);
-
-/// Shortest wait of accounts from which the database kept a credential or a budget.
-const OUTAGE_WAIT: Duration = Duration::from_secs(2);
-
-/// Deaths of hosts that collected one account and nothing else, after which it is given up.
-const LONE_DEATHS_MAX: u32 = 3;
 
 /// Collects batches: everything that one batch needs, from its lease to storage. Cloning shares it.
 #[derive(Clone)]
@@ -337,106 +322,8 @@ async fn aim(
     Ok((lease.batch.window, places))
 }
 
-/// Handles a batch that could not be collected at all: it is retried, and its accounts fail once its attempts are used
-/// up.
-///
-/// # Errors
-/// The error itself, when that can't be written either: the batch then stays leased, and its run stays open.
-async fn give_back(collector: &Collector, lease: &Lease, error: CollectError) -> Result<BatchReport, CollectError> {
-    let batch = &lease.batch;
-    let (platform, cause) = (&batch.platform, with_causes(&error));
-    tracing::error!(batch = %batch.id, %platform, error = cause, "a batch could not be collected");
-    match try_to_give_back(collector, lease, &error).await {
-        Ok(_) if error.is_unwritable() => Err(error),
-        Ok(report) => Ok(report),
-        Err(StoreError::LeaseLost { .. }) => Ok(BatchReport::nothing(BatchEnd::LeaseLost)),
-        Err(_) => Err(error),
-    }
-}
-
-async fn try_to_give_back(
-    collector: &Collector,
-    lease: &Lease,
-    error: &CollectError,
-) -> Result<BatchReport, StoreError> {
-    let collection = &collector.config.collection;
-    let attempts = lease.batch.attempts + 1;
-    // A database that is away, or whose disk is full, says nothing about the batch.
-    let is_outage = matches!(error, CollectError::Store(error) if error.is_outage());
-    if is_outage || attempts < collection.attempts_max {
-        let wait = backoff(attempts).min(Duration::from_millis(collection.retry_wait_max_ms));
-        let wait = if error.is_unwritable() { UNWRITABLE_WAIT } else { wait };
-        collector.store.batch_release(lease, turn_of(collector, lease, wait), !is_outage).await?;
-        let open = lease.batch.accounts.len() as u64;
-        return Ok(BatchReport { open, ..BatchReport::nothing(BatchEnd::GivenBack) });
-    }
-    let message = with_causes(error);
-    let failure = BatchFailure { class: FailureClass::Internal, status: None, message: &message };
-    fail(collector, lease, failure, attempts).await
-}
-
-/// Cuts a batch in halves whose host ended while it collected nothing else.
-async fn halve(collector: &Collector, lease: &Lease) -> Result<BatchReport, CollectError> {
-    let batch = &lease.batch;
-    tracing::warn!(
-        batch = %batch.id, platform = %batch.platform, accounts = batch.accounts.len(),
-        "a host ended while it collected this batch and nothing else; its halves are collected by themselves"
-    );
-    collector.store.batch_halve(lease, turn_of(collector, lease, Duration::ZERO)).await?;
-    Ok(BatchReport { open: batch.accounts.len() as u64, ..BatchReport::nothing(BatchEnd::GivenBack) })
-}
-
-/// Ends a batch of one account that hosts ended of again and again while they collected nothing else. It is left out
-/// until an operator retries it.
-async fn fail_host_killing(collector: &Collector, lease: &Lease) -> Result<BatchReport, CollectError> {
-    let batch = &lease.batch;
-    tracing::error!(
-        batch = %batch.id, platform = %batch.platform, accounts = ?batch.accounts,
-        "hosts ended whenever they collected this account; it is left out until its batch is retried"
-    );
-    let message = format!(
-        "{LONE_DEATHS_MAX} hosts ended while they collected this account and nothing else; `backline batches retry \
-         {}` collects it again",
-        batch.id
-    );
-    let failure =
-        BatchFailure { class: FailureClass::HostKilled, status: Some(AccountStatus::HostKilled), message: &message };
-    match fail(collector, lease, failure, batch.attempts).await {
-        Err(StoreError::LeaseLost { .. }) => Ok(BatchReport::nothing(BatchEnd::LeaseLost)),
-        failed => Ok(failed?),
-    }
-}
-
-/// How all accounts of a batch fail.
-struct BatchFailure<'a> {
-    class: FailureClass,
-    status: Option<AccountStatus>,
-    message: &'a str,
-}
-
-/// Ends all accounts of a batch as failed.
-async fn fail(
-    collector: &Collector,
-    lease: &Lease,
-    failure: BatchFailure<'_>,
-    attempts: u32,
-) -> Result<BatchReport, StoreError> {
-    let BatchFailure { class, status, message } = failure;
-    let dates = dates_of(lease);
-    let ids: Vec<AccountId> = dates.keys().copied().collect();
-    let failed = |candidate: &Candidate| {
-        let outcome = Outcome::Failed { class, message: message.to_owned() };
-        AccountResult { status, ..bare_result(candidate, dates[&candidate.account_id], outcome, attempts) }
-    };
-    let accounts = collector.store.candidates_of(&Scope::all_tenants(), &ids).await?.iter().map(failed).collect();
-    let result = BatchResult { accounts, ..BatchResult::default() };
-    // What is counted by these outcomes counts by their times.
-    let now = turn_of(collector, lease, Duration::ZERO);
-    let completed = collector.store.batch_complete(lease, result, now).await?;
-    Ok(BatchReport { counts: completed.counts, open: completed.open, ..BatchReport::nothing(BatchEnd::Stored) })
-}
-
-fn dates_of(lease: &Lease) -> BTreeMap<AccountId, NaiveDate> {
+/// The date of each account of a batch.
+pub(super) fn dates_of(lease: &Lease) -> BTreeMap<AccountId, NaiveDate> {
     lease.batch.accounts.iter().map(|account| (account.account_id, account.metric_date)).collect()
 }
 
@@ -561,13 +448,7 @@ async fn store(collector: &Collector, lease: &Lease, observed: &Observed) -> Res
                     result.tally.scored(made.row.quality_score);
                 }
                 result.accounts.push(AccountResult {
-                    stored: Some(StoredAccount {
-                        row: made.row,
-                        state: observation.state.clone(),
-                        withheld: made.withheld,
-                        growth: made.growth,
-                        events: made.events,
-                    }),
+                    stored: Some(made.stored(observation.state.clone())),
                     document: Some(document),
                     ..results.bare_result(candidate, metric_date, Outcome::Collected)
                 });
@@ -593,182 +474,6 @@ async fn store(collector: &Collector, lease: &Lease, observed: &Observed) -> Res
         throttled,
         timed_out,
     })
-}
-
-/// What the results of all accounts of a batch have in common.
-struct ResultBuilder<'a> {
-    collector: &'a Collector,
-    lease: &'a Lease,
-    release: &'a LoadedRelease,
-    now: DateTime<Utc>,
-    side: &'a SideEffects,
-    pauses: &'a Pauses,
-    /// Accounts whose platform said how long they have to wait.
-    named: &'a BTreeSet<AccountId>,
-}
-
-impl ResultBuilder<'_> {
-    /// Attempts of accounts that fail now.
-    fn attempts(&self) -> u32 {
-        self.lease.batch.attempts + 1
-    }
-
-    /// Names of the budgets that held back this account's requests.
-    fn spent_of(&self, account: AccountId) -> BTreeSet<&str> {
-        self.pauses.spent_of(account, &self.side.spent)
-    }
-
-    /// The pauses that the platform asked for, by whose requests they are about. What a budget of the host's own holds
-    /// back is none: the budget itself holds the others of its holder.
-    fn asked(&self, ended: &BTreeMap<AccountId, AccountFailure>) -> Asked {
-        let mut asked = Asked::default();
-        for (account, ending) in ended {
-            if !self.spent_of(*account).is_empty() {
-                continue;
-            }
-            let until = match ending {
-                AccountFailure::Wait { wait } => self.now + self.wait(*account, *wait).kept,
-                AccountFailure::Defer { until } => self.deferral(*account, *until),
-                _ => continue,
-            };
-            asked.add(self.pauses.holder_of(*account), until);
-        }
-        asked
-    }
-
-    /// How long an account waits: as the connector says, or else as the gateway was told.
-    fn wait(&self, account: AccountId, asked: Option<Duration>) -> AskedWait {
-        let least = backoff(self.lease.batch.attempts);
-        let least = least.min(Duration::from_millis(self.collector.config.collection.retry_wait_max_ms));
-        let (gateway, holder) = (&self.collector.gateway, self.pauses.holder_of(account));
-        let asked = asked.or_else(|| gateway.pause_asked(holder));
-        AskedWait::of(self.pauses.wait(account, asked, least), gateway.pause_left(holder))
-    }
-
-    /// Until when an account is deferred.
-    fn deferral(&self, account: AccountId, asked: Option<DateTime<Utc>>) -> DateTime<Utc> {
-        let spent = self.spent_of(account);
-        deferral(asked, next_reset(&self.release.manifest.budgets, &spent, self.now), self.now)
-    }
-
-    /// A deferral to `until`, with the event if the platform asked for a later time.
-    fn deferred(
-        &self,
-        candidate: &Candidate,
-        metric_date: NaiveDate,
-        until: DateTime<Utc>,
-        asked: Option<DateTime<Utc>>,
-    ) -> AccountResult {
-        let spent = self.spent_of(candidate.account_id);
-        let cut = asked.filter(|asked| *asked > until && spent.is_empty());
-        let told = cut.map(|asked| format!("; it asked to wait until {asked}, which is too long")).unwrap_or_default();
-        let platform = &candidate.platform;
-        let is_held_back = !spent.is_empty();
-        // A pace that was learned from refusals has no name.
-        let names: Vec<&str> = spent.into_iter().filter(|name| !name.is_empty()).collect();
-        let message = format!("{}{told}", waits_for(platform, &names.join(" or "), is_held_back, asked, until));
-        let mut entry = self.bare_result(candidate, metric_date, Outcome::Deferred { until, message });
-        if let Some(asked) = cut {
-            let holder = self.pauses.holder_of(candidate.account_id);
-            entry.events.push(wait_cut(platform, holder, asked, until, self.now));
-        }
-        entry
-    }
-
-    /// Records how an account without a row ended. One that will be retried is not recorded: it stays in the batch.
-    fn end(
-        &self,
-        result: &mut BatchResult,
-        candidate: &Candidate,
-        metric_date: NaiveDate,
-        ending: AccountFailure,
-        document: Option<DocumentRecord>,
-    ) {
-        let collection = &self.collector.config.collection;
-        let outcome = match ending {
-            AccountFailure::Outage => {
-                let wait = backoff(self.lease.batch.attempts).max(OUTAGE_WAIT);
-                result.waiting.insert(candidate.account_id);
-                result.waiting_until = result.waiting_until.max(Some(self.now + wait));
-                return;
-            }
-            AccountFailure::Retry { .. } if self.attempts() < collection.attempts_max => {
-                let wait = backoff(self.attempts()).min(Duration::from_millis(collection.retry_wait_max_ms));
-                result.retry_at = result.retry_at.max(Some(self.now + wait));
-                return;
-            }
-            AccountFailure::Wait { wait } => {
-                let wait = self.wait(candidate.account_id, wait);
-                match pauses::sorted(wait.kept, self.now) {
-                    Wait::Short(until) => {
-                        result.waiting.insert(candidate.account_id);
-                        result.waiting_until = result.waiting_until.max(Some(until));
-                    }
-                    Wait::Long(until) => {
-                        let is_named = self.named.contains(&candidate.account_id);
-                        let asked = is_named.then(|| self.now.checked_add_signed(wait.asked).unwrap_or(LAST_TIME));
-                        result
-                            .accounts
-                            .push(AccountResult { document, ..self.deferred(candidate, metric_date, until, asked) });
-                    }
-                }
-                return;
-            }
-            AccountFailure::Defer { until: asked } => {
-                let until = self.deferral(candidate.account_id, asked);
-                result.accounts.push(AccountResult { document, ..self.deferred(candidate, metric_date, until, asked) });
-                return;
-            }
-            AccountFailure::Paused { until } => {
-                let message = format!("{} asked for a pause until {until}", candidate.platform);
-                Outcome::Deferred { until, message }
-            }
-            AccountFailure::NoTurn => return,
-            AccountFailure::Final(outcome) => outcome,
-            AccountFailure::Retry { class, message } => Outcome::Failed { class, message },
-            AccountFailure::Refused(message) => Outcome::Failed { class: FailureClass::Reconnect, message },
-        };
-        if let Outcome::Failed { class, .. } = outcome
-            && !(class == FailureClass::TimedOut && self.side.kept_waiting.contains(&candidate.account_id))
-        {
-            result.tally.failed(class);
-        }
-        let reconnect = matches!(outcome, Outcome::Failed { class: FailureClass::Reconnect, .. });
-        let mut entry = AccountResult { document, ..self.bare_result(candidate, metric_date, outcome) };
-        if reconnect {
-            entry.status = Some(AccountStatus::ReconnectNeeded);
-            entry.events.push(expiry::reconnect_event(candidate, self.now));
-        }
-        result.accounts.push(entry);
-    }
-
-    fn bare_result(&self, candidate: &Candidate, metric_date: NaiveDate, outcome: Outcome) -> AccountResult {
-        // Waiting for a budget uses up no attempt.
-        let is_deferred = matches!(outcome, Outcome::Deferred { .. });
-        let attempts = if is_deferred { self.lease.batch.attempts } else { self.attempts() };
-        bare_result(candidate, metric_date, outcome, attempts)
-    }
-}
-
-fn bare_result(candidate: &Candidate, metric_date: NaiveDate, outcome: Outcome, attempts: u32) -> AccountResult {
-    AccountResult {
-        account_id: candidate.account_id,
-        artist_id: candidate.artist_id,
-        platform: candidate.platform.clone(),
-        metric_date,
-        outcome,
-        attempts,
-        document: None,
-        stored: None,
-        status: None,
-        events: Vec::new(),
-    }
-}
-
-/// Wait before the next attempt: 2 s, then doubling up to 64 s. The gateway has already retried within seconds, so this
-/// covers longer outages.
-fn backoff(attempts: u32) -> Duration {
-    Duration::from_secs(1 << attempts.min(6))
 }
 
 #[cfg(test)]

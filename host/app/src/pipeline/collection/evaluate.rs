@@ -18,7 +18,7 @@ use backline_rules::conform::conform;
 use backline_rules::dates;
 use backline_rules::growth::{self, SignificanceConfig};
 use backline_rules::validate::{self, Subject, ValidationConfig};
-use backline_store::{AccountPast, DocumentBody};
+use backline_store::{AccountPast, DocumentBody, StoredAccount};
 
 /// Most metrics of one batch that the connector's catalogue does not know. Each is kept for the operator to look at,
 /// and named in its row.
@@ -142,6 +142,14 @@ pub(in crate::pipeline) struct EvaluatedRow {
     pub growth: Vec<GrowthRow>,
     /// Events about the row.
     pub events: Vec<RowEvent>,
+}
+
+impl EvaluatedRow {
+    /// What is stored of it. `state` is the JSON text that the connector is handed back the next time.
+    pub(in crate::pipeline) fn stored(self, state: Option<String>) -> StoredAccount {
+        let Self { row, withheld, growth, events, .. } = self;
+        StoredAccount { row, state, withheld, growth, events }
+    }
 }
 
 /// Date → conform → validate → merge with the date's earlier observation → growth → events.

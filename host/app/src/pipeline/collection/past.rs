@@ -15,14 +15,13 @@ use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use crate::pipeline::collection::collect::Collector;
 use crate::pipeline::collection::evaluate::{self, Origin, RowContext, UnknownMetrics};
 use crate::pipeline::collection::fetch::{self, BatchBudget, SideEffects};
+use crate::pipeline::collection::results::bare_result;
 use crate::pipeline::releases::cache::LoadedRelease;
 use backline_model::{
     AccountId, Candidate, DocumentId, DocumentInput, Fetched, Lease, Outcome, PastDocument, Snapshot, Window,
 };
 use backline_rules::dates::{self, Place};
-use backline_store::{
-    AccountResult, Completion, DocumentBody, DocumentRecord, MetricsFilter, Scope, StoreError, StoredAccount,
-};
+use backline_store::{AccountResult, Completion, DocumentBody, DocumentRecord, MetricsFilter, Scope, StoreError};
 
 /// Most past dates that one batch asks for besides its own: a month. A batch has the time and the answers of one call
 /// for all of them.
@@ -219,29 +218,17 @@ pub(super) async fn add(
             };
             let context = RowContext::new(release, &collector.config, candidate, origin);
             let made = evaluate::make(&context, snapshot, known.remove(&observed.account).unwrap_or_default());
+            let document = DocumentRecord {
+                id: observed.document_id,
+                body: observed.body.clone(),
+                observed_at,
+                window: observed.window,
+            };
             rows.push(AccountResult {
-                account_id: candidate.account_id,
-                artist_id: candidate.artist_id,
-                platform: candidate.platform.clone(),
-                metric_date: *date,
-                outcome: Outcome::Collected,
-                attempts: 0,
-                document: Some(DocumentRecord {
-                    id: observed.document_id,
-                    body: observed.body.clone(),
-                    observed_at,
-                    window: observed.window,
-                }),
+                document: Some(document),
                 // Only the state of the account's own date is handed back.
-                stored: Some(StoredAccount {
-                    row: made.row,
-                    state: None,
-                    withheld: made.withheld,
-                    growth: made.growth,
-                    events: made.events,
-                }),
-                status: None,
-                events: Vec::new(),
+                stored: Some(made.stored(None)),
+                ..bare_result(candidate, *date, Outcome::Collected, 0)
             });
         }
         completion.past_add(rows).await?;

@@ -9,14 +9,15 @@
 //! folder. Without the file a process collects and refreshes nothing that a platform may replace.
 
 use std::fmt;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::pipeline::credentials::journal::{blocking, make_folder};
+use crate::pipeline::credentials::journal::blocking;
 use crate::pipeline::error::{Classified, ErrorClass, with_causes};
+use crate::pipeline::files::{make_folder, write_whole};
 use backline_model::InstallationId;
 use backline_model::clock::Clock;
 use backline_model::manifest::CredentialKind;
@@ -218,12 +219,8 @@ impl Installation {
         let target = file.clone();
         let written = blocking(move || {
             make_folder(&folder)?;
-            // A named temporary file can be read and written by its owner only.
-            let mut file = tempfile::NamedTempFile::new_in(&folder)?;
-            writeln!(file, "Processes with this file refresh the tokens of the Backline database that has this id.")?;
-            file.as_file().sync_all()?;
-            file.persist(&target).map_err(|error| error.error)?;
-            std::fs::File::open(&folder)?.sync_all()
+            let content = b"Processes with this file refresh the tokens of the Backline database that has this id.\n";
+            write_whole(&folder, &target, content, || {})
         });
         match written.await {
             Ok(()) => Ok(file),

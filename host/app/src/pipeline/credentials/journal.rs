@@ -4,8 +4,7 @@
 //! A file is complete and on disk before its content is used, and it is removed once the database holds the token. The
 //! content is sealed as in the database, and opens for its own credential only.
 
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::pipeline::files::{make_folder, write_whole};
 use backline_model::CredentialId;
 use backline_model::kill_points::{Point, point};
 use backline_store::SealedCredential;
@@ -103,14 +103,8 @@ impl Journal {
         let Some(folder) = self.folder.clone() else { return Ok(false) };
         blocking(move || {
             make_folder(&folder)?;
-            // A named temporary file can be read and written by its owner only.
-            let mut file = tempfile::NamedTempFile::new_in(&folder)?;
-            file.write_all(&serde_json::to_vec(&entry)?)?;
-            file.as_file().sync_all()?;
-            point(Point::RefreshFileWritten);
-            file.persist(path_of(&folder, entry.credential)).map_err(|error| error.error)?;
-            // The file's name is on disk only once the folder is synced.
-            std::fs::File::open(&folder)?.sync_all()?;
+            let (file, content) = (path_of(&folder, entry.credential), serde_json::to_vec(&entry)?);
+            write_whole(&folder, &file, &content, || point(Point::RefreshFileWritten))?;
             Ok(true)
         })
         .await
@@ -203,10 +197,6 @@ impl Journal {
 
 fn path_of(folder: &Path, id: CredentialId) -> PathBuf {
     folder.join(format!("{id}.json"))
-}
-
-pub(in crate::pipeline) fn make_folder(folder: &Path) -> io::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 fn read(path: &Path) -> Option<Entry> {

@@ -3,7 +3,7 @@
 //! A file says that the folder is a demo's. Nothing else is written to, and nothing but what a demo makes is removed.
 
 use std::fs::{File, TryLockError};
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 
 use super::DemoError;
 use crate::config::FILE_NAME;
-use crate::pipeline::credentials::journal::make_folder;
+use crate::pipeline::files::{make_folder, write_whole};
 use backline_gateway::secrets::Keyring;
 use backline_simulator::Story;
 
@@ -153,7 +153,7 @@ impl DemoFolder {
 
     /// Writes a file of the folder, which only its owner can read.
     fn write(&self, file: &Path, content: &str) -> Result<(), DemoError> {
-        write_whole(&self.path, file, content).map_err(failed(file))
+        write_whole(&self.path, file, content.as_bytes(), || {}).map_err(failed(file))
     }
 
     fn configuration(&self, listen: SocketAddr, hosts: &[&str], connect: &str) -> String {
@@ -197,18 +197,8 @@ fn settings_in(path: &Path) -> Result<Option<Settings>, DemoError> {
 /// Writes the mark.
 fn write_settings(path: &Path, settings: &Settings) -> Result<(), DemoError> {
     let mark = path.join(MARK);
-    let content = serde_json::to_string_pretty(settings).map_err(io::Error::from).map_err(failed(&mark))?;
-    write_whole(path, &mark, &content).map_err(failed(&mark))
-}
-
-/// Writes a file as a whole: its content is the old or the new one, whenever this is broken off, and a link in its
-/// place is replaced, not followed.
-fn write_whole(folder: &Path, file: &Path, content: &str) -> io::Result<()> {
-    let mut new = tempfile::NamedTempFile::new_in(folder)?;
-    new.write_all(content.as_bytes())?;
-    new.as_file().sync_all()?;
-    new.persist(file)?;
-    Ok(())
+    let content = serde_json::to_vec_pretty(settings).map_err(io::Error::from).map_err(failed(&mark))?;
+    write_whole(path, &mark, &content, || {}).map_err(failed(&mark))
 }
 
 /// Removes what an earlier demo made. What else is in the folder stays.

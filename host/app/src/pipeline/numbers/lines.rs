@@ -1,10 +1,7 @@
 //! The lines of a row: one for each metric, or for each change. They say what the rows as JSON say of it.
 
-use std::collections::BTreeMap;
-
 use super::columns::ColumnKind::{Date, Decimal, Integer, Json, Text, Time};
 use super::columns::{Cell, ColumnSpec, optional, required};
-use backline_model::growth::SPANS_DAYS;
 use backline_model::{Change, GrowthRow, MetricName, MetricsRow, Value};
 
 /// The columns of metrics. Of the four that hold a value one is filled, or `absent` is.
@@ -97,9 +94,7 @@ pub(super) fn of_metrics(row: &MetricsRow) -> Vec<Vec<Cell>> {
 pub(super) fn of_growth(row: &GrowthRow) -> Vec<Vec<Cell>> {
     let [artist, account] = [row.artist_id.to_string(), row.account_id.to_string()].map(Cell::text);
     let platform = Cell::text(row.platform.as_str());
-    let line = |metric: &MetricName, span: u16, change: &Change| {
-        let reason = change.reason.and_then(|reason| serde_json::to_value(reason).ok());
-        let reason = reason.and_then(|reason| reason.as_str().map(Cell::text));
+    let line = |(metric, span, change): (&MetricName, u16, &Change)| {
         vec![
             artist.clone(),
             account.clone(),
@@ -111,12 +106,8 @@ pub(super) fn of_growth(row: &GrowthRow) -> Vec<Vec<Cell>> {
             Cell::decimal(change.percent),
             Cell::count(change.gap_days),
             Cell::decimal(change.daily_percent),
-            reason.unwrap_or(Cell::Empty),
+            change.reason.map_or(Cell::Empty, |reason| Cell::text(reason.as_str())),
         ]
     };
-    let of_metric = |(metric, changes): (&MetricName, &BTreeMap<u16, Change>)| {
-        let spans = SPANS_DAYS.iter().filter_map(|span| changes.get(span).map(|change| (*span, change)));
-        spans.map(|(span, change)| line(metric, span, change)).collect::<Vec<_>>()
-    };
-    row.changes.iter().flat_map(of_metric).collect()
+    row.each().map(line).collect()
 }

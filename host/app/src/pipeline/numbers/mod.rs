@@ -178,18 +178,15 @@ async fn read_pages<T: Columnar>(
     pages: &mpsc::Sender<Page<T>>,
 ) -> Result<(), StoreError> {
     let NumbersRequest { scope, filter, .. } = request;
-    let (mut asking, mut left) = (filter.clone(), filter.limit.unwrap_or(u32::MAX));
+    // A request without a limit has no end of its own.
+    let (mut asking, mut left) = (filter.clone(), filter.limit);
     loop {
-        let asked = left.min(PAGE);
+        let asked = left.map_or(PAGE, |left| left.min(PAGE));
         asking.limit = Some(asked);
         let rows = T::page(store, scope, &asking).await?;
         let found = u32::try_from(rows.len()).unwrap_or(u32::MAX);
-        left = left.saturating_sub(found);
-        // A request without a limit has no end of its own.
-        if filter.limit.is_none() {
-            left = u32::MAX;
-        }
-        let is_last = found < asked || left == 0;
+        left = left.map(|left| left.saturating_sub(found));
+        let is_last = found < asked || left == Some(0);
         asking.after = rows.last().map(Columnar::place);
         // Where the writer has ended, it says why.
         if pages.send(Some(rows)).await.is_err() || is_last {
