@@ -144,6 +144,9 @@ impl Store {
             return Ok(None);
         }
         let mut put = 0;
+        // In an order that every route has: two that lead to the same messages would wait for each other.
+        let mut alerts: Vec<&NewAlert> = alerts.iter().collect();
+        alerts.sort_by(|a, b| (a.channel, &a.group).cmp(&(b.channel, &b.group)));
         for alert in alerts {
             put += put_in_txn(&mut work, alert).await?;
         }

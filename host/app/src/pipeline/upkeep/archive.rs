@@ -173,7 +173,7 @@ impl Archive {
     }
 
     /// Removes answers to requests, alerts to people and bulk acts that need not be kept any more, and sessions of the
-    /// dashboard that are over. Returns how many answers. Every host may: each is one statement, and what
+    /// dashboard that are over. Returns how many answers. Every host may: no statement needs another, and what
     /// `archive.enabled` is about are numbers.
     ///
     /// # Errors
