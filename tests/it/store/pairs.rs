@@ -345,6 +345,9 @@ async fn erase(store: &Store) -> Done {
     let other = PEOPLE + 1;
     store.artists_save(&all(), &[artist(other)], now()).await?;
     store.accounts_save(&all(), &[account(other)], now()).await?;
+    let about = |_| Event { id: Uuid::now_v7(), artist_id: Some(artist(other).id), ..event(0, None) };
+    let events: Vec<Event> = (0..PEOPLE).map(about).collect();
+    store.events_write(&all(), &events).await?;
     store.artist_erase(&all(), artist(other).id, now()).await?;
     store.erasure_lift(artist(other).id, now()).await.map(drop)
 }
