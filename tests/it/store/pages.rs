@@ -103,7 +103,7 @@ async fn a_place_that_no_page_has_is_no_failure() {
     each_database(async |store, _| {
         let all = Scope::all_tenants();
         for date in ["+262142-01-01", "+10000-01-01", "-0001-01-01", "-262142-01-01"] {
-            let date = date.parse().unwrap();
+            let date: chrono::NaiveDate = date.parse().unwrap();
             for (since, until) in [(None, None), (Some(date), None), (None, Some(date))] {
                 let after = Some((date, account(1).id));
                 let filter = MetricsFilter { since, until, after, ..MetricsFilter::default() };

@@ -139,7 +139,10 @@ impl Store {
         upsert_artists(&mut work, &saved.into_values().collect::<Vec<_>>(), now).await?;
         let mut added: Vec<&Account> = changes.accounts_added.iter().collect();
         // In the order in which an import adds them: one that both add makes the later of the two wait.
-        added.sort_by_key(|account| (account.artist_id, &account.platform, &account.platform_id));
+        added.sort_by(|one, other| {
+            let of_other = (other.artist_id, &other.platform, &other.platform_id);
+            (one.artist_id, &one.platform, &one.platform_id).cmp(&of_other)
+        });
         insert_accounts(&mut work, &added, now).await?;
         if !touched.is_empty() {
             // All at once, in the order in which batches lock them, so that the two can't wait for each other.

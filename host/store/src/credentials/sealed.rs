@@ -1,5 +1,7 @@
 //! Credentials as sealed bytes: the store never sees what is in them.
 
+use std::cmp::Ordering;
+
 use chrono::{DateTime, Utc};
 use sqlx::any::AnyRow;
 
@@ -105,7 +107,7 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         let mut ordered: Vec<&SealedCredential> = credentials.iter().collect();
-        ordered.sort_unstable_by(|a, b| turn_of(a).cmp(&turn_of(b)));
+        ordered.sort_unstable_by(|a, b| in_turn(a, b));
         let mut work = self.begin_durable().await?;
         // An erasure locks all credentials of its artist at once. One that another transaction added meanwhile would
         // be in the hands of others, who wait for the artist's accounts.
@@ -235,9 +237,15 @@ impl Store {
 
 /// In which order credentials are saved: those that are there by id, as others lock them, then the new ones by what no
 /// two have the same.
-fn turn_of(credential: &SealedCredential) -> (Option<(&Platform, &str, Option<AccountId>)>, CredentialId) {
-    let new = (credential.version == 0).then_some((&credential.platform, &*credential.slot, credential.account_id));
-    (new, credential.id)
+fn in_turn(one: &SealedCredential, other: &SealedCredential) -> Ordering {
+    let is_new = |credential: &SealedCredential| credential.version == 0;
+    let place = |credential: &SealedCredential| {
+        let SealedCredential { platform, slot, account_id, .. } = credential;
+        (platform.as_str().to_owned(), slot.clone(), *account_id)
+    };
+    is_new(one)
+        .cmp(&is_new(other))
+        .then_with(|| if is_new(one) { place(one).cmp(&place(other)) } else { one.id.cmp(&other.id) })
 }
 
 /// The statement that saves a credential: a new one, or over the version that was read.
