@@ -16,8 +16,8 @@ impl BatchResult {
     /// accounts stand. It answers with the id of each object that the platform sent.
     ///
     /// - An account that the answer does not name is [`FetchError::NotFound`].
-    /// - An account that it names twice is [`FetchError::Unexpected`], and so are all accounts of a request whose
-    ///   answer names others only: such an answer is not what it seems to be.
+    /// - An account that it names twice is [`FetchError::Unexpected`], and so are those that it does not name if it
+    ///   names others instead: they may be there under another id, or it is not what it seems to be.
     /// - An error of a request is that of its accounts. One that concerns every further request, such as a rate limit,
     ///   ends the batch, as [`Stop`] does.
     ///
@@ -77,17 +77,20 @@ impl BatchResult {
 /// Gives each id that was asked for what was answered under it.
 fn assigned(asked: &[String], named: Named) -> HashMap<String, Result<Fetched, FetchError>> {
     let unexpected = |what: &str| Err(FetchError::Unexpected(what.to_owned()));
-    let is_empty = named.is_empty();
+    let mut names_others = false;
     let mut answers = HashMap::new();
     for (id, answer) in named {
         if asked.contains(&id) {
             let known = answers.entry(id);
             known.and_modify(|known| *known = unexpected("the answer names the account twice")).or_insert(answer);
+        } else {
+            names_others = true;
         }
     }
-    if answers.is_empty() && !is_empty {
-        let strange = || unexpected("the answer names none of the accounts that were asked for");
-        return asked.iter().map(|id| (id.clone(), strange())).collect();
+    if names_others {
+        for id in asked {
+            answers.entry(id.clone()).or_insert_with(|| unexpected("the answer names others, and not this account"));
+        }
     }
     answers
 }
@@ -119,6 +122,7 @@ mod tests {
         let answer = |_: &[String]| Ok(named(&["c", "a", "b", "other"]));
         assert_eq!(run(&["a", "b", "c"], 50, answer), ["of a", "of b", "of c"]);
         assert_eq!(run(&["c", "b", "a", "c"], 50, answer), ["of c", "of b", "of a", "of c"]);
+        let answer = |_: &[String]| Ok(named(&["b", "a"]));
         assert_eq!(run(&["a", "unknown", "b"], 50, answer), ["of a", "not-found", "of b"]);
     }
 
@@ -126,6 +130,7 @@ mod tests {
     fn a_doubtful_answer_is_nobodys() {
         assert_eq!(run(&["a", "b"], 50, |_| Ok(named(&["a", "b", "a"]))), ["unexpected", "of b"]);
         assert_eq!(run(&["a", "b"], 50, |_| Ok(named(&["x", "y"]))), ["unexpected", "unexpected"]);
+        assert_eq!(run(&["a", "b"], 50, |_| Ok(named(&["x", "b"]))), ["unexpected", "of b"], "x may be a");
         assert_eq!(run(&["a", "b"], 50, |_| Ok(named(&[]))), ["not-found", "not-found"]);
     }
 

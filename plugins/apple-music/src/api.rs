@@ -62,19 +62,28 @@ impl<'a> Api<'a> {
     ///
     /// A list that takes too long times out in Apple's gateway, which responds with 504 and an HTML page. That is an
     /// error of the list, as is an invalid id in it: `Unexpected`. So is `NotFound`, which need not hold for each of
-    /// its ids.
+    /// its ids, and a list that lacks artists and is empty, goes on or has others instead: it says of none of them that
+    /// the storefront does not have them.
     pub(crate) async fn artists(&self, storefront: &str, ids: &[&str]) -> Result<Vec<Json>, FetchError> {
-        let ids = ids.join(",");
-        let url = format!("{ORIGIN}/v1/catalog/{}/artists?ids={}&include=albums", encode(storefront), encode(&ids));
+        let joined = ids.join(",");
+        let url = format!("{ORIGIN}/v1/catalog/{}/artists?ids={}&include=albums", encode(storefront), encode(&joined));
         let response = self.get(&url).await?;
         if response.status == 504 {
             return Err(FetchError::Unexpected("HTTP 504: the list takes too long".to_owned()));
         }
-        match self.answer(&response).and_then(data) {
-            Ok(artists) if artists.iter().all(is_artist) => Ok(artists),
-            Ok(_) => Err(unlike("a list of artists")),
-            Err(error) => Err(error),
+        let answer = self.answer(&response)?;
+        let goes_on = !answer["next"].is_null();
+        let artists = data(answer)?;
+        if !artists.iter().all(is_artist) {
+            return Err(unlike("a list of artists"));
         }
+        let has = |id: &str| artists.iter().any(|artist| artist["id"].as_str() == Some(id));
+        let is_other = |artist: &Json| artist["id"].as_str().is_none_or(|id| !ids.contains(&id));
+        let is_doubtful = goes_on || artists.is_empty() || artists.iter().any(is_other);
+        if is_doubtful && !ids.iter().all(|id| has(id)) {
+            return Err(unlike("a whole list of artists"));
+        }
+        Ok(artists)
     }
 
     /// Fetches all pages of an artist's albums. `included` is the relationship that came with the artist: if it holds

@@ -138,7 +138,7 @@ class Batches(unittest.TestCase):
     def test_the_order_of_the_platform_decides_nothing(self):
         async def fetch(ids):
             self.assertEqual(ids, ["a", "b", "c"])
-            return [("b", fetched("of b")), ("other", fetched("of other")), ("a", fetched("of a"))]
+            return [("b", fetched("of b")), ("a", fetched("of a"))]
 
         self.assertEqual(self.outcomes(["c", "a", "b", "a"], fetch), ["FetchError_NotFound", "of a", "of b", "of a"])
 
@@ -151,6 +151,11 @@ class Batches(unittest.TestCase):
 
         self.assertEqual(self.outcomes(["a", "b"], twice), ["FetchError_Unexpected", 3])
         self.assertEqual(self.outcomes(["a", "b"], others), ["FetchError_Unexpected"] * 2)
+
+        async def instead(ids):
+            return [("x", fetched(1)), ("b", fetched(2))]
+
+        self.assertEqual(self.outcomes(["a", "b"], instead), ["FetchError_Unexpected", 2])
 
     def test_a_failed_request_costs_its_accounts_and_a_limit_the_rest(self):
         def failing(error):

@@ -118,7 +118,7 @@ const outcomes = (ids, fetch, atMost = 50) => {
 test('the order of the platform decides nothing', () => {
   const fetch = (ids) => {
     assert.deepEqual(ids, ['a', 'b', 'c']);
-    return [['b', 'of b'], ['other', 'of other'], ['a', 'of a']];
+    return [['b', 'of b'], ['a', 'of a']];
   };
   assert.deepEqual(outcomes(['c', 'a', 'b', 'a'], fetch), ['not-found', 'of a', 'of b', 'of a']);
 });
@@ -126,6 +126,7 @@ test('the order of the platform decides nothing', () => {
 test("a doubtful answer is nobody's", () => {
   assert.deepEqual(outcomes(['a', 'b'], () => [['a', 1], ['a', 2], ['b', 3]]), ['unexpected', 3]);
   assert.deepEqual(outcomes(['a', 'b'], () => [['x', 1]]), ['unexpected', 'unexpected']);
+  assert.deepEqual(outcomes(['a', 'b'], () => [['x', 1], ['b', 2]]), ['unexpected', 2]);
 });
 
 test('a failed request costs its accounts, and a limit the rest', () => {

@@ -46,6 +46,7 @@ func TestABatchGivesEachAccountWhatNamesIt(t *testing.T) {
 		"any order": {outcomes([]string{"c", "a", "b", "a"}, 50, answering("b", "other", "a")),
 			[]string{"error", "of a", "of b", "of a"}},
 		"twice":       {outcomes([]string{"a", "b"}, 50, answering("a", "a", "b")), []string{"error", "of b"}},
+		"instead":     {outcomes([]string{"a", "b"}, 50, answering("x", "b")), []string{"error", "of b"}},
 		"others only": {outcomes([]string{"a", "b"}, 50, answering("x")), []string{"error", "error"}},
 		"one fails":   {outcomes([]string{"a", "b", "c"}, 1, failing(Unavailable)), []string{"of a", "error", "of c"}},
 		"limited":     {outcomes([]string{"a", "b", "c"}, 1, failing(RateLimited)), []string{"of a", "error", "error"}},

@@ -110,8 +110,8 @@ type Named struct {
 
 // Batch asks for at most atMost accounts with one request. fetch gets the platform's ids, each once and sorted, and
 // answers with one Named for each account that the platform sent, in any order. An account that is not among them does
-// not exist; one that is there twice, or an answer that names others only, is not what it seems to be. A failure that
-// concerns every further request ends the batch.
+// not exist, unless the answer names others instead: it may be there under another id. One that is there twice is not
+// what it seems to be. A failure that concerns every further request ends the batch.
 func Batch(accounts []Account, atMost int, fetch func(ids []string) ([]Named, error)) []Answer {
 	var ids []string
 	for _, account := range accounts {
@@ -128,9 +128,8 @@ func Batch(accounts []Account, atMost int, fetch func(ids []string) ([]Named, er
 			named, err = fetch(asked)
 		}
 		if err == nil {
-			err = assign(found, asked, named)
-		}
-		if err != nil {
+			assign(found, asked, named)
+		} else {
 			for _, id := range asked {
 				found[id] = Answer{Err: err}
 			}
@@ -150,23 +149,27 @@ func Batch(accounts []Account, atMost int, fetch func(ids []string) ([]Named, er
 	return answers
 }
 
-func assign(found map[string]Answer, asked []string, named []Named) error {
-	isAnyAsked := false
+func assign(found map[string]Answer, asked []string, named []Named) {
+	namesOthers := false
 	for _, one := range named {
 		if !slices.Contains(asked, one.ID) {
+			namesOthers = true
 			continue
 		}
-		isAnyAsked = true
 		if _, twice := found[one.ID]; twice {
 			found[one.ID] = Answer{Err: Because(Unexpected, "the answer names the account twice")}
 		} else {
 			found[one.ID] = Answer{Body: one.Body, Err: one.Err}
 		}
 	}
-	if len(named) > 0 && !isAnyAsked {
-		return Because(Unexpected, "the answer names none of the accounts that were asked for")
+	if !namesOthers {
+		return
 	}
-	return nil
+	for _, id := range asked {
+		if _, ok := found[id]; !ok {
+			found[id] = Answer{Err: Because(Unexpected, "the answer names others, and not this account")}
+		}
+	}
 }
 
 // concernsAll says whether every further request with the same credential would fail in the same way.

@@ -152,9 +152,9 @@ function foreign(response, body, isJson, isEmpty) {
 const CONCERNS_ALL = ['misconfigured', 'quota-exhausted', 'rate-limited', 'reconnect', 'unauthorized'];
 
 // Asks for at most `atMost` accounts with one request: `fetch` gets the platform's ids, each once and sorted, and gives
-// pairs of an id and a document, in any order. An account that is not among them does not exist; one that is there
-// twice, or an answer that names others only, is not what it seems to be. A failure that concerns every further request
-// ends the batch.
+// pairs of an id and a document, in any order. An account that is not among them does not exist, unless the answer
+// names others instead: it may be there under another id. One that is there twice is not what it seems to be. A failure
+// that concerns every further request ends the batch.
 export function batch(accounts, atMost, fetch) {
   const ids = [...new Set(accounts.map((account) => account.platformId))].sort();
   const answers = new Map();
@@ -183,8 +183,9 @@ function assigned(asked, named) {
       answers.set(id, ok(document));
     }
   }
-  if (named.length > 0 && answers.size === 0) {
-    throw failure('unexpected', 'the answer names none of the accounts that were asked for');
+  if (named.some(([id]) => !asked.includes(id))) {
+    const strange = failure('unexpected', 'the answer names others, and not this account').payload;
+    for (const id of asked) if (!answers.has(id)) answers.set(id, { tag: 'err', val: strange });
   }
   return answers;
 }

@@ -64,8 +64,8 @@ async def batch(accounts, at_most, fetch):
     """Calls `fetch(ids)` for at most `at_most` accounts at a time, with the platform's ids, each once and sorted.
 
     It answers with pairs of the platform's id and a document, in any order. An account that is not among them does not
-    exist; one that is there twice, or an answer that names others only, is not what it seems to be. An error that
-    concerns every further request ends the batch.
+    exist, unless the answer names others instead: it may be there under another id. One that is there twice is not
+    what it seems to be. An error that concerns every further request ends the batch.
     """
     ids = sorted({account.platform_id for account in accounts})
     answers, stopped = {}, None
@@ -89,6 +89,7 @@ def _assigned(asked, named):
             answers[id] = Err(FetchError_Unexpected("the answer names the account twice"))
         elif id in asked:
             answers[id] = Ok(document)
-    if named and not answers:
-        raise Err(FetchError_Unexpected("the answer names none of the accounts that were asked for"))
+    if any(id not in asked for id, _ in named):
+        strange = Err(FetchError_Unexpected("the answer names others, and not this account"))
+        return dict.fromkeys(asked, strange) | answers
     return answers

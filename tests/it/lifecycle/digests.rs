@@ -12,7 +12,7 @@ use backline_model::{
     AccountStatus, AlertSeverity, AlertState, Artist, Batch, Change, ChannelTarget, DigestDays, FailureClass,
     GrowthRow, Outcome, SwapCause, Tenant,
 };
-use backline_store::{AlertFilter, BatchResult, Scope, Store};
+use backline_store::{AlertFilter, BatchResult, DatabaseKind, Scope, Store};
 use chrono::TimeDelta;
 use serde_json::json;
 
@@ -21,7 +21,7 @@ use crate::store::fixtures::{
     account, add_batches, artist, batch, create_run, day, demo, followers, lease, metric, now, release, result, run,
     stored,
 };
-use crate::support::database::each_database;
+use crate::support::database::{each_database, write};
 use crate::support::http::{Server, answer};
 use crate::support::post::{Post, RECEIVER, Time, body_of, taken};
 
@@ -216,6 +216,37 @@ async fn a_digest_that_waits_keeps_no_alert_of_its_channel_waiting() {
         post.time.advance(TimeDelta::seconds(2));
         assert_eq!(round(&post.host).await, sent(1), "the digest waits for ten minutes");
         assert!(texts(&post)[1].starts_with("[critical] health: completion"), "{:?}", texts(&post));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_digest_that_is_held_up_keeps_no_other_one_waiting() {
+    each_database(async |store: Store, url: &str| {
+        collect(&store).await;
+        let post = Post::with(url, Time::noon(), Server::start(|_| taken()).await, |_| {}).await;
+        slack(&post).await;
+        for name in ["first", "second"] {
+            post.host.alerts().add_digest(daily(name, "ops")).await.expect("a digest");
+        }
+        // The database refuses to move the first one.
+        let refusal = match store.kind() {
+            DatabaseKind::Sqlite => {
+                "CREATE TRIGGER refused BEFORE UPDATE ON alert_digests WHEN OLD.name = 'first'
+                 BEGIN SELECT RAISE(ABORT, 'refused'); END"
+            }
+            DatabaseKind::Postgres => {
+                "ALTER TABLE alert_digests ADD CONSTRAINT refused
+                     CHECK (name <> 'first' OR next_at < '2026-11-23') NOT VALID"
+            }
+        };
+        write(url, refusal).await;
+        post.time.advance(TimeDelta::hours(1));
+        post.host.alerts().deliver_due().await.expect_err("it says so");
+        assert_eq!(texts(&post).len(), 1, "the other one is sent");
+        let left = post.host.alerts().digests().await.expect("listed");
+        let is_due = |name: &str| left.iter().any(|one| one.name == name && one.next_at <= post.time.now());
+        assert!(is_due("first") && !is_due("second"), "{left:?}");
     })
     .await;
 }

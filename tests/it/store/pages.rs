@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use backline_model::{FireDecision, ScheduleSpec, SwapCause};
-use backline_store::{ArchiveRun, ArchiveRunFilter, NewSchedule};
+use backline_store::{ArchiveRun, ArchiveRunFilter, MetricsFilter, NewSchedule, Scope, TimelineFilter};
 use chrono::TimeDelta;
 use uuid::Uuid;
 
-use super::fixtures::{TTL, demo, now, release, release_of};
+use super::fixtures::{TTL, account, demo, now, release, release_of};
 use crate::support::database::each_database;
 
 #[tokio::test]
@@ -94,6 +94,29 @@ async fn runs_of_the_archive_come_once_each_also_by_their_state() {
         }
         let latest = store.archive_runs_list(1).await.unwrap();
         assert_eq!(latest.iter().map(|run| run.id).collect::<Vec<_>>(), [Uuid::from_u128(4)]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_place_that_no_page_has_is_no_failure() {
+    each_database(async |store, _| {
+        let all = Scope::all_tenants();
+        for date in ["+262142-01-01", "+10000-01-01", "-0001-01-01", "-262142-01-01"] {
+            let date: chrono::NaiveDate = date.parse().unwrap();
+            for (since, until) in [(None, None), (Some(date), None), (None, Some(date))] {
+                let after = Some((date, account(1).id));
+                let filter = MetricsFilter { since, until, after, ..MetricsFilter::default() };
+                assert_eq!(store.metrics_list(&all, &filter).await.unwrap(), [], "{date}");
+                assert_eq!(store.growth_list(&all, &filter).await.unwrap(), [], "{date}");
+            }
+        }
+        // Names from outside, with what PostgreSQL takes in no text.
+        let filter = TimelineFilter { with_acts: true, ..TimelineFilter::default() };
+        assert!(store.connector_timeline_list("a\0b", &filter).await.unwrap().is_empty());
+        assert_eq!(store.credential_get(&all, &demo(), "a\0b", None).await.unwrap(), None);
+        let named = store.ids_named_list(&all, backline_store::IdKind::Artist, "a\0b", 10).await.unwrap();
+        assert!(named.is_empty());
     })
     .await;
 }

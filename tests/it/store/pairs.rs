@@ -7,13 +7,16 @@ use backline_model::outcome::{FailureClass, Outcome};
 use backline_model::roster::RosterChanges;
 use backline_model::row::QuarantineStatus;
 use backline_model::{
-    Account, AccountStatus, Artist, Batch, BatchId, Consent, CredentialId, Event, Lease, Quarantined, Run, RunId,
-    SwapCause, Value, Weights,
+    Account, AccountId, AccountStatus, AlertChannel, AlertDigest, AlertPhase, AlertRoute, AlertSeverity, AlertState,
+    ApiToken, Artist, Batch, BatchId, ChannelId, ChannelTarget, Consent, CredentialId, Digest, DigestDays, Event,
+    Lease, Quarantined, Role, Run, RunId, SwapCause, Tenant, TokenId, Value, Weights,
 };
 use backline_store::{
-    BatchFilter, BatchResult, CredentialFilter, DatabaseKind, EventCursor, NewDelivery, PlanGuard, QuarantineFilter,
-    Scope, SealedCredential, Store, StoreError,
+    BatchFilter, BatchResult, BulkStep, CredentialFilter, DatabaseKind, EventCursor, NewAlert, NewDelivery,
+    NewDigestMessage, PlanGuard, QuarantineFilter, SEALED, Scope, SealedCredential, Store, StoreError, StoredSession,
+    TestAlert,
 };
+use chrono::TimeDelta;
 use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
 use serde_json::json;
@@ -21,8 +24,9 @@ use uuid::Uuid;
 
 use super::credentials::credential;
 use super::fixtures::{
-    TTL, account, artist, batch, day, defer, demo, event, followers, now, people, release, result, run, stored,
+    TTL, account, artist, batch, day, defer, demo, event, followers, now, past, people, release, result, run, stored,
 };
+use super::scope::bulk_act;
 use super::unreadable::webhook;
 use crate::support::database::each_database;
 
@@ -194,10 +198,156 @@ async fn tokens(store: &Store) -> Done {
     Ok(())
 }
 
+/// Many credentials at once, in the order in which they are given, and all that is sealed.
+async fn many_tokens(store: &Store) -> Done {
+    let new = |n| SealedCredential {
+        id: CredentialId::generate(),
+        account_id: Some(account(n).id),
+        slot: "many".to_owned(),
+        ..credential(n)
+    };
+    let mut new: Vec<SealedCredential> = (1..=PEOPLE).rev().map(new).collect();
+    if !Uuid::new_v4().as_u128().is_multiple_of(2) {
+        new.reverse();
+    }
+    refused_or(store.credentials_save(&all(), &new, now()).await)?;
+    let mut known = store.credentials_list(&all(), &CredentialFilter::default()).await?;
+    known.reverse();
+    refused_or(store.credentials_save(&all(), &known, now()).await)?;
+    for place in SEALED {
+        let sealed = store.sealed_list(&all(), *place, None, 100).await?;
+        let again: Vec<_> = sealed.into_iter().map(|one| (one.clone(), one.bytes)).collect();
+        store.sealed_replace(&all(), *place, &again).await?;
+    }
+    Ok(())
+}
+
+/// A credential of an account that may be erased at the same time.
+async fn connect(store: &Store) -> Done {
+    let new = SealedCredential {
+        id: CredentialId::generate(),
+        account_id: Some(account(PEOPLE + 1).id),
+        slot: "connected".to_owned(),
+        ..credential(1)
+    };
+    // The account may be gone.
+    let Ok(saved) = store.credential_save(&all(), &new, now()).await else { return Ok(()) };
+    let owner = Uuid::new_v4().to_string();
+    if store.refresh_lease(&all(), saved.id, saved.version, &owner, now(), TTL).await?.is_some() {
+        store.credential_mark_dead(&saved, &owner, None, now()).await?;
+    }
+    Ok(())
+}
+
+async fn bulk_and_sessions(store: &Store) -> Done {
+    let act = backline_model::bulk::BulkAct { id: Uuid::now_v7(), tenant: None, ..bulk_act(0, Tenant::default()) };
+    store.bulk_act_add(&all(), &act).await?;
+    if let Some(term) = store.role_take("bulk", &act.id.to_string(), now(), TTL).await? {
+        for n in 0..3 {
+            let step = BulkStep { place: n.to_string(), done: 1, ..BulkStep::default() };
+            store.bulk_act_advance(&term, act.id, &step, now()).await?;
+        }
+        store.bulk_act_finish(&term, act.id, now()).await?;
+        store.role_resign(&term, now()).await?;
+    }
+    store.bulk_act_cancel(&all(), act.id, now()).await?;
+    let token = ApiToken {
+        id: TokenId::generate(),
+        name: "pairs".to_owned(),
+        role: Role::Operator,
+        tenant: None,
+        created_at: now(),
+        expires_at: None,
+        last_used_at: None,
+        revoked_at: None,
+    };
+    store.token_add(&all(), &token, Digest::of(b"pairs")).await?;
+    for _ in 0..3 {
+        let (id, secret, until) = (Uuid::new_v4(), Digest::of(b"cookie"), now() + TTL);
+        store.session_open(&StoredSession { id, token: token.id, secret, until, notice: None }).await?;
+        store.session_set_notice(id, Some("said")).await?;
+    }
+    store.token_revoke(&all(), token.id, now()).await?;
+    let later = past(now() + TimeDelta::days(100));
+    store.bulk_acts_remove(later).await?;
+    store.sessions_remove(later).await?;
+    store.kept_answers_remove(later).await.map(drop)
+}
+
+/// Messages of two routes to the same channel, of a test and of a digest; what is sent and old is removed.
+async fn alerts(store: &Store) -> Done {
+    let about = |n| Event { id: Uuid::now_v7(), artist_id: Some(artist(n).id), ..event(0, None) };
+    let events: Vec<Event> = (1..=PEOPLE).map(about).collect();
+    store.events_write(&all(), &events).await?;
+    for (route, seen) in store.alert_routes_list(&all()).await? {
+        let heads = store.event_heads_list(&all(), seen, 100).await?;
+        let Some(last) = heads.last().map(|head| head.cursor) else { continue };
+        let mut new: Vec<NewAlert> = heads
+            .iter()
+            .map(|head| NewAlert {
+                channel: channel().id,
+                event: head.cursor,
+                subject: "a test".to_owned(),
+                group: head.artist_id.map_or_else(String::new, |artist| artist.to_string()),
+                kind: head.kind.clone(),
+                phase: AlertPhase::Firing,
+                severity: AlertSeverity::Info,
+                due_at: now(),
+            })
+            .collect();
+        if route.name == "second" {
+            new.reverse();
+        }
+        store.alert_route_fan_out(&all(), route.id, seen, last, &new).await?;
+    }
+    let (id, subject) = (Uuid::new_v4(), "digest".to_owned());
+    let digest = AlertDigest {
+        id,
+        name: id.to_string(),
+        channel: channel().name,
+        tenant: Tenant::default(),
+        every: DigestDays::Monday,
+        hour: 8,
+        timezone: "Europe/Berlin".parse().unwrap(),
+        quiet: None,
+        next_at: now(),
+        created_at: now(),
+    };
+    store.alert_digest_add(&all(), &digest).await?;
+    let message =
+        NewDigestMessage { id: Uuid::now_v7(), day: day("2026-11-23"), subject, is_test: false, due_at: now() };
+    store.alert_digest_move(&all(), &digest, now() + TimeDelta::days(7), Some(&message)).await?;
+    let (id, phase, severity) = (Uuid::now_v7(), AlertPhase::Firing, AlertSeverity::Info);
+    let test = TestAlert { id, channel: channel().id, kind: "run.completed".to_owned(), phase, severity };
+    store.alert_test_add(&all(), &test, now()).await?;
+    for due in store.due_alerts_list(&all(), now()).await? {
+        let Some(lease) = store.alert_lease(&all(), &due, "sender", now(), TTL, TimeDelta::zero()).await? else {
+            continue;
+        };
+        store.alert_sending(&lease, now() + TTL).await?;
+        store.alert_finish(&lease, AlertState::Sent, 1, None, None, now()).await?;
+    }
+    store.alert_messages_remove(past(now() + TimeDelta::days(40))).await?;
+    store.alert_digest_remove(&all(), &digest.name).await
+}
+
+/// What is refused is no deadlock.
+fn refused_or(done: Done) -> Done {
+    if done.as_ref().is_err_and(is_deadlock) { done } else { Ok(()) }
+}
+
+fn channel() -> AlertChannel {
+    let (id, name) = (ChannelId(Uuid::from_u128(0x9000_0001)), "people".to_owned());
+    AlertChannel { id, name, target: ChannelTarget::Slack, created_at: now() }
+}
+
 async fn erase(store: &Store) -> Done {
     let other = PEOPLE + 1;
     store.artists_save(&all(), &[artist(other)], now()).await?;
     store.accounts_save(&all(), &[account(other)], now()).await?;
+    let about = |_| Event { id: Uuid::now_v7(), artist_id: Some(artist(other).id), ..event(0, None) };
+    let events: Vec<Event> = (0..PEOPLE).map(about).collect();
+    store.events_write(&all(), &events).await?;
     store.artist_erase(&all(), artist(other).id, now()).await?;
     store.erasure_lift(artist(other).id, now()).await.map(drop)
 }
@@ -245,7 +395,7 @@ macro_rules! writers {
 fn writers(store: &Store) -> Vec<Writer<'_>> {
     writers! { store;
         collect, fail_and_retry, defer_and_release, cancel, import_artists, import_accounts, sync, consent, statuses,
-        tokens, erase, deliver, decide
+        tokens, many_tokens, connect, bulk_and_sessions, alerts, erase, deliver, decide
     }
 }
 
@@ -259,6 +409,21 @@ async fn no_two_writers_wait_for_each_other() {
         store.release_save(&release(), b"component").await.unwrap();
         store.release_activate(release().digest, SwapCause::Activated, now()).await.unwrap();
         store.webhook_add(&all(), &webhook(1, "crm"), vec![1], true).await.unwrap();
+        store.alert_channel_add(&all(), &channel(), vec![1]).await.unwrap();
+        for (n, name) in [(2, "first"), (3, "second")] {
+            let route = AlertRoute {
+                id: Uuid::from_u128(0x9000_0000 + n),
+                name: name.to_owned(),
+                channels: vec![channel().name],
+                events: vec!["*".to_owned()],
+                severity: AlertSeverity::Info,
+                tenant: None,
+                window_s: 60,
+                quiet: None,
+                created_at: now(),
+            };
+            store.alert_route_add(&all(), &route).await.unwrap();
+        }
         let writers = writers(&store);
         for (n, one) in writers.iter().enumerate() {
             for other in &writers[n..] {
@@ -270,6 +435,32 @@ async fn no_two_writers_wait_for_each_other() {
                     }
                 }
             }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sync_and_an_import_that_add_the_same_accounts_wait_for_no_circle() {
+    each_database(async |store, _| {
+        if store.kind() == DatabaseKind::Sqlite {
+            return; // it has one writer
+        }
+        people(&store, PEOPLE).await;
+        for round in 0..5 {
+            let new = |n: u128| {
+                let (id, platform_id) = (AccountId::generate(), format!("{round}-{n}"));
+                Account { id, platform_id, ..account(n % PEOPLE + 1) }
+            };
+            let changes =
+                RosterChanges { accounts_added: (0..500).rev().map(new).collect(), ..RosterChanges::default() };
+            let imported: Vec<Account> = (0..500).map(new).collect();
+            let all = all();
+            let sync = store.roster_apply(&all, &changes, "a test", now());
+            let import = store.accounts_save(&all, &imported, now());
+            let (synced, imported) = tokio::join!(sync, import);
+            synced.unwrap();
+            imported.unwrap();
         }
     })
     .await;

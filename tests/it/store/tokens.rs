@@ -74,6 +74,26 @@ async fn the_last_use_is_written_once_in_a_while() {
     .await;
 }
 
+#[tokio::test]
+async fn sessions_of_a_clock_that_was_ahead_close_no_others() {
+    each_database(async |store, _| {
+        let one = token("a", None);
+        store.token_add(&Scope::all_tenants(), &one, Digest::of(b"a")).await.unwrap();
+        for n in 1..=20 {
+            store.session_open(&session(n, &one, TimeDelta::days(400))).await.unwrap();
+        }
+        for n in 21..=23 {
+            // Each by a clock that is a little behind the one before.
+            let lasts = TimeDelta::hours(12) - TimeDelta::seconds(i64::try_from(n).unwrap());
+            store.session_open(&session(n, &one, lasts)).await.unwrap();
+        }
+        for n in 21..=23 {
+            assert!(store.session_get(Uuid::from_u128(n)).await.unwrap().is_some(), "session {n}");
+        }
+    })
+    .await;
+}
+
 fn session(n: u128, token: &ApiToken, lasts: TimeDelta) -> StoredSession {
     let (id, secret) = (Uuid::from_u128(n), Digest::of(b"cookie"));
     StoredSession { id, token: token.id, secret, until: now() + lasts, notice: None }

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use backline_model::event::types;
 use backline_model::retention::{Action, Before, RowFilter, Step, Table};
-use backline_model::{Event, Holder, ScheduleOrigin, ScheduleSpec, Webhook, WebhookId, WebhookKind};
+use backline_model::{
+    AlertChannel, AlertDigest, ChannelId, ChannelTarget, DigestDays, Event, Holder, ScheduleOrigin, ScheduleSpec,
+    Tenant, Webhook, WebhookId, WebhookKind,
+};
 use backline_store::{
-    ArchivePlace, BudgetKey, CredentialFilter, DatabaseKind, DeliveryFilter, EventCursor, HealthWindow, MetricsFilter,
-    NewDelivery, NewSchedule, Scope, SealedCredential, Store, StoreError, Term,
+    ArchivePlace, BudgetKey, BulkActFilter, CredentialFilter, DatabaseKind, DeliveryFilter, EventCursor, HealthWindow,
+    MetricsFilter, NewDelivery, NewSchedule, Scope, SealedCredential, Store, StoreError, Term,
 };
 use chrono::TimeDelta;
 use uuid::Uuid;
@@ -17,6 +20,7 @@ use super::fixtures::{
     TTL, add_batches, artist, at, batch, day, demo, event, followers, now, past, people, release, release_of, run,
     store_rows,
 };
+use super::scope::bulk_act;
 use crate::support::database::{each_database, write};
 
 fn new(name: &str) -> NewSchedule {
@@ -357,6 +361,61 @@ async fn a_number_that_is_none_costs_its_own_row() {
             write(url, &format!("UPDATE metrics SET {column} = 0.5 {of_first}")).await;
         }
         assert_eq!(store.metrics_list(&all, &MetricsFilter::default()).await.unwrap().len(), 2, "it is corrected");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn bulk_acts_are_listed_without_those_of_a_later_version() {
+    each_database(async |store, url| {
+        let all = Scope::all_tenants();
+        for n in 1..=2 {
+            store.bulk_act_add(&all, &bulk_act(n, Tenant::default())).await.unwrap();
+        }
+        let (odd, other) = (bulk_act(1, Tenant::default()).id, bulk_act(2, Tenant::default()).id);
+        write(url, &format!("UPDATE bulk_acts SET action = 'of a later version' WHERE id = '{odd}'")).await;
+        for limit in [None, Some(1)] {
+            let listed =
+                store.bulk_acts_list(&all, &BulkActFilter { limit, ..BulkActFilter::default() }).await.unwrap();
+            assert_eq!(listed.iter().map(|act| act.id).collect::<Vec<_>>(), [other]);
+        }
+        let open = store.open_bulk_acts_list(&all).await.unwrap();
+        assert_eq!(open.iter().map(|(act, _)| act.id).collect::<Vec<_>>(), [other], "the others are worked on");
+        assert_eq!(left_out(&store), named(&[["bulk_acts", &odd.to_string(), "action"]]));
+        assert!(store.bulk_act_cancel(&all, odd, now()).await.unwrap(), "it can be ended");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn digests_are_listed_without_those_that_can_not_be_read() {
+    each_database(async |store, url| {
+        let all = Scope::all_tenants();
+        let (id, name) = (ChannelId(Uuid::from_u128(1)), "people".to_owned());
+        let channel = AlertChannel { id, name, target: ChannelTarget::Slack, created_at: now() };
+        store.alert_channel_add(&all, &channel, vec![1]).await.unwrap();
+        for (n, name) in [(1, "first"), (2, "second")] {
+            let digest = AlertDigest {
+                id: Uuid::from_u128(n),
+                name: name.to_owned(),
+                channel: channel.name.clone(),
+                tenant: Tenant::default(),
+                every: DigestDays::Monday,
+                hour: 8,
+                timezone: "Europe/Berlin".parse().unwrap(),
+                quiet: None,
+                next_at: now(),
+                created_at: now(),
+            };
+            store.alert_digest_add(&all, &digest).await.unwrap();
+        }
+        write(url, "UPDATE alert_digests SET timezone = 'Mars/Phobos' WHERE name = 'first'").await;
+        let listed = store.alert_digests_list(&all).await.unwrap();
+        assert_eq!(listed.iter().map(|digest| digest.name.as_str()).collect::<Vec<_>>(), ["second"]);
+        assert_eq!(left_out(&store), named(&[["alert_digests", "first", "timezone"]]));
+        store.alert_digest_remove(&all, "first").await.unwrap();
+        assert_eq!(store.alert_digests_list(&all).await.unwrap().len(), 1);
+        assert_eq!(left_out(&store), [[""; 3]; 0]);
     })
     .await;
 }

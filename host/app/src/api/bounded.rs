@@ -186,6 +186,8 @@ impl AsyncRead for Connection {
                 }
                 self.unanswered_bytes += bytes;
                 if self.unanswered_bytes > REQUEST_BYTES_MAX {
+                    // A read that fails has read nothing.
+                    buffer.set_filled(before);
                     return Poll::Ready(Err(io::Error::other("the request is too large")));
                 }
                 Poll::Ready(Ok(()))
@@ -313,7 +315,20 @@ mod tests {
         client.write_all(&half).await.expect("sent");
         connection.read_exact(&mut buffer).await.expect("an answer resets the count");
         client.write_all(&half).await.expect("sent");
-        let error = connection.read_exact(&mut buffer).await.expect_err("two halves are too much");
+        let mut filled = ReadBuf::new(&mut buffer);
+        let read = std::future::poll_fn(|context| {
+            // What comes first may be a part of it.
+            filled.clear();
+            match Pin::new(&mut connection).poll_read(context, &mut filled) {
+                Poll::Ready(Ok(())) => {
+                    context.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                other => other,
+            }
+        });
+        let error = read.await.expect_err("two halves are too much");
         assert!(error.to_string().contains("too large"), "{error}");
+        assert!(filled.filled().is_empty(), "a read that fails has read nothing");
     }
 }

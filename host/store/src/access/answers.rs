@@ -123,7 +123,12 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn kept_answers_remove(&self, past: Past) -> Result<u64, StoreError> {
-        let statement = self.query("DELETE FROM api_answers WHERE created_at < $1::timestamptz");
+        // One that an erasure holds goes with its artist.
+        let statement = self.query(
+            "DELETE FROM api_answers WHERE (token_id, idempotency_key) IN (
+                 SELECT k.token_id, k.idempotency_key FROM api_answers k WHERE k.created_at < $1::timestamptz
+                 FOR UPDATE SKIP LOCKED)",
+        );
         let until = time_text(past.before_by(KEPT_FOR).at());
         self.write("remove old answers", statement.bind(until)).await
     }

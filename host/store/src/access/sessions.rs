@@ -1,7 +1,7 @@
 //! Sessions of the dashboard: each is a token's, and any host of the database answers its browser. Of the secret in the
 //! cookie the digest alone is stored.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use crate::database::connection::Store;
@@ -13,6 +13,10 @@ use backline_model::{Digest, TokenId};
 /// Most sessions of one token: the next one closes the one that ends first. A caller that logs in again and again logs
 /// out nobody else.
 const SESSIONS_OF_TOKEN_MAX: i64 = 20;
+
+/// How much later than a new session one may end that a host with another clock opened. One that ends later still was
+/// opened by a clock that was ahead, and is closed before all others.
+const LATER_MAX: TimeDelta = TimeDelta::minutes(5);
 
 /// More than any token has.
 const ALL: i64 = 1_000_000;
@@ -47,9 +51,12 @@ impl Store {
         let closed = work.query(
             "DELETE FROM dashboard_sessions WHERE id IN (
                  SELECT s.id FROM dashboard_sessions s WHERE s.token_id = $1::uuid
-                 ORDER BY s.until DESC, s.id LIMIT $2 OFFSET $3)",
+                 ORDER BY CASE WHEN s.until > $4::timestamptz THEN 1 ELSE 0 END, s.until DESC, s.id
+                 LIMIT $2 OFFSET $3)",
         );
+        let latest = session.until.checked_add_signed(LATER_MAX).unwrap_or(session.until);
         let closed = closed.bind(session.token.to_string()).bind(ALL).bind(SESSIONS_OF_TOKEN_MAX - 1);
+        let closed = closed.bind(time_text(latest));
         work.execute("close sessions of a token that has too many", closed).await?;
         let opened = work.query(
             "INSERT INTO dashboard_sessions (id, token_id, secret, until, notice)
@@ -114,8 +121,10 @@ impl Store {
     /// When the database fails.
     pub async fn sessions_remove(&self, past: Past) -> Result<u64, StoreError> {
         let statement = self.query(
-            "DELETE FROM dashboard_sessions WHERE until < $1::timestamptz
-                 OR token_id IN (SELECT t.id FROM api_tokens t WHERE t.revoked_at IS NOT NULL)",
+            "DELETE FROM dashboard_sessions WHERE id IN (
+                 SELECT s.id FROM dashboard_sessions s WHERE s.until < $1::timestamptz
+                     OR s.token_id IN (SELECT t.id FROM api_tokens t WHERE t.revoked_at IS NOT NULL)
+                 FOR UPDATE SKIP LOCKED)",
         );
         self.write("remove sessions that are over", statement.bind(time_text(past.at()))).await
     }

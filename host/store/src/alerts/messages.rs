@@ -103,8 +103,21 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn alert_messages_remove(&self, past: Past) -> Result<u64, StoreError> {
-        let statement = self.query("DELETE FROM alert_messages WHERE finished_at < $1::timestamptz");
         let until = time_text(past.before_by(KEPT_FOR).at());
+        // What leads to events first, and alone: events take it along when they are erased or too old, in an order of
+        // their own. What others hold stays until the next time, and so does its message.
+        let statement = self.query(
+            "DELETE FROM alert_events WHERE (channel_id, event_seq) IN (
+                 SELECT m.channel_id, m.event_seq FROM alert_events m JOIN alert_messages o ON o.id = m.message_id
+                 WHERE o.finished_at < $1::timestamptz FOR UPDATE OF m SKIP LOCKED)",
+        );
+        self.write("remove what old alerts told", statement.bind(until.clone())).await?;
+        let statement = self.query(
+            "DELETE FROM alert_messages WHERE id IN (
+                 SELECT o.id FROM alert_messages o WHERE o.finished_at < $1::timestamptz
+                     AND NOT EXISTS (SELECT 1 FROM alert_events m WHERE m.message_id = o.id)
+                 FOR UPDATE SKIP LOCKED)",
+        );
         self.write("remove old alerts", statement.bind(until)).await
     }
 }

@@ -7,6 +7,7 @@ use sqlx::any::AnyRow;
 use uuid::Uuid;
 
 use super::channels::channel_not_found;
+use crate::artists::tombstones::erasures_hold_off_in_txn;
 use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, clean, json, time_text};
 use crate::database::error::StoreError;
@@ -138,12 +139,17 @@ impl Store {
     ) -> Result<Option<u64>, StoreError> {
         scope.require_all("tell a route's channels of events")?;
         let mut work = self.begin().await?;
+        // An erasure removes events in another order than the one below.
+        erasures_hold_off_in_txn(&mut work).await?;
         let statement = work.query("UPDATE alert_routes SET seen = $3 WHERE id = $1::uuid AND seen = $2");
         let statement = statement.bind(route.to_string()).bind(seen.number()).bind(until.number());
         if work.execute("move a route past events", statement).await? == 0 {
             return Ok(None);
         }
         let mut put = 0;
+        // In an order that every route has: two that lead to the same messages would wait for each other.
+        let mut alerts: Vec<&NewAlert> = alerts.iter().collect();
+        alerts.sort_by(|a, b| (a.channel, &a.group).cmp(&(b.channel, &b.group)));
         for alert in alerts {
             put += put_in_txn(&mut work, alert).await?;
         }

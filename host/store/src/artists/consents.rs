@@ -48,6 +48,11 @@ impl Store {
         artists_require_in_txn(&mut work, scope, artists.iter().copied()).await?;
         let erased = erased_artists_in_txn(&mut work, artists).await?;
         let kept: Vec<&Consent> = consents.iter().filter(|consent| !erased.contains(&consent.artist_id)).collect();
+        if let Some(withdrawn) = withdrawals(&kept)? {
+            let accounts = withdrawn_accounts_in_txn(&mut work, withdrawn).await?;
+            // A batch that is being completed holds its accounts: it either ends before this, or sees the withdrawal.
+            accounts_lock_in_txn(&mut work, &accounts).await?;
+        }
         let credentials = consents_add_in_txn(&mut work, &kept).await?;
         work.ring(Topic::Activations);
         work.commit().await?;
@@ -99,11 +104,8 @@ impl Store {
     }
 }
 
-/// Adds entries, and removes the credentials of withdrawn accounts; returns which these were.
-pub(crate) async fn consents_add_in_txn(
-    work: &mut Work,
-    consents: &[&Consent],
-) -> Result<Vec<CredentialId>, StoreError> {
+/// The artists and platforms of withdrawals, as rows; none where nothing is withdrawn.
+fn withdrawals(consents: &[&Consent]) -> Result<Option<String>, StoreError> {
     let withdrawn: BTreeSet<(ArtistId, &Platform)> = consents
         .iter()
         .filter(|consent| !consent.granted && consent.scope == COLLECTING_SCOPE)
@@ -111,13 +113,15 @@ pub(crate) async fn consents_add_in_txn(
         .collect();
     let rows: Vec<_> =
         withdrawn.iter().map(|(artist, platform)| json!({ "artist": artist, "platform": platform })).collect();
-    // Platforms are compared as texts that no index has: else the index by platform is read instead of that by artist.
-    let withdrawn = json("withdrawals", &rows)?;
-    if !rows.is_empty() {
-        let accounts = withdrawn_accounts_in_txn(work, withdrawn.clone()).await?;
-        // A batch that is being completed holds its accounts: it either ends before this, or sees the withdrawal.
-        accounts_lock_in_txn(work, &accounts).await?;
-    }
+    if rows.is_empty() { Ok(None) } else { json("withdrawals", &rows).map(Some) }
+}
+
+/// Adds entries, and removes the credentials of withdrawn accounts; returns which these were. The caller has locked
+/// what [`withdrawn_accounts_in_txn`] found, once: what was added since is in the hands of others, who may wait for it.
+pub(crate) async fn consents_add_in_txn(
+    work: &mut Work,
+    consents: &[&Consent],
+) -> Result<Vec<CredentialId>, StoreError> {
     for chunk in consents.chunks(ROWS_PER_STATEMENT) {
         let rows: Vec<_> = chunk
             .iter()
@@ -136,9 +140,8 @@ pub(crate) async fn consents_add_in_txn(
         );
         work.execute("record consents", statement.bind(json("consents", &rows)?)).await?;
     }
-    if rows.is_empty() {
-        return Ok(Vec::new());
-    }
+    let Some(withdrawn) = withdrawals(consents)? else { return Ok(Vec::new()) };
+    // Platforms are compared as texts that no index has: else the index by platform is read instead of that by artist.
     // Only where the withdrawal is what counts now: a grant may follow it in the same call. One that was added since
     // those that were there were locked may be in another's hands, who waits for the account: it counts as added after
     // the withdrawal, as one does that is not committed yet.

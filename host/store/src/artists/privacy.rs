@@ -97,6 +97,10 @@ impl Store {
             return Ok(None);
         };
         let tenant = row.text("tenant")?;
+        // In the order in which deliveries are added, which refer to them.
+        let statement =
+            work.query("SELECT events.seq FROM events WHERE artist_id = $1::uuid ORDER BY events.seq FOR UPDATE");
+        work.rows("lock an artist's events", statement.bind(artist.to_string())).await?;
         let identifiers = identifiers_of(artist, &accounts)?;
         let statement = work.query(
             "SELECT c.id::text AS id FROM credentials c JOIN accounts a ON a.id = c.account_id

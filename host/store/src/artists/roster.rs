@@ -137,7 +137,13 @@ impl Store {
         let saved: BTreeMap<ArtistId, &Artist> =
             changes.artists_added.iter().chain(&changes.artists_changed).map(|artist| (artist.id, artist)).collect();
         upsert_artists(&mut work, &saved.into_values().collect::<Vec<_>>(), now).await?;
-        insert_accounts(&mut work, &changes.accounts_added, now).await?;
+        let mut added: Vec<&Account> = changes.accounts_added.iter().collect();
+        // In the order in which an import adds them: one that both add makes the later of the two wait.
+        added.sort_by(|one, other| {
+            let of_other = (other.artist_id, &other.platform, &other.platform_id);
+            (one.artist_id, &one.platform, &one.platform_id).cmp(&of_other)
+        });
+        insert_accounts(&mut work, &added, now).await?;
         if !touched.is_empty() {
             // All at once, in the order in which batches lock them, so that the two can't wait for each other.
             accounts_lock_in_txn(&mut work, &touched).await?;
@@ -240,7 +246,7 @@ async fn upsert_artists(work: &mut Work, artists: &[&Artist], now: DateTime<Utc>
     Ok(())
 }
 
-async fn insert_accounts(work: &mut Work, accounts: &[Account], now: DateTime<Utc>) -> Result<(), StoreError> {
+async fn insert_accounts(work: &mut Work, accounts: &[&Account], now: DateTime<Utc>) -> Result<(), StoreError> {
     for chunk in accounts.chunks(ROWS_PER_STATEMENT) {
         let rows: Vec<_> = chunk
             .iter()

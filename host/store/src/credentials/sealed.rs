@@ -1,8 +1,11 @@
 //! Credentials as sealed bytes: the store never sees what is in them.
 
+use std::cmp::Ordering;
+
 use chrono::{DateTime, Utc};
 use sqlx::any::AnyRow;
 
+use crate::artists::tombstones::erasures_hold_off_in_txn;
 use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, clean, time_text};
 use crate::database::error::StoreError;
@@ -82,12 +85,13 @@ impl Store {
         credential: &SealedCredential,
         now: DateTime<Utc>,
     ) -> Result<SealedCredential, StoreError> {
-        if self
-            .write("save a credential", save_statement(self.scoped(scope, save_sql(credential)), credential, now))
-            .await?
-            == 0
-        {
-            return Err(conflict(credential));
+        if credential.version == 0 {
+            self.credentials_save(scope, std::slice::from_ref(credential), now).await?;
+        } else {
+            let statement = save_statement(self.scoped(scope, save_sql(credential)), credential, now);
+            if self.write("save a credential", statement).await? == 0 {
+                return Err(conflict(credential));
+            }
         }
         Ok(SealedCredential { version: credential.version + 1, updated_at: now, ..credential.clone() })
     }
@@ -95,15 +99,22 @@ impl Store {
     /// Saves many credentials as [`Store::credential_save`] does, in one transaction: all or none.
     ///
     /// # Errors
-    /// [`StoreError::VersionConflict`] for the first that was saved since it was read.
+    /// [`StoreError::VersionConflict`] for one that was saved since it was read.
     pub async fn credentials_save(
         &self,
         scope: &Scope,
         credentials: &[SealedCredential],
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
+        let mut ordered: Vec<&SealedCredential> = credentials.iter().collect();
+        ordered.sort_unstable_by(|a, b| in_turn(a, b));
         let mut work = self.begin_durable().await?;
-        for credential in credentials {
+        // An erasure locks all credentials of its artist at once. One that another transaction added meanwhile would
+        // be in the hands of others, who wait for the artist's accounts.
+        if ordered.iter().any(|credential| credential.version == 0 && credential.account_id.is_some()) {
+            erasures_hold_off_in_txn(&mut work).await?;
+        }
+        for credential in ordered {
             let statement = save_statement(work.scoped(scope, save_sql(credential)), credential, now);
             if work.execute("save credentials", statement).await? == 0 {
                 return Err(conflict(credential));
@@ -222,6 +233,19 @@ impl Store {
             self.scoped(scope, "DELETE FROM credentials WHERE id = $1::uuid {and_account: credentials.account_id}");
         Ok(self.write("remove a credential", statement.bind(id.to_string())).await? > 0)
     }
+}
+
+/// In which order credentials are saved: those that are there by id, as others lock them, then the new ones by what no
+/// two have the same.
+fn in_turn(one: &SealedCredential, other: &SealedCredential) -> Ordering {
+    let is_new = |credential: &SealedCredential| credential.version == 0;
+    let place = |credential: &SealedCredential| {
+        let SealedCredential { platform, slot, account_id, .. } = credential;
+        (platform.as_str().to_owned(), slot.clone(), *account_id)
+    };
+    is_new(one)
+        .cmp(&is_new(other))
+        .then_with(|| if is_new(one) { place(one).cmp(&place(other)) } else { one.id.cmp(&other.id) })
 }
 
 /// The statement that saves a credential: a new one, or over the version that was read.

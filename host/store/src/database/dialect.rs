@@ -183,6 +183,11 @@ pub(crate) fn time_text(time: DateTime<Utc>) -> String {
     time.clamp(FIRST_TIME, LAST_TIME).to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
+/// A date as both databases take it, by the same rule as [`time_text`].
+pub(crate) fn date_text(date: NaiveDate) -> String {
+    date.clamp(FIRST_TIME.date_naive(), LAST_TIME.date_naive()).to_string()
+}
+
 /// Reads what [`time_text`] writes, and PostgreSQL's own form.
 fn parse_time(text: &str) -> Option<DateTime<Utc>> {
     DateTime::parse_from_rfc3339(text)
@@ -329,6 +334,15 @@ fn null(column: &str) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_date_has_a_year_of_four_digits() {
+        for (date, text) in
+            [("-0001-02-03", "0001-01-01"), ("2026-11-22", "2026-11-22"), ("+10000-01-01", "9999-12-31")]
+        {
+            assert_eq!(date_text(date.parse().expect("a date")), text);
+        }
+    }
 
     #[test]
     fn casts_and_locks_are_taken_out_for_sqlite_only() {

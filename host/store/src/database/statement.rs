@@ -54,8 +54,8 @@ impl Statement {
     }
 
     /// Adds a parameter.
-    pub(crate) fn bind<'t, T: Encode<'t, Any> + Type<Any>>(mut self, value: T) -> Self {
-        self.query = self.query.bind(value);
+    pub(crate) fn bind<'t, T: Parameter + Encode<'t, Any> + Type<Any>>(mut self, value: T) -> Self {
+        self.query = self.query.bind(value.storable());
         self
     }
 
@@ -65,5 +65,49 @@ impl Statement {
             Some(tenant) => self.query.bind(tenant),
             None => self.query,
         }
+    }
+}
+
+/// What a statement takes.
+pub(crate) trait Parameter: Sized {
+    /// The same as PostgreSQL takes it.
+    fn storable(self) -> Self {
+        self
+    }
+}
+
+/// A filter, a cursor or a name from outside may have U+0000 in it. PostgreSQL refuses the whole statement then, and
+/// nothing is called so.
+impl Parameter for String {
+    fn storable(self) -> Self {
+        if self.contains('\0') { self.replace('\0', "") } else { self }
+    }
+}
+
+impl<P: Parameter> Parameter for Option<P> {
+    fn storable(self) -> Self {
+        self.map(P::storable)
+    }
+}
+
+/// Words of this program, and what was made storable before.
+impl<P: ?Sized> Parameter for &P {}
+
+impl Parameter for bool {}
+impl Parameter for i32 {}
+impl Parameter for i64 {}
+impl Parameter for f64 {}
+impl Parameter for Vec<u8> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_taken_without_nul() {
+        assert_eq!("a\0b".to_owned().storable(), "ab");
+        assert_eq!(Some("\0".to_owned()).storable().as_deref(), Some(""));
+        assert_eq!(None::<String>.storable(), None);
+        assert_eq!(vec![0_u8].storable(), [0], "bytes are bytes");
     }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value as Json, json};
 use sqlx::any::AnyRow;
 
+use crate::artists::tombstones::erasures_hold_off_in_txn;
 use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, json};
 use crate::database::error::StoreError;
@@ -50,6 +51,8 @@ impl Store {
     /// Returns how many.
     pub(crate) async fn old_events_delete(&self, before: &str, limit: u32) -> Result<u64, StoreError> {
         let mut work = self.begin().await?;
+        // What hangs on events an erasure removes in another order.
+        erasures_hold_off_in_txn(&mut work).await?;
         work.long();
         let statement = work.query(OLD_EVENTS_FIND).bind(before.to_owned()).bind(i64::from(limit));
         let found = work.rows("find events that are past their time", statement).await?;

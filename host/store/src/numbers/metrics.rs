@@ -9,7 +9,7 @@ use serde_json::json;
 use sqlx::any::AnyRow;
 
 use crate::database::connection::{Store, Work};
-use crate::database::dialect::{Columns as _, json, time_text, unreadable};
+use crate::database::dialect::{Columns as _, date_text, json, time_text, unreadable};
 use crate::database::error::StoreError;
 use crate::database::readable::{Extent, left_of, more_after};
 use crate::database::rows::{ROWS_PER_STATEMENT, limit};
@@ -242,10 +242,10 @@ fn filtered(
         .bind(filter.artist.map(|id| id.to_string()))
         .bind(filter.account.map(|id| id.to_string()))
         .bind(filter.platform.as_ref().map(|platform| platform.as_str().to_owned()))
-        .bind(filter.since.map(|date| date.to_string()))
-        .bind(until.map(|date| date.to_string()))
+        .bind(filter.since.map(date_text))
+        .bind(until.map(date_text))
         .bind(limit(filter.limit))
-        .bind(after_date.map(|date| date.to_string()))
+        .bind(after_date.map(date_text))
         .bind(after_account.map(|id| id.to_string()))
 }
 

@@ -7,6 +7,7 @@ use serde_json::json;
 use sqlx::any::AnyRow;
 use uuid::Uuid;
 
+use crate::artists::tombstones::erasures_hold_off_in_txn;
 use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, json, time_text};
 use crate::database::error::StoreError;
@@ -103,6 +104,8 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<Quarantined, StoreError> {
         let mut work = self.begin().await?;
+        // An erasure has the artist, to whom the kept answer refers, before it removes the value.
+        erasures_hold_off_in_txn(&mut work).await?;
         let held = held_in_txn(&mut work, scope, id).await?;
         decide_in_txn(&mut work, id, QuarantineStatus::Discarded, now).await?;
         let discarded = Quarantined { status: QuarantineStatus::Discarded, ..held };

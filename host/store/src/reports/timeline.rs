@@ -400,12 +400,12 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<PlacedEntry>, StoreError> {
         let (mut at, mut is_inclusive, mut key) = match after {
-            None => (LAST_TIME, true, None),
+            None => (time_text(LAST_TIME), true, None),
             Some(after) => {
                 // A cursor comes from outside.
                 let key = (after.kind == kind.rank).then(|| clean(&after.key));
                 // Of an earlier kind, all of that time are on the pages before.
-                (after.at, kind.rank >= after.kind, key)
+                (time_text(after.at), kind.rank >= after.kind, key)
             }
         };
         let mut found = Vec::new();
@@ -415,14 +415,15 @@ impl Store {
             let statement = if is_limitable(kind.sql) { self.scoped(scope, kind.sql) } else { self.query(kind.sql) };
             let statement = statement
                 .bind(subject.to_owned())
-                .bind(time_text(at))
+                .bind(at)
                 .bind(i64::from(is_inclusive))
                 .bind(key)
                 .bind(i64::from(asked));
             let rows = self.rows("read a timeline", statement).await?;
             found.extend(self.unreadable.read(kind.table, "key", Extent::Part, &rows, |row| placed(kind, row))?);
             let Some(last) = more_after(&rows, asked, found.len(), limit) else { return Ok(found) };
-            (at, is_inclusive, key) = (last.time("at")?, true, Some(last.text("key")?));
+            // As the database has it: of a row that can't be read, it may be the time.
+            (at, is_inclusive, key) = (last.text("at")?, true, Some(last.text("key")?));
         }
     }
 }

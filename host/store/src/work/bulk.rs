@@ -202,7 +202,11 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn bulk_acts_remove(&self, past: Past) -> Result<u64, StoreError> {
-        let statement = self.query("DELETE FROM bulk_acts WHERE finished_at < $1::timestamptz");
+        // One that an erasure holds goes with its artist.
+        let statement = self.query(
+            "DELETE FROM bulk_acts WHERE id IN (
+                 SELECT b.id FROM bulk_acts b WHERE b.finished_at < $1::timestamptz FOR UPDATE SKIP LOCKED)",
+        );
         self.write("remove old bulk acts", statement.bind(time_text(past.before_by(KEPT_FOR).at()))).await
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Each takes what it needs of these, from the top:
 //!
-//! 1. that no artist is erased meanwhile, or, to erase one, that nothing is saved and planned meanwhile;
+//! 1. that no artist is erased meanwhile, or, to erase one, that nothing is saved, planned, connected and archived
+//!    meanwhile;
 //! 2. schedules and the times that they fire;
 //! 3. dead batches, then runs, then other batches;
 //! 4. credentials;
@@ -12,7 +13,8 @@
 //! 8. the role in which it writes, right before the commit.
 //!
 //! Rows of one kind are locked in the order of their ids, or passed over where another transaction has them (`SKIP
-//! LOCKED`). A test runs every pair of writers at once (`tests/it/store/pairs.rs`).
+//! LOCKED`). They are locked once: what joined them since is in the hands of others, who may wait for what comes later
+//! in this list. New rows are added in the order of what no two have the same. A test runs every pair of writers at once (`tests/it/store/pairs.rs`).
 
 use std::collections::{HashMap, HashSet};
 

@@ -9,6 +9,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::json;
 use sqlx::any::AnyRow;
 
+use crate::artists::tombstones::erasures_hold_off_in_txn;
 use crate::database::connection::{ReadView, Store, Work};
 use crate::database::dialect::{Columns as _, json, time_text, unreadable};
 use crate::database::error::StoreError;
@@ -308,6 +309,8 @@ impl Store {
             _ => return Ok(None),
         };
         let mut work = self.begin().await?;
+        // An erasure has the accounts whose outcomes are added below, and then blanks texts of batches.
+        erasures_hold_off_in_txn(&mut work).await?;
         let statement = work.query(text).bind(before.to_owned()).bind(i64::from(limit));
         let rows = work.rows("find batches with outcomes", statement).await?;
         if rows.is_empty() {

@@ -174,6 +174,26 @@ fn a_list_that_times_out_is_requested_one_by_one() {
 }
 
 #[test]
+fn a_list_that_is_not_whole_makes_nobody_unknown() {
+    let with_next = |list: String| {
+        let mut list: Json = serde_json::from_str(&list).expect("JSON");
+        list["next"] = "/v1/catalog/us/artists?offset=1".into();
+        list.to_string()
+    };
+    let lists = [fixture!("none.json").to_owned(), artists_of(&[BORA]), with_next(artists_of(&[ARIA]))];
+    for list in lists {
+        let replay = with_parts()
+            .get("/artists?ids=", 200, list.clone())
+            .get("/artists/1001?", 200, fixture!("artist.json"))
+            .get("/artists/3003?", 404, fixture!("error_40400.json"));
+        let batch = replay.fetch::<AppleMusic>(accounts(&[ARIA, GHOST]), context()).accounts;
+        assert!(batch[0].is_ok(), "{list}: {batch:?}");
+        assert_eq!(batch[1], Err(FetchError::NotFound), "it was asked for alone");
+        assert!(replay.urls().iter().any(|url| url.contains("/artists/3003?")), "{list}");
+    }
+}
+
+#[test]
 fn a_list_that_is_not_found_says_nothing_of_each_artist() {
     let none = Replay::new().get("/artists", 404, fixture!("error_40400.json"));
     let batch = none.fetch::<AppleMusic>(accounts(&[ARIA, GHOST]), context()).accounts;

@@ -60,9 +60,11 @@ impl AuditLog {
         let Deed { action, outcome, tenant, artist, account, details } = deed;
         let artist = match (artist, account) {
             (Some(artist), _) => Some(artist),
-            (None, Some(account)) => {
-                self.store.account_get(&Scope::all_tenants(), account).await?.map(|account| account.artist_id)
-            }
+            (None, Some(account)) => match self.store.account_get(&Scope::all_tenants(), account).await {
+                // The act is recorded all the same. Nothing in its entry names the artist.
+                Err(StoreError::Unreadable { .. }) => None,
+                found => found?.map(|account| account.artist_id),
+            },
             (None, None) => None,
         };
         let mut seen = Vec::new();

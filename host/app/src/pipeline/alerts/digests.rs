@@ -162,13 +162,11 @@ impl Alerts {
 
     /// Begins the messages of the digests that are due. Returns whether there was one.
     pub(super) async fn begin_digests(&self, now: DateTime<Utc>) -> Result<bool, StoreError> {
-        let (all, mut begun) = (Scope::all_tenants(), false);
+        let (all, mut begun, mut held_up) = (Scope::all_tenants(), false, None);
         for digest in self.store.alert_digests_list(&all).await? {
-            match digest::turn(&digest, now) {
-                Turn::Waits => {}
-                Turn::Moves(next_at) => {
-                    self.store.alert_digest_move(&all, &digest, next_at, None).await?;
-                }
+            let moved = match digest::turn(&digest, now) {
+                Turn::Waits => continue,
+                Turn::Moves(next_at) => self.store.alert_digest_move(&all, &digest, next_at, None).await.map(|_| false),
                 Turn::Due { day, next_at } => {
                     let quiet_until = digest.quiet.as_ref().and_then(|quiet| end_of_quiet(quiet, now));
                     let message = NewDigestMessage {
@@ -178,11 +176,16 @@ impl Alerts {
                         is_test: false,
                         due_at: quiet_until.unwrap_or(now),
                     };
-                    begun |= self.store.alert_digest_move(&all, &digest, next_at, Some(&message)).await?;
+                    self.store.alert_digest_move(&all, &digest, next_at, Some(&message)).await
                 }
+            };
+            match moved {
+                Ok(is_begun) => begun |= is_begun,
+                // One that is held up keeps no other one waiting.
+                Err(error) => held_up = Some(error),
             }
         }
-        Ok(begun)
+        held_up.map_or(Ok(begun), Err)
     }
 
     /// The words of a digest that tells of the time up to a moment.

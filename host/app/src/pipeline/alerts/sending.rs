@@ -131,22 +131,24 @@ impl Alerts {
     /// When the database fails.
     pub async fn deliver_due(&self) -> Result<AlertReport, StoreError> {
         let channels = self.store.alert_channels_list(&Scope::all_tenants()).await?;
-        loop {
+        let told = loop {
             let routes = self.store.alert_routes_list(&Scope::all_tenants()).await?;
-            if !self.tell(&routes, &channels).await? {
-                break;
+            match self.tell(&routes, &channels).await {
+                Ok(true) => {}
+                told => break told,
             }
-        }
-        if let Some(now) = self.right_now() {
-            self.begin_digests(now).await?;
-        }
+        };
+        let begun = match self.right_now() {
+            Some(now) => self.begin_digests(now).await,
+            None => Ok(false),
+        };
         let mut report = AlertReport::default();
         for channel in &channels {
             for state in self.deliver_to(channel).await? {
                 report.count(state);
             }
         }
-        Ok(report)
+        told.and(begun).map(|_| report)
     }
 
     /// Sends what is due to a channel, until it has to wait. Returns how each message ended.
@@ -189,12 +191,21 @@ impl Alerts {
         let told = self.tell(&routes, &channels).await;
         let begun = self.begin_digests(now).await;
         let due = self.store.due_alerts_list(&Scope::all_tenants(), now).await?;
+        let mut held_up = None;
         for alert in &due {
             let Some(channel) = channels.iter().find(|channel| channel.id == alert.channel) else { continue };
             let turn = alert.digest.map(|_| DIGESTS.try_acquire()).transpose();
             // It waits for those that are being made.
             let Ok(turn) = turn else { continue };
-            let Some(lease) = self.lease(channel, alert, owner, now).await? else { continue };
+            let lease = match self.lease(channel, alert, owner, now).await {
+                Ok(Some(lease)) => lease,
+                Ok(None) => continue,
+                // One that is held up keeps no other one waiting.
+                Err(error) => {
+                    held_up = Some(error);
+                    continue;
+                }
+            };
             let (alerts, channel) = (self.clone(), channel.clone());
             sends.spawn(async move {
                 let _turn = turn;
@@ -205,6 +216,9 @@ impl Alerts {
             });
         }
         begun?;
+        if let Some(error) = held_up {
+            return Err(error);
+        }
         Ok(if told? || !due.is_empty() { poll.min(TURN) } else { poll })
     }
 
@@ -221,7 +235,7 @@ impl Alerts {
 
     /// Puts a page of new events of each route into messages. Returns whether there may be more of them.
     async fn tell(&self, routes: &[(AlertRoute, EventCursor)], channels: &[AlertChannel]) -> Result<bool, StoreError> {
-        let (store, mut more) = (&self.store, false);
+        let (store, mut more, mut held_up) = (&self.store, false, None);
         let cursors: BTreeSet<EventCursor> = routes.iter().map(|(_, seen)| *seen).collect();
         for from in cursors {
             // Transactions that write events may be long.
@@ -231,11 +245,14 @@ impl Alerts {
             more |= heads.len() >= PAGE as usize;
             for (route, seen) in routes.iter().filter(|(_, seen)| *seen == from) {
                 let new: Vec<NewAlert> = heads.iter().flat_map(|head| new_alerts(route, head, channels, now)).collect();
-                // None if another host has done it.
-                store.alert_route_fan_out(&Scope::all_tenants(), route.id, *seen, until, &new).await?;
+                // None if another host has done it. A route that is held up keeps no other one waiting.
+                if let Err(error) = store.alert_route_fan_out(&Scope::all_tenants(), route.id, *seen, until, &new).await
+                {
+                    held_up = Some(error);
+                }
             }
         }
-        Ok(more)
+        held_up.map_or(Ok(more), Err)
     }
 
     /// Sends a leased message and records what became of it.

@@ -193,13 +193,13 @@ async fn look(
     let poll = Duration::from_millis(dispatcher.config.service.poll_ms);
     let webhooks = dispatcher.store.webhooks_list(&Scope::all_tenants()).await?;
     let on: Vec<(Webhook, EventCursor)> = webhooks.into_iter().filter(|(webhook, _)| webhook.enabled).collect();
-    let mut more = false;
+    let mut noted = Ok((0, false));
     if !on.is_empty() {
         let Some(now) = dispatcher.clocks.right_now() else { return Ok(poll) };
         let ttl = Duration::from_millis(dispatcher.config.service.leader_ttl_ms);
         deliveries.term = dispatcher.store.role_take(ROLE, &context.name, now, ttl).await?;
         if deliveries.term.is_some() {
-            more = dispatcher.note_deliveries(&on).await?.1;
+            noted = dispatcher.note_deliveries(&on).await;
         }
     }
     deliveries.webhooks = on.into_iter().map(|(webhook, _)| webhook).collect();
@@ -207,7 +207,8 @@ async fn look(
     if deliveries.webhooks.is_empty() {
         return Ok(poll);
     }
-    if more {
+    // What is due goes out also where new events can't be noted at the moment.
+    if noted?.1 {
         return Ok(LOOK_EVERY);
     }
     let now = dispatcher.clock.now();
@@ -232,6 +233,7 @@ async fn send_due(
         .map(|webhook| (deliveries.under_way_to(webhook.id), webhook.clone()))
         .collect();
     turns.sort_by_key(|(under_way, _)| *under_way);
+    let mut held_up = None;
     for (under_way, webhook) in turns {
         // However many slow webhooks there are, one with nothing running may send.
         let spare = of_all.saturating_sub(deliveries.sends.len()).max(usize::from(under_way == 0));
@@ -244,7 +246,15 @@ async fn send_due(
         let leases = dispatcher
             .store
             .deliveries_lease(&Scope::all_tenants(), webhook.id, &context.name, now, LEASE, limit)
-            .await?;
+            .await;
+        let leases = match leases {
+            Ok(leases) => leases,
+            // One that is held up is first each time, and keeps no other one waiting.
+            Err(error) => {
+                held_up = Some(error);
+                continue;
+            }
+        };
         if leases.len() < room {
             deliveries.hungry.remove(&webhook.id);
         }
@@ -255,7 +265,7 @@ async fn send_due(
             deliveries.under_way.insert(task.id(), id);
         }
     }
-    Ok(())
+    held_up.map_or(Ok(()), Err)
 }
 
 /// Delivers events to webhooks. Cloning shares it.
@@ -300,10 +310,7 @@ impl Dispatcher {
                         failure.into_iter().for_each(|failure| troubles.add(webhook, failure, now));
                     }
                 }
-                Err(error) => {
-                    failed = Some(error);
-                    break;
-                }
+                Err(error) => failed = Some(error),
             }
         }
         troubles.tell_all();
