@@ -176,7 +176,7 @@ fn a_list_that_times_out_is_requested_one_by_one() {
 #[test]
 fn a_list_that_is_not_whole_makes_nobody_unknown() {
     let with_next = |list: String| {
-        let mut list: Json = serde_json::from_str(&list).expect("JSON");
+        let mut list: Json = list.parse().expect("JSON");
         list["next"] = "/v1/catalog/us/artists?offset=1".into();
         list.to_string()
     };
