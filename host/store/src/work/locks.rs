@@ -14,8 +14,8 @@
 //!
 //! Rows of one kind are locked in the order of their ids, or passed over where another transaction has them (`SKIP
 //! LOCKED`). They are locked once: what joined them since is in the hands of others, who may wait for what comes later
-//! in this list. New rows are added in the order of what no two have the same. A test runs every pair of writers at once
-//! (`tests/it/store/pairs.rs`).
+//! in this list. New rows are added in the order of what no two have the same. A test runs every pair of writers at
+//! once (`tests/it/store/pairs.rs`).
 
 use std::collections::{HashMap, HashSet};
 
