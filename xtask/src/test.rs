@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -260,10 +261,21 @@ fn without(mut list: Vec<String>, missing: &[Missing]) -> Vec<String> {
     list
 }
 
+/// How many tests run at once for each core: those of services wait for processes, databases and limits of time more
+/// than they compute.
+const TESTS_PER_CORE: usize = 2;
+
+/// What the test harness takes the number of tests at once from, where the environment says none.
+const TEST_THREADS: &str = "RUST_TEST_THREADS";
+
 /// A run of cargo's tests.
 fn tests_of(cargo_arguments: &[String]) -> Command {
     let mut command = process::cargo();
     command.args(["test", "--no-fail-fast"]).args(cargo_arguments);
+    if process::variable(TEST_THREADS).is_none() {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        command.env(TEST_THREADS, (cores * TESTS_PER_CORE).to_string());
+    }
     // What an operator has in the environment must not reach the binary under test.
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("BACKLINE_") {
