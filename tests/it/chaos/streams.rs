@@ -149,7 +149,7 @@ async fn clients_that_follow_killed_hosts_hear_each_event_once_and_in_order() {
     let tokens = Tokens::new(world.stage.host.store().clone(), world.stage.host.clock().clone());
     let new = NewToken { name: "follows".to_owned(), role: Role::Viewer, tenant: None, expires_at: None };
     let (_, token) = tokens.create(new).await.expect("a token");
-    // The server still holds those of a dead host when the next one starts.
+    // The server still has connections of a dead host when the next one starts.
     let fleet = Fleet::of(&world.stage, |config| config.database.connections_max = 6);
     let mut processes: Vec<HostProcess> = (0..HOSTS).map(|host| fleet.start(&name_of(host))).collect();
     let addresses: Vec<String> = processes.iter().map(address_of).collect();
@@ -165,7 +165,7 @@ async fn clients_that_follow_killed_hosts_hear_each_event_once_and_in_order() {
         .collect();
     let mut database = world.database().await;
     for kill in 1..=KILLS {
-        // While some of a group is stored, and most clients have not been told of it.
+        // While some of a group is stored, and clients have not heard of all of it.
         let before = number(&mut database, "SELECT COUNT(*) FROM metrics").await;
         let share = dice.random_range(1..world.accounts(1));
         world.join(kill - 1).await;

@@ -315,7 +315,7 @@ impl Write for Counted {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.bytes += bytes.len() as u64;
         self.last.extend_from_slice(&bytes[bytes.len().saturating_sub(4)..]);
-        self.last.drain(..self.last.len().saturating_sub(4));
+        self.last = self.last.split_off(self.last.len().saturating_sub(4));
         Ok(bytes.len())
     }
 
