@@ -15,4 +15,5 @@ mod hostile;
 mod killed;
 mod kills;
 mod points;
+mod streams;
 mod world;

@@ -45,6 +45,14 @@ impl Spread {
     }
 }
 
+/// The least measurement that so many of a hundred do not exceed (the nearest rank); none where there are none.
+pub(crate) fn percentile(measurements: &[f64], of_hundred: usize) -> Option<f64> {
+    let mut sorted = measurements.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let rank = (sorted.len() * of_hundred).div_ceil(100);
+    sorted.get(rank.saturating_sub(1)).copied()
+}
+
 /// A number with three significant figures, but never fewer than its whole part has.
 pub(crate) fn shown(number: f64) -> String {
     let decimals = match number.abs() {
@@ -59,6 +67,15 @@ pub(crate) fn shown(number: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_percentile_is_one_of_the_measurements() {
+        let measurements: Vec<f64> = (1..=200_u8).rev().map(f64::from).collect();
+        assert_eq!(percentile(&measurements, 99), Some(198.0));
+        assert_eq!(percentile(&measurements, 50), Some(100.0));
+        assert_eq!(percentile(&measurements[..1], 99), Some(200.0));
+        assert_eq!(percentile(&[], 99), None);
+    }
 
     #[test]
     fn the_median_is_in_the_middle_however_they_come() {

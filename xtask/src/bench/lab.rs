@@ -23,8 +23,8 @@ const CONNECTORS: [&str; 5] = ["youtube", "spotify", "apple_music", "instagram",
 /// Accounts of an artist: one on each platform.
 pub(crate) const ACCOUNTS: u32 = 5;
 
-/// Days before today at which the simulated days begin.
-const DAYS_BACK: u32 = 60;
+/// Days before yesterday at which the simulated days begin.
+pub(crate) const DAYS_BACK: u32 = 60;
 
 /// The host's settings that differ from the defaults. The native program has 64 requests in flight as long as there is
 /// work. With the default of 16 batches the host has fewer: it keeps places free for platforms that are done for the

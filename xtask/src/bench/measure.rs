@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 
-use super::figures::Spread;
+use super::figures::{Spread, percentile};
 use super::job::{self, Job};
 use super::lab::{Lab, Scenario};
 use super::results::{Detail, Note, Outcome, Results, Statement};
 use super::rows::{Measurement, ROWS};
-use super::{micro, reading, storage, swaps};
+use super::{micro, reading, serving, storage, swaps};
 
 /// Artists of the job whose ratios and CPU times are rows.
 const ARTISTS: u32 = 10_000;
@@ -105,6 +105,7 @@ pub(crate) fn measure(lab: &mut Lab, measurement: Measurement, found: &mut Found
         Measurement::Sandbox => sandbox(lab, found),
         Measurement::Swaps => swapped(lab, found),
         Measurement::Reading => read(lab, found),
+        Measurement::Serving => served(lab, found),
         Measurement::Binary => binary(lab, found),
     }
 }
@@ -326,6 +327,34 @@ fn read(lab: &mut Lab, found: &mut Found) -> Result<()> {
     found.detail(by, "the same read as the first of a connection".to_owned(), "ms", Spread::of(&read.first_ms));
     found.detail(by, "rows that the signed-in user reads".to_owned(), "rows", Spread::of(&[read.rows]));
     found.detail(by, "rows stored in metrics".to_owned(), "rows", Spread::of(&[read.stored]));
+    Ok(())
+}
+
+fn served(lab: &mut Lab, found: &mut Found) -> Result<()> {
+    let by = Measurement::Serving;
+    let served = serving::measure(lab)?;
+    let of_reads = |of_hundred| Spread::of(percentile(&served.read_ms, of_hundred).as_slice());
+    found.row("serving-overview", Spread::of(&served.overview_ms));
+    found.row("serving-artist", Spread::of(&served.artist_ms));
+    found.row("serving-p99", of_reads(99));
+    found.row("serving-failed", Spread::of(&[served.failed]));
+    let (before, after) = served.resident;
+    found.row("serving-growth", Spread::of(&[after / before]));
+    found.row("serving-csv", Spread::of(&[served.csv.peak * 1e-6]));
+    found.row("serving-parquet", Spread::of(&[served.parquet.peak * 1e-6]));
+    let mut add = |what: &str, unit: &str, figure| found.detail(by, format!("serving: {what}"), unit, figure);
+    add("the page of an artist for a year", "ms", Spread::of(&served.artist_year_ms));
+    add("median of reads of metrics", "ms", of_reads(50));
+    add("slowest read of metrics", "ms", of_reads(100));
+    add("CPU of the host in these reads, of its core", "%", Spread::of(&[served.cpu_percent]));
+    add("memory of the host before these reads", "MB", Spread::of(&[before * 1e-6]));
+    add("memory of the host after them", "MB", Spread::of(&[after * 1e-6]));
+    add("rows stored in metrics", "rows", Spread::of(&[served.stored]));
+    add("rows that are sent in one go", "rows", Spread::of(&[served.streamed]));
+    for (name, streamed) in [("CSV", &served.csv), ("Parquet", &served.parquet)] {
+        add(&format!("time of these rows as {name}"), "s", Spread::of(&[streamed.seconds]));
+        add(&format!("size of these rows as {name}"), "MB", Spread::of(&[streamed.bytes * 1e-6]));
+    }
     Ok(())
 }
 

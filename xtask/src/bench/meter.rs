@@ -75,6 +75,26 @@ pub(crate) fn pin(pid: u32, core: usize) -> Result<()> {
     Ok(())
 }
 
+/// Moves the calling thread to one core, and with it the threads that it starts afterwards.
+///
+/// # Errors
+/// If `taskset` refuses it.
+pub(crate) fn pin_this_thread(core: usize) -> Result<()> {
+    if !can_pin() {
+        return Ok(());
+    }
+    // `PID/task/THREAD`.
+    let link = std::fs::read_link("/proc/thread-self").context("the kernel names no thread")?;
+    let thread = link.file_name().and_then(|name| name.to_str()).context("the thread has no number")?;
+    let mut command = Command::new("taskset");
+    command.args(["--cpu-list", "--pid", &core.to_string(), thread]);
+    let (_, code) = process::output(&mut command, None)?;
+    if code != 0 {
+        bail!("`{}` ended with exit code {code}", process::shown(&command));
+    }
+    Ok(())
+}
+
 /// Runs a program to its end.
 ///
 /// # Errors
@@ -163,9 +183,19 @@ impl Stat {
 }
 
 /// The most resident memory of a process so far, in bytes.
-fn peak_of(pid: u32) -> Option<u64> {
+pub(crate) fn peak_of(pid: u32) -> Option<u64> {
+    memory_of(pid, "VmHWM:")
+}
+
+/// The resident memory of a process now, in bytes.
+pub(crate) fn resident_of(pid: u32) -> Option<u64> {
+    memory_of(pid, "VmRSS:")
+}
+
+/// A line of `/proc/PID/status` that is in kibibytes, in bytes.
+fn memory_of(pid: u32, line_name: &str) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(line_name))?;
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
@@ -195,6 +225,32 @@ mod tests {
         let run = run(command, &Interrupt::default()).expect("sh runs");
         assert_eq!((run.output.as_str(), run.code), ("words\n", Some(3)));
         assert!(run.seconds > 0.0 && run.began > 1.7e9, "{run:?}");
+    }
+
+    #[test]
+    fn a_process_has_memory_and_had_at_least_as_much() {
+        // Tests beside this one may take some and give it back meanwhile.
+        const MEANWHILE: u64 = 16 << 20;
+        let resident = resident_of(std::process::id()).expect("it runs");
+        let peak = peak_of(std::process::id()).expect("it runs");
+        assert!(resident > 0 && resident <= peak + MEANWHILE, "{resident} of {peak}");
+        assert_eq!(memory_of(std::process::id(), "VmNothing:"), None);
+    }
+
+    #[test]
+    fn one_thread_is_moved_and_the_others_stay() {
+        let cores = || {
+            let status = std::fs::read_to_string("/proc/thread-self/status").expect("readable");
+            let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+            line.expect("the kernel tells its cores").trim().to_owned()
+        };
+        let before = cores();
+        // Elsewhere this process may not have the core at all.
+        if can_pin() && before.starts_with("0-") {
+            let moved = std::thread::spawn(move || pin_this_thread(OTHER_CORE).map(|()| cores()));
+            assert_eq!(moved.join().expect("it ends").expect("it is moved"), OTHER_CORE.to_string());
+            assert_eq!(cores(), before);
+        }
     }
 
     #[test]

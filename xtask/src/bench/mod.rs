@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: measures a release build beside a plain native program, and prints what was reached.
 //!
-//! `rows` says what is measured, `lab` what it is measured with; `job`, `storage`, `micro`, `swaps` and `reading`
-//! measure; `results`, `report` and `docs` say what came of it. `docs/performance.md` describes the method.
+//! `rows` says what is measured, `lab` what it is measured with; `job`, `storage`, `micro`, `swaps`, `reading` and
+//! `serving` measure; `results`, `report` and `docs` say what came of it. `docs/performance.md` describes the method.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -12,8 +12,10 @@ use clap::Args;
 use crate::dates;
 use crate::process::say;
 
+mod client;
 mod docs;
 mod figures;
+mod history;
 mod interrupt;
 mod job;
 mod lab;
@@ -26,6 +28,7 @@ mod report;
 mod results;
 mod rows;
 mod server;
+mod serving;
 mod storage;
 mod swaps;
 
@@ -42,7 +45,7 @@ pub(crate) struct BenchArguments {
     /// A minute's look: 1,000 artists, each thing once
     #[arg(long, conflicts_with = "long")]
     quick: bool,
-    /// Also what takes long: 100,000 artists, two years of rows
+    /// Also what takes long: 100,000 artists, years of rows
     #[arg(long)]
     long: bool,
     /// Only these rows: by name, by the beginning of one, or by what measures them

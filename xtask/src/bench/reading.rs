@@ -1,8 +1,8 @@
-//! A signed-in user's read of two years under row-level security, among 7.3 million rows. The rows are copies of one
-//! collected day, so that they have whatever columns the schema has.
+//! A signed-in user's read of two years under row-level security, among 7.3 million rows.
 
 use anyhow::{Context as _, Result};
 
+use super::history;
 use super::lab::Lab;
 use super::server::Database;
 use crate::process::say;
@@ -11,10 +11,7 @@ use crate::process::say;
 const ARTISTS: u32 = 2_000;
 
 /// Days that are stored.
-const DAYS: u32 = 730;
-
-/// Days that one statement copies.
-const DAYS_AT_ONCE: u32 = 30;
+const DAYS: i64 = 730;
 
 /// Reads that are measured, each on a connection of its own.
 const READS: usize = 5;
@@ -46,30 +43,8 @@ pub(crate) struct Read {
 pub(crate) fn measure(lab: &mut Lab) -> Result<Read> {
     let scenario = lab.postgres(ARTISTS)?;
     let (database, date) = (&scenario.backline, scenario.day());
-    let columns = database.text(
-        "SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
-         WHERE attrelid = 'metrics'::regclass AND attnum > 0 AND NOT attisdropped AND attname <> 'metric_date'",
-    )?;
-    let mut from = 1;
-    while from < DAYS {
-        lab.interrupt.check()?;
-        let until = (from + DAYS_AT_ONCE - 1).min(DAYS - 1);
-        say(format!("storing days {from} to {until} of {DAYS} before the collected one"));
-        let months = format!(
-            "DO $$ BEGIN PERFORM backline.ensure_months(ARRAY(
-                 SELECT DATE '{date}' - d FROM generate_series({from}, {until}) AS d)); END $$"
-        );
-        let copy = format!(
-            "INSERT INTO metrics (metric_date, {columns})
-             SELECT metric_date - d, {columns} FROM metrics, generate_series({from}, {until}) AS d
-             WHERE metric_date = '{date}'"
-        );
-        // The accounts of copied rows are known to be there.
-        database.run(&[&months, "SET session_replication_role = replica", &copy])?;
-        from = until + 1;
-    }
+    history::store(lab, database, date, 1..=DAYS - 1)?;
     say("reading as a signed-in user");
-    database.run(&["VACUUM ANALYZE metrics"])?;
     let stored = database.number("SELECT count(*)::text FROM metrics")?;
     let artist = database.text("SELECT id::text FROM artists ORDER BY id LIMIT 1")?;
     let claims = format!("SET LOCAL request.jwt.claims = '{{\"sub\": \"{artist}\"}}'");

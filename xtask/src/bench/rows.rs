@@ -36,6 +36,8 @@ pub(crate) enum Measurement {
     Swaps,
     /// A signed-in user's read.
     Reading,
+    /// What a serving host answers while it has a year of rows.
+    Serving,
     /// The file that operators run.
     Binary,
 }
@@ -52,6 +54,7 @@ impl Measurement {
             Sandbox => "sandbox",
             Swaps => "swaps",
             Reading => "reading",
+            Serving => "serving",
             Binary => "binary",
         }
     }
@@ -63,7 +66,7 @@ impl Measurement {
             Job1000 | Storage => 1_000,
             Sqlite | Swaps if is_quick => 1_000,
             Reading => 2_000,
-            Job10000 | Sqlite | Swaps => 10_000,
+            Job10000 | Sqlite | Swaps | Serving => 10_000,
             Job100000 => 100_000,
         }
     }
@@ -79,7 +82,7 @@ impl Measurement {
             Swaps | Reading => 5.0,
             Job10000 => 6.0,
             Sandbox => 7.0,
-            Job100000 => 20.0,
+            Job100000 | Serving => 20.0,
         }
     }
 
@@ -91,18 +94,18 @@ impl Measurement {
     /// Why it is not taken, where it is not. What `--only` names is taken, however long it lasts.
     pub(crate) fn left_out(self, is_quick: bool, is_long: bool, is_named: bool) -> Option<&'static str> {
         match self {
-            Job10000 | Job100000 | Reading if is_quick => Some("--quick takes 1,000 artists only"),
+            Job10000 | Job100000 | Reading | Serving if is_quick => Some("--quick takes 1,000 artists only"),
             Sandbox if is_quick && !is_named => Some("--quick takes what a second build is for only by --only"),
-            Job100000 | Reading if !is_long && !is_named => Some("it needs --long, or --only with its name"),
+            Job100000 | Reading | Serving if !is_long && !is_named => Some("it needs --long, or --only with its name"),
             _ => None,
         }
     }
 }
 
-use Measurement::{Binary, Job1000, Job10000, Job100000, Reading, Sandbox, Sqlite, Storage, Swaps};
+use Measurement::{Binary, Job1000, Job10000, Job100000, Reading, Sandbox, Serving, Sqlite, Storage, Swaps};
 
 /// All rows, in the order in which they are printed.
-pub(crate) const ROWS: [Row; 25] = [
+pub(crate) const ROWS: [Row; 32] = [
     row("job-20ms", "job A, 10,000 artists, 20 ms latency, PostgreSQL", "×", 1.15, Job10000),
     row("job", "job A, 10,000 artists, no latency, PostgreSQL", "×", 3.0, Job10000),
     row("job-1000", "job A, 1,000 artists, no latency, from the first lease on", "×", 3.0, Job1000),
@@ -127,6 +130,13 @@ pub(crate) const ROWS: [Row; 25] = [
     row("start", "start to the first lease with compiled connectors on disk", "ms", 200.0, Job1000),
     row("reading", "a signed-in user reads two years of 7.3 million rows", "ms", 20.0, Reading),
     row("reading-rows", "rows of other artists that this read returns", "rows", 0.0, Reading),
+    row("serving-overview", "the dashboard's overview, 10,000 artists with a year of rows", "ms", 200.0, Serving),
+    row("serving-artist", "the dashboard's page of an artist among them", "ms", 100.0, Serving),
+    row("serving-p99", "99th percentile of reads of metrics by the API, 200 a second", "ms", 50.0, Serving),
+    row("serving-failed", "of these reads, those not answered with the numbers", "requests", 0.0, Serving),
+    row("serving-growth", "memory of the host after these reads by that before", "times", 1.1, Serving),
+    row("serving-csv", "peak memory of a host that sends a million rows as CSV, by pages", "MB", 100.0, Serving),
+    row("serving-parquet", "the same as one Parquet file", "MB", 100.0, Serving),
     row("binary", "release binary as built", "MB", 60.0, Binary),
 ];
 
@@ -205,7 +215,7 @@ mod tests {
         assert_eq!(measurements(&chosen(&["sqlite".to_owned()]).expect("known")), [Sqlite]);
         let all = measurements(&chosen(&[]).expect("known"));
         assert_eq!(all.first(), Some(&Job1000));
-        assert_eq!(all.len(), 9);
+        assert_eq!(all.len(), 10);
     }
 
     #[test]
@@ -214,6 +224,7 @@ mod tests {
         assert_eq!(Reading.left_out(false, false, true), None, "--only reading");
         assert!(Reading.left_out(false, false, false).is_some() && Reading.left_out(true, false, true).is_some());
         assert!(Sandbox.left_out(true, false, false).is_some() && Sandbox.left_out(true, false, true).is_none());
+        assert!(Serving.left_out(false, false, false).is_some() && Serving.left_out(false, false, true).is_none());
         assert_eq!(Job10000.left_out(false, false, false), None);
         assert_eq!((Swaps.artists(true), Swaps.artists(false)), (1_000, 10_000));
     }

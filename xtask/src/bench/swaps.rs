@@ -225,7 +225,10 @@ fn sandbox_us(metrics: &str, artists: u32) -> Vec<(String, f64)> {
 }
 
 /// Starts a service, and waits until it says where it listens.
-fn serving(command: &mut Command) -> Result<(Ended, SocketAddr)> {
+///
+/// # Errors
+/// If it does not start.
+pub(crate) fn serving(command: &mut Command) -> Result<(Ended, SocketAddr)> {
     let child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
