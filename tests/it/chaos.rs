@@ -15,4 +15,6 @@ mod hostile;
 mod killed;
 mod kills;
 mod points;
+#[cfg(feature = "weakened")]
+mod remedies;
 mod world;
