@@ -15,5 +15,7 @@ mod hostile;
 mod killed;
 mod kills;
 mod points;
+#[cfg(feature = "weakened")]
+mod remedies;
 mod streams;
 mod world;

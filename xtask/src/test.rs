@@ -137,7 +137,7 @@ const SUITES: [Suite; 20] = [
 ];
 
 /// Suites whose long run needs a host with the feature `weakened`: attacks whose bound is switched off, to see them
-/// succeed, and hosts that end at named points.
+/// succeed, and hosts that end at named points or lack a remedy.
 const WEAKENING: [&str; 2] = ["adversaries", "chaos"];
 
 /// Suites that have tests for a long run alone.
@@ -153,8 +153,8 @@ pub(crate) struct TestArguments {
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
     /// Give tests that have one their full size, which takes minutes; in a build of its own, the suite adversaries also
-    /// switches bounds off, one by one, and the suite chaos ends hosts at named points; the suites contract, browser,
-    /// neighbours and terminal run only so, beside programs that are installed for them
+    /// switches bounds off, one by one, and the suite chaos ends hosts at named points and switches remedies off; the
+    /// suites contract, browser, neighbours and terminal run only so, beside programs that are installed for them
     #[arg(long)]
     long: bool,
     /// Only tests whose name contains this

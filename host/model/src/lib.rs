@@ -26,6 +26,7 @@ pub mod kill_points;
 pub mod nearest;
 mod numbers;
 mod people;
+pub mod remedies;
 mod service;
 pub mod text;
 pub mod weakened;

@@ -32,13 +32,13 @@ fn wrong_by(ahead: &Arc<AtomicI64>) -> Clock {
 }
 
 /// A host that serves, and by how many seconds its clock is wrong.
-struct Jumping {
-    service: Service,
+pub struct Jumping {
+    pub service: Service,
     ahead: Arc<AtomicI64>,
 }
 
 impl Jumping {
-    async fn start(world: &World, name: &str) -> Self {
+    pub async fn start(world: &World, name: &str) -> Self {
         let ahead = Arc::new(AtomicI64::new(0));
         let mut config = world.stage.host.config().clone();
         config.service.name = Some(name.to_owned());
@@ -58,7 +58,7 @@ impl Jumping {
         Self { service: Service::start(host).await.expect("it starts"), ahead }
     }
 
-    fn jump(&self, seconds: i64) {
+    pub fn jump(&self, seconds: i64) {
         self.ahead.store(seconds, Ordering::SeqCst);
     }
 

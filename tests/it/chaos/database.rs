@@ -1,6 +1,8 @@
 //! A database that fails in every way while two hosts work: they outlive it without a restart, and nothing is lost,
 //! stored twice or blamed on an account.
 
+use std::time::Duration;
+
 use rand::RngExt as _;
 use rand::seq::SliceRandom as _;
 use rustix::process::{Pid, Signal, kill_process};
@@ -137,33 +139,53 @@ pub async fn happen(
     Vec::new()
 }
 
-/// Another program's lock on a table that every batch writes.
-struct Lock(PgConnection);
+/// Another program's lock on a table.
+pub struct Lock(PgConnection);
 
 impl Lock {
+    /// On a table that every batch writes.
     async fn of(world: &World) -> Self {
+        Self::on(world, "metrics", "ACCESS EXCLUSIVE").await
+    }
+
+    pub async fn on(world: &World, table: &str, mode: &str) -> Self {
         let mut holder = connection(world).await;
         execute(&mut holder, "BEGIN").await;
-        execute(&mut holder, "LOCK TABLE metrics IN ACCESS EXCLUSIVE MODE").await;
+        execute(&mut holder, &format!("LOCK TABLE {table} IN {mode} MODE")).await;
         Self(holder)
     }
 
-    /// Frees the table when a host has waited for it in vain.
-    async fn wait_until_given_up(mut self, world: &World) {
-        let mut watching = connection(world).await;
-        let waiting = "SELECT COALESCE(MIN(pid), 0)::bigint FROM pg_locks WHERE NOT granted";
-        let waiter = until(PATIENCE, "a host waits for the table", async || {
-            let pid = number(&mut watching, waiting).await;
-            (pid != 0).then_some(pid)
-        })
-        .await;
-        until(PATIENCE, "it gives up", async || {
-            let still = format!("SELECT COUNT(*) FROM pg_locks WHERE NOT granted AND pid = {waiter}");
-            (number(&mut watching, &still).await == 0).then_some(())
-        })
-        .await;
+    pub async fn free(mut self) {
         execute(&mut self.0, "ROLLBACK").await;
     }
+
+    /// Frees the table when a host has waited for it in vain.
+    async fn wait_until_given_up(self, world: &World) {
+        let waiter = waiter(world).await;
+        given_up(world, waiter, PATIENCE).await;
+        self.free().await;
+    }
+}
+
+/// The process of the server, on behalf of a host, that waits for another program's lock.
+pub async fn waiter(world: &World) -> i64 {
+    let mut watching = connection(world).await;
+    let waiting = "SELECT COALESCE(MIN(pid), 0)::bigint FROM pg_locks WHERE NOT granted";
+    until(PATIENCE, "a host waits for the table", async || {
+        let pid = number(&mut watching, waiting).await;
+        (pid != 0).then_some(pid)
+    })
+    .await
+}
+
+/// Waits until a process of the server no longer waits for a lock.
+pub async fn given_up(world: &World, waiter: i64, within: Duration) {
+    let mut watching = connection(world).await;
+    until(within, "it gives up", async || {
+        let still = format!("SELECT COUNT(*) FROM pg_locks WHERE NOT granted AND pid = {waiter}");
+        (number(&mut watching, &still).await == 0).then_some(())
+    })
+    .await;
 }
 
 async fn connection(world: &World) -> PgConnection {

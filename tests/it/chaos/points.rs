@@ -1,6 +1,7 @@
-//! The scene in which a host dies at each named point, and the document that lists the points.
+//! The scene in which a host dies at each named point, and the document that lists the points and the remedies.
 
 use backline_model::kill_points::Point;
+use backline_model::remedies::Remedy;
 
 use crate::support::components::workspace;
 
@@ -36,4 +37,20 @@ fn every_point_has_its_scene_and_its_row_in_the_documents() {
     }
     let document = std::fs::read_to_string(workspace().join("docs/chaos.md")).expect("readable");
     assert!(document.contains(&rows), "docs/chaos.md should hold these rows:\n{rows}");
+}
+
+#[test]
+fn every_remedy_has_its_rows_in_the_documents() {
+    let document = std::fs::read_to_string(workspace().join("docs/chaos.md")).expect("readable");
+    let (mut does, mut without, mut scenes) = (String::new(), String::new(), String::new());
+    for remedy in Remedy::ALL {
+        does.push_str(&format!("| `{}` | {} |\n", remedy.name(), remedy.does()));
+        without.push_str(&format!("| `{}` | {} |\n", remedy.name(), remedy.without()));
+        let has_scene = document.contains(&format!("\n- `{}`: ", remedy.name()));
+        scenes.push_str(if has_scene { "" } else { remedy.name() });
+    }
+    for rows in [does, without] {
+        assert!(document.contains(&rows), "docs/chaos.md should hold these rows:\n{rows}");
+    }
+    assert_eq!(scenes, "", "docs/chaos.md should say which scene shows it");
 }

@@ -102,9 +102,14 @@ impl World {
 
     /// Waits until so many groups are collected and nothing is open.
     pub async fn collected(&self, groups: u32) {
+        self.collected_within(groups, PATIENCE).await;
+    }
+
+    /// The same, for no longer than this.
+    pub async fn collected_within(&self, groups: u32, within: Duration) {
         let store = self.stage.host.store();
         let mut database = self.database().await;
-        until(PATIENCE, &format!("{groups} groups are collected"), async || {
+        until(within, &format!("{groups} groups are collected"), async || {
             let runs = store.runs_list(&Scope::all_tenants(), 100, None).await.expect("runs are read");
             let failed: u64 = runs.iter().map(|run| run.counts.failed).sum();
             assert_eq!(failed, 0, "nobody fails by it: {:#?}", self.outcomes().await);
@@ -204,9 +209,14 @@ pub async fn expect_erased(database: &mut AnyConnection, artist: &str, when: &st
 
 /// Waits until a host's `/readyz` answers with a status, and with a text in its body.
 pub async fn answers(host: &HostProcess, status: u16, text: &str) -> String {
+    answers_within(host, status, text, PATIENCE).await
+}
+
+/// The same, for no longer than this.
+pub async fn answers_within(host: &HostProcess, status: u16, text: &str, within: Duration) -> String {
     let address = host.address.strip_prefix("http://").expect("a URL").to_owned();
     let request = "GET /readyz HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n";
-    until(PATIENCE, &format!("/readyz answers {status} with '{text}'"), async || {
+    until(within, &format!("/readyz answers {status} with '{text}'"), async || {
         let (found, _, body) = ask(&address, request).await;
         (found == status && body.contains(text)).then_some(body)
     })

@@ -1,6 +1,7 @@
 //! What goes wrong in a process of a build for tests, as its environment says.
 
 use backline_model::kill_points::{Point, die_at};
+use backline_model::remedies::{Remedy, without};
 use backline_model::weakened::limit_file_pages;
 
 /// The environment variable that names the point, such as `batch-leased`, or `batch-leased:3` for the third time that
@@ -10,6 +11,9 @@ pub const DIES_AT_VARIABLE: &str = "WEAKENED_DIES_AT";
 /// The environment variable that limits the pages of a SQLite file.
 pub const FILE_PAGES_VARIABLE: &str = "WEAKENED_FILE_PAGES_MAX";
 
+/// The environment variable that names the remedy which is switched off, such as `lock-limit`.
+pub const WITHOUT_VARIABLE: &str = "WEAKENED_WITHOUT";
+
 /// Lets go wrong in this process what the environment names.
 ///
 /// # Panics
@@ -17,6 +21,11 @@ pub const FILE_PAGES_VARIABLE: &str = "WEAKENED_FILE_PAGES_MAX";
 pub(crate) fn let_go_wrong() {
     if let Some(given) = std::env::var_os(FILE_PAGES_VARIABLE) {
         limit_file_pages(given.to_string_lossy().parse().expect("a number of pages"));
+    }
+    if let Some(given) = std::env::var_os(WITHOUT_VARIABLE) {
+        let remedy = Remedy::ALL.iter().copied().find(|remedy| given.to_str() == Some(remedy.name()));
+        assert!(remedy.is_some(), "{WITHOUT_VARIABLE} is '{}', which names no remedy", given.to_string_lossy());
+        without(remedy);
     }
     let Some(given) = std::env::var_os(DIES_AT_VARIABLE) else { return };
     let given = given.to_string_lossy();

@@ -15,6 +15,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rustix::time::{ClockId, clock_gettime};
 
 use backline_model::clock::{AHEAD_MAX, Clock, ClockAhead, Past};
+use backline_model::remedies::{Remedy, off};
 use backline_store::{DatabaseKind, Store, StoreError};
 
 /// The clock that counts the time that really passes, also while the machine sleeps.
@@ -111,7 +112,7 @@ impl Clocks {
 
     /// Whether the clock is one that jumps, beside a database that has another one.
     fn may_be_wrong(&self) -> bool {
-        self.clock.is_of_machine() && self.store.kind() == DatabaseKind::Postgres
+        self.clock.is_of_machine() && self.store.kind() == DatabaseKind::Postgres && !off(Remedy::SteadyClock)
     }
 
     /// What the other clock shows; `given` where a test decides the time, which nothing can be compared with.

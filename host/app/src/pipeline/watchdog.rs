@@ -13,6 +13,8 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use backline_model::remedies::{Remedy, off};
+
 /// What a loop does until its next turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -84,7 +86,7 @@ impl Watchdog {
                 state: turn.state,
                 last_turn_s: seconds(since),
                 next_turn_s: seconds(turn.within),
-                is_stuck: since > turn.within.saturating_add(grace),
+                is_stuck: since > turn.within.saturating_add(grace) && !off(Remedy::Watchdog),
             }
         };
         self.turns().iter().map(status).collect()

@@ -21,6 +21,7 @@ use crate::database::statement::Statement;
 use crate::database::topic::Topic;
 use crate::scope::Scope;
 use backline_model::health::UnreadableRow;
+use backline_model::remedies::{Remedy, off};
 use backline_model::weakened::file_pages_max;
 
 /// Wake-ups that may wait for a listener; a listener that misses some checks everything.
@@ -388,7 +389,9 @@ async fn prepare_connection(
         // What a host waits for has limits here too, so that a server that lost its host soon lets go of what that one
         // had locked: keepalives find a machine that is gone within 45 s, and a statement whose host closed the
         // connection ends within 10 s. (Not every system can look for that while a statement runs.)
-        let (statement, lock) = (limits.long_statement.as_millis(), limits.lock.as_millis());
+        let statement = limits.long_statement.as_millis();
+        // 0 would be no limit; the configuration refuses it.
+        let lock = if off(Remedy::LockLimit) { 0 } else { limits.lock.as_millis() };
         let settings = format!(
             "SET search_path = backline, public; SET idle_in_transaction_session_timeout = '60s';
              SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off;

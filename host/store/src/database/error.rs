@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use backline_model::remedies::{Remedy, off};
 use backline_model::{BatchId, Digest, Platform, ReleaseState, Tenant};
 
 /// What can go wrong with the database. The cause is in `source`, never in the text; no text holds a password.
@@ -345,6 +346,9 @@ impl StoreError {
 
     fn refusal(&self) -> Option<Unwritable> {
         let Self::Query { source: sqlx::Error::Database(error), .. } = self else { return None };
+        if off(Remedy::UnwritableNamed) {
+            return None;
+        }
         // PostgreSQL: read_only_sql_transaction, disk_full. SQLite: readonly and its kinds, full.
         match error.code()?.as_ref() {
             "25006" => Some(Unwritable::ReadOnly),

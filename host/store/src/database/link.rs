@@ -19,6 +19,7 @@ use crate::database::connections::Connections;
 use crate::database::dialect::DatabaseKind;
 use crate::database::error::{During as _, StoreError};
 use crate::database::statement::Statement;
+use backline_model::remedies::{Remedy, off};
 
 /// How long a connection may take to confirm that it is in order, when it is taken from the pool or given back.
 const CHECK_WITHIN: Duration = Duration::from_secs(5);
@@ -86,6 +87,7 @@ async fn within<T>(
 ) -> Result<T, StoreError> {
     match kind {
         DatabaseKind::Sqlite => work.await.during(what),
+        DatabaseKind::Postgres if off(Remedy::StatementLimit) => work.await.during(what),
         DatabaseKind::Postgres => StoreError::in_time(limit, what, async { work.await.during(what) }).await,
     }
 }

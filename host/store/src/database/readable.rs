@@ -13,6 +13,7 @@ use crate::database::dialect::Columns as _;
 use crate::database::error::StoreError;
 use crate::scope::Scope;
 use backline_model::health::UnreadableRow;
+use backline_model::remedies::{Remedy, off};
 
 /// How long a row is named after it was met last: nothing says when it is removed, or was only part of a list once.
 const NAMED_FOR: Duration = Duration::from_secs(3_600);
@@ -72,7 +73,7 @@ impl Unreadable {
                         well_read.insert(named(row, name));
                     }
                 }
-                Err(StoreError::Unreadable { column, problem }) => {
+                Err(StoreError::Unreadable { column, problem }) if !off(Remedy::UnreadableRows) => {
                     unread.insert(named(row, name), Note { column, problem, met_at: Instant::now() });
                 }
                 Err(error) => return Err(error),

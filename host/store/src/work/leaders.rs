@@ -12,6 +12,8 @@ use sqlx::any::AnyRow;
 use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, clean, time_text};
 use crate::database::error::StoreError;
+use backline_model::clock::LAST_TIME;
+use backline_model::remedies::{Remedy, off};
 
 /// A role that a host holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +45,7 @@ impl Store {
         now: DateTime<Utc>,
         ttl: Duration,
     ) -> Result<Option<Term>, StoreError> {
+        let furthest = if off(Remedy::RolesAhead) { LAST_TIME } else { now + ttl * TERMS_AHEAD_MAX };
         let statement = self.query(
             "INSERT INTO leaders (role, holder, term, expires_at) VALUES ($1, $2, 1, $4::timestamptz)
              ON CONFLICT (role) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at,
@@ -56,7 +59,7 @@ impl Store {
             .bind(clean(holder))
             .bind(time_text(now))
             .bind(time_text(now + ttl))
-            .bind(time_text(now + ttl * TERMS_AHEAD_MAX));
+            .bind(time_text(furthest));
         self.write_returning("take a role", statement).await?.as_ref().map(term_of).transpose()
     }
 

@@ -17,6 +17,7 @@ use crate::database::topic::Topic;
 use crate::scope::Scope;
 use crate::work::parts::{Part, part_split_off_in_txn};
 use backline_model::clock::{FIRST_TIME, LAST_TIME};
+use backline_model::remedies::{Remedy, off};
 use backline_model::{Batch, BatchAccount, BatchState, Lease, Platform, RunId, Window};
 
 macro_rules! lease_sql {
@@ -32,6 +33,7 @@ macro_rules! lease_sql {
                      release_digest),
                  host_losses = host_losses + CASE WHEN state = 'leased' AND (host_losses = 0 OR has_begun = 1)
                      THEN 1 ELSE 0 END,
+                 attempts = attempts + CASE WHEN state = 'leased' THEN $6::bigint ELSE 0 END,
                  has_begun = 0
              WHERE id = (
                  SELECT id FROM batches
@@ -152,7 +154,9 @@ impl Store {
                 .bind(platform.map(|platform| platform.as_str().to_owned()))
                 .bind(clean(owner))
                 .bind(time_text(now))
-                .bind(time_text(expires_at));
+                .bind(time_text(expires_at))
+                // What the end of the host that held it costs: nothing.
+                .bind(i64::from(off(Remedy::DeathsFree)));
             let Some(row) = self.write_returning("lease a batch", statement).await? else { return Ok(None) };
             let one = std::slice::from_ref(&row);
             self.unreadable.read("batches", "id", Extent::Part, one, |row| batch_of(row).map(drop))?;

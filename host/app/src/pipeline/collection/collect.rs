@@ -28,6 +28,7 @@ use crate::telemetry::{BatchEnd, Telemetry};
 use backline_gateway::Gateway;
 use backline_model::clock::Clock;
 use backline_model::kill_points::{Point, point};
+use backline_model::remedies::{Remedy, off};
 use backline_model::run::RunCounts;
 use backline_model::{AccountId, DocumentId, DocumentInput, FetchContext, Lease, Outcome, Window};
 use backline_rules::dates::{self, Place};
@@ -174,7 +175,9 @@ async fn collect(collector: &Collector, lease: &Lease) -> Result<BatchReport, Co
     loop {
         match store(collector, lease, &observed).await {
             // What another transaction undid, or a database that was away for a moment, costs no second fetch.
-            Err(CollectError::Store(error)) if error.is_transient() && tries < STORE_TRIES => {
+            Err(CollectError::Store(error))
+                if error.is_transient() && tries < STORE_TRIES && !off(Remedy::StoredAgain) =>
+            {
                 tracing::debug!(batch = %lease.batch.id, %error, tries, "the results of a batch are stored again");
                 tokio::time::sleep(STORE_WAIT * tries).await;
                 tries += 1;

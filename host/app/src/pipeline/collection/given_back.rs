@@ -7,6 +7,7 @@ use crate::pipeline::collection::collect_error::CollectError;
 use crate::pipeline::collection::results::{backoff, bare_result};
 use crate::pipeline::error::with_causes;
 use crate::telemetry::BatchEnd;
+use backline_model::remedies::{Remedy, off};
 use backline_model::{AccountId, AccountStatus, Candidate, FailureClass, Lease, Outcome};
 use backline_store::{AccountResult, BatchResult, Scope, StoreError};
 
@@ -46,7 +47,7 @@ async fn try_to_give_back(
     let collection = &collector.config.collection;
     let attempts = lease.batch.attempts + 1;
     // A database that is away, or whose disk is full, says nothing about the batch.
-    let is_outage = matches!(error, CollectError::Store(error) if error.is_outage());
+    let is_outage = matches!(error, CollectError::Store(error) if error.is_outage()) && !off(Remedy::OutagesFree);
     if is_outage || attempts < collection.attempts_max {
         let wait = backoff(attempts).min(Duration::from_millis(collection.retry_wait_max_ms));
         let wait = if error.is_unwritable() { UNWRITABLE_WAIT } else { wait };

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::pipeline::files::{make_folder, write_whole};
 use backline_model::CredentialId;
 use backline_model::kill_points::{Point, point};
+use backline_model::remedies::{Remedy, off};
 use backline_store::SealedCredential;
 
 /// The folder below `service.state_dir`.
@@ -100,7 +101,7 @@ impl Journal {
 
     /// Writes an entry to disk. Returns false if no folder is configured.
     pub(crate) async fn keep(&self, entry: Entry) -> io::Result<bool> {
-        let Some(folder) = self.folder.clone() else { return Ok(false) };
+        let Some(folder) = self.folder.clone().filter(|_| !off(Remedy::TokenJournal)) else { return Ok(false) };
         blocking(move || {
             make_folder(&folder)?;
             let (file, content) = (path_of(&folder, entry.credential), serde_json::to_vec(&entry)?);
