@@ -16,6 +16,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use self::cron::Cron;
 use backline_model::health::UnreadableRow;
 use backline_model::ids::is_plain_name;
+use backline_model::run::BACKFILL;
 use backline_model::{CatchUp, FireDecision, Overlap, Platform, Schedule, ScheduleSpec, Zone};
 
 /// How late a time may be handled without counting as missed. A restart, or another host taking over, takes less, and a
@@ -37,7 +38,7 @@ const LOOK_BACK: TimeDelta = TimeDelta::days(1);
 const NAME_CHARACTERS_MAX: usize = 63;
 
 /// Names that stand for runs that no schedule started.
-const NAMES_TAKEN: [&str; 2] = ["manual", "activation"];
+const NAMES_TAKEN: [&str; 3] = ["manual", "activation", BACKFILL];
 
 /// Why a schedule is not valid.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

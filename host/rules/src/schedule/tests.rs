@@ -136,7 +136,7 @@ fn names_are_plain() {
     for name in ["", "Daily", "-a", "_a", "a b", "é", &"x".repeat(64), "a.b"] {
         assert!(matches!(check_name(name), Err(ScheduleError::Name { .. })), "{name}");
     }
-    for name in ["manual", "activation"] {
+    for name in ["manual", "activation", "backfill"] {
         assert!(matches!(check_name(name), Err(ScheduleError::NameTaken { .. })), "{name}");
     }
 }
