@@ -32,7 +32,7 @@ use backline_model::clock::Clock;
 use backline_model::manifest::BudgetWindow;
 use backline_model::{InstallationId, Role, TokenState};
 use backline_simulator::{HOSTS, Platform as SimPlatform, Simulator, Story};
-use backline_store::{Scope, Store, StoreError};
+use backline_store::{FileOwner, Scope, Store, StoreError};
 
 /// Trigger of the runs of the history.
 const TRIGGER: &str = "demo";
@@ -214,18 +214,26 @@ impl Demo {
     /// artists with their consents and credentials; `tell` is given each step before it begins.
     ///
     /// # Errors
-    /// When the database is not the demo's, or one of the steps fails; the next start begins with them again.
+    /// When the database is not the demo's, which is then left as it is, or one of the steps fails; the next start
+    /// begins with them again.
     pub async fn prepare(
         &self,
         config: &Config,
         components: &[PathBuf],
         tell: &(dyn Fn(String) + Sync),
     ) -> Result<(), DemoError> {
+        let not_simulated = || DemoError::NotSimulated { folder: self.folder.path().to_path_buf() };
+        // First: opening one writes to it, and so does a migration.
+        match Store::file_owner_get(&config.database.url).await? {
+            FileOwner::NoOne => {}
+            FileOwner::Installation(id) if id == InstallationId::SIMULATED => {}
+            FileOwner::Installation(_) | FileOwner::Unknown => return Err(not_simulated()),
+        }
         let store = Store::open(&config.database.url, store_options(&config.database)).await?;
         store.migrate().await?;
         let now = self.machine.now();
         if store.installation_claim(InstallationId::SIMULATED, now).await? != InstallationId::SIMULATED {
-            return Err(DemoError::NotSimulated { folder: self.folder.path().to_path_buf() });
+            return Err(not_simulated());
         }
         let folder = config.installation.folder.as_deref();
         Installation::new(store.clone(), self.machine.clone(), folder).join().await?;
