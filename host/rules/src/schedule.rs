@@ -34,6 +34,9 @@ pub const QUEUE_MAX: u32 = 24;
 /// How far back missed times are searched for at first; each further search goes back twice as far.
 const LOOK_BACK: TimeDelta = TimeDelta::days(1);
 
+/// How far back the latest time is searched for: a leap year.
+const A_YEAR: TimeDelta = TimeDelta::days(366);
+
 /// Longest name of a schedule, in characters.
 const NAME_CHARACTERS_MAX: usize = 63;
 
@@ -171,6 +174,12 @@ impl Timetable {
     #[must_use]
     pub fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
         self.cron.next_after(&self.zone, after)
+    }
+
+    /// The latest time up to a given one; `None` if there was none in the year before it.
+    #[must_use]
+    pub fn latest_until(&self, until: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.missed(until.checked_sub_signed(A_YEAR)?, until).pop_back()
     }
 
     /// Decides each time after `considered_until` and up to `now`. `busy` tells whether a run of the schedule is

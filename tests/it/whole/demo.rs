@@ -182,6 +182,12 @@ async fn a_newcomer_sees_days_of_numbers_that_say_they_are_simulated_and_are_col
         assert_eq!(rows["data"].as_array().map(Vec::len), Some(1), "{date}");
         assert!(head.contains("backline-simulated: true"), "{head}");
     }
+    let (_, fresh) = showing.api("/v1/freshness").await;
+    let fresh = fresh["data"].as_array().expect("platforms").clone();
+    assert_eq!(fresh.len(), 5, "what was collected today was due: {fresh:?}");
+    for one in fresh {
+        assert!(one["run"].is_string() && one["collected"].as_u64().is_some_and(|collected| collected > 0), "{one}");
+    }
     for path in ["/", "/artists", "/runs", "/attention"] {
         let page = showing.page(path).await;
         assert!(page.contains("class=\"simulated\""), "{path}: {page}");
