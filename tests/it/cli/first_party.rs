@@ -49,8 +49,9 @@ fn given(world: &World, connector: &str, index: u32, now: DateTime<Utc>) -> Give
         }
         other => panic!("{other} has no simulated platform"),
     };
-    // The numbers of the day before are taken for final at once.
-    let settings = if connector == "youtube-analytics" { json!({ "final_after_days": 0 }) } else { json!({}) };
+    // A trial's window ends at noon. So it asks for the day before, whose numbers are taken for final at once.
+    let of_the_day_before = json!({ "utc_offset_hours": 0, "final_after_days": 0 });
+    let settings = if connector == "youtube-analytics" { of_the_day_before } else { json!({}) };
     Given { account, settings, slot, secret }
 }
 
