@@ -16,6 +16,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use self::cron::Cron;
 use backline_model::health::UnreadableRow;
 use backline_model::ids::is_plain_name;
+use backline_model::run::BACKFILL;
 use backline_model::{CatchUp, FireDecision, Overlap, Platform, Schedule, ScheduleSpec, Zone};
 
 /// How late a time may be handled without counting as missed. A restart, or another host taking over, takes less, and a
@@ -33,11 +34,14 @@ pub const QUEUE_MAX: u32 = 24;
 /// How far back missed times are searched for at first; each further search goes back twice as far.
 const LOOK_BACK: TimeDelta = TimeDelta::days(1);
 
+/// How far back the latest time is searched for: a leap year.
+const A_YEAR: TimeDelta = TimeDelta::days(366);
+
 /// Longest name of a schedule, in characters.
 const NAME_CHARACTERS_MAX: usize = 63;
 
 /// Names that stand for runs that no schedule started.
-const NAMES_TAKEN: [&str; 2] = ["manual", "activation"];
+const NAMES_TAKEN: [&str; 3] = ["manual", "activation", BACKFILL];
 
 /// Why a schedule is not valid.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -170,6 +174,12 @@ impl Timetable {
     #[must_use]
     pub fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
         self.cron.next_after(&self.zone, after)
+    }
+
+    /// The latest time up to a given one; `None` if there was none in the year before it.
+    #[must_use]
+    pub fn latest_until(&self, until: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.missed(until.checked_sub_signed(A_YEAR)?, until).pop_back()
     }
 
     /// Decides each time after `considered_until` and up to `now`. `busy` tells whether a run of the schedule is

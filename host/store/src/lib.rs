@@ -91,7 +91,7 @@
 //! - tombstones of erased artists (`erasure_get`, `erasure_lift`, `erased_artists_of`, `candidates_without_erased`): a
 //!   tombstone holds a hash and counts, so whose artist it was is not known any more
 //! - the schema: migrations, months (`months_ensure`, `months_drop_empty`, `archive_months_list`, `archive_prepare`),
-//!   `hidden_tables_list`, `server_time_get`
+//!   `hidden_tables_list`, `server_time_get`, and whose a file is (`file_owner_get`)
 
 mod access;
 mod alerts;
@@ -126,6 +126,7 @@ pub use database::error::StoreError;
 pub use database::link::StoreLimits;
 pub use database::migrate::MigrationReport;
 pub use database::notifications::Listener;
+pub use database::owner::FileOwner;
 pub use database::topic::Topic;
 pub use events::cursor::EventCursor;
 pub use events::deliveries::{Backlog, DeliveryFilter, DeliveryLease, EventHead, Finish, NewDelivery};

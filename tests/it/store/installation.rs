@@ -1,11 +1,11 @@
 //! Tests of the installation that a database belongs to.
 
 use backline_model::InstallationId;
-use backline_store::Presence;
+use backline_store::{DatabaseKind, FileOwner, Presence, Scope, Store, StoreError};
 use chrono::TimeDelta;
 
-use super::fixtures::now;
-use crate::support::database::each_database;
+use super::fixtures::{artist, now};
+use crate::support::database::{each_database, write};
 
 #[tokio::test]
 async fn a_database_is_claimed_once_and_keeps_its_id() {
@@ -52,4 +52,43 @@ async fn a_host_says_whether_it_refreshes_tokens() {
         assert!(refreshes().await);
     })
     .await;
+}
+
+#[tokio::test]
+async fn whose_a_file_is_can_be_read_whatever_its_schema() {
+    each_database(async |store, url| {
+        let owner = async || Store::file_owner_get(url).await.unwrap();
+        if store.kind() == DatabaseKind::Postgres {
+            assert_eq!(owner().await, FileOwner::Unknown, "a server is not asked");
+            return;
+        }
+        assert_eq!(owner().await, FileOwner::NoOne, "nothing is in it");
+        store.artists_save(&Scope::all_tenants(), &[artist(1)], now()).await.unwrap();
+        assert_eq!(owner().await, FileOwner::Unknown, "it has artists of someone");
+        let id = InstallationId::generate();
+        store.installation_claim(id, now()).await.unwrap();
+        assert_eq!(owner().await, FileOwner::Installation(id));
+        // As before there were installations.
+        write(url, "DROP TABLE installation").await;
+        assert_eq!(owner().await, FileOwner::Unknown);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_file_whose_owner_is_read_is_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("other.db");
+    let url = format!("sqlite://{}", path.display());
+    assert_eq!(Store::file_owner_get(&url).await.unwrap(), FileOwner::NoOne);
+    assert!(!path.exists(), "it is not made");
+    write(&format!("{url}?mode=rwc"), "CREATE TABLE notes (text TEXT)").await;
+    let before = std::fs::read(&path).unwrap();
+    assert_eq!(Store::file_owner_get(&url).await.unwrap(), FileOwner::Unknown);
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is put beside it");
+    std::fs::write(&path, "no database at all").unwrap();
+    let refused = Store::file_owner_get(&url).await.unwrap_err();
+    assert!(matches!(refused, StoreError::File { .. }), "{refused}");
+    assert_eq!(std::fs::read(&path).unwrap(), b"no database at all");
 }

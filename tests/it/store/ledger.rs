@@ -8,7 +8,7 @@ use backline_model::{
 };
 use backline_store::{
     AccountOutcome, BatchFilter, BatchResult, EventCursor, HealthWindow, OpenBatches, PlanGuard, Presence, Retried,
-    Scope, Store, StoreError, StoreOptions, Topic,
+    RunFilter, Scope, Store, StoreError, StoreOptions, Topic,
 };
 use chrono::TimeDelta;
 use futures::future::join_all;
@@ -723,6 +723,30 @@ async fn deferred_batches_are_released_before_their_time_and_nothing_else_is() {
         let released = release(&of_run).await;
         assert_eq!((released.batches, released.accounts), (2, 2), "dead batches are retried, not released");
         assert!(lease_one().await.is_some() && lease_one().await.is_some() && lease_one().await.is_none());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn runs_are_found_by_the_kind_of_what_started_them() {
+    each_database(async |store, _| {
+        let triggers = ["manual", "backfill", "backfill since 2026-10-01", "backfill since 2026-11-02", "backfill-2"];
+        for (n, trigger) in (1..).zip(triggers) {
+            create_run(&store, &Run { trigger: trigger.to_owned(), ..run(n) }).await;
+        }
+        let found = async |trigger: &str, limit| {
+            let filter = RunFilter { trigger: Some(trigger.to_owned()), limit, ..RunFilter::default() };
+            let runs = store.runs_filtered_list(&Scope::all_tenants(), &filter).await.unwrap();
+            runs.into_iter().map(|run| run.trigger).collect::<BTreeSet<_>>()
+        };
+        assert_eq!(found("backfill", None).await, triggers[1..4].iter().map(|&one| one.to_owned()).collect());
+        assert_eq!(found("backfill", Some(2)).await.len(), 2, "a page of them is full");
+        for one in [triggers[0], triggers[2], triggers[4]] {
+            assert_eq!(found(one, None).await, BTreeSet::from([one.to_owned()]), "a whole text is found as it is");
+        }
+        for none in ["backfil", "backfill since", "BACKFILL", ""] {
+            assert_eq!(found(none, None).await, BTreeSet::new(), "{none}");
+        }
     })
     .await;
 }

@@ -15,8 +15,8 @@ use futures::future::join_all;
 use sqlx::Connection as _;
 
 use super::fixtures::{
-    TTL, account, add_batches, artist, at, batch, day, defer, demo, followers, lease, now, people, release_of, result,
-    run, stored,
+    TTL, account, add_batches, artist, at, batch, create_run, day, defer, demo, followers, lease, now, people,
+    release_of, result, run, stored,
 };
 use crate::support::database::each_database;
 
@@ -497,6 +497,28 @@ async fn uncommitted_changes_are_not_planned() {
             left,
             "an unknown platform is ignored"
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_run_that_was_started_otherwise_is_recorded_as_that_of_a_time_once() {
+    each_database(async |store, _| {
+        let term = lead(&store, "a", now()).await.unwrap();
+        store.schedules_sync(&term, &[new("daily")], now()).await.unwrap();
+        for n in [1, 2] {
+            create_run(&store, &run(n)).await;
+        }
+        let due = now() - TimeDelta::hours(10);
+        store.fire_run_record(&term, "daily", (due, run(1).id), after(), now()).await.unwrap();
+        let again = store.fire_run_record(&term, "daily", (due, run(2).id), after(), now()).await.unwrap_err();
+        assert!(matches!(again, StoreError::FireDecided { .. }), "{again}");
+        let fires = store.fires_list(Some("daily"), 9).await.unwrap();
+        let recorded: Vec<_> = fires.iter().map(|fire| (fire.fire_time, fire.decision, fire.run_id)).collect();
+        assert_eq!(recorded, [(due, FireDecision::Started, Some(run(1).id))]);
+        let daily = the_schedule(&store).await;
+        assert_eq!(daily.next_fire, Some(fire()), "a time that is over does not set it back");
+        assert_eq!((daily.considered_until, daily.last_fire), (now(), Some(due)));
     })
     .await;
 }

@@ -8,12 +8,13 @@ use backline_model::event::types;
 use backline_model::{InstallationId, Platform};
 use backline_store::{EventCursor, MetricsFilter, Scope, Store, StoreOptions};
 use chrono::{Days, NaiveDate};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 use crate::service::support::ask;
+use crate::support::database::write;
 
 /// Longest wait for a line: the first start compiles the connectors, in a build that is not optimised.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -181,6 +182,12 @@ async fn a_newcomer_sees_days_of_numbers_that_say_they_are_simulated_and_are_col
         assert_eq!(rows["data"].as_array().map(Vec::len), Some(1), "{date}");
         assert!(head.contains("backline-simulated: true"), "{head}");
     }
+    let (_, fresh) = showing.api("/v1/freshness").await;
+    let fresh = fresh["data"].as_array().expect("platforms").clone();
+    assert_eq!(fresh.len(), 5, "what was collected today was due: {fresh:?}");
+    for one in fresh {
+        assert!(one["run"].is_string() && one["collected"].as_u64().is_some_and(|collected| collected > 0), "{one}");
+    }
     for path in ["/", "/artists", "/runs", "/attention"] {
         let page = showing.page(path).await;
         assert!(page.contains("class=\"simulated\""), "{path}: {page}");
@@ -266,4 +273,29 @@ async fn a_demo_touches_no_other_folder_and_is_shown_on_this_machine_alone() {
     assert_eq!(std::fs::read_to_string(theirs.join("backline.db")).expect("there"), "theirs");
     assert_eq!(std::fs::read_dir(&theirs).expect("readable").count(), 1);
     assert!(!newcomer.folder().exists(), "nothing was made");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_in_the_folder_that_is_not_the_demos_is_left_as_it_is() {
+    let newcomer = Newcomer::new();
+    let folder = newcomer.folder();
+    std::fs::create_dir(&folder).expect("made");
+    let mark = json!({
+        "kind": "simulated data of `backline demo`", "first": "2026-11-26", "days": DAYS, "artists": 3,
+        "set_up": false,
+    });
+    std::fs::write(folder.join("demo.json"), mark.to_string()).expect("written");
+    let file = folder.join("backline.db");
+    let store = Store::open(&format!("sqlite://{}", file.display()), StoreOptions::default()).await.expect("opens");
+    store.migrate().await.expect("migrates");
+    let now = "2026-11-26T00:00:00Z".parse().expect("a time");
+    store.installation_claim(InstallationId::generate(), now).await.expect("claimed");
+    store.close().await;
+    // As an earlier version left it.
+    write(&format!("sqlite://{}", file.display()), "DELETE FROM _sqlx_migrations WHERE version > 20").await;
+    let before = std::fs::read(&file).expect("there");
+    let (code, _, said) = newcomer.run(&["demo", "--listen", "127.0.0.1:0"]).await;
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("is not a demo's"), "{said}");
+    assert!(std::fs::read(&file).expect("there") == before, "nothing of it was changed");
 }

@@ -106,7 +106,7 @@ pub struct BulkFilter {
     /// Only values that this rule withheld.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
-    /// Only runs that this started, such as `manual` or the name of a schedule.
+    /// Only runs that this started, such as `manual`, `backfill` or the name of a schedule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trigger: Option<String>,
 }

@@ -51,16 +51,26 @@ impl RunStatus {
     }
 }
 
+/// What the runs of a backfill are started by, and the kind of the triggers that begin with [`BACKFILL_SINCE`].
+pub const BACKFILL: &str = "backfill";
+
 /// What the runs of a backfill are started by whose batches may fetch several dates at once, before the earliest date
 /// that it collects.
 pub const BACKFILL_SINCE: &str = "backfill since ";
+
+/// How triggers of a kind begin that say more than their kind, such as [`BACKFILL_SINCE`] and a date; none where each
+/// trigger of the kind is its name.
+#[must_use]
+pub fn trigger_beginning(kind: &str) -> Option<&'static str> {
+    (kind == BACKFILL).then_some(BACKFILL_SINCE)
+}
 
 /// One collection for one logical date.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Run {
     /// Id of the run.
     pub id: RunId,
-    /// What started it: `manual`, `activation`, the name of a schedule, `backfill`, or [`BACKFILL_SINCE`] and a date.
+    /// What started it: `manual`, `activation`, the name of a schedule, [`BACKFILL`], or [`BACKFILL_SINCE`] and a date.
     pub trigger: String,
     /// Logical date that was asked for; `None` means each artist's own current date.
     pub date: Option<NaiveDate>,

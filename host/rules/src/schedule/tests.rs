@@ -136,7 +136,7 @@ fn names_are_plain() {
     for name in ["", "Daily", "-a", "_a", "a b", "é", &"x".repeat(64), "a.b"] {
         assert!(matches!(check_name(name), Err(ScheduleError::Name { .. })), "{name}");
     }
-    for name in ["manual", "activation"] {
+    for name in ["manual", "activation", "backfill"] {
         assert!(matches!(check_name(name), Err(ScheduleError::NameTaken { .. })), "{name}");
     }
 }
@@ -364,4 +364,20 @@ proptest! {
             prop_assert!(cron.next_after(&zone("UTC"), at("2026-11-22T12:00:00Z")).is_some(), "{}", text);
         }
     }
+}
+
+#[test]
+fn the_latest_time_is_found_that_has_come() {
+    let table = |cron| table(cron, zone("UTC"), CatchUp::Last, Overlap::Skip);
+    let daily = table("0 2 * * *");
+    for (until, latest) in [
+        ("2026-11-22T02:00:00Z", "2026-11-22T02:00:00Z"),
+        ("2026-11-22T23:59:59Z", "2026-11-22T02:00:00Z"),
+        ("2026-11-22T01:59:59Z", "2026-11-21T02:00:00Z"),
+    ] {
+        assert_eq!(daily.latest_until(at(until)), Some(at(latest)), "{until}");
+    }
+    assert_eq!(table("* * * * *").latest_until(at("2026-11-22T02:00:30Z")), Some(at("2026-11-22T02:00:00Z")));
+    assert_eq!(table("0 2 1 1 *").latest_until(at("2026-11-22T00:00:00Z")), Some(at("2026-01-01T02:00:00Z")));
+    assert_eq!(table("0 2 29 2 *").latest_until(at("2026-11-22T00:00:00Z")), None);
 }

@@ -55,7 +55,17 @@ impl Place {
         }
     }
 
+    /// What a connection takes; it makes a file that is missing.
     pub(crate) fn options(&self) -> Result<AnyConnectOptions, StoreError> {
+        self.options_in_mode("rwc")
+    }
+
+    /// What a connection takes that writes nothing to a file and makes none.
+    pub(crate) fn reading_options(&self) -> Result<AnyConnectOptions, StoreError> {
+        self.options_in_mode("ro")
+    }
+
+    fn options_in_mode(&self, mode: &str) -> Result<AnyConnectOptions, StoreError> {
         match self {
             Self::File(path) => {
                 let absolute = std::path::absolute(Path::new(path))
@@ -67,7 +77,7 @@ impl Place {
                     .replace('?', "%3F")
                     .replace('#', "%23")
                     .replace(' ', "%20");
-                AnyConnectOptions::from_str(&format!("sqlite://{escaped}?mode=rwc"))
+                AnyConnectOptions::from_str(&format!("sqlite://{escaped}?mode={mode}"))
                     .map_err(|source| StoreError::File { path: path.clone(), source })
             }
             Self::Server(url) => AnyConnectOptions::from_url(url).map_err(|source| self.refused(source)),

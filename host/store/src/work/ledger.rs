@@ -14,7 +14,7 @@ use crate::database::rows::{ROWS_PER_STATEMENT, id_rows};
 use crate::events::outbox::events_write_in_txn;
 use crate::scope::Scope;
 use backline_model::event::types;
-use backline_model::run::RunCounts;
+use backline_model::run::{RunCounts, trigger_beginning};
 use backline_model::{Batch, Event, Platform, Run, RunId, RunStatus, StrideQueue, Tenant, Weights};
 
 /// Which runs to list. A field that is none does not restrict.
@@ -22,7 +22,8 @@ use backline_model::{Batch, Event, Platform, Run, RunId, RunStatus, StrideQueue,
 pub struct RunFilter {
     /// Only with this status.
     pub status: Option<RunStatus>,
-    /// Only those that this started, such as `manual` or the name of a schedule.
+    /// Only those that this started: `manual`, the name of a schedule, or a kind such as `backfill`, which stands for
+    /// each of its triggers, whatever date follows.
     pub trigger: Option<String>,
     /// Only runs after the one that started then and has this id: where the next page begins.
     pub before: Option<(DateTime<Utc>, RunId)>,
@@ -95,7 +96,8 @@ impl Store {
                 run_sql!(
                     "WHERE ($1::timestamptz IS NULL OR started_at < $1::timestamptz
                  OR (started_at = $1::timestamptz AND id < $2::uuid)) {and_run: runs.id}
-                 AND ($4::text IS NULL OR status = $4) AND ($5::text IS NULL OR triggered_by = $5)
+                 AND ($4::text IS NULL OR status = $4) AND ($5::text IS NULL OR triggered_by = $5
+                     OR substr(triggered_by, 1, length($6::text)) = $6::text)
              ORDER BY runs.started_at DESC, runs.id DESC LIMIT $3"
                 ),
             );
@@ -106,7 +108,8 @@ impl Store {
                 .bind(id)
                 .bind(i64::from(asked))
                 .bind(filter.status.map(|status| status.as_str().to_owned()))
-                .bind(filter.trigger.as_deref().map(clean));
+                .bind(filter.trigger.as_deref().map(clean))
+                .bind(filter.trigger.as_deref().and_then(trigger_beginning).map(str::to_owned));
             let rows = view.rows("list runs", statement).await?;
             runs.extend(view.unreadable.read("runs", "id", Extent::Part, &rows, run_of)?);
             let Some(last) = more_after(&rows, asked, runs.len(), limit) else { break };

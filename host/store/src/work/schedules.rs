@@ -326,6 +326,26 @@ impl Store {
         term_check_in_txn(&mut work, term).await?;
         work.commit().await
     }
+
+    /// Records a run that was started otherwise as the one of a schedule's time.
+    ///
+    /// # Errors
+    /// [`StoreError::TermLost`] when another host has taken the role over, [`StoreError::FireDecided`] when the time
+    /// was decided already, [`StoreError::NotFound`] when the schedule was removed or switched off.
+    pub async fn fire_run_record(
+        &self,
+        term: &Term,
+        schedule: &str,
+        (fire_time, run): (DateTime<Utc>, RunId),
+        next_fire: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let mut work = self.begin().await?;
+        schedule_advance_in_txn(&mut work, schedule, Step { fire_time, next_fire, started: true }).await?;
+        fire_start_in_txn(&mut work, schedule, fire_time, run, now).await?;
+        term_check_in_txn(&mut work, term).await?;
+        work.commit().await
+    }
 }
 
 /// Advances a schedule; it never goes back.

@@ -7,6 +7,7 @@ use backline_model::{Account, Role};
 use backline_store::{AuditFilter, BulkActFilter, BulkStep, DatabaseKind, QuarantineFilter, Scope, Store, StoreError};
 use chrono::TimeDelta;
 use serde_json::json;
+use uuid::Uuid;
 
 use super::Answering;
 use crate::store::fixtures::{account, now};
@@ -208,6 +209,51 @@ async fn over_http_it_is_counted_begun_once_and_on_record_once() {
         assert_eq!((&seen["state"], &seen["total"], &seen["done"]), (&json!("running"), &json!(2), &json!(0)));
         let cancelled = owner.post(&format!("/v1/bulk/{id}/cancel"), "").await;
         assert_eq!((cancelled.status, &cancelled.json()["state"]), (200, &json!("cancelled")), "{}", cancelled.body);
+    })
+    .await;
+}
+
+/// Makes the database refuse each change of a withheld value, by an error with this code on PostgreSQL.
+async fn refuse(store: &Store, url: &str, value: Uuid, code: &str) {
+    let (function, condition, action) = match store.kind() {
+        DatabaseKind::Sqlite => (None, format!("OLD.id = '{value}'"), "BEGIN SELECT RAISE(ABORT, 'a test'); END"),
+        DatabaseKind::Postgres => {
+            let function = format!(
+                "CREATE OR REPLACE FUNCTION refuse() RETURNS TRIGGER LANGUAGE plpgsql AS
+                     $$ BEGIN RAISE EXCEPTION 'a test' USING ERRCODE = '{code}'; END $$"
+            );
+            (Some(function), format!("(OLD.id = '{value}'::uuid)"), "EXECUTE FUNCTION refuse()")
+        }
+    };
+    if let Some(function) = function {
+        write(url, &function).await;
+    }
+    write(url, &format!("CREATE TRIGGER refuse BEFORE UPDATE ON quarantine FOR EACH ROW WHEN {condition} {action}"))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thing_whose_statement_fails_each_time_is_named_and_passed_over() {
+    each_database(async |store, url| {
+        filled(&store).await;
+        let answering = Answering::on(url).await;
+        let bulk = answering.host.bulk();
+        // An error for good, and one of which a repetition may be free.
+        let codes: &[&str] = if store.kind() == DatabaseKind::Sqlite { &["P0001"] } else { &["P0001", "40001"] };
+        let mut count = 3;
+        for code in codes {
+            if count < 3 {
+                write(url, "DROP TRIGGER refuse ON quarantine").await;
+            }
+            refuse(&store, url, held(2), code).await;
+            let begun = bulk.start(&all(), discard(count)).await.unwrap();
+            let ended = bulk.work_off(begun.id, &|_| {}).await.unwrap();
+            assert_eq!(tally(&ended), (BulkState::Done, count - 1, 0, 1), "{code}: {ended:?}");
+            let problem = ended.problem.expect("it is named");
+            assert!(problem.starts_with(&held(2).to_string()) && problem.contains("a test"), "{code}: {problem}");
+            assert_eq!(are_held(&store).await, 1, "{code}");
+            count = 1;
+        }
     })
     .await;
 }

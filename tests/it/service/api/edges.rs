@@ -1,13 +1,13 @@
 //! What is given twice, too long or out of range, what is gone or fails meanwhile, and how much one caller may take.
 
-use backline_model::Role;
 use backline_model::audit::{ActOutcome, Actor};
+use backline_model::{Role, Run};
 use backline_store::{AuditFilter, Scope};
 use serde_json::json;
 
 use super::Answering;
 use super::events::Following;
-use crate::store::fixtures::{artist, event, now, release, run};
+use crate::store::fixtures::{artist, create_run, event, now, release, run};
 use crate::store::scope::{fill, held, ours, theirs};
 use crate::support::database::{each_database, write};
 
@@ -188,6 +188,13 @@ async fn every_state_can_be_asked_for() {
         assert!(admin.get("/v1/tokens?state=active").await.json()["data"].as_array().expect("rows").len() >= 3);
         let by_trigger = admin.get("/v1/runs?trigger=nothing").await;
         assert_eq!(by_trigger.json()["data"], json!([]), "{}", by_trigger.body);
+        let past = Run { trigger: "backfill since 2026-10-01".to_owned(), ..run(9) };
+        create_run(&store, &past).await;
+        let by_kind = admin.get("/v1/runs?trigger=backfill").await;
+        assert_eq!(by_kind.json()["data"][0]["id"], json!(past.id), "{}", by_kind.body);
+        let counted = admin.get("/v1/bulk/count?action=runs_cancel&trigger=backfill").await;
+        assert_eq!(counted.json()["data"][0]["count"], json!(1), "{}", counted.body);
+        assert_eq!(counted.json()["data"][0]["sample"], json!([past.id]), "{}", counted.body);
     })
     .await;
 }

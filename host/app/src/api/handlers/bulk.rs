@@ -46,7 +46,7 @@ query! {
         metric: String,
         /// Only values that this rule withheld
         rule: String,
-        /// Only runs that this started, such as `manual` or the name of a schedule
+        /// Only runs that this started, such as `manual`, `backfill` or the name of a schedule
         trigger: String,
         /// Only things of this tenant
         tenant: Tenant,

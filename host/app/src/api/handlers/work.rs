@@ -17,7 +17,7 @@ query! {
     Runs {
         /// Only runs with this status
         status: RunStatus,
-        /// Only runs that this started, such as `manual` or the name of a schedule
+        /// Only runs that this started, such as `manual`, `backfill` or the name of a schedule
         trigger: String,
         /// Only runs with accounts of this tenant; they are counted as far as they are its
         tenant: Tenant,

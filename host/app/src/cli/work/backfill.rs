@@ -22,7 +22,7 @@ use crate::cli::terminal::exit::{Exit, Failure, Outcome};
 use crate::cli::terminal::print;
 use crate::pipeline::collection::report::{RunReport, RunRequest};
 use crate::pipeline::{Subject, exclusion, is_told};
-use backline_model::run::{BACKFILL_SINCE, Forecast, RunCounts};
+use backline_model::run::{BACKFILL, BACKFILL_SINCE, Forecast, RunCounts};
 use backline_model::{AccountId, ArtistId, Candidate, Manifest, MetricsRow, Platform, Release, RunId};
 use backline_store::{MetricsFilter, Scope, Store};
 
@@ -31,9 +31,6 @@ const DATES_MAX: u64 = 400;
 
 /// Accounts read from the database at once: bounds memory of a page, not the command.
 const PAGE: u32 = 1_000;
-
-/// What a run of a past date is started by, where it is about that date alone.
-const TRIGGER: &str = "backfill";
 
 /// Which dates to collect.
 #[derive(Args)]
@@ -229,7 +226,7 @@ impl Job {
 
     /// What says of a run how far its batches may go back.
     fn trigger(&self) -> String {
-        if self.takes_history { format!("{BACKFILL_SINCE}{}", self.from) } else { TRIGGER.to_owned() }
+        if self.takes_history { format!("{BACKFILL_SINCE}{}", self.from) } else { BACKFILL.to_owned() }
     }
 
     /// The artists whose accounts lack a date with these rows: an empty list stands for all, none for no one.

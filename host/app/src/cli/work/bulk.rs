@@ -92,7 +92,7 @@ pub(in crate::cli) struct What {
     /// Only values that this rule withheld
     #[arg(long, value_name = "RULE")]
     rule: Option<String>,
-    /// Only runs that this started, such as manual or the name of a schedule
+    /// Only runs that this started, such as manual, backfill or the name of a schedule
     #[arg(long, value_name = "NAME")]
     trigger: Option<String>,
     /// Only things of this tenant

@@ -18,7 +18,7 @@ pub(in crate::cli) enum Command {
         /// Only runs with this status: running, success, partial_failure, failed, deferred or cancelled
         #[arg(long, value_name = "STATUS", value_parser = status)]
         status: Option<RunStatus>,
-        /// Only runs that this started, such as manual or the name of a schedule
+        /// Only runs that this started, such as manual, backfill or the name of a schedule
         #[arg(long, value_name = "NAME")]
         trigger: Option<String>,
         /// At most this many

@@ -64,7 +64,7 @@ pub(super) async fn list(ask: &Ask<'_>) -> Result<View, Refusal> {
                 }
             }
             div {
-                label for="trigger" { "Started by: manual, or a schedule" }
+                label for="trigger" { "Started by: manual, backfill, or a schedule" }
                 input id="trigger" name="trigger" value=[ask.text("trigger")];
             }
             button.quiet type="submit" { "Show" }

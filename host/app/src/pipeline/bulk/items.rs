@@ -9,7 +9,8 @@ use uuid::Uuid;
 use super::Bulk;
 use crate::pipeline::collection::quarantine::QuarantineError;
 use crate::pipeline::collection::run::CancelError;
-use crate::pipeline::error::{Classified, ErrorClass, with_causes};
+use crate::pipeline::error::with_causes;
+use crate::pipeline::releases::manager::LookupError;
 use backline_model::bulk::{BulkAct, BulkAction, BulkFilter};
 use backline_model::row::QuarantineStatus;
 use backline_model::{AccountId, AccountStatus, BatchId, BatchState, RunId, RunStatus};
@@ -29,6 +30,16 @@ pub(super) struct Item {
     pub(super) id: Uuid,
     /// Its place in the list.
     pub(super) place: String,
+}
+
+impl Item {
+    /// The step that passes it over, naming it and why.
+    pub(super) fn failed(&self, problem: &str) -> BulkStep {
+        let named = format!("{}: {problem}", self.id);
+        tracing::warn!(thing = %self.id, problem, "a bulk act can't be done to a thing; it goes on with the next");
+        let problem = Some(named.chars().take(PROBLEM_CHARACTERS_MAX).collect());
+        BulkStep { place: self.place.clone(), failed: 1, problem, ..BulkStep::default() }
+    }
 }
 
 /// Some of what a filter shows.
@@ -126,7 +137,7 @@ impl Bulk {
     /// Does the act to a thing. What can't be done to it is noted.
     ///
     /// # Errors
-    /// Why the act is held up: the database fails or does not answer. It goes on with this thing later.
+    /// Why the act is held up: the database does not answer, or can't be written to. It is tried again later.
     pub(super) async fn done_to(&self, act: &BulkAct, scope: &Scope, item: &Item) -> Result<BulkStep, String> {
         let now = self.clock.now();
         let done = match act.action {
@@ -148,7 +159,7 @@ impl Bulk {
         Ok(match done {
             Ended::Acted => BulkStep { done: 1, ..step },
             Ended::Skipped => BulkStep { skipped: 1, ..step },
-            Ended::Failed(problem) => BulkStep { failed: 1, problem: Some(problem), ..step },
+            Ended::Failed(problem) => item.failed(&problem),
         })
     }
 
@@ -183,8 +194,9 @@ fn is_meant(action: BulkAction, filter: &BulkFilter, status: AccountStatus) -> b
     }
 }
 
-/// What a result means for the act: a thing that was decided or ended meanwhile is skipped, what else is refused of a
-/// thing is noted, and a database that does not answer holds the act up.
+/// What a result means for the act: a thing that was decided or ended meanwhile is skipped, an outage of the database
+/// holds the act up, and everything else is about the thing alone and is noted: a row that can't be read and a
+/// statement that fails would do so each time.
 fn ended<T, E: OfThing>(result: Result<T, E>) -> Result<Ended, String> {
     let error = match result {
         Ok(_) => return Ok(Ended::Acted),
@@ -193,21 +205,26 @@ fn ended<T, E: OfThing>(result: Result<T, E>) -> Result<Ended, String> {
     if error.is_over() {
         return Ok(Ended::Skipped);
     }
-    match error.class() {
-        ErrorClass::Refused | ErrorClass::Internal => Ok(Ended::Failed(told(&error))),
-        ErrorClass::Unavailable | ErrorClass::Partial => Err(told(&error)),
-    }
+    if error.is_outage() { Err(told(&error)) } else { Ok(Ended::Failed(told(&error))) }
 }
 
 /// An error of what is done to a thing.
-trait OfThing: Classified {
+trait OfThing: std::error::Error + 'static {
     /// Whether it says that someone else decided about the thing, or that it is gone.
     fn is_over(&self) -> bool;
+
+    /// Whether it says nothing about the thing: the database does not answer or can't be written to, or another host
+    /// works on the act.
+    fn is_outage(&self) -> bool;
 }
 
 impl OfThing for StoreError {
     fn is_over(&self) -> bool {
         matches!(self, Self::AlreadyDecided { .. } | Self::NotFound { .. })
+    }
+
+    fn is_outage(&self) -> bool {
+        Self::is_outage(self) || matches!(self, Self::TermLost { .. })
     }
 }
 
@@ -219,11 +236,22 @@ impl OfThing for QuarantineError {
             _ => false,
         }
     }
+
+    fn is_outage(&self) -> bool {
+        match self {
+            Self::Store(error) | Self::Lookup(LookupError::Store(error)) => OfThing::is_outage(error),
+            _ => false,
+        }
+    }
 }
 
 impl OfThing for CancelError {
     fn is_over(&self) -> bool {
         matches!(self, Self::Ended { .. } | Self::NoRun(_))
+    }
+
+    fn is_outage(&self) -> bool {
+        matches!(self, Self::Store(error) if OfThing::is_outage(error))
     }
 }
 
@@ -265,6 +293,20 @@ mod tests {
         assert!(matches!(ended::<(), _>(Err(unknown)), Ok(Ended::Skipped)));
         let of_others = StoreError::OutOfScope { what: "read", tenant: backline_model::Tenant::default() };
         assert!(matches!(ended::<(), _>(Err(of_others)), Ok(Ended::Failed(_))));
+        let late = StoreError::NoAnswer { what: "read", seconds: 9 };
+        assert!(of(QuarantineError::Lookup(LookupError::Store(late))).is_err());
+        let unreadable = StoreError::Unreadable { column: "value".to_owned(), problem: "no JSON".to_owned() };
+        assert!(matches!(of(QuarantineError::Store(unreadable)), Ok(Ended::Failed(_))));
+    }
+
+    #[test]
+    fn what_is_passed_over_is_named_with_its_reason() {
+        let item = Item { id: Uuid::from_u128(7), place: "\"7\"".to_owned() };
+        let step = item.failed("its row can't be read");
+        assert_eq!((step.failed, step.done, step.skipped, step.place.as_str()), (1, 0, 0, "\"7\""));
+        assert_eq!(step.problem, Some(format!("{}: its row can't be read", item.id)));
+        let long = item.failed(&"é".repeat(PROBLEM_CHARACTERS_MAX));
+        assert_eq!(long.problem.map(|problem| problem.chars().count()), Some(PROBLEM_CHARACTERS_MAX));
     }
 
     #[test]

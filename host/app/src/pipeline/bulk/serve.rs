@@ -1,6 +1,7 @@
 //! Works bulk acts off: on the one host that has the role, some things of each act in turn. After each thing its place
 //! is written under the role's term, so that a host which takes over goes on behind it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -21,6 +22,34 @@ const TURN: u32 = 50;
 /// How often a command looks how far an act has come on which another host works.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
+/// How often in a row an act is held up at a thing before it passes the thing over. The database answers in between,
+/// and takes down that it failed: the thing itself must be why, such as a statement that takes too long each time.
+const TRIES_MAX: u32 = 5;
+
+/// What a process that works on acts keeps between its turns.
+#[derive(Default)]
+struct Worker {
+    term: Option<Term>,
+    held_up: HeldUp,
+}
+
+/// The place at which each act was held up last, and how often in a row.
+#[derive(Default)]
+struct HeldUp(BTreeMap<Uuid, (String, u32)>);
+
+impl HeldUp {
+    /// Notes that an act was held up at a place. Whether that was the last try.
+    fn is_last_try(&mut self, act: Uuid, place: &str) -> bool {
+        let (at, times) = self.0.entry(act).or_default();
+        if at != place {
+            place.clone_into(at);
+            *times = 0;
+        }
+        *times += 1;
+        *times >= TRIES_MAX
+    }
+}
+
 /// What a turn came to.
 enum Turn {
     /// Nothing is open, or another host works on it.
@@ -33,7 +62,7 @@ enum Turn {
 
 /// Runs until the service stops; then resigns the role.
 pub(in crate::pipeline) async fn serve(context: ServiceContext<Bulk>) {
-    let mut term = None;
+    let mut worker = Worker::default();
     while !context.stop.is_cancelled() {
         let bulk = context.current();
         // Asked before each thing, which takes some statements.
@@ -41,7 +70,7 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<Bulk>) {
             context.heartbeat.work(Duration::from_millis(bulk.config.database.long_statement_timeout_ms));
             context.stop.is_cancelled()
         };
-        let turn = bulk.turn(&context.name, &mut term, is_to_stop).await;
+        let turn = bulk.turn(&context.name, &mut worker, is_to_stop).await;
         let rest = match turn {
             Ok(Turn::More) => Duration::ZERO,
             Ok(Turn::Idle) => context.poll_interval(),
@@ -56,7 +85,7 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<Bulk>) {
         };
         context.rest(rest).await;
     }
-    context.current().resign(term).await;
+    context.current().resign(worker.term).await;
 }
 
 impl Bulk {
@@ -68,9 +97,9 @@ impl Bulk {
     pub async fn work_off(&self, id: Uuid, progress: &(dyn Fn(&BulkAct) + Sync)) -> Result<BulkAct, BulkError> {
         // A service may use the host's name alone.
         let name = format!("{} (command {})", self.name, Uuid::now_v7().simple());
-        let mut term = None;
+        let mut worker = Worker::default();
         let ended = loop {
-            let turn = self.turn(&name, &mut term, || false).await;
+            let turn = self.turn(&name, &mut worker, || false).await;
             let act = match self.store.bulk_act_get(&Scope::all_tenants(), id).await {
                 Ok(Some(act)) => act,
                 Ok(None) => break Err(StoreError::NotFound { what: "bulk act", id: id.to_string() }.into()),
@@ -92,7 +121,7 @@ impl Bulk {
                 Err(error) => break Err(error.into()),
             }
         };
-        self.resign(term).await;
+        self.resign(worker.term).await;
         ended
     }
 
@@ -104,7 +133,7 @@ impl Bulk {
     async fn turn(
         &self,
         owner: &str,
-        term: &mut Option<Term>,
+        worker: &mut Worker,
         is_to_stop: impl Fn() -> bool + Sync,
     ) -> Result<Turn, StoreError> {
         if is_to_stop() || self.store.open_bulk_acts_list(&Scope::all_tenants()).await?.is_empty() {
@@ -113,19 +142,22 @@ impl Bulk {
         // Ends and times would be of a clock that jumped; another host goes on. A command has no loop that asks the
         // database whether the machine merely stood still.
         let Some(now) = self.clocks.asked_now().await? else { return Ok(Turn::Idle) };
+        let Worker { term, held_up: places } = worker;
         *term = self.store.role_take(ROLE, owner, now, self.ttl()).await?;
         if term.is_none() {
             return Ok(Turn::Idle);
         }
         // Again, since the one who had the role may have gone on until it was taken.
         let mut held_up = None;
-        for (act, place) in self.store.open_bulk_acts_list(&Scope::all_tenants()).await? {
+        let open = self.store.open_bulk_acts_list(&Scope::all_tenants()).await?;
+        places.0.retain(|id, _| open.iter().any(|(act, _)| act.id == *id));
+        for (act, place) in open {
             let Some(mut held) = term.clone() else { return Ok(Turn::Idle) };
             if is_to_stop() {
                 return Ok(Turn::Idle);
             }
             // What holds one act up keeps none of the others waiting.
-            match self.some_of(&act, place, &mut held, owner, &is_to_stop).await {
+            match self.some_of(&act, place, (&mut held, &mut *places), owner, &is_to_stop).await {
                 Ok(problem) => held_up = problem.or(held_up),
                 Err(error @ StoreError::TermLost { .. }) => return Err(error),
                 Err(error) => held_up = Some(with_causes(&error)),
@@ -140,7 +172,7 @@ impl Bulk {
         &self,
         act: &BulkAct,
         place: Option<String>,
-        term: &mut Term,
+        (term, held_up): (&mut Term, &mut HeldUp),
         owner: &str,
         is_to_stop: &(impl Fn() -> bool + Sync),
     ) -> Result<Option<String>, StoreError> {
@@ -157,6 +189,7 @@ impl Bulk {
             }
             let step = match self.done_to(act, &scope, item).await {
                 Ok(step) => step,
+                Err(problem) if held_up.is_last_try(act.id, &item.place) => item.failed(&problem),
                 Err(problem) => return Ok(Some(problem)),
             };
             if !self.store.bulk_act_advance(term, act.id, &step, self.clock.now()).await? {
@@ -189,5 +222,21 @@ impl Bulk {
         {
             tracing::warn!(%error, "the role of bulk acts could not be resigned; another host takes it when it ends");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thing_is_passed_over_that_holds_its_act_up_again_and_again() {
+        let (mut held_up, act, other) = (HeldUp::default(), Uuid::from_u128(1), Uuid::from_u128(2));
+        for _ in 1..TRIES_MAX {
+            assert!(!held_up.is_last_try(act, "a"));
+        }
+        assert!(!held_up.is_last_try(other, "a"), "each act has its own tries");
+        assert!(held_up.is_last_try(act, "a"));
+        assert!(!held_up.is_last_try(act, "b"), "each thing has its own tries");
     }
 }

@@ -5,6 +5,7 @@
 //! that its numbers are of that date. What makes a database a demo's is its installation, which this module claims
 //! before anything is stored; every edge reads it.
 
+mod due;
 mod folder;
 mod people;
 
@@ -26,13 +27,14 @@ use crate::pipeline::credentials::set_credential::SetCredentialError;
 use crate::pipeline::error::{Classified, ErrorClass};
 use crate::pipeline::host::{Host, OpenError, store_options};
 use crate::pipeline::releases::install::{Approve, InstallError, InstallOptions};
+use crate::pipeline::service::schedules::SchedulesError;
 use crate::pipeline::{ApiTokenError, NewToken, Tokens};
 use backline_gateway::secrets::SecretText;
 use backline_model::clock::Clock;
 use backline_model::manifest::BudgetWindow;
 use backline_model::{InstallationId, Role, TokenState};
 use backline_simulator::{HOSTS, Platform as SimPlatform, Simulator, Story};
-use backline_store::{Scope, Store, StoreError};
+use backline_store::{FileOwner, Scope, Store, StoreError};
 
 /// Trigger of the runs of the history.
 const TRIGGER: &str = "demo";
@@ -137,6 +139,9 @@ pub enum DemoError {
     /// The token can't be made.
     #[error(transparent)]
     Token(#[from] ApiTokenError),
+    /// What was due can't be recorded.
+    #[error(transparent)]
+    Schedules(#[from] SchedulesError),
     /// The installation can't be joined.
     #[error(transparent)]
     Installation(#[from] InstallationError),
@@ -156,6 +161,7 @@ impl Classified for DemoError {
             Self::Install { source, .. } => source.class(),
             Self::Credential(error) => error.class(),
             Self::Token(error) => error.class(),
+            Self::Schedules(error) => error.class(),
             Self::Installation(error) => error.class(),
         }
     }
@@ -214,18 +220,26 @@ impl Demo {
     /// artists with their consents and credentials; `tell` is given each step before it begins.
     ///
     /// # Errors
-    /// When the database is not the demo's, or one of the steps fails; the next start begins with them again.
+    /// When the database is not the demo's, which is then left as it is, or one of the steps fails; the next start
+    /// begins with them again.
     pub async fn prepare(
         &self,
         config: &Config,
         components: &[PathBuf],
         tell: &(dyn Fn(String) + Sync),
     ) -> Result<(), DemoError> {
+        let not_simulated = || DemoError::NotSimulated { folder: self.folder.path().to_path_buf() };
+        // First: opening one writes to it, and so does a migration.
+        match Store::file_owner_get(&config.database.url).await? {
+            FileOwner::NoOne => {}
+            FileOwner::Installation(id) if id == InstallationId::SIMULATED => {}
+            FileOwner::Installation(_) | FileOwner::Unknown => return Err(not_simulated()),
+        }
         let store = Store::open(&config.database.url, store_options(&config.database)).await?;
         store.migrate().await?;
         let now = self.machine.now();
         if store.installation_claim(InstallationId::SIMULATED, now).await? != InstallationId::SIMULATED {
-            return Err(DemoError::NotSimulated { folder: self.folder.path().to_path_buf() });
+            return Err(not_simulated());
         }
         let folder = config.installation.folder.as_deref();
         Installation::new(store.clone(), self.machine.clone(), folder).join().await?;
@@ -284,6 +298,17 @@ impl Demo {
         let faults = self.story.faults(self.simulator.world(), date.unwrap_or_else(|| self.story.last()));
         self.simulator.set_faults(faults);
         RunRequest { trigger: TRIGGER.to_owned(), date, ..RunRequest::default() }
+    }
+
+    /// Records that what was collected today was due. No schedule collects the history: asked how fresh its numbers
+    /// are, the demo would answer that none was due yet.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn note_due(&self, host: &Host) -> Result<(), DemoError> {
+        let runs = host.store().runs_list(&Scope::all_tenants(), RUNS_MAX, None).await?;
+        let Some(today) = runs.iter().find(|run| run.trigger == TRIGGER && run.date.is_none()) else { return Ok(()) };
+        Ok(due::record(host.store(), host.config(), TRIGGER, today, self.machine.now()).await?)
     }
 
     /// Lets the platforms' clock go with the machine's, for as long as this is awaited.

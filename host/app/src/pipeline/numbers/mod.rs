@@ -7,11 +7,14 @@ mod lines;
 
 use std::io::{self, Write};
 use std::mem;
+use std::time::Duration;
 
 use chrono::NaiveDate;
 use futures::stream::BoxStream;
-use futures::{FutureExt as _, StreamExt as _, future, stream};
-use tokio::sync::{Semaphore, mpsc};
+use futures::{StreamExt as _, future, stream};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use self::columns::{ColumnSpec, ColumnsError, Table};
 use crate::pipeline::error::{Classified, ErrorClass, with_causes};
@@ -35,6 +38,19 @@ const STREAMS_MAX: usize = 2;
 
 /// What is left of [`STREAMS_MAX`].
 static STREAMS: Semaphore = Semaphore::const_new(STREAMS_MAX);
+
+/// How slow the reader of a stream may be. The connection bounds the time between two writes already, but a reader that
+/// takes a few bytes each time would keep one of the [`STREAMS_MAX`] places for as long as it likes.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// Longest time that it takes nothing, and most that it saves up.
+    slack: Duration,
+    /// Time that it gets for each block.
+    per_block: Duration,
+}
+
+/// A minute, and 32 kB/s: slower than any connection over which a file of numbers is of use.
+const PACE: Pace = Pace { slack: Duration::from_secs(60), per_block: Duration::from_secs(2) };
 
 /// Which numbers a file has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +84,9 @@ pub enum NumbersError {
     /// The thread that writes ended unexpectedly.
     #[error("writing the numbers ended unexpectedly")]
     Stopped,
+    /// Who reads a stream is too slow, and others wait for its place.
+    #[error("the reader is too slow: it must take at least 32 kB/s, and may pause for a minute")]
+    Slow,
 }
 
 impl Classified for NumbersError {
@@ -76,6 +95,7 @@ impl Classified for NumbersError {
             Self::Store(error) => error.class(),
             Self::Columns(error) => error.class(),
             Self::Stopped => ErrorClass::Internal,
+            Self::Slow => ErrorClass::Unavailable,
         }
     }
 }
@@ -213,28 +233,66 @@ fn encoded<T: Columnar>(out: Box<dyn Write + Send>, mut queue: mpsc::Receiver<Pa
 }
 
 /// A stream of a Parquet file's bytes; none where this process has too many. It ends with an error if the file has no
-/// end, so that nobody takes half of it for the whole. Dropping it ends the work.
+/// end, so that nobody takes half of it for the whole, and if it is read too slowly. Dropping it ends the work.
 pub fn parquet_stream(store: Store, request: NumbersRequest) -> Option<BoxStream<'static, io::Result<Vec<u8>>>> {
     let turn = STREAMS.try_acquire().ok()?;
+    Some(stream_of(turn, PACE, move |out| async move { write_parquet(&store, &request, out).await }))
+}
+
+/// A stream of what is written. It is written by a task of its own: the place is free once all is handed over or the
+/// pace was not kept, even if nobody asks the stream for more.
+fn stream_of<W: Future<Output = Result<u64, NumbersError>> + Send + 'static>(
+    turn: SemaphorePermit<'static>,
+    pace: Pace,
+    write: impl FnOnce(Box<dyn Write + Send>) -> W,
+) -> BoxStream<'static, io::Result<Vec<u8>>> {
+    let (blocks, queue) = mpsc::channel(1);
     let (sender, mut received) = mpsc::channel(BLOCKS_WAITING);
-    let out = Box::new(Blocks { sender, block: Vec::with_capacity(BLOCK_BYTES) });
-    let producing = async move {
+    let writing = write(Box::new(Blocks { sender: blocks, block: Vec::with_capacity(BLOCK_BYTES) }));
+    let mut producing = JoinSet::new();
+    producing.spawn(async move {
         let _turn = turn;
-        write_parquet(&store, &request, out).await.err()
-    };
-    let failed = producing.into_stream().filter_map(|error| {
+        let (written, handed_over) = tokio::join!(writing, hand_over(queue, sender, pace));
+        // Where the pace was not kept, the writer found nobody to write to.
+        handed_over.and(written.map(drop))
+    });
+    let failed = stream::once(async move { producing.join_next().await }).filter_map(|ended| {
+        let error = match ended {
+            Some(Ok(Ok(()))) | None => None,
+            Some(Ok(Err(error))) => Some(error),
+            Some(Err(_)) => Some(NumbersError::Stopped),
+        };
         future::ready(error.map(|error| {
             tracing::warn!(error = with_causes(&error), "a stream of numbers has no end");
-            Err(io::Error::other("the numbers could not be read to their end"))
+            Err(io::Error::other("the numbers could not be sent to their end"))
         }))
     });
-    let blocks = stream::poll_fn(move |context| received.poll_recv(context));
-    Some(stream::select(blocks, failed).boxed())
+    let blocks = stream::poll_fn(move |context| received.poll_recv(context)).map(io::Result::Ok);
+    stream::select(blocks, failed).boxed()
+}
+
+/// Hands blocks over to who reads them, for as long as it keeps the pace. The writer learns from the end of its queue
+/// that nobody reads on.
+async fn hand_over(
+    mut queue: mpsc::Receiver<Vec<u8>>,
+    reader: mpsc::Sender<Vec<u8>>,
+    pace: Pace,
+) -> Result<(), NumbersError> {
+    let mut left = pace.slack;
+    while let Some(block) = queue.recv().await {
+        let began = Instant::now();
+        match tokio::time::timeout(left, reader.send(block)).await {
+            Ok(Ok(())) => left = (left.saturating_sub(began.elapsed()) + pace.per_block).min(pace.slack),
+            Ok(Err(_)) => return Ok(()),
+            Err(_) => return Err(NumbersError::Slow),
+        }
+    }
+    Ok(())
 }
 
 /// Hands over what is written, in blocks.
 struct Blocks {
-    sender: mpsc::Sender<io::Result<Vec<u8>>>,
+    sender: mpsc::Sender<Vec<u8>>,
     block: Vec<u8>,
 }
 
@@ -253,6 +311,76 @@ impl Write for Blocks {
         }
         let block = mem::replace(&mut self.block, Vec::with_capacity(BLOCK_BYTES));
         // Nobody reads on.
-        self.sender.blocking_send(Ok(block)).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
+        self.sender.blocking_send(block).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// Longest wait for what must happen.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// Writes so many blocks on a thread, as the encoder does.
+    async fn written(mut out: Box<dyn Write + Send>, blocks: usize) -> Result<u64, NumbersError> {
+        let (tell, told) = oneshot::channel();
+        thread::spawn(move || {
+            let written = (0..blocks).try_for_each(|_| out.write_all(&[7; BLOCK_BYTES]));
+            drop(out);
+            let _ = tell.send(written.is_ok());
+        });
+        if told.await == Ok(true) { Ok(1) } else { Err(NumbersError::Stopped) }
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_takes_nothing_loses_its_place() {
+        static PLACES: Semaphore = Semaphore::const_new(1);
+        let turn = PLACES.try_acquire().expect("it is free");
+        let pace = Pace { slack: Duration::from_millis(50), per_block: Duration::from_millis(1) };
+        let mut stream = stream_of(turn, pace, |out| written(out, usize::MAX));
+        let freed = tokio::time::timeout(PATIENCE, PLACES.acquire()).await.expect("the place is free in time");
+        drop(freed.expect("it is open"));
+        let mut ends = Vec::new();
+        while let Some(block) = stream.next().await {
+            ends.extend(block.err());
+        }
+        assert_eq!(ends.len(), 1, "it does not end as if it were whole");
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_keeps_the_pace_gets_all() {
+        static PLACES: Semaphore = Semaphore::const_new(1);
+        let turn = PLACES.try_acquire().expect("it is free");
+        let blocks: Vec<_> = stream_of(turn, PACE, |out| written(out, 3 * BLOCKS_WAITING)).collect().await;
+        let bytes: usize = blocks.into_iter().map(|block| block.expect("a block").len()).sum();
+        assert_eq!(bytes, 3 * BLOCKS_WAITING * BLOCK_BYTES);
+        assert_eq!(PLACES.available_permits(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_pace_is_counted_over_all_blocks() {
+        let (blocks, queue) = mpsc::channel(1);
+        let (reader, mut read) = mpsc::channel(1);
+        // Each block takes less than the slack, and all of them more.
+        let pace = Pace { slack: Duration::from_millis(300), per_block: Duration::from_millis(1) };
+        let handing = tokio::spawn(hand_over(queue, reader, pace));
+        let feeding = tokio::spawn(async move { while blocks.send(Vec::new()).await.is_ok() {} });
+        let mut beat = tokio::time::interval(Duration::from_millis(50));
+        let reading = async {
+            loop {
+                beat.tick().await;
+                if read.recv().await.is_none() {
+                    break;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, reading).await.expect("it ends in time");
+        assert!(matches!(handing.await.expect("it ends"), Err(NumbersError::Slow)));
+        feeding.await.expect("it ends");
     }
 }

@@ -24,7 +24,7 @@ use backline_rules::schedule::{ScheduleError, Timetable};
 use backline_store::{Furthest, PlanGuard, Scope, SetBack, StoreError, Term};
 
 /// The role of the host that plans.
-const ROLE: &str = "scheduler";
+pub(in crate::pipeline) const ROLE: &str = "scheduler";
 
 /// Activations planned as one run: bounds the transaction.
 const ACTIVATIONS_AT_ONCE: u32 = 100_000;

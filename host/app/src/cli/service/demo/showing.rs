@@ -94,6 +94,7 @@ async fn collect(context: &Context, demo: &Demo, signals: &mut Signals) -> Resul
         }
         print::line(&collected(turn, &report))?;
     }
+    demo.note_due(&host).await?;
     host.store().close().await;
     Ok(true)
 }

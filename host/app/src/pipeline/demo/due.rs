@@ -1,0 +1,49 @@
+//! What was due in a demo: the history is collected by no schedule, and yet its last run is one that was due.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use crate::config::Config;
+use crate::pipeline::service::scheduler::ROLE;
+use crate::pipeline::service::schedules::{SchedulesError, configured};
+use backline_model::Run;
+use backline_rules::schedule::Timetable;
+use backline_store::{Store, Term};
+
+/// Records a run of all platforms as the one that was due last, for each schedule of all platforms that has had no time
+/// yet. Where a host schedules meanwhile, it decides itself.
+///
+/// # Errors
+/// When a schedule is not valid, or the database fails.
+pub(super) async fn record(
+    store: &Store,
+    config: &Config,
+    holder: &str,
+    run: &Run,
+    now: DateTime<Utc>,
+) -> Result<(), SchedulesError> {
+    let ttl = Duration::from_millis(config.service.leader_ttl_ms);
+    let Some(term) = store.role_take(ROLE, holder, now, ttl).await? else { return Ok(()) };
+    let recorded = record_under(&term, store, config, run, now).await;
+    store.role_resign(&term, now).await?;
+    recorded
+}
+
+async fn record_under(
+    term: &Term,
+    store: &Store,
+    config: &Config,
+    run: &Run,
+    now: DateTime<Utc>,
+) -> Result<(), SchedulesError> {
+    store.schedules_sync(term, &configured(config, now)?, now).await?;
+    for (name, spec) in config.schedules.iter().filter(|(_, spec)| spec.enabled && spec.platforms.is_empty()) {
+        let timetable = Timetable::of(spec)?;
+        let Some(due_at) = timetable.latest_until(run.started_at) else { continue };
+        if store.fires_list(Some(name), 1).await?.is_empty() {
+            store.fire_run_record(term, name, (due_at, run.id), timetable.next_after(now), now).await?;
+        }
+    }
+    Ok(())
+}
