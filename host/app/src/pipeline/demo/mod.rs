@@ -5,7 +5,6 @@
 //! that its numbers are of that date. What makes a database a demo's is its installation, which this module claims
 //! before anything is stored; every edge reads it.
 
-mod due;
 mod folder;
 mod people;
 
@@ -27,12 +26,11 @@ use crate::pipeline::credentials::set_credential::SetCredentialError;
 use crate::pipeline::error::{Classified, ErrorClass};
 use crate::pipeline::host::{Host, OpenError, store_options};
 use crate::pipeline::releases::install::{Approve, InstallError, InstallOptions};
-use crate::pipeline::service::schedules::SchedulesError;
 use crate::pipeline::{ApiTokenError, NewToken, Tokens};
 use backline_gateway::secrets::SecretText;
 use backline_model::clock::Clock;
 use backline_model::manifest::BudgetWindow;
-use backline_model::{InstallationId, Role, TokenState};
+use backline_model::{InstallationId, Role, Run, TokenState};
 use backline_simulator::{HOSTS, Platform as SimPlatform, Simulator, Story};
 use backline_store::{FileOwner, Scope, Store, StoreError};
 
@@ -139,9 +137,6 @@ pub enum DemoError {
     /// The token can't be made.
     #[error(transparent)]
     Token(#[from] ApiTokenError),
-    /// What was due can't be recorded.
-    #[error(transparent)]
-    Schedules(#[from] SchedulesError),
     /// The installation can't be joined.
     #[error(transparent)]
     Installation(#[from] InstallationError),
@@ -161,7 +156,6 @@ impl Classified for DemoError {
             Self::Install { source, .. } => source.class(),
             Self::Credential(error) => error.class(),
             Self::Token(error) => error.class(),
-            Self::Schedules(error) => error.class(),
             Self::Installation(error) => error.class(),
         }
     }
@@ -300,15 +294,13 @@ impl Demo {
         RunRequest { trigger: TRIGGER.to_owned(), date, ..RunRequest::default() }
     }
 
-    /// Records that what was collected today was due. No schedule collects the history: asked how fresh its numbers
-    /// are, the demo would answer that none was due yet.
+    /// The run that collected today's numbers, if there is one.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn note_due(&self, host: &Host) -> Result<(), DemoError> {
+    pub async fn run_of_today(&self, host: &Host) -> Result<Option<Run>, DemoError> {
         let runs = host.store().runs_list(&Scope::all_tenants(), RUNS_MAX, None).await?;
-        let Some(today) = runs.iter().find(|run| run.trigger == TRIGGER && run.date.is_none()) else { return Ok(()) };
-        Ok(due::record(host.store(), host.config(), TRIGGER, today, self.machine.now()).await?)
+        Ok(runs.into_iter().find(|run| run.trigger == TRIGGER && run.date.is_none()))
     }
 
     /// Lets the platforms' clock go with the machine's, for as long as this is awaited.

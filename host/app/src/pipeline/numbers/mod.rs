@@ -368,8 +368,10 @@ mod tests {
         let (reader, mut read) = mpsc::channel(1);
         // Each block takes less than the slack, and all of them more.
         let pace = Pace { slack: Duration::from_millis(300), per_block: Duration::from_millis(1) };
-        let handing = tokio::spawn(hand_over(queue, reader, pace));
-        let feeding = tokio::spawn(async move { while blocks.send(Vec::new()).await.is_ok() {} });
+        let mut handing = JoinSet::new();
+        handing.spawn(hand_over(queue, reader, pace));
+        let mut feeding = JoinSet::new();
+        feeding.spawn(async move { while blocks.send(Vec::new()).await.is_ok() {} });
         let mut beat = tokio::time::interval(Duration::from_millis(50));
         let reading = async {
             loop {
@@ -380,7 +382,7 @@ mod tests {
             }
         };
         tokio::time::timeout(PATIENCE, reading).await.expect("it ends in time");
-        assert!(matches!(handing.await.expect("it ends"), Err(NumbersError::Slow)));
-        feeding.await.expect("it ends");
+        assert!(matches!(handing.join_next().await, Some(Ok(Err(NumbersError::Slow)))));
+        assert!(matches!(feeding.join_next().await, Some(Ok(()))));
     }
 }

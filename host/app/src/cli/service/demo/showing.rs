@@ -18,7 +18,7 @@ use crate::cli::work::run;
 use crate::config::ServiceConfig;
 use crate::pipeline::collection::report::RunReport;
 use crate::pipeline::demo::{Demo, DemoFolder, Turn, Wanted, components};
-use crate::pipeline::service::Service;
+use crate::pipeline::service::{Service, due};
 use crate::pipeline::{self, Host};
 use backline_model::clock::Clock;
 
@@ -94,7 +94,10 @@ async fn collect(context: &Context, demo: &Demo, signals: &mut Signals) -> Resul
         }
         print::line(&collected(turn, &report))?;
     }
-    demo.note_due(&host).await?;
+    // No schedule collected it: asked how fresh its numbers are, the demo would answer that none was due yet.
+    if let Some(today) = demo.run_of_today(&host).await? {
+        due::record(host.store(), host.config(), &today, Clock::system().now()).await?;
+    }
     host.store().close().await;
     Ok(true)
 }

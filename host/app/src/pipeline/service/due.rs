@@ -1,30 +1,27 @@
-//! What was due in a demo: the history is collected by no schedule, and yet its last run is one that was due.
+//! Runs that no schedule started, and that were due nevertheless: a demo collects its history itself.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::scheduler::ROLE;
+use super::schedules::{SchedulesError, configured};
 use crate::config::Config;
-use crate::pipeline::service::scheduler::ROLE;
-use crate::pipeline::service::schedules::{SchedulesError, configured};
 use backline_model::Run;
 use backline_rules::schedule::Timetable;
 use backline_store::{Store, Term};
+
+/// Who takes the role of the scheduler for the moment that this takes.
+const HOLDER: &str = "demo";
 
 /// Records a run of all platforms as the one that was due last, for each schedule of all platforms that has had no time
 /// yet. Where a host schedules meanwhile, it decides itself.
 ///
 /// # Errors
 /// When a schedule is not valid, or the database fails.
-pub(super) async fn record(
-    store: &Store,
-    config: &Config,
-    holder: &str,
-    run: &Run,
-    now: DateTime<Utc>,
-) -> Result<(), SchedulesError> {
+pub async fn record(store: &Store, config: &Config, run: &Run, now: DateTime<Utc>) -> Result<(), SchedulesError> {
     let ttl = Duration::from_millis(config.service.leader_ttl_ms);
-    let Some(term) = store.role_take(ROLE, holder, now, ttl).await? else { return Ok(()) };
+    let Some(term) = store.role_take(ROLE, HOLDER, now, ttl).await? else { return Ok(()) };
     let recorded = record_under(&term, store, config, run, now).await;
     store.role_resign(&term, now).await?;
     recorded
