@@ -67,7 +67,7 @@ async fn the_command_line_tells_health_and_its_exit_code_tells_scripts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_collects_nothing_names_the_artists_that_nothing_can_read() {
+async fn a_process_that_collects_nothing_names_the_artists_and_credentials_that_nothing_can_read() {
     each_database(async |store, url| {
         let simulator = SimulatorConfig { artists: 2, ..SimulatorConfig::default() };
         let stage = Stage::set(url, simulator, |_| {}).await;
@@ -82,9 +82,12 @@ async fn a_process_that_collects_nothing_names_the_artists_that_nothing_can_read
             write(url, "ALTER TABLE artists DISABLE TRIGGER artists_checked").await;
         }
         write(url, "UPDATE artists SET timezone = 'europe/berlin'").await;
+        // A time on PostgreSQL, but none that a calendar has.
+        write(url, "UPDATE credentials SET expires_at = 'infinity' WHERE platform = 'youtube'").await;
         let shown = health().await;
         assert!(shown.contains("2 rows of artists can't be read"), "{shown}");
         assert!(shown.contains("(timezone: 'europe/berlin')") && shown.contains("backline artists list"), "{shown}");
+        assert!(shown.contains("1 row of credentials can't be read") && shown.contains("(expires_at: "), "{shown}");
     })
     .await;
 }

@@ -283,6 +283,8 @@ impl HealthMonitor {
         let mut releases = Vec::new();
         let swaps = store.swaps_list(None, SWAPS_MAX).await?;
         for release in store.releases_list().await?.into_iter().filter(|release| release.active) {
+            // Not used here: a row of the operator's credentials that can't be read is known once it was met.
+            store.credentials_of(&Scope::all_tenants(), release.platform(), &[]).await?;
             let swap = swaps.iter().find(|swap| swap.platform == *release.platform());
             let Some(swap) = swap.filter(|swap| swap.release == Some(release.digest)) else { continue };
             let since = store.release_tally_get(release.digest, swap.at, None).await?;
