@@ -1,9 +1,10 @@
 //! Tests of what stands between Backline and PostgreSQL, and of databases that can't hold every text.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use backline_store::{Store, StoreError, StoreOptions};
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -14,10 +15,32 @@ use crate::support::database::each_empty_database;
 /// Code of the message with which a client asks for TLS.
 const TLS_ASKED: i32 = 80_877_103;
 
-/// The one connection to the server that all clients share, and what the server said when it was opened.
+/// A connection to the server that all clients share, and what the server said when it was opened.
 struct Shared {
     server: TcpStream,
     greeting: Vec<u8>,
+}
+
+/// The connections of a pooler, each of which is opened when it is first used.
+struct Pool {
+    server: String,
+    connections: Vec<Arc<Mutex<Option<Shared>>>>,
+    turn: AtomicUsize,
+}
+
+impl Pool {
+    /// The connection whose turn it is.
+    async fn next(&self, hello: &[u8]) -> Option<OwnedMutexGuard<Option<Shared>>> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.connections.len();
+        let mut connection = Arc::clone(&self.connections[turn]).lock_owned().await;
+        if connection.is_none() {
+            let mut server = TcpStream::connect(&self.server).await.ok()?;
+            server.write_all(hello).await.ok()?;
+            let (greeting, _) = answer(&mut server).await?;
+            *connection = Some(Shared { server, greeting });
+        }
+        Some(connection)
+    }
 }
 
 /// A message with its type, as it stands on the wire.
@@ -57,19 +80,11 @@ async fn answer(server: &mut TcpStream) -> Option<(Vec<u8>, bool)> {
     }
 }
 
-/// Serves a client as a pooler in transaction mode does: the server's connection is its own for one transaction.
-async fn serve(mut client: TcpStream, server: String, shared: Arc<Mutex<Option<Shared>>>) -> Option<()> {
+/// Serves a client as a pooler in transaction mode does: a connection of the server is its own for one transaction.
+async fn serve(mut client: TcpStream, pool: Arc<Pool>) -> Option<()> {
     let hello = startup(&mut client).await?;
-    {
-        let mut shared = shared.lock().await;
-        if shared.is_none() {
-            let mut server = TcpStream::connect(server).await.ok()?;
-            server.write_all(&hello).await.ok()?;
-            let (greeting, _) = answer(&mut server).await?;
-            *shared = Some(Shared { server, greeting });
-        }
-        client.write_all(&shared.as_ref()?.greeting).await.ok()?;
-    }
+    let greeting = pool.next(&hello).await?.as_ref()?.greeting.clone();
+    client.write_all(&greeting).await.ok()?;
     let mut own: Option<OwnedMutexGuard<Option<Shared>>> = None;
     loop {
         let sent = message(&mut client).await?;
@@ -78,7 +93,7 @@ async fn serve(mut client: TcpStream, server: String, shared: Arc<Mutex<Option<S
         }
         let mut held = match own.take() {
             Some(held) => held,
-            None => Arc::clone(&shared).lock_owned().await,
+            None => pool.next(&hello).await?,
         };
         let server = &mut held.as_mut()?.server;
         server.write_all(&sent).await.ok()?;
@@ -92,6 +107,15 @@ async fn serve(mut client: TcpStream, server: String, shared: Arc<Mutex<Option<S
     }
 }
 
+/// Two of the settings that Backline makes on its connections, as the next client of a pooler finds them.
+async fn settings(client: &mut PgConnection) -> String {
+    let ask = "SELECT current_setting('idle_in_transaction_session_timeout') || ' '
+         || current_setting('enable_seqscan') AS value";
+    // Not prepared: the pooler would run the statement on another connection than it prepared it on.
+    let row = client.fetch_one(sqlx::raw_sql(ask)).await.expect("a row");
+    row.try_get("value").expect("a text")
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pooler_that_mixes_sessions_is_refused_before_anything_is_set() {
     each_empty_database(async |url| {
@@ -100,33 +124,32 @@ async fn a_pooler_that_mixes_sessions_is_refused_before_anything_is_set() {
         }
         let mut url = url::Url::parse(url).expect("a URL");
         let server = format!("{}:{}", url.host_str().expect("a host"), url.port().expect("a port"));
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        url.set_port(Some(listener.local_addr().expect("an address").port())).expect("a port");
-        let shared = Arc::new(Mutex::new(None));
-        let clients = Arc::clone(&shared);
-        let mut pooler = JoinSet::new();
-        pooler.spawn(async move {
-            let mut served = JoinSet::new();
-            while let Ok((client, _)) = listener.accept().await {
-                served.spawn(serve(client, server.clone(), Arc::clone(&clients)));
-            }
-        });
-        let error = Store::open(url.as_str(), StoreOptions::default()).await.expect_err("it is refused");
-        assert!(matches!(error, StoreError::TransactionPooler { .. }), "{error}");
-        let text = error.to_string();
-        assert!(text.contains("transaction mode") && text.contains("pool_mode = session"), "{text}");
+        // One connection for all, or several that are handed out in turn.
+        for connections in 1..=3 {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            url.set_port(Some(listener.local_addr().expect("an address").port())).expect("a port");
+            let connections: Vec<_> = (0..connections).map(|_| Arc::new(Mutex::new(None))).collect();
+            let number = connections.len();
+            let pool = Arc::new(Pool { server: server.clone(), connections, turn: AtomicUsize::new(0) });
+            let mut pooler = JoinSet::new();
+            pooler.spawn(async move {
+                let mut served = JoinSet::new();
+                while let Ok((client, _)) = listener.accept().await {
+                    served.spawn(serve(client, Arc::clone(&pool)));
+                }
+            });
+            let error = Store::open(url.as_str(), StoreOptions::default()).await.expect_err("it is refused");
+            assert!(matches!(error, StoreError::TransactionPooler { .. }), "{number} connections: {error}");
+            let text = error.to_string();
+            assert!(text.contains("transaction mode") && text.contains("pool_mode = session"), "{text}");
 
-        // What the next client of the pooler would find.
-        let mut other = PgConnection::connect(url.as_str()).await.expect("another client connects");
-        let path: String =
-            sqlx::query_scalar("SELECT current_setting('search_path')").fetch_one(&mut other).await.expect("a setting");
-        assert!(!path.starts_with("backline, public, "), "{path}");
-        let limit: String = sqlx::query_scalar("SELECT current_setting('idle_in_transaction_session_timeout')")
-            .fetch_one(&mut other)
-            .await
-            .expect("a setting");
-        assert_eq!(limit, "0", "nothing was left behind");
-        pooler.shutdown().await;
+            // What the next client of the pooler would find, on each connection.
+            let mut other = PgConnection::connect(url.as_str()).await.expect("another client connects");
+            for _ in 0..number {
+                assert_eq!(settings(&mut other).await, "0 on", "nothing was left behind");
+            }
+            pooler.shutdown().await;
+        }
     })
     .await;
 }

@@ -337,6 +337,10 @@ async fn an_artist_without_a_readable_id_is_named_and_keeps_no_list_from_being_r
             [(artist(1).id, "timezone")]
         );
         assert_eq!(left_out(&store), named(&[["artists", "no-uuid", "id"]]));
+        write(url, &format!("UPDATE artists SET timezone = 'UTC' WHERE id = '{}'", artist(1).id)).await;
+        write(url, "UPDATE artists SET id = '77777777' WHERE id = 'no-uuid'").await;
+        assert_eq!(store.unreadable_artists_list(&all).await.unwrap(), [], "its id is all that can't be read");
+        assert!(left_out(&store).contains(&["artists", "77777777", "id"].map(str::to_owned)));
         assert_eq!(store.synced_artists_list(&all).await.unwrap(), [artist(1).id], "a sync goes on");
     })
     .await;

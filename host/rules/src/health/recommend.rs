@@ -161,6 +161,7 @@ fn left_out(rows: &[UnreadableRow]) -> Vec<Recommendation> {
             "releases" => "backline plugins list",
             "webhooks" => "backline webhooks list",
             "credentials" => "backline credentials list",
+            "artists" => "backline artists list",
             _ => "backline health --json",
         };
         Recommendation {

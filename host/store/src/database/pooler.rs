@@ -10,8 +10,9 @@ use sqlx::{AnyConnection, ConnectOptions as _, Connection as _, Executor as _, R
 /// Tries to catch a pooler: other clients may have taken the connection that it would have handed over.
 const TRIES: u32 = 3;
 
-/// Whether two connections were given the same process of the server, one after the other: a connection of its own
-/// keeps its process for as long as it is open. Nothing is set on either.
+/// Whether a connection was given two processes of the server, or two connections the same one, one after the other: a
+/// connection of its own keeps its process for as long as it is open, and no other has it. A pooler hands out its
+/// connections in turn, or the one that came back last. Nothing is set on either.
 ///
 /// # Errors
 /// When the server or the pooler refuses a statement. A second connection that is refused proves nothing.
@@ -21,8 +22,13 @@ pub(crate) async fn is_between(
 ) -> Result<bool, sqlx::Error> {
     let Ok(mut other) = options.connect().await else { return Ok(false) };
     let mut is_shared = false;
+    let first = process(connection).await?;
     for _ in 0..TRIES {
         let own = process(connection).await?;
+        if own != first {
+            is_shared = true;
+            break;
+        }
         // While it is in a transaction, the other connection holds a process, which the first one has to be without.
         other.execute("BEGIN").await?;
         is_shared = process(&mut other).await? == own;

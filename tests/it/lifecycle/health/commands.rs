@@ -1,9 +1,10 @@
 //! `backline health` as people and scripts call it.
 
 use backline_simulator::{Fault, FaultKind, RetryAfter, SimulatorConfig};
+use backline_store::DatabaseKind;
 use serde_json::Value as Json;
 
-use crate::support::database::each_database;
+use crate::support::database::{each_database, write};
 use crate::support::fleet::Fleet;
 use crate::support::stage::Stage;
 
@@ -61,6 +62,32 @@ async fn the_command_line_tells_health_and_its_exit_code_tells_scripts() {
         let (code, _, complaint) = run(&["health", "--window", "1y"]);
         assert_eq!(code, Some(2));
         assert!(complaint.contains("write one such as 90m, 24h or 7d"), "{complaint}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_collects_nothing_names_the_artists_and_credentials_that_nothing_can_read() {
+    each_database(async |store, url| {
+        let simulator = SimulatorConfig { artists: 2, ..SimulatorConfig::default() };
+        let stage = Stage::set(url, simulator, |_| {}).await;
+        let health = async || {
+            let output = Fleet::of(&stage, |_| {}).command(&["health"]).output().expect("it starts");
+            String::from_utf8(output.stdout).expect("text")
+        };
+        let shown = health().await;
+        assert!(!shown.contains("can't be read"), "{shown}");
+
+        if store.kind() == DatabaseKind::Postgres {
+            write(url, "ALTER TABLE artists DISABLE TRIGGER artists_checked").await;
+        }
+        write(url, "UPDATE artists SET timezone = 'europe/berlin'").await;
+        // A time on PostgreSQL, but none that a calendar has.
+        write(url, "UPDATE credentials SET expires_at = 'infinity' WHERE platform = 'youtube'").await;
+        let shown = health().await;
+        assert!(shown.contains("2 rows of artists can't be read"), "{shown}");
+        assert!(shown.contains("(timezone: 'europe/berlin')") && shown.contains("backline artists list"), "{shown}");
+        assert!(shown.contains("1 row of credentials can't be read") && shown.contains("(expires_at: "), "{shown}");
     })
     .await;
 }

@@ -30,7 +30,7 @@ use backline_store::{Scope, SealedCredential, Store, StoreError};
 pub(in crate::pipeline) const REFRESHES_AT_ONCE: usize = 8;
 
 /// Why a credential is not refreshed where its batch has no more time for it. Its refresh goes on by itself.
-const TOO_LATE: &str = "the credential was not refreshed within its batch's time";
+const TOO_LATE: &str = "its batch's time ran out";
 
 /// How often to check whether another host has finished a refresh that this one waits for.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(200);
@@ -69,8 +69,8 @@ pub enum CredentialError {
     /// The operator must fix it.
     #[error("the credential can't be used: {0}")]
     Misconfigured(String),
-    /// The token endpoint failed.
-    #[error("the token endpoint is unavailable: {0}")]
+    /// It could not be refreshed, and may be later: the text says what failed.
+    #[error("the credential could not be refreshed: {0}")]
     Unavailable(String),
     /// The database failed.
     #[error("the credential can't be read or saved")]

@@ -235,7 +235,8 @@ impl CredentialManager {
                 point(Point::RefreshForgotten);
                 self.telemetry.token_refreshed(&saved.platform, true);
                 if fresh.injectable(now).is_none() {
-                    let error = CredentialError::Unavailable("it granted a token that expires at once".to_owned());
+                    let why = "the token endpoint granted a token that expires at once";
+                    let error = CredentialError::Unavailable(why.to_owned());
                     return (Ok(Renewal::Failed(error)), None);
                 }
                 (Ok(Renewal::Refreshed(stored, fresh)), None)
@@ -459,5 +460,11 @@ mod tests {
             assert_eq!(class(Owner::Account), of_account, "{error}");
             assert_ne!(class(Owner::Operator), FailureClass::Reconnect, "{error}");
         }
+    }
+
+    #[test]
+    fn what_failed_is_told_once() {
+        let told = of_token_error(&TokenError::Unavailable("HTTP 503".into()), Owner::Operator).to_string();
+        assert_eq!(told, "the credential could not be refreshed: the token endpoint is unavailable: HTTP 503");
     }
 }

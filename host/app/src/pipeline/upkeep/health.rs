@@ -32,7 +32,7 @@ use backline_model::zone;
 use backline_model::{Event, Platform, Tenant};
 use backline_rules::health::{self, Crossing};
 use backline_rules::schedule;
-use backline_store::{HealthWindow, Scope, SealedCredential, Store, StoreError, Term};
+use backline_store::{HealthWindow, Scope, SealedCredential, Store, StoreError, Term, UnreadableArtist};
 
 /// The role of the host that evaluates health.
 const ROLE: &str = "health";
@@ -283,6 +283,8 @@ impl HealthMonitor {
         let mut releases = Vec::new();
         let swaps = store.swaps_list(None, SWAPS_MAX).await?;
         for release in store.releases_list().await?.into_iter().filter(|release| release.active) {
+            // Not used here: a row of the operator's credentials that can't be read is known once it was met.
+            store.credentials_of(&Scope::all_tenants(), release.platform(), &[]).await?;
             let swap = swaps.iter().find(|swap| swap.platform == *release.platform());
             let Some(swap) = swap.filter(|swap| swap.release == Some(release.digest)) else { continue };
             let since = store.release_tally_get(release.digest, swap.at, None).await?;
@@ -311,7 +313,15 @@ impl HealthMonitor {
             .into_iter()
             .map(|pause| PauseFigures { platform: pause.platform, credentials: pause.credentials, until: pause.until })
             .collect();
-        let unreadable = self.unreadable().await?;
+        // The list comes first: an artist without a readable id is among the rows that this process met.
+        let artists = store.unreadable_artists_list(&Scope::all_tenants()).await?;
+        let mut unreadable = self.unreadable().await?;
+        unreadable.extend(artists.into_iter().map(|UnreadableArtist { id, column, problem }| UnreadableRow {
+            table: "artists".to_owned(),
+            name: id.to_string(),
+            column,
+            problem,
+        }));
         let zones = Some(zone::data());
         let zone_faults = zone::faults();
         let clock_ahead = self.clocks.difference().await?;
