@@ -2,7 +2,6 @@
 
 mod checks;
 mod examples;
-mod first_party;
 mod indexes;
 mod manifests;
 mod manners;
