@@ -7,7 +7,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
-use crate::pipeline::conformance::trial::recording::Replay;
+use super::Sample;
+use crate::pipeline::conformance::trial::replay::Replay;
 use crate::pipeline::conformance::trial::secrets::stand_ins;
 use backline_gateway::{Answers, Asked, Exchange, Gateway, Response, SendError, SessionSetup, Trial};
 use backline_model::manifest::Manifest;
@@ -87,6 +88,7 @@ pub(super) struct Bench {
     pub answers: Replay,
     pub window: Window,
     pub now: DateTime<Utc>,
+    pub sample: Option<Sample>,
 }
 
 /// Changes the answers to some requests.
@@ -120,10 +122,20 @@ impl Bench {
             grant,
             gateway: self.gateway.clone(),
             accounts: self.accounts.clone(),
-            answers: self.answers.again(),
+            answers: self.answers.clone(),
             window: self.window,
             now: self.now,
+            sample: self.sample,
         }
+    }
+
+    /// The cases that are tried of these: `most` of them or somewhat more, spread over all, or the sample.
+    pub(super) fn spread<T>(&self, cases: Vec<T>, most: usize) -> impl Iterator<Item = T> + use<T> {
+        let (most, seed) = self.sample.map_or((most, 0), |sample| (most.min(sample.cases.max(1)), sample.seed));
+        // Cases stand in rows of eight or sixteen changes of one place. An odd step reaches each of the changes.
+        let step = (cases.len() / most).max(1) | 1;
+        let first = seed % step.min(cases.len().max(1));
+        cases.into_iter().skip(first).step_by(step)
     }
 
     /// What the recordings were made with.
@@ -138,7 +150,7 @@ impl Bench {
 
     /// The same in another window, or with lost metrics.
     pub(super) async fn run_around(&self, accounts: &[FetchAccount], around: &Around) -> Ran {
-        let answers = self.answers.again();
+        let answers = self.answers_for(accounts);
         let mut ran = self.run_with(accounts, &Trial::answered(answers.clone()), around).await;
         ran.missing = answers.missing();
         ran
@@ -146,13 +158,17 @@ impl Bench {
 
     /// Fetches and normalises a batch with some answers changed; none if no answer was.
     pub(super) async fn run_changed(&self, accounts: &[FetchAccount], change: Change) -> Option<Ran> {
-        let answers = self.answers.again();
+        let answers = self.answers_for(accounts);
         let used = Arc::new(Mutex::new(false));
         let changed = Changed { answers: answers.clone(), change, used: Arc::clone(&used) };
         let mut ran = self.run_with(accounts, &Trial::answered(changed), &self.around()).await;
         ran.missing = answers.missing();
         let was_used = *used.lock().unwrap_or_else(PoisonError::into_inner);
         was_used.then_some(ran)
+    }
+
+    fn answers_for(&self, accounts: &[FetchAccount]) -> Replay {
+        self.answers.again(accounts.iter().map(|account| (account.id, account.platform_id.as_str())))
     }
 
     async fn run_with(&self, accounts: &[FetchAccount], trial: &Trial, around: &Around) -> Ran {
