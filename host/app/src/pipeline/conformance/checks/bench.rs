@@ -131,11 +131,7 @@ impl Bench {
 
     /// The cases that are tried of these: `most` of them or somewhat more, spread over all, or the sample.
     pub(super) fn spread<T>(&self, cases: Vec<T>, most: usize) -> impl Iterator<Item = T> + use<T> {
-        let (most, seed) = self.sample.map_or((most, 0), |sample| (most.min(sample.cases.max(1)), sample.seed));
-        // Cases stand in rows of eight or sixteen changes of one place. An odd step reaches each of the changes.
-        let step = (cases.len() / most).max(1) | 1;
-        let first = seed % step.min(cases.len().max(1));
-        cases.into_iter().skip(first).step_by(step)
+        spread(self.sample, cases, most)
     }
 
     /// What the recordings were made with.
@@ -245,5 +241,37 @@ impl Bench {
             Ok(call) => Ok(call.value),
             Err(error) => Err(format!("normalize: {error}")),
         }
+    }
+}
+
+fn spread<T>(sample: Option<Sample>, cases: Vec<T>, most: usize) -> impl Iterator<Item = T> {
+    let (most, seed) = sample.map_or((most, 0), |sample| (most.min(sample.cases.max(1)), sample.seed));
+    // Cases stand in rows of eight or sixteen changes of one place. An odd step reaches each of the changes.
+    let step = (cases.len() / most).max(1) | 1;
+    let first = seed % step.min(cases.len().max(1));
+    cases.into_iter().skip(first).step_by(step)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_sample_is_spread_over_all_cases_and_reaches_every_change() {
+        let all: Vec<usize> = (0..1_600).collect();
+        assert_eq!(spread(None, all.clone(), usize::MAX).collect::<Vec<_>>(), all);
+        let of_seed = |seed| spread(Some(Sample { cases: 24, seed }), all.clone(), usize::MAX).collect::<Vec<usize>>();
+        for seed in [0, 1, 20_261_130] {
+            let some = of_seed(seed);
+            assert!((12..48).contains(&some.len()), "{}", some.len());
+            let changes: BTreeSet<usize> = some.iter().map(|case| case % 8).collect();
+            assert_eq!(changes.len(), 8, "{some:?}");
+        }
+        assert_ne!(of_seed(0), of_seed(1));
+        let few = Some(Sample { cases: 0, seed: 7 });
+        assert_eq!(spread(few, vec![1, 2], 10).count(), 1, "never none of those that there are");
+        assert_eq!(spread(few, Vec::<u8>::new(), 10).count(), 0);
     }
 }
