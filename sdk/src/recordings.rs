@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use serde_json::Value as Json;
 
 use crate::bindings::backline::connector::http as wit;
-use crate::testing::{Replay, response};
+use crate::testing::{Replay, Source, response};
 use crate::{Account, Connector, Context, Document, FetchError, HttpError, Snapshot, Window, timestamp};
 
 /// One account's recorded answers.
 ///
-/// A request gets an answer only if it was recorded with the same method, URL and body, so that no account is given
-/// what was recorded for another. `collect` runs a connector as it ran when the answers were recorded:
+/// A request gets an answer only if it was recorded with the same method, URL and body, and not with the credential of
+/// another account, so that no account is given what was recorded for another. `collect` runs a connector as it ran
+/// when the answers were recorded:
 ///
 /// ```
 /// use backline_sdk::prelude::*;
@@ -85,9 +86,12 @@ impl Recording {
     /// If `recording.json` names no account.
     #[must_use]
     pub fn account(&self, id: &str) -> Account {
-        let platform_id = self.about["account"].as_str().unwrap_or_else(|| panic!("{}: no account", self.place()));
         let settings = self.about["settings"].to_string();
-        Account { id: id.to_owned(), platform_id: platform_id.to_owned(), settings, state: None }
+        Account { id: id.to_owned(), platform_id: self.platform_id().to_owned(), settings, state: None }
+    }
+
+    fn platform_id(&self) -> &str {
+        self.about["account"].as_str().unwrap_or_else(|| panic!("{}: no account", self.place()))
     }
 
     /// The context that it was recorded in: the same window.
@@ -152,7 +156,14 @@ impl Recording {
             let url = request["url"].as_str().unwrap_or_else(|| panic!("{place}: no request.url"));
             let method = request["method"].as_str().and_then(method_of);
             let method = method.unwrap_or_else(|| panic!("{place}: no request.method"));
-            replay.exactly(method, url, request["body"].as_str(), answer_of(&recorded["answer"]))
+            let source = Source {
+                account: self.platform_id().to_owned(),
+                credential: request["credential"]["slot"].as_str().map(|slot| {
+                    let account = request["credential"]["account"].as_str();
+                    (slot.to_owned(), account.map(str::to_owned))
+                }),
+            };
+            replay.recorded(method, url, request["body"].as_str(), source, answer_of(&recorded["answer"]))
         })
     }
 
@@ -275,6 +286,61 @@ mod tests {
         // Its URL begins with one that is recorded.
         "a12".clone_into(&mut accounts[0].platform_id);
         assert!(matches!(batch(accounts)[0], Err(FetchError::Unavailable(_))));
+    }
+
+    /// Each account asks the same address with its own token.
+    struct Mine;
+
+    impl Connector for Mine {
+        async fn check(_: &Http, account: Account) -> Result<String, FetchError> {
+            Ok(account.platform_id)
+        }
+
+        async fn fetch(http: &Http, accounts: Vec<Account>, _: Context) -> BatchResult {
+            BatchResult::each(accounts, 1, |account| async move {
+                let answer = http.get("https://api.example.com/me").account("user", &account).send().await?;
+                Ok(Fetched::new(&answer.ok_json()?))
+            })
+            .await
+        }
+
+        fn normalize(_: Document) -> Result<Snapshot, String> {
+            Ok(Snapshot::builder().build())
+        }
+    }
+
+    fn asking_me(account: &str, credential: Option<&str>) -> Recording {
+        let mut request = serde_json::json!({ "method": "GET", "url": "https://api.example.com/me" });
+        if let Some(of) = credential {
+            request["credential"] = serde_json::json!({ "slot": "user", "account": of });
+        }
+        let one = serde_json::json!({ "request": request, "answer": { "json": { "id": account } } });
+        let time = "2026-11-28T12:00:00Z";
+        let window = serde_json::json!({ "since": "2026-10-31T12:00:00Z", "until": time });
+        let about = serde_json::json!({ "account": account, "settings": {}, "observed_at": time, "window": window });
+        Recording { folder: PathBuf::from(account), about, answers: vec![(PathBuf::from("001.json"), one)] }
+    }
+
+    #[test]
+    fn an_address_that_all_accounts_ask_is_answered_by_the_credential() {
+        // Older recordings do not say whose credential it was.
+        for says_so in [true, false] {
+            let recordings = ["a1", "a2", "a3"].map(|account| asking_me(account, says_so.then_some(account)));
+            let own = ["a3", "a1", "a2"].map(|platform_id| crate::testing::account(platform_id, platform_id));
+            let replay = replay_all(&recordings);
+            for account in own.iter().chain(&own) {
+                let got = replay.fetch::<Mine>(vec![account.clone()], recordings[0].context()).accounts.remove(0);
+                assert!(got.expect("fetched").body.contains(account.platform_id.as_str()), "{says_so}");
+            }
+            let batch = replay_all(&recordings).fetch::<Mine>(own.to_vec(), recordings[0].context()).accounts;
+            for (account, got) in own.iter().zip(batch) {
+                assert!(got.expect("fetched").body.contains(account.platform_id.as_str()), "{says_so}");
+            }
+        }
+        let other = crate::testing::account("account-1", "a9");
+        let replay = asking_me("a1", Some("a1")).replay().or_unreachable();
+        let got = replay.fetch::<Mine>(vec![other], asking_me("a1", None).context()).accounts.remove(0);
+        assert!(matches!(got, Err(FetchError::Unavailable(_))), "{got:?}");
     }
 
     #[test]

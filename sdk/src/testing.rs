@@ -48,11 +48,70 @@ impl Wanted {
     }
 }
 
+/// The recording that an answer is from.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    /// The platform's id of the recorded account.
+    pub(crate) account: String,
+    /// Slot of the credential that the request named, and the platform's id of the account whose own it is. Older
+    /// recordings do not say it.
+    pub(crate) credential: Option<(String, Option<String>)>,
+}
+
+/// The credential that a request names: its slot, and the accounts whose own it may be, by the platform's ids.
+struct Named<'a> {
+    slot: Option<&'a str>,
+    accounts: Option<Vec<&'a str>>,
+}
+
+impl Named<'_> {
+    fn is_of(&self, platform_id: &str) -> bool {
+        self.accounts.as_ref().is_some_and(|accounts| accounts.contains(&platform_id))
+    }
+}
+
+/// A prepared response.
+#[derive(Clone, Debug)]
+struct Given {
+    source: Option<Source>,
+    answer: Result<wit::Response, HttpError>,
+}
+
+impl Given {
+    /// How well it fits a request with this credential; `None` if it is another account's.
+    fn rank(&self, named: &Named<'_>) -> Option<u8> {
+        let Some(Source { account, credential }) = &self.source else { return Some(0) };
+        let of = credential.as_ref().and_then(|(_, of)| of.as_deref());
+        if of.is_some_and(|of| !named.is_of(of)) {
+            return None;
+        }
+        let is_the_same = credential
+            .as_ref()
+            .is_some_and(|(slot, of)| named.slot == Some(slot.as_str()) && of.is_some() == named.accounts.is_some());
+        Some(if is_the_same { 2 } else { u8::from(named.is_of(account)) })
+    }
+}
+
 /// Prepared responses to some requests.
 #[derive(Clone, Debug)]
 struct Prepared {
     wanted: Wanted,
-    answers: VecDeque<Result<wit::Response, HttpError>>,
+    answers: VecDeque<Given>,
+}
+
+impl Prepared {
+    /// The next response to a request with this credential: of those that fit it best.
+    fn next(&mut self, named: &Named<'_>) -> Option<Result<wit::Response, HttpError>> {
+        let ranks: Vec<Option<u8>> = self.answers.iter().map(|given| given.rank(named)).collect();
+        let best = ranks.iter().copied().flatten().max()?;
+        let mut places = ranks.iter().enumerate().filter(|(_, rank)| **rank == Some(best)).map(|(place, _)| place);
+        let first = places.next()?;
+        if places.next().is_none() {
+            // The last one is repeated.
+            return self.answers.get(first).map(|given| given.answer.clone());
+        }
+        self.answers.remove(first).map(|given| given.answer)
+    }
 }
 
 /// Prepared responses, and a record of the requests.
@@ -99,6 +158,8 @@ pub struct Replay {
 #[derive(Default)]
 struct State {
     prepared: Vec<Prepared>,
+    /// The accounts of the call: the host's id of each, which credentials name, and the platform's.
+    accounts: Vec<(String, String)>,
     sent: Vec<SentRequest>,
     /// Each different request that got a response, with the first response to it.
     exchanges: Vec<(Sent, wit::Response)>,
@@ -136,27 +197,35 @@ impl Replay {
     /// Responds with any response or host error. A second call with the same method and text adds the next response.
     #[must_use]
     pub fn on(self, method: wit::Method, url_part: &str, answer: Result<wit::Response, HttpError>) -> Self {
-        self.prepare(Wanted::Containing(method, url_part.to_owned()), answer)
+        self.prepare(Wanted::Containing(method, url_part.to_owned()), Given { source: None, answer })
     }
 
-    /// Responds to one request, and to no other. A second call adds the next response.
-    pub(crate) fn exactly(
+    /// Responds to one request as it was recorded, and to no other. A second call adds the next response.
+    pub(crate) fn recorded(
         self,
         method: wit::Method,
         url: &str,
         body: Option<&str>,
+        source: Source,
         answer: Result<wit::Response, HttpError>,
     ) -> Self {
         let body = body.map(|body| body.as_bytes().to_vec());
-        self.prepare(Wanted::Exactly(Sent { method, url: url.to_owned(), body }), answer)
+        let wanted = Wanted::Exactly(Sent { method, url: url.to_owned(), body });
+        self.prepare(wanted, Given { source: Some(source), answer })
     }
 
-    fn prepare(self, wanted: Wanted, answer: Result<wit::Response, HttpError>) -> Self {
+    fn prepare(self, wanted: Wanted, given: Given) -> Self {
         self.with(|state| match state.prepared.iter_mut().find(|entry| entry.wanted == wanted) {
-            Some(entry) => entry.answers.push_back(answer),
-            None => state.prepared.push(Prepared { wanted, answers: [answer].into() }),
+            Some(entry) => entry.answers.push_back(given),
+            None => state.prepared.push(Prepared { wanted, answers: [given].into() }),
         });
         self
+    }
+
+    /// Takes note of the accounts of a call, whose credentials it may name.
+    fn for_accounts(&self, accounts: &[Account]) {
+        let ids = accounts.iter().map(|account| (account.id.clone(), account.platform_id.clone())).collect();
+        self.with(|state| state.accounts = ids);
     }
 
     /// Responds in the same way to every request that no earlier entry matches, whatever its method.
@@ -190,6 +259,7 @@ impl Replay {
     /// # Errors
     /// The connector's error.
     pub fn check<C: Connector>(&self, account: Account) -> Result<String, FetchError> {
+        self.for_accounts(std::slice::from_ref(&account));
         futures::executor::block_on(C::check(&Http { replay: self.clone() }, account))
     }
 
@@ -199,6 +269,7 @@ impl Replay {
     /// If the connector does not return one result per account. The host would refuse such a batch.
     pub fn fetch<C: Connector>(&self, accounts: Vec<Account>, context: Context) -> BatchResult {
         let expected = accounts.len();
+        self.for_accounts(&accounts);
         let result = futures::executor::block_on(C::fetch(&Http { replay: self.clone() }, accounts, context));
         assert_eq!(result.accounts.len(), expected, "fetch must return one result per account");
         result
@@ -213,6 +284,7 @@ impl Replay {
         windows: &[Window],
         context: &Context,
     ) -> Vec<(Window, Result<crate::Fetched, FetchError>)> {
+        self.for_accounts(std::slice::from_ref(&account));
         futures::executor::block_on(C::past(&Http { replay: self.clone() }, account, windows, context))
     }
 
@@ -232,9 +304,9 @@ impl Replay {
 
     pub(crate) fn answer(&self, request: wit::Request) -> Result<wit::Response, HttpError> {
         self.with(|state| {
-            let sent = Sent::of(&request);
+            let (sent, credential) = (Sent::of(&request), request.credential.clone());
             state.sent.push(request);
-            let answer = state.answer(&sent);
+            let answer = state.answer(&sent, credential.as_ref());
             if let Ok(response) = &answer
                 && !state.exchanges.iter().any(|(known, _)| *known == sent)
             {
@@ -267,16 +339,20 @@ impl Replay {
 }
 
 impl State {
-    fn answer(&mut self, sent: &Sent) -> Result<wit::Response, HttpError> {
-        let entry = match self.prepared.iter_mut().find(|entry| entry.wanted.fits(sent)) {
-            Some(entry) => entry,
+    fn answer(&mut self, sent: &Sent, credential: Option<&wit::Credential>) -> Result<wit::Response, HttpError> {
+        let accounts = &self.accounts;
+        let named = Named {
+            slot: credential.map(|credential| credential.slot.as_str()),
+            accounts: credential.and_then(|credential| credential.account.as_deref()).map(|id| {
+                let of_id = accounts.iter().filter(|(host_id, _)| host_id == id);
+                of_id.map(|(_, platform_id)| platform_id.as_str()).collect()
+            }),
+        };
+        let mut fitting = self.prepared.iter_mut().filter(|entry| entry.wanted.fits(sent));
+        let prepared = match fitting.find_map(|entry| entry.next(&named)) {
+            Some(answer) => answer,
             None if self.is_unreachable_else => return Err(HttpError::Unreachable("no response is prepared".into())),
             None => panic!("no response is prepared for {:?} {}", sent.method, sent.url),
-        };
-        let prepared = if entry.answers.len() > 1 {
-            entry.answers.pop_front().unwrap_or_else(|| unreachable!("more than one response is left"))
-        } else {
-            entry.answers[0].clone()
         };
         // The damaged answer takes the place of the prepared one, so that the next request gets its own answer.
         match self.damaged.as_ref().filter(|(damaged, _)| damaged == sent) {

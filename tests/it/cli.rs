@@ -2,6 +2,7 @@
 
 mod checks;
 mod examples;
+mod first_party;
 mod indexes;
 mod manifests;
 mod manners;

@@ -54,9 +54,9 @@ pub(crate) fn snapshot(document: &Document) -> Result<Snapshot, String> {
     };
     let tally = |field: &str| Tally::of(posts.iter().map(|post| integer(&post[field])));
     // A post of an unknown type may be a video, so its views are missing from the sum.
-    let video_views = Tally::of(posts.iter().filter_map(|post| match post["media_type"].as_str() {
-        Some(kind) if kind.eq_ignore_ascii_case("VIDEO") => Some(integer(&post["view_count"])),
-        Some(_) => None,
+    let video_views = Tally::of(posts.iter().filter_map(|post| match is_video(post) {
+        Some(true) => Some(integer(&post["view_count"])),
+        Some(false) => None,
         None => Some(None),
     }));
     let without_views = missing("view_count", Absence::NotOffered);
@@ -77,6 +77,13 @@ pub(crate) fn snapshot(document: &Document) -> Result<Snapshot, String> {
         .tally("comments", tally("comments_count"), missing("comments_count", Absence::Unavailable))
         .engagement(Some(engagement(integer(&account["followers_count"]), &posts)))
         .build())
+}
+
+/// Whether a post is a video; `None` for a type that the platform does not document.
+fn is_video(post: &Json) -> Option<bool> {
+    let kind = post["media_type"].as_str()?;
+    let is = |known: &str| kind.eq_ignore_ascii_case(known);
+    if is("VIDEO") { Some(true) } else { (is("IMAGE") || is("CAROUSEL_ALBUM")).then_some(false) }
 }
 
 /// Likes and comments per post by followers, over the posts that show both. A post that hides one would distort the

@@ -130,9 +130,9 @@ fn with_posts(mut snapshot: SnapshotBuilder, body: &Json, posts: &[Post<'_>]) ->
         snapshot = snapshot.tally(name, tally, absence(body, posts, insight));
     }
     // A post of an unknown type may be a video, so its views are missing from the sum.
-    let video_views = Tally::of(posts.iter().filter_map(|post| match post.post["media_type"].as_str() {
-        Some(kind) if kind.eq_ignore_ascii_case("VIDEO") => Some(post.insight("views")),
-        Some(_) => None,
+    let video_views = Tally::of(posts.iter().filter_map(|post| match is_video(post.post) {
+        Some(true) => Some(post.insight("views")),
+        Some(false) => None,
         None => Some(None),
     }));
     let of_reels = |insight: &str| {
@@ -158,11 +158,17 @@ fn with_posts(mut snapshot: SnapshotBuilder, body: &Json, posts: &[Post<'_>]) ->
         .tally("comments", Tally::of(posts.iter().map(Post::comments)), Absence::Unavailable)
 }
 
+/// Whether a post is a video; `None` for a type that the platform does not document.
+fn is_video(post: &Json) -> Option<bool> {
+    let kind = post["media_type"].as_str()?;
+    let is = |known: &str| kind.eq_ignore_ascii_case(known);
+    if is("VIDEO") { Some(true) } else { (is("IMAGE") || is("CAROUSEL_ALBUM")).then_some(false) }
+}
+
 /// Whether a post may be a reel, which is a video of that product: the platform does not send the product for every
 /// account.
 fn may_be_reel(post: &Json) -> bool {
-    let is_video = post["media_type"].as_str().is_none_or(|kind| kind.eq_ignore_ascii_case("VIDEO"));
-    is_video && post["media_product_type"].as_str().is_none()
+    is_video(post) != Some(false) && post["media_product_type"].as_str().is_none()
 }
 
 /// Whether the platform does not have a field or metric any more.

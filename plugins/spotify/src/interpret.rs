@@ -1,8 +1,12 @@
 //! Turns a stored document into metrics. A broken part affects only its own metrics.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 use backline_sdk::{Placement, SnapshotBuilder, prelude::*, read_part};
+
+/// What a popularity can be, according to Spotify's specification.
+const POPULARITY: RangeInclusive<i64> = 0..=100;
 
 /// Builds the snapshot of a document written by `collect`.
 pub(crate) fn snapshot(document: &Document) -> Result<Snapshot, String> {
@@ -11,7 +15,10 @@ pub(crate) fn snapshot(document: &Document) -> Result<Snapshot, String> {
     let tracks =
         read_part(&body["top_tracks"], "answer").and_then(|answer| list(answer, "tracks").map_err(Absence::from));
     let missing = missing(&body);
-    let popularity = number(artist.get("popularity"), missing);
+    let popularity = match artist.get("popularity") {
+        Some(index) => popularity_of(index).map(Value::Integer).ok_or(Absence::Unavailable),
+        None => Err(missing),
+    };
     let followers = match artist.get("followers") {
         Some(followers) => number(Some(&followers["total"]), missing),
         None => Err(missing),
@@ -44,6 +51,11 @@ fn number(number: Option<&Json>, missing: Absence) -> Result<Value, Absence> {
     integer(number.ok_or(missing)?).map(Value::Integer).ok_or(Absence::Unavailable)
 }
 
+/// A popularity, which is an index of 0 to 100. Any other number is none.
+fn popularity_of(json: &Json) -> Option<i64> {
+    integer(json).filter(|index| POPULARITY.contains(index))
+}
+
 /// Genres as Spotify sends them. An empty list is a value: Spotify has not classified the artist.
 fn genres(artist: &Json, missing: Absence) -> Result<Value, Absence> {
     artist.get("genres").ok_or(missing)?;
@@ -57,6 +69,7 @@ fn top_track(tracks: &[Json]) -> Result<Value, Absence> {
     text(&first["name"]).map(Value::Text).ok_or(Absence::Unavailable)
 }
 
+/// Adds the mean over the tracks whose popularity can be read. The others count as skipped in its coverage.
 fn with_top_tracks_popularity(
     builder: SnapshotBuilder,
     tracks: Result<&[Json], Absence>,
@@ -67,7 +80,7 @@ fn with_top_tracks_popularity(
         Ok(tracks) => tracks,
         Err(reason) => return builder.metric(name, Err(reason)),
     };
-    let tally = Tally::of(tracks.iter().map(|track| integer(&track["popularity"])));
+    let tally = Tally::of(tracks.iter().map(|track| popularity_of(&track["popularity"])));
     let value = match (tally.counted, tally.skipped) {
         (0, 0) => Err(Absence::NotFound),
         // One that is there and can't be read, such as null, is offered but unavailable.

@@ -23,20 +23,40 @@ export function account(platformId, settings = {}) {
   return { id: `account-${platformId}`, platformId, settings: JSON.stringify(settings), state: undefined };
 }
 
-// A `send` that answers the recorded requests; any other fails the test.
+// A `send` that answers the recorded requests; any other fails the test. An answer that was recorded with the
+// credential of an account is for that account alone.
 export function replaying(...recordings) {
   const key = (method, url, body) => JSON.stringify([method.toUpperCase(), url, body ?? null]);
+  const platformIds = new Map(recordings.map(({ account }) => [account.id, account.platformId]));
   const answers = new Map();
-  for (const { request, answer } of recordings.flatMap((one) => one.answers)) {
-    const wanted = key(request.method, request.url, request.body);
-    answers.set(wanted, [...(answers.get(wanted) ?? []), answer]);
+  for (const { account, answers: recorded } of recordings) {
+    for (const { request, answer } of recorded) {
+      const wanted = key(request.method, request.url, request.body);
+      const turn = { of: account.platformId, credential: request.credential, answer };
+      answers.set(wanted, [...(answers.get(wanted) ?? []), turn]);
+    }
   }
-  return ({ method, url, body }) => {
-    const turns = answers.get(key(method, url, body && new TextDecoder().decode(body)));
-    assert.ok(turns, `${method} ${url} is not recorded`);
+  return ({ method, url, body, credential }) => {
+    const turns = answers.get(key(method, url, body && new TextDecoder().decode(body))) ?? [];
+    const fitting = fittingTurns(turns, credential, platformIds);
+    assert.ok(fitting.length > 0, `${method} ${url} is not recorded, or with another account's credential`);
     // A request that was recorded several times gets its answers in turn, and then the last one again.
-    return responseOf(turns.length > 1 ? turns.shift() : turns[0]);
+    if (fitting.length > 1) turns.splice(turns.indexOf(fitting[0]), 1);
+    return responseOf(fitting[0].answer);
   };
+}
+
+// Those that were recorded with this credential; or else what does not say that it is another account's, and of that
+// what is from the account's own recording.
+function fittingTurns(turns, credential, platformIds) {
+  const account = platformIds.get(credential?.account) ?? credential?.account;
+  const rank = ({ of, credential: recorded }) => {
+    if (recorded?.account !== undefined && recorded.account !== account) return -1;
+    if (recorded && credential && recorded.slot === credential.slot && recorded.account === account) return 2;
+    return account !== undefined && of === account ? 1 : 0;
+  };
+  const best = Math.max(0, ...turns.map(rank));
+  return turns.filter((turn) => rank(turn) === best);
 }
 
 // A `send` that answers by URL: a table of `[status, headers, body]`.

@@ -29,20 +29,49 @@ def _seconds(text):
 
 
 def replay(*recordings):
-    """Answers the recorded requests while it is entered with `with`; any other request fails the test."""
+    """Answers the recorded requests while it is entered with `with`; any other request fails the test.
+
+    An answer that was recorded with the credential of an account is for that account alone.
+    """
+    platform_ids = {recording.account.id: recording.account.platform_id for recording in recordings}
     answers = {}
-    for one in (one for recording in recordings for one in recording.answers):
-        request = one["request"]
-        answers.setdefault((request["method"], request["url"], request.get("body")), []).append(one["answer"])
+    for recording in recordings:
+        for one in recording.answers:
+            request = one["request"]
+            key = request["method"], request["url"], request.get("body")
+            turn = recording.account.platform_id, request.get("credential"), one["answer"]
+            answers.setdefault(key, []).append(turn)
 
     async def send(request):
         body = None if request.body is None else request.body.decode()
-        turns = answers.get((request.method.name, request.url, body))
-        assert turns, f"{request.method.name} {request.url} is not recorded"
+        turns = answers.get((request.method.name, request.url, body), [])
+        fitting = _fitting(turns, request.credential, platform_ids)
+        assert fitting, f"{request.method.name} {request.url} is not recorded, or with another account's credential"
         # A request that was recorded several times gets its answers in turn, and then the last one again.
-        return _response(turns.pop(0) if len(turns) > 1 else turns[0])
+        if len(fitting) > 1:
+            turns.remove(fitting[0])
+        return _response(fitting[0][2])
 
     return mock.patch.object(http, "send", send)
+
+
+def _fitting(turns, credential, platform_ids):
+    """Those that were recorded with this credential; or else what does not say that it is another account's, and of
+    that what is from the account's own recording."""
+    account = None if credential is None else platform_ids.get(credential.account, credential.account)
+
+    def rank(turn):
+        of, recorded, _ = turn
+        if recorded is not None and recorded.get("account") not in (None, account):
+            return None
+        if recorded is not None and credential is not None:
+            if (recorded["slot"], recorded.get("account")) == (credential.slot, account):
+                return 2
+        return int(account is not None and of == account)
+
+    ranked = [(rank(turn), turn) for turn in turns]
+    best = max((number for number, _ in ranked if number is not None), default=None)
+    return [turn for number, turn in ranked if number is not None and number == best]
 
 
 def answering(answers):

@@ -60,7 +60,7 @@ async fn checked(component: &[u8], mistake: &str) -> ConformanceReport {
 }
 
 async fn checked_in(component: &[u8], answers: &Path, before: Option<&[u8]>) -> ConformanceReport {
-    let with = CheckedWith { answers, before, today: TODAY.parse().expect("a date") };
+    let with = CheckedWith { answers, before, today: TODAY.parse().expect("a date"), sample: None };
     check_component(Config::default(), component, with).await.unwrap_or_else(|error| panic!("{error}"))
 }
 

@@ -48,7 +48,9 @@ pub(crate) use self::collection::pauses::believed as believed_pauses;
 pub use self::collection::planning::{PlanError, Planner};
 pub use self::collection::quarantine::{Quarantine, QuarantineError};
 pub use self::collection::run::{CancelError, CancelReport, RunError, Runs};
-pub use self::conformance::checks::{CheckFinding, CheckResult, CheckedWith, ConformanceReport, check_component};
+pub use self::conformance::checks::{
+    CheckFinding, CheckResult, CheckedWith, ConformanceReport, Sample, check_component,
+};
 pub use self::conformance::shadow::{CheckReport, Conformance, ShadowError, ShadowReport, ShadowRequest, TestReport};
 pub use self::conformance::trial::{
     TrialCall, TrialError, TrialFailure, TrialLog, TrialMetric, TrialReport, TrialRequest, TrialRequestSent,

@@ -244,6 +244,11 @@ fn numbers_that_no_post_shows_have_a_reason() {
         assert_eq!(metric(&snapshot, name), absent("unavailable"), "{name}");
     }
     assert_eq!(coverage(&snapshot, "likes"), (0, 2));
+    let unknown = json!({ "data": [{ "id": "1", "timestamp": "2026-11-18T18:00:00+0000", "media_type": "HOLOGRAM",
+        "view_count": 5 }] });
+    let snapshot = collect(&own().get("", 200, answer(json!(1), unknown))).expect("is collected");
+    assert_eq!(metric(&snapshot, "content_views"), 5);
+    assert_eq!(metric(&snapshot, "video_views"), absent("unavailable"), "what is not documented may be a video");
 }
 
 #[test]

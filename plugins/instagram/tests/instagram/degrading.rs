@@ -213,6 +213,12 @@ fn a_video_of_an_unknown_product_may_be_a_reel() {
     assert_eq!(metric(&with("VIDEO"), "reels_watch_time"), absent("unavailable"), "a sum of 0 would be invented");
     assert_eq!(coverage(&with("VIDEO"), "reels_watch_time"), (0, 1));
     assert_eq!(metric(&with("IMAGE"), "reels_watch_time"), 0, "there was no reel");
+    for name in ["video_views", "reels_watch_time"] {
+        assert_eq!(metric(&with("HOLOGRAM"), name), absent("unavailable"), "{name}: what is not documented may be one");
+    }
+    for known in ["IMAGE", "carousel_album"] {
+        assert_eq!(metric(&with(known), "video_views"), 0, "{known}: there was no video");
+    }
 }
 
 #[test]

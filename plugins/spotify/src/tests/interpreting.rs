@@ -59,6 +59,23 @@ fn top_tracks_without_titles_or_popularity() {
 }
 
 #[test]
+fn a_popularity_is_an_index_of_0_to_100_and_the_mean_says_how_many_it_skips() {
+    let unlike = ["-7", "101", "1.5", "9007199254740993", "9223372036854775809", "null", "\"text\"", "{}"];
+    for popularity in unlike {
+        let artist = snapshot_of(&format!("{{\"artist\":{{\"popularity\":{popularity}}}}}"));
+        assert_eq!(metric(&artist, "popularity"), absent("unavailable"), "{popularity}");
+        let tracks = format!(r#"[{{"popularity":60}},{{"popularity":{popularity}}},{{"popularity":70}},{{}}]"#);
+        let some = snapshot_of(&format!(r#"{{"artist":{{}},"top_tracks":{{"answer":{{"tracks":{tracks}}}}}}}"#));
+        assert_eq!(metric(&some, "top_tracks_popularity"), json!(65.0), "{popularity}");
+        assert_eq!(coverage(&some, "top_tracks_popularity"), (2, 2), "{popularity}");
+    }
+    for popularity in [0, 100] {
+        let artist = snapshot_of(&json!({ "artist": { "popularity": popularity } }).to_string());
+        assert_eq!(metric(&artist, "popularity"), popularity);
+    }
+}
+
+#[test]
 fn a_total_below_what_was_seen_is_no_size() {
     let releases = ["r1", "r2", "r3"].map(|id| json!({ "id": id, "release_date": "2026-11-01" }));
     for (total, expected) in [

@@ -96,7 +96,7 @@ pub(super) async fn install(context: &Context, arguments: InstallArguments) -> O
 
 /// Refuses a component that fails a check with these recordings.
 async fn expect_conformance(context: &Context, component: &[u8], answers: &Path) -> Result<(), Failure> {
-    let with = CheckedWith { answers, before: None, today: context.clock.now().date_naive() };
+    let with = CheckedWith { answers, before: None, today: context.clock.now().date_naive(), sample: None };
     let report = check_component(context.config().clone(), component, with).await?;
     for bypass in report.bypassed() {
         let check = bypass.check.as_str();

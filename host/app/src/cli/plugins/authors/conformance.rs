@@ -43,7 +43,7 @@ pub(in crate::cli::plugins) async fn check(context: &Context, arguments: Conform
     let before = before.map(|path| read_file(&path)).transpose()?;
     let output = junit.map(|path| Output::open(&path, Access::Shared, Existing::forced(force))).transpose()?;
     let today = context.clock.now().date_naive();
-    let with = CheckedWith { answers: &answers, before: before.as_deref(), today };
+    let with = CheckedWith { answers: &answers, before: before.as_deref(), today, sample: None };
     let checked = check_component(context.config().clone(), &component, with).await;
     let report = checked.map_err(|error| Failure::from(error).about(&file.display().to_string()))?;
     if json {

@@ -86,7 +86,7 @@ pub(super) async fn batch(bench: &Bench, alone: &[Made]) -> CheckResult {
 pub(super) async fn isolation(bench: &Bench, alone: &[Made]) -> CheckResult {
     let mut check = CheckResult::new("isolation");
     for (index, failing) in bench.accounts.iter().enumerate() {
-        let change = failing_for(bench, &failing.platform_id);
+        let change = failing_for(bench, failing);
         let Some(ran) = bench.run_changed(&bench.accounts, change).await else { continue };
         if let Some(missing) = ran.missing.first() {
             check.skipped = Some(not_recorded(missing));
@@ -120,17 +120,18 @@ fn rule(bench: &Bench) -> &'static str {
     }
 }
 
-/// Fails the requests that are about one account alone.
-fn failing_for(bench: &Bench, account: &str) -> Change {
+/// Fails the requests that are about one account alone: they name it, or they name none and have its credential.
+fn failing_for(bench: &Bench, account: &FetchAccount) -> Change {
     let all: Vec<String> = bench.accounts.iter().map(|account| account.platform_id.clone()).collect();
-    let account = account.to_owned();
+    let (account, host_id) = (account.platform_id.clone(), account.id.to_string());
     Box::new(move |asked, answer| {
         let body = asked.body.as_ref().map(|body| String::from_utf8_lossy(body).into_owned()).unwrap_or_default();
         let named: Vec<&String> = all.iter().filter(|id| asked.url.contains(*id) || body.contains(*id)).collect();
         // An id may be a part of another one.
         let is_part = |id: &String| named.iter().any(|other| other.len() > id.len() && other.contains(id));
         let meant: Vec<&String> = named.iter().copied().filter(|id| !is_part(id)).collect();
-        if meant == [&account] {
+        let owner = asked.credential.as_ref().and_then(|credential| credential.account.as_ref());
+        if meant == [&account] || (meant.is_empty() && owner == Some(&host_id)) {
             return Ok(Response { status: FAILURE, headers: Vec::new(), body: b"{}".to_vec() });
         }
         answer

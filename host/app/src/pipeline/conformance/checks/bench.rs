@@ -7,7 +7,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
-use crate::pipeline::conformance::trial::recording::Replay;
+use super::Sample;
+use crate::pipeline::conformance::trial::replay::Replay;
 use crate::pipeline::conformance::trial::secrets::stand_ins;
 use backline_gateway::{Answers, Asked, Exchange, Gateway, Response, SendError, SessionSetup, Trial};
 use backline_model::manifest::Manifest;
@@ -87,6 +88,7 @@ pub(super) struct Bench {
     pub answers: Replay,
     pub window: Window,
     pub now: DateTime<Utc>,
+    pub sample: Option<Sample>,
 }
 
 /// Changes the answers to some requests.
@@ -120,10 +122,16 @@ impl Bench {
             grant,
             gateway: self.gateway.clone(),
             accounts: self.accounts.clone(),
-            answers: self.answers.again(),
+            answers: self.answers.clone(),
             window: self.window,
             now: self.now,
+            sample: self.sample,
         }
+    }
+
+    /// The cases that are tried of these: `most` of them or somewhat more, spread over all, or the sample.
+    pub(super) fn spread<T>(&self, cases: Vec<T>, most: usize) -> impl Iterator<Item = T> + use<T> {
+        spread(self.sample, cases, most)
     }
 
     /// What the recordings were made with.
@@ -138,7 +146,7 @@ impl Bench {
 
     /// The same in another window, or with lost metrics.
     pub(super) async fn run_around(&self, accounts: &[FetchAccount], around: &Around) -> Ran {
-        let answers = self.answers.again();
+        let answers = self.answers_for(accounts);
         let mut ran = self.run_with(accounts, &Trial::answered(answers.clone()), around).await;
         ran.missing = answers.missing();
         ran
@@ -146,13 +154,17 @@ impl Bench {
 
     /// Fetches and normalises a batch with some answers changed; none if no answer was.
     pub(super) async fn run_changed(&self, accounts: &[FetchAccount], change: Change) -> Option<Ran> {
-        let answers = self.answers.again();
+        let answers = self.answers_for(accounts);
         let used = Arc::new(Mutex::new(false));
         let changed = Changed { answers: answers.clone(), change, used: Arc::clone(&used) };
         let mut ran = self.run_with(accounts, &Trial::answered(changed), &self.around()).await;
         ran.missing = answers.missing();
         let was_used = *used.lock().unwrap_or_else(PoisonError::into_inner);
         was_used.then_some(ran)
+    }
+
+    fn answers_for(&self, accounts: &[FetchAccount]) -> Replay {
+        self.answers.again(accounts.iter().map(|account| (account.id, account.platform_id.as_str())))
     }
 
     async fn run_with(&self, accounts: &[FetchAccount], trial: &Trial, around: &Around) -> Ran {
@@ -229,5 +241,37 @@ impl Bench {
             Ok(call) => Ok(call.value),
             Err(error) => Err(format!("normalize: {error}")),
         }
+    }
+}
+
+fn spread<T>(sample: Option<Sample>, cases: Vec<T>, most: usize) -> impl Iterator<Item = T> {
+    let (most, seed) = sample.map_or((most, 0), |sample| (most.min(sample.cases.max(1)), sample.seed));
+    // Cases stand in rows of eight or sixteen changes of one place. An odd step reaches each of the changes.
+    let step = (cases.len() / most).max(1) | 1;
+    let first = seed % step.min(cases.len().max(1));
+    cases.into_iter().skip(first).step_by(step)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_sample_is_spread_over_all_cases_and_reaches_every_change() {
+        let all: Vec<usize> = (0..1_600).collect();
+        assert_eq!(spread(None, all.clone(), usize::MAX).collect::<Vec<_>>(), all);
+        let of_seed = |seed| spread(Some(Sample { cases: 24, seed }), all.clone(), usize::MAX).collect::<Vec<usize>>();
+        for seed in [0, 1, 20_261_130] {
+            let some = of_seed(seed);
+            assert!((12..48).contains(&some.len()), "{}", some.len());
+            let changes: BTreeSet<usize> = some.iter().map(|case| case % 8).collect();
+            assert_eq!(changes.len(), 8, "{some:?}");
+        }
+        assert_ne!(of_seed(0), of_seed(1));
+        let few = Some(Sample { cases: 0, seed: 7 });
+        assert_eq!(spread(few, vec![1, 2], 10).count(), 1, "never none of those that there are");
+        assert_eq!(spread(few, Vec::<u8>::new(), 10).count(), 0);
     }
 }

@@ -112,7 +112,8 @@ pub(super) async fn cost(bench: &Bench) -> CheckResult {
     let sent = ran.exchanges.len() as u64;
     if sent > declared {
         let case = format!("a batch of {accounts} new accounts");
-        check.found(case, format!("it sends {sent} requests, and [[request]] declares {declared}"));
+        let remedy = "declare more, or record accounts of a usual day";
+        check.found(case, format!("it sends {sent} requests, and [[request]] declares {declared}; {remedy}"));
     }
     check
 }

@@ -129,36 +129,41 @@ pub(super) async fn faults(bench: &Bench, alone: &[Made], exchanges: &[Vec<Excha
     for (index, ((account, good), exchanges)) in bench.accounts.iter().zip(alone).zip(exchanges).enumerate() {
         // What the good answers themselves refuse by name.
         let lost = bench.run(std::slice::from_ref(account)).await.lost;
-        for target in distinct(exchanges) {
-            for fault in FAULTS {
-                let Some(ran) = bench.run_changed(std::slice::from_ref(account), on(target, fault)).await else {
-                    continue;
-                };
-                check.cases += 1;
-                let request = format!("{} {}", target.method.as_str(), target.url);
-                let case = format!("{}: {request} gets {}", account.platform_id, fault.shown());
-                for metric in ran.lost.iter().filter(|metric| lost.iter().all(|known| known.name != metric.name)) {
-                    let name = &metric.name;
-                    check.found(&case, format!("it reports {name} as lost, and no answer refused it by that name"));
-                }
-                match ran.accounts.map(|accounts| accounts.into_iter().next()) {
-                    Err(why) => check.found(case, why),
-                    Ok(Some(Ok(made))) => {
-                        for (name, message) in invented(good, &made) {
-                            check.found(&case, format!("{name} {message}"));
-                        }
-                        if let Some(state) = made.state.filter(|state| Some(state) != good.state.as_ref()) {
-                            kept.push(Kept { account: index, case, state });
-                        }
+        let targets = distinct(exchanges).into_iter();
+        let cases: Vec<(&Asked, AnswerFault)> =
+            targets.flat_map(|target| FAULTS.map(|fault| (target, fault))).collect();
+        for (target, fault) in bench.spread(cases, usize::MAX) {
+            let Some(ran) = bench.run_changed(std::slice::from_ref(account), on(target, fault)).await else {
+                continue;
+            };
+            check.cases += 1;
+            let request = format!("{} {}", target.method.as_str(), target.url);
+            let case = format!("{}: {request} gets {}", account.platform_id, fault.shown());
+            for metric in ran.lost.iter().filter(|metric| lost.iter().all(|known| known.name != metric.name)) {
+                let name = &metric.name;
+                check.found(&case, format!("it reports {name} as lost, and no answer refused it by that name"));
+            }
+            match ran.accounts.map(|accounts| accounts.into_iter().next()) {
+                Err(why) => check.found(case, why),
+                Ok(Some(Ok(made))) => {
+                    for (name, message) in invented(good, &made) {
+                        check.found(&case, format!("{name} {message}"));
                     }
-                    Ok(Some(Err(Unmade::Fetch(error)))) => {
-                        if let Some(right) = fault.misread(&error) {
-                            check.found(case, format!("it is reported as \"{error}\"; {right}"));
-                        }
+                    if let Some(state) = made.state.filter(|state| Some(state) != good.state.as_ref()) {
+                        kept.push(Kept { account: index, case, state });
                     }
-                    Ok(Some(Err(why @ Unmade::Normalize(_)))) => check.found(case, shown(&why)),
-                    Ok(None) => {}
                 }
+                Ok(Some(Err(Unmade::Fetch(error)))) => {
+                    // It may speak of what was asked in its place. After HTTP 429 nothing more is to be asked.
+                    let is_of_another = !ran.missing.is_empty()
+                        && matches!(error, FetchError::Unavailable(_))
+                        && !matches!(fault, AnswerFault::Status(429));
+                    if let Some(right) = fault.misread(&error).filter(|_| !is_of_another) {
+                        check.found(case, format!("it is reported as \"{error}\"; {right}"));
+                    }
+                }
+                Ok(Some(Err(why @ Unmade::Normalize(_)))) => check.found(case, shown(&why)),
+                Ok(None) => {}
             }
         }
     }
@@ -183,7 +188,12 @@ pub(super) fn is_same(a: &Asked, b: &Asked) -> bool {
 
 fn on(target: &Asked, fault: AnswerFault) -> Change {
     let target = target.clone();
-    Box::new(move |asked, before| if is_same(asked, &target) { fault.answer(before) } else { before })
+    Box::new(move |asked, before| match before {
+        before if is_same(asked, &target) => fault.answer(before),
+        // What is asked in its place is recorded nowhere. A refusal by the host's policy would be one of the connector.
+        Err(SendError::Denied(_)) => Err(SendError::Unreachable("it is not recorded".to_owned())),
+        before => before,
+    })
 }
 
 /// Numbers that are neither what the good answers gave nor missing.
@@ -216,6 +226,25 @@ pub(super) fn text(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use backline_model::manifest::Method;
+
+    #[test]
+    fn what_is_asked_in_place_of_a_failed_answer_gets_no_connection_and_no_refusal() {
+        let asked = |url: &str| Asked {
+            method: Method::Get,
+            url: url.to_owned(),
+            headers: Vec::new(),
+            body: None,
+            credential: None,
+        };
+        let good = || Ok(Response { status: 200, headers: Vec::new(), body: b"{}".to_vec() });
+        let not_recorded = || Err(SendError::Denied("it is not in the recording".to_owned()));
+        let failing = on(&asked("https://a.test/batch"), AnswerFault::TimedOut);
+        assert_eq!(failing(&asked("https://a.test/batch"), good()), Err(SendError::TimedOut));
+        assert_eq!(failing(&asked("https://a.test/other"), good()), good());
+        let instead = failing(&asked("https://a.test/one"), not_recorded());
+        assert!(matches!(instead, Err(SendError::Unreachable(_))), "{instead:?}");
+    }
 
     #[test]
     fn a_fault_has_classes_that_fit_and_classes_that_do_not() {

@@ -7,11 +7,14 @@ use super::bench::{Bench, Change, Made};
 use super::faults::{distinct, is_same, text};
 use super::report::CheckResult;
 use backline_gateway::{Asked, Exchange, Response};
-use backline_model::Value;
 use backline_model::snapshot::Reported;
+use backline_model::{Kind, Value};
 
 /// Most cases of one account, spread over its answers: a large answer has thousands of values, most of them alike.
 const CASES_MAX: usize = 1_200;
+
+/// How far a sum may be off for the sake of its floats, as a part of it.
+const SUM_ERROR: f64 = 1e-9;
 
 /// What a value is replaced by; none removes it.
 fn replacements() -> [Option<Json>; 8] {
@@ -43,11 +46,11 @@ pub(super) async fn leaves(bench: &Bench, alone: &[Made], exchanges: &[Vec<Excha
             }
             bodies.push((target, body));
         }
-        // A step that shares no divisor with the number of replacements reaches each of them.
-        let step = (cases.len() / CASES_MAX).max(1) | 1;
-        for (index, pointer, replacement) in cases.into_iter().step_by(step) {
+        for (index, pointer, replacement) in bench.spread(cases, CASES_MAX) {
             let (target, body) = &bodies[index];
+            let is_item = is_item(body, &pointer);
             let Some((body, old)) = replaced(body.clone(), &pointer, replacement.as_ref()) else { continue };
+            let changed = Changed { old: &old, new: replacement.as_ref(), is_item };
             let change = answering(target, body.to_string());
             let Some(ran) = bench.run_changed(std::slice::from_ref(account), change).await else { continue };
             check.cases += 1;
@@ -57,7 +60,9 @@ pub(super) async fn leaves(bench: &Bench, alone: &[Made], exchanges: &[Vec<Excha
                 Err(why) => check.found(case, why),
                 Ok(Some(Ok(made))) => {
                     for (name, metric) in made.numbers() {
-                        if !is_honest(good.metric(name), metric, &old, replacement.as_ref()) {
+                        let entry = bench.manifest.metric(name);
+                        let is_sum = entry.is_some_and(|entry| matches!(entry.kind, Kind::Flow | Kind::Counter));
+                        if !is_honest(good.metric(name), metric, changed, is_sum) {
                             let value = metric.value.as_ref().map_or(String::new(), text);
                             let message = format!("{name} is {value}; it may be the value in the answer, or missing");
                             check.found(&case, message);
@@ -90,6 +95,11 @@ pub(super) fn walk(value: &Json, path: &mut String, pointers: &mut Vec<String>) 
     }
 }
 
+/// Whether a pointer leads to an item of a list.
+fn is_item(body: &Json, pointer: &str) -> bool {
+    pointer.rsplit_once('/').and_then(|(parent, _)| body.pointer(parent)).is_some_and(Json::is_array)
+}
+
 /// A body with one value replaced or removed, and the value that it had.
 fn replaced(mut body: Json, pointer: &str, replacement: Option<&Json>) -> Option<(Json, Json)> {
     let Some(new) = replacement else {
@@ -117,16 +127,29 @@ fn answering(target: &Asked, body: String) -> Change {
     })
 }
 
-/// Whether a number is one that the answers justify.
-fn is_honest(before: Option<&Reported>, now: &Reported, old: &Json, new: Option<&Json>) -> bool {
+/// A value of an answer that was changed.
+#[derive(Clone, Copy, Debug)]
+struct Changed<'a> {
+    old: &'a Json,
+    /// What stands there now; none if it was removed.
+    new: Option<&'a Json>,
+    /// Whether it is an item of a list, of which nothing is left if it is removed.
+    is_item: bool,
+}
+
+/// Whether a number is one that the answers justify. What is declared as a sum is no mean.
+fn is_honest(before: Option<&Reported>, now: &Reported, changed: Changed<'_>, is_sum: bool) -> bool {
     let Ok(value) = &now.value else { return true };
     let was = before.and_then(|before| before.value.as_ref().ok());
-    if was == Some(value) || new.and_then(number).is_some_and(|new| is(value, new)) {
+    if was == Some(value) || changed.new.and_then(number).is_some_and(|new| is(value, new)) {
+        return true;
+    }
+    if !is_sum && before.is_some_and(|before| is_mean(before, now, changed)) {
         return true;
     }
     let Value::Integer(value) = value else { return false };
     let value = i128::from(*value);
-    let old_number = number(old);
+    let old_number = number(changed.old);
     let was = match was {
         Some(Value::Integer(was)) => i128::from(*was),
         _ => return false,
@@ -142,13 +165,44 @@ fn is_honest(before: Option<&Reported>, now: &Reported, old: &Json, new: Option<
         _ => None,
     };
     let without = part(old_number).map(|old| was - old);
-    let instead = without.zip(new.and_then(number).and_then(|new| part(Some(new)))).map(|(rest, new)| rest + new);
+    let new = part(changed.new.and_then(number));
+    let instead = without.zip(new).map(|(rest, new)| rest + new);
     let says_so = before.map(|before| before.coverage) != Some(now.coverage);
     Some(value) == without
         || Some(value) == instead
         || (value - was).abs() == 1
         || (says_so && value != 0)
         || (says_so && now.coverage.is_some_and(|coverage| coverage.counted == 0 && coverage.skipped > 0))
+}
+
+/// Whether a number is the mean that the coverages say: of the same numbers without this one, which then is one more
+/// that was skipped, or of as many with another one in its place.
+fn is_mean(before: &Reported, now: &Reported, changed: Changed<'_>) -> bool {
+    // The value, and how far one that was rounded may be off.
+    let as_float = |value: &Value| match value {
+        #[expect(clippy::cast_precision_loss, reason = "what is rounded is allowed for")]
+        Value::Integer(value) => Some((*value as f64, 1.0)),
+        Value::Decimal(value) => Some((*value, 0.0)),
+        Value::Text(_) | Value::Texts(_) => None,
+    };
+    let (Ok(was), Ok(is)) = (&before.value, &now.value) else { return false };
+    let (Some((was, _)), Some((is, rounded))) = (as_float(was), as_float(is)) else { return false };
+    let (Some(covered), Some(covers)) = (before.coverage, now.coverage) else { return false };
+    let Some(old) = number(changed.old).map(Number::as_float) else { return false };
+    let rest = was * f64::from(covered.counted) - old;
+    let expected = if covers == covered {
+        // The mean of one number is this number, which is compared as it stands.
+        changed.new.and_then(number).filter(|_| covers.counted > 1).map(|new| rest + new.as_float())
+    } else {
+        let says_so = covers.skipped > covered.skipped || (changed.new.is_none() && changed.is_item);
+        (says_so && covers.counted > 0 && covered.counted.checked_sub(1) == Some(covers.counted)).then_some(rest)
+    };
+    // It may have been rounded both times.
+    let counted = f64::from(covers.counted);
+    expected.is_some_and(|sum| {
+        let error = (sum.abs() + old.abs()) * SUM_ERROR + rounded * (2.0 * counted + 1.0);
+        (is * counted - sum).abs() <= error
+    })
 }
 
 /// A number as a platform writes it: a number, or digits in a text.
@@ -158,11 +212,28 @@ enum Number {
     Broken(f64),
 }
 
+impl Number {
+    /// Platforms write whole numbers as floats too, such as `33920.0`.
+    fn of_float(float: f64) -> Self {
+        #[expect(clippy::cast_possible_truncation, reason = "checked to be whole and within 53 bits")]
+        let whole = (float.fract() == 0.0 && float.abs() < 9_007_199_254_740_992.0).then_some(float as i64);
+        whole.map_or(Self::Broken(float), |whole| Self::Whole(whole.into()))
+    }
+
+    fn as_float(self) -> f64 {
+        match self {
+            #[expect(clippy::cast_precision_loss, reason = "for means, which are rounded anyway")]
+            Self::Whole(whole) => whole as f64,
+            Self::Broken(broken) => broken,
+        }
+    }
+}
+
 fn number(value: &Json) -> Option<Number> {
     match value {
         Json::Number(number) => {
             let whole = number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from));
-            whole.map(Number::Whole).or_else(|| number.as_f64().map(Number::Broken))
+            whole.map(Number::Whole).or_else(|| number.as_f64().map(Number::of_float))
         }
         Json::String(text) => text.parse().ok().map(Number::Whole),
         _ => None,
@@ -207,7 +278,8 @@ mod tests {
             (Ok(9_007_199_254_740_993), Some(json!(9_007_199_254_740_993_u64)), true),
         ] {
             let now = reported(now, None);
-            assert_eq!(is_honest(Some(&before), &now, &json!(120), new.as_ref()), honest, "{now:?} {new:?}");
+            let changed = Changed { old: &json!(120), new: new.as_ref(), is_item: false };
+            assert_eq!(is_honest(Some(&before), &now, changed, true), honest, "{now:?} {new:?}");
         }
     }
 
@@ -221,7 +293,64 @@ mod tests {
             (reported(Ok(0), Some((3, 0))), None, false),
             (reported(Ok(777), Some((3, 0))), None, false),
         ] {
-            assert_eq!(is_honest(Some(&before), &now, &json!(20), new.as_ref()), honest, "{now:?}");
+            let changed = Changed { old: &json!(20), new: new.as_ref(), is_item: false };
+            assert_eq!(is_honest(Some(&before), &now, changed, true), honest, "{now:?}");
+        }
+    }
+
+    #[test]
+    fn a_mean_may_leave_out_what_its_coverage_says_that_it_skipped() {
+        let covering = |value: Value, counted, skipped| {
+            let coverage = Some(Coverage { counted, skipped });
+            Reported { name: "mean".to_owned(), value: Ok(value), coverage }
+        };
+        let decimal = |value: f64, counted, skipped| covering(Value::Decimal(value), counted, skipped);
+        let whole = |value: i64, counted, skipped| covering(Value::Integer(value), counted, skipped);
+        // Of 20, 30, 40 and 70.
+        let (before, before_whole) = (decimal(40.0, 4, 1), whole(40, 4, 1));
+        for (now, new, is_item, honest) in [
+            (decimal(140.0 / 3.0, 3, 2), Some(Json::Null), false, true),
+            (decimal(140.0 / 3.0, 3, 2), None, false, true),
+            (decimal(47.5, 4, 1), Some(json!(50)), false, true),
+            (decimal(140.0 / 3.0, 3, 1), None, true, true),
+            (whole(46, 3, 2), Some(Json::Null), false, true),
+            (whole(47, 4, 1), Some(json!(50)), false, true),
+            // It says nothing of what it left out, or something else.
+            (decimal(140.0 / 3.0, 3, 1), Some(Json::Null), false, false),
+            (decimal(140.0 / 3.0, 3, 1), None, false, false),
+            (decimal(140.0 / 3.0, 4, 1), Some(Json::Null), false, false),
+            (decimal(140.0 / 3.0, 2, 3), Some(Json::Null), false, false),
+            // Another number, with zero for what was left out among them.
+            (decimal(45.0, 3, 2), Some(Json::Null), false, false),
+            (decimal(35.0, 4, 1), Some(Json::Null), false, false),
+            (decimal(35.0, 3, 2), Some(Json::Null), false, false),
+            (decimal(0.0, 0, 5), Some(Json::Null), false, false),
+        ] {
+            let before = if matches!(now.value, Ok(Value::Integer(_))) { &before_whole } else { &before };
+            let changed = Changed { old: &json!(20), new: new.as_ref(), is_item };
+            assert_eq!(is_honest(Some(before), &now, changed, false), honest, "{now:?} {new:?}");
+        }
+        let (old, new) = (json!(20), json!(50));
+        let changed = Changed { old: &old, new: Some(&new), is_item: false };
+        assert!(!is_honest(Some(&before_whole), &whole(47, 4, 1), changed, true), "a sum would be 70");
+    }
+
+    #[test]
+    fn a_whole_number_may_be_written_as_a_float_or_as_a_text() {
+        for whole in [json!(33_920), json!(33_920.0), json!("33920")] {
+            assert_eq!(number(&whole), Some(Number::Whole(33_920)), "{whole}");
+        }
+        assert_eq!(number(&json!(1.5)), Some(Number::Broken(1.5)));
+        // From 2^53 on, a float no longer identifies one whole number.
+        assert_eq!(number(&json!(9_007_199_254_740_992.0)), Some(Number::Broken(9_007_199_254_740_992.0)));
+        assert_eq!((number(&json!("1.5")), number(&Json::Null)), (None, None));
+    }
+
+    #[test]
+    fn an_item_stands_in_a_list() {
+        let body = json!({ "a": [1, { "b": 2 }] });
+        for (pointer, expected) in [("/a/0", true), ("/a/1/b", false), ("/a", false), ("", false)] {
+            assert_eq!(is_item(&body, pointer), expected, "{pointer}");
         }
     }
 

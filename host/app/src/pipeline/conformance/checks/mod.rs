@@ -24,7 +24,8 @@ use self::release::Before;
 pub use self::report::{CheckFinding, CheckResult, ConformanceReport};
 use crate::config::Config;
 use crate::pipeline::conformance::trial::TrialError;
-use crate::pipeline::conformance::trial::recording::{Recording, Replay};
+use crate::pipeline::conformance::trial::recording::Recording;
+use crate::pipeline::conformance::trial::replay::Replay;
 use backline_component::inspect;
 use backline_gateway::{Exchange, Gateway};
 use backline_model::clock::Clock;
@@ -43,6 +44,17 @@ pub struct CheckedWith<'a> {
     pub before: Option<&'a [u8]>,
     /// The date on which bypasses are looked at, in UTC.
     pub today: NaiveDate,
+    /// A part of the cases; all of them unless given.
+    pub sample: Option<Sample>,
+}
+
+/// A part of the cases of those checks that derive hundreds, spread over all of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// Cases of one account in each such check, up to about twice as many.
+    pub cases: usize,
+    /// Which of them: another number gives others.
+    pub seed: usize,
 }
 
 /// Runs every check on a component.
@@ -71,6 +83,7 @@ pub async fn check_component(
         answers: Replay::of(recordings),
         window: first.window,
         now: first.observed_at,
+        sample: with.sample,
     };
     let before = match with.before {
         None => None,

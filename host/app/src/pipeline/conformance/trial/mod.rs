@@ -3,6 +3,7 @@
 
 mod budgets;
 pub(super) mod recording;
+pub(super) mod replay;
 mod report;
 mod scrub;
 pub(super) mod secrets;
@@ -16,7 +17,8 @@ use serde_json::{Value as Json, json};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use self::recording::{About, NewRecording, Recording, Replay};
+use self::recording::{About, NewRecording, Recording};
+use self::replay::Replay;
 pub use self::report::{TrialCall, TrialFailure, TrialLog, TrialMetric, TrialReport, TrialRequestSent};
 use crate::config::Config;
 use crate::pipeline::collection::evaluate::{self, Origin, RowContext};
@@ -223,6 +225,7 @@ async fn try_loaded(
     background.spawn(budgets::serve(demands));
 
     let id = AccountId::generate();
+    let replay = replay.map(|replay| replay.again([(id, account.as_str())]));
     let manifest = &inspection.manifest;
     let credentials = match &replay {
         Some(_) => secrets::stand_ins(manifest, &[id]),

@@ -3,12 +3,11 @@
 //! `recording.json` says what was tried and when; each other file holds one request and its answer, and can be edited
 //! by hand. Neither holds a secret: requests are recorded before one is injected, answers after they were redacted.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::{File, Permissions};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -16,8 +15,9 @@ use serde_json::Value as Json;
 use tempfile::{Builder, TempDir};
 
 use super::TrialError;
+use super::replay::Replay;
 use super::scrub::Scrub;
-use backline_gateway::{Answers, Asked, Exchange, GatewayConfig, Response, SendError};
+use backline_gateway::{Asked, Exchange, GatewayConfig, Response, SendError};
 use backline_model::Window;
 use backline_model::manifest::Manifest;
 
@@ -77,18 +77,32 @@ impl About {
 /// A request and its answer, as a file holds them.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Recorded {
-    request: RecordedRequest,
+pub(super) struct Recorded {
+    pub(super) request: RecordedRequest,
     answer: RecordedAnswer,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[serde(deny_unknown_fields)]
-struct RecordedRequest {
+pub(super) struct RecordedRequest {
     method: String,
     url: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     body: Option<String>,
+    /// The credential that it named. Older recordings do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) credential: Option<RecordedCredential>,
+}
+
+/// Which credential a request named; never its secret.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RecordedCredential {
+    /// Slot of the manifest.
+    pub(super) slot: String,
+    /// The platform's id of the account whose own secret it is; none for the operator's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) account: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -119,19 +133,29 @@ enum RecordedError {
 }
 
 impl RecordedRequest {
-    fn of(asked: &Asked) -> Self {
+    /// What is recorded of a request. `platform_id` gives the platform's id of an account that the host's id names.
+    pub(super) fn of(asked: &Asked, platform_id: impl Fn(&str) -> String) -> Self {
         let body = asked.body.as_ref().map(|body| String::from_utf8_lossy(body).into_owned());
-        Self { method: asked.method.as_str().to_owned(), url: asked.url.clone(), body }
+        let credential = asked.credential.as_ref().map(|credential| RecordedCredential {
+            slot: credential.slot.clone(),
+            account: credential.account.as_deref().map(platform_id),
+        });
+        Self { method: asked.method.as_str().to_owned(), url: asked.url.clone(), body, credential }
     }
 
-    fn shown(&self) -> String {
+    /// The same with whatever credential.
+    pub(super) fn with_any_credential(&self) -> Self {
+        Self { credential: None, ..self.clone() }
+    }
+
+    pub(super) fn shown(&self) -> String {
         format!("{} {}", self.method, self.url)
     }
 }
 
 impl Recorded {
     /// What is recorded of a request; none for one that the host refused, since it refuses it again.
-    fn of(exchange: &Exchange, scrub: &mut Scrub<'_>) -> Option<Self> {
+    fn of(exchange: &Exchange, account: &str, scrub: &mut Scrub<'_>) -> Option<Self> {
         let answer = match exchange.answer.as_ref()? {
             Ok(response) => RecordedAnswer::of(response, scrub),
             Err(SendError::TimedOut) => RecordedAnswer::failed(RecordedError::TimedOut),
@@ -139,10 +163,11 @@ impl Recorded {
             Err(SendError::TooLarge(_)) => RecordedAnswer::failed(RecordedError::TooLarge),
             Err(_) => return None,
         };
-        Some(Self { request: RecordedRequest::of(&exchange.asked), answer })
+        // A trial has one account, and the host refuses the credential of another.
+        Some(Self { request: RecordedRequest::of(&exchange.asked, |_| account.to_owned()), answer })
     }
 
-    fn replayed(&self) -> Result<Response, SendError> {
+    pub(super) fn replayed(&self) -> Result<Response, SendError> {
         let RecordedAnswer { status, headers, json, text, error } = &self.answer;
         match error {
             Some(RecordedError::TimedOut) => return Err(SendError::TimedOut),
@@ -238,7 +263,7 @@ fn write_all(folder: &Path, about: &About, exchanges: &[Exchange], manifest: &Ma
     write(&folder.join(ABOUT), about)?;
     let mut scrub = Scrub::new(manifest, &about.account, exchanges.iter().map(|exchange| &exchange.asked));
     for (index, exchange) in exchanges.iter().enumerate() {
-        if let Some(recorded) = Recorded::of(exchange, &mut scrub) {
+        if let Some(recorded) = Recorded::of(exchange, &about.account, &mut scrub) {
             write(&folder.join(format!("{:03}-{}.json", index + 1, slug(&recorded.request))), &recorded)?;
         }
     }
@@ -279,7 +304,7 @@ pub(in crate::pipeline::conformance) struct Recording {
     /// What was tried.
     pub about: About,
     /// Requests and answers, in the order of their files' names.
-    recorded: Vec<Recorded>,
+    pub(super) recorded: Vec<Recorded>,
 }
 
 impl Recording {
@@ -326,81 +351,11 @@ fn read<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, TrialError> {
     serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))
 }
 
-/// Answers from recordings. A request that was recorded several times gets its answers in turn, and then the last one
-/// again. Cloning shares what was given already.
-#[derive(Clone, Debug)]
-pub(in crate::pipeline::conformance) struct Replay {
-    answers: Arc<BTreeMap<RecordedRequest, Vec<Recorded>>>,
-    turns: Arc<Turns>,
-}
-
-#[derive(Debug, Default)]
-struct Turns {
-    given: Mutex<HashMap<RecordedRequest, usize>>,
-    missing: Mutex<Vec<String>>,
-}
-
-impl Replay {
-    /// The answers of several recordings together.
-    pub(in crate::pipeline::conformance) fn of(recordings: impl IntoIterator<Item = Recording>) -> Self {
-        let mut answers: BTreeMap<RecordedRequest, Vec<Recorded>> = BTreeMap::new();
-        for recorded in recordings.into_iter().flat_map(|recording| recording.recorded) {
-            answers.entry(recorded.request.clone()).or_default().push(recorded);
-        }
-        Self { answers: Arc::new(answers), turns: Arc::default() }
-    }
-
-    /// The same answers from the beginning.
-    pub(in crate::pipeline::conformance) fn again(&self) -> Self {
-        Self { answers: Arc::clone(&self.answers), turns: Arc::default() }
-    }
-
-    /// The requests that are not in the recordings, each once and with the nearest one that is.
-    pub(in crate::pipeline::conformance) fn missing(&self) -> Vec<String> {
-        self.turns.missing.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl Answers for Replay {
-    fn answer(&self, asked: &Asked) -> Result<Response, SendError> {
-        let request = RecordedRequest::of(asked);
-        let Some(answers) = self.answers.get(&request) else {
-            let nearest = nearest(&request, self.answers.keys());
-            let nearest = nearest.map_or("it has none".to_owned(), |nearest| format!("the nearest is {nearest}"));
-            let message = format!("{} is not in the recording; {nearest}", request.shown());
-            let mut missing = self.turns.missing.lock().unwrap_or_else(PoisonError::into_inner);
-            if !missing.contains(&message) {
-                missing.push(message.clone());
-            }
-            return Err(SendError::Denied(message));
-        };
-        let mut given = self.turns.given.lock().unwrap_or_else(PoisonError::into_inner);
-        let turn = given.entry(request).or_default();
-        let index = (*turn).min(answers.len() - 1);
-        *turn += 1;
-        answers[index].replayed()
-    }
-}
-
-/// The recorded request that has most in common with one that is not recorded: at its beginning and at its end. (Not by
-/// the characters that differ, as names are compared: a long cursor in the middle says nothing about what is asked.)
-fn nearest<'a>(request: &RecordedRequest, known: impl Iterator<Item = &'a RecordedRequest>) -> Option<String> {
-    let wanted = request.shown();
-    let in_common = |other: &String| {
-        let start = wanted.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
-        let end = wanted.bytes().rev().zip(other.bytes().rev()).take_while(|(a, b)| a == b).count();
-        start + end
-    };
-    known.map(RecordedRequest::shown).max_by_key(in_common).map(|shown| {
-        let only_the_body_differs = shown == wanted;
-        if only_the_body_differs { format!("{shown} with another body") } else { shown }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
 
+    use backline_gateway::{Answers as _, CredentialRef};
     use backline_model::fixtures::manifest;
     use backline_model::manifest::Method;
 
@@ -491,6 +446,25 @@ mod tests {
         assert_eq!(json(&second), serde_json::json!({}));
     }
 
+    #[test]
+    fn a_recording_says_whose_credential_a_request_named_by_the_platforms_id() {
+        let with = |account: Option<&str>| {
+            let mut exchange = exchange("https://a.test/me", Ok((200, "{}")));
+            let account = account.map(str::to_owned);
+            exchange.asked.credential = Some(CredentialRef { slot: "user".to_owned(), account });
+            exchange
+        };
+        let host_id = "018f4e6a-7c1d-7b3a-9c55-3f1d2a4b5c6d";
+        let (_folder, path) = recorded(&[with(Some(host_id)), with(None)]);
+        let read = |file: &str| std::fs::read_to_string(path.join(file)).expect("a file");
+        let credential = |file: &str| -> Json {
+            serde_json::from_str::<Json>(&read(file)).expect("JSON")["request"]["credential"].clone()
+        };
+        assert_eq!(credential("001-get-me.json"), serde_json::json!({ "slot": "user", "account": "a1" }));
+        assert_eq!(credential("002-get-me.json"), serde_json::json!({ "slot": "user" }));
+        assert!(!read("001-get-me.json").contains(host_id));
+    }
+
     fn names(folder: &Path) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
         let mut names: Vec<PathBuf> = entries.collect();
@@ -566,7 +540,7 @@ mod tests {
     #[test]
     fn names_of_files_say_what_was_asked_and_are_harmless() {
         let slug = |method: &str, url: &str| {
-            slug(&RecordedRequest { method: method.to_owned(), url: url.to_owned(), body: None })
+            slug(&RecordedRequest { method: method.to_owned(), url: url.to_owned(), body: None, credential: None })
         };
         assert_eq!(slug("GET", "https://a.test/v1/artists/A1?x=%2e%2e/"), "get-v1-artists-a1-x-2e-2e");
         assert_eq!(slug("POST", "https://a.test"), "post-a-test");
