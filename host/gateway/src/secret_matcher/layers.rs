@@ -309,7 +309,7 @@ impl<'a> Search<'a> {
     }
 
     fn decode_base64(&mut self, index: usize, input: &[Piece]) {
-        let digits_min = (8 * self.patterns.shortest).div_ceil(6);
+        let digits_min = self.patterns.base64_digits_min();
         let mut run = self.layers[index].base64;
         self.runs::<4>(index, BASE64, input, digits_min, &mut run, base64_digit, |run, digit, piece, out| {
             for (phase, out) in out.iter_mut().enumerate().take(run.length) {
@@ -418,6 +418,12 @@ fn hexadecimal_digit(byte: u8) -> u8 {
         b'A'..=b'F' => byte - b'A' + 10,
         _ => NO_DIGIT,
     }
+}
+
+/// Whether a run of digits goes on with this byte: one of base64, of which those of hexadecimal are a part.
+#[inline]
+pub(super) fn is_digit(byte: u8) -> bool {
+    base64_digit(byte) != NO_DIGIT
 }
 
 /// The value of a digit of either alphabet.

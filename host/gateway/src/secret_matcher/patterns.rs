@@ -5,7 +5,7 @@ use aho_corasick::nfa::contiguous::NFA;
 use aho_corasick::{Anchored, MatchKind};
 use zeroize::Zeroizing;
 
-use super::escapes::{Found, begins_escape, escape_at};
+use super::first_pass::{self, Windows};
 use super::pieces::{DECODINGS_MAX, Inbox, Piece};
 
 /// Most bytes of a secret that the automaton holds. The first bytes of a longer secret are as good as the secret; what
@@ -20,6 +20,8 @@ pub(super) struct Patterns {
     automaton: NFA,
     start: StateID,
     patterns: Vec<Pattern>,
+    /// The same for the first pass; none if a pattern is too short for it.
+    pub(super) windows: Option<Windows>,
     /// Length of the shortest pattern, in bytes.
     pub(super) shortest: usize,
     /// Length of the longest pattern, in bytes.
@@ -73,7 +75,14 @@ impl Patterns {
             .build(&beginnings)
             .expect("the patterns of every secret of a batch are far below the automaton's limit of 2^31 states");
         let start = automaton.start_state(Anchored::No).expect("the automaton is not anchored");
-        Some(Self { automaton, start, patterns, shortest, longest })
+        let windows = Windows::of(&beginnings, shortest);
+        Some(Self { automaton, start, patterns, windows, shortest, longest })
+    }
+
+    /// Digits of base64 that hold as many bytes as the shortest pattern. A run of fewer, of base64 or of hexadecimal,
+    /// holds no pattern, in whatever way it is decoded further.
+    pub(super) fn base64_digits_min(&self) -> usize {
+        (8 * self.shortest).div_ceil(6)
     }
 
     /// The state in which no secret has begun.
@@ -149,23 +158,8 @@ fn plain(bytes: impl IntoIterator<Item = u8>) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(inbox.pieces.iter().map(|piece| piece.byte).collect())
 }
 
-fn pieces(text: &[u8]) -> Vec<Piece> {
-    text.iter().zip(0..).map(|(&byte, at)| Piece::of_source(byte, at)).collect()
-}
-
 /// The text with its escapes decoded; `None` if it has none.
 fn unescaped(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let pieces = pieces(text);
-    let (mut decoded, mut at, mut changed) = (Zeroizing::new(Vec::with_capacity(text.len())), 0, false);
-    while at < pieces.len() {
-        let found = if begins_escape(text[at]) { escape_at(&pieces, at, true) } else { Found::Literal };
-        if let Found::Escape { bytes, length, end } = found {
-            decoded.extend_from_slice(&bytes[..length]);
-            (at, changed) = (end, true);
-        } else {
-            decoded.push(text[at]);
-            at += 1;
-        }
-    }
-    changed.then(|| plain(decoded.iter().copied()))
+    let decoded = Zeroizing::new(first_pass::unescaped(text)?);
+    Some(plain(decoded.iter().copied()))
 }
