@@ -119,8 +119,8 @@ impl fmt::Display for Value {
 }
 
 /// Why a metric has no value. Missing is never zero.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub enum Absence {
     /// The platform does not publish this number.
     NotOffered,
@@ -177,6 +177,12 @@ impl TryFrom<String> for Absence {
 
     fn try_from(text: String) -> Result<Self, AbsenceError> {
         text.parse()
+    }
+}
+
+impl Serialize for Absence {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
