@@ -1,5 +1,7 @@
 //! The automaton that finds secrets in decoded text, and what each of its patterns stands for.
 
+use std::sync::OnceLock;
+
 use aho_corasick::automaton::{Automaton as _, StateID};
 use aho_corasick::nfa::contiguous::NFA;
 use aho_corasick::{Anchored, MatchKind};
@@ -17,8 +19,9 @@ const READING_BYTES_MIN: usize = 8;
 
 /// The secrets as patterns.
 pub(super) struct Patterns {
-    automaton: NFA,
-    start: StateID,
+    /// Made for the first text that the first pass leaves: for the secrets of a batch it takes longer than the first
+    /// pass over all answers, and most batches have no such text.
+    automaton: OnceLock<Automaton>,
     patterns: Vec<Pattern>,
     /// The same for the first pass; none if a pattern is too short for it.
     pub(super) windows: Option<Windows>,
@@ -30,7 +33,7 @@ pub(super) struct Patterns {
 
 /// One pattern: the beginning of one secret or of several.
 struct Pattern {
-    length: usize,
+    beginning: Zeroizing<Vec<u8>>,
     /// What follows it in each secret that is longer, sorted.
     rests: Vec<Zeroizing<Vec<u8>>>,
 }
@@ -61,7 +64,7 @@ impl Patterns {
             let (beginning, rest) = secret.split_at(secret.len().min(PATTERN_BYTES_MAX));
             if beginnings.last() != Some(&beginning) {
                 beginnings.push(beginning);
-                patterns.push(Pattern { length: beginning.len(), rests: Vec::new() });
+                patterns.push(Pattern { beginning: Zeroizing::new(beginning.to_vec()), rests: Vec::new() });
             }
             if let Some(pattern) = patterns.last_mut().filter(|_| !rest.is_empty()) {
                 pattern.rests.push(Zeroizing::new(rest.to_vec()));
@@ -69,42 +72,19 @@ impl Patterns {
         }
         let lengths = || beginnings.iter().map(|beginning| beginning.len());
         let (shortest, longest) = (lengths().min()?, lengths().max()?);
-        let automaton = NFA::builder()
-            .match_kind(MatchKind::Standard)
-            .prefilter(false)
-            .build(&beginnings)
-            .expect("the patterns of every secret of a batch are far below the automaton's limit of 2^31 states");
-        let start = automaton.start_state(Anchored::No).expect("the automaton is not anchored");
         let windows = Windows::of(&beginnings, shortest);
-        Some(Self { automaton, start, patterns, windows, shortest, longest })
+        Some(Self { automaton: OnceLock::new(), patterns, windows, shortest, longest })
+    }
+
+    /// The automaton that finds the patterns.
+    pub(super) fn automaton(&self) -> &Automaton {
+        self.automaton.get_or_init(|| Automaton::of(self.patterns.iter().map(|pattern| pattern.beginning.as_slice())))
     }
 
     /// Digits of base64 that hold as many bytes as the shortest pattern. A run of fewer, of base64 or of hexadecimal,
     /// holds no pattern, in whatever way it is decoded further.
     pub(super) fn base64_digits_min(&self) -> usize {
         (8 * self.shortest).div_ceil(6)
-    }
-
-    /// The state in which no secret has begun.
-    pub(super) fn start(&self) -> StateID {
-        self.start
-    }
-
-    /// The state after one more byte.
-    #[inline]
-    pub(super) fn next(&self, state: StateID, byte: u8) -> StateID {
-        self.automaton.next_state(Anchored::No, state, byte.to_ascii_lowercase())
-    }
-
-    /// The longest pattern that ends in this state, and its length in bytes.
-    #[inline]
-    pub(super) fn ending(&self, state: StateID) -> Option<(usize, usize)> {
-        if !self.automaton.is_special(state) || !self.automaton.is_match(state) {
-            return None;
-        }
-        // The first pattern of a state is the state's own, hence the longest; the others are its suffixes.
-        let pattern = self.automaton.match_pattern(state, 0).as_usize();
-        Some((pattern, self.patterns[pattern].length))
     }
 
     /// What to follow after a pattern that began at `start`; `None` if no secret goes on after it.
@@ -121,6 +101,46 @@ impl Patterns {
         let first = from + rests[from..until].partition_point(|rest| at(rest) < byte);
         let end = first + rests[first..until].partition_point(|rest| at(rest) == byte);
         (first < end).then_some(Following { pattern, from: first, until: end, read: read + 1, start })
+    }
+}
+
+/// What finds patterns in decoded text, byte by byte.
+pub(super) struct Automaton {
+    states: NFA,
+    start: StateID,
+}
+
+impl Automaton {
+    fn of<'a>(beginnings: impl Iterator<Item = &'a [u8]>) -> Self {
+        let states = NFA::builder()
+            .match_kind(MatchKind::Standard)
+            .prefilter(false)
+            .build(beginnings)
+            .expect("the patterns of every secret of a batch are far below the automaton's limit of 2^31 states");
+        let start = states.start_state(Anchored::No).expect("the automaton is not anchored");
+        Self { states, start }
+    }
+
+    /// The state in which no secret has begun.
+    pub(super) fn start(&self) -> StateID {
+        self.start
+    }
+
+    /// The state after one more byte.
+    #[inline]
+    pub(super) fn next(&self, state: StateID, byte: u8) -> StateID {
+        self.states.next_state(Anchored::No, state, byte.to_ascii_lowercase())
+    }
+
+    /// The longest pattern that ends in this state, and its length in bytes.
+    #[inline]
+    pub(super) fn ending(&self, state: StateID) -> Option<(usize, usize)> {
+        if !self.states.is_special(state) || !self.states.is_match(state) {
+            return None;
+        }
+        // The first pattern of a state is the state's own, hence the longest; the others are its suffixes.
+        let pattern = self.states.match_pattern(state, 0);
+        Some((pattern.as_usize(), self.states.pattern_len(pattern)))
     }
 }
 
