@@ -156,7 +156,7 @@ fn first_place(text: &[u8], from: usize, is: impl Fn(u8) -> u8) -> Option<usize>
 }
 
 /// The bytes that a layer keeps of a text, as [`Inbox::push`](super::pieces::Inbox::push) leaves out the others.
-fn kept(text: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
+pub(super) fn kept(text: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
     let is_left_out = |byte: u8| u8::from(byte == 0) | u8::from(byte == b'\r') | u8::from(byte == b'\n');
     let Some(mut at) = first_place(&text, 0, is_left_out) else { return text };
     let mut kept = Vec::with_capacity(text.len());
