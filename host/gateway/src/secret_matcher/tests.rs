@@ -318,8 +318,8 @@ proptest! {
         }
     }
 
-    /// The layered search is the oracle: it reads everything. Parts of secrets too, of which some are whole secrets once
-    /// decoded, or nearly.
+    /// The layered search is the oracle: it reads everything. Parts of secrets are written too, some of which hold the
+    /// whole secret or nearly.
     #[test]
     fn the_first_pass_rules_out_nothing_that_the_search_finds(
         secrets in vec(secret(), 1..4),
