@@ -374,7 +374,11 @@ impl Budgets {
     }
 
     fn slice(&self, key: &BudgetKey) -> Arc<Mutex<Slice>> {
-        Arc::clone(self.all().entry(key.clone()).or_default())
+        let mut slices = self.all();
+        match slices.get(key) {
+            Some(slice) => Arc::clone(slice),
+            None => Arc::clone(slices.entry(key.clone()).or_default()),
+        }
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<BudgetKey, Arc<Mutex<Slice>>>> {

@@ -560,8 +560,12 @@ impl SessionInner {
     fn paid(&self, charges: &[Charge]) {
         let mut usage = self.usage();
         for (budget, units) in charges.iter().map(Charge::named_units) {
-            let paid = usage.units.entry(budget.to_owned()).or_default();
-            *paid = paid.saturating_add(units);
+            match usage.units.get_mut(budget) {
+                Some(paid) => *paid = paid.saturating_add(units),
+                None => {
+                    usage.units.insert(budget.to_owned(), units);
+                }
+            }
         }
     }
 

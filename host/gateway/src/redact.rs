@@ -45,10 +45,7 @@ impl Redacted {
             .iter()
             .filter(|(name, _)| !WITHHELD.contains(&name.as_str()) || off(Bound::WithheldHeaders))
             .filter(|(name, _)| !hides || !WITHHELD_WHEN_REDACTED.contains(&name.as_str()))
-            .map(|(name, value)| {
-                let value = secrets.blank_bytes(value.as_bytes());
-                (secrets.blank_text(name.as_str()), String::from_utf8_lossy(&value).into_owned())
-            })
+            .map(|(name, value)| (secrets.blank_text(name.as_str()), secrets.blank_lossy(value.as_bytes())))
             .collect();
         Ok(Self { response: Response { status: answer.status, headers, body }, hop, held })
     }

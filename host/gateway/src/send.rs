@@ -209,7 +209,9 @@ impl Sent {
         passed: &mut Passed,
     ) -> Result<Self, SendError> {
         let (request, hop, charges, holder) = credentialed.into_parts();
-        passed.charged(&charges);
+        if session.trial.is_some() {
+            passed.charged(&charges);
+        }
         let attempts = AtomicU32::new(0);
         let meter = Meter { session, charges: &charges, holder: &holder, attempts: &attempts };
         let answer = deliver(&session.core, &request, &hop.origin, session.setup.deadline, Some(&meter)).await;

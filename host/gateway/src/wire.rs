@@ -38,6 +38,9 @@ const LENIENT_HEADERS_MAX: usize = 20_000;
 /// Bytes of an answer beyond which it is a large one. A page of fifty channels has about 200 KiB.
 const LARGE_ANSWER_BYTES: usize = 1024 * 1024;
 
+/// Bytes for which memory is taken before they have come, because an answer declares them.
+const EXPECTED_BYTES_MAX: usize = 64 * 1024;
+
 /// Bytes of one permit for large answers.
 const PERMIT_BYTES: u64 = 1024;
 
@@ -211,7 +214,10 @@ impl Wire {
         if request.method != Method::Head && declared.is_some_and(|length| length > body_bytes_max) {
             return Err(WireFault::TooLarge(body_bytes_max));
         }
-        let (mut body, mut held) = (Vec::new(), None);
+        // What an answer says of its length is no reason to take much memory at once.
+        let expected = if request.method == Method::Head { 0 } else { declared.unwrap_or(0) };
+        let expected = usize::try_from(expected).unwrap_or(usize::MAX).min(EXPECTED_BYTES_MAX);
+        let (mut body, mut held) = (Vec::with_capacity(expected), None);
         while let Some(chunk) = response.chunk().await.map_err(|error| self.fault(error))? {
             received.fetch_add(chunk.len() as u64, Ordering::Relaxed);
             // Chunks arrive decompressed, so a small answer that unpacks to gigabytes ends here.
@@ -224,7 +230,8 @@ impl Wire {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(WireResponse { status: response.status().as_u16(), headers: response.headers().clone(), body, held })
+        let (status, headers) = (response.status().as_u16(), std::mem::take(response.headers_mut()));
+        Ok(WireResponse { status, headers, body, held })
     }
 
     fn fault(&self, error: reqwest::Error) -> WireFault {

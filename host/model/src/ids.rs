@@ -1,8 +1,11 @@
 //! Identifiers. Each has its own type, so that an artist's id can't be passed as an account's.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
+use std::sync::Arc;
 
+use serde::de::Visitor;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 use uuid::Uuid;
@@ -139,6 +142,26 @@ pub fn is_plain_name(text: &str, most: usize) -> bool {
     text.len() <= most && text.starts_with(is_plain) && text.chars().all(|c| is_plain(c) || c == '-' || c == '_')
 }
 
+/// The text of a name, to be shared by its copies.
+fn shared(text: &str) -> Arc<str> {
+    text.into()
+}
+
+/// Reads what is written as text and parses it, without a text of its own in between.
+pub(crate) struct ParsedText<T>(pub(crate) PhantomData<T>);
+
+impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for ParsedText<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+}
+
 /// Checks the grammar that platform, connector, slot and metric names share.
 pub(crate) fn check_name(what: &'static str, text: &str, max: usize) -> Result<(), IdError> {
     let valid = !text.is_empty()
@@ -149,21 +172,21 @@ pub(crate) fn check_name(what: &'static str, text: &str, max: usize) -> Result<(
 }
 
 macro_rules! name_id {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $max:literal) => {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $max:literal, $shared:path) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        // A name stands in many places at once, so that a copy shares its text.
+        pub struct $name(std::sync::Arc<str>);
 
         impl $name {
             /// Checks a name.
             ///
             /// # Errors
             /// If the text is empty, too long, or has a character outside `a-z 0-9 - _`.
-            pub fn new(text: impl Into<String>) -> Result<Self, IdError> {
-                let text = text.into();
-                check_name($what, &text, $max)?;
-                Ok(Self(text))
+            pub fn new(text: impl AsRef<str>) -> Result<Self, IdError> {
+                let text = text.as_ref();
+                check_name($what, text, $max)?;
+                Ok(Self($shared(text)))
             }
 
             /// The name as text.
@@ -187,6 +210,18 @@ macro_rules! name_id {
             }
         }
 
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_str($crate::ids::ParsedText(std::marker::PhantomData))
+            }
+        }
+
         impl TryFrom<String> for $name {
             type Error = IdError;
 
@@ -197,7 +232,7 @@ macro_rules! name_id {
 
         impl From<$name> for String {
             fn from(name: $name) -> String {
-                name.0
+                name.as_str().to_owned()
             }
         }
 
@@ -218,31 +253,31 @@ pub(crate) use name_id;
 
 name_id!(
     /// A platform that numbers come from: `youtube`, `apple_music`, or any other that a connector registers.
-    Platform, "platform", 64
+    Platform, "platform", 64, shared
 );
 
 impl Platform {
     /// The name that stands for one that can't be read, where something has to be said of its row.
     #[must_use]
     pub fn unreadable() -> Self {
-        Self("unreadable".to_owned())
+        Self("unreadable".into())
     }
 }
 
 name_id!(
     /// The operator's customer that an artist belongs to. Workers are shared fairly between tenants.
-    Tenant, "tenant", 64
+    Tenant, "tenant", 64, shared
 );
 
 impl Default for Tenant {
     fn default() -> Self {
-        Self("default".to_owned())
+        Self("default".into())
     }
 }
 
 /// A SHA-256 digest.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
@@ -261,7 +296,19 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        // Each row that is stored names the digest of its release, so it is written at once.
+        let mut text = [0; 64];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
+            pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+        }
+        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -299,5 +346,42 @@ impl TryFrom<String> for Digest {
 impl From<Digest> for String {
     fn from(digest: Digest) -> String {
         digest.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::metric::{Absence, MetricName};
+
+    #[test]
+    fn names_are_read_and_written_as_their_text_and_copies_share_it() {
+        for text in ["followers", "an-extra_metric2"] {
+            let name = MetricName::new(text).expect("a name");
+            let by_name = BTreeMap::from([(name.clone(), Absence::Rejected("count-negative".to_owned()))]);
+            let written = serde_json::to_string(&by_name).expect("JSON");
+            assert_eq!(written, format!("{{\"{text}\":\"rejected:count-negative\"}}"));
+            let read: BTreeMap<MetricName, Absence> = serde_json::from_str(&written).expect("what was written");
+            assert_eq!(read, by_name);
+            assert!(read.contains_key(text), "it is found by its text");
+            assert_eq!(name.clone().as_str().as_ptr(), name.as_str().as_ptr());
+        }
+        let column = || MetricName::new("followers").expect("a name");
+        assert_eq!(column().as_str().as_ptr(), column().as_str().as_ptr(), "those of columns are made once");
+        let why = |json: &str| serde_json::from_str::<Platform>(json).expect_err(json).to_string();
+        assert!(why("\"No name\"").starts_with("'No name' is not a "), "{}", why("\"No name\""));
+        assert!(why("1").contains("expected a string"), "{}", why("1"));
+    }
+
+    #[test]
+    fn a_digest_is_written_as_hexadecimal_digits() {
+        let digest = Digest::of(b"abc");
+        let text = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(digest.to_string(), text);
+        assert_eq!(serde_json::to_string(&digest).expect("JSON"), format!("\"{text}\""));
+        assert_eq!(serde_json::from_str::<Digest>(&format!("\"sha256:{text}\"")).expect("a digest"), digest);
+        assert_eq!(digest.short(), "ba7816bf8f01");
     }
 }

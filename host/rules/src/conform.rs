@@ -2,7 +2,8 @@
 //! catalogue, every expected metric is present as a value or as an absence, and the host computes the engagement rate.
 //! Nothing is judged here: that is the task of validation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use backline_model::metric::names::{self, COLUMNS, ENGAGEMENT_RATE, FOLLOWERS};
 use backline_model::snapshot::{Conformed, Engagement, EngagementBasis, Reported, Snapshot};
@@ -13,6 +14,10 @@ use backline_model::{Absence, Kind, Manifest, MetricName, Value};
 const NOTES_MAX: usize = 50;
 /// Longest note, in characters.
 const NOTE_CHARS_MAX: usize = 500;
+
+/// The names of all columns, made once: each row needs nearly all of them.
+static COLUMN_NAMES: LazyLock<[MetricName; COLUMNS.len()]> =
+    LazyLock::new(|| COLUMNS.map(|column| MetricName::new(column).expect("a column's name is a valid metric name")));
 
 /// The type of a metric's column, or of an extra metric by its kind in the catalogue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,18 +42,14 @@ enum Form {
 /// and their metric is `unavailable`.
 #[must_use]
 pub fn conform(snapshot: Snapshot, manifest: &Manifest) -> Conformed {
-    let mut times_reported: BTreeMap<String, usize> = BTreeMap::new();
-    for reported in &snapshot.metrics {
-        *times_reported.entry(reported.name.clone()).or_default() += 1;
-    }
-
+    let repeated = repeated_names(&snapshot.metrics);
     let mut values: BTreeMap<MetricName, Result<Value, Absence>> = BTreeMap::new();
     let mut coverage = BTreeMap::new();
     let mut misfits = Vec::new();
     let mut rate_absence = None;
     for reported in snapshot.metrics {
         // There is no way to know which of two reports is right, so neither is used.
-        if times_reported.get(&reported.name).is_some_and(|times| *times > 1) && !off(Bound::TwoReports) {
+        if repeated.contains(&reported.name) && !off(Bound::TwoReports) {
             misfits.push(reported);
             continue;
         }
@@ -73,19 +74,25 @@ pub fn conform(snapshot: Snapshot, manifest: &Manifest) -> Conformed {
     for entry in &manifest.metrics {
         values.entry(entry.name.clone()).or_insert(Err(Absence::Unavailable));
     }
-    for column in COLUMNS {
-        values.entry(column_name(column)).or_insert(Err(Absence::NotOffered));
+    for column in COLUMN_NAMES.iter() {
+        values.entry(column.clone()).or_insert(Err(Absence::NotOffered));
     }
     let rate = engagement_rate(snapshot.engagement.as_ref(), rate_absence, &values, manifest);
-    values.insert(column_name(ENGAGEMENT_RATE), rate);
+    // It is a column, so it is there.
+    if let Some(value) = values.get_mut(ENGAGEMENT_RATE) {
+        *value = rate;
+    }
 
     let notes_max = if off(Bound::Notes) { usize::MAX } else { NOTES_MAX };
     let notes = snapshot.notes.into_iter().take(notes_max).map(|note| tidy_note(&note)).collect();
     Conformed { values, coverage, engagement: snapshot.engagement, notes, misfits }
 }
 
-fn column_name(column: &str) -> MetricName {
-    MetricName::new(column).expect("a column's name is a valid metric name")
+/// The names that are reported more than once.
+fn repeated_names(metrics: &[Reported]) -> BTreeSet<String> {
+    let mut names: Vec<&str> = metrics.iter().map(|reported| reported.name.as_str()).collect();
+    names.sort_unstable();
+    names.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0].to_owned()).collect()
 }
 
 fn tidy_note(note: &str) -> String {
@@ -104,9 +111,9 @@ fn fit(reported: &Reported, manifest: &Manifest) -> Option<(MetricName, Result<V
         }
         // A connector may also report why a column outside its catalogue is missing.
         Err(absence) => {
-            let known = entry.is_some() || COLUMNS.contains(&reported.name.as_str());
-            let name = MetricName::new(reported.name.clone()).ok()?;
-            known.then(|| (name, Err(absence.clone())))
+            let column = || COLUMN_NAMES.iter().find(|column| column.as_str() == reported.name);
+            let name = entry.map(|entry| &entry.name).or_else(column)?;
+            Some((name.clone(), Err(absence.clone())))
         }
     }
 }

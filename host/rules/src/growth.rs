@@ -3,6 +3,7 @@
 //! Only accepted values count. What can't be known is missing with a reason, never 0 %.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,10 @@ use backline_model::metric::names::{ENGAGEMENT_RATE, FOLLOWERS};
 use backline_model::{
     Change, EngagementBasis, GrowthRow, History, Kind, Manifest, MetricName, MetricsRow, NoChange, Value,
 };
+
+/// The name of the engagement rate, made once.
+static RATE: LazyLock<MetricName> =
+    LazyLock::new(|| MetricName::new(ENGAGEMENT_RATE).expect("a column's name is a valid metric name"));
 
 /// One account's accepted values on all dates: its history, overlaid with one row.
 struct Series<'a> {
@@ -121,10 +126,9 @@ pub fn growth(date: NaiveDate, manifest: &Manifest, row: &MetricsRow, history: &
 }
 
 fn growing_metrics(manifest: &Manifest) -> impl Iterator<Item = (MetricName, Kind)> {
-    let rate = MetricName::new(ENGAGEMENT_RATE).expect("a column's name is a valid metric name");
     let others =
         manifest.metrics.iter().filter(|entry| entry.kind.has_growth() && entry.name.as_str() != ENGAGEMENT_RATE);
-    std::iter::once((rate, Kind::Ratio)).chain(others.map(|entry| (entry.name.clone(), entry.kind)))
+    std::iter::once((RATE.clone(), Kind::Ratio)).chain(others.map(|entry| (entry.name.clone(), entry.kind)))
 }
 
 fn change(
@@ -307,10 +311,11 @@ pub fn significant_change(
 
 /// A date on which every metric was absent is in the history too, but is not an earlier value.
 fn has_values_on_other_dates(row: &MetricsRow, history: &History, manifest: &Manifest) -> bool {
-    let metrics: BTreeSet<&MetricName> =
-        row.values.keys().chain(manifest.metrics.iter().map(|entry| &entry.name)).collect();
     let mut others = history.dates().filter(|date| *date != row.metric_date);
-    others.any(|date| metrics.iter().any(|metric| history.on(metric.as_str(), date).is_some()))
+    others.any(|date| {
+        let mut metrics = row.values.keys().chain(manifest.metrics.iter().map(|entry| &entry.name));
+        metrics.any(|metric| history.on(metric.as_str(), date).is_some())
+    })
 }
 
 #[cfg(test)]

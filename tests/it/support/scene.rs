@@ -66,7 +66,7 @@ impl Scene {
             config.gateway.exempt = vec![origin.parse().expect("an origin")];
         })
         .await;
-        let tenant = |index: usize| Tenant::new(TENANTS[index % 2].to_owned()).expect("a tenant");
+        let tenant = |index: usize| Tenant::new(TENANTS[index % 2]).expect("a tenant");
         stage.import_some(&PLATFORMS, tenant).await;
         let webhook = NewWebhook {
             name: "app".to_owned(),
@@ -101,7 +101,7 @@ impl Scene {
 
     /// A token that is made now: its text.
     pub async fn token(&self, name: &str, role: Role, tenant: Option<&str>) -> SecretText {
-        let tenant = tenant.map(|name| Tenant::new(name.to_owned()).expect("a tenant"));
+        let tenant = tenant.map(|name| Tenant::new(name).expect("a tenant"));
         let new = NewToken { name: name.to_owned(), role, tenant, expires_at: None };
         let tokens = Tokens::new(self.stage.host.store().clone(), Clock::system());
         tokens.create(new).await.expect("a token").1

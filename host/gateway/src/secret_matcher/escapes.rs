@@ -1,6 +1,6 @@
 //! Reads one escape: percent-encoding, a backslash escape of JSON and its kin, or an HTML entity.
 
-use super::pieces::Piece;
+use super::pieces::Written;
 
 /// Longest escape in bytes, with room: `\ud83d\ude00`, `&#x0010ffff;`, `&VerticalLine;`.
 const ESCAPE_BYTES_MAX: usize = 16;
@@ -71,8 +71,8 @@ pub(super) fn begins_escape(byte: u8) -> bool {
 }
 
 /// Reads the escape at `at`. `last`: no more text follows.
-pub(super) fn escape_at(text: &[Piece], at: usize, last: bool) -> Found {
-    let read = match text[at].byte {
+pub(super) fn escape_at(text: &[impl Written], at: usize, last: bool) -> Found {
+    let read = match text[at].byte() {
         b'%' => hexadecimal(text, at + 1, 2).map(|byte| of_byte(byte, at + 3)),
         b'\\' => backslash(text, at),
         b'&' => entity(text, at),
@@ -117,19 +117,19 @@ fn of_code_point(code: u32, end: usize) -> Found {
 }
 
 /// A number of exactly so many hexadecimal digits.
-fn hexadecimal(text: &[Piece], from: usize, digits: usize) -> Read<u32> {
+fn hexadecimal(text: &[impl Written], from: usize, digits: usize) -> Read<u32> {
     let mut value = 0;
     for at in from..from + digits {
         let Some(piece) = text.get(at) else { return Read::Short };
-        let Some(digit) = char::from(piece.byte).to_digit(16) else { return Read::No };
+        let Some(digit) = char::from(piece.byte()).to_digit(16) else { return Read::No };
         value = value * 16 + digit;
     }
     Read::Yes(value)
 }
 
-fn backslash(text: &[Piece], at: usize) -> Read<Found> {
+fn backslash(text: &[impl Written], at: usize) -> Read<Found> {
     let Some(next) = text.get(at + 1) else { return Read::Short };
-    match next.byte {
+    match next.byte() {
         b'u' => match hexadecimal(text, at + 2, 4) {
             Read::Yes(high @ 0xd800..=0xdbff) => low_surrogate(text, at + 6).map(|low| match low {
                 Some(low) => of_code_point(0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00), at + 12),
@@ -149,11 +149,11 @@ fn backslash(text: &[Piece], at: usize) -> Read<Found> {
 }
 
 /// The second half of a pair; `None` if something else follows.
-fn low_surrogate(text: &[Piece], at: usize) -> Read<Option<u32>> {
+fn low_surrogate(text: &[impl Written], at: usize) -> Read<Option<u32>> {
     for (offset, wanted) in [(0, b'\\'), (1, b'u')] {
         match text.get(at + offset) {
             None => return Read::Short,
-            Some(piece) if piece.byte != wanted => return Read::Yes(None),
+            Some(piece) if piece.byte() != wanted => return Read::Yes(None),
             Some(_) => {}
         }
     }
@@ -164,11 +164,11 @@ fn low_surrogate(text: &[Piece], at: usize) -> Read<Option<u32>> {
     }
 }
 
-fn entity(text: &[Piece], at: usize) -> Read<Found> {
+fn entity(text: &[impl Written], at: usize) -> Read<Found> {
     let mut name = [0; ESCAPE_BYTES_MAX];
     for length in 0..ESCAPE_BYTES_MAX {
         let Some(piece) = text.get(at + 1 + length) else { return Read::Short };
-        match piece.byte {
+        match piece.byte() {
             b';' => return entity_named(&name[..length], at + 2 + length),
             b'#' if length == 0 => name[0] = b'#',
             byte if byte.is_ascii_alphanumeric() => name[length] = byte,
@@ -198,11 +198,14 @@ fn number(digits: &[u8], radix: u32) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pieces::Piece;
     use super::*;
 
     fn read(text: &str, last: bool) -> Found {
         let pieces: Vec<Piece> = text.bytes().zip(0..).map(|(byte, at)| Piece::of_source(byte, at)).collect();
-        escape_at(&pieces, 0, last)
+        let found = escape_at(&pieces, 0, last);
+        assert_eq!(found, escape_at(text.as_bytes(), 0, last), "bytes and pieces are read the same");
+        found
     }
 
     #[test]

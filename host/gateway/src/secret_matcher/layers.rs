@@ -13,7 +13,7 @@
 use aho_corasick::automaton::StateID;
 
 use super::escapes::{Found, begins_escape, escape_at};
-use super::patterns::{Following, Patterns};
+use super::patterns::{Automaton, Following, Patterns};
 use super::pieces::{DECODINGS_MAX, Inbox, Piece};
 
 /// Most bytes of the source that are handed down at once. The buffers of all layers stay below some megabytes.
@@ -93,6 +93,7 @@ impl Layer {
 /// One search. Takes the source in chunks of any size.
 pub(super) struct Search<'a> {
     patterns: &'a Patterns,
+    automaton: &'a Automaton,
     layers: Vec<Layer>,
     /// Layers with something to read.
     waiting: Vec<usize>,
@@ -106,9 +107,11 @@ pub(super) struct Search<'a> {
 
 impl<'a> Search<'a> {
     pub(super) fn new(patterns: &'a Patterns) -> Self {
+        let automaton = patterns.automaton();
         Self {
-            layers: vec![Layer::new(0, patterns.start())],
+            layers: vec![Layer::new(0, automaton.start())],
             patterns,
+            automaton,
             waiting: Vec::new(),
             hits: Vec::new(),
             merge_at: HITS_TO_MERGE,
@@ -181,9 +184,9 @@ impl<'a> Search<'a> {
     }
 
     fn search(&mut self, index: usize, input: &[Piece]) {
-        let (layer, patterns) = (&mut self.layers[index], self.patterns);
+        let (layer, patterns, automaton) = (&mut self.layers[index], self.patterns, self.automaton);
         let Layer { mut state, mut since, mut following, .. } = *layer;
-        let start = patterns.start();
+        let start = automaton.start();
         for (at, piece) in input.iter().enumerate() {
             if let Some(before) = following {
                 following = patterns.go_on(before, piece.byte);
@@ -191,13 +194,13 @@ impl<'a> Search<'a> {
                     hit(&mut self.hits, start, piece.end);
                 }
             }
-            state = patterns.next(state, piece.byte);
+            state = automaton.next(state, piece.byte);
             if state == start {
                 since = 0;
                 continue;
             }
             since += 1;
-            if let Some((pattern, length)) = patterns.ending(state) {
+            if let Some((pattern, length)) = automaton.ending(state) {
                 let began = match (at + 1).checked_sub(length) {
                     Some(first) => input[first].start,
                     None => layer.starts[layer.starts.len() + at + 1 - length],
@@ -291,7 +294,7 @@ impl<'a> Search<'a> {
         if self.layers[index].children[kind] == 0 {
             self.layers[index].children[kind] = self.layers.len();
             let decodings = self.layers[index].decodings + 1;
-            self.layers.push(Layer::new(decodings, self.patterns.start()));
+            self.layers.push(Layer::new(decodings, self.automaton.start()));
         }
         self.layers[index].children[kind]
     }
@@ -309,7 +312,7 @@ impl<'a> Search<'a> {
     }
 
     fn decode_base64(&mut self, index: usize, input: &[Piece]) {
-        let digits_min = (8 * self.patterns.shortest).div_ceil(6);
+        let digits_min = self.patterns.base64_digits_min();
         let mut run = self.layers[index].base64;
         self.runs::<4>(index, BASE64, input, digits_min, &mut run, base64_digit, |run, digit, piece, out| {
             for (phase, out) in out.iter_mut().enumerate().take(run.length) {
@@ -418,6 +421,12 @@ fn hexadecimal_digit(byte: u8) -> u8 {
         b'A'..=b'F' => byte - b'A' + 10,
         _ => NO_DIGIT,
     }
+}
+
+/// Whether a run of digits goes on with this byte: one of base64, of which those of hexadecimal are a part.
+#[inline]
+pub(super) fn is_digit(byte: u8) -> bool {
+    base64_digit(byte) != NO_DIGIT
 }
 
 /// The value of a digit of either alphabet.

@@ -5,9 +5,11 @@
 //! inside the other. Upper and lower case are the same, since host names and header names lose their case on the way.
 //! [docs/security.md](../../../../docs/security.md) lists the forms and what is not found.
 //!
-//! `layers` decodes, `patterns` compares, `escapes` reads one escape, `pieces` are the bytes of a layer.
+//! `first_pass` rules out most texts, `layers` decodes, `patterns` compares, `escapes` reads one escape, `pieces` are
+//! the bytes of a layer.
 
 mod escapes;
+mod first_pass;
 mod layers;
 mod patterns;
 mod pieces;
@@ -21,8 +23,8 @@ pub(super) const BLANK: &str = "[secret]";
 /// Bytes that are searched before others get their turn on the thread: about a millisecond's work.
 const SLICE_BYTES: usize = 32 * 1024;
 
-/// Texts of up to this length, in bytes, are searched together first. Nearly all of a connector's are short and hold no
-/// secret, and a search of its own for each costs more than the reading.
+/// Texts of up to this length, in bytes, that the first pass leaves are searched together. Nearly all of a connector's
+/// are short and hold no secret, and a search of its own for each costs more than the reading.
 const JOINED_BYTES_MAX: usize = 4 * 1024;
 
 /// Stands between texts that are searched together. It belongs to no secret and to no encoding of one, so nothing is
@@ -63,16 +65,28 @@ impl SecretMatcher {
 
     /// Replaces every secret in these texts. Lets others run in between.
     pub(super) async fn blank_all(&self, texts: Vec<&mut String>) {
-        if self.patterns.is_none() {
+        let Some(patterns) = &self.patterns else { return };
+        let (mut read, mut left, mut joined) = (0, Vec::new(), Vec::new());
+        for text in texts {
+            read += text.len();
+            if read > SLICE_BYTES {
+                read = 0;
+                tokio::task::yield_now().await;
+            }
+            if !first_pass::may_hold(patterns, text.as_bytes()) {
+                continue;
+            }
+            if text.len() <= JOINED_BYTES_MAX {
+                joined.extend_from_slice(text.as_bytes());
+                joined.push(BETWEEN);
+            }
+            left.push(text);
+        }
+        if left.is_empty() {
             return;
         }
-        let mut joined = Vec::new();
-        for text in texts.iter().filter(|text| text.len() <= JOINED_BYTES_MAX) {
-            joined.extend_from_slice(text.as_bytes());
-            joined.push(BETWEEN);
-        }
         let some_hold_one = self.occur_in_body(&joined).await;
-        for text in texts {
+        for text in left {
             if some_hold_one || text.len() > JOINED_BYTES_MAX {
                 let (bytes, _) = self.blank(std::mem::take(text).into_bytes()).await;
                 *text = String::from_utf8(bytes)
@@ -88,7 +102,15 @@ impl SecretMatcher {
 
     /// The text with every secret replaced. For short texts.
     pub(super) fn blank_text(&self, text: &str) -> String {
-        String::from_utf8_lossy(&self.blank_bytes(text.as_bytes())).into_owned()
+        self.blank_lossy(text.as_bytes())
+    }
+
+    /// The bytes as text with every secret replaced, and what is no UTF-8 too. For short texts.
+    pub(super) fn blank_lossy(&self, bytes: &[u8]) -> String {
+        match self.ranges(bytes) {
+            Some(ranges) if !ranges.is_empty() => String::from_utf8_lossy(&without(bytes, &ranges)).into_owned(),
+            _ => String::from_utf8_lossy(bytes).into_owned(),
+        }
     }
 
     /// The ranges that hold secrets; `None` if there are no secrets.
@@ -96,6 +118,9 @@ impl SecretMatcher {
         let patterns = self.patterns.as_ref()?;
         if bytes.len() > TEXT_BYTES_MAX {
             return Some(vec![(0, u32::MAX)]);
+        }
+        if !first_pass::may_hold(patterns, bytes) {
+            return Some(Vec::new());
         }
         let mut search = Search::new(patterns);
         search.read(bytes);
@@ -106,6 +131,9 @@ impl SecretMatcher {
         let patterns = self.patterns.as_ref()?;
         if bytes.len() > TEXT_BYTES_MAX {
             return Some(vec![(0, u32::MAX)]);
+        }
+        if !first_pass::may_hold(patterns, bytes) {
+            return Some(Vec::new());
         }
         let mut search = Search::new(patterns);
         for (index, slice) in bytes.chunks(SLICE_BYTES).enumerate() {

@@ -1,12 +1,15 @@
 //! The automaton that finds secrets in decoded text, and what each of its patterns stands for.
 
+use std::borrow::Cow;
+use std::sync::OnceLock;
+
 use aho_corasick::automaton::{Automaton as _, StateID};
 use aho_corasick::nfa::contiguous::NFA;
 use aho_corasick::{Anchored, MatchKind};
 use zeroize::Zeroizing;
 
-use super::escapes::{Found, begins_escape, escape_at};
-use super::pieces::{DECODINGS_MAX, Inbox, Piece};
+use super::first_pass::{self, Windows};
+use super::pieces::DECODINGS_MAX;
 
 /// Most bytes of a secret that the automaton holds. The first bytes of a longer secret are as good as the secret; what
 /// follows them is compared byte by byte. So the automaton of 500 secrets has a few megabytes, however long they are.
@@ -17,9 +20,12 @@ const READING_BYTES_MIN: usize = 8;
 
 /// The secrets as patterns.
 pub(super) struct Patterns {
-    automaton: NFA,
-    start: StateID,
+    /// Made for the first text that the first pass leaves: for the secrets of a batch it takes longer than the first
+    /// pass over all answers, and most batches have no such text.
+    automaton: OnceLock<Automaton>,
     patterns: Vec<Pattern>,
+    /// The same for the first pass; none if a pattern is too short for it.
+    pub(super) windows: Option<Windows>,
     /// Length of the shortest pattern, in bytes.
     pub(super) shortest: usize,
     /// Length of the longest pattern, in bytes.
@@ -28,7 +34,7 @@ pub(super) struct Patterns {
 
 /// One pattern: the beginning of one secret or of several.
 struct Pattern {
-    length: usize,
+    beginning: Zeroizing<Vec<u8>>,
     /// What follows it in each secret that is longer, sorted.
     rests: Vec<Zeroizing<Vec<u8>>>,
 }
@@ -59,7 +65,7 @@ impl Patterns {
             let (beginning, rest) = secret.split_at(secret.len().min(PATTERN_BYTES_MAX));
             if beginnings.last() != Some(&beginning) {
                 beginnings.push(beginning);
-                patterns.push(Pattern { length: beginning.len(), rests: Vec::new() });
+                patterns.push(Pattern { beginning: Zeroizing::new(beginning.to_vec()), rests: Vec::new() });
             }
             if let Some(pattern) = patterns.last_mut().filter(|_| !rest.is_empty()) {
                 pattern.rests.push(Zeroizing::new(rest.to_vec()));
@@ -67,35 +73,19 @@ impl Patterns {
         }
         let lengths = || beginnings.iter().map(|beginning| beginning.len());
         let (shortest, longest) = (lengths().min()?, lengths().max()?);
-        let automaton = NFA::builder()
-            .match_kind(MatchKind::Standard)
-            .prefilter(false)
-            .build(&beginnings)
-            .expect("the patterns of every secret of a batch are far below the automaton's limit of 2^31 states");
-        let start = automaton.start_state(Anchored::No).expect("the automaton is not anchored");
-        Some(Self { automaton, start, patterns, shortest, longest })
+        let windows = Windows::of(&beginnings, shortest);
+        Some(Self { automaton: OnceLock::new(), patterns, windows, shortest, longest })
     }
 
-    /// The state in which no secret has begun.
-    pub(super) fn start(&self) -> StateID {
-        self.start
+    /// The automaton that finds the patterns.
+    pub(super) fn automaton(&self) -> &Automaton {
+        self.automaton.get_or_init(|| Automaton::of(self.patterns.iter().map(|pattern| pattern.beginning.as_slice())))
     }
 
-    /// The state after one more byte.
-    #[inline]
-    pub(super) fn next(&self, state: StateID, byte: u8) -> StateID {
-        self.automaton.next_state(Anchored::No, state, byte.to_ascii_lowercase())
-    }
-
-    /// The longest pattern that ends in this state, and its length in bytes.
-    #[inline]
-    pub(super) fn ending(&self, state: StateID) -> Option<(usize, usize)> {
-        if !self.automaton.is_special(state) || !self.automaton.is_match(state) {
-            return None;
-        }
-        // The first pattern of a state is the state's own, hence the longest; the others are its suffixes.
-        let pattern = self.automaton.match_pattern(state, 0).as_usize();
-        Some((pattern, self.patterns[pattern].length))
+    /// Digits of base64 that hold as many bytes as the shortest pattern. A run of fewer, of base64 or of hexadecimal,
+    /// holds no pattern, in whatever way it is decoded further.
+    pub(super) fn base64_digits_min(&self) -> usize {
+        (8 * self.shortest).div_ceil(6)
     }
 
     /// What to follow after a pattern that began at `start`; `None` if no secret goes on after it.
@@ -115,13 +105,57 @@ impl Patterns {
     }
 }
 
+/// What finds patterns in decoded text, byte by byte.
+pub(super) struct Automaton {
+    states: NFA,
+    start: StateID,
+}
+
+impl Automaton {
+    fn of<'a>(beginnings: impl Iterator<Item = &'a [u8]>) -> Self {
+        let states = NFA::builder()
+            .match_kind(MatchKind::Standard)
+            .prefilter(false)
+            .build(beginnings)
+            .expect("the patterns of every secret of a batch are far below the automaton's limit of 2^31 states");
+        let start = states.start_state(Anchored::No).expect("the automaton is not anchored");
+        Self { states, start }
+    }
+
+    /// The state in which no secret has begun.
+    pub(super) fn start(&self) -> StateID {
+        self.start
+    }
+
+    /// The state after one more byte.
+    #[inline]
+    pub(super) fn next(&self, state: StateID, byte: u8) -> StateID {
+        self.states.next_state(Anchored::No, state, byte.to_ascii_lowercase())
+    }
+
+    /// The longest pattern that ends in this state, and its length in bytes.
+    #[inline]
+    pub(super) fn ending(&self, state: StateID) -> Option<(usize, usize)> {
+        if !self.states.is_special(state) || !self.states.is_match(state) {
+            return None;
+        }
+        // The first pattern of a state is the state's own, hence the longest; the others are its suffixes.
+        let pattern = self.states.match_pattern(state, 0);
+        Some((pattern.as_usize(), self.states.pattern_len(pattern)))
+    }
+}
+
 /// A secret in the forms in which decoding may leave it: as it is, and where it has characters outside ASCII, as UTF-16
 /// without the bytes that are zero; each of these also with what looks like escapes in it decoded.
 fn readings(value: &str) -> Vec<Zeroizing<Vec<u8>>> {
-    let mut bases = vec![plain(value.bytes())];
+    let mut bases = vec![plain(value.as_bytes())];
     if !value.is_ascii() {
-        bases.push(plain(value.encode_utf16().flat_map(u16::to_le_bytes)));
-        bases.push(plain(value.encode_utf16().flat_map(u16::to_be_bytes)));
+        for to_bytes in [u16::to_le_bytes, u16::to_be_bytes] {
+            // No character has more than twice as many bytes as in UTF-8. What grew would leave a copy behind.
+            let mut bytes = Zeroizing::new(Vec::<u8>::with_capacity(2 * value.len()));
+            bytes.extend(value.encode_utf16().flat_map(to_bytes));
+            bases.push(plain(&bytes));
+        }
     }
     let mut readings = Vec::with_capacity(bases.len());
     for base in bases {
@@ -141,31 +175,12 @@ fn readings(value: &str) -> Vec<Zeroizing<Vec<u8>>> {
 }
 
 /// The bytes that a layer keeps.
-fn plain(bytes: impl IntoIterator<Item = u8>) -> Zeroizing<Vec<u8>> {
-    let mut inbox = Inbox::default();
-    for (byte, at) in bytes.into_iter().zip(0..) {
-        inbox.push(Piece::of_source(byte, at));
-    }
-    Zeroizing::new(inbox.pieces.iter().map(|piece| piece.byte).collect())
-}
-
-fn pieces(text: &[u8]) -> Vec<Piece> {
-    text.iter().zip(0..).map(|(&byte, at)| Piece::of_source(byte, at)).collect()
+fn plain(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(first_pass::kept(Cow::Borrowed(bytes)).into_owned())
 }
 
 /// The text with its escapes decoded; `None` if it has none.
 fn unescaped(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let pieces = pieces(text);
-    let (mut decoded, mut at, mut changed) = (Zeroizing::new(Vec::with_capacity(text.len())), 0, false);
-    while at < pieces.len() {
-        let found = if begins_escape(text[at]) { escape_at(&pieces, at, true) } else { Found::Literal };
-        if let Found::Escape { bytes, length, end } = found {
-            decoded.extend_from_slice(&bytes[..length]);
-            (at, changed) = (end, true);
-        } else {
-            decoded.push(text[at]);
-            at += 1;
-        }
-    }
-    changed.then(|| plain(decoded.iter().copied()))
+    let decoded = Zeroizing::new(first_pass::unescaped(text)?);
+    Some(plain(&decoded))
 }

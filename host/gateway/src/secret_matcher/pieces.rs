@@ -6,6 +6,26 @@ pub(super) const DECODINGS_MAX: u8 = 4;
 /// A gap in a layer: no byte of it belongs to a secret, a number or an escape.
 pub(super) const GAP: u8 = 0;
 
+/// What a text is made of: bytes, or pieces of a layer.
+pub(super) trait Written {
+    /// The byte itself.
+    fn byte(&self) -> u8;
+}
+
+impl Written for u8 {
+    #[inline]
+    fn byte(&self) -> u8 {
+        *self
+    }
+}
+
+impl Written for Piece {
+    #[inline]
+    fn byte(&self) -> u8 {
+        self.byte
+    }
+}
+
 /// A byte of a layer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Piece {

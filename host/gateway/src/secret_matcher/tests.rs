@@ -5,6 +5,7 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::first_pass::may_hold;
 use super::layers::Search;
 use super::*;
 
@@ -152,6 +153,11 @@ fn ranges_of(secrets: &SecretMatcher, text: &[u8], cuts: &[usize]) -> Vec<(u32, 
     }
     search.read(&text[from..]);
     search.finish().0
+}
+
+/// Whether the first pass leaves the text to the search.
+fn is_left(secrets: &SecretMatcher, text: &[u8]) -> bool {
+    may_hold(secrets.patterns.as_ref().expect("secrets"), text)
 }
 
 /// One form of writing bytes, with its choices made by a seed.
@@ -312,6 +318,46 @@ proptest! {
         }
     }
 
+    /// The layered search is the oracle: it reads everything. Parts of secrets are written too, some of which hold the
+    /// whole secret or nearly.
+    #[test]
+    fn the_first_pass_rules_out_nothing_that_the_search_finds(
+        secrets in vec(secret(), 1..4),
+        parts in vec((around(), vec(form(), 0..=3), any::<usize>(), any::<usize>(), 0..4usize), 1..5),
+    ) {
+        let matcher = SecretMatcher::new(secrets.iter().map(String::as_str));
+        let mut text = Vec::new();
+        for (beside, forms, which, cut, place) in parts {
+            let secret = secrets[which % secrets.len()].as_bytes();
+            let written = forms.iter().fold(secret.to_vec(), |bytes, form| form.write(&bytes));
+            let cut = cut % (written.len() + 1);
+            text.extend_from_slice(beside.as_bytes());
+            text.extend_from_slice(match place {
+                0 => &written[cut..],
+                1 => &written[..cut],
+                2 => &written[..],
+                _ => &[],
+            });
+        }
+        if !is_left(&matcher, &text) {
+            let found = ranges_of(&matcher, &text, &[]);
+            prop_assert!(found.is_empty(), "{:?} of {}", found, String::from_utf8_lossy(&text));
+        }
+    }
+
+    #[test]
+    fn the_first_pass_leaves_every_secret_in_any_mix_of_four_forms(
+        secret in secret(),
+        forms in vec(form(), 0..=4),
+        before in around(),
+        mark in 0..MARKS.len(),
+    ) {
+        let matcher = SecretMatcher::new([secret.as_str()]);
+        let written = forms.iter().fold(secret.as_bytes().to_vec(), |bytes, form| form.write(&bytes));
+        let text = [before.as_bytes(), MARKS[mark].as_bytes(), &written, b" "].concat();
+        prop_assert!(is_left(&matcher, &text), "{}", String::from_utf8_lossy(&text));
+    }
+
     #[test]
     fn text_without_secrets_is_unchanged(secrets in vec("[A-Za-z0-9._~+/=|-]{12,60}", 1..20), text in around()) {
         let matcher = SecretMatcher::new(secrets.iter().map(String::as_str));
@@ -382,6 +428,46 @@ fn what_is_left_of_a_run_of_digits_is_read_when_the_run_ends() {
     for cut in 0..text.len() {
         assert_eq!(ranges_of(&matcher, &text, &[cut]).len(), 1, "cut at {cut}");
     }
+}
+
+#[test]
+fn the_first_pass_rules_out_what_platforms_usually_answer() {
+    let tokens: Vec<String> = (0..50).map(|n| format!("IGQWR{n:04}{}", "abcDEF123".repeat(18))).collect();
+    let key = "AIzaSyA-0123456789_abcdefghijklmnopqrstu";
+    let texts = [
+        r#"{"id":"17841400008460056","followers_count":12345,"url":"https:\/\/example.com\/p%20q?x=1&amp;y=2"}"#,
+        "{\n  \"kind\": \"youtube#channel\",\r\n  \"title\": \"\\u00dcber %C3%BC\",\n\t\"views\": \"1234567\"\n}\n",
+        concat!(
+            r#"{"etag":"xJ3_0aZ","thumbnails":{"url":"https://yt3.example.com/ytc/"#,
+            r#"AIdro_nY1tD8mVZ0kq2aWc9xL3sPfR7uB6hJ5gE4w-Qk1M2n3P4q5=s88","width":88}},"#,
+        ),
+        "https://api.example.com/v1/users/17841400008460056?fields=id%2Cusername&limit=50",
+        "application/json; charset=utf-8",
+        "",
+    ];
+    for secrets in [tokens.iter().map(String::as_str).collect::<Vec<_>>(), vec![key], vec![key, tokens[7].as_str()]] {
+        let matcher = SecretMatcher::new(secrets.iter().copied());
+        for text in texts {
+            assert!(!is_left(&matcher, text.as_bytes()), "{text}");
+            assert!(!is_left(&matcher, text.repeat(100).as_bytes()), "{text}");
+        }
+        for (secret, other) in [(secrets[0], "aBcD"), (secrets[secrets.len() - 1], "\\u00e9\r\n ")] {
+            assert!(is_left(&matcher, format!("{other}{secret}").as_bytes()));
+            assert!(is_left(&matcher, format!("{}{}", texts[0], STANDARD_NO_PAD.encode(secret)).as_bytes()));
+        }
+    }
+}
+
+#[test]
+fn the_first_pass_leaves_what_it_can_not_read_in_time() {
+    let matcher = SecretMatcher::new([TOKEN]);
+    assert!(!is_left(&matcher, " ".repeat(100_000).as_bytes()));
+    assert!(is_left(&matcher, " ".repeat(1 << 20).as_bytes()), "a long text");
+    assert!(is_left(&matcher, "V".repeat(1_000).as_bytes()), "digits all over");
+    assert!(is_left(&matcher, "xGQ/canary+token==%7 ".repeat(1_000).as_bytes()), "secrets all over, all but a byte");
+    assert!(is_left(&SecretMatcher::new(["abc"]), b"none"), "a secret too short to skip by");
+    assert!(!is_left(&SecretMatcher::new(["abcd"]), b"none"));
+    assert!(is_left(&SecretMatcher::new(["abcd"]), b"xAbCd"));
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use chrono::NaiveDate;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value as Json, json};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value as Json;
 
 use crate::ids::{AccountId, ArtistId, Platform};
 use crate::metric::MetricName;
@@ -97,10 +97,112 @@ pub type Changes = BTreeMap<MetricName, BTreeMap<u16, Change>>;
 /// one for all of them. `[absolute, percent]` is a change from the start of the span, `[absolute]` one of a ratio,
 /// `["z", absolute]` one from 0, `["g", days]` and `["g", days, daily percent]` one across a gap, `["b", days]` one
 /// across a break, `"f"` the first value, `"a"` no value. Any other change is an object as subscribers know it.
+///
+/// It is written from the changes themselves, as text: each row that is stored has one.
 #[must_use]
-pub fn shortened(changes: &Changes) -> Json {
-    let metrics = changes.iter().map(|(metric, spans)| (metric.to_string(), shortened_spans(spans)));
-    Json::Object(metrics.collect())
+pub fn shortened(changes: &Changes) -> String {
+    serde_json::to_string(&Short(changes)).expect("names, numbers and texts are JSON")
+}
+
+/// Changes, to be written in their short form.
+struct Short<'a>(&'a Changes);
+
+impl Serialize for Short<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(metric, spans)| (metric, ShortSpans(spans))))
+    }
+}
+
+/// The changes of one metric, to be written in their short form.
+struct ShortSpans<'a>(&'a BTreeMap<u16, Change>);
+
+impl Serialize for ShortSpans<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if !self.0.keys().eq(SPANS_DAYS.iter()) {
+            return self.0.serialize(serializer);
+        }
+        for (mark, reason) in [("f", NoChange::First), ("a", NoChange::Absent)] {
+            let bare = Change { reason: Some(reason), ..Change::default() };
+            if self.0.values().all(|change| *change == bare) {
+                return serializer.serialize_str(mark);
+            }
+        }
+        serializer.collect_seq(self.0.iter().map(|(span, change)| ShortChange(*span, change)))
+    }
+}
+
+/// The change over a span, to be written in its short form.
+struct ShortChange<'a>(u16, &'a Change);
+
+impl Serialize for ShortChange<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(span, change) = *self;
+        let from_start = change.gap_days == Some(u32::from(span));
+        match *change {
+            Change {
+                absolute: None,
+                percent: None,
+                gap_days: None,
+                daily_percent: None,
+                reason: Some(NoChange::First),
+            } => serializer.serialize_str("f"),
+            Change {
+                absolute: None,
+                percent: None,
+                gap_days: None,
+                daily_percent: None,
+                reason: Some(NoChange::Absent),
+            } => serializer.serialize_str("a"),
+            Change { absolute: Some(by), percent: Some(percent), daily_percent: None, reason: None, .. }
+                if from_start =>
+            {
+                (Number(by), Number(percent)).serialize(serializer)
+            }
+            Change { absolute: Some(by), percent: None, daily_percent: None, reason: None, .. } if from_start => {
+                (Number(by),).serialize(serializer)
+            }
+            Change {
+                absolute: Some(by), percent: None, daily_percent: None, reason: Some(NoChange::ZeroBase), ..
+            } if from_start => ("z", Number(by)).serialize(serializer),
+            Change {
+                absolute: None,
+                percent: None,
+                gap_days: Some(days),
+                daily_percent: Some(daily),
+                reason: Some(NoChange::Gap),
+            } => ("g", days, Number(daily)).serialize(serializer),
+            Change {
+                absolute: None,
+                percent: None,
+                gap_days: Some(days),
+                daily_percent: None,
+                reason: Some(NoChange::Gap),
+            } => ("g", days).serialize(serializer),
+            Change {
+                absolute: None,
+                percent: None,
+                gap_days: Some(days),
+                daily_percent: None,
+                reason: Some(NoChange::Break),
+            } => ("b", days).serialize(serializer),
+            _ => change.serialize(serializer),
+        }
+    }
+}
+
+/// A number that is written without its fraction if that is 0: `45`, not `45.0`.
+struct Number(f64);
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(number) = *self;
+        #[expect(clippy::cast_possible_truncation, reason = "whole and within 53 bits")]
+        if number.fract() == 0.0 && number.abs() < 9e15 && !(number == 0.0 && number.is_sign_negative()) {
+            serializer.serialize_i64(number as i64)
+        } else {
+            serializer.serialize_f64(number)
+        }
+    }
 }
 
 /// The changes of a short form; `None` if it is none.
@@ -108,15 +210,6 @@ pub fn shortened(changes: &Changes) -> Json {
 pub fn expanded(short: &Json) -> Option<Changes> {
     let metrics = short.as_object()?.iter();
     metrics.map(|(metric, spans)| Some((MetricName::new(metric.as_str()).ok()?, expanded_spans(spans)?))).collect()
-}
-
-fn shortened_spans(spans: &BTreeMap<u16, Change>) -> Json {
-    if !spans.keys().eq(SPANS_DAYS.iter()) {
-        return json!(spans);
-    }
-    let mut short: Vec<Json> = spans.iter().map(|(span, change)| shortened_change(*span, change)).collect();
-    let all_equal = short.first().is_some_and(Json::is_string) && short.windows(2).all(|pair| pair[0] == pair[1]);
-    if all_equal { short.swap_remove(0) } else { Json::Array(short) }
 }
 
 fn expanded_spans(short: &Json) -> Option<BTreeMap<u16, Change>> {
@@ -129,55 +222,6 @@ fn expanded_spans(short: &Json) -> Option<BTreeMap<u16, Change>> {
         Json::String(_) => SPANS_DAYS.into_iter().map(|span| Some((span, expanded_change(span, short)?))).collect(),
         Json::Object(_) => serde_json::from_value(short.clone()).ok(),
         _ => None,
-    }
-}
-
-fn shortened_change(span: u16, change: &Change) -> Json {
-    let from_start = change.gap_days == Some(u32::from(span));
-    match *change {
-        Change {
-            absolute: None,
-            percent: None,
-            gap_days: None,
-            daily_percent: None,
-            reason: Some(NoChange::First),
-        } => {
-            json!("f")
-        }
-        Change {
-            absolute: None,
-            percent: None,
-            gap_days: None,
-            daily_percent: None,
-            reason: Some(NoChange::Absent),
-        } => {
-            json!("a")
-        }
-        Change { absolute: Some(by), percent: Some(percent), daily_percent: None, reason: None, .. } if from_start => {
-            json!([number(by), number(percent)])
-        }
-        Change { absolute: Some(by), percent: None, daily_percent: None, reason: None, .. } if from_start => {
-            json!([number(by)])
-        }
-        Change { absolute: Some(by), percent: None, daily_percent: None, reason: Some(NoChange::ZeroBase), .. }
-            if from_start =>
-        {
-            json!(["z", number(by)])
-        }
-        Change { absolute: None, percent: None, gap_days: Some(days), daily_percent, reason: Some(NoChange::Gap) } => {
-            match daily_percent {
-                Some(daily) => json!(["g", days, number(daily)]),
-                None => json!(["g", days]),
-            }
-        }
-        Change {
-            absolute: None,
-            percent: None,
-            gap_days: Some(days),
-            daily_percent: None,
-            reason: Some(NoChange::Break),
-        } => json!(["b", days]),
-        _ => json!(change),
     }
 }
 
@@ -208,19 +252,10 @@ fn expanded_change(span: u16, short: &Json) -> Option<Change> {
     })
 }
 
-/// A whole number without its fraction: `45`, not `45.0`.
-fn number(number: f64) -> Json {
-    #[expect(clippy::cast_possible_truncation, reason = "whole and within 53 bits")]
-    if number.fract() == 0.0 && number.abs() < 9e15 && !(number == 0.0 && number.is_sign_negative()) {
-        json!(number as i64)
-    } else {
-        json!(number)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
 
@@ -259,7 +294,7 @@ mod tests {
         ) {
             let spans: BTreeMap<u16, Change> = days.into_iter().zip(spans).collect();
             let changes = Changes::from([(MetricName::new("followers").expect("a name"), spans)]);
-            let text = shortened(&changes).to_string();
+            let text = shortened(&changes);
             let short: Json = serde_json::from_str(&text).expect("JSON");
             prop_assert_eq!(expanded(&short), Some(changes), "{}", text);
         }
@@ -276,9 +311,15 @@ mod tests {
 
     #[test]
     fn what_is_usual_is_short() {
-        let of = |changes: [Change; 4]| shortened_spans(&SPANS_DAYS.into_iter().zip(changes).collect()).to_string();
+        let of = |changes: [Change; 4]| {
+            let spans: BTreeMap<u16, Change> = SPANS_DAYS.into_iter().zip(changes).collect();
+            serde_json::to_string(&ShortSpans(&spans)).expect("JSON")
+        };
         let absent = Change { reason: Some(NoChange::Absent), ..Change::default() };
         assert_eq!(of([absent; 4]), r#""a""#);
+        let first = Change { reason: Some(NoChange::First), ..Change::default() };
+        assert_eq!(of([first; 4]), r#""f""#);
+        assert_eq!(of([absent, first, absent, absent]), r#"["a","f","a","a"]"#);
         let day = Change { absolute: Some(45.0), percent: Some(0.13), gap_days: Some(1), ..Change::default() };
         let from_zero = Change { percent: None, gap_days: Some(7), reason: Some(NoChange::ZeroBase), ..day };
         let gap =

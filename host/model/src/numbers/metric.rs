@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -9,8 +10,14 @@ use crate::ids::{IdError, check_name, name_id};
 
 name_id!(
     /// Name of a metric as in the `metrics` table: `followers`, `engagement_rate`, or an extra metric of a connector.
-    MetricName, "metric name", 64
+    MetricName, "metric name", 64, shared
 );
+
+/// The text of a name, to be shared by its copies. Those of columns are in every row, and are made once.
+fn shared(text: &str) -> Arc<str> {
+    static OF_COLUMNS: LazyLock<[Arc<str>; names::COLUMNS.len()]> = LazyLock::new(|| names::COLUMNS.map(Arc::from));
+    OF_COLUMNS.iter().find(|known| ***known == *text).map_or_else(|| Arc::from(text), Arc::clone)
+}
 
 /// Names with their own column in `metrics`; every other metric of a catalogue is stored in `extra`.
 pub mod names {
@@ -119,8 +126,8 @@ impl fmt::Display for Value {
 }
 
 /// Why a metric has no value. Missing is never zero.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub enum Absence {
     /// The platform does not publish this number.
     NotOffered,
@@ -177,6 +184,12 @@ impl TryFrom<String> for Absence {
 
     fn try_from(text: String) -> Result<Self, AbsenceError> {
         text.parse()
+    }
+}
+
+impl Serialize for Absence {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

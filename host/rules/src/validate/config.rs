@@ -2,6 +2,7 @@
 //!
 //! A configuration with an unknown rule or an invalid weight can't be parsed.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -171,10 +172,10 @@ pub(super) struct Judgement {
 }
 
 impl ValidationConfig {
-    pub(super) fn thresholds_for(&self, platform: &Platform) -> Thresholds {
+    pub(super) fn thresholds_for(&self, platform: &Platform) -> Cow<'_, Thresholds> {
         match self.platforms.get(platform) {
-            Some(platform) => self.thresholds.changed_by(&platform.thresholds),
-            None => self.thresholds.clone(),
+            Some(platform) => Cow::Owned(self.thresholds.changed_by(&platform.thresholds)),
+            None => Cow::Borrowed(&self.thresholds),
         }
     }
 

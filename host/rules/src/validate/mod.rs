@@ -93,10 +93,11 @@ pub fn validate(subject: &Subject<'_>, config: &ValidationConfig) -> Verdict {
     let mut rejected: BTreeMap<(&str, bool), &'static str> = BTreeMap::new();
     let mut row_rejected_by: Option<&'static str> = None;
 
+    let cases = Cases::of(subject, &thresholds);
     for rule in RULES {
-        let judgement = config.judgement_of(rule, subject.platform);
-        for case in cases(rule, subject, &thresholds) {
-            let Some(message) = (rule.check)(&case) else { continue };
+        for case in cases.all_for(rule) {
+            let Some(message) = (rule.check)(case) else { continue };
+            let judgement = config.judgement_of(rule, subject.platform);
             fired.insert(rule.id, judgement);
             if judgement.severity == Severity::Error && !off(Bound::Validation) {
                 if case.metric.is_empty() {
@@ -167,37 +168,52 @@ fn quality_score(weights: impl Iterator<Item = f64>) -> f64 {
     (score.max(0.0) * 100.0).round() / 100.0
 }
 
-/// The cases that a rule is checked on.
-fn cases<'a>(rule: &Rule, subject: &'a Subject<'a>, thresholds: &'a Thresholds) -> Vec<Case<'a>> {
-    let case = |metric, value, misfit| Case {
-        subject,
-        thresholds,
-        metric,
-        value,
-        entry: subject.manifest.metric(metric),
-        misfit,
-    };
-    if rule.applies_to == AppliesTo::Row {
-        return vec![case("", None, None)];
-    }
-    if rule.applies_to == AppliesTo::Misfits {
-        // A metric that was reported several times is one case.
+/// Everything that rules are checked on, looked up once for all rules.
+struct Cases<'a> {
+    row: Case<'a>,
+    /// A metric that was reported several times is one case.
+    misfits: Vec<Case<'a>>,
+    values: Vec<Case<'a>>,
+}
+
+impl<'a> Cases<'a> {
+    fn of(subject: &'a Subject<'a>, thresholds: &'a Thresholds) -> Self {
+        let case = |metric: &'a str, value, misfit| Case {
+            subject,
+            thresholds,
+            metric,
+            value,
+            entry: subject.manifest.metric(metric),
+            misfit,
+        };
         let mut seen = BTreeSet::new();
         let misfits = subject.conformed.misfits.iter().filter(|misfit| seen.insert(misfit.name.as_str()));
-        return misfits.map(|misfit| case(misfit.name.as_str(), misfit.value.as_ref().ok(), Some(misfit))).collect();
+        let values =
+            subject.conformed.values.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_ref().ok()?)));
+        Self {
+            row: case("", None, None),
+            misfits: misfits
+                .map(|misfit| case(misfit.name.as_str(), misfit.value.as_ref().ok(), Some(misfit)))
+                .collect(),
+            values: values.map(|(metric, value)| case(metric, Some(value), None)).collect(),
+        }
     }
-    let values =
-        subject.conformed.values.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_ref().ok()?)));
-    values
-        .map(|(metric, value)| case(metric, Some(value), None))
-        .filter(|case| match rule.applies_to {
-            AppliesTo::Row | AppliesTo::Misfits => false,
+
+    /// The cases that a rule is checked on.
+    fn all_for<'s>(&'s self, rule: &'static Rule) -> impl Iterator<Item = &'s Case<'a>> {
+        let of_kind: &'s [Case<'a>] = match rule.applies_to {
+            AppliesTo::Row => std::slice::from_ref(&self.row),
+            AppliesTo::Misfits => &self.misfits,
+            _ => &self.values,
+        };
+        of_kind.iter().filter(move |case| match rule.applies_to {
+            AppliesTo::Row | AppliesTo::Misfits => true,
             AppliesTo::Metric(metric) => case.metric == metric,
             AppliesTo::Counts => case.value.is_some_and(|value| value.as_i64().is_some()) && !is_score(case),
             AppliesTo::Counters => rules::is_lifetime_counter(case.metric, case.entry),
             AppliesTo::Texts => case.value.is_some_and(|value| matches!(value, Value::Text(_) | Value::Texts(_))),
         })
-        .collect()
+    }
 }
 
 /// Scores and quotients may be sent as integers, but are not counts.

@@ -9,7 +9,7 @@ use std::sync::{LazyLock, PoisonError, RwLock};
 
 use backline_model::clock::{FIRST_TIME, LAST_TIME};
 use backline_model::growth::{Changes, expanded};
-use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::any::AnyRow;
@@ -17,6 +17,7 @@ use sqlx::{Row as _, SqlSafeStr as _, SqlStr};
 use uuid::Uuid;
 
 use crate::database::error::StoreError;
+use crate::database::times;
 use crate::scope::limited;
 
 /// The kind of database in use.
@@ -180,7 +181,7 @@ fn without_escaped_nul(text: String) -> String {
 /// before the year 1 or after 9999 becomes the nearest that has: a longer year would sort before others, and could not
 /// be read back.
 pub(crate) fn time_text(time: DateTime<Utc>) -> String {
-    time.clamp(FIRST_TIME, LAST_TIME).to_rfc3339_opts(SecondsFormat::Micros, true)
+    times::written(time.clamp(FIRST_TIME, LAST_TIME))
 }
 
 /// A date as both databases take it, by the same rule as [`time_text`].
@@ -190,11 +191,13 @@ pub(crate) fn date_text(date: NaiveDate) -> String {
 
 /// Reads what [`time_text`] writes, and PostgreSQL's own form.
 fn parse_time(text: &str) -> Option<DateTime<Utc>> {
-    DateTime::parse_from_rfc3339(text)
-        .or_else(|_| DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f%#z"))
-        .ok()
-        .map(|time| time.with_timezone(&Utc))
-        .or_else(|| time_beyond(text))
+    let general = || {
+        let time = DateTime::parse_from_rfc3339(text)
+            .or_else(|_| DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f%#z"))
+            .ok()?;
+        Some(time.with_timezone(&Utc))
+    };
+    times::read(text).or_else(general).or_else(|| time_beyond(text))
 }
 
 /// Times that PostgreSQL can hold and that only other programs write. The first and the last moment stand for them: one

@@ -15,4 +15,5 @@ pub(crate) mod pooler;
 pub(crate) mod readable;
 pub(crate) mod rows;
 pub(crate) mod statement;
+pub(crate) mod times;
 pub(crate) mod topic;

@@ -1,6 +1,7 @@
 //! The documents that rows were made from, compressed.
 
-use serde_json::json;
+use chrono::NaiveDate;
+use serde::Serialize;
 use sqlx::any::AnyRow;
 
 use crate::database::connection::{Store, Work};
@@ -9,7 +10,7 @@ use crate::database::error::StoreError;
 use crate::database::rows::ROWS_PER_STATEMENT;
 use crate::scope::Scope;
 use crate::work::result::{AccountResult, DocumentRecord};
-use backline_model::{Batch, DocumentId};
+use backline_model::{AccountId, ArtistId, Batch, Digest, DocumentId, Platform, RunId};
 
 /// Largest expanded document; a connector's output is bounded far below it.
 const BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -41,6 +42,27 @@ pub(crate) fn expanded(row: &AnyRow) -> Result<String, StoreError> {
         .map_err(|error| expand(std::io::Error::new(std::io::ErrorKind::InvalidData, error.utf8_error())))
 }
 
+/// A document without its bytes, as the statement takes it.
+#[derive(Serialize)]
+struct DocumentRow<'a> {
+    id: DocumentId,
+    account: AccountId,
+    artist: ArtistId,
+    platform: &'a Platform,
+    date: NaiveDate,
+    run: RunId,
+    observed_at: String,
+    since: String,
+    until: String,
+    release: Digest,
+    /// Where its bytes begin among those of the statement, counted from 1.
+    offset: usize,
+    /// Number of its bytes, compressed.
+    length: usize,
+    /// Number of its bytes, expanded.
+    raw: usize,
+}
+
 /// Writes the documents that rows were made from. Their compressed bytes travel as one parameter, of which each row
 /// takes its part: within JSON they would have to be written as digits.
 pub(crate) async fn documents_add_in_txn(
@@ -51,13 +73,21 @@ pub(crate) async fn documents_add_in_txn(
     let mut bytes: Vec<u8> = Vec::new();
     let mut rows = Vec::new();
     for (index, (account, document)) in documents.iter().enumerate() {
-        rows.push(json!({
-            "id": document.id, "account": account.account_id, "artist": account.artist_id, "platform": account.platform,
-            "date": account.metric_date, "run": batch.run_id, "observed_at": time_text(document.observed_at),
-            "since": time_text(document.window.since), "until": time_text(document.window.until),
-            "release": batch.release,
-            "offset": bytes.len() + 1, "length": document.body.compressed.len(), "raw": document.body.bytes_raw,
-        }));
+        rows.push(DocumentRow {
+            id: document.id,
+            account: account.account_id,
+            artist: account.artist_id,
+            platform: &account.platform,
+            date: account.metric_date,
+            run: batch.run_id,
+            observed_at: time_text(document.observed_at),
+            since: time_text(document.window.since),
+            until: time_text(document.window.until),
+            release: batch.release,
+            offset: bytes.len() + 1,
+            length: document.body.compressed.len(),
+            raw: document.body.bytes_raw,
+        });
         bytes.extend_from_slice(&document.body.compressed);
         if bytes.len() < BYTES_PER_STATEMENT && rows.len() < ROWS_PER_STATEMENT && index + 1 < documents.len() {
             continue;

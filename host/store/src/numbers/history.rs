@@ -9,12 +9,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{Days, NaiveDate};
+use serde::Serialize;
 use serde_json::json;
 
 use crate::database::connection::Work;
 use crate::database::dialect::{Columns as _, json};
 use crate::database::error::StoreError;
 use crate::database::readable::Extent;
+use crate::database::rows::id_rows;
 use crate::numbers::metrics::{engagement_of, row_columns, row_of, value_columns, values_of};
 use backline_model::growth::SPANS_DAYS;
 use backline_model::{AccountId, History, MetricName, MetricsRow};
@@ -57,7 +59,8 @@ impl AccountPast {
     }
 }
 
-/// Dates of one account, both ends included.
+/// Dates of one account, both ends included, as statements take them.
+#[derive(Serialize)]
 struct Span {
     account: AccountId,
     since: NaiveDate,
@@ -187,8 +190,10 @@ async fn further_on(
         }
         let rows: Vec<_> = open
             .iter()
-            .map(|(account, (read, _))| {
-                json!({ "account": account, "since": forward(*read, 1), "until": forward(*read, LATER_DAYS) })
+            .map(|(account, (read, _))| Span {
+                account: *account,
+                since: forward(*read, 1),
+                until: forward(*read, LATER_DAYS),
             })
             .collect();
         let statement = work.query(concat!(
@@ -221,7 +226,7 @@ async fn further_on(
 async fn same_and_later(work: &mut Work, wanted: &[(AccountId, NaiveDate)]) -> Result<Vec<MetricsRow>, StoreError> {
     let rows: Vec<_> = wanted
         .iter()
-        .map(|(account, date)| json!({ "account": account, "since": date, "until": forward(*date, LATER_DAYS) }))
+        .map(|(account, date)| Span { account: *account, since: *date, until: forward(*date, LATER_DAYS) })
         .collect();
     let statement = work.query(concat!(
         "SELECT ",
@@ -258,8 +263,6 @@ async fn earlier(
     spans: &[Span],
     pasts: &mut HashMap<AccountId, AccountPast>,
 ) -> Result<(), StoreError> {
-    let rows: Vec<_> =
-        spans.iter().map(|span| json!({ "account": span.account, "since": span.since, "until": span.until })).collect();
     let statement = work.query(concat!(
         "SELECT ",
         value_columns!(),
@@ -267,7 +270,7 @@ async fn earlier(
              AND m.metric_date >= (r.value->>'since')::date AND m.metric_date <= (r.value->>'until')::date
          WHERE (m.account_id IS NULL) = FALSE"
     ));
-    let rows = work.rows("read earlier values", statement.bind(json("dates", &rows)?)).await?;
+    let rows = work.rows("read earlier values", statement.bind(json("dates", &spans)?)).await?;
     let found = work.unreadable.read("metrics", "account_id", Extent::Part, &rows, |row| {
         let basis = engagement_of(row)?.map(|engagement| engagement.basis);
         let observed = (row.time("observed_at")?, row.json("observed")?);
@@ -286,12 +289,12 @@ async fn last_accepted_in_txn(
     work: &mut Work,
     wanted: &[(AccountId, NaiveDate)],
 ) -> Result<HashMap<AccountId, LastAccepted>, StoreError> {
-    let rows: Vec<_> = wanted.iter().map(|(account, _)| json!({ "id": account })).collect();
+    let ids: Vec<AccountId> = wanted.iter().map(|(account, _)| *account).collect();
     let statement = work.query(
         "SELECT s.account_id::text AS account_id, s.last_accepted::text AS last_accepted
          FROM account_state s WHERE s.account_id {in_ids}",
     );
-    let rows = work.rows("read when metrics were accepted", statement.bind(json("account ids", &rows)?)).await?;
+    let rows = work.rows("read when metrics were accepted", statement.bind(id_rows(&ids)?)).await?;
     let accepted = work.unreadable.read("account_state", "account_id", Extent::Part, &rows, |row| {
         Ok((row.parsed("account_id")?, row.json("last_accepted")?))
     });

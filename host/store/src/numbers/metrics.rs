@@ -374,7 +374,7 @@ fn is_of(growth: &GrowthRow, row: &MetricsRow) -> bool {
 
 /// Growth in its short form. It travels as text: PostgreSQL would write a part of the rows' JSON in a longer way.
 fn growth_text(growth: &GrowthRow) -> String {
-    shortened(&growth.changes).to_string()
+    shortened(&growth.changes)
 }
 
 /// Puts growth into the rows of its dates, which are stored already.

@@ -20,7 +20,7 @@
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
-use serde_json::json;
+use serde::Serialize;
 use sqlx::any::AnyRow;
 
 use crate::database::connection::Work;
@@ -95,6 +95,16 @@ pub(crate) async fn account_facts_in_txn(
     Ok(facts)
 }
 
+/// What is written of one account, as the statement takes it.
+#[derive(Serialize)]
+struct StateRow<'a> {
+    account: AccountId,
+    /// Whether the connector answered, so that its state replaces the one before.
+    given: bool,
+    state: Option<&'a str>,
+    last: &'a LastAccepted,
+}
+
 /// Writes what connectors asked to be handed back (where the second part is given) and when metrics were last accepted.
 pub(crate) async fn account_states_save_in_txn(
     work: &mut Work,
@@ -104,8 +114,11 @@ pub(crate) async fn account_states_save_in_txn(
     for chunk in states.chunks(ROWS_PER_STATEMENT) {
         let rows: Vec<_> = chunk
             .iter()
-            .map(|(account, state, last)| {
-                json!({ "account": account, "given": state.is_some(), "state": state.clone().flatten(), "last": last })
+            .map(|(account, state, last)| StateRow {
+                account: *account,
+                given: state.is_some(),
+                state: state.as_ref().and_then(Option::as_deref),
+                last,
             })
             .collect();
         let statement = work.query(

@@ -100,7 +100,7 @@ impl Quarantine {
         if !collection.times_count() {
             past.history.forget_times();
         }
-        let (Some(mut row), Ok(metric)) = (past.existing, MetricName::new(held.metric.clone())) else {
+        let (Some(mut row), Ok(metric)) = (past.existing, MetricName::new(&held.metric)) else {
             return Err(QuarantineError::NotHeld(id));
         };
         // A value of the same or a later observation may have been accepted too; it stays.
