@@ -81,7 +81,8 @@ macro_rules! candidates_sql {
             "COALESCE((SELECT c.granted::int FROM consents c WHERE c.artist_id = a.artist_id
                  AND c.platform = a.platform ",
             "AND c.scope = 'metrics' ORDER BY c.seq DESC LIMIT 1), 0) AS consented",
-            ", (EXISTS (SELECT 1 FROM account_state s WHERE s.account_id = a.id))::int AS collected_before ",
+            // Not by EXISTS: for a page of a plan, PostgreSQL would read the whole table instead, to hash it.
+            ", ((SELECT 1 FROM account_state s WHERE s.account_id = a.id) IS NOT NULL)::int AS collected_before ",
             "FROM accounts a JOIN artists t ON t.id = a.artist_id ",
             $which
         )
