@@ -27,6 +27,14 @@ use backline_model::weakened::file_pages_max;
 /// Wake-ups that may wait for a listener; a listener that misses some checks everything.
 pub(crate) const WAKES_WAITING: usize = 64;
 
+/// Begins to write.
+const WRITE: &str = "BEGIN";
+
+/// The same where each statement has one good plan, whatever its parameters are. A connection plans a statement once
+/// then, instead of for each of the first five times; with a batch's rows in its parameters that takes as long as to
+/// run it.
+const WRITE_BY_KEY: &str = "BEGIN; SET LOCAL plan_cache_mode = force_generic_plan";
+
 /// Begins to read as of one moment.
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
@@ -152,7 +160,9 @@ impl Store {
             .after_connect(move |connection, _| Box::pin(prepare_connection(kind, limits, connection)));
         let pool = match kind {
             DatabaseKind::Sqlite => pool,
-            DatabaseKind::Postgres => pool.before_acquire(|connection, _| Box::pin(link::check(connection))),
+            DatabaseKind::Postgres => {
+                pool.before_acquire(|connection, was| Box::pin(link::check(connection, was.idle_for)))
+            }
         };
         let pool = pool.connect_lazy_with(connect);
         let wakes = broadcast::channel(WAKES_WAITING).0;
@@ -222,7 +232,14 @@ impl Store {
 
     pub(crate) async fn begin(&self) -> Result<Work, StoreError> {
         let link = self.writing_link("begin a transaction").await?;
-        self.begin_on(link).await
+        self.begin_on(link, WRITE).await
+    }
+
+    /// The same for statements that look rows up by keys, many in one statement, and have no condition that may be
+    /// none: each is planned once for all parameters.
+    pub(crate) async fn begin_by_key(&self) -> Result<Work, StoreError> {
+        let link = self.writing_link("begin a transaction").await?;
+        self.begin_on(link, WRITE_BY_KEY).await
     }
 
     /// Begins a transaction that is on disk once it is committed, also if the power fails then. PostgreSQL's always
@@ -230,14 +247,14 @@ impl Store {
     pub(crate) async fn begin_durable(&self) -> Result<Work, StoreError> {
         let mut link = self.writing_link("begin a transaction").await?;
         link.make_durable().await?;
-        self.begin_on(link).await
+        self.begin_on(link, WRITE).await
     }
 
-    async fn begin_on(&self, mut link: Link) -> Result<Work, StoreError> {
+    async fn begin_on(&self, mut link: Link, postgres: &'static str) -> Result<Work, StoreError> {
         let begin = match self.kind {
             // A transaction that begins by reading can't become a writer once another process has written in between.
             DatabaseKind::Sqlite => "BEGIN IMMEDIATE",
-            DatabaseKind::Postgres => "BEGIN",
+            DatabaseKind::Postgres => postgres,
         };
         link.begin(begin).await?;
         let view = self.view_on(link);

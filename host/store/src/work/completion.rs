@@ -52,7 +52,7 @@ impl Store {
     /// [`StoreError::LeaseLost`] when another worker has taken the batch over.
     pub async fn completion_begin(&self, lease: &Lease, now: DateTime<Utc>) -> Result<Completion, StoreError> {
         self.months_ensure_for_batch(lease.batch.accounts.iter().map(|account| account.metric_date), now).await?;
-        let mut work = self.begin().await?;
+        let mut work = self.begin_by_key().await?;
         let statement = work.query(
             "SELECT usage::text AS usage FROM batches
              WHERE id = $1::uuid AND lease_token = $2 AND state = 'leased' AND finished_at IS NULL FOR UPDATE",
