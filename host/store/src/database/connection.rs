@@ -1,6 +1,7 @@
 //! The open database: connections, transactions, and the one way in which statements are run.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Once};
 
 use futures::stream::BoxStream;
@@ -31,8 +32,8 @@ pub(crate) const WAKES_WAITING: usize = 64;
 const WRITE: &str = "BEGIN";
 
 /// The same where each statement has one good plan, whatever its parameters are. A connection plans a statement once
-/// then, instead of for each of the first five times; with a batch's rows in its parameters that takes as long as to
-/// run it.
+/// then, instead of for each of the first five times: with a batch's rows in its parameters that takes as long as
+/// running it.
 const WRITE_BY_KEY: &str = "BEGIN; SET LOCAL plan_cache_mode = force_generic_plan";
 
 /// Begins to read as of one moment.
@@ -46,6 +47,10 @@ const UNBOUNDED_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONL
 /// instead of on disk.
 const PLAN_AS_A_REPORT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL enable_seqscan = on;
     SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on; SET LOCAL work_mem = '64MB'";
+
+/// Batches that a process completes before it begins so. A plan that is made while the tables are empty may use any
+/// index of theirs, and is kept when they are full. PostgreSQL by itself keeps the sixth plan of each connection.
+const BATCHES_BEFORE_BY_KEY: u32 = 5;
 
 /// How a database is used.
 #[derive(Clone, Copy, Debug)]
@@ -94,6 +99,8 @@ pub struct Store {
     /// What a connection that listens takes, password included; none on SQLite.
     pub(crate) server: Option<Arc<PgConnectOptions>>,
     pub(crate) months: KnownMonths,
+    /// Batches that this process has completed.
+    pub(crate) completed: Arc<AtomicU32>,
     /// Rows that lists left out.
     pub(crate) unreadable: Unreadable,
 }
@@ -167,9 +174,9 @@ impl Store {
         let pool = pool.connect_lazy_with(connect);
         let wakes = broadcast::channel(WAKES_WAITING).0;
         let (server, months) = (place.server()?.map(Arc::new), KnownMonths::default());
-        let (unreadable, writer) = (Unreadable::default(), Arc::default());
+        let (unreadable, writer, completed) = (Unreadable::default(), Arc::default(), Arc::default());
         let connections = Connections::new(pool.clone(), server.clone());
-        Ok(Self { pool, connections, kind, limits, writer, wakes, server, months, unreadable })
+        Ok(Self { pool, connections, kind, limits, writer, wakes, server, months, completed, unreadable })
     }
 
     /// Which database is in use.
@@ -235,11 +242,12 @@ impl Store {
         self.begin_on(link, WRITE).await
     }
 
-    /// The same for statements that look rows up by keys, many in one statement, and have no condition that may be
-    /// none: each is planned once for all parameters.
+    /// The same to complete a batch, whose statements look rows up by keys and have no condition that may be none: each
+    /// is planned once for all parameters.
     pub(crate) async fn begin_by_key(&self) -> Result<Work, StoreError> {
         let link = self.writing_link("begin a transaction").await?;
-        self.begin_on(link, WRITE_BY_KEY).await
+        let is_early = self.completed.load(Ordering::Relaxed) < BATCHES_BEFORE_BY_KEY;
+        self.begin_on(link, if is_early { WRITE } else { WRITE_BY_KEY }).await
     }
 
     /// Begins a transaction that is on disk once it is committed, also if the power fails then. PostgreSQL's always

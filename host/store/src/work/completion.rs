@@ -10,6 +10,8 @@
 //! ```
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::{Value as Json, json};
@@ -68,7 +70,8 @@ impl Store {
         // A withdrawal locks the accounts too: what is read now holds until the commit.
         let facts = account_facts_in_txn(&mut work, &accounts, lease.batch.run_id).await?;
         let (lease, months, without_row) = (lease.clone(), self.months.clone(), HashSet::new());
-        Ok(Completion { work, lease, alive, facts, used, without_row, past: Vec::new(), months, now })
+        let (completed, past) = (Arc::clone(&self.completed), Vec::new());
+        Ok(Completion { work, lease, alive, facts, used, without_row, past, months, completed, now })
     }
 
     /// Completes a batch none of whose accounts is stored, so that nothing has to be compared.
@@ -98,6 +101,8 @@ pub struct Completion {
     /// What was added of past dates. Their rows are written already, so that later dates are compared with them.
     past: Vec<AccountResult>,
     months: KnownMonths,
+    /// Counts the batches that this process has completed.
+    completed: Arc<AtomicU32>,
     now: DateTime<Utc>,
 }
 
@@ -221,6 +226,7 @@ impl Completion {
         let open = self.give_up(&accounts, &result, !told_by_batch.is_empty()).await?;
         point(Point::BatchWritten);
         self.work.commit().await?;
+        self.completed.fetch_add(1, Ordering::Relaxed);
         point(Point::BatchCommitted);
         Ok(Completed { counts: counts(&accounts), open })
     }
