@@ -15,4 +15,5 @@ pub(crate) mod pooler;
 pub(crate) mod readable;
 pub(crate) mod rows;
 pub(crate) mod statement;
+pub(crate) mod table;
 pub(crate) mod topic;
