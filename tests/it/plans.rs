@@ -493,10 +493,9 @@ async fn collect(store: &Store, batches: &[Vec<Account>]) {
         store.next_batch_get(&all, Some(lease.batch.run_id), None).await.unwrap();
         store.accounts_save(&all, &[crate::store::fixtures::account(1)], now()).await.unwrap();
         let ids: Vec<AccountId> = lease.batch.accounts.iter().map(|account| account.account_id).collect();
-        let candidates = store.candidates_of(&all, &ids).await.unwrap();
-        assert_eq!(candidates.len(), ids.len());
+        let (candidates, inputs) = store.batch_inputs_of(&all, &ids).await.unwrap();
+        assert_eq!((candidates.len(), inputs.len()), (ids.len(), ids.len()));
         assert!(candidates.iter().all(|candidate| candidate.consented));
-        assert_eq!(store.fetch_inputs_of(&all, &ids).await.unwrap().len(), ids.len());
         store.credentials_of(&all, &demo(), &ids).await.unwrap();
         store.lost_metrics_list(lease.batch.release, now()).await.unwrap();
         store.lease_renew(&lease, now(), ttl).await.unwrap();

@@ -3,7 +3,7 @@
 //! Statements are written in PostgreSQL's dialect. What SQLite does not know (casts, row locks) is taken out for it,
 //! and the few things that have another name there are written as words in braces. Only whole numbers, floats, text and
 //! bytes cross: uuids, times, dates and JSON travel as text, truth as 0 or 1, and many rows as one JSON array, or as
-//! columns ([`table`](crate::database::table)).
+//! columns (`database::table`).
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, PoisonError, RwLock};
