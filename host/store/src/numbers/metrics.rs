@@ -305,8 +305,9 @@ pub(crate) fn engagement_of(row: &AnyRow) -> Result<Option<Engagement>, StoreErr
     row.json_or_null("engagement")
 }
 
-/// Stores rows, each instead of the one of its account and date.
-const INSERT: &str = "INSERT INTO metrics (account_id, artist_id, platform, metric_date, followers, following,
+macro_rules! insert_sql {
+    () => {
+        "INSERT INTO metrics (account_id, artist_id, platform, metric_date, followers, following,
         posts_count, engagement_rate, content_views, streams, monthly_listeners, video_views, total_views, likes,
         comments, shares, popularity, recent_releases, top_track, genres, extra, absent, coverage, observed, engagement,
         window_since, window_until, collection_source, data_quality_score, findings, notes, observed_at, release_digest,
@@ -322,8 +323,18 @@ const INSERT: &str = "INSERT INTO metrics (account_id, artist_id, platform, metr
         recent_releases bigint, top_track text, genres jsonb, extra jsonb, absent jsonb, coverage jsonb, observed jsonb,
         engagement jsonb, since timestamptz, until timestamptz, source text, quality numeric, findings jsonb,
         notes jsonb, observed_at timestamptz, release text, wit_version text, run uuid, document uuid, growth json}
-    WHERE TRUE
-    ON CONFLICT (account_id, metric_date) DO UPDATE SET growth = COALESCE(excluded.growth, metrics.growth),
+    WHERE TRUE"
+    };
+}
+
+/// Stores rows whose accounts have none of their dates. What may be there already costs more to store: PostgreSQL looks
+/// for it first, and marks each row twice.
+const INSERT: &str = insert_sql!();
+
+/// Stores rows, each instead of the one of its account and date.
+const REPLACE: &str = concat!(
+    insert_sql!(),
+    " ON CONFLICT (account_id, metric_date) DO UPDATE SET growth = COALESCE(excluded.growth, metrics.growth),
         followers = excluded.followers, following = excluded.following, posts_count = excluded.posts_count,
         engagement_rate = excluded.engagement_rate, content_views = excluded.content_views,
         streams = excluded.streams, monthly_listeners = excluded.monthly_listeners,
@@ -335,21 +346,36 @@ const INSERT: &str = "INSERT INTO metrics (account_id, artist_id, platform, metr
         collection_source = excluded.collection_source, data_quality_score = excluded.data_quality_score,
         findings = excluded.findings, notes = excluded.notes, observed_at = excluded.observed_at,
         release_digest = excluded.release_digest, wit_version = excluded.wit_version, run_id = excluded.run_id,
-        document_id = excluded.document_id, updated_at = excluded.updated_at";
+        document_id = excluded.document_id, updated_at = excluded.updated_at"
+);
+
+/// Whether accounts have rows of the dates that are written.
+#[derive(Clone, Copy)]
+pub(crate) enum Present {
+    /// None has: it was looked for while the accounts were locked.
+    No,
+    /// Some may have.
+    Maybe,
+}
 
 /// Writes rows with the growth of their dates; each replaces the one of its account and date, with which it has been
 /// merged already. Growth that is given for other dates goes into their rows.
 pub(crate) async fn metrics_save_in_txn(
     work: &mut Work,
     rows: &[(&MetricsRow, &[GrowthRow])],
+    present: Present,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
+    let text = match present {
+        Present::No => INSERT,
+        Present::Maybe => REPLACE,
+    };
     for chunk in rows.chunks(ROWS_PER_STATEMENT) {
-        let mut table = Table::of(work.kind, INSERT);
+        let mut table = Table::of(work.kind, text);
         for (row, growth) in chunk {
             table.add(cells_of(row, growth)?);
         }
-        let statement = work.query(INSERT).bind(time_text(now)).bind_table(table)?;
+        let statement = work.query(text).bind(time_text(now)).bind_table(table)?;
         work.execute("store metrics", statement).await?;
     }
     let others = rows.iter().flat_map(|(row, growth)| growth.iter().filter(|growth| !is_of(growth, row)));

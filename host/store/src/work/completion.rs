@@ -25,7 +25,7 @@ use crate::events::outbox::row_events_write_in_txn;
 use crate::events::row_data::row_data_keep_in_txn;
 use crate::numbers::documents::documents_add_in_txn;
 use crate::numbers::history::{self, AccountPast};
-use crate::numbers::metrics::metrics_save_in_txn;
+use crate::numbers::metrics::{Present, metrics_save_in_txn};
 use crate::numbers::quarantine::quarantine_add_in_txn;
 use crate::releases::installed::LOST_FOR;
 use crate::releases::trials::tally_add_in_txn;
@@ -116,8 +116,11 @@ impl Completion {
         wanted: &[(AccountId, NaiveDate)],
     ) -> Result<HashMap<AccountId, AccountPast>, StoreError> {
         let pasts = history::pasts_in_txn(&mut self.work, wanted, &self.facts.accepted).await?;
-        let has_none = |account: &AccountId| pasts.get(account).is_some_and(|past| past.existing.is_none());
-        self.without_row.extend(wanted.iter().filter(|(account, _)| has_none(account)));
+        // A row that can't be read is there, though it was left out.
+        if self.work.unreadable.is_none_of("metrics") {
+            let has_none = |account: &AccountId| pasts.get(account).is_some_and(|past| past.existing.is_none());
+            self.without_row.extend(wanted.iter().filter(|(account, _)| has_none(account)));
+        }
         Ok(pasts)
     }
 
@@ -138,6 +141,9 @@ impl Completion {
         rows_write_in_txn(&mut self.work, &stored, &self.without_row, self.now)
             .await
             .inspect_err(|_| self.months.forget())?;
+        for account in &stored {
+            self.without_row.remove(&(account.row.account_id, account.row.metric_date));
+        }
         self.past.extend(accounts);
         Ok(())
     }
@@ -365,7 +371,8 @@ async fn rows_write_in_txn(
     let keys = rows.iter().map(|(row, _)| (row.account_id, row.metric_date));
     let replaced: Vec<_> = keys.filter(|key| !without_row.contains(key)).collect();
     row_data_keep_in_txn(work, &replaced).await?;
-    metrics_save_in_txn(work, &rows, now).await
+    let present = if replaced.is_empty() { Present::No } else { Present::Maybe };
+    metrics_save_in_txn(work, &rows, present, now).await
 }
 
 /// Numbers of the same name added up; other values are replaced by the later one.
