@@ -167,9 +167,7 @@ impl Store {
             .after_connect(move |connection, _| Box::pin(prepare_connection(kind, limits, connection)));
         let pool = match kind {
             DatabaseKind::Sqlite => pool,
-            DatabaseKind::Postgres => {
-                pool.before_acquire(|connection, was| Box::pin(link::check(connection, was.idle_for)))
-            }
+            DatabaseKind::Postgres => pool.before_acquire(|connection, _| Box::pin(link::check(connection))),
         };
         let pool = pool.connect_lazy_with(connect);
         let wakes = broadcast::channel(WAKES_WAITING).0;

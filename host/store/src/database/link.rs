@@ -24,10 +24,6 @@ use backline_model::remedies::{Remedy, off};
 /// How long a connection may take to confirm that it is in order, when it is taken from the pool or given back.
 const CHECK_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long a connection that was given back in order is taken to be so still: it answered right before. One that
-/// breaks within this time fails the next statement, as one does that breaks right after it was checked.
-const TRUSTED_FOR: Duration = Duration::from_millis(250);
-
 /// Bounds of what the database may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreLimits {
@@ -208,15 +204,11 @@ fn give_back(mut connection: PoolConnection<Any>, kind: DatabaseKind, undo: bool
     });
 }
 
-/// Checks a connection that was idle for so long before it is used again. A busy host takes each many times a second:
-/// then it is taken without a question, which would be one of every three round trips.
+/// Checks a connection that was idle before it is used again.
 ///
 /// # Errors
 /// When it does not answer: the pool opens another one instead.
-pub(crate) async fn check(connection: &mut AnyConnection, idle_for: Duration) -> Result<bool, sqlx::Error> {
-    if idle_for < TRUSTED_FOR {
-        return Ok(true);
-    }
+pub(crate) async fn check(connection: &mut AnyConnection) -> Result<bool, sqlx::Error> {
     let timed_out = |_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
     tokio::time::timeout(CHECK_WITHIN, connection.ping()).await.unwrap_or_else(timed_out).map(|()| true)
 }
