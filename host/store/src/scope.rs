@@ -150,7 +150,7 @@ fn condition(word: &str, x: &str, parameter: &str) -> String {
 }
 
 /// The highest number among a statement's parameters; 0 where it has none.
-fn last_parameter(text: &str) -> u32 {
+pub(crate) fn last_parameter(text: &str) -> u32 {
     let numbers = text.split('$').skip(1).map(|after| {
         let digits = after.len() - after.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         after[..digits].parse().unwrap_or(0)

@@ -16,7 +16,7 @@ use super::fixtures::{
     TTL, add_batches, artist, batch, create_run, day, document, event, followers, lease, metric, now, people, release,
     result, row, run, store_rows, stored,
 };
-use crate::support::database::each_database;
+use crate::support::database::{each_database, write};
 
 fn back(date: NaiveDate, days: u64) -> NaiveDate {
     date - Days::new(days)
@@ -87,6 +87,23 @@ async fn a_new_row_replaces_the_one_of_its_date() {
             store.metrics_list(&Scope::all_tenants(), &MetricsFilter::default()).await.unwrap().try_into().unwrap();
         let values: Vec<_> = read.values.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
         assert_eq!(values, [(names::FOLLOWERS, Value::Integer(100)), (names::LIKES, Value::Integer(3))]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_new_row_replaces_one_that_can_not_be_read() {
+    each_database(async |store, url| {
+        let [account] = people(&store, 1).await.try_into().unwrap();
+        let date = day("2026-11-22");
+        store_rows(&store, vec![followers(&account, date, 100)]).await;
+        let no_number = if store.kind() == DatabaseKind::Postgres { "'NaN'" } else { "9e999" };
+        write(url, &format!("UPDATE metrics SET popularity = {no_number}")).await;
+        let all = Scope::all_tenants();
+        assert!(store.metrics_list(&all, &MetricsFilter::default()).await.unwrap().is_empty());
+        store_rows(&store, vec![followers(&account, date, 200)]).await;
+        let [read] = store.metrics_list(&all, &MetricsFilter::default()).await.unwrap().try_into().unwrap();
+        assert_eq!(read.values[names::FOLLOWERS], Value::Integer(200));
     })
     .await;
 }

@@ -170,6 +170,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Read candidates_list(&demo(), None, None, 100);
         Read candidates_list(&demo(), Some(artist(2).id), None, 100);
         Read candidates_of(&accounts().map(|account| account.id));
+        Read batch_inputs_of(&accounts().map(|account| account.id));
         Read fetch_inputs_of(&accounts().map(|account| account.id));
         Read latest_consents_get(artist(2).id);
         Read latest_consents_of(&[artist(1).id, artist(2).id]);

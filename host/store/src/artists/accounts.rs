@@ -74,6 +74,9 @@ pub struct AccountFilter {
 
 macro_rules! candidates_sql {
     ($which:literal) => {
+        $crate::artists::accounts::candidates_sql!("", $which)
+    };
+    ($columns:literal, $which:literal) => {
         concat!(
             "SELECT a.id::text AS account_id, a.artist_id::text AS artist_id, a.platform, a.status, t.tenant,
                  t.timezone, ",
@@ -81,8 +84,10 @@ macro_rules! candidates_sql {
             "COALESCE((SELECT c.granted::int FROM consents c WHERE c.artist_id = a.artist_id
                  AND c.platform = a.platform ",
             "AND c.scope = 'metrics' ORDER BY c.seq DESC LIMIT 1), 0) AS consented",
-            ", (EXISTS (SELECT 1 FROM account_state s WHERE s.account_id = a.id))::int AS collected_before ",
-            "FROM accounts a JOIN artists t ON t.id = a.artist_id ",
+            // Not by EXISTS: for a page of a plan, PostgreSQL would read the whole table instead, to hash it.
+            ", ((SELECT 1 FROM account_state s WHERE s.account_id = a.id) IS NOT NULL)::int AS collected_before",
+            $columns,
+            " FROM accounts a JOIN artists t ON t.id = a.artist_id ",
             $which
         )
     };
@@ -586,6 +591,36 @@ impl Store {
         self.candidates_without_erased(candidates).await
     }
 
+    /// What a worker reads of a batch's accounts before it collects them, in one statement: what
+    /// [`candidates_of`](Self::candidates_of) and [`fetch_inputs_of`](Self::fetch_inputs_of) return.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn batch_inputs_of(
+        &self,
+        scope: &Scope,
+        accounts: &[AccountId],
+    ) -> Result<(Vec<Candidate>, Vec<FetchAccount>), StoreError> {
+        let statement = self.scoped(
+            scope,
+            candidates_sql!(
+                ", a.platform_id, a.settings::text AS settings,
+                     (SELECT s.state FROM account_state s WHERE s.account_id = a.id) AS state,
+                     (EXISTS (SELECT 1 FROM erasures e WHERE e.readmitted_at IS NULL))::int AS has_tombstones",
+                "WHERE a.id {in_ids} {and_tenant: t.tenant} ORDER BY a.id"
+            ),
+        );
+        let rows = self.rows("read a batch's accounts", statement.bind(id_rows(accounts)?)).await?;
+        let mut candidates = self.unreadable.read("accounts", "account_id", Extent::Part, &rows, candidate_of)?;
+        let has_tombstones = rows.first().map_or(Ok(false), |row| row.truth("has_tombstones"))?;
+        if has_tombstones {
+            candidates = self.candidates_without_erased(candidates).await?;
+        }
+        let of = |row: &AnyRow| fetch_account_of(row, "account_id");
+        let inputs = self.unreadable.read("accounts", "account_id", Extent::Part, &rows, of)?;
+        Ok((candidates, in_order_of(accounts, inputs)))
+    }
+
     /// What `fetch` is given for these accounts, in the order given: platform id, settings and the state kept from the
     /// last time. Accounts that have been erased are left out, and those whose settings can't be read.
     ///
@@ -603,20 +638,26 @@ impl Store {
              WHERE a.id {in_ids} {and_artist: a.artist_id}",
         );
         let rows = self.rows("read a batch's accounts", statement.bind(id_rows(accounts)?)).await?;
-        let found = self.unreadable.read("accounts", "id", Extent::Part, &rows, |row| {
-            // Parsed and written again, so that the connector sees the same text whichever database it comes from.
-            let settings: serde_json::Value = row.json("settings")?;
-            let account = FetchAccount {
-                id: row.parsed("id")?,
-                platform_id: row.text("platform_id")?,
-                settings: settings.to_string(),
-                state: row.text_or_null("state")?,
-            };
-            Ok((account.id, account))
-        });
-        let mut by_id: BTreeMap<AccountId, FetchAccount> = found?.into_iter().collect();
-        Ok(accounts.iter().filter_map(|id| by_id.remove(id)).collect())
+        let of = |row: &AnyRow| fetch_account_of(row, "id");
+        Ok(in_order_of(accounts, self.unreadable.read("accounts", "id", Extent::Part, &rows, of)?))
     }
+}
+
+/// What `fetch` is given for an account, whose id is in this column.
+fn fetch_account_of(row: &AnyRow, id: &str) -> Result<FetchAccount, StoreError> {
+    // Parsed and written again, so that the connector sees the same text whichever database it comes from.
+    let settings: serde_json::Value = row.json("settings")?;
+    Ok(FetchAccount {
+        id: row.parsed(id)?,
+        platform_id: row.text("platform_id")?,
+        settings: settings.to_string(),
+        state: row.text_or_null("state")?,
+    })
+}
+
+fn in_order_of(accounts: &[AccountId], inputs: Vec<FetchAccount>) -> Vec<FetchAccount> {
+    let mut by_id: BTreeMap<AccountId, FetchAccount> = inputs.into_iter().map(|input| (input.id, input)).collect();
+    accounts.iter().filter_map(|id| by_id.remove(id)).collect()
 }
 
 /// Refuses artists who are stored for another tenant. The error is that of unknown artists.

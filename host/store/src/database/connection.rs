@@ -1,6 +1,7 @@
 //! The open database: connections, transactions, and the one way in which statements are run.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Once};
 
 use futures::stream::BoxStream;
@@ -27,6 +28,14 @@ use backline_model::weakened::file_pages_max;
 /// Wake-ups that may wait for a listener; a listener that misses some checks everything.
 pub(crate) const WAKES_WAITING: usize = 64;
 
+/// Begins to write.
+const WRITE: &str = "BEGIN";
+
+/// The same where each statement has one good plan, whatever its parameters are. A connection plans a statement once
+/// then, instead of for each of the first five times: with a batch's rows in its parameters that takes as long as
+/// running it.
+const WRITE_BY_KEY: &str = "BEGIN; SET LOCAL plan_cache_mode = force_generic_plan";
+
 /// Begins to read as of one moment.
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
@@ -38,6 +47,10 @@ const UNBOUNDED_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONL
 /// instead of on disk.
 const PLAN_AS_A_REPORT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL enable_seqscan = on;
     SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on; SET LOCAL work_mem = '64MB'";
+
+/// Batches that a process completes before it begins so. A plan that is made while the tables are empty may use any
+/// index of theirs, and is kept when they are full. PostgreSQL by itself keeps the sixth plan of each connection.
+const BATCHES_BEFORE_BY_KEY: u32 = 5;
 
 /// How a database is used.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +99,8 @@ pub struct Store {
     /// What a connection that listens takes, password included; none on SQLite.
     pub(crate) server: Option<Arc<PgConnectOptions>>,
     pub(crate) months: KnownMonths,
+    /// Batches that this process has completed.
+    pub(crate) completed: Arc<AtomicU32>,
     /// Rows that lists left out.
     pub(crate) unreadable: Unreadable,
 }
@@ -157,9 +172,9 @@ impl Store {
         let pool = pool.connect_lazy_with(connect);
         let wakes = broadcast::channel(WAKES_WAITING).0;
         let (server, months) = (place.server()?.map(Arc::new), KnownMonths::default());
-        let (unreadable, writer) = (Unreadable::default(), Arc::default());
+        let (unreadable, writer, completed) = (Unreadable::default(), Arc::default(), Arc::default());
         let connections = Connections::new(pool.clone(), server.clone());
-        Ok(Self { pool, connections, kind, limits, writer, wakes, server, months, unreadable })
+        Ok(Self { pool, connections, kind, limits, writer, wakes, server, months, completed, unreadable })
     }
 
     /// Which database is in use.
@@ -222,7 +237,15 @@ impl Store {
 
     pub(crate) async fn begin(&self) -> Result<Work, StoreError> {
         let link = self.writing_link("begin a transaction").await?;
-        self.begin_on(link).await
+        self.begin_on(link, WRITE).await
+    }
+
+    /// The same to complete a batch, whose statements look rows up by keys and have no condition that may be none: each
+    /// is planned once for all parameters.
+    pub(crate) async fn begin_by_key(&self) -> Result<Work, StoreError> {
+        let link = self.writing_link("begin a transaction").await?;
+        let is_early = self.completed.load(Ordering::Relaxed) < BATCHES_BEFORE_BY_KEY;
+        self.begin_on(link, if is_early { WRITE } else { WRITE_BY_KEY }).await
     }
 
     /// Begins a transaction that is on disk once it is committed, also if the power fails then. PostgreSQL's always
@@ -230,14 +253,14 @@ impl Store {
     pub(crate) async fn begin_durable(&self) -> Result<Work, StoreError> {
         let mut link = self.writing_link("begin a transaction").await?;
         link.make_durable().await?;
-        self.begin_on(link).await
+        self.begin_on(link, WRITE).await
     }
 
-    async fn begin_on(&self, mut link: Link) -> Result<Work, StoreError> {
+    async fn begin_on(&self, mut link: Link, postgres: &'static str) -> Result<Work, StoreError> {
         let begin = match self.kind {
             // A transaction that begins by reading can't become a writer once another process has written in between.
             DatabaseKind::Sqlite => "BEGIN IMMEDIATE",
-            DatabaseKind::Postgres => "BEGIN",
+            DatabaseKind::Postgres => postgres,
         };
         link.begin(begin).await?;
         let view = self.view_on(link);

@@ -2,7 +2,8 @@
 //!
 //! Statements are written in PostgreSQL's dialect. What SQLite does not know (casts, row locks) is taken out for it,
 //! and the few things that have another name there are written as words in braces. Only whole numbers, floats, text and
-//! bytes cross: uuids, times, dates and JSON travel as text, truth as 0 or 1, and many rows as one JSON array.
+//! bytes cross: uuids, times, dates and JSON travel as text, truth as 0 or 1, and many rows as one JSON array, or as
+//! columns (`database::table`).
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, PoisonError, RwLock};
@@ -17,6 +18,7 @@ use sqlx::{Row as _, SqlSafeStr as _, SqlStr};
 use uuid::Uuid;
 
 use crate::database::error::StoreError;
+use crate::database::table::with_columns;
 use crate::database::times;
 use crate::scope::limited;
 
@@ -92,7 +94,7 @@ pub(crate) fn translate(kind: DatabaseKind, statement: &str, to_one_tenant: bool
     for (word, sqlite, postgres) in WORDS {
         text = text.replace(word, if kind == DatabaseKind::Sqlite { sqlite } else { postgres });
     }
-    let mut text = limited(&text, to_one_tenant);
+    let mut text = limited(&with_columns(kind, &text), to_one_tenant);
     if kind == DatabaseKind::Postgres {
         return text;
     }
@@ -155,7 +157,7 @@ pub(crate) fn json(what: &'static str, value: &impl Serialize) -> Result<String,
 }
 
 /// Takes out the escape of U+0000, and leaves a backslash that is itself escaped alone.
-fn without_escaped_nul(text: String) -> String {
+pub(crate) fn without_escaped_nul(text: String) -> String {
     const NUL: &str = "\\u0000";
     if !text.contains(NUL) {
         return text;

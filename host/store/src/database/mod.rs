@@ -15,5 +15,6 @@ pub(crate) mod pooler;
 pub(crate) mod readable;
 pub(crate) mod rows;
 pub(crate) mod statement;
+pub(crate) mod table;
 pub(crate) mod times;
 pub(crate) mod topic;

@@ -10,8 +10,8 @@ use crate::database::dialect::{DatabaseKind, json};
 use crate::database::error::StoreError;
 
 impl Store {
-    /// Makes sure that rows of a batch have a place, and asks the database only for months that are over or were not
-    /// asked for yet.
+    /// Makes sure that rows of a batch have a place, and asks the database only for months that were not asked for yet,
+    /// or are over and were not asked for within a minute.
     pub(crate) async fn months_ensure_for_batch(
         &self,
         days: impl Iterator<Item = NaiveDate>,
@@ -20,10 +20,10 @@ impl Store {
         if self.kind() == DatabaseKind::Sqlite {
             return Ok(());
         }
-        let months = self.months.unknown(days, now.date_naive());
+        let months = self.months.unknown(days, now);
         if !months.is_empty() {
             self.months_ensure(months.iter().copied()).await?;
-            self.months.add(months);
+            self.months.add(months, now);
         }
         Ok(())
     }

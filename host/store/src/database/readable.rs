@@ -95,6 +95,13 @@ impl Unreadable {
         }
     }
 
+    /// Whether no row of a table was met in the last hour that could not be read.
+    pub(crate) fn is_none_of(&self, table: &str) -> bool {
+        let notes = self.notes();
+        // Where as many are named as can be, others may not be.
+        notes.len() < NAMED_MAX && notes.keys().all(|(noted, _)| *noted != table)
+    }
+
     /// The rows that were met in the last hour, by table and name.
     pub(crate) fn rows(&self) -> Vec<UnreadableRow> {
         let notes = self.notes();

@@ -5,6 +5,8 @@ use sqlx::query::Query;
 use sqlx::{Any, AssertSqlSafe, Encode, SqlSafeStr as _, Type};
 
 use crate::database::dialect::{DatabaseKind, sql, translate};
+use crate::database::error::StoreError;
+use crate::database::table::Table;
 use crate::scope::{Scope, is_limitable};
 
 /// A statement with its parameters.
@@ -57,6 +59,17 @@ impl Statement {
     pub(crate) fn bind<'t, T: Parameter + Encode<'t, Any> + Type<Any>>(mut self, value: T) -> Self {
         self.query = self.query.bind(value.storable());
         self
+    }
+
+    /// Adds rows, after all other parameters.
+    ///
+    /// # Errors
+    /// When a value has no JSON.
+    pub(crate) fn bind_table(mut self, table: Table) -> Result<Self, StoreError> {
+        for parameter in table.parameters()? {
+            self = self.bind(parameter);
+        }
+        Ok(self)
     }
 
     /// The query with all its parameters.

@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 
 use chrono::{DateTime, NaiveDate, Utc};
-use serde::Serialize;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use sqlx::any::AnyRow;
 use uuid::Uuid;
 
@@ -13,6 +12,7 @@ use crate::database::dialect::{Columns as _, DatabaseKind, json, time_text};
 use crate::database::error::StoreError;
 use crate::database::readable::{left_of, more_after};
 use crate::database::statement::Statement;
+use crate::database::table::Table;
 use crate::database::topic::Topic;
 use crate::events::cursor::{EventCursor, event_sql};
 use crate::events::row_data::{Reader, events_of};
@@ -190,10 +190,8 @@ pub(crate) async fn row_events_write_in_txn(
 }
 
 /// An event as the statement takes it.
-#[derive(Serialize)]
 struct NewEvent<'a> {
     id: Uuid,
-    #[serde(rename = "type")]
     kind: &'a str,
     artist: Option<ArtistId>,
     at: String,
@@ -203,7 +201,6 @@ struct NewEvent<'a> {
 }
 
 /// The row whose data are the event's.
-#[derive(Serialize)]
 struct RowOfEvent {
     account: AccountId,
     date: NaiveDate,
@@ -242,22 +239,36 @@ impl<'a> NewEvent<'a> {
     }
 }
 
+const INSERT: &str = "INSERT INTO events (id, type, artist_id, occurred_at, dedup_key, data, row_account, row_date,
+        row_run, row_at)
+    SELECT r.id, r.type, r.artist, r.at, r.dedup_key, r.data, r.account, r.date, r.run, r.row_at
+    FROM {columns: id uuid, type text, artist uuid, at timestamptz, dedup_key text, data jsonb, account uuid, date date,
+        run uuid, row_at timestamptz} {and_event_lock}
+    WHERE TRUE {and_tenant: COALESCE((SELECT a.tenant FROM artists a WHERE a.id = r.artist), r.data->>'tenant')}
+    ON CONFLICT DO NOTHING";
+
 async fn insert(work: &mut Work, scope: &Scope, events: Vec<NewEvent<'_>>) -> Result<u64, StoreError> {
     if events.is_empty() {
         return Ok(0);
     }
-    let statement = work.scoped(
-        scope,
-        "INSERT INTO events (id, type, artist_id, occurred_at, dedup_key, data, row_account, row_date, row_run, row_at)
-         SELECT (r.value->>'id')::uuid, r.value->>'type', (r.value->>'artist')::uuid, (r.value->>'at')::timestamptz,
-             r.value->>'dedup_key', (r.value->>'data')::jsonb, (r.value->'row'->>'account')::uuid,
-             (r.value->'row'->>'date')::date, (r.value->'row'->>'run')::uuid, (r.value->'row'->>'at')::timestamptz
-         FROM {rows} {and_event_lock}
-         WHERE TRUE {and_tenant: COALESCE((SELECT a.tenant FROM artists a WHERE a.id = (r.value->>'artist')::uuid),
-             r.value->'data'->>'tenant')}
-         ON CONFLICT DO NOTHING",
-    );
-    let written = work.execute("write events", statement.bind(json("events", &events)?)).await?;
+    let mut rows = Table::of(work.kind, INSERT);
+    for event in events {
+        let row = event.row.as_ref();
+        rows.add([
+            ("id", json!(event.id)),
+            ("type", json!(event.kind)),
+            ("artist", json!(event.artist)),
+            ("at", json!(event.at)),
+            ("dedup_key", json!(event.dedup_key)),
+            ("data", Json::String(json("an event's data", &event.data)?)),
+            ("account", json!(row.map(|row| row.account))),
+            ("date", json!(row.map(|row| row.date))),
+            ("run", json!(row.and_then(|row| row.run))),
+            ("row_at", json!(row.map(|row| &row.at))),
+        ]);
+    }
+    let statement = work.scoped(scope, INSERT).bind_table(rows)?;
+    let written = work.execute("write events", statement).await?;
     if written > 0 {
         // On PostgreSQL the statement itself notifies of them.
         work.ring(Topic::Events);

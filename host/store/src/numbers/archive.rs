@@ -448,6 +448,7 @@ impl Store {
                 .bind(table.as_str()),
         };
         let row = self.write_returning("archive a month", statement.long()).await?;
+        self.months.forget();
         point(Point::ArchiveMonthPutAway);
         Ok(row.map(|row| row.int_or_null("n")).transpose()?.flatten().and_then(|rows| u64::try_from(rows).ok()))
     }
@@ -462,6 +463,7 @@ impl Store {
             let statement = self.query("SELECT backline.drop_month(to_regclass($1), $2::date, TRUE) AS n");
             let statement = statement.bind(table.as_str()).bind(month.to_string());
             let row = self.write_returning("drop an empty month", statement.long()).await?;
+            self.months.forget();
             dropped += u64::from(row.map(|row| row.int_or_null("n")).transpose()?.flatten().is_some());
         }
         Ok(dropped)

@@ -1,22 +1,29 @@
 //! The documents that rows were made from, compressed.
 
-use chrono::NaiveDate;
-use serde::Serialize;
+use serde_json::json;
 use sqlx::any::AnyRow;
 
 use crate::database::connection::{Store, Work};
-use crate::database::dialect::{Columns as _, json, time_text};
+use crate::database::dialect::{Columns as _, time_text};
 use crate::database::error::StoreError;
 use crate::database::rows::ROWS_PER_STATEMENT;
+use crate::database::table::Table;
 use crate::scope::Scope;
 use crate::work::result::{AccountResult, DocumentRecord};
-use backline_model::{AccountId, ArtistId, Batch, Digest, DocumentId, Platform, RunId};
+use backline_model::{Batch, DocumentId};
 
 /// Largest expanded document; a connector's output is bounded far below it.
 const BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// Most document bytes handed to the database in one parameter.
 const BYTES_PER_STATEMENT: usize = 32 * 1024 * 1024;
+
+const INSERT: &str = "INSERT INTO documents (id, account_id, artist_id, platform, metric_date, run_id, observed_at,
+        window_since, window_until, release_digest, body, bytes_raw)
+    SELECT r.id, r.account, r.artist, r.platform, r.date, r.run, r.observed_at, r.since, r.until, r.release,
+        substr($1::bytea, r.begins, r.size), r.raw
+    FROM {columns: id uuid, account uuid, artist uuid, platform text, date date, run uuid, observed_at timestamptz,
+        since timestamptz, until timestamptz, release text, begins int, size int, raw bigint}";
 
 impl Store {
     /// A stored document, expanded.
@@ -42,27 +49,6 @@ pub(crate) fn expanded(row: &AnyRow) -> Result<String, StoreError> {
         .map_err(|error| expand(std::io::Error::new(std::io::ErrorKind::InvalidData, error.utf8_error())))
 }
 
-/// A document without its bytes, as the statement takes it.
-#[derive(Serialize)]
-struct DocumentRow<'a> {
-    id: DocumentId,
-    account: AccountId,
-    artist: ArtistId,
-    platform: &'a Platform,
-    date: NaiveDate,
-    run: RunId,
-    observed_at: String,
-    since: String,
-    until: String,
-    release: Digest,
-    /// Where its bytes begin among those of the statement, counted from 1.
-    offset: usize,
-    /// Number of its bytes, compressed.
-    length: usize,
-    /// Number of its bytes, expanded.
-    raw: usize,
-}
-
 /// Writes the documents that rows were made from. Their compressed bytes travel as one parameter, of which each row
 /// takes its part: within JSON they would have to be written as digits.
 pub(crate) async fn documents_add_in_txn(
@@ -71,41 +57,30 @@ pub(crate) async fn documents_add_in_txn(
     documents: &[(&AccountResult, &DocumentRecord)],
 ) -> Result<(), StoreError> {
     let mut bytes: Vec<u8> = Vec::new();
-    let mut rows = Vec::new();
+    let mut rows = Table::of(work.kind, INSERT);
     for (index, (account, document)) in documents.iter().enumerate() {
-        rows.push(DocumentRow {
-            id: document.id,
-            account: account.account_id,
-            artist: account.artist_id,
-            platform: &account.platform,
-            date: account.metric_date,
-            run: batch.run_id,
-            observed_at: time_text(document.observed_at),
-            since: time_text(document.window.since),
-            until: time_text(document.window.until),
-            release: batch.release,
-            offset: bytes.len() + 1,
-            length: document.body.compressed.len(),
-            raw: document.body.bytes_raw,
-        });
+        rows.add([
+            ("id", json!(document.id)),
+            ("account", json!(account.account_id)),
+            ("artist", json!(account.artist_id)),
+            ("platform", json!(account.platform)),
+            ("date", json!(account.metric_date)),
+            ("run", json!(batch.run_id)),
+            ("observed_at", json!(time_text(document.observed_at))),
+            ("since", json!(time_text(document.window.since))),
+            ("until", json!(time_text(document.window.until))),
+            ("release", json!(batch.release)),
+            ("begins", json!(bytes.len() + 1)),
+            ("size", json!(document.body.compressed.len())),
+            ("raw", json!(document.body.bytes_raw)),
+        ]);
         bytes.extend_from_slice(&document.body.compressed);
         if bytes.len() < BYTES_PER_STATEMENT && rows.len() < ROWS_PER_STATEMENT && index + 1 < documents.len() {
             continue;
         }
-        let statement = work.query(
-            "INSERT INTO documents (id, account_id, artist_id, platform, metric_date, run_id, observed_at,
-                 window_since, window_until,
-                 release_digest, body, bytes_raw)
-             SELECT (r.value->>'id')::uuid, (r.value->>'account')::uuid, (r.value->>'artist')::uuid,
-                 r.value->>'platform',
-                 (r.value->>'date')::date, (r.value->>'run')::uuid, (r.value->>'observed_at')::timestamptz,
-                 (r.value->>'since')::timestamptz, (r.value->>'until')::timestamptz, r.value->>'release',
-                 substr($2::bytea, (r.value->>'offset')::int, (r.value->>'length')::int), (r.value->>'raw')::bigint
-             FROM {rows}",
-        );
-        let statement = statement.bind(json("documents", &rows)?).bind(std::mem::take(&mut bytes));
+        let rows = std::mem::replace(&mut rows, Table::of(work.kind, INSERT));
+        let statement = work.query(INSERT).bind(std::mem::take(&mut bytes)).bind_table(rows)?;
         work.execute("store documents", statement).await?;
-        rows.clear();
     }
     Ok(())
 }

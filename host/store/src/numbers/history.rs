@@ -17,6 +17,7 @@ use crate::database::dialect::{Columns as _, json};
 use crate::database::error::StoreError;
 use crate::database::readable::Extent;
 use crate::database::rows::id_rows;
+use crate::database::table::Table;
 use crate::numbers::metrics::{engagement_of, row_columns, row_of, value_columns, values_of};
 use backline_model::growth::SPANS_DAYS;
 use backline_model::{AccountId, History, MetricName, MetricsRow};
@@ -223,22 +224,24 @@ async fn further_on(
     }
 }
 
+const SAME_AND_LATER: &str = concat!(
+    "SELECT ",
+    row_columns!(),
+    " FROM {columns: account uuid, since date, until date} LEFT JOIN metrics m ON m.account_id = r.account
+         AND m.metric_date >= r.since AND m.metric_date <= COALESCE(
+             (SELECT MIN(n.metric_date) FROM metrics n
+              WHERE n.account_id = r.account AND n.metric_date > r.until), r.until)
+     WHERE (m.account_id IS NULL) = FALSE ORDER BY m.metric_date"
+);
+
 async fn same_and_later(work: &mut Work, wanted: &[(AccountId, NaiveDate)]) -> Result<Vec<MetricsRow>, StoreError> {
-    let rows: Vec<_> = wanted
-        .iter()
-        .map(|(account, date)| Span { account: *account, since: *date, until: forward(*date, LATER_DAYS) })
-        .collect();
-    let statement = work.query(concat!(
-        "SELECT ",
-        row_columns!(),
-        " FROM {rows} LEFT JOIN metrics m ON m.account_id = (r.value->>'account')::uuid
-             AND m.metric_date >= (r.value->>'since')::date AND m.metric_date <= COALESCE(
-                 (SELECT MIN(n.metric_date) FROM metrics n
-                  WHERE n.account_id = (r.value->>'account')::uuid AND n.metric_date > (r.value->>'until')::date),
-                 (r.value->>'until')::date)
-         WHERE (m.account_id IS NULL) = FALSE ORDER BY m.metric_date"
-    ));
-    let rows = work.rows("read the rows of a date and after", statement.bind(json("dates", &rows)?)).await?;
+    let mut dates = Table::of(work.kind, SAME_AND_LATER);
+    for (account, date) in wanted {
+        let until = forward(*date, LATER_DAYS);
+        dates.add([("account", json!(account)), ("since", json!(date)), ("until", json!(until))]);
+    }
+    let statement = work.query(SAME_AND_LATER).bind_table(dates)?;
+    let rows = work.rows("read the rows of a date and after", statement).await?;
     work.unreadable.read("metrics", "account_id", Extent::Part, &rows, row_of)
 }
 
@@ -258,19 +261,25 @@ async fn archived(work: &mut Work, wanted: &[(AccountId, NaiveDate)]) -> Result<
     work.unreadable.read("metrics_archive", "account_id", Extent::Part, &rows, row_of)
 }
 
+const EARLIER: &str = concat!(
+    "SELECT ",
+    value_columns!(),
+    " FROM {columns: account uuid, since date, until date} LEFT JOIN metrics m ON m.account_id = r.account
+         AND m.metric_date >= r.since AND m.metric_date <= r.until
+     WHERE (m.account_id IS NULL) = FALSE"
+);
+
 async fn earlier(
     work: &mut Work,
     spans: &[Span],
     pasts: &mut HashMap<AccountId, AccountPast>,
 ) -> Result<(), StoreError> {
-    let statement = work.query(concat!(
-        "SELECT ",
-        value_columns!(),
-        " FROM {rows} LEFT JOIN metrics m ON m.account_id = (r.value->>'account')::uuid
-             AND m.metric_date >= (r.value->>'since')::date AND m.metric_date <= (r.value->>'until')::date
-         WHERE (m.account_id IS NULL) = FALSE"
-    ));
-    let rows = work.rows("read earlier values", statement.bind(json("dates", &spans)?)).await?;
+    let mut dates = Table::of(work.kind, EARLIER);
+    for Span { account, since, until } in spans {
+        dates.add([("account", json!(account)), ("since", json!(since)), ("until", json!(until))]);
+    }
+    let statement = work.query(EARLIER).bind_table(dates)?;
+    let rows = work.rows("read earlier values", statement).await?;
     let found = work.unreadable.read("metrics", "account_id", Extent::Part, &rows, |row| {
         let basis = engagement_of(row)?.map(|engagement| engagement.basis);
         let observed = (row.time("observed_at")?, row.json("observed")?);

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveDate, Utc};
-use serde::ser::SerializeMap as _;
-use serde::{Serialize, Serializer};
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value as Json, json};
 use sqlx::any::AnyRow;
 
 use crate::database::connection::{Store, Work};
@@ -13,6 +12,7 @@ use crate::database::dialect::{Columns as _, date_text, json, time_text, unreada
 use crate::database::error::StoreError;
 use crate::database::readable::{Extent, left_of, more_after};
 use crate::database::rows::{ROWS_PER_STATEMENT, limit};
+use crate::database::table::Table;
 use crate::scope::Scope;
 use backline_model::growth::shortened;
 use backline_model::metric::names;
@@ -305,63 +305,78 @@ pub(crate) fn engagement_of(row: &AnyRow) -> Result<Option<Engagement>, StoreErr
     row.json_or_null("engagement")
 }
 
+macro_rules! insert_sql {
+    () => {
+        "INSERT INTO metrics (account_id, artist_id, platform, metric_date, followers, following,
+        posts_count, engagement_rate, content_views, streams, monthly_listeners, video_views, total_views, likes,
+        comments, shares, popularity, recent_releases, top_track, genres, extra, absent, coverage, observed, engagement,
+        window_since, window_until, collection_source, data_quality_score, findings, notes, observed_at, release_digest,
+        wit_version, run_id, document_id, created_at, updated_at, growth)
+    SELECT r.account, r.artist, r.platform, r.date, r.followers, r.following, r.posts_count, r.engagement_rate,
+        r.content_views, r.streams, r.monthly_listeners, r.video_views, r.total_views, r.likes, r.comments, r.shares,
+        r.popularity, r.recent_releases, r.top_track, r.genres, r.extra, r.absent, r.coverage, r.observed, r.engagement,
+        r.since, r.until, r.source, r.quality, r.findings, r.notes, r.observed_at, r.release, r.wit_version, r.run,
+        r.document, $1::timestamptz, $1::timestamptz, r.growth
+    FROM {columns: account uuid, artist uuid, platform text, date date, followers bigint, following bigint,
+        posts_count bigint, engagement_rate numeric, content_views bigint, streams bigint, monthly_listeners bigint,
+        video_views bigint, total_views bigint, likes bigint, comments bigint, shares bigint, popularity numeric,
+        recent_releases bigint, top_track text, genres jsonb, extra jsonb, absent jsonb, coverage jsonb, observed jsonb,
+        engagement jsonb, since timestamptz, until timestamptz, source text, quality numeric, findings jsonb,
+        notes jsonb, observed_at timestamptz, release text, wit_version text, run uuid, document uuid, growth json}
+    WHERE TRUE"
+    };
+}
+
+/// Stores rows whose accounts have none of their dates. What may be there already costs more to store: PostgreSQL looks
+/// for it first, and marks each row twice.
+const INSERT: &str = insert_sql!();
+
+/// Stores rows, each instead of the one of its account and date.
+const REPLACE: &str = concat!(
+    insert_sql!(),
+    " ON CONFLICT (account_id, metric_date) DO UPDATE SET growth = COALESCE(excluded.growth, metrics.growth),
+        followers = excluded.followers, following = excluded.following, posts_count = excluded.posts_count,
+        engagement_rate = excluded.engagement_rate, content_views = excluded.content_views,
+        streams = excluded.streams, monthly_listeners = excluded.monthly_listeners,
+        video_views = excluded.video_views, total_views = excluded.total_views, likes = excluded.likes,
+        comments = excluded.comments, shares = excluded.shares, popularity = excluded.popularity,
+        recent_releases = excluded.recent_releases, top_track = excluded.top_track, genres = excluded.genres,
+        extra = excluded.extra, absent = excluded.absent, coverage = excluded.coverage, observed = excluded.observed,
+        engagement = excluded.engagement, window_since = excluded.window_since, window_until = excluded.window_until,
+        collection_source = excluded.collection_source, data_quality_score = excluded.data_quality_score,
+        findings = excluded.findings, notes = excluded.notes, observed_at = excluded.observed_at,
+        release_digest = excluded.release_digest, wit_version = excluded.wit_version, run_id = excluded.run_id,
+        document_id = excluded.document_id, updated_at = excluded.updated_at"
+);
+
+/// Whether accounts have rows of the dates that are written.
+#[derive(Clone, Copy)]
+pub(crate) enum Present {
+    /// None has: it was looked for while the accounts were locked.
+    No,
+    /// Some may have.
+    Maybe,
+}
+
 /// Writes rows with the growth of their dates; each replaces the one of its account and date, with which it has been
 /// merged already. Growth that is given for other dates goes into their rows.
 pub(crate) async fn metrics_save_in_txn(
     work: &mut Work,
     rows: &[(&MetricsRow, &[GrowthRow])],
+    present: Present,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
+    let text = match present {
+        Present::No => INSERT,
+        Present::Maybe => REPLACE,
+    };
     for chunk in rows.chunks(ROWS_PER_STATEMENT) {
-        let encoded = chunk.iter().map(|(row, growth)| EncodedRow::new(row, growth)).collect::<Result<Vec<_>, _>>()?;
-        let statement = work.query(
-            "INSERT INTO metrics (account_id, artist_id, platform, metric_date, followers, following, posts_count,
-                 engagement_rate,
-                 content_views, streams, monthly_listeners, video_views, total_views, likes, comments, shares,
-                 popularity,
-                 recent_releases, top_track, genres, extra, absent, coverage, observed, engagement, window_since,
-                 window_until,
-                 collection_source, data_quality_score, findings, notes, observed_at, release_digest, wit_version,
-                 run_id, document_id,
-                 created_at, updated_at, growth)
-             SELECT (r.value->>'account')::uuid, (r.value->>'artist')::uuid, r.value->>'platform',
-                 (r.value->>'date')::date,
-                 (r.value->>'followers')::bigint, (r.value->>'following')::bigint, (r.value->>'posts_count')::bigint,
-                 (r.value->>'engagement_rate')::numeric, (r.value->>'content_views')::bigint,
-                 (r.value->>'streams')::bigint,
-                 (r.value->>'monthly_listeners')::bigint, (r.value->>'video_views')::bigint,
-                 (r.value->>'total_views')::bigint,
-                 (r.value->>'likes')::bigint, (r.value->>'comments')::bigint, (r.value->>'shares')::bigint,
-                 (r.value->>'popularity')::numeric, (r.value->>'recent_releases')::bigint, r.value->>'top_track',
-                 (r.value->>'genres')::jsonb, (r.value->>'extra')::jsonb, (r.value->>'absent')::jsonb,
-                 (r.value->>'coverage')::jsonb,
-                 (r.value->>'observed')::jsonb, (r.value->>'engagement')::jsonb, (r.value->>'since')::timestamptz,
-                 (r.value->>'until')::timestamptz, r.value->>'source', (r.value->>'quality')::numeric,
-                 (r.value->>'findings')::jsonb,
-                 (r.value->>'notes')::jsonb, (r.value->>'observed_at')::timestamptz, r.value->>'release',
-                 r.value->>'wit_version',
-                 (r.value->>'run')::uuid, (r.value->>'document')::uuid, $2::timestamptz, $2::timestamptz,
-                 (r.value->>'growth')::json
-             FROM {rows} WHERE TRUE
-             ON CONFLICT (account_id, metric_date) DO UPDATE SET growth = COALESCE(excluded.growth, metrics.growth),
-                 followers = excluded.followers, following = excluded.following, posts_count = excluded.posts_count,
-                 engagement_rate = excluded.engagement_rate, content_views = excluded.content_views,
-                 streams = excluded.streams,
-                 monthly_listeners = excluded.monthly_listeners, video_views = excluded.video_views,
-                 total_views = excluded.total_views, likes = excluded.likes, comments = excluded.comments,
-                 shares = excluded.shares,
-                 popularity = excluded.popularity, recent_releases = excluded.recent_releases,
-                 top_track = excluded.top_track,
-                 genres = excluded.genres, extra = excluded.extra, absent = excluded.absent,
-                 coverage = excluded.coverage,
-                 observed = excluded.observed, engagement = excluded.engagement, window_since = excluded.window_since,
-                 window_until = excluded.window_until, collection_source = excluded.collection_source,
-                 data_quality_score = excluded.data_quality_score, findings = excluded.findings, notes = excluded.notes,
-                 observed_at = excluded.observed_at, release_digest = excluded.release_digest,
-                 wit_version = excluded.wit_version,
-                 run_id = excluded.run_id, document_id = excluded.document_id, updated_at = excluded.updated_at",
-        );
-        work.execute("store metrics", statement.bind(json("metrics", &encoded)?).bind(time_text(now))).await?;
+        let mut table = Table::of(work.kind, text);
+        for (row, growth) in chunk {
+            table.add(cells_of(row, growth)?);
+        }
+        let statement = work.query(text).bind(time_text(now)).bind_table(table)?;
+        work.execute("store metrics", statement).await?;
     }
     let others = rows.iter().flat_map(|(row, growth)| growth.iter().filter(|growth| !is_of(growth, row)));
     growth_save_in_txn(work, &others.collect::<Vec<_>>()).await
@@ -372,7 +387,7 @@ fn is_of(growth: &GrowthRow, row: &MetricsRow) -> bool {
     (growth.account_id, growth.metric_date) == (row.account_id, row.metric_date)
 }
 
-/// Growth in its short form. It travels as text: PostgreSQL would write a part of the rows' JSON in a longer way.
+/// Growth in its short form.
 fn growth_text(growth: &GrowthRow) -> String {
     shortened(&growth.changes)
 }
@@ -396,28 +411,51 @@ async fn growth_save_in_txn(work: &mut Work, rows: &[&GrowthRow]) -> Result<(), 
     Ok(())
 }
 
-/// A row as the statement above takes it: its columns by name, everything else of its values under `extra`.
-struct EncodedRow<'a> {
-    row: &'a MetricsRow,
-    columns: Vec<(&'a str, serde_json::Value)>,
-    growth: Option<String>,
-    extra: BTreeMap<&'a MetricName, &'a Value>,
-}
-
-impl<'a> EncodedRow<'a> {
-    fn new(row: &'a MetricsRow, growth: &[GrowthRow]) -> Result<Self, StoreError> {
-        let mut columns = Vec::with_capacity(row.values.len());
-        let mut extra = BTreeMap::new();
-        for (name, value) in &row.values {
-            if names::COLUMNS.contains(&name.as_str()) {
-                columns.push((name.as_str(), column_value(name, value)?));
-            } else {
+/// A row as the statement above takes it: its values by column, everything else of them under `extra`.
+fn cells_of(row: &MetricsRow, growth: &[GrowthRow]) -> Result<Vec<(&'static str, Json)>, StoreError> {
+    let mut columns = names::COLUMNS.map(|name| (name, Json::Null));
+    let mut extra: BTreeMap<&MetricName, &Value> = BTreeMap::new();
+    for (name, value) in &row.values {
+        match columns.iter_mut().find(|(column, _)| *column == name.as_str()) {
+            Some((_, cell)) => *cell = column_value(name, value)?,
+            None => {
                 extra.insert(name, value);
             }
         }
-        let growth = growth.iter().find(|growth| is_of(growth, row)).map(growth_text);
-        Ok(Self { row, columns, growth, extra })
     }
+    let growth = growth.iter().find(|growth| is_of(growth, row)).map(growth_text);
+    let mut cells = vec![
+        ("account", json!(row.account_id)),
+        ("artist", json!(row.artist_id)),
+        ("platform", json!(row.platform)),
+        ("date", json!(row.metric_date)),
+    ];
+    cells.extend(columns);
+    cells.extend([
+        ("extra", json_cell(&extra)?),
+        ("absent", json_cell(&row.absent)?),
+        ("coverage", json_cell(&row.coverage)?),
+        ("observed", json_cell(&row.observed)?),
+        ("engagement", row.engagement.as_ref().map_or(Ok(Json::Null), json_cell)?),
+        ("since", json!(time_text(row.window.since))),
+        ("until", json!(time_text(row.window.until))),
+        ("source", json!(row.collection_source)),
+        ("quality", json!(row.quality_score)),
+        ("findings", json_cell(&row.findings)?),
+        ("notes", json_cell(&row.notes)?),
+        ("observed_at", json!(time_text(row.observed_at))),
+        ("release", json!(row.release)),
+        ("wit_version", json!(row.wit_version)),
+        ("run", json!(row.run_id)),
+        ("document", json!(row.document_id)),
+        ("growth", json!(growth)),
+    ]);
+    Ok(cells)
+}
+
+/// JSON travels as text.
+fn json_cell<T: Serialize>(value: &T) -> Result<Json, StoreError> {
+    json("metrics", value).map(Json::String)
 }
 
 fn column_value(name: &MetricName, value: &Value) -> Result<serde_json::Value, StoreError> {
@@ -436,36 +474,4 @@ fn column_value(name: &MetricName, value: &Value) -> Result<serde_json::Value, S
         (ColumnKind::Texts, Value::Texts(texts)) => json!(texts),
         _ => return Err(StoreError::Misfit { metric: name.to_string(), value: format!("{value:?}") }),
     })
-}
-
-impl Serialize for EncodedRow<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let row = self.row;
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("account", &row.account_id)?;
-        map.serialize_entry("artist", &row.artist_id)?;
-        map.serialize_entry("platform", &row.platform)?;
-        map.serialize_entry("date", &row.metric_date)?;
-        for (name, value) in &self.columns {
-            map.serialize_entry(name, value)?;
-        }
-        map.serialize_entry("extra", &self.extra)?;
-        map.serialize_entry("absent", &row.absent)?;
-        map.serialize_entry("coverage", &row.coverage)?;
-        map.serialize_entry("observed", &row.observed)?;
-        map.serialize_entry("engagement", &row.engagement)?;
-        map.serialize_entry("since", &time_text(row.window.since))?;
-        map.serialize_entry("until", &time_text(row.window.until))?;
-        map.serialize_entry("source", &row.collection_source)?;
-        map.serialize_entry("quality", &row.quality_score)?;
-        map.serialize_entry("findings", &row.findings)?;
-        map.serialize_entry("notes", &row.notes)?;
-        map.serialize_entry("observed_at", &time_text(row.observed_at))?;
-        map.serialize_entry("release", &row.release)?;
-        map.serialize_entry("wit_version", &row.wit_version)?;
-        map.serialize_entry("run", &row.run_id)?;
-        map.serialize_entry("document", &row.document_id)?;
-        map.serialize_entry("growth", &self.growth)?;
-        map.end()
-    }
 }

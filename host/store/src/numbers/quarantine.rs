@@ -15,7 +15,7 @@ use crate::database::readable::{Extent, left_of, more_after};
 use crate::database::rows::ROWS_PER_STATEMENT;
 use crate::events::row_data::row_data_keep_in_txn;
 use crate::numbers::history::{self, AccountPast, LastAccepted};
-use crate::numbers::metrics::metrics_save_in_txn;
+use crate::numbers::metrics::{Present, metrics_save_in_txn};
 use crate::scope::Scope;
 use crate::work::locks::{account_states_save_in_txn, accounts_lock_in_txn};
 use backline_model::row::QuarantineStatus;
@@ -175,7 +175,7 @@ impl QuarantineRelease {
     pub async fn commit(mut self, row: &MetricsRow, growth: &[GrowthRow]) -> Result<Quarantined, StoreError> {
         let work = &mut self.work;
         row_data_keep_in_txn(work, &[(row.account_id, row.metric_date)]).await?;
-        metrics_save_in_txn(work, &[(row, growth)], self.now).await?;
+        metrics_save_in_txn(work, &[(row, growth)], Present::Maybe, self.now).await?;
         let mut last = self.accepted.remove(&row.account_id).unwrap_or_default();
         history::accept(&mut last, row);
         account_states_save_in_txn(work, &[(row.account_id, None, last)], self.now).await?;

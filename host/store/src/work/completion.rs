@@ -10,6 +10,8 @@
 //! ```
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::{Value as Json, json};
@@ -23,7 +25,7 @@ use crate::events::outbox::row_events_write_in_txn;
 use crate::events::row_data::row_data_keep_in_txn;
 use crate::numbers::documents::documents_add_in_txn;
 use crate::numbers::history::{self, AccountPast};
-use crate::numbers::metrics::metrics_save_in_txn;
+use crate::numbers::metrics::{Present, metrics_save_in_txn};
 use crate::numbers::quarantine::quarantine_add_in_txn;
 use crate::releases::installed::LOST_FOR;
 use crate::releases::trials::tally_add_in_txn;
@@ -52,7 +54,7 @@ impl Store {
     /// [`StoreError::LeaseLost`] when another worker has taken the batch over.
     pub async fn completion_begin(&self, lease: &Lease, now: DateTime<Utc>) -> Result<Completion, StoreError> {
         self.months_ensure_for_batch(lease.batch.accounts.iter().map(|account| account.metric_date), now).await?;
-        let mut work = self.begin().await?;
+        let mut work = self.begin_by_key().await?;
         let statement = work.query(
             "SELECT usage::text AS usage FROM batches
              WHERE id = $1::uuid AND lease_token = $2 AND state = 'leased' AND finished_at IS NULL FOR UPDATE",
@@ -68,7 +70,8 @@ impl Store {
         // A withdrawal locks the accounts too: what is read now holds until the commit.
         let facts = account_facts_in_txn(&mut work, &accounts, lease.batch.run_id).await?;
         let (lease, months, without_row) = (lease.clone(), self.months.clone(), HashSet::new());
-        Ok(Completion { work, lease, alive, facts, used, without_row, past: Vec::new(), months, now })
+        let (completed, past) = (Arc::clone(&self.completed), Vec::new());
+        Ok(Completion { work, lease, alive, facts, used, without_row, past, months, completed, now })
     }
 
     /// Completes a batch none of whose accounts is stored, so that nothing has to be compared.
@@ -98,6 +101,8 @@ pub struct Completion {
     /// What was added of past dates. Their rows are written already, so that later dates are compared with them.
     past: Vec<AccountResult>,
     months: KnownMonths,
+    /// Counts the batches that this process has completed.
+    completed: Arc<AtomicU32>,
     now: DateTime<Utc>,
 }
 
@@ -111,8 +116,11 @@ impl Completion {
         wanted: &[(AccountId, NaiveDate)],
     ) -> Result<HashMap<AccountId, AccountPast>, StoreError> {
         let pasts = history::pasts_in_txn(&mut self.work, wanted, &self.facts.accepted).await?;
-        let has_none = |account: &AccountId| pasts.get(account).is_some_and(|past| past.existing.is_none());
-        self.without_row.extend(wanted.iter().filter(|(account, _)| has_none(account)));
+        // A row that can't be read is there, though it was left out.
+        if self.work.unreadable.is_none_of("metrics") {
+            let has_none = |account: &AccountId| pasts.get(account).is_some_and(|past| past.existing.is_none());
+            self.without_row.extend(wanted.iter().filter(|(account, _)| has_none(account)));
+        }
         Ok(pasts)
     }
 
@@ -133,6 +141,9 @@ impl Completion {
         rows_write_in_txn(&mut self.work, &stored, &self.without_row, self.now)
             .await
             .inspect_err(|_| self.months.forget())?;
+        for account in &stored {
+            self.without_row.remove(&(account.row.account_id, account.row.metric_date));
+        }
         self.past.extend(accounts);
         Ok(())
     }
@@ -221,6 +232,7 @@ impl Completion {
         let open = self.give_up(&accounts, &result, !told_by_batch.is_empty()).await?;
         point(Point::BatchWritten);
         self.work.commit().await?;
+        self.completed.fetch_add(1, Ordering::Relaxed);
         point(Point::BatchCommitted);
         Ok(Completed { counts: counts(&accounts), open })
     }
@@ -359,7 +371,8 @@ async fn rows_write_in_txn(
     let keys = rows.iter().map(|(row, _)| (row.account_id, row.metric_date));
     let replaced: Vec<_> = keys.filter(|key| !without_row.contains(key)).collect();
     row_data_keep_in_txn(work, &replaced).await?;
-    metrics_save_in_txn(work, &rows, now).await
+    let present = if replaced.is_empty() { Present::No } else { Present::Maybe };
+    metrics_save_in_txn(work, &rows, present, now).await
 }
 
 /// Numbers of the same name added up; other values are replaced by the later one.

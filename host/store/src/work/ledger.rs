@@ -11,6 +11,7 @@ use crate::database::dialect::{Columns as _, clean, json, time_text};
 use crate::database::error::StoreError;
 use crate::database::readable::{Extent, left_of, more_after};
 use crate::database::rows::{ROWS_PER_STATEMENT, id_rows};
+use crate::database::table::Table;
 use crate::events::outbox::events_write_in_txn;
 use crate::scope::Scope;
 use backline_model::event::types;
@@ -305,6 +306,12 @@ pub(crate) async fn run_add_in_txn(work: &mut Work, run: &Run) -> Result<(), Sto
     Ok(())
 }
 
+/// Adds accounts to batches, without those that were erased meanwhile.
+const INSERT_ACCOUNTS: &str = "INSERT INTO batch_accounts (batch_id, position, account_id, metric_date)
+    SELECT r.batch, r.position, a.id, r.date
+    FROM {columns: batch uuid, position bigint, account uuid, date date} LEFT JOIN accounts a ON a.id = r.account
+    WHERE (a.id IS NULL) = FALSE";
+
 /// Records batches, each in its tenant's turn on its platform.
 pub(crate) async fn batches_add_in_txn(
     work: &mut Work,
@@ -328,10 +335,12 @@ pub(crate) async fn batches_add_in_txn(
                 "attempts": batch.attempts, "lane": batch.canary.then_some("canary"),
             }));
             accounts.extend(batch.accounts.iter().enumerate().map(|(position, account)| {
-                json!({
-                    "batch": batch.id, "position": position, "account": account.account_id,
-                    "date": account.metric_date,
-                })
+                [
+                    ("batch", json!(batch.id)),
+                    ("position", json!(position)),
+                    ("account", json!(account.account_id)),
+                    ("date", json!(account.metric_date)),
+                ]
             }));
         }
         let statement = work.query(
@@ -345,14 +354,14 @@ pub(crate) async fn batches_add_in_txn(
              FROM {rows}",
         );
         work.execute("add batches", statement.bind(json("batches", &rows)?).bind(time_text(now))).await?;
-        for chunk in accounts.chunks(ROWS_PER_STATEMENT * 10) {
-            let statement = work.query(
-                "INSERT INTO batch_accounts (batch_id, position, account_id, metric_date)
-                 SELECT (r.value->>'batch')::uuid, (r.value->>'position')::bigint, a.id, (r.value->>'date')::date
-                 FROM {rows} LEFT JOIN accounts a ON a.id = (r.value->>'account')::uuid
-                 WHERE (a.id IS NULL) = FALSE",
-            );
-            work.execute("add a batch's accounts", statement.bind(json("a batch's accounts", &chunk)?)).await?;
+        let mut accounts = accounts.into_iter().peekable();
+        while accounts.peek().is_some() {
+            let mut rows = Table::of(work.kind, INSERT_ACCOUNTS);
+            for account in accounts.by_ref().take(ROWS_PER_STATEMENT * 10) {
+                rows.add(account);
+            }
+            let statement = work.query(INSERT_ACCOUNTS).bind_table(rows)?;
+            work.execute("add a batch's accounts", statement).await?;
         }
         for (run, accounts) in planned {
             let statement = work.query("UPDATE runs SET planned = planned + $2 WHERE id = $1::uuid");

@@ -20,7 +20,7 @@
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde_json::{Value as Json, json};
 use sqlx::any::AnyRow;
 
 use crate::database::connection::Work;
@@ -28,6 +28,7 @@ use crate::database::dialect::{Columns as _, json, time_text};
 use crate::database::error::StoreError;
 use crate::database::readable::Extent;
 use crate::database::rows::{ROWS_PER_STATEMENT, id_rows};
+use crate::database::table::Table;
 use crate::numbers::history::LastAccepted;
 use backline_model::{AccountId, RunId};
 
@@ -95,15 +96,14 @@ pub(crate) async fn account_facts_in_txn(
     Ok(facts)
 }
 
-/// What is written of one account, as the statement takes it.
-#[derive(Serialize)]
-struct StateRow<'a> {
-    account: AccountId,
-    /// Whether the connector answered, so that its state replaces the one before.
-    given: bool,
-    state: Option<&'a str>,
-    last: &'a LastAccepted,
-}
+const SAVE_STATES: &str = "INSERT INTO account_state (account_id, state, last_accepted, updated_at)
+    SELECT r.account,
+        CASE WHEN r.given THEN r.state
+            ELSE (SELECT s.state FROM account_state s WHERE s.account_id = r.account) END,
+        r.last, $1::timestamptz
+    FROM {columns: account uuid, given boolean, state text, last jsonb} WHERE TRUE
+    ON CONFLICT (account_id) DO UPDATE SET state = excluded.state, last_accepted = excluded.last_accepted,
+        updated_at = excluded.updated_at";
 
 /// Writes what connectors asked to be handed back (where the second part is given) and when metrics were last accepted.
 pub(crate) async fn account_states_save_in_txn(
@@ -112,27 +112,17 @@ pub(crate) async fn account_states_save_in_txn(
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     for chunk in states.chunks(ROWS_PER_STATEMENT) {
-        let rows: Vec<_> = chunk
-            .iter()
-            .map(|(account, state, last)| StateRow {
-                account: *account,
-                given: state.is_some(),
-                state: state.as_ref().and_then(Option::as_deref),
-                last,
-            })
-            .collect();
-        let statement = work.query(
-            "INSERT INTO account_state (account_id, state, last_accepted, updated_at)
-             SELECT (r.value->>'account')::uuid,
-                 CASE WHEN (r.value->>'given')::boolean THEN r.value->>'state'
-                     ELSE (SELECT s.state FROM account_state s WHERE s.account_id = (r.value->>'account')::uuid) END,
-                 (r.value->>'last')::jsonb, $2::timestamptz
-             FROM {rows} WHERE TRUE
-             ON CONFLICT (account_id) DO UPDATE SET state = excluded.state, last_accepted = excluded.last_accepted,
-                 updated_at = excluded.updated_at",
-        );
-        work.execute("store accounts' states", statement.bind(json("accounts' states", &rows)?).bind(time_text(now)))
-            .await?;
+        let mut rows = Table::of(work.kind, SAVE_STATES);
+        for (account, state, last) in chunk {
+            rows.add([
+                ("account", json!(account)),
+                ("given", json!(state.is_some())),
+                ("state", json!(state.as_ref().and_then(Option::as_ref))),
+                ("last", Json::String(json("when metrics were accepted", last)?)),
+            ]);
+        }
+        let statement = work.query(SAVE_STATES).bind(time_text(now)).bind_table(rows)?;
+        work.execute("store accounts' states", statement).await?;
     }
     Ok(())
 }

@@ -198,10 +198,8 @@ async fn observe(collector: &Collector, lease: &Lease) -> Result<Observed, Colle
     let batch = &lease.batch;
     let release = collector.cache.get(batch.release).await?;
     let ids: Vec<AccountId> = batch.accounts.iter().map(|account| account.account_id).collect();
-    let mut accounts = BatchAccounts::of(
-        collector.store.candidates_of(&Scope::all_tenants(), &ids).await?,
-        collector.store.fetch_inputs_of(&Scope::all_tenants(), &ids).await?,
-    );
+    let (candidates, inputs) = collector.store.batch_inputs_of(&Scope::all_tenants(), &ids).await?;
+    let mut accounts = BatchAccounts::of(candidates, inputs);
     let mut side = SideEffects::default();
 
     accounts.exclude_withdrawn(&release);
