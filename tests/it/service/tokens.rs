@@ -345,7 +345,7 @@ async fn a_refused_token_is_refreshed_within_the_time_of_its_batch() {
         let outcomes = store.run_outcomes_list(&Scope::all_tenants(), report.run.id, None, 10).await;
         let outcome = outcomes.expect("outcomes are read").remove(0).outcome;
         let Outcome::Failed { class: FailureClass::Unavailable, message } = outcome else { panic!("{outcome:?}") };
-        assert!(message.contains("within its batch's time"), "{message}");
+        assert!(message.contains("its batch's time ran out"), "{message}");
     })
     .await;
 }

@@ -325,11 +325,14 @@ async fn an_artist_without_a_readable_id_is_named_and_keeps_no_list_from_being_r
         let all = Scope::all_tenants();
         people(&store, 1).await;
         let columns = "name, tenant, subscription_status, data_collection_enabled, timezone, created_at, updated_at";
-        write(
-            url,
-            &format!("INSERT INTO artists (id, origin, {columns}) SELECT 'no-uuid', 'sync', {columns} FROM artists"),
-        )
-        .await;
+        let add = |id: &str| {
+            format!(
+                "INSERT INTO artists (id, origin, {columns}) SELECT '{id}', 'sync', {columns} FROM artists
+                 WHERE id = '{}'",
+                artist(1).id
+            )
+        };
+        write(url, &add("no-uuid")).await;
         write(url, &format!("UPDATE artists SET origin = 'sync', timezone = 'x' WHERE id = '{}'", artist(1).id)).await;
         let found = store.unreadable_artists_list(&all).await.unwrap();
         assert_eq!(
@@ -338,7 +341,8 @@ async fn an_artist_without_a_readable_id_is_named_and_keeps_no_list_from_being_r
         );
         assert_eq!(left_out(&store), named(&[["artists", "no-uuid", "id"]]));
         write(url, &format!("UPDATE artists SET timezone = 'UTC' WHERE id = '{}'", artist(1).id)).await;
-        write(url, "UPDATE artists SET id = '77777777' WHERE id = 'no-uuid'").await;
+        write(url, "DELETE FROM artists WHERE id = 'no-uuid'").await;
+        write(url, &add("77777777")).await;
         assert_eq!(store.unreadable_artists_list(&all).await.unwrap(), [], "its id is all that can't be read");
         assert!(left_out(&store).contains(&["artists", "77777777", "id"].map(str::to_owned)));
         assert_eq!(store.synced_artists_list(&all).await.unwrap(), [artist(1).id], "a sync goes on");
