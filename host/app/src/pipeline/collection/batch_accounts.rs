@@ -184,8 +184,10 @@ impl BatchAccounts {
 }
 
 fn ending_of_credential(error: &CredentialError, message: String) -> AccountFailure {
-    if matches!(error, CredentialError::Store(error) if error.is_outage()) {
-        return AccountFailure::Outage;
+    match error {
+        CredentialError::Store(error) if error.is_outage() => return AccountFailure::Outage,
+        CredentialError::Busy => return AccountFailure::Outage,
+        _ => {}
     }
     let class = error.failure_class();
     if class.is_retryable() {
@@ -243,4 +245,17 @@ async fn refresh_refused(
         }
     }
     results
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refresh_elsewhere_that_takes_too_long_says_nothing_about_an_account() {
+        let ended = |error: CredentialError| ending_of_credential(&error, error.to_string());
+        assert_eq!(ended(CredentialError::Busy), AccountFailure::Outage);
+        let failed = ended(CredentialError::Unavailable("the token endpoint is unavailable".to_owned()));
+        assert!(matches!(failed, AccountFailure::Retry { class: FailureClass::Unavailable, .. }), "{failed:?}");
+    }
 }

@@ -72,6 +72,10 @@ pub enum CredentialError {
     /// It could not be refreshed, and may be later: the text says what failed.
     #[error("the credential could not be refreshed: {0}")]
     Unavailable(String),
+    /// Another batch or host refreshes it and is not done, such as one whose database went silent: that says nothing
+    /// about the account, nor about the platform.
+    #[error("the credential is being refreshed elsewhere, which takes too long")]
+    Busy,
     /// The database failed.
     #[error("the credential can't be read or saved")]
     Store(#[source] Arc<StoreError>),
@@ -98,7 +102,7 @@ impl CredentialError {
             Self::Missing { .. } => FailureClass::CredentialMissing,
             Self::Dead(_) => FailureClass::Reconnect,
             Self::Misconfigured(_) | Self::NoKey | Self::Sealed(_) | Self::Stranger(_) => FailureClass::Misconfigured,
-            Self::Unavailable(_) => FailureClass::Unavailable,
+            Self::Unavailable(_) | Self::Busy => FailureClass::Unavailable,
             Self::Store(_) | Self::Journal(_) | Self::Interrupted => FailureClass::Internal,
         }
     }
@@ -114,7 +118,7 @@ impl Classified for CredentialError {
             | Self::Sealed(_)
             | Self::Stranger(_) => ErrorClass::Refused,
             Self::Store(error) => error.class(),
-            Self::Unavailable(_) | Self::Journal(_) => ErrorClass::Unavailable,
+            Self::Unavailable(_) | Self::Busy | Self::Journal(_) => ErrorClass::Unavailable,
             Self::Interrupted => ErrorClass::Internal,
         }
     }
@@ -392,9 +396,7 @@ impl CredentialManager {
                 Ok(Renewal::Failed(error) | Renewal::Dead(error)) | Err(error) => return Err(error),
             }
             if Instant::now() >= until {
-                return Err(CredentialError::Unavailable(
-                    "another host is refreshing the token and takes too long".into(),
-                ));
+                return Err(CredentialError::Busy);
             }
         }
     }
