@@ -3,7 +3,7 @@
 use super::pieces::Written;
 
 /// Longest escape in bytes, with room: `\ud83d\ude00`, `&#x0010ffff;`, `&VerticalLine;`.
-const ESCAPE_BYTES_MAX: usize = 16;
+pub(super) const ESCAPE_BYTES_MAX: usize = 16;
 
 /// Names that HTML has for characters of ASCII, except letters and digits, which have none.
 const ENTITIES: [(&str, u8); 45] = [
@@ -74,7 +74,7 @@ pub(super) fn begins_escape(byte: u8) -> bool {
 pub(super) fn escape_at(text: &[impl Written], at: usize, last: bool) -> Found {
     let read = match text[at].byte() {
         b'%' => hexadecimal(text, at + 1, 2).map(|byte| of_byte(byte, at + 3)),
-        b'\\' => backslash(text, at),
+        b'\\' => backslash(text, at, last),
         b'&' => entity(text, at),
         _ => Read::No,
     };
@@ -127,11 +127,16 @@ fn hexadecimal(text: &[impl Written], from: usize, digits: usize) -> Read<u32> {
     Read::Yes(value)
 }
 
-fn backslash(text: &[impl Written], at: usize) -> Read<Found> {
+fn backslash(text: &[impl Written], at: usize, last: bool) -> Read<Found> {
     let Some(next) = text.get(at + 1) else { return Read::Short };
     match next.byte() {
         b'u' => match hexadecimal(text, at + 2, 4) {
-            Read::Yes(high @ 0xd800..=0xdbff) => low_surrogate(text, at + 6).map(|low| match low {
+            // At the end of the text there is no second half either.
+            Read::Yes(high @ 0xd800..=0xdbff) => match low_surrogate(text, at + 6) {
+                Read::Short if last => Read::Yes(None),
+                low => low,
+            }
+            .map(|low| match low {
                 Some(low) => of_code_point(0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00), at + 12),
                 None => of_code_point(high, at + 6),
             }),
@@ -241,5 +246,6 @@ mod tests {
             assert_eq!(read(text, false), Found::Incomplete, "{text}");
         }
         assert_eq!(read("%2", true), Found::Literal);
+        assert!(matches!(read(r"\ud83d", true), Found::Escape { end: 6, .. }), "it has no second half");
     }
 }

@@ -12,7 +12,7 @@
 
 use aho_corasick::automaton::StateID;
 
-use super::escapes::{Found, begins_escape, escape_at};
+use super::escapes::{ESCAPE_BYTES_MAX, Found, begins_escape, escape_at};
 use super::patterns::{Automaton, Following, Patterns};
 use super::pieces::{DECODINGS_MAX, Inbox, Piece};
 
@@ -235,7 +235,10 @@ impl<'a> Search<'a> {
             }
             match escape_at(input, at, last) {
                 Found::Literal => at += 1,
-                Found::Incomplete => break,
+                Found::Incomplete => {
+                    at = held_back(input, copied, at);
+                    break;
+                }
                 Found::Escape { bytes, length, end } => {
                     if !self.layers[index].unescapes {
                         self.begin_unescaped(index);
@@ -332,7 +335,8 @@ impl<'a> Search<'a> {
     /// Finds the runs of digits and decodes those that are long enough, into one layer for each place at which a group
     /// of digits may begin.
     ///
-    /// A run without a byte of this layer's own is part of a run of the layer above, where it is decoded already.
+    /// A run without a byte of this layer's own, or behind one, is part of a run of the layer above, where it is
+    /// decoded already.
     #[expect(clippy::too_many_arguments, reason = "one loop for both kinds of digits")]
     fn runs<const PHASES: usize>(
         &mut self,
@@ -401,6 +405,19 @@ impl<'a> Search<'a> {
         }
         self.hits = merged;
     }
+}
+
+/// Where that begins which has to wait for the next batch, if the escape at a place is not complete: what it stands for
+/// may complete one before it, in a layer that is not written yet. Nothing before `copied` waits.
+fn held_back(input: &[Piece], copied: usize, mut at: usize) -> usize {
+    for _ in 0..DECODINGS_MAX {
+        let begins = |from: &usize| {
+            begins_escape(input[*from].byte) && escape_at(&input[..at], *from, false) == Found::Incomplete
+        };
+        let Some(from) = (copied.max(at.saturating_sub(ESCAPE_BYTES_MAX))..at).find(begins) else { break };
+        at = from;
+    }
+    at
 }
 
 /// Records a hit; one that overlaps the last one becomes part of it, so that repetition needs no memory.

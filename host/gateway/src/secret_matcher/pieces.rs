@@ -51,20 +51,22 @@ impl Piece {
 pub(super) struct Inbox {
     pub(super) pieces: Vec<Piece>,
     after_break: bool,
-    left_out: bool,
+    /// What is read next stands behind another byte than in the layer above, since something was left out or decoded.
+    is_behind_other: bool,
 }
 
 impl Inbox {
     #[inline]
     pub(super) fn push(&mut self, piece: Piece) {
         match piece.byte {
-            0 => self.left_out = true,
-            b'\r' | b'\n' => (self.after_break, self.left_out) = (true, true),
-            b' ' | b'\t' if self.after_break => self.left_out = true,
+            0 => self.is_behind_other = true,
+            b'\r' | b'\n' => (self.after_break, self.is_behind_other) = (true, true),
+            b' ' | b'\t' if self.after_break => self.is_behind_other = true,
             _ => {
                 self.after_break = false;
-                let fresh = piece.fresh | std::mem::take(&mut self.left_out);
-                self.pieces.push(Piece { fresh, ..piece });
+                // What is copied next stands behind another byte than in the layer above.
+                self.is_behind_other = true;
+                self.pieces.push(Piece { fresh: true, ..piece });
             }
         }
     }
@@ -74,26 +76,26 @@ impl Inbox {
         while self.after_break
             && let [Piece { byte: b' ' | b'\t', .. }, rest @ ..] = pieces
         {
-            (self.left_out, pieces) = (true, rest);
+            (self.is_behind_other, pieces) = (true, rest);
         }
         let Some((first, rest)) = pieces.split_first() else { return };
         self.after_break = false;
-        self.pieces.push(Piece { fresh: std::mem::take(&mut self.left_out), ..*first });
+        self.pieces.push(Piece { fresh: std::mem::take(&mut self.is_behind_other), ..*first });
         self.pieces.extend(rest.iter().map(|piece| Piece { fresh: false, ..*piece }));
     }
 
     /// Where this one stands between two bytes, with nothing to read.
     pub(super) fn without_pieces(&self) -> Self {
-        Self { pieces: Vec::new(), after_break: self.after_break, left_out: self.left_out }
+        Self { pieces: Vec::new(), after_break: self.after_break, is_behind_other: self.is_behind_other }
     }
 
     /// Adds a gap of the source.
     pub(super) fn gap(&mut self, at: u32) {
-        (self.after_break, self.left_out) = (false, false);
+        (self.after_break, self.is_behind_other) = (false, false);
         self.pieces.push(Piece { byte: GAP, fresh: false, start: at, end: at });
     }
 
     pub(super) fn is_between(&self) -> bool {
-        self.after_break || self.left_out
+        self.after_break || self.is_behind_other
     }
 }

@@ -141,6 +141,28 @@ fn a_secret_longer_than_its_pattern_is_blanked_to_its_end() {
     }
 }
 
+#[test]
+fn a_secret_is_found_wherever_the_batches_of_the_search_end() {
+    let hexadecimal = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+    // A line break between the two digits of an escape, which is an escape itself.
+    let folded = r"IGQ%2\nFcanary-0123456789 ".to_owned();
+    // A backslash in front of digits: the digits stand for its escape's second byte, and then for a secret.
+    let behind = format!("{} ", STANDARD_NO_PAD.encode(format!("%5C{}", hexadecimal("b%65arer-0123456789-canary"))));
+    let half = STANDARD_NO_PAD.encode(r"%63anary-0123456789\ud83d");
+    for (secret, written) in [
+        ("IGQ/canary-0123456789", folded),
+        ("bearer-0123456789-canary", behind),
+        (r"canary-0123456789\ud83d", half.clone()),
+        (r"canary-0123456789\ud83d", half + " "),
+    ] {
+        let secrets = SecretMatcher::new([secret]);
+        for blanks in (0..80).chain(1_960..2_060).chain([2_100, 4_090]) {
+            let text = format!("{}{written}", " ".repeat(blanks));
+            assert!(secrets.occur_in(text.as_bytes()), "{secret} behind {blanks} blanks");
+        }
+    }
+}
+
 /// The same text, cut as given.
 fn ranges_of(secrets: &SecretMatcher, text: &[u8], cuts: &[usize]) -> Vec<(u32, u32)> {
     let mut search = Search::new(secrets.patterns.as_ref().expect("secrets"));
