@@ -7,7 +7,7 @@ use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use backline::config::{DIES_AT_VARIABLE, WITHOUT_VARIABLE};
+use backline::config::{Config, DIES_AT_VARIABLE, WITHOUT_VARIABLE};
 use backline_model::kill_points::Point;
 use backline_model::remedies::{Remedy, without};
 use futures::FutureExt as _;
@@ -52,6 +52,32 @@ impl Play {
         let lacks = self.without.map(|remedy| (WITHOUT_VARIABLE, remedy.name()));
         let environment: Vec<(&str, &str)> = lacks.into_iter().chain(more.iter().copied()).collect();
         fleet.start_with(name, &environment)
+    }
+
+    /// A host on a world, and the fleet that it is of. It is killed before the world goes.
+    async fn on(&self, groups: u32, change: impl FnOnce(&mut Config)) -> (World, Fleet, HostProcess) {
+        let world = Box::pin(World::new(groups, GROUP, change)).await;
+        let fleet = Fleet::of(&world.stage, |_| {});
+        let host = self.host(&fleet, "host");
+        (world, fleet, host)
+    }
+
+    /// The same on a world of two groups, the first of which is collected.
+    async fn after_one(&self, change: impl FnOnce(&mut Config)) -> (World, Fleet, HostProcess) {
+        let (world, fleet, host) = self.on(2, change).await;
+        world.join(0).await;
+        world.collected(1).await;
+        (world, fleet, host)
+    }
+
+    /// A host on a world of one group, and the disk of its database.
+    async fn on_a_disk(&self) -> (World, Fleet, Disk, HostProcess) {
+        let world = Box::pin(World::new(1, GROUP, |_| {})).await;
+        let fleet = Fleet::of(&world.stage, |_| {});
+        // Before a host is at work.
+        let disk = Disk::of(&world.url).await;
+        let host = self.host(&fleet, "host");
+        (world, fleet, disk, host)
     }
 }
 
@@ -168,36 +194,24 @@ async fn a_connection_goes_silent(play: &Play) {
         (number(&mut database, &open).await == 0).then_some(())
     })
     .await;
-    world.collected(2).await;
-    answers(&host, 200, "").await;
-    world.expect_right(2).await;
+    all_is_right(&world, &host, 2, PATIENCE).await;
 }
 
 /// Another program locks a table for as long as it likes.
 async fn a_table_is_locked(play: &Play) {
-    let world = World::new(2, GROUP, |config| config.database.statement_timeout_ms = NO_LIMIT_MS).await;
-    let fleet = Fleet::of(&world.stage, |_| {});
-    let host = play.host(&fleet, "host");
-    world.join(0).await;
-    world.collected(1).await;
+    let (world, _fleet, host) = play.after_one(|config| config.database.statement_timeout_ms = NO_LIMIT_MS).await;
     let lock = Lock::on(&world, "metrics", "SHARE").await;
     world.join(1).await;
     let waiter = waiter(&world).await;
     given_up(&world, waiter, play.patience).await;
     lock.free().await;
-    world.collected(2).await;
-    answers(&host, 200, "").await;
-    world.expect_right(2).await;
+    all_is_right(&world, &host, 2, PATIENCE).await;
 }
 
 /// Another program locks a table until a host gives up once.
 async fn a_table_is_locked_for_a_moment(play: &Play) {
     // A lease is not renewed while results are stored.
-    let world = World::new(2, GROUP, |config| config.collection.lease_ttl_ms = 60_000).await;
-    let fleet = Fleet::of(&world.stage, |_| {});
-    let host = play.host(&fleet, "host");
-    world.join(0).await;
-    world.collected(1).await;
+    let (world, _fleet, host) = play.after_one(|config| config.collection.lease_ttl_ms = 60_000).await;
     let lock = Lock::on(&world, "metrics", "SHARE").await;
     world.join(1).await;
     let waiter = waiter(&world).await;
@@ -210,11 +224,7 @@ async fn a_table_is_locked_for_a_moment(play: &Play) {
 
 /// Another program writes a row that is the first of a list and can't be read.
 async fn a_row_can_not_be_read(play: &Play) {
-    let world = World::new(2, GROUP, |_| {}).await;
-    let fleet = Fleet::of(&world.stage, |_| {});
-    let host = play.host(&fleet, "host");
-    world.join(0).await;
-    world.collected(1).await;
+    let (world, _fleet, host) = play.after_one(|_| {}).await;
     let artist = world.stage.simulator.world().artist(0).id;
     let row = format!(
         "INSERT INTO activations (artist_id, platform, cause, at)
@@ -223,32 +233,22 @@ async fn a_row_can_not_be_read(play: &Play) {
     let mut database = world.database().await;
     database.execute(AssertSqlSafe(row)).await.expect("the database lets it through");
     world.join(1).await;
-    world.collected_within(2, play.patience).await;
-    answers(&host, 200, "").await;
-    world.expect_right(2).await;
+    all_is_right(&world, &host, 2, play.patience).await;
 }
 
 /// The disk is full where rows of metrics are, until a batch could not be stored.
 async fn the_disk_is_full_for_metrics(play: &Play) {
-    let world = World::new(1, GROUP, |_| {}).await;
-    let fleet = Fleet::of(&world.stage, |_| {});
-    let disk = Disk::of(&world.url).await;
-    let host = play.host(&fleet, "host");
+    let (world, _fleet, disk, host) = play.on_a_disk().await;
     disk.has(Room::NoMetrics).await;
     world.join(0).await;
     until(PATIENCE, "a batch is given back", async || host.log().contains(GIVEN_BACK).then_some(())).await;
     disk.has(Room::Everything).await;
-    world.collected(1).await;
-    answers(&host, 200, "").await;
-    world.expect_right(1).await;
+    all_is_right(&world, &host, 1, PATIENCE).await;
 }
 
 /// The disk is full for everything.
 async fn the_disk_is_full(play: &Play) {
-    let world = World::new(1, GROUP, |_| {}).await;
-    let fleet = Fleet::of(&world.stage, |_| {});
-    let disk = Disk::of(&world.url).await;
-    let host = play.host(&fleet, "host");
+    let (_world, _fleet, disk, host) = play.on_a_disk().await;
     disk.has(Room::Nothing).await;
     answers_within(&host, 503, "the database's disk is full", play.patience).await;
     disk.has(Room::Everything).await;
@@ -263,21 +263,18 @@ async fn a_host_dies_with_batches(play: &Play) {
     world.join(0).await;
     died(&mut victim).await;
     let host = play.host(&fleet, "other");
-    world.collected(1).await;
-    answers(&host, 200, "").await;
-    world.expect_right(1).await;
+    all_is_right(&world, &host, 1, PATIENCE).await;
 }
 
 /// The workers of a host wait for a table, and no limit ends that.
 async fn a_loop_waits_for_a_table(play: &Play) {
-    let world = World::new(1, GROUP, |config| {
-        config.database.lock_timeout_ms = NO_LIMIT_MS;
-        config.database.statement_timeout_ms = NO_LIMIT_MS;
-        config.service.stuck_after_ms = 1_000;
-    })
-    .await;
-    let fleet = Fleet::of(&world.stage, |_| {});
-    let host = play.host(&fleet, "host");
+    let (world, _fleet, host) = play
+        .on(1, |config| {
+            config.database.lock_timeout_ms = NO_LIMIT_MS;
+            config.database.statement_timeout_ms = NO_LIMIT_MS;
+            config.service.stuck_after_ms = 1_000;
+        })
+        .await;
     answers(&host, 200, "").await;
     let lock = Lock::on(&world, "batches", "ACCESS EXCLUSIVE").await;
     answers_within(&host, 503, "is stuck", play.patience).await;
@@ -323,9 +320,7 @@ async fn a_role_is_held_for_weeks(play: &Play) {
     database.execute(role).await.expect("the role is taken");
     let host = play.host(&fleet, "host");
     world.join(0).await;
-    world.collected_within(1, play.patience).await;
-    answers(&host, 200, "").await;
-    world.expect_right(1).await;
+    all_is_right(&world, &host, 1, play.patience).await;
 }
 
 /// A host dies when the platform has granted it a token that is not in the database, and starts again.
@@ -347,6 +342,13 @@ async fn a_host_dies_with_a_fresh_token(play: &Play) {
     let asked = world.stage.simulator.counts().operation("POST /v2/oauth/token/");
     assert_eq!(asked, 1, "the platform is asked once");
     answers(&host, 200, "").await;
+}
+
+/// So many groups are collected in time, the host is ready, and nothing is lost or stored twice.
+async fn all_is_right(world: &World, host: &HostProcess, groups: u32, within: Duration) {
+    world.collected_within(groups, within).await;
+    answers(host, 200, "").await;
+    world.expect_right(groups).await;
 }
 
 /// Waits until a host has died, as by `kill -9`.
