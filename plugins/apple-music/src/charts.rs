@@ -3,7 +3,7 @@
 use backline_sdk::prelude::*;
 
 /// Most places of a chart, and the most that one request gives.
-pub(crate) const PLACES: usize = 200;
+pub(crate) const PLACES: u8 = 200;
 
 /// The kinds of chart that are asked for, as Apple names them.
 pub(crate) const KINDS: [&str; 2] = ["songs", "albums"];
@@ -11,7 +11,8 @@ pub(crate) const KINDS: [&str; 2] = ["songs", "albums"];
 /// What a document says of an artist that a chart does not have. Nothing at all would be a place that is unknown.
 const NONE: &str = "none";
 
-/// The ids of one chart, the first place first. An item that can't be read keeps its place.
+/// The ids of one chart, the first place first. An item that can't be read keeps its place, and one stands for the rest
+/// of a chart that is not whole.
 type Places = Vec<Option<String>>;
 
 /// The charts of one storefront, in the order of [`KINDS`]; `None` where the answer has no such chart.
@@ -25,10 +26,18 @@ impl Charts {
     /// If the answer has no charts at all.
     pub(crate) fn read(answer: &Json) -> Result<Self, FetchError> {
         let charts = KINDS.map(|kind| {
-            let items = list(list(&answer["results"], kind).ok()?.first()?, "data").ok()?;
-            let places: Places = items.iter().map(|item| text(&item["id"])).collect();
+            let chart = list(&answer["results"], kind).ok()?.first()?;
+            let items = list(chart, "data").ok()?;
+            let mut places: Places = items.iter().map(|item| text(&item["id"])).collect();
             // A chart without anything in it says nothing of what is not in it.
-            (!places.is_empty()).then_some(places)
+            if places.is_empty() {
+                return None;
+            }
+            if !chart["next"].is_null() {
+                places.push(None);
+            }
+            places.truncate(usize::from(PLACES));
+            Some(places)
         });
         if charts.iter().all(Option::is_none) {
             return Err(FetchError::Unexpected("the response is not one of charts".to_owned()));
@@ -51,17 +60,21 @@ impl Charts {
 }
 
 fn place_of(chart: &[Option<String>], own: &[String]) -> Json {
-    match chart.iter().position(|id| id.as_ref().is_some_and(|id| own.contains(id))) {
+    // One that can't be read may be the artist's, so no place after it is the best one for certain.
+    match chart.iter().position(|id| id.as_ref().is_none_or(|id| own.contains(id))) {
+        Some(index) if chart[index].is_none() => Json::Null,
         Some(index) => json!({ "place": index + 1 }),
-        // One of those that can't be read may be the artist's.
-        None if chart.iter().any(Option::is_none) => Json::Null,
         None => json!({ "place": NONE }),
     }
 }
 
-/// The ids of the artist's top songs and of the albums, from the document's parts; `None` for a part that is missing.
+/// The ids of the artist's top songs and of the albums, from the document's parts; `None` for a part that is missing or
+/// has an item without an id, which may be in a chart.
 pub(crate) fn own(top_songs: &Json, albums: &Json) -> [Option<Vec<String>>; 2] {
-    let ids = |page: &Json| Some(list_of(page, "data", |item| text(&item["id"])).ok()?.0);
+    let ids = |page: &Json| {
+        let (ids, odd) = list_of(page, "data", |item| text(&item["id"])).ok()?;
+        (odd == 0).then_some(ids)
+    };
     let of_albums = || {
         let pages = list(albums, "pages").ok()?;
         pages.iter().map(ids).collect::<Option<Vec<_>>>().map(|pages| pages.concat())
@@ -86,7 +99,8 @@ pub(crate) fn best_place(charts: &Json, kind: &str) -> Result<Value, Absence> {
         if place == NONE {
             continue;
         }
-        let place = integer(place).filter(|place| *place >= 1).ok_or(Absence::Unavailable)?;
+        let place =
+            integer(place).filter(|place| (1..=i64::from(PLACES)).contains(place)).ok_or(Absence::Unavailable)?;
         best = Some(best.map_or(place, |best| best.min(place)));
     }
     best.map(Value::Integer).ok_or(Absence::NotFound)

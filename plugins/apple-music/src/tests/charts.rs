@@ -93,6 +93,51 @@ fn a_chart_that_is_missing_gives_no_place_and_costs_nothing_else() {
     let odd = charts(&["7001", "8"], &["8"]).replace("\"id\":\"8\"", "\"ID\":\"8\"");
     let replay = with_artists(platform().get("/charts?", 200, odd));
     assert_eq!(places(&replay, json!(["us"])), (json!(1), absent("unavailable")));
+    let odd = charts(&["8", "7001"], &["9001", "8"]).replace("\"id\":\"8\"", "\"ID\":\"8\"");
+    let replay = with_artists(platform().get("/charts?", 200, odd));
+    assert_eq!(places(&replay, json!(["us"])), (absent("unavailable"), json!(1)), "it may have the better place");
+}
+
+#[test]
+fn a_chart_that_goes_on_says_of_nobody_that_it_lacks_them() {
+    let going_on = |songs: &[&str]| {
+        let mut answer: Json = charts(songs, &["1"]).parse().expect("JSON");
+        answer["results"]["songs"][0]["next"] = "/v1/catalog/us/charts?offset=2".into();
+        with_artists(platform().get("/charts?", 200, answer.to_string()))
+    };
+    assert_eq!(places(&going_on(&["1", "2"]), json!(["us"])), (absent("unavailable"), absent("not-found")));
+    assert_eq!(places(&going_on(&["1", "7001"]), json!(["us"])), (json!(2), absent("not-found")));
+    // All places that were asked for are there, and what comes after them is none.
+    let mut songs = vec!["1"; 200];
+    assert_eq!(places(&going_on(&songs), json!(["us"])).0, absent("not-found"));
+    songs.push("7001");
+    assert_eq!(places(&going_on(&songs), json!(["us"])).0, absent("not-found"));
+}
+
+#[test]
+fn a_song_or_album_without_an_id_may_be_in_a_chart() {
+    let songs = fixture!("top_songs.json").replace("\"7002\"", "null");
+    let replay = Replay::new()
+        .get("/albums?limit=100", 200, fixture!("albums_page1.json"))
+        .get("/albums?offset=102", 200, fixture!("albums_page2.json").replace("\"9007\"", "null"))
+        .get("/view/top-songs", 200, songs)
+        .get("/charts?", 200, charts(&["1", "7001"], &["9001"]));
+    let found = places(&with_artists(replay), json!(["us"]));
+    assert_eq!(found, (absent("unavailable"), absent("unavailable")), "their place may be the better one");
+}
+
+#[test]
+fn a_place_is_one_of_those_that_were_asked_for() {
+    let of = |place: Json| {
+        let charts = json!({ "asked": ["us"], "of": { "us": { "answer": { "songs": { "place": place } } } } });
+        crate::charts::best_place(&charts, "songs")
+    };
+    for place in [1, 200] {
+        assert_eq!(of(json!(place)), Ok(Value::Integer(place)));
+    }
+    for odd in [json!(0), json!(201), json!(-7), json!(1.5), json!(9_007_199_254_740_993_i64), json!(null)] {
+        assert_eq!(of(odd.clone()), Err(Absence::Unavailable), "{odd}");
+    }
 }
 
 #[test]
