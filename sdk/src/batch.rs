@@ -17,7 +17,8 @@ impl BatchResult {
     ///
     /// - An account that the answer does not name is [`FetchError::NotFound`].
     /// - An account that it names twice is [`FetchError::Unexpected`], and so are those that it does not name if it
-    ///   names others instead: they may be there under another id, or it is not what it seems to be.
+    ///   names others instead: they may be there under another id, or it is not what it seems to be. Name an object
+    ///   whose id can't be read by an empty one: it may be any of them.
     /// - An error of a request is that of its accounts. One that concerns every further request, such as a rate limit,
     ///   ends the batch, as [`Stop`] does.
     ///
@@ -28,8 +29,8 @@ impl BatchResult {
     ///     BatchResult::batch(accounts, 50, |ids| async move {
     ///         let request = http.get("https://api.example.com/artists").query("ids", ids.join(","));
     ///         let body = request.slot("app").send().await.map_err(FetchError::of_operator)?.ok_json()?;
-    ///         let named = |artist: &Json| Some((id(&artist["id"])?, Ok(Fetched::new(artist))));
-    ///         Ok(list_of(&body, "artists", named)?.0)
+    ///         let named = |artist: &Json| (id(&artist["id"]).unwrap_or_default(), Ok(Fetched::new(artist)));
+    ///         Ok(list(&body, "artists")?.iter().map(named).collect())
     ///     })
     ///     .await
     /// }
@@ -80,7 +81,8 @@ fn assigned(asked: &[String], named: Named) -> HashMap<String, Result<Fetched, F
     let mut names_others = false;
     let mut answers = HashMap::new();
     for (id, answer) in named {
-        if asked.contains(&id) {
+        // An empty id stands for one that can't be read, whatever was asked.
+        if !id.is_empty() && asked.contains(&id) {
             let known = answers.entry(id);
             known.and_modify(|known| *known = unexpected("the answer names the account twice")).or_insert(answer);
         } else {
@@ -131,6 +133,8 @@ mod tests {
         assert_eq!(run(&["a", "b"], 50, |_| Ok(named(&["a", "b", "a"]))), ["unexpected", "of b"]);
         assert_eq!(run(&["a", "b"], 50, |_| Ok(named(&["x", "y"]))), ["unexpected", "unexpected"]);
         assert_eq!(run(&["a", "b"], 50, |_| Ok(named(&["x", "b"]))), ["unexpected", "of b"], "x may be a");
+        let without_id = |_: &[String]| Ok(named(&["", "b"]));
+        assert_eq!(run(&["a", "b", ""], 50, without_id), ["unexpected", "of b", "unexpected"], "it may be a");
         assert_eq!(run(&["a", "b"], 50, |_| Ok(named(&[]))), ["not-found", "not-found"]);
     }
 

@@ -157,6 +157,11 @@ class Batches(unittest.TestCase):
 
         self.assertEqual(self.outcomes(["a", "b"], instead), ["FetchError_Unexpected", 2])
 
+        async def without_an_id(ids):
+            return [(None, fetched(1)), ("b", fetched(2))]
+
+        self.assertEqual(self.outcomes(["a", "b"], without_an_id), ["FetchError_Unexpected", 2])
+
     def test_a_failed_request_costs_its_accounts_and_a_limit_the_rest(self):
         def failing(error):
             async def fetch(ids):

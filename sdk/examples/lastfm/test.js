@@ -127,6 +127,7 @@ test("a doubtful answer is nobody's", () => {
   assert.deepEqual(outcomes(['a', 'b'], () => [['a', 1], ['a', 2], ['b', 3]]), ['unexpected', 3]);
   assert.deepEqual(outcomes(['a', 'b'], () => [['x', 1]]), ['unexpected', 'unexpected']);
   assert.deepEqual(outcomes(['a', 'b'], () => [['x', 1], ['b', 2]]), ['unexpected', 2]);
+  assert.deepEqual(outcomes(['a', 'b'], () => [[undefined, 1], ['b', 2]]), ['unexpected', 2]);
 });
 
 test('a failed request costs its accounts, and a limit the rest', () => {

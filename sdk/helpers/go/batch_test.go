@@ -47,6 +47,7 @@ func TestABatchGivesEachAccountWhatNamesIt(t *testing.T) {
 			[]string{"error", "of a", "of b", "of a"}},
 		"twice":       {outcomes([]string{"a", "b"}, 50, answering("a", "a", "b")), []string{"error", "of b"}},
 		"instead":     {outcomes([]string{"a", "b"}, 50, answering("x", "b")), []string{"error", "of b"}},
+		"without id":  {outcomes([]string{"a", "b", ""}, 50, answering("", "b")), []string{"error", "of b", "error"}},
 		"others only": {outcomes([]string{"a", "b"}, 50, answering("x")), []string{"error", "error"}},
 		"one fails":   {outcomes([]string{"a", "b", "c"}, 1, failing(Unavailable)), []string{"of a", "error", "of c"}},
 		"limited":     {outcomes([]string{"a", "b", "c"}, 1, failing(RateLimited)), []string{"of a", "error", "error"}},

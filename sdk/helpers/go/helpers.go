@@ -110,8 +110,9 @@ type Named struct {
 
 // Batch asks for at most atMost accounts with one request. fetch gets the platform's ids, each once and sorted, and
 // answers with one Named for each account that the platform sent, in any order. An account that is not among them does
-// not exist, unless the answer names others instead: it may be there under another id. One that is there twice is not
-// what it seems to be. A failure that concerns every further request ends the batch.
+// not exist, unless the answer names others instead: it may be there under another id. An object whose id can't be read
+// is one of these; give it no ID. One that is there twice is not what it seems to be. A failure that concerns every
+// further request ends the batch.
 func Batch(accounts []Account, atMost int, fetch func(ids []string) ([]Named, error)) []Answer {
 	var ids []string
 	for _, account := range accounts {
@@ -152,7 +153,7 @@ func Batch(accounts []Account, atMost int, fetch func(ids []string) ([]Named, er
 func assign(found map[string]Answer, asked []string, named []Named) {
 	namesOthers := false
 	for _, one := range named {
-		if !slices.Contains(asked, one.ID) {
+		if one.ID == "" || !slices.Contains(asked, one.ID) {
 			namesOthers = true
 			continue
 		}

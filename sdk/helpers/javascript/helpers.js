@@ -153,8 +153,9 @@ const CONCERNS_ALL = ['misconfigured', 'quota-exhausted', 'rate-limited', 'recon
 
 // Asks for at most `atMost` accounts with one request: `fetch` gets the platform's ids, each once and sorted, and gives
 // pairs of an id and a document, in any order. An account that is not among them does not exist, unless the answer
-// names others instead: it may be there under another id. One that is there twice is not what it seems to be. A failure
-// that concerns every further request ends the batch.
+// names others instead: it may be there under another id. An object whose id can't be read is one of these; give it the
+// id undefined. One that is there twice is not what it seems to be. A failure that concerns every further request ends
+// the batch.
 export function batch(accounts, atMost, fetch) {
   const ids = [...new Set(accounts.map((account) => account.platformId))].sort();
   const answers = new Map();

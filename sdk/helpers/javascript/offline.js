@@ -51,8 +51,10 @@ export function replaying(...recordings) {
 function fittingTurns(turns, credential, platformIds) {
   const account = platformIds.get(credential?.account) ?? credential?.account;
   const rank = ({ of, credential: recorded }) => {
-    if (recorded?.account !== undefined && recorded.account !== account) return -1;
-    if (recorded && credential && recorded.slot === credential.slot && recorded.account === account) return 2;
+    // In a file that was edited by hand, null is no account either.
+    const owner = recorded?.account ?? undefined;
+    if (owner !== undefined && owner !== account) return -1;
+    if (recorded && credential && recorded.slot === credential.slot && owner === account) return 2;
     return account !== undefined && of === account ? 1 : 0;
   };
   const best = Math.max(0, ...turns.map(rank));

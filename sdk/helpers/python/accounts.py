@@ -64,8 +64,9 @@ async def batch(accounts, at_most, fetch):
     """Calls `fetch(ids)` for at most `at_most` accounts at a time, with the platform's ids, each once and sorted.
 
     It answers with pairs of the platform's id and a document, in any order. An account that is not among them does not
-    exist, unless the answer names others instead: it may be there under another id. One that is there twice is not
-    what it seems to be. An error that concerns every further request ends the batch.
+    exist, unless the answer names others instead: it may be there under another id. An object whose id can't be read
+    is one of these; give it the id `None`. One that is there twice is not what it seems to be. An error that concerns
+    every further request ends the batch.
     """
     ids = sorted({account.platform_id for account in accounts})
     answers, stopped = {}, None
