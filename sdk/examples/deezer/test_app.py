@@ -2,12 +2,14 @@
 
 import json
 import unittest
+from types import SimpleNamespace
 
 # First, since it lets the bindings be imported without a component around them.
 from backline import batch, fetched, offline
 
 import app
 from componentize_py_types import Err, Ok
+from wit_world.imports import http
 from wit_world.imports.types import (
     Absence,
     Coverage,
@@ -175,6 +177,32 @@ class Batches(unittest.TestCase):
         ids = ["a", "b", "c"]
         self.assertEqual(self.outcomes(ids, failing(busy), 1), ["of a", "FetchError_Unavailable", "of c"])
         self.assertEqual(self.outcomes(ids, failing(limited), 1), ["of a"] + ["FetchError_RateLimited"] * 2)
+
+
+class Replayed(unittest.TestCase):
+    URL = "https://api.example.com/me"
+
+    def recorded(self, id, credential):
+        request = {"method": "GET", "url": self.URL} | ({} if credential is None else {"credential": credential})
+        return SimpleNamespace(account=offline.account(id), answers=[{"request": request, "answer": {"text": id}}])
+
+    def asked(self, slot, id=None):
+        credential = http.Credential(slot, None if id is None else offline.account(id).id)
+        return offline.run(http.send(http.Request(http.Method.GET, self.URL, [], None, credential))).body.decode()
+
+    def test_an_address_that_all_accounts_ask_is_answered_by_the_credential(self):
+        # Older recordings do not say whose credential it was.
+        for says_so in (True, False):
+            ids = ("a1", "a2")
+            of = {id: {"slot": "user", "account": id} if says_so else None for id in ids}
+            with offline.replay(*(self.recorded(id, of[id]) for id in ids)):
+                for id in ("a2", "a1", "a2"):
+                    self.assertEqual(self.asked("user", id), id)
+        with offline.replay(self.recorded("a1", {"slot": "user", "account": "a1"})):
+            self.assertRaisesRegex(AssertionError, "another account's credential", self.asked, "user", "a9")
+        # One of a slot alone is no account's, also where a person has written null.
+        with offline.replay(self.recorded("a1", {"slot": "app", "account": None})):
+            self.assertEqual(self.asked("app"), "a1")
 
 
 if __name__ == "__main__":

@@ -109,6 +109,26 @@ test('what is no count is missing and never zero, and any document gives the who
   }
 });
 
+test('an address that all accounts ask is answered by the credential', () => {
+  const me = { method: 'GET', url: 'https://api.example.com/me' };
+  const recorded = (id, credential) => {
+    return { account: offline.account(id), answers: [{ request: { ...me, credential }, answer: { text: id } }] };
+  };
+  const asked = (send, slot, id) => {
+    const credential = { slot, account: id && offline.account(id).id };
+    return new TextDecoder().decode(send({ ...me, credential }).body);
+  };
+  // Older recordings do not say whose credential it was.
+  for (const credentialOf of [(account) => ({ slot: 'user', account }), () => undefined]) {
+    const send = offline.replaying(...['a1', 'a2'].map((id) => recorded(id, credentialOf(id))));
+    for (const id of ['a2', 'a1', 'a2']) assert.equal(asked(send, 'user', id), id);
+  }
+  const own = offline.replaying(recorded('a1', { slot: 'user', account: 'a1' }));
+  assert.throws(() => asked(own, 'user', 'a9'), /another account's credential/);
+  // One of a slot alone is no account's, also where a person has written null.
+  assert.equal(asked(offline.replaying(recorded('a1', { slot: 'app', account: null })), 'app'), 'a1');
+});
+
 // `batch`, for a platform that takes several ids: each account gets what was answered under its own id.
 const outcomes = (ids, fetch, atMost = 50) => {
   const answers = batch(ids.map((id) => offline.account(id)), atMost, fetch);
