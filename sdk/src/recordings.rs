@@ -336,6 +336,17 @@ mod tests {
             for (account, got) in own.iter().zip(batch) {
                 assert!(got.expect("fetched").body.contains(account.platform_id.as_str()), "{says_so}");
             }
+            // What happens to the answer of one account is not what another one gets.
+            let replay = replay_all(&recordings);
+            replay.fetch::<Mine>(own.to_vec(), recordings[0].context());
+            let exchanges = replay.exchanges();
+            assert_eq!(exchanges.len(), own.len());
+            for (damaged, (asked, _)) in exchanges.iter().enumerate() {
+                let replay = replay_all(&recordings).damaged(asked, response(503, &[], ""));
+                let got = replay.fetch::<Mine>(own.to_vec(), recordings[0].context()).accounts;
+                let failed: Vec<usize> = (0..own.len()).filter(|account| got[*account].is_err()).collect();
+                assert_eq!(failed, [damaged], "{got:?}");
+            }
         }
         let other = crate::testing::account("account-1", "a9");
         let replay = asking_me("a1", Some("a1")).replay().or_unreachable();

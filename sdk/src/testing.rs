@@ -16,7 +16,7 @@ pub use classes::{ClassRow, class_name, class_table};
 /// A request as a test sees it: method, URL, headers, body and credential.
 pub type SentRequest = wit::Request;
 
-/// What identifies a request whose answer is damaged.
+/// What identifies a request for which a response is prepared.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Sent {
     pub(crate) method: wit::Method,
@@ -28,6 +28,14 @@ impl Sent {
     fn of(request: &wit::Request) -> Self {
         Self { method: request.method, url: request.url.clone(), body: request.body.clone() }
     }
+}
+
+/// What identifies a request whose answer is damaged: several accounts may ask the same address.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Asked {
+    pub(crate) sent: Sent,
+    /// The host's id of the account whose own credential it named.
+    account: Option<String>,
 }
 
 /// Which requests a response is prepared for.
@@ -162,9 +170,9 @@ struct State {
     accounts: Vec<(String, String)>,
     sent: Vec<SentRequest>,
     /// Each different request that got a response, with the first response to it.
-    exchanges: Vec<(Sent, wit::Response)>,
+    exchanges: Vec<(Asked, wit::Response)>,
     /// A request that gets another answer than the prepared one.
-    damaged: Option<(Sent, wit::Response)>,
+    damaged: Option<(Asked, wit::Response)>,
     /// Whether a request without a prepared answer gets no response, instead of ending the test.
     is_unreachable_else: bool,
 }
@@ -304,26 +312,28 @@ impl Replay {
 
     pub(crate) fn answer(&self, request: wit::Request) -> Result<wit::Response, HttpError> {
         self.with(|state| {
-            let (sent, credential) = (Sent::of(&request), request.credential.clone());
+            let credential = request.credential.clone();
+            let account = credential.as_ref().and_then(|credential| credential.account.clone());
+            let asked = Asked { sent: Sent::of(&request), account };
             state.sent.push(request);
-            let answer = state.answer(&sent, credential.as_ref());
+            let answer = state.answer(&asked, credential.as_ref());
             if let Ok(response) = &answer
-                && !state.exchanges.iter().any(|(known, _)| *known == sent)
+                && !state.exchanges.iter().any(|(known, _)| *known == asked)
             {
-                state.exchanges.push((sent, response.clone()));
+                state.exchanges.push((asked, response.clone()));
             }
             answer
         })
     }
 
     /// The requests that got a response, each once.
-    pub(crate) fn exchanges(&self) -> Vec<(Sent, wit::Response)> {
+    pub(crate) fn exchanges(&self) -> Vec<(Asked, wit::Response)> {
         self.with(|state| state.exchanges.clone())
     }
 
     /// Responds to one request in another way, whenever it is sent; see [`Self::or_unreachable`] for the others.
-    pub(crate) fn damaged(self, sent: &Sent, answer: wit::Response) -> Self {
-        self.with(|state| state.damaged = Some((sent.clone(), answer)));
+    pub(crate) fn damaged(self, asked: &Asked, answer: wit::Response) -> Self {
+        self.with(|state| state.damaged = Some((asked.clone(), answer)));
         self.or_unreachable()
     }
 
@@ -339,7 +349,8 @@ impl Replay {
 }
 
 impl State {
-    fn answer(&mut self, sent: &Sent, credential: Option<&wit::Credential>) -> Result<wit::Response, HttpError> {
+    fn answer(&mut self, asked: &Asked, credential: Option<&wit::Credential>) -> Result<wit::Response, HttpError> {
+        let sent = &asked.sent;
         let accounts = &self.accounts;
         let named = Named {
             slot: credential.map(|credential| credential.slot.as_str()),
@@ -355,7 +366,7 @@ impl State {
             None => panic!("no response is prepared for {:?} {}", sent.method, sent.url),
         };
         // The damaged answer takes the place of the prepared one, so that the next request gets its own answer.
-        match self.damaged.as_ref().filter(|(damaged, _)| damaged == sent) {
+        match self.damaged.as_ref().filter(|(damaged, _)| damaged == asked) {
             Some((_, answer)) => Ok(answer.clone()),
             None => prepared,
         }

@@ -34,12 +34,13 @@ pub fn check_answers<C: Connector>(platform: impl Fn() -> Replay, accounts: &[Ac
     let good = collect::<C>(&replay, accounts, context);
     assert!(good.iter().any(Result::is_ok), "pass answers from which at least one account is collected");
     let mut damaged = 0_usize;
-    for (sent, answer) in replay.exchanges() {
+    for (asked, answer) in replay.exchanges() {
+        let sent = &asked.sent;
         let Ok(body) = serde_json::from_slice::<Json>(&answer.body) else { continue };
         for damage in damages(&body, &answer.body) {
             damaged += 1;
             let what = format!("{} {}: {}", sent.name(), sent.url, damage.what);
-            let replay = platform().damaged(&sent, response(damage.status, &[], damage.body));
+            let replay = platform().damaged(&asked, response(damage.status, &[], damage.body));
             let got = collect::<C>(&replay, accounts, context);
             compare(&good, &got, &what);
             check_state::<C>(&platform, accounts, context, &good, &got, &what);
