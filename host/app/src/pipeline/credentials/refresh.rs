@@ -462,7 +462,20 @@ mod tests {
 
     #[test]
     fn what_failed_is_told_once() {
-        let told = of_token_error(&TokenError::Unavailable("HTTP 503".into()), Owner::Operator).to_string();
-        assert_eq!(told, "the credential could not be refreshed: the token endpoint is unavailable: HTTP 503");
+        let told = |error: TokenError, owner| of_token_error(&error, owner).to_string();
+        assert_eq!(
+            told(TokenError::Unavailable("HTTP 503".into()), Owner::Operator),
+            "the credential could not be refreshed: the token endpoint is unavailable: HTTP 503"
+        );
+        assert_eq!(
+            told(TokenError::Refused("invalid_grant".into()), Owner::Account),
+            "the credential no longer works and the artist must connect the account again: the platform refused the \
+             credential: invalid_grant"
+        );
+        // What an artist can't fix names no artist.
+        assert_eq!(
+            told(TokenError::Refused("invalid_client".into()), Owner::Operator),
+            "the credential can't be used: the platform refused the credential: invalid_client"
+        );
     }
 }

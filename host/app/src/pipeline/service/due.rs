@@ -12,8 +12,8 @@ use backline_model::Run;
 use backline_rules::schedule::Timetable;
 use backline_store::{Store, Term};
 
-/// Who takes the role of the scheduler for the moment that this takes. No machine's name has a space, so that no host has
-/// this one by chance. It is the same each time: a demo that was killed meanwhile keeps the next start from nothing.
+/// Who takes the role of the scheduler for the moment that this takes. No machine's name has a space: no host has this
+/// one by chance. It is the same each time: a demo that was killed meanwhile keeps the next start from nothing.
 const HOLDER: &str = "backline demo";
 
 /// Records a run of all platforms as the one that was due last, for each schedule of all platforms that has had no time
