@@ -257,7 +257,12 @@ mod tests {
         let ended = |error: CredentialError| ending_of_credential(&error, error.to_string());
         let silent = StoreError::NoAnswer { what: "read", seconds: 9 };
         let full = Arc::new(io::Error::from(io::ErrorKind::StorageFull));
-        let elsewhere = [silent.into(), CredentialError::Busy, CredentialError::Clock, CredentialError::Journal(full)];
+        let elsewhere = [
+            CredentialError::from(silent),
+            CredentialError::Busy,
+            CredentialError::Clock,
+            CredentialError::Journal(full),
+        ];
         for error in elsewhere {
             assert_eq!(ended(error.clone()), AccountFailure::Outage, "{error}");
         }
