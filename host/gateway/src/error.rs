@@ -63,10 +63,10 @@ impl SendError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// The platform refuses the grant itself; only its owner can reconnect.
-    #[error("the platform refused the credential and it must be reconnected: {0}")]
+    #[error("the platform refused the credential: {0}")]
     Refused(String),
     /// It expired before it was refreshed; only its owner can reconnect.
-    #[error("the credential expired at {0} and can't be refreshed; it must be reconnected")]
+    #[error("the credential expired at {0} and can't be refreshed")]
     Expired(DateTime<Utc>),
     /// The operator's client id, secret or key is wrong.
     #[error("the operator's credential or the manifest is wrong: {0}")]

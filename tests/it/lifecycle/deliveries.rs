@@ -20,7 +20,7 @@ use sqlx::any::AnyPoolOptions;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use crate::support::database::each_database;
+use crate::support::database::{each_database, write};
 use crate::support::fleet::until;
 use crate::support::http::{Asked, Server, answer};
 use crate::support::post::{Post, RECEIVER, Time, artist_id, body_of, event, id_of, routes, taken, verify};
@@ -506,6 +506,40 @@ async fn a_webhook_far_behind_is_served_page_by_page_and_delays_no_other() {
         };
         assert_eq!(of("ahead"), [told.id]);
         assert_eq!(of("behind"), [events[0].id, events[1_500].id, events[2_299].id, told.id]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_webhook_whose_deliveries_can_not_be_noted_keeps_no_other_one_waiting() {
+    each_database(async |store: Store, url: &str| {
+        let post = Post::open(url).await;
+        let ended = async || post.write(None, types::RUN_COMPLETED, json!({})).await.id;
+        for name in ["first", "second"] {
+            post.add(name, WebhookKind::Webhook, &[]).await;
+        }
+        // The database refuses to move the first one.
+        let refusal = match store.kind() {
+            DatabaseKind::Sqlite => {
+                "CREATE TRIGGER refused BEFORE UPDATE ON webhooks WHEN OLD.name = 'first'
+                 BEGIN SELECT RAISE(ABORT, 'refused'); END"
+            }
+            DatabaseKind::Postgres => "ALTER TABLE webhooks ADD CONSTRAINT refused CHECK (name <> 'first') NOT VALID",
+        };
+        write(url, refusal).await;
+        let of = |name: &str| -> Vec<Uuid> {
+            let asked = post.receiver.asked();
+            asked.iter().filter(|asked| asked.target == format!("/{name}")).map(id_of).collect()
+        };
+        let one = ended().await;
+        post.host.dispatcher().deliver_due().await.expect_err("it says so");
+        assert_eq!(of("second"), [one], "it is at the same position");
+        let two = ended().await;
+        post.add("third", WebhookKind::Webhook, &[]).await;
+        let three = ended().await;
+        post.host.dispatcher().deliver_due().await.expect_err("it says so");
+        assert_eq!((of("second"), of("third")), (vec![one, two, three], vec![three]), "it is between the others");
+        assert_eq!(of("first"), [Uuid::nil(); 0]);
     })
     .await;
 }

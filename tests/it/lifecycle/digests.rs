@@ -252,6 +252,37 @@ async fn a_digest_that_is_held_up_keeps_no_other_one_waiting() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_is_held_up_keeps_none_of_its_channel_or_of_another_one_waiting() {
+    each_database(async |store: Store, url: &str| {
+        collect(&store).await;
+        let post = Post::with(url, Time::noon(), Server::start(|_| taken()).await, |_| {}).await;
+        slack(&post).await;
+        let secret = SecretText::new(format!("{RECEIVER}/pager"));
+        post.host.alerts().add_channel("pager", ChannelTarget::Slack, &secret).await.expect("a channel");
+        let refused = post.host.alerts().add_digest(daily("first", "ops")).await.expect("a digest").id;
+        for (name, channel) in [("second", "ops"), ("third", "pager")] {
+            post.host.alerts().add_digest(daily(name, channel)).await.expect("a digest");
+        }
+        // The database refuses to lease the message of the first one.
+        let refusal = match store.kind() {
+            DatabaseKind::Sqlite => format!(
+                "CREATE TRIGGER refused BEFORE UPDATE ON alert_messages WHEN OLD.digest_id = '{refused}'
+                 BEGIN SELECT RAISE(ABORT, 'refused'); END"
+            ),
+            DatabaseKind::Postgres => format!(
+                "ALTER TABLE alert_messages ADD CONSTRAINT refused
+                     CHECK (digest_id <> '{refused}'::uuid OR lease_owner IS NULL) NOT VALID"
+            ),
+        };
+        write(url, &refusal).await;
+        post.time.advance(TimeDelta::hours(1));
+        post.host.alerts().deliver_due().await.expect_err("it says so");
+        assert_eq!(texts(&post).len(), 2, "the others are sent");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_digest_whose_host_died_is_made_again_unless_it_was_being_sent() {
     each_database(async |store: Store, url: &str| {
         collect(&store).await;

@@ -142,31 +142,42 @@ impl Alerts {
             Some(now) => self.begin_digests(now).await,
             None => Ok(false),
         };
-        let mut report = AlertReport::default();
+        let (mut report, mut held_up) = (AlertReport::default(), told.and(begun).err());
         for channel in &channels {
-            for state in self.deliver_to(channel).await? {
-                report.count(state);
+            match self.deliver_to(channel).await {
+                Ok(states) => states.into_iter().for_each(|state| report.count(state)),
+                // One that is held up keeps no other one waiting.
+                Err(error) => held_up = Some(error),
             }
         }
-        told.and(begun).map(|_| report)
+        held_up.map_or(Ok(report), Err)
     }
 
     /// Sends what is due to a channel, until it has to wait. Returns how each message ended.
     pub(super) async fn deliver_to(&self, channel: &AlertChannel) -> Result<Vec<AlertState>, StoreError> {
-        let mut states = Vec::new();
+        let (mut states, mut held_up) = (Vec::new(), None);
         loop {
-            let Some(now) = self.right_now() else { return Ok(states) };
+            let Some(now) = self.right_now() else { break };
             let due = self.store.due_alerts_list(&Scope::all_tenants(), now).await?;
             let mut leased = None;
             for alert in due.iter().filter(|alert| alert.channel == channel.id) {
-                leased = self.lease(channel, alert, &self.name, now).await?;
-                if leased.is_some() {
-                    break;
+                match self.lease(channel, alert, &self.name, now).await {
+                    Ok(None) => {}
+                    Ok(lease) => {
+                        leased = lease;
+                        break;
+                    }
+                    // One that is held up keeps no other one waiting.
+                    Err(error) => held_up = Some(error),
                 }
             }
-            let Some(lease) = leased else { return Ok(states) };
-            states.push(self.deliver(channel, &lease).await?);
+            let Some(lease) = leased else { break };
+            match self.deliver(channel, &lease).await {
+                Ok(state) => states.push(state),
+                Err(error) => held_up = Some(error),
+            }
         }
+        held_up.map_or(Ok(states), Err)
     }
 
     /// Puts events into messages and begins to send what is due, if this host has the role. Returns the time until the

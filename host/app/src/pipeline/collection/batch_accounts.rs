@@ -184,10 +184,8 @@ impl BatchAccounts {
 }
 
 fn ending_of_credential(error: &CredentialError, message: String) -> AccountFailure {
-    match error {
-        CredentialError::Store(error) if error.is_outage() => return AccountFailure::Outage,
-        CredentialError::Busy => return AccountFailure::Outage,
-        _ => {}
+    if error.is_outage() {
+        return AccountFailure::Outage;
     }
     let class = error.failure_class();
     if class.is_retryable() {
@@ -249,12 +247,28 @@ async fn refresh_refused(
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
-    fn a_refresh_elsewhere_that_takes_too_long_says_nothing_about_an_account() {
+    fn what_keeps_a_credential_elsewhere_says_nothing_about_an_account() {
         let ended = |error: CredentialError| ending_of_credential(&error, error.to_string());
-        assert_eq!(ended(CredentialError::Busy), AccountFailure::Outage);
+        let silent = StoreError::NoAnswer { what: "read", seconds: 9 };
+        let full = Arc::new(io::Error::from(io::ErrorKind::StorageFull));
+        let elsewhere = [
+            CredentialError::from(silent),
+            CredentialError::Busy,
+            CredentialError::Clock,
+            CredentialError::Journal(full),
+        ];
+        for error in elsewhere {
+            assert_eq!(ended(error.clone()), AccountFailure::Outage, "{error}");
+        }
+        // Whatever lets a task panic may do so each time.
+        let interrupted = ended(CredentialError::Interrupted);
+        assert!(matches!(interrupted, AccountFailure::Retry { class: FailureClass::Internal, .. }), "{interrupted:?}");
         let failed = ended(CredentialError::Unavailable("the token endpoint is unavailable".to_owned()));
         assert!(matches!(failed, AccountFailure::Retry { class: FailureClass::Unavailable, .. }), "{failed:?}");
     }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ use backline_store::{Scope, SealedCredential, Store, StoreError};
 /// Refreshes of different accounts that run at once: enough to hide a round trip, few enough for a token endpoint.
 pub(in crate::pipeline) const REFRESHES_AT_ONCE: usize = 8;
 
-/// Why a credential is not refreshed where its batch has no more time for it. Its refresh goes on by itself.
+/// Why a credential is not refreshed where the token endpoint took all the time of its batch.
 const TOO_LATE: &str = "its batch's time ran out";
 
 /// How often to check whether another host has finished a refresh that this one waits for.
@@ -72,10 +73,13 @@ pub enum CredentialError {
     /// It could not be refreshed, and may be later: the text says what failed.
     #[error("the credential could not be refreshed: {0}")]
     Unavailable(String),
-    /// Another batch or host refreshes it and is not done, such as one whose database went silent: that says nothing
-    /// about the account, nor about the platform.
-    #[error("the credential is being refreshed elsewhere, which takes too long")]
+    /// Nobody asked the token endpoint within the time: another batch or host has the refresh and is not done, or the
+    /// database is slow.
+    #[error("the credential could not be refreshed in time: another batch or host has it, or the database is slow")]
     Busy,
+    /// This machine's clock jumped.
+    #[error("this machine's clock jumped, so that no end of a token is known; set it by NTP")]
+    Clock,
     /// The database failed.
     #[error("the credential can't be read or saved")]
     Store(#[source] Arc<StoreError>),
@@ -95,6 +99,16 @@ fn whose(account: Option<AccountId>) -> String {
 }
 
 impl CredentialError {
+    /// Whether it says nothing about the account, nor about the platform: the database does not answer, or another
+    /// batch or host, the machine's clock or the disk is why.
+    pub(in crate::pipeline) fn is_outage(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_outage(),
+            Self::Busy | Self::Clock | Self::Journal(_) => true,
+            _ => false,
+        }
+    }
+
     /// How an account that needs the credential ends.
     #[must_use]
     pub fn failure_class(&self) -> FailureClass {
@@ -102,7 +116,7 @@ impl CredentialError {
             Self::Missing { .. } => FailureClass::CredentialMissing,
             Self::Dead(_) => FailureClass::Reconnect,
             Self::Misconfigured(_) | Self::NoKey | Self::Sealed(_) | Self::Stranger(_) => FailureClass::Misconfigured,
-            Self::Unavailable(_) | Self::Busy => FailureClass::Unavailable,
+            Self::Unavailable(_) | Self::Busy | Self::Clock => FailureClass::Unavailable,
             Self::Store(_) | Self::Journal(_) | Self::Interrupted => FailureClass::Internal,
         }
     }
@@ -118,7 +132,7 @@ impl Classified for CredentialError {
             | Self::Sealed(_)
             | Self::Stranger(_) => ErrorClass::Refused,
             Self::Store(error) => error.class(),
-            Self::Unavailable(_) | Self::Busy | Self::Journal(_) => ErrorClass::Unavailable,
+            Self::Unavailable(_) | Self::Busy | Self::Clock | Self::Journal(_) => ErrorClass::Unavailable,
             Self::Interrupted => ErrorClass::Internal,
         }
     }
@@ -127,6 +141,28 @@ impl Classified for CredentialError {
 impl From<StoreError> for CredentialError {
     fn from(error: StoreError) -> Self {
         Self::Store(Arc::new(error))
+    }
+}
+
+/// How many requests to the token endpoint are under way for a batch, whose time may run out meanwhile. They go on then.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Asking(Arc<AtomicUsize>);
+
+impl Asking {
+    /// Counts a request until it is answered.
+    pub(super) async fn during<T>(&self, request: impl Future<Output = T>) -> T {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        let answer = request.await;
+        self.0.fetch_sub(1, Ordering::Relaxed);
+        answer
+    }
+
+    /// Why a credential is not refreshed, where the time has run out.
+    fn too_late(&self) -> CredentialError {
+        match self.0.load(Ordering::Relaxed) {
+            0 => CredentialError::Busy,
+            _ => CredentialError::Unavailable(TOO_LATE.to_owned()),
+        }
     }
 }
 
@@ -299,12 +335,15 @@ impl CredentialManager {
                 Owner::Operator => vec![None],
                 Owner::Account => accounts.iter().copied().map(Some).collect(),
             };
+            let asking = &Asking::default();
             let made: Vec<_> = stream::iter(wanted)
                 .map(|account| async move {
-                    let found = find(&slot.slot, account);
-                    let usable = self.usable(platform, slot, account, found, client, None);
+                    let Some(found) = find(&slot.slot, account) else {
+                        return (account, Err(missing(platform, &slot.slot, account)));
+                    };
+                    let usable = self.usable(slot, found, client, None, asking);
                     let made = tokio::time::timeout_at(until, usable).await;
-                    (account, made.unwrap_or_else(|_| self.usable_as_it_is(found)))
+                    (account, made.unwrap_or_else(|_| self.usable_as_it_is(found, asking)))
                 })
                 .buffered(REFRESHES_AT_ONCE)
                 .collect()
@@ -325,10 +364,11 @@ impl CredentialManager {
     }
 
     /// A credential whose refresh took too long, if it works without.
-    fn usable_as_it_is(&self, found: Option<&SealedCredential>) -> Result<SessionCredential, CredentialError> {
-        let opened = found.map(|found| Ok::<_, CredentialError>((found, self.open(found)?))).transpose()?;
-        let (now, late) = (self.clock.now(), || CredentialError::Unavailable(TOO_LATE.to_owned()));
-        let (found, secret) = opened.filter(|(_, secret)| secret.injectable(now).is_some()).ok_or_else(late)?;
+    fn usable_as_it_is(&self, found: &SealedCredential, asking: &Asking) -> Result<SessionCredential, CredentialError> {
+        let (secret, now) = (self.open(found)?, self.clock.now());
+        if secret.injectable(now).is_none() {
+            return Err(asking.too_late());
+        }
         session_credential(found, &secret, now)
     }
 
@@ -345,8 +385,10 @@ impl CredentialManager {
         refused: &SecretText,
         until: Instant,
     ) -> Result<SessionCredential, CredentialError> {
-        let refreshed = tokio::time::timeout_at(until, self.replaced(platform, slot, account, refused)).await;
-        refreshed.unwrap_or_else(|_| Err(CredentialError::Unavailable(TOO_LATE.to_owned())))
+        let asking = Asking::default();
+        let replaced = self.replaced(platform, slot, account, refused, &asking);
+        let refreshed = tokio::time::timeout_at(until, replaced).await;
+        refreshed.unwrap_or_else(|_| Err(asking.too_late()))
     }
 
     async fn replaced(
@@ -355,26 +397,23 @@ impl CredentialManager {
         slot: &CredentialSlot,
         account: Option<AccountId>,
         refused: &SecretText,
+        asking: &Asking,
     ) -> Result<SessionCredential, CredentialError> {
         let found = self.store.credential_get(&Scope::all_tenants(), platform, &slot.slot, account).await?;
+        let found = found.ok_or_else(|| missing(platform, &slot.slot, account))?;
         let client = self.store.credential_get(&Scope::all_tenants(), platform, &slot.slot, None).await?;
-        self.usable(platform, slot, account, found.as_ref(), client.as_ref(), Some(refused)).await
+        self.usable(slot, &found, client.as_ref(), Some(refused), asking).await
     }
 
     async fn usable(
         &self,
-        platform: &Platform,
         slot: &CredentialSlot,
-        account: Option<AccountId>,
-        found: Option<&SealedCredential>,
+        found: &SealedCredential,
         client: Option<&SealedCredential>,
         refused: Option<&SecretText>,
+        asking: &Asking,
     ) -> Result<SessionCredential, CredentialError> {
-        let mut credential = found.cloned().ok_or_else(|| CredentialError::Missing {
-            platform: platform.clone(),
-            slot: slot.slot.clone(),
-            account,
-        })?;
+        let mut credential = found.clone();
         let mut secret = self.open(&credential)?;
         let until = Instant::now() + REFRESH_WAIT_MAX;
         loop {
@@ -388,7 +427,7 @@ impl CredentialManager {
             // A refresh is due at half of the token's life. Until the old token ends, nothing waits for the refresh,
             // and a failure costs nothing.
             let wait_max = if works { Duration::ZERO } else { until.saturating_duration_since(Instant::now()) };
-            match self.renew(slot, client, &credential, refused, wait_max).await {
+            match self.renew(slot, client, &credential, refused, wait_max, asking).await {
                 Ok(Renewal::Refreshed(fresh, secret)) => return session_credential(&fresh, &secret, now),
                 Ok(Renewal::Superseded(theirs, theirs_open)) => (credential, secret) = (theirs, theirs_open),
                 _ if works => return session_credential(&credential, &secret, now),
@@ -425,6 +464,11 @@ impl CredentialManager {
 /// Whether this is still the secret that the platform refused.
 pub(in crate::pipeline) fn is_refused(secret: &Secret, refused: Option<&SecretText>, now: DateTime<Utc>) -> bool {
     refused.is_some() && secret.injectable(now) == refused
+}
+
+/// That no credential is set.
+pub(super) fn missing(platform: &Platform, slot: &str, account: Option<AccountId>) -> CredentialError {
+    CredentialError::Missing { platform: platform.clone(), slot: slot.to_owned(), account }
 }
 
 fn session_credential(
@@ -468,5 +512,14 @@ mod tests {
         };
         assert_eq!(class(None), FailureClass::Misconfigured);
         assert_eq!(class(Some(AccountId(uuid::Uuid::from_u128(1)))), FailureClass::Reconnect);
+    }
+
+    #[tokio::test]
+    async fn time_that_runs_out_says_something_about_the_platform_only_while_its_endpoint_is_asked() {
+        let asking = Asking::default();
+        assert!(matches!(asking.too_late(), CredentialError::Busy), "another host, or the database, took the time");
+        let meanwhile = asking.clone();
+        asking.during(async { assert!(matches!(meanwhile.too_late(), CredentialError::Unavailable(_))) }).await;
+        assert!(matches!(asking.too_late(), CredentialError::Busy), "it was answered, and not saved in time");
     }
 }

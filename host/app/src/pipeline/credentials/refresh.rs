@@ -37,7 +37,7 @@ use tokio::time::Instant;
 
 use crate::pipeline::credentials::expiry;
 use crate::pipeline::credentials::journal::Entry;
-use crate::pipeline::credentials::manager::{CredentialError, CredentialManager, is_refused};
+use crate::pipeline::credentials::manager::{Asking, CredentialError, CredentialManager, is_refused, missing};
 use backline_gateway::TokenError;
 use backline_gateway::secrets::{Secret, SecretText};
 use backline_model::kill_points::{Point, point};
@@ -87,6 +87,7 @@ struct Errand {
     secret: Secret,
     refused: Option<SecretText>,
     lease: RefreshLease,
+    asking: Asking,
 }
 
 /// A fresh secret that only this process's memory holds.
@@ -94,7 +95,7 @@ struct Unsaved(SealedCredential);
 
 impl CredentialManager {
     /// Refreshes a credential unless another task or host does so or has done so. `wait_max` is how long to wait for
-    /// another task of this process.
+    /// another task of this process; `asking` counts the request.
     ///
     /// It runs in a task of its own: a batch that is aborted must not drop an unsaved secret that the platform has
     /// already replaced.
@@ -105,6 +106,7 @@ impl CredentialManager {
         known: &SealedCredential,
         refused: Option<&SecretText>,
         wait_max: Duration,
+        asking: &Asking,
     ) -> Result<Renewal, CredentialError> {
         let lock = self.lock_of(known.id).lock_owned();
         let Ok(only_one) = tokio::time::timeout(wait_max, lock).await else { return Ok(Renewal::Busy) };
@@ -118,8 +120,7 @@ impl CredentialManager {
             return Err(CredentialError::Stranger(stranger));
         }
         if self.clocks.asked_now().await?.is_none() {
-            let jumped = "this machine's clock jumped, so that no end of a token is known; set it by NTP";
-            return Err(CredentialError::Unavailable(jumped.to_owned()));
+            return Err(CredentialError::Clock);
         }
         let client = client.filter(|client| client.id != current.id).map(|client| self.open(client)).transpose()?;
         // A host's name may be reused after a restart; the random part is not.
@@ -131,7 +132,8 @@ impl CredentialManager {
             .await?;
         let Some(lease) = lease else { return Ok(Renewal::Busy) };
         point(Point::RefreshLeased);
-        let errand = Errand { slot: slot.clone(), client, current, secret, refused: refused.cloned(), lease };
+        let (slot, refused, asking) = (slot.clone(), refused.cloned(), asking.clone());
+        let errand = Errand { slot, client, current, secret, refused, lease, asking };
         let (reply, answer) = oneshot::channel();
         let credentials = self.clone();
         let work = async move {
@@ -157,7 +159,7 @@ impl CredentialManager {
         fields(platform = %errand.current.platform, credential = %errand.current.id)
     )]
     async fn run(&self, errand: Errand) -> (Result<Renewal, CredentialError>, Option<Unsaved>) {
-        let Errand { slot, client, current, secret, lease, .. } = &errand;
+        let Errand { slot, client, current, secret, lease, asking, .. } = &errand;
         // An earlier answer of the platform that never reached the database is used before asking again.
         if let Some(entry) = self.journal.entry(current.id).await
             && let Some(kept) = entry.over(current)
@@ -174,7 +176,7 @@ impl CredentialManager {
                 "an interrupted refresh was not saved; the platform is asked again"
             );
         }
-        match self.gateway.refresh(slot, client.as_ref(), secret).await {
+        match asking.during(self.gateway.refresh(slot, client.as_ref(), secret)).await {
             Ok(fresh) => {
                 point(Point::RefreshAnswered);
                 self.keep_and_save(current, fresh).await
@@ -346,11 +348,7 @@ impl CredentialManager {
 
     async fn stored(&self, known: &SealedCredential) -> Result<SealedCredential, CredentialError> {
         let stored = self.store.credential_get_by_id(&Scope::all_tenants(), known.id).await?;
-        stored.ok_or_else(|| CredentialError::Missing {
-            platform: known.platform.clone(),
-            slot: known.slot.clone(),
-            account: known.account_id,
-        })
+        stored.ok_or_else(|| missing(&known.platform, &known.slot, known.account_id))
     }
 
     /// Saves the journal's entries of interrupted refreshes. Returns how many were saved.
@@ -464,7 +462,20 @@ mod tests {
 
     #[test]
     fn what_failed_is_told_once() {
-        let told = of_token_error(&TokenError::Unavailable("HTTP 503".into()), Owner::Operator).to_string();
-        assert_eq!(told, "the credential could not be refreshed: the token endpoint is unavailable: HTTP 503");
+        let told = |error: TokenError, owner| of_token_error(&error, owner).to_string();
+        assert_eq!(
+            told(TokenError::Unavailable("HTTP 503".into()), Owner::Operator),
+            "the credential could not be refreshed: the token endpoint is unavailable: HTTP 503"
+        );
+        assert_eq!(
+            told(TokenError::Refused("invalid_grant".into()), Owner::Account),
+            "the credential no longer works and the artist must connect the account again: the platform refused the \
+             credential: invalid_grant"
+        );
+        // What an artist can't fix names no artist.
+        assert_eq!(
+            told(TokenError::Refused("invalid_client".into()), Owner::Operator),
+            "the credential can't be used: the platform refused the credential: invalid_client"
+        );
     }
 }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::pipeline::context::ServiceContext;
 use crate::pipeline::credentials::expiry::{announced_until, expiring_event};
 use crate::pipeline::credentials::installation::{Standing, is_replaced};
-use crate::pipeline::credentials::manager::{CredentialError, CredentialManager, REFRESHES_AT_ONCE};
+use crate::pipeline::credentials::manager::{Asking, CredentialError, CredentialManager, REFRESHES_AT_ONCE};
 use crate::pipeline::credentials::refresh::Renewal;
 use backline_model::manifest::CredentialSlot;
 use backline_model::{CredentialId, Event, Platform};
@@ -233,7 +233,10 @@ impl CredentialManager {
             }
         };
         match secret.refresh_at() {
-            Some(at) if at <= now => self.renew(slot, client, credential, None, Duration::ZERO).await.map(Some),
+            Some(at) if at <= now => {
+                let asking = Asking::default();
+                self.renew(slot, client, credential, None, Duration::ZERO, &asking).await.map(Some)
+            }
             Some(at) => again(at).await.map(|()| None).map_err(CredentialError::from),
             None => again(now + NEVER_DUE_AGAIN).await.map(|()| None).map_err(CredentialError::from),
         }

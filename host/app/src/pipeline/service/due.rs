@@ -1,4 +1,5 @@
-//! Runs that no schedule started, and that were due nevertheless: a demo collects its history itself.
+//! Runs that no schedule started, and that were due nevertheless: a demo collects its history itself. Compiled for the
+//! demo alone; it stands here because it writes what the scheduler does, under its role.
 
 use std::time::Duration;
 
@@ -11,8 +12,9 @@ use backline_model::Run;
 use backline_rules::schedule::Timetable;
 use backline_store::{Store, Term};
 
-/// Who takes the role of the scheduler for the moment that this takes.
-const HOLDER: &str = "demo";
+/// Who takes the role of the scheduler for the moment that this takes. No machine's name has a space: no host has this
+/// one by chance. It is the same each time: a demo that was killed meanwhile keeps the next start from nothing.
+const HOLDER: &str = "backline demo";
 
 /// Records a run of all platforms as the one that was due last, for each schedule of all platforms that has had no time
 /// yet. Where a host schedules meanwhile, it decides itself.

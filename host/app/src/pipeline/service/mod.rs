@@ -17,6 +17,7 @@
 //! Each is started by `Loops`, which watches that it turns.
 //! A loop takes its capability again for each piece of work, so that a changed configuration applies to the next one.
 
+#[cfg(feature = "demo")]
 pub mod due;
 pub mod freshness;
 mod loops;

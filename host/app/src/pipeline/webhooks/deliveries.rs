@@ -289,19 +289,24 @@ impl Dispatcher {
     /// When the database fails.
     pub async fn deliver_due(&self) -> Result<DeliveryReport, StoreError> {
         let mut report = DeliveryReport::default();
-        let on = loop {
+        let (on, mut failed) = loop {
             let mut on = self.store.webhooks_list(&Scope::all_tenants()).await?;
             on.retain(|(webhook, _)| webhook.enabled);
-            let (noted, more) = self.note_deliveries(&on).await?;
-            report.noted += noted;
-            if !more {
-                break on;
+            match self.note_deliveries(&on).await {
+                Ok((noted, more)) => {
+                    report.noted += noted;
+                    if !more {
+                        break (on, None);
+                    }
+                }
+                // What is due goes out also where new events can't be noted at the moment.
+                Err(error) => break (on, Some(error)),
             }
         };
         // Deliveries recorded just now are due; those that fail from now on are not.
         let now = self.clock.now();
         let mut rounds = stream::iter(&on).map(|(webhook, _)| self.deliver_to(webhook, now)).buffer_unordered(8);
-        let (mut troubles, mut failed) = (Troubles::default(), None);
+        let mut troubles = Troubles::default();
         while let Some(went) = rounds.next().await {
             match went {
                 Ok(went) => {
@@ -337,40 +342,51 @@ impl Dispatcher {
     }
 
     /// Records deliveries of the next events: a page for the webhooks that are furthest ahead, so that they get new
-    /// events at once, and one for those furthest behind. Returns the number of new deliveries, and whether there are
-    /// more events.
+    /// events at once, and one for those furthest behind that nothing holds up. Returns the number of new deliveries,
+    /// and whether there are more events.
     async fn note_deliveries(&self, webhooks: &[(Webhook, EventCursor)]) -> Result<(u64, bool), StoreError> {
         let places: BTreeSet<EventCursor> = webhooks.iter().map(|(_, seen)| *seen).collect();
-        let (Some(first), Some(last)) = (places.first(), places.last()) else { return Ok((0, false)) };
-        let (mut noted, mut more) = self.note_page(webhooks, *last).await?;
-        if first < last {
-            let (of_first, more_of_first) = self.note_page(webhooks, *first).await?;
-            noted += of_first;
-            more |= more_of_first || places.len() > 2 && of_first > 0;
+        let Some(last) = places.last() else { return Ok((0, false)) };
+        let (mut noted, mut more, mut held_up) = (0, false, None);
+        match self.note_page(webhooks, *last).await {
+            Ok(of_last) => (noted, more) = of_last,
+            Err(error) => held_up = Some(error),
         }
-        Ok((noted, more))
+        for place in places.iter().take_while(|place| *place < last) {
+            match self.note_page(webhooks, *place).await {
+                Ok((of_place, more_of_place)) => {
+                    noted += of_place;
+                    more |= more_of_place || places.len() > 2 && of_place > 0;
+                    break;
+                }
+                // One that is held up keeps no other one waiting.
+                Err(error) => held_up = Some(error),
+            }
+        }
+        held_up.map_or(Ok((noted, more)), Err)
     }
 
-    /// The same for the webhooks at one position, and one page of events.
+    /// The same for the webhooks at one position, and one page of events. An error of one comes after the others.
     async fn note_page(
         &self,
         webhooks: &[(Webhook, EventCursor)],
         from: EventCursor,
     ) -> Result<(u64, bool), StoreError> {
-        let (store, mut noted) = (&self.store, 0);
+        let (store, mut noted, mut held_up) = (&self.store, 0, None);
         // Transactions that write events may be long.
         let heads =
             retry_transient(|| async { store.event_heads_list(&Scope::all_tenants(), from, PAGE).await }).await?;
         let Some(until) = heads.last().map(|head| head.cursor) else { return Ok((0, false)) };
         for (webhook, seen) in webhooks.iter().filter(|(_, seen)| *seen == from) {
             let new: Vec<NewDelivery> = heads.iter().filter_map(|head| wanted(webhook, head)).collect();
-            // None if another host has done it.
-            noted += store
-                .deliveries_fan_out(&Scope::all_tenants(), webhook.id, *seen, until, &new, self.clock.now())
-                .await?
-                .unwrap_or(0);
+            let now = self.clock.now();
+            match store.deliveries_fan_out(&Scope::all_tenants(), webhook.id, *seen, until, &new, now).await {
+                // None if another host has done it.
+                Ok(of_webhook) => noted += of_webhook.unwrap_or(0),
+                Err(error) => held_up = Some(error),
+            }
         }
-        Ok((noted, heads.len() >= PAGE as usize))
+        held_up.map_or(Ok((noted, heads.len() >= PAGE as usize)), Err)
     }
 
     /// Sends one delivery and records the outcome. Where the database fails, the lease expires and it is retried.
