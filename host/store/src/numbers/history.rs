@@ -10,7 +10,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{Days, NaiveDate};
-use serde::Serialize;
 use serde_json::json;
 use sqlx::any::AnyRow;
 
@@ -69,12 +68,20 @@ impl AccountPast {
     }
 }
 
-/// Dates of one account, both ends included, as statements take them.
-#[derive(Serialize)]
+/// Dates of one account, both ends included.
 struct Span {
     account: AccountId,
     since: NaiveDate,
     until: NaiveDate,
+}
+
+/// Spans as the statements below take them.
+fn table_of(work: &Work, statement: &'static str, spans: impl IntoIterator<Item = Span>) -> Table {
+    let mut table = Table::of(work.kind, statement);
+    for Span { account, since, until } in spans {
+        table.add([("account", json!(account)), ("since", json!(since)), ("until", json!(until))]);
+    }
+    table
 }
 
 /// Reads what is known besides the rows of these dates. An account may be asked for once.
@@ -115,7 +122,7 @@ pub(crate) async fn pasts_in_txn(
             spans.push(Span { account: *account, since: back(*date, span), until: back(*date, span) });
         }
     }
-    earlier(work, &spans, &mut pasts).await?;
+    earlier(work, spans, &mut pasts).await?;
 
     // A date of the past without a row may be in the archive.
     let is_past = |account: &AccountId, date: &NaiveDate| {
@@ -134,7 +141,7 @@ pub(crate) async fn pasts_in_txn(
 
     let spans = gaps(wanted, &pasts, accepted);
     if !spans.is_empty() {
-        earlier(work, &spans, &mut pasts).await?;
+        earlier(work, spans, &mut pasts).await?;
     }
     Ok(pasts)
 }
@@ -178,6 +185,14 @@ fn gaps(
     spans
 }
 
+const FURTHER_ON: &str = concat!(
+    "SELECT ",
+    row_columns!(),
+    " FROM {columns: account uuid, since date, until date} LEFT JOIN metrics m ON m.account_id = r.account
+         AND m.metric_date >= r.since AND m.metric_date <= r.until
+     WHERE (m.account_id IS NULL) = FALSE ORDER BY m.metric_date"
+);
+
 /// What the next row beyond the longest span leaves open: a metric that it lacks is measured from this date by the
 /// first row that has it. Most rows have what the next one has, and nothing is read.
 async fn further_on(
@@ -202,22 +217,13 @@ async fn further_on(
         if open.is_empty() {
             return Ok(());
         }
-        let rows: Vec<_> = open
-            .iter()
-            .map(|(account, (read, _))| Span {
-                account: *account,
-                since: forward(*read, 1),
-                until: forward(*read, LATER_DAYS),
-            })
-            .collect();
-        let statement = work.query(concat!(
-            "SELECT ",
-            row_columns!(),
-            " FROM {rows} LEFT JOIN metrics m ON m.account_id = (r.value->>'account')::uuid
-                 AND m.metric_date >= (r.value->>'since')::date AND m.metric_date <= (r.value->>'until')::date
-             WHERE (m.account_id IS NULL) = FALSE ORDER BY m.metric_date"
-        ));
-        let rows = work.rows("read the rows further on", statement.bind(json("dates", &rows)?)).await?;
+        let spans = open.iter().map(|(account, (read, _))| Span {
+            account: *account,
+            since: forward(*read, 1),
+            until: forward(*read, LATER_DAYS),
+        });
+        let statement = work.query(FURTHER_ON).bind_table(table_of(work, FURTHER_ON, spans))?;
+        let rows = work.rows("read the rows further on", statement).await?;
         for row in work.unreadable.read("metrics", "account_id", Extent::Part, &rows, row_of)? {
             let (Some(past), Some((_, missing))) = (pasts.get_mut(&row.account_id), open.get_mut(&row.account_id))
             else {
@@ -279,12 +285,12 @@ const SAME_AND_LATER: &str = concat!(
 );
 
 async fn same_and_later(work: &mut Work, wanted: &[(AccountId, NaiveDate)]) -> Result<Found, StoreError> {
-    let mut dates = Table::of(work.kind, SAME_AND_LATER);
-    for (account, date) in wanted {
-        let until = forward(*date, LATER_DAYS);
-        dates.add([("account", json!(account)), ("since", json!(date)), ("until", json!(until))]);
-    }
-    let statement = work.query(SAME_AND_LATER).bind_table(dates)?;
+    let spans = wanted.iter().map(|(account, date)| Span {
+        account: *account,
+        since: *date,
+        until: forward(*date, LATER_DAYS),
+    });
+    let statement = work.query(SAME_AND_LATER).bind_table(table_of(work, SAME_AND_LATER, spans))?;
     let rows = work.rows("read the rows of a date and after", statement).await?;
     Found::of(work, "metrics", &rows)
 }
@@ -315,14 +321,10 @@ const EARLIER: &str = concat!(
 
 async fn earlier(
     work: &mut Work,
-    spans: &[Span],
+    spans: Vec<Span>,
     pasts: &mut HashMap<AccountId, AccountPast>,
 ) -> Result<(), StoreError> {
-    let mut dates = Table::of(work.kind, EARLIER);
-    for Span { account, since, until } in spans {
-        dates.add([("account", json!(account)), ("since", json!(since)), ("until", json!(until))]);
-    }
-    let statement = work.query(EARLIER).bind_table(dates)?;
+    let statement = work.query(EARLIER).bind_table(table_of(work, EARLIER, spans))?;
     let rows = work.rows("read earlier values", statement).await?;
     let found = work.unreadable.read("metrics", "account_id", Extent::Part, &rows, |row| {
         let basis = engagement_of(row)?.map(|engagement| engagement.basis);
