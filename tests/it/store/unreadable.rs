@@ -323,10 +323,14 @@ async fn an_artist_without_a_readable_id_is_named_and_keeps_no_list_from_being_r
         assert_eq!(left_out(&store), named(&[["artists", "no-uuid", "id"]]));
         write(url, &format!("UPDATE artists SET timezone = 'UTC' WHERE id = '{}'", artist(1).id)).await;
         write(url, "DELETE FROM artists WHERE id = 'no-uuid'").await;
-        write(url, &add("77777777")).await;
-        assert_eq!(store.unreadable_artists_list(&all).await.unwrap(), [], "its id is all that can't be read");
-        assert!(left_out(&store).contains(&["artists", "77777777", "id"].map(str::to_owned)));
-        assert_eq!(store.synced_artists_list(&all).await.unwrap(), [artist(1).id], "a sync goes on");
+        // The first comes before every id that can be read.
+        for id in ["-", "77777777", "7777777g-7777-4777-8777-777777777777", "777-7777-7777-4777-8777-777777777777"] {
+            write(url, &add(id)).await;
+            assert_eq!(store.unreadable_artists_list(&all).await.unwrap(), [], "its id is all that can't be read");
+            assert!(left_out(&store).contains(&["artists", id, "id"].map(str::to_owned)), "{id}");
+            assert_eq!(store.synced_artists_list(&all).await.unwrap(), [artist(1).id], "a sync goes on");
+            write(url, &format!("DELETE FROM artists WHERE id = '{id}'")).await;
+        }
     })
     .await;
 }
