@@ -1,7 +1,7 @@
 //! What the stages before storing must know of an account's other days.
 //!
-//! A row that can't be read is as if it were not there: it keeps no other account of its batch from being stored. One of
-//! the date that is stored is known to be there, and what is stored replaces it.
+//! A row that can't be read is as if it were not there: it keeps no other account of its batch from being stored. One
+//! of the date that is stored is known to be there, and what is stored replaces it.
 //!
 //! Of other dates only `metrics` is read, never the archive: growth reaches back 90 days and a backfill 400, and
 //! nothing is archived before 490 days are over. A late number for a date that is archived is merged with its row
