@@ -295,15 +295,13 @@ async fn putting_away_a_part_reads_that_part_however_much_is_due() {
         rule: "a test".to_owned(),
         rows: None,
     };
-    let mut blocks = Vec::new();
-    for artists in SIZES {
-        let server = Server::start().await;
-        let url = &server.url;
-        let store = migrated(url).await;
-        let mut database = PgConnection::connect(url).await.unwrap();
-        database.execute(AssertSqlSafe(OLD.replace("{artists}", &artists.to_string()))).await.unwrap();
-        without_autovacuum(&mut database).await;
-        let cost = cost(url, database, store, async |store| {
+    costs_the_same(
+        async |_, mut database, artists| {
+            database.execute(AssertSqlSafe(OLD.replace("{artists}", &artists.to_string()))).await.unwrap();
+            without_autovacuum(&mut database).await;
+            database
+        },
+        async |store| {
             let (mut place, mut rows) = (ArchivePlace::default(), 0);
             for _ in 0..PARTS {
                 let (all, zones) = (Scope::all_tenants(), ["Europe/Berlin".to_owned()]);
@@ -312,46 +310,51 @@ async fn putting_away_a_part_reads_that_part_however_much_is_due() {
                 place = taken.next.expect("more is due");
             }
             assert_eq!(rows, PARTS * u64::from(ROWS));
-        })
-        .await;
-        assert_eq!(cost.scans, BTreeMap::new(), "tables that grow are read whole");
-        blocks.push(cost.blocks);
-    }
-    #[expect(clippy::cast_precision_loss, reason = "far below 53 bits")]
-    let growth = blocks[1] as f64 / blocks[0] as f64;
-    assert!(growth <= GROWTH_MAX, "{blocks:?} blocks of {} and {} artists", SIZES[0], SIZES[1]);
+        },
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_page_of_a_plan_costs_the_same_in_a_database_ten_times_as_large() {
     const PAGES: u32 = 4;
     const ACCOUNTS: u32 = 500;
-    let mut blocks = Vec::new();
-    for artists in SIZES {
-        let server = Server::start().await;
-        let url = &server.url;
-        let store = migrated(url).await;
-        let mut database = PgConnection::connect(url).await.unwrap();
-        first_accounts(&store, &mut database).await;
-        without_autovacuum(&mut database).await;
-        database.execute(AssertSqlSafe(FILL.replace("{artists}", &artists.to_string()))).await.unwrap();
-        // With these statistics the planner knows how many accounts a page has, and may prefer whole tables.
-        database.execute("ANALYZE").await.unwrap();
-        let cost = cost(url, database, store, async |store| {
+    costs_the_same(
+        async |store, mut database, artists| {
+            first_accounts(store, &mut database).await;
+            without_autovacuum(&mut database).await;
+            database.execute(AssertSqlSafe(FILL.replace("{artists}", &artists.to_string()))).await.unwrap();
+            // With these statistics the planner knows how many accounts a page has, and may prefer whole tables.
+            database.execute("ANALYZE").await.unwrap();
+            database
+        },
+        async |store| {
             let mut after = None;
             for _ in 0..PAGES {
                 let page = store.candidates_list(&Scope::all_tenants(), &demo(), None, after, ACCOUNTS).await.unwrap();
                 assert_eq!(page.len(), ACCOUNTS as usize);
                 after = page.last().map(|candidate| candidate.account_id);
             }
-        })
-        .await;
+        },
+    )
+    .await;
+}
+
+/// Checks that work reads no table as a whole that grows, and about as many blocks in a database ten times as large.
+async fn costs_the_same(fill: impl AsyncFn(&Store, PgConnection, u32) -> PgConnection, work: impl AsyncFn(&Store)) {
+    let mut costs = Vec::new();
+    for artists in SIZES {
+        let server = Server::start().await;
+        let store = migrated(&server.url).await;
+        let database = PgConnection::connect(&server.url).await.unwrap();
+        let database = fill(&store, database, artists).await;
+        let cost = cost(&server.url, database, store, &work).await;
         assert_eq!(cost.scans, BTreeMap::new(), "tables that grow are read whole");
-        blocks.push((cost.blocks, cost.tables));
+        costs.push((cost.blocks, cost.tables));
     }
     #[expect(clippy::cast_precision_loss, reason = "far below 53 bits")]
-    let growth = blocks[1].0 as f64 / blocks[0].0 as f64;
-    assert!(growth <= GROWTH_MAX, "of {} and {} artists: {blocks:#?}", SIZES[0], SIZES[1]);
+    let growth = costs[1].0 as f64 / costs[0].0 as f64;
+    assert!(growth <= GROWTH_MAX, "of {} and {} artists: {costs:#?}", SIZES[0], SIZES[1]);
 }
 
 /// A run, a webhook and fifty accounts of their own, which batches can be collected of before the tables are filled.

@@ -3,40 +3,12 @@
 //! Only a build with the feature `weakened` can. In every other build [`point`] is empty. A place in the code that a
 //! host may never have got beyond names itself: `point(Point::…)`.
 
-/// Lists all points: a variant, its name, and what has happened when it is reached.
-macro_rules! points {
-    ($($variant:ident, $name:literal, $reached:literal;)+) => {
-        /// A point of the work at which a host may end.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[repr(u8)]
-        pub enum Point {
-            $(#[doc = $reached] $variant,)+
-        }
+use crate::named::named;
 
-        impl Point {
-            /// All of them, in the order of the work.
-            pub const ALL: &[Self] = &[$(Self::$variant),+];
-
-            /// The name by which a test asks for it, such as `batch-leased`.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $name,)+
-                }
-            }
-
-            /// What has happened when it is reached, as a sentence.
-            #[must_use]
-            pub const fn reached(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $reached,)+
-                }
-            }
-        }
-    };
-}
-
-points! {
+named! {
+    /// A point of the work at which a host may end, in the order of the work. Each has its name and what has happened
+    /// when it is reached.
+    Point;
     PlanWritten, "plan-written", "A run's plan is written and not committed.";
     PlanCommitted, "plan-committed", "It is committed.";
     BatchLeased, "batch-leased", "A batch is leased.";
@@ -81,6 +53,14 @@ points! {
     ActivationCommitted, "activation-committed", "That is committed.";
 }
 
+impl Point {
+    /// What has happened when it is reached, as a sentence.
+    #[must_use]
+    pub const fn reached(self) -> &'static str {
+        self.sentences()[0]
+    }
+}
+
 /// Does nothing, in this build.
 #[cfg(not(feature = "weakened"))]
 #[inline]
@@ -91,27 +71,26 @@ pub use armed::{die_at, point};
 
 #[cfg(feature = "weakened")]
 mod armed {
-    use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::Point;
+    use crate::named::Switch;
 
-    /// The point that ends the process; [`NONE`] if none does.
-    static DEADLY: AtomicU8 = AtomicU8::new(NONE);
+    /// The point that ends the process.
+    static DEADLY: Switch = Switch::none();
 
     /// How many times it is still to be reached.
     static LEFT: AtomicU32 = AtomicU32::new(0);
 
-    const NONE: u8 = u8::MAX;
-
     /// Ends this process when a point is reached for the so-many-th time, counted from 1.
     pub fn die_at(point: Point, times: u32) {
         LEFT.store(times.max(1), Ordering::SeqCst);
-        DEADLY.store(point as u8, Ordering::SeqCst);
+        DEADLY.set(Some(point as u8));
     }
 
     /// Ends the process if it is to die here: at once, without a destructor or a last write, as `kill -9` does.
     pub fn point(point: Point) {
-        if DEADLY.load(Ordering::SeqCst) == point as u8 && LEFT.fetch_sub(1, Ordering::SeqCst) == 1 {
+        if DEADLY.is(point as u8) && LEFT.fetch_sub(1, Ordering::SeqCst) == 1 {
             std::process::abort();
         }
     }

@@ -23,6 +23,7 @@ mod connector;
 pub mod fixtures;
 pub mod ids;
 pub mod kill_points;
+mod named;
 pub mod nearest;
 mod numbers;
 mod people;

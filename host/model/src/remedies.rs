@@ -4,48 +4,12 @@
 //! remedy is what it is without it. Where a remedy is applied, at the one place that all paths go through, the code
 //! names it: `is_overdue && !off(Remedy::…)`.
 
-/// Lists all remedies: a variant, its name, what it does, and what happens without it.
-macro_rules! remedies {
-    ($($variant:ident, $name:literal, $does:literal, $without:literal;)+) => {
-        /// What keeps a fault from doing harm, and can be switched off.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[repr(u8)]
-        pub enum Remedy {
-            $(#[doc = $does] $variant,)+
-        }
+use crate::named::named;
 
-        impl Remedy {
-            /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$variant),+];
-
-            /// The name by which a test asks for it, such as `lock-limit`.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $name,)+
-                }
-            }
-
-            /// What it does, as a sentence.
-            #[must_use]
-            pub const fn does(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $does,)+
-                }
-            }
-
-            /// What happens without it, as a sentence.
-            #[must_use]
-            pub const fn without(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $without,)+
-                }
-            }
-        }
-    };
-}
-
-remedies! {
+named! {
+    /// What keeps a fault from doing harm, and can be switched off. Each has its name, what it does, and what happens
+    /// without it.
+    Remedy;
     StatementLimit, "statement-limit",
         "A statement that is not answered in time is given up with its connection.",
         "It is waited for as long as the connection is silent.";
@@ -81,6 +45,20 @@ remedies! {
         "It is lost with its host, and the platform is asked again.";
 }
 
+impl Remedy {
+    /// What it does, as a sentence.
+    #[must_use]
+    pub const fn does(self) -> &'static str {
+        self.sentences()[0]
+    }
+
+    /// What happens without it, as a sentence.
+    #[must_use]
+    pub const fn without(self) -> &'static str {
+        self.sentences()[1]
+    }
+}
+
 /// Whether a remedy is switched off: never, in this build.
 #[cfg(not(feature = "weakened"))]
 #[must_use]
@@ -93,24 +71,21 @@ pub use switched::{off, without};
 
 #[cfg(feature = "weakened")]
 mod switched {
-    use std::sync::atomic::{AtomicU8, Ordering};
-
     use super::Remedy;
+    use crate::named::Switch;
 
-    /// The remedy that is switched off; [`NONE`] if none is.
-    static OFF: AtomicU8 = AtomicU8::new(NONE);
-
-    const NONE: u8 = u8::MAX;
+    /// The remedy that is switched off.
+    static OFF: Switch = Switch::none();
 
     /// Whether a remedy is switched off in this process.
     #[must_use]
     pub fn off(remedy: Remedy) -> bool {
-        OFF.load(Ordering::Relaxed) == remedy as u8
+        OFF.is(remedy as u8)
     }
 
     /// Switches one remedy off in this process and all others on, or all on.
     pub fn without(remedy: Option<Remedy>) {
-        OFF.store(remedy.map_or(NONE, |remedy| remedy as u8), Ordering::Relaxed);
+        OFF.set(remedy.map(|remedy| remedy as u8));
     }
 }
 

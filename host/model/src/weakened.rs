@@ -121,14 +121,13 @@ pub use switched::{file_pages_max, limit_file_pages, off, only};
 
 #[cfg(feature = "weakened")]
 mod switched {
-    use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::Bound;
+    use crate::named::Switch;
 
-    /// The bound that is switched off; [`NONE`] if none is.
-    static OFF: AtomicU8 = AtomicU8::new(NONE);
-
-    const NONE: u8 = u8::MAX;
+    /// The bound that is switched off.
+    static OFF: Switch = Switch::none();
 
     /// The most pages of a file; 0 if there is no limit.
     static FILE_PAGES: AtomicU32 = AtomicU32::new(0);
@@ -147,11 +146,11 @@ mod switched {
     /// Whether a bound is switched off in this process.
     #[must_use]
     pub fn off(bound: Bound) -> bool {
-        OFF.load(Ordering::Relaxed) == bound as u8
+        OFF.is(bound as u8)
     }
 
     /// Switches one bound off in this process and all others on, or all on.
     pub fn only(bound: Option<Bound>) {
-        OFF.store(bound.map_or(NONE, |bound| bound as u8), Ordering::Relaxed);
+        OFF.set(bound.map(|bound| bound as u8));
     }
 }

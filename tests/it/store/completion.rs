@@ -111,6 +111,38 @@ async fn a_new_row_replaces_one_that_can_not_be_read() {
 }
 
 #[tokio::test]
+async fn a_row_that_can_not_be_read_is_replaced_beside_new_ones_and_on_a_past_date() {
+    each_database(async |store, url| {
+        let accounts = people(&store, 2).await;
+        let (first, date) = (&accounts[0], day("2026-11-22"));
+        let one_back = back(date, 1);
+        for date in [one_back, date] {
+            store_rows(&store, vec![followers(first, date, 100)]).await;
+        }
+        write(url, "UPDATE metrics SET absent = '[]'").await;
+        let all = Scope::all_tenants();
+        assert_eq!(store.metrics_list(&all, &MetricsFilter::default()).await.unwrap(), []);
+
+        add_batches(&store, &[batch(1, &run(1), &[first, &accounts[1]], date)], now()).await;
+        let mut completion = store.completion_begin(&lease(&store).await, now()).await.unwrap();
+        let pasts = completion.history_load(&[(first.id, one_back)]).await.unwrap();
+        assert!(pasts[&first.id].existing.is_none());
+        completion.past_add(vec![stored(followers(first, one_back, 200))]).await.unwrap();
+        let wanted: Vec<_> = accounts.iter().map(|account| (account.id, date)).collect();
+        completion.history_load(&wanted).await.unwrap();
+        let rows = accounts.iter().map(|account| stored(followers(account, date, 300))).collect();
+        completion.commit(BatchResult { accounts: rows, ..BatchResult::default() }).await.unwrap();
+
+        let read = store.metrics_list(&all, &MetricsFilter::default()).await.unwrap();
+        let mut values: Vec<_> =
+            read.iter().map(|row| (row.metric_date, row.values[names::FOLLOWERS].as_i64())).collect();
+        values.sort_unstable();
+        assert_eq!(values, [(one_back, Some(200)), (date, Some(300)), (date, Some(300))]);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn past_dates_are_compared_with_those_before_them_and_end_no_account() {
     each_database(async |store, _| {
         let accounts = people(&store, 2).await;

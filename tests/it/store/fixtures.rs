@@ -8,9 +8,10 @@ use backline_model::clock::Past;
 use backline_model::metric::names;
 use backline_model::run::RunCounts;
 use backline_model::{
-    Account, AccountId, AccountStatus, Artist, ArtistId, Batch, BatchAccount, BatchId, Digest, DocumentId, Engagement,
-    EngagementBasis, Event, Grant, Lease, Manifest, MetricName, MetricsRow, Outcome, Platform, Release, ReleaseState,
-    Run, RunId, RunStatus, SubscriptionStatus, Tenant, Value, Weights, Window,
+    Account, AccountId, AccountStatus, AlertDigest, Artist, ArtistId, Batch, BatchAccount, BatchId, Digest, DigestDays,
+    DocumentId, Engagement, EngagementBasis, Event, Grant, Lease, Manifest, MetricName, MetricsRow, Outcome, Platform,
+    Release, ReleaseState, Run, RunId, RunStatus, SubscriptionStatus, Tenant, Value, Webhook, WebhookId, WebhookKind,
+    Weights, Window,
 };
 use backline_store::{
     AccountResult, Activation, BatchResult, Completed, DocumentBody, DocumentRecord, PlanGuard, Scope, Store,
@@ -274,6 +275,38 @@ pub fn stored(row: MetricsRow) -> AccountResult {
 pub fn document(row: &MetricsRow, body: String) -> DocumentRecord {
     let body = DocumentBody::compress(&body).unwrap();
     DocumentRecord { id: row.document_id, body, observed_at: row.observed_at, window: row.window }
+}
+
+pub fn webhook(n: u128, name: &str) -> Webhook {
+    Webhook {
+        id: WebhookId(Uuid::from_u128(0x8000_0000 + n)),
+        name: name.to_owned(),
+        kind: WebhookKind::Webhook,
+        url: "https://example.org".to_owned(),
+        events: vec!["*".to_owned()],
+        tenant: None,
+        enabled: true,
+        disabled_reason: None,
+        previous_until: None,
+        created_at: now(),
+        updated_at: now(),
+    }
+}
+
+/// A weekly digest, to a channel by its name.
+pub fn weekly_digest(id: Uuid, name: &str, channel: &str) -> AlertDigest {
+    AlertDigest {
+        id,
+        name: name.to_owned(),
+        channel: channel.to_owned(),
+        tenant: Tenant::default(),
+        every: DigestDays::Monday,
+        hour: 8,
+        timezone: "Europe/Berlin".parse().unwrap(),
+        quiet: None,
+        next_at: now(),
+        created_at: now(),
+    }
 }
 
 pub fn event(n: u128, dedup_key: Option<&str>) -> Event {

@@ -13,8 +13,8 @@ use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
 use super::credentials::credential;
 use super::fixtures::{
     TTL, account, add_batches, artist, batch, day, defer, demo, event, followers, lease, now, people, run, stored,
+    webhook,
 };
-use super::unreadable::webhook;
 use crate::support::database::{each_database, write};
 
 #[tokio::test]

@@ -7,9 +7,9 @@ use backline_model::outcome::{FailureClass, Outcome};
 use backline_model::roster::RosterChanges;
 use backline_model::row::QuarantineStatus;
 use backline_model::{
-    Account, AccountId, AccountStatus, AlertChannel, AlertDigest, AlertPhase, AlertRoute, AlertSeverity, AlertState,
-    ApiToken, Artist, Batch, BatchId, ChannelId, ChannelTarget, Consent, CredentialId, Digest, DigestDays, Event,
-    Lease, Quarantined, Role, Run, RunId, SwapCause, Tenant, TokenId, Value, Weights,
+    Account, AccountId, AccountStatus, AlertChannel, AlertPhase, AlertRoute, AlertSeverity, AlertState, ApiToken,
+    Artist, Batch, BatchId, ChannelId, ChannelTarget, Consent, CredentialId, Digest, Event, Lease, Quarantined, Role,
+    Run, RunId, SwapCause, Tenant, TokenId, Value, Weights,
 };
 use backline_store::{
     BatchFilter, BatchResult, BulkStep, CredentialFilter, DatabaseKind, EventCursor, NewAlert, NewDelivery,
@@ -25,9 +25,9 @@ use uuid::Uuid;
 use super::credentials::credential;
 use super::fixtures::{
     TTL, account, artist, batch, day, defer, demo, event, followers, now, past, people, release, result, run, stored,
+    webhook, weekly_digest,
 };
 use super::scope::bulk_act;
-use super::unreadable::webhook;
 use crate::support::database::each_database;
 
 /// Artists with an account each, whom all writers write about.
@@ -301,18 +301,7 @@ async fn alerts(store: &Store) -> Done {
         store.alert_route_fan_out(&all(), route.id, seen, last, &new).await?;
     }
     let (id, subject) = (Uuid::new_v4(), "digest".to_owned());
-    let digest = AlertDigest {
-        id,
-        name: id.to_string(),
-        channel: channel().name,
-        tenant: Tenant::default(),
-        every: DigestDays::Monday,
-        hour: 8,
-        timezone: "Europe/Berlin".parse().unwrap(),
-        quiet: None,
-        next_at: now(),
-        created_at: now(),
-    };
+    let digest = weekly_digest(id, &id.to_string(), &channel().name);
     store.alert_digest_add(&all(), &digest).await?;
     let message =
         NewDigestMessage { id: Uuid::now_v7(), day: day("2026-11-23"), subject, is_test: false, due_at: now() };

@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use backline_model::event::types;
 use backline_model::retention::{Action, Before, RowFilter, Step, Table};
-use backline_model::{
-    AlertChannel, AlertDigest, ChannelId, ChannelTarget, DigestDays, Event, Holder, ScheduleOrigin, ScheduleSpec,
-    Tenant, Webhook, WebhookId, WebhookKind,
-};
+use backline_model::{AlertChannel, ChannelId, ChannelTarget, Event, Holder, ScheduleOrigin, ScheduleSpec, Tenant};
 use backline_store::{
     ArchivePlace, BudgetKey, BulkActFilter, CredentialFilter, DatabaseKind, DeliveryFilter, EventCursor, HealthWindow,
     MetricsFilter, NewDelivery, NewSchedule, Scope, SealedCredential, Store, StoreError, Term,
@@ -18,7 +15,7 @@ use uuid::Uuid;
 use super::credentials::credential;
 use super::fixtures::{
     TTL, add_batches, artist, at, batch, day, demo, event, followers, now, past, people, release, release_of, run,
-    store_rows,
+    store_rows, webhook, weekly_digest,
 };
 use super::scope::bulk_act;
 use crate::support::database::{each_database, write};
@@ -130,22 +127,6 @@ async fn releases_are_listed_without_the_one_whose_manifest_can_not_be_read() {
         assert_eq!(left_out(&store), [[""; 3]; 0]);
     })
     .await;
-}
-
-pub(super) fn webhook(n: u128, name: &str) -> Webhook {
-    Webhook {
-        id: WebhookId(Uuid::from_u128(0x8000_0000 + n)),
-        name: name.to_owned(),
-        kind: WebhookKind::Webhook,
-        url: "https://example.org".to_owned(),
-        events: vec!["*".to_owned()],
-        tenant: None,
-        enabled: true,
-        disabled_reason: None,
-        previous_until: None,
-        created_at: now(),
-        updated_at: now(),
-    }
 }
 
 #[tokio::test]
@@ -342,10 +323,14 @@ async fn an_artist_without_a_readable_id_is_named_and_keeps_no_list_from_being_r
         assert_eq!(left_out(&store), named(&[["artists", "no-uuid", "id"]]));
         write(url, &format!("UPDATE artists SET timezone = 'UTC' WHERE id = '{}'", artist(1).id)).await;
         write(url, "DELETE FROM artists WHERE id = 'no-uuid'").await;
-        write(url, &add("77777777")).await;
-        assert_eq!(store.unreadable_artists_list(&all).await.unwrap(), [], "its id is all that can't be read");
-        assert!(left_out(&store).contains(&["artists", "77777777", "id"].map(str::to_owned)));
-        assert_eq!(store.synced_artists_list(&all).await.unwrap(), [artist(1).id], "a sync goes on");
+        // The first comes before every id that can be read.
+        for id in ["-", "77777777", "7777777g-7777-4777-8777-777777777777", "777-7777-7777-4777-8777-777777777777"] {
+            write(url, &add(id)).await;
+            assert_eq!(store.unreadable_artists_list(&all).await.unwrap(), [], "its id is all that can't be read");
+            assert!(left_out(&store).contains(&["artists", id, "id"].map(str::to_owned)), "{id}");
+            assert_eq!(store.synced_artists_list(&all).await.unwrap(), [artist(1).id], "a sync goes on");
+            write(url, &format!("DELETE FROM artists WHERE id = '{id}'")).await;
+        }
     })
     .await;
 }
@@ -403,18 +388,7 @@ async fn digests_are_listed_without_those_that_can_not_be_read() {
         let channel = AlertChannel { id, name, target: ChannelTarget::Slack, created_at: now() };
         store.alert_channel_add(&all, &channel, vec![1]).await.unwrap();
         for (n, name) in [(1, "first"), (2, "second")] {
-            let digest = AlertDigest {
-                id: Uuid::from_u128(n),
-                name: name.to_owned(),
-                channel: channel.name.clone(),
-                tenant: Tenant::default(),
-                every: DigestDays::Monday,
-                hour: 8,
-                timezone: "Europe/Berlin".parse().unwrap(),
-                quiet: None,
-                next_at: now(),
-                created_at: now(),
-            };
+            let digest = weekly_digest(Uuid::from_u128(n), name, &channel.name);
             store.alert_digest_add(&all, &digest).await.unwrap();
         }
         write(url, "UPDATE alert_digests SET timezone = 'Mars/Phobos' WHERE name = 'first'").await;

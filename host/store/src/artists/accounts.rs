@@ -229,18 +229,19 @@ impl Store {
         if !self.has_unreadable_artists(scope).await? {
             return Ok(found);
         }
-        let mut after = uuid::Uuid::nil().to_string();
+        let mut after: Option<String> = None;
         loop {
             let statement = self.scoped(
                 scope,
                 "SELECT id::text AS id, name, tenant, subscription_status,
                      data_collection_enabled::int AS data_collection_enabled, timezone
-                 FROM artists WHERE id > $1::uuid {and_tenant: tenant} ORDER BY artists.id LIMIT $2",
+                 FROM artists WHERE ($1::uuid IS NULL OR id > $1::uuid) {and_tenant: tenant}
+                 ORDER BY artists.id LIMIT $2",
             );
             let statement = statement.bind(after).bind(ROWS_PER_STATEMENT as i64);
             let rows = self.rows("check artists", statement).await?;
             let Some(last) = rows.last() else { return Ok(found) };
-            after = last.text("id")?;
+            after = Some(last.text("id")?);
             for row in &rows {
                 match (artist_of(row), row.parsed("id")) {
                     (Err(StoreError::Unreadable { column, problem }), Ok(id)) => {
@@ -264,8 +265,10 @@ impl Store {
             scope,
             "SELECT MIN(id::text) AS id, MIN(id::text) AS name, tenant, subscription_status,
                  data_collection_enabled::int AS data_collection_enabled, timezone,
-                 SUM(CASE WHEN id::text LIKE '________-____-____-____-____________' THEN 0 ELSE 1 END)::bigint
-                     AS odd_ids
+                 SUM(CASE WHEN id::text LIKE '________-____-____-____-____________'
+                         AND LENGTH(REPLACE(id::text, '-', '')) = 32
+                         AND LTRIM(LOWER(id::text), '0123456789abcdef-') = ''
+                     THEN 0 ELSE 1 END)::bigint AS odd_ids
              FROM artists WHERE TRUE {and_tenant: tenant}
              GROUP BY tenant, subscription_status, data_collection_enabled, timezone",
         );

@@ -3,7 +3,6 @@
 //! read.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -36,9 +35,9 @@ pub(crate) fn whole_if_all(scope: &Scope) -> Extent {
     if scope.only().is_none() { Extent::Whole } else { Extent::Part }
 }
 
-/// The rows that this process could not read, and how often it met one. Cloning shares them.
+/// The rows that this process could not read. Cloning shares them.
 #[derive(Clone, Default)]
-pub(crate) struct Unreadable(Arc<Mutex<BTreeMap<Key, Note>>>, Arc<AtomicU64>);
+pub(crate) struct Unreadable(Arc<Mutex<BTreeMap<Key, Note>>>);
 
 /// Table, and what the row is called.
 type Key = (&'static str, String);
@@ -75,7 +74,6 @@ impl Unreadable {
                     }
                 }
                 Err(StoreError::Unreadable { column, problem }) if !off(Remedy::UnreadableRows) => {
-                    self.1.fetch_add(1, Ordering::Relaxed);
                     unread.insert(named(row, name), Note { column, problem, met_at: Instant::now() });
                 }
                 Err(error) => return Err(error),
@@ -95,12 +93,6 @@ impl Unreadable {
                 notes.insert((table, name), note);
             }
         }
-    }
-
-    /// How often a row was met that could not be read. The note of it may be gone already: another row of the same
-    /// name was read since.
-    pub(crate) fn met(&self) -> u64 {
-        self.1.load(Ordering::Relaxed)
     }
 
     /// The rows that were met in the last hour, by table and name.

@@ -24,6 +24,8 @@ pub(crate) struct Table {
 impl Table {
     /// No rows yet for a statement.
     pub(crate) fn of(kind: DatabaseKind, statement: &'static str) -> Self {
+        debug_assert_eq!(statement.matches("{columns: ").count(), 1, "rows are taken once: {statement}");
+        debug_assert!(!statement.contains("{rows}"), "both kinds of rows are called r: {statement}");
         let names: Vec<&'static str> =
             split(statement).map(|(_, columns, _)| pairs(columns).map(|(name, _)| name).collect()).unwrap_or_default();
         let columns = names.iter().map(|_| String::new()).collect();

@@ -1,6 +1,7 @@
 //! What the stages before storing must know of an account's other days.
 //!
-//! A row that can't be read is as if it were not there: it keeps no other account of its batch from being stored.
+//! A row that can't be read is as if it were not there: it keeps no other account of its batch from being stored. One
+//! of the date that is stored is known to be there, and what is stored replaces it.
 //!
 //! Of other dates only `metrics` is read, never the archive: growth reaches back 90 days and a backfill 400, and
 //! nothing is archived before 490 days are over. A late number for a date that is archived is merged with its row
@@ -9,8 +10,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{Days, NaiveDate};
-use serde::Serialize;
 use serde_json::json;
+use sqlx::any::AnyRow;
 
 use crate::database::connection::Work;
 use crate::database::dialect::{Columns as _, json};
@@ -40,6 +41,8 @@ pub(crate) type LastAccepted = BTreeMap<MetricName, NaiveDate>;
 pub struct AccountPast {
     /// The row of the same date, which the new one is merged with.
     pub existing: Option<MetricsRow>,
+    /// Whether there is a row of the same date that can't be read, which the new one replaces.
+    pub(crate) hides_row: bool,
     /// Accepted values of other dates: all of the 15 days before, the days that growth is computed from, the latest one
     /// of each metric that has none among these, and what later dates' growth needs.
     pub history: History,
@@ -51,6 +54,11 @@ pub struct AccountPast {
 }
 
 impl AccountPast {
+    /// Whether there is no row of the same date, readable or not.
+    pub(crate) fn has_no_row(&self) -> bool {
+        self.existing.is_none() && !self.hides_row
+    }
+
     fn add_later(&mut self, row: MetricsRow) {
         let basis = row.engagement.map(|engagement| engagement.basis);
         self.history.insert(row.metric_date, row.values.clone(), basis);
@@ -60,12 +68,20 @@ impl AccountPast {
     }
 }
 
-/// Dates of one account, both ends included, as statements take them.
-#[derive(Serialize)]
+/// Dates of one account, both ends included.
 struct Span {
     account: AccountId,
     since: NaiveDate,
     until: NaiveDate,
+}
+
+/// Spans as the statements below take them.
+fn table_of(work: &Work, statement: &'static str, spans: impl IntoIterator<Item = Span>) -> Table {
+    let mut table = Table::of(work.kind, statement);
+    for Span { account, since, until } in spans {
+        table.add([("account", json!(account)), ("since", json!(since)), ("until", json!(until))]);
+    }
+    table
 }
 
 /// Reads what is known besides the rows of these dates. An account may be asked for once.
@@ -87,7 +103,9 @@ pub(crate) async fn pasts_in_txn(
         wanted.iter().map(|(account, _)| (*account, AccountPast::default())).collect();
     let dates: HashMap<AccountId, NaiveDate> = wanted.iter().copied().collect();
 
-    for row in same_and_later(work, wanted).await? {
+    let found = same_and_later(work, wanted).await?;
+    note_hidden(&found, &dates, &mut pasts);
+    for row in found.rows {
         let (Some(past), Some(date)) = (pasts.get_mut(&row.account_id), dates.get(&row.account_id)) else { continue };
         if row.metric_date == *date {
             past.existing = Some(row);
@@ -104,7 +122,7 @@ pub(crate) async fn pasts_in_txn(
             spans.push(Span { account: *account, since: back(*date, span), until: back(*date, span) });
         }
     }
-    earlier(work, &spans, &mut pasts).await?;
+    earlier(work, spans, &mut pasts).await?;
 
     // A date of the past without a row may be in the archive.
     let is_past = |account: &AccountId, date: &NaiveDate| {
@@ -113,7 +131,9 @@ pub(crate) async fn pasts_in_txn(
     let has_none = |account: &AccountId| pasts.get(account).is_some_and(|past| past.existing.is_none());
     let may_be_archived: Vec<(AccountId, NaiveDate)> =
         wanted.iter().filter(|(account, date)| has_none(account) && is_past(account, date)).copied().collect();
-    for row in archived(work, &may_be_archived).await? {
+    let found = archived(work, &may_be_archived).await?;
+    note_hidden(&found, &dates, &mut pasts);
+    for row in found.rows {
         if let Some(past) = pasts.get_mut(&row.account_id) {
             past.existing = Some(row);
         }
@@ -121,7 +141,7 @@ pub(crate) async fn pasts_in_txn(
 
     let spans = gaps(wanted, &pasts, accepted);
     if !spans.is_empty() {
-        earlier(work, &spans, &mut pasts).await?;
+        earlier(work, spans, &mut pasts).await?;
     }
     Ok(pasts)
 }
@@ -165,6 +185,14 @@ fn gaps(
     spans
 }
 
+const FURTHER_ON: &str = concat!(
+    "SELECT ",
+    row_columns!(),
+    " FROM {columns: account uuid, since date, until date} LEFT JOIN metrics m ON m.account_id = r.account
+         AND m.metric_date >= r.since AND m.metric_date <= r.until
+     WHERE (m.account_id IS NULL) = FALSE ORDER BY m.metric_date"
+);
+
 /// What the next row beyond the longest span leaves open: a metric that it lacks is measured from this date by the
 /// first row that has it. Most rows have what the next one has, and nothing is read.
 async fn further_on(
@@ -189,22 +217,13 @@ async fn further_on(
         if open.is_empty() {
             return Ok(());
         }
-        let rows: Vec<_> = open
-            .iter()
-            .map(|(account, (read, _))| Span {
-                account: *account,
-                since: forward(*read, 1),
-                until: forward(*read, LATER_DAYS),
-            })
-            .collect();
-        let statement = work.query(concat!(
-            "SELECT ",
-            row_columns!(),
-            " FROM {rows} LEFT JOIN metrics m ON m.account_id = (r.value->>'account')::uuid
-                 AND m.metric_date >= (r.value->>'since')::date AND m.metric_date <= (r.value->>'until')::date
-             WHERE (m.account_id IS NULL) = FALSE ORDER BY m.metric_date"
-        ));
-        let rows = work.rows("read the rows further on", statement.bind(json("dates", &rows)?)).await?;
+        let spans = open.iter().map(|(account, (read, _))| Span {
+            account: *account,
+            since: forward(*read, 1),
+            until: forward(*read, LATER_DAYS),
+        });
+        let statement = work.query(FURTHER_ON).bind_table(table_of(work, FURTHER_ON, spans))?;
+        let rows = work.rows("read the rows further on", statement).await?;
         for row in work.unreadable.read("metrics", "account_id", Extent::Part, &rows, row_of)? {
             let (Some(past), Some((_, missing))) = (pasts.get_mut(&row.account_id), open.get_mut(&row.account_id))
             else {
@@ -224,6 +243,37 @@ async fn further_on(
     }
 }
 
+/// Rows of the table, and the accounts and dates of those that can't be read.
+struct Found {
+    rows: Vec<MetricsRow>,
+    hidden: Vec<(AccountId, NaiveDate)>,
+}
+
+impl Found {
+    fn of(work: &Work, table: &'static str, rows: &[AnyRow]) -> Result<Self, StoreError> {
+        let read = work.unreadable.read(table, "account_id", Extent::Part, rows, row_of)?;
+        // One whose account or date can't be read either is of no date that was asked for: those were compared.
+        let key = |row: &AnyRow| Some((row.parsed::<AccountId>("account_id").ok()?, row.date("metric_date").ok()?));
+        let hidden = if read.len() == rows.len() {
+            Vec::new()
+        } else {
+            rows.iter().filter(|row| row_of(row).is_err()).filter_map(key).collect()
+        };
+        Ok(Self { rows: read, hidden })
+    }
+}
+
+/// Notes whose row of the date that is asked for can't be read.
+fn note_hidden(found: &Found, dates: &HashMap<AccountId, NaiveDate>, pasts: &mut HashMap<AccountId, AccountPast>) {
+    for (account, date) in &found.hidden {
+        if dates.get(account) == Some(date)
+            && let Some(past) = pasts.get_mut(account)
+        {
+            past.hides_row = true;
+        }
+    }
+}
+
 const SAME_AND_LATER: &str = concat!(
     "SELECT ",
     row_columns!(),
@@ -234,21 +284,21 @@ const SAME_AND_LATER: &str = concat!(
      WHERE (m.account_id IS NULL) = FALSE ORDER BY m.metric_date"
 );
 
-async fn same_and_later(work: &mut Work, wanted: &[(AccountId, NaiveDate)]) -> Result<Vec<MetricsRow>, StoreError> {
-    let mut dates = Table::of(work.kind, SAME_AND_LATER);
-    for (account, date) in wanted {
-        let until = forward(*date, LATER_DAYS);
-        dates.add([("account", json!(account)), ("since", json!(date)), ("until", json!(until))]);
-    }
-    let statement = work.query(SAME_AND_LATER).bind_table(dates)?;
+async fn same_and_later(work: &mut Work, wanted: &[(AccountId, NaiveDate)]) -> Result<Found, StoreError> {
+    let spans = wanted.iter().map(|(account, date)| Span {
+        account: *account,
+        since: *date,
+        until: forward(*date, LATER_DAYS),
+    });
+    let statement = work.query(SAME_AND_LATER).bind_table(table_of(work, SAME_AND_LATER, spans))?;
     let rows = work.rows("read the rows of a date and after", statement).await?;
-    work.unreadable.read("metrics", "account_id", Extent::Part, &rows, row_of)
+    Found::of(work, "metrics", &rows)
 }
 
 /// The rows of these dates in the archive.
-async fn archived(work: &mut Work, wanted: &[(AccountId, NaiveDate)]) -> Result<Vec<MetricsRow>, StoreError> {
+async fn archived(work: &mut Work, wanted: &[(AccountId, NaiveDate)]) -> Result<Found, StoreError> {
     if wanted.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Found { rows: Vec::new(), hidden: Vec::new() });
     }
     let rows: Vec<_> = wanted.iter().map(|(account, date)| json!({ "account": account, "date": date })).collect();
     let statement = work.query(concat!(
@@ -258,7 +308,7 @@ async fn archived(work: &mut Work, wanted: &[(AccountId, NaiveDate)]) -> Result<
              AND m.metric_date = (r.value->>'date')::date WHERE (m.account_id IS NULL) = FALSE"
     ));
     let rows = work.rows("read archived rows", statement.bind(json("dates", &rows)?)).await?;
-    work.unreadable.read("metrics_archive", "account_id", Extent::Part, &rows, row_of)
+    Found::of(work, "metrics_archive", &rows)
 }
 
 const EARLIER: &str = concat!(
@@ -271,14 +321,10 @@ const EARLIER: &str = concat!(
 
 async fn earlier(
     work: &mut Work,
-    spans: &[Span],
+    spans: Vec<Span>,
     pasts: &mut HashMap<AccountId, AccountPast>,
 ) -> Result<(), StoreError> {
-    let mut dates = Table::of(work.kind, EARLIER);
-    for Span { account, since, until } in spans {
-        dates.add([("account", json!(account)), ("since", json!(since)), ("until", json!(until))]);
-    }
-    let statement = work.query(EARLIER).bind_table(dates)?;
+    let statement = work.query(EARLIER).bind_table(table_of(work, EARLIER, spans))?;
     let rows = work.rows("read earlier values", statement).await?;
     let found = work.unreadable.read("metrics", "account_id", Extent::Part, &rows, |row| {
         let basis = engagement_of(row)?.map(|engagement| engagement.basis);

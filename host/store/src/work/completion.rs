@@ -115,13 +115,9 @@ impl Completion {
         &mut self,
         wanted: &[(AccountId, NaiveDate)],
     ) -> Result<HashMap<AccountId, AccountPast>, StoreError> {
-        let met = self.work.unreadable.met();
         let pasts = history::pasts_in_txn(&mut self.work, wanted, &self.facts.accepted).await?;
-        // A row that can't be read is there, though it was left out.
-        if self.work.unreadable.met() == met {
-            let has_none = |account: &AccountId| pasts.get(account).is_some_and(|past| past.existing.is_none());
-            self.without_row.extend(wanted.iter().filter(|(account, _)| has_none(account)));
-        }
+        let has_none = |account: &AccountId| pasts.get(account).is_some_and(AccountPast::has_no_row);
+        self.without_row.extend(wanted.iter().filter(|(account, _)| has_none(account)));
         Ok(pasts)
     }
 

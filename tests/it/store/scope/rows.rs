@@ -9,8 +9,8 @@ use backline_model::retention::{self, Action, Before, Step, Table};
 use backline_model::row::QuarantineStatus;
 use backline_model::{
     Account, AccountStatus, AlertChannel, AlertDigest, ApiToken, Artist, Batch, ChannelId, ChannelTarget, Consent,
-    CredentialId, DeliveryState, Digest, DigestDays, DocumentId, Event, FailureClass, GrowthRow, Outcome, Provenance,
-    Quarantined, Role, SwapCause, Tenant, TokenId, Value, Webhook, WebhookId, WebhookKind,
+    CredentialId, DeliveryState, Digest, DocumentId, Event, FailureClass, GrowthRow, Outcome, Provenance, Quarantined,
+    Role, SwapCause, Tenant, TokenId, Value, Webhook,
 };
 use backline_store::{
     ArchivePlace, BatchResult, EventCursor, Finish, NewDelivery, PluginLog, Scope, SealedCredential, Store,
@@ -19,8 +19,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use crate::store::fixtures::{
-    TTL, account, add_batches, artist, batch, create_run, day, defer, demo, event, followers, lease, now, past,
-    release, result, run, stored,
+    self, TTL, account, add_batches, artist, batch, create_run, day, defer, demo, event, followers, lease, now, past,
+    release, result, run, stored, weekly_digest,
 };
 
 pub fn ours() -> Tenant {
@@ -75,19 +75,7 @@ pub fn credential(n: u128) -> SealedCredential {
 }
 
 pub fn webhook(n: u128, name: &str, tenant: Option<Tenant>) -> Webhook {
-    Webhook {
-        id: WebhookId(Uuid::from_u128(0x8000_0000 + n)),
-        name: name.to_owned(),
-        kind: WebhookKind::Webhook,
-        url: "https://example.org".to_owned(),
-        events: vec!["*".to_owned()],
-        tenant,
-        enabled: true,
-        disabled_reason: None,
-        previous_until: None,
-        created_at: now(),
-        updated_at: now(),
-    }
+    Webhook { tenant, ..fixtures::webhook(n, name) }
 }
 
 pub fn token(n: u128, tenant: Tenant) -> ApiToken {
@@ -178,18 +166,7 @@ pub fn alert_channel() -> AlertChannel {
 }
 
 pub fn alert_digest() -> AlertDigest {
-    AlertDigest {
-        id: Uuid::from_u128(0x9000_0004),
-        name: "week".to_owned(),
-        channel: "ops".to_owned(),
-        tenant: theirs(),
-        every: DigestDays::Monday,
-        hour: 8,
-        timezone: "Europe/Berlin".parse().unwrap(),
-        quiet: None,
-        next_at: now(),
-        created_at: now(),
-    }
+    AlertDigest { tenant: theirs(), ..weekly_digest(Uuid::from_u128(0x9000_0004), "week", "ops") }
 }
 
 /// A step of the archive's plan, of rows that are far too old.
