@@ -539,7 +539,7 @@ async fn a_webhook_whose_deliveries_can_not_be_noted_keeps_no_other_one_waiting(
         let three = ended().await;
         post.host.dispatcher().deliver_due().await.expect_err("it says so");
         assert_eq!((of("second"), of("third")), (vec![one, two, three], vec![three]), "it is between the others");
-        assert_eq!(of("first"), [Uuid::nil(); 0]);
+        assert!(of("first").is_empty(), "it has nothing yet");
     })
     .await;
 }

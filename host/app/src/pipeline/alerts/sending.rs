@@ -156,8 +156,7 @@ impl Alerts {
     /// Sends what is due to a channel, until it has to wait. Returns how each message ended.
     pub(super) async fn deliver_to(&self, channel: &AlertChannel) -> Result<Vec<AlertState>, StoreError> {
         let (mut states, mut held_up) = (Vec::new(), None);
-        loop {
-            let Some(now) = self.right_now() else { break };
+        while let Some(now) = self.right_now() {
             let due = self.store.due_alerts_list(&Scope::all_tenants(), now).await?;
             let mut leased = None;
             for alert in due.iter().filter(|alert| alert.channel == channel.id) {

@@ -144,7 +144,8 @@ impl From<StoreError> for CredentialError {
     }
 }
 
-/// How many requests to the token endpoint are under way for a batch, whose time may run out meanwhile. They go on then.
+/// How many requests to the token endpoint are under way for a batch, whose time may run out meanwhile. They go on
+/// then.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Asking(Arc<AtomicUsize>);
 
