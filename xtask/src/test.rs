@@ -210,14 +210,15 @@ pub(crate) fn test(arguments: &TestArguments) -> Result<bool> {
         command.env("DATABASE_URL", cluster.url());
     }
     say(format!("running `{}`", process::shown(&command)));
-    let (mut tally, mut succeeded) = run_tests(&mut command)?;
+    let (mut tally, mut failures, mut succeeded) = run_tests(&mut command)?;
     drop(cluster);
     if let Some(list) = next_contract(arguments) {
         let mut command = tests_of(&list);
         say(format!("running `{}`", process::shown(&command)));
-        let (more, succeeded_too) = run_tests(&mut command)?;
+        let (more, failed_too, succeeded_too) = run_tests(&mut command)?;
         tally.passed += more.passed;
         tally.failed += more.failed;
+        failures.0.extend(failed_too.0);
         succeeded &= succeeded_too;
     }
     for one in &missing {
@@ -225,6 +226,7 @@ pub(crate) fn test(arguments: &TestArguments) -> Result<bool> {
     }
     let left_out: BTreeSet<&str> = missing.iter().map(|one| one.companion.tests).collect();
     let skipped = if left_out.is_empty() { String::new() } else { format!(", {} skipped", left_out.len()) };
+    failures.print();
     println!("{} passed, {} failed{skipped}", tally.passed, tally.failed);
     if succeeded && tally == Tally::default() && missing.is_empty() {
         say("no test was run: the filter matches none");
@@ -352,14 +354,53 @@ impl Tally {
     }
 }
 
-/// Runs cargo's tests, passing their output through while adding up the closing lines.
-fn run_tests(command: &mut Command) -> Result<(Tally, bool)> {
+/// The most lines that are printed again of a test that failed.
+const AGAIN_MAX: usize = 60;
+
+/// What the tests that failed printed, in the order of their ends: the run prints it again at its end, where a person who
+/// comes back, or a log that is cut, still has it.
+#[derive(Debug, Default)]
+struct Failures(Vec<(String, Vec<String>)>);
+
+impl Failures {
+    /// Adds a line of the tests' output. The harness prints `---- NAME stdout ----` before what a failed test printed, and
+    /// a list that begins with `failures:` after the last one. Returns whether the next line belongs to a test.
+    fn add(&mut self, line: &str, is_inside: bool) -> bool {
+        let name = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----"));
+        if let Some(name) = name {
+            self.0.push((name.to_owned(), Vec::new()));
+            return true;
+        }
+        if line == "failures:" || line.starts_with("test result: ") {
+            return false;
+        }
+        if is_inside && let Some((_, lines)) = self.0.last_mut() {
+            lines.push(line.to_owned());
+        }
+        is_inside
+    }
+
+    fn print(&self) {
+        for (name, lines) in &self.0 {
+            println!("---- {name} failed ----");
+            for line in lines.iter().take(AGAIN_MAX) {
+                println!("{line}");
+            }
+            if lines.len() > AGAIN_MAX {
+                println!("({} more lines are above)", lines.len() - AGAIN_MAX);
+            }
+        }
+    }
+}
+
+/// Runs cargo's tests, passing their output through while adding up the closing lines and keeping what failed.
+fn run_tests(command: &mut Command) -> Result<(Tally, Failures, bool)> {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("failed to start `{}`", process::shown(command)))?;
-    let mut tally = Tally::default();
+    let (mut tally, mut failures, mut is_inside) = (Tally::default(), Failures::default(), false);
     let mut lines = BufReader::new(child.stdout.take().expect("standard output was piped"));
     let mut line = Vec::new();
     // Bytes, not text: a test may print anything.
@@ -367,9 +408,10 @@ fn run_tests(command: &mut Command) -> Result<(Tally, bool)> {
         let text = String::from_utf8_lossy(&line);
         print!("{text}");
         tally.add(text.trim_end());
+        is_inside = failures.add(text.trim_end(), is_inside);
         line.clear();
     }
-    Ok((tally, child.wait().context("failed to wait for the tests")?.success()))
+    Ok((tally, failures, child.wait().context("failed to wait for the tests")?.success()))
 }
 
 #[cfg(test)]
@@ -388,6 +430,19 @@ mod tests {
             tally.add(line);
         }
         assert_eq!(tally, Tally { passed: 8, failed: 2 });
+    }
+
+    #[test]
+    fn what_failed_tests_printed_is_kept_with_their_names_and_nothing_else_is() {
+        let output = "test one ... FAILED\ntest two ... ok\n\nfailures:\n\n---- one stdout ----\nthread 'one' panicked\n\n\
+                      left: 1\n\n---- three stdout ----\nwhy\n\nfailures:\n    one\n    three\n\n\
+                      test result: FAILED. 1 passed; 2 failed; 0 ignored\nrunning 2 tests";
+        let (mut failures, mut is_inside) = (Failures::default(), false);
+        for line in output.lines() {
+            is_inside = failures.add(line, is_inside);
+        }
+        let kept: Vec<(&str, String)> = failures.0.iter().map(|(name, lines)| (&**name, lines.join("|"))).collect();
+        assert_eq!(kept, [("one", "thread 'one' panicked||left: 1|".to_owned()), ("three", "why|".to_owned())]);
     }
 
     #[test]

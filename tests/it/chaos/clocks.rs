@@ -41,6 +41,7 @@ impl Jumping {
     pub async fn start(world: &World, name: &str) -> Self {
         let ahead = Arc::new(AtomicI64::new(0));
         let mut config = world.stage.host.config().clone();
+        config.database = world.hosts.clone();
         config.service.name = Some(name.to_owned());
         config.service.poll_ms = 50;
         // The simulated platforms are at noon, whatever the time is.

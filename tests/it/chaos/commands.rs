@@ -61,7 +61,7 @@ async fn commands_killed_at_any_round_trip_are_given_again_and_done() {
     let mut dice = dice();
     let world = World::new(1, KILLS + 2, |_| {}).await;
     let proxy = Proxy::before(&world.url).await;
-    let fleet = Fleet::of(&world.stage, |config| config.database.url = proxy.url(&world.url));
+    let fleet = world.fleet(|config| config.database.url = proxy.url(&world.url));
     world.join(0).await;
     let mut host = fleet.start("host");
     world.collected(1).await;

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use backline_model::clock::Clock;
 use rand::RngExt as _;
 use rand::seq::SliceRandom as _;
 use rustix::process::{Pid, Signal, kill_process};
@@ -10,7 +11,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::disk::{Disk, Room};
 use super::world::{PATIENCE, World, answers, dice};
-use crate::support::fleet::{Fleet, until};
+use crate::support::fleet::until;
 use crate::support::proxy::Proxy;
 use crate::support::tables::number;
 
@@ -50,7 +51,7 @@ async fn two_hosts_outlive_a_database_that_fails_in_every_way() {
     let groups = u32::try_from(faults.len()).expect("few") + 1;
     let world = World::new(groups, GROUP, |_| {}).await;
     let proxy = Proxy::before(&world.url).await;
-    let fleet = Fleet::of(&world.stage, |config| config.database.url = proxy.url(&world.url));
+    let fleet = world.fleet(|config| config.database.url = proxy.url(&world.url));
     let disk = Disk::of(&world.url).await;
     let hosts = ["one", "two"].map(|name| fleet.start(name));
     proxy.count();
@@ -64,6 +65,10 @@ async fn two_hosts_outlive_a_database_that_fails_in_every_way() {
         proxy.count();
         world.join(group).await;
         let at = dice.random_range(1..=usual);
+        #[expect(clippy::print_stderr, reason = "says what had happened when a test fails")]
+        {
+            eprintln!("{fault:?} at round trip {at}, {}", Clock::system().now());
+        }
         let held = if let Some(lock) = lock {
             lock.wait_until_given_up(&world).await;
             Vec::new()
@@ -188,8 +193,9 @@ pub async fn given_up(world: &World, waiter: i64, within: Duration) {
     .await;
 }
 
+/// A connection of the test's own, once the server has room for one: it notices a moment late that others ended.
 async fn connection(world: &World) -> PgConnection {
-    PgConnection::connect(&world.url).await.expect("the server answers")
+    until(PATIENCE, "the server answers", async || PgConnection::connect(&world.url).await.ok()).await
 }
 
 async fn set_read_only(server: &mut PgConnection, is_on: bool) {

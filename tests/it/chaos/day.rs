@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::time::Instant;
 
+use backline::config::DatabaseConfig;
 use backline::pipeline::service::Service;
 use backline_model::clock::Clock;
 use backline_model::{CatchUp, Overlap, ScheduleSpec};
@@ -139,7 +140,7 @@ async fn start(world: &World, proxy: &Proxy, states: &Path, name: &str) -> Servi
         ..ScheduleSpec::default()
     };
     let host = world.stage.another_host(|config| {
-        config.database.url = proxy.url(&world.url);
+        config.database = DatabaseConfig { url: proxy.url(&world.url), ..world.hosts.clone() };
         config.service.name = Some(name.to_owned());
         config.service.poll_ms = 50;
         config.service.state_dir = Some(states.join(name));

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::world::{PATIENCE, World};
-use crate::support::fleet::Fleet;
+use crate::support::fleet::until;
 
 /// The room on the disk of a server. PostgreSQL itself can't be kept from growing without rights that a test has not,
 /// so each table has a trigger that raises PostgreSQL's own error.
@@ -74,9 +74,10 @@ impl Disk {
         .await;
     }
 
-    /// By a connection of its own: faults of the server end those that are open.
+    /// By a connection of its own: faults of the server end those that are open, and leave none for a moment.
     async fn execute(&self, statement: &str) {
-        let mut server = PgConnection::connect(&self.url).await.expect("the server answers");
+        let connect = async || PgConnection::connect(&self.url).await.ok();
+        let mut server = until(PATIENCE, "the server answers", connect).await;
         sqlx::query(AssertSqlSafe(statement.to_owned())).execute(&mut server).await.expect("done");
     }
 }
@@ -92,7 +93,7 @@ pub async fn ended(mut command: Command) -> Output {
 async fn a_run_on_a_full_disk_ends_with_the_reason_and_a_host_does_the_rest_once_there_is_room() {
     for room in [Room::NoMetrics, Room::NothingFromMetricsOn] {
         let world = World::new(1, 4, |_| {}).await;
-        let fleet = Fleet::of(&world.stage, |_| {});
+        let fleet = world.fleet(|_| {});
         let disk = Disk::of(&world.url).await;
         world.join(0).await;
         disk.has(room).await;

@@ -8,7 +8,7 @@ use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
 
 use super::world::{PATIENCE, World, answers, dice, number};
 use crate::support::database::each_database;
-use crate::support::fleet::{Fleet, until};
+use crate::support::fleet::until;
 use crate::support::host::HostExt as _;
 use crate::support::variants::variant;
 
@@ -90,7 +90,7 @@ async fn rows_that_no_one_can_read_cost_themselves_while_hosts_work() {
             let new = NewSchedule { name: name.to_owned(), spec, next_fire: None };
             store.schedule_add(&new, now).await.expect("a schedule is added");
         }
-        let fleet = Fleet::of(&world.stage, |_| {});
+        let fleet = world.fleet(|_| {});
         let names: &[&str] = match store.kind() {
             DatabaseKind::Sqlite => &["one"],
             DatabaseKind::Postgres => &["one", "two"],

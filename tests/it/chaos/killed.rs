@@ -69,7 +69,7 @@ async fn died_and_given_again(fleet: &Fleet, arguments: &[&str], point: Point) {
 /// A host dies at each point of a plan, a batch, the end of a run and a refresh.
 async fn collected_in_spite_of_deaths(world: &World, dice: &mut StdRng) {
     let points = points_of(Scene::Collection);
-    let fleet = Fleet::of(&world.stage, |_| {});
+    let fleet = world.fleet(|_| {});
     for (group, point) in (0..).zip(&points) {
         let at = deadly(*point, dice);
         let mut victim = fleet.start_with("victim", &[(DIES_AT_VARIABLE, at.as_str())]);
@@ -118,7 +118,7 @@ async fn a_host_that_dies_at_any_point_of_a_delivery_loses_no_event() {
     world.stage.host.webhooks().add(new).await.expect("the webhook is added");
     let mut database = world.database().await;
     let before = number(&mut database, "SELECT COUNT(*) FROM events").await;
-    let fleet = Fleet::of(&world.stage, |_| {});
+    let fleet = world.fleet(|_| {});
     for (group, point) in (0..).zip(&points) {
         let at = deadly(*point, &mut dice);
         let mut victim = fleet.start_with("victim", &[(DIES_AT_VARIABLE, at.as_str())]);
@@ -170,7 +170,7 @@ async fn an_archive_run_that_dies_at_any_point_is_finished_by_the_next_one() {
 async fn an_erasure_that_dies_at_any_point_is_finished_when_it_is_given_again() {
     let points = points_of(Scene::Erasure);
     let world = World::new(1, few(&points) + 1, |_| {}).await;
-    let fleet = Fleet::of(&world.stage, |_| {});
+    let fleet = world.fleet(|_| {});
     world.join(0).await;
     let mut host = fleet.start("host");
     world.collected(1).await;
@@ -193,7 +193,7 @@ async fn an_erasure_that_dies_at_any_point_is_finished_when_it_is_given_again() 
 async fn an_activation_that_dies_at_any_point_is_finished_while_a_host_goes_on() {
     let points = points_of(Scene::Activation);
     let world = World::new(few(&points), GROUP, |_| {}).await;
-    let fleet = Fleet::of(&world.stage, |_| {});
+    let fleet = world.fleet(|_| {});
     let versions = ["9.0.0", "9.0.1"];
     for version in versions {
         world.stage.host.install(&variant("youtube", version, |_| {})).await.expect("installed");
@@ -219,7 +219,7 @@ async fn a_run_on_a_file_that_can_not_grow_ends_and_a_host_goes_on_once_there_is
     let folder = tempfile::tempdir().expect("a folder");
     let url = format!("sqlite://{}", folder.path().join("backline.db").display());
     let world = World::on(&url, 1, GROUP, |_| {}).await;
-    let fleet = Fleet::of(&world.stage, |_| {});
+    let fleet = world.fleet(|_| {});
     world.join(0).await;
     // What takes the room, until it is dropped.
     let mut writer = world.database().await;

@@ -5,7 +5,7 @@ use rand::RngExt as _;
 
 use super::world::{PATIENCE, World, answers, dice, number};
 use crate::support::database::each_database;
-use crate::support::fleet::{Fleet, until};
+use crate::support::fleet::until;
 use crate::support::proxy::Proxy;
 
 /// Artists that join before each kill.
@@ -19,7 +19,7 @@ async fn a_host_killed_at_any_round_trip_loses_and_doubles_nothing() {
     let mut dice = dice();
     let world = World::new(KILLS + 1, GROUP, |_| {}).await;
     let proxy = Proxy::before(&world.url).await;
-    let fleet = Fleet::of(&world.stage, |config| config.database.url = proxy.url(&world.url));
+    let fleet = world.fleet(|config| config.database.url = proxy.url(&world.url));
     let mut host = fleet.start("victim");
     // How many round trips a group takes, with what an idle host asks meanwhile.
     proxy.count();
@@ -53,7 +53,7 @@ async fn a_host_on_a_file_killed_at_any_moment_loses_and_doubles_nothing() {
         let mut dice = dice();
         let kills = 3;
         let world = World::on(url, kills, GROUP, |_| {}).await;
-        let fleet = Fleet::of(&world.stage, |_| {});
+        let fleet = world.fleet(|_| {});
         for group in 0..kills {
             world.join(group).await;
             let mut host = fleet.start("victim");

@@ -57,7 +57,7 @@ impl Play {
     /// A host on a world, and the fleet that it is of. It is killed before the world goes.
     async fn on(&self, groups: u32, change: impl FnOnce(&mut Config)) -> (World, Fleet, HostProcess) {
         let world = Box::pin(World::new(groups, GROUP, change)).await;
-        let fleet = Fleet::of(&world.stage, |_| {});
+        let fleet = world.fleet(|_| {});
         let host = self.host(&fleet, "host");
         (world, fleet, host)
     }
@@ -73,7 +73,7 @@ impl Play {
     /// A host on a world of one group, and the disk of its database.
     async fn on_a_disk(&self) -> (World, Fleet, Disk, HostProcess) {
         let world = Box::pin(World::new(1, GROUP, |_| {})).await;
-        let fleet = Fleet::of(&world.stage, |_| {});
+        let fleet = world.fleet(|_| {});
         // Before a host is at work.
         let disk = Disk::of(&world.url).await;
         let host = self.host(&fleet, "host");
@@ -178,7 +178,7 @@ fn every_remedy_has_its_test() {
 async fn a_connection_goes_silent(play: &Play) {
     let world = World::new(2, GROUP, |config| config.database.lock_timeout_ms = NO_LIMIT_MS).await;
     let proxy = Proxy::before(&world.url).await;
-    let fleet = Fleet::of(&world.stage, |config| config.database.url = proxy.url(&world.url));
+    let fleet = world.fleet(|config| config.database.url = proxy.url(&world.url));
     let host = play.host(&fleet, "host");
     world.join(0).await;
     world.collected(1).await;
@@ -258,7 +258,7 @@ async fn the_disk_is_full(play: &Play) {
 /// A host dies with batches in its hands, and another one collects them.
 async fn a_host_dies_with_batches(play: &Play) {
     let world = World::new(1, GROUP, |_| {}).await;
-    let fleet = Fleet::of(&world.stage, |_| {});
+    let fleet = world.fleet(|_| {});
     let mut victim = play.host_with(&fleet, "victim", &[(DIES_AT_VARIABLE, Point::BatchFetched.name())]);
     world.join(0).await;
     died(&mut victim).await;
@@ -313,7 +313,7 @@ async fn the_clock_jumps(play: &Play) {
 /// The scheduler's role was taken by a host whose clock was ahead by weeks, and which is gone.
 async fn a_role_is_held_for_weeks(play: &Play) {
     let world = World::new(1, GROUP, |_| {}).await;
-    let fleet = Fleet::of(&world.stage, |_| {});
+    let fleet = world.fleet(|_| {});
     let mut database = world.database().await;
     let role = "INSERT INTO leaders (role, holder, term, expires_at)
                 VALUES ('scheduler', 'gone', 7, now() + INTERVAL '40 days')";
@@ -326,7 +326,7 @@ async fn a_role_is_held_for_weeks(play: &Play) {
 /// A host dies when the platform has granted it a token that is not in the database, and starts again.
 async fn a_host_dies_with_a_fresh_token(play: &Play) {
     let world = World::new(1, 1, |_| {}).await;
-    let fleet = Fleet::of(&world.stage, |_| {});
+    let fleet = world.fleet(|_| {});
     let mut victim = play.host_with(&fleet, "host", &[(DIES_AT_VARIABLE, Point::RefreshJournalled.name())]);
     // One account, so that one token is granted.
     world.stage.import_of(&[0], &["tiktok"], |_| "default".to_owned()).await;

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::world::{PATIENCE, World, dice, number};
-use crate::support::fleet::{Fleet, HostProcess, until};
+use crate::support::fleet::{HostProcess, until};
 
 /// Artists that join before each kill.
 const GROUP: u32 = 4;
@@ -150,7 +150,7 @@ async fn clients_that_follow_killed_hosts_hear_each_event_once_and_in_order() {
     let new = NewToken { name: "follows".to_owned(), role: Role::Viewer, tenant: None, expires_at: None };
     let (_, token) = tokens.create(new).await.expect("a token");
     // The server still has connections of a dead host when the next one starts.
-    let fleet = Fleet::of(&world.stage, |config| config.database.connections_max = 6);
+    let fleet = world.fleet(|config| config.database.connections_max = 6);
     let mut processes: Vec<HostProcess> = (0..HOSTS).map(|host| fleet.start(&name_of(host))).collect();
     let addresses: Vec<String> = processes.iter().map(address_of).collect();
     let hosts = Arc::new(Mutex::new(addresses));

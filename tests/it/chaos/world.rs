@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use backline::config::Config;
+use backline::config::{Config, DatabaseConfig};
 use backline_model::Outcome;
 use backline_model::clock::Clock;
 use backline_simulator::SimulatorConfig;
@@ -13,7 +13,7 @@ use rand::rngs::StdRng;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, PgConnection, Row as _};
 
 use crate::service::support::ask;
-use crate::support::fleet::{HostProcess, until};
+use crate::support::fleet::{Fleet, HostProcess, until, until_told};
 use crate::support::postgres::Cluster;
 use crate::support::stage::{PLATFORMS, Stage};
 
@@ -38,6 +38,8 @@ pub fn dice() -> StdRng {
 /// A stage with its own server, and with artists that join group by group.
 pub struct World {
     pub stage: Stage,
+    /// How the hosts use the database: they lose patience soon. The stage, which stands for people, does not.
+    pub hosts: DatabaseConfig,
     pub url: String,
     date: NaiveDate,
     group: u32,
@@ -48,7 +50,9 @@ pub struct World {
 impl World {
     /// So many groups of so many artists, each with an account on every platform, on a server of its own.
     pub async fn new(groups: u32, group: u32, change: impl FnOnce(&mut Config)) -> Self {
-        let cluster = Cluster::start(&["max_connections=30"]).expect("a PostgreSQL cluster starts");
+        // A server that crashes must have what it said it committed: other tests' need not.
+        let cluster = Cluster::start(&["max_connections=30", "synchronous_commit=on"]);
+        let cluster = cluster.expect("a PostgreSQL cluster starts");
         let url = cluster.url();
         let mut server = PgConnection::connect(&url).await.expect("the server answers");
         let names = "ALTER DATABASE postgres SET search_path = backline, public";
@@ -69,6 +73,7 @@ impl World {
             tiktok_grace_seconds: 3_600,
             ..SimulatorConfig::default()
         };
+        let mut hosts = DatabaseConfig::default();
         let stage = Stage::installed(url, simulator, |config| {
             config.schedules.clear();
             config.collection.lease_ttl_ms = LEASE_MS;
@@ -77,9 +82,20 @@ impl World {
             config.database.lock_timeout_ms = 1_000;
             config.database.connections_max = 8;
             change(config);
+            hosts = std::mem::take(&mut config.database);
+            config.database.url.clone_from(&hosts.url);
+            config.database.connections_max = hosts.connections_max;
         })
         .await;
-        Self { stage, url: url.to_owned(), date, group, groups, _cluster: None }
+        Self { stage, hosts, url: url.to_owned(), date, group, groups, _cluster: None }
+    }
+
+    /// Hosts of this world, each a process.
+    pub fn fleet(&self, change: impl FnOnce(&mut Config)) -> Fleet {
+        Fleet::of(&self.stage, |config| {
+            config.database = self.hosts.clone();
+            change(config);
+        })
     }
 
     /// A connection of the test's own, once the server has one: the hosts may be faster where there were none left.
@@ -109,7 +125,8 @@ impl World {
     pub async fn collected_within(&self, groups: u32, within: Duration) {
         let store = self.stage.host.store();
         let mut database = self.database().await;
-        until(within, &format!("{groups} groups are collected"), async || {
+        let what = async || format!("{groups} groups are collected: {:#?}", self.open().await);
+        until_told(within, what, async || {
             let runs = store.runs_list(&Scope::all_tenants(), 100, None).await.expect("runs are read");
             let failed: u64 = runs.iter().map(|run| run.counts.failed).sum();
             assert_eq!(failed, 0, "nobody fails by it: {:#?}", self.outcomes().await);
@@ -119,6 +136,19 @@ impl World {
             (open == 0 && runs == 0 && rows == self.accounts(groups)).then_some(())
         })
         .await;
+    }
+
+    /// What is open still, for the message of a test that fails.
+    async fn open(&self) -> Vec<String> {
+        let open = "SELECT 'batch ' || platform || ' ' || state || ' ' || COALESCE(lease_owner, 'nobody') || ' '
+                 || CAST(available_at AS TEXT) || ' ' || COALESCE(message, '') AS told FROM batches WHERE finished_at IS NULL
+             UNION ALL SELECT 'run ' || CAST(started_at AS TEXT) FROM runs WHERE finished_at IS NULL
+             UNION ALL SELECT 'activation ' || platform || ' ' || CAST(at AS TEXT) FROM activations
+             UNION ALL SELECT 'account ' || a.platform || ' ' || a.status FROM accounts a
+                 WHERE NOT EXISTS (SELECT 1 FROM metrics m WHERE m.account_id = a.id)
+             UNION ALL SELECT 'accounts: ' || CAST(COUNT(*) AS TEXT) FROM accounts";
+        let rows = sqlx::query(open).fetch_all(&mut self.database().await).await.expect("what is open is read");
+        rows.iter().map(|row| row.get("told")).collect()
     }
 
     /// What each run has fetched, for the message of a test that fails.

@@ -15,6 +15,9 @@ use super::stage::Stage;
 /// Maximum wait until a host listens. Compiled connectors are on disk by then.
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
 
+/// How many lines of a host's log are printed when a test fails.
+const TROUBLES_MAX: usize = 60;
+
 /// A folder with the configuration shared by all hosts of a fleet.
 pub struct Fleet {
     folder: TempDir,
@@ -113,6 +116,13 @@ impl HostProcess {
         }
     }
 
+    /// The last warnings and errors in its log.
+    fn troubles(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains("WARN") || line.contains("ERROR")).collect();
+        lines[lines.len().saturating_sub(TROUBLES_MAX)..].join("\n")
+    }
+
     /// The process's standard error so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
@@ -121,6 +131,12 @@ impl HostProcess {
 
 impl Drop for HostProcess {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            #[expect(clippy::print_stderr, reason = "says what the host found, to a person who looks for the cause")]
+            {
+                eprintln!("{}:\n{}", self.log.display(), self.troubles());
+            }
+        }
         // SIGKILL also ends a stopped process.
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -128,7 +144,16 @@ impl Drop for HostProcess {
 }
 
 /// Repeats a check until it returns a value. Panics with `what` if that takes longer than `within`.
-pub async fn until<T>(within: Duration, what: &str, mut is_so: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn until<T>(within: Duration, what: &str, is_so: impl AsyncFnMut() -> Option<T>) -> T {
+    until_told(within, async || what.to_owned(), is_so).await
+}
+
+/// The same; `what` is asked for only when it took too long.
+pub async fn until_told<T>(
+    within: Duration,
+    what: impl AsyncFn() -> String,
+    mut is_so: impl AsyncFnMut() -> Option<T>,
+) -> T {
     let started = Instant::now();
     let mut look = tokio::time::interval(Duration::from_millis(50));
     loop {
@@ -136,6 +161,6 @@ pub async fn until<T>(within: Duration, what: &str, mut is_so: impl AsyncFnMut()
         if let Some(value) = is_so().await {
             return value;
         }
-        assert!(started.elapsed() < within, "not within {within:?}: {what}");
+        assert!(started.elapsed() < within, "not within {within:?}: {}", what().await);
     }
 }

@@ -2,12 +2,18 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// When the server ends a connection that went silent: after the keepalives that hosts ask it for. The proxy answers
+/// them itself, so it must do what they do.
+const KEEPALIVES_END: Duration = Duration::from_secs(45);
 
 /// What the connections of a proxy share.
 #[derive(Clone, Copy, Debug)]
@@ -115,13 +121,20 @@ async fn connection(client: TcpStream, server: Arc<str>, state: watch::Sender<St
         return;
     }
     let ended = async {
-        let Ok(upstream) = TcpStream::connect(&*server).await else { return };
-        let (from_client, to_client) = client.into_split();
-        let (from_server, to_server) = upstream.into_split();
-        tokio::select! {
-            () = requests(from_client, to_server, &state, silenced) => {}
-            () = answers(from_server, to_client, state.subscribe(), silenced) => {}
+        let Ok(mut upstream) = TcpStream::connect(&*server).await else { return };
+        let mut client = client;
+        {
+            let (from_client, to_client) = client.split();
+            let (from_server, to_server) = upstream.split();
+            tokio::select! {
+                () = requests(from_client, to_server, &state, silenced) => return,
+                () = answers(from_server, to_client, state.subscribe(), silenced) => return,
+                () = given_up(state.subscribe(), silenced) => {}
+            }
         }
+        drop(upstream);
+        // The host hears nothing of that either.
+        std::future::pending().await
     };
     tokio::select! {
         () = ended => {}
@@ -129,8 +142,16 @@ async fn connection(client: TcpStream, server: Arc<str>, state: watch::Sender<St
     }
 }
 
+/// Waits until the server takes the client of a silenced connection for dead.
+async fn given_up(mut changes: watch::Receiver<State>, silenced: u32) {
+    if changes.wait_for(|state| state.silenced != silenced).await.is_err() {
+        return std::future::pending().await;
+    }
+    tokio::time::sleep_until(Instant::now() + KEEPALIVES_END).await;
+}
+
 /// What a host sends, message by message.
-async fn requests(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, state: &watch::Sender<State>, silenced: u32) {
+async fn requests(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, state: &watch::Sender<State>, silenced: u32) {
     let mut changes = state.subscribe();
     let (mut bytes, mut messages) = (Vec::new(), Messages::default());
     let mut buffer = vec![0; 64 * 1024];
@@ -164,7 +185,7 @@ fn is_passed(state: &watch::Sender<State>, is_round_trip: bool) -> bool {
 }
 
 /// What the server answers.
-async fn answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut changes: watch::Receiver<State>, silenced: u32) {
+async fn answers(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut changes: watch::Receiver<State>, silenced: u32) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let read = match from.read(&mut buffer).await {

@@ -274,7 +274,15 @@ impl StoreError {
             _ => return false,
         };
         match source {
-            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
+            // The connection broke, also where that shows as an answer cut short while it was made or encrypted, or as
+            // one of another call; no connection was free in time; SQLite's thread ended. None is about what was asked.
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::BeginFailed
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => true,
             sqlx::Error::Database(error) => error.code().is_some_and(|code| is_transient_code(&code)),
             _ => false,
         }
@@ -376,6 +384,25 @@ impl<T> During<T> for Result<T, sqlx::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_broken_connection_says_is_no_ones_fault() {
+        let broken = [
+            sqlx::Error::Io(std::io::ErrorKind::BrokenPipe.into()),
+            sqlx::Error::Tls("the peer closed the connection".into()),
+            sqlx::Error::Protocol("unexpected response from SSLRequest: 0x00".to_owned()),
+            sqlx::Error::BeginFailed,
+            sqlx::Error::PoolTimedOut,
+            sqlx::Error::PoolClosed,
+            sqlx::Error::WorkerCrashed,
+        ];
+        for source in broken {
+            let error = StoreError::Query { what: "read", source };
+            assert!(error.is_transient() && error.is_outage(), "{error:?}");
+        }
+        let wrong = StoreError::Query { what: "read", source: sqlx::Error::ColumnNotFound("name".to_owned()) };
+        assert!(!wrong.is_transient() && !wrong.is_outage(), "{wrong:?}");
+    }
 
     #[test]
     fn a_call_is_repeated_where_the_next_one_may_succeed() {

@@ -32,6 +32,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use self::loops::Loops;
 pub use self::status::{Readiness, Watch};
@@ -60,8 +62,10 @@ const STOP_GRACE: Duration = Duration::from_secs(3);
 /// How often the loop that listens turns while nothing is notified of.
 const LISTEN_TURN: Duration = Duration::from_secs(30);
 
-/// Timeout of the final writes at shutdown.
-const SHUTDOWN_DB_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the final writes at shutdown may take: what the loops left of their time, and within these bounds. A database
+/// that is busy with other hosts gets more than a moment, and one that does not answer holds nobody up for long.
+const FINAL_WRITES_MIN: Duration = Duration::from_secs(2);
+const FINAL_WRITES_MAX: Duration = Duration::from_secs(10);
 
 /// A running service.
 pub struct Service {
@@ -70,6 +74,8 @@ pub struct Service {
     loops: Loops,
     /// Runs while the other loops end: the host is present until it has stopped.
     presence: Loops,
+    /// Cancelled when the host has stopped, and presence is to end.
+    gone: CancellationToken,
     /// Gateways of earlier configurations; batches that began with one may still run.
     retired: Mutex<Vec<Gateway>>,
 }
@@ -85,7 +91,8 @@ impl Service {
             let current = current.clone();
             ServiceContext::new(name, started_at, current.clone(), move || current().shared_config())
         };
-        Self { hosts, context, loops: Loops::default(), presence: Loops::default(), retired: Mutex::default() }
+        let (loops, presence) = (Loops::default(), Loops::default());
+        Self { hosts, context, loops, presence, gone: CancellationToken::new(), retired: Mutex::default() }
     }
 
     /// Announces the host and starts its loops. [`examine`](crate::pipeline::examine) checks configuration, database
@@ -95,12 +102,13 @@ impl Service {
     /// When the database fails.
     pub async fn start(host: Host) -> Result<Self, StoreError> {
         let mut service = Self::new(host);
-        let Self { context, loops, presence, .. } = &mut service;
+        let Self { context, loops, presence, gone, .. } = &mut service;
         let started_at = context.started_at;
         context.current().telemetry().started(started_at);
         context.current().installation().claim_or_warn().await?;
         context.current().store().host_announce(&presence::presence(context, "starting"), started_at).await?;
-        presence.start("presence", context.clone(), presence::beat);
+        let gone = gone.clone();
+        presence.start("presence", context.clone(), move |context| presence::beat(context, gone.clone()));
         loops.start("notifications", context.clone(), listen);
         loops.start("connectors", context.part(|host| host.releases().clone()), loading::serve);
         loops.start("workers", context.part(|host| host.collector().clone()), workers::serve);
@@ -167,13 +175,19 @@ impl Service {
     pub async fn stop(mut self) -> bool {
         self.context.stop.cancel();
         let host = self.host();
-        let within = Duration::from_millis(host.config().service.stop_deadline_ms) + STOP_GRACE;
-        let ended = tokio::time::timeout(within, self.loops.ended()).await.is_ok();
+        let until = Instant::now() + Duration::from_millis(host.config().service.stop_deadline_ms) + STOP_GRACE;
+        let ended = tokio::time::timeout_at(until, self.loops.ended()).await.is_ok();
         if !ended {
             tracing::error!("some work did not end in time and is aborted");
             self.loops.shutdown().await;
         }
-        self.presence.shutdown().await;
+        let left = until.saturating_duration_since(Instant::now()).clamp(FINAL_WRITES_MIN, FINAL_WRITES_MAX);
+        let final_until = Instant::now() + left;
+        // A report that is under way must end first: the database may note it after this host was removed from the list.
+        self.gone.cancel();
+        if tokio::time::timeout_at(final_until, self.presence.ended()).await.is_err() {
+            self.presence.shutdown().await;
+        }
         let final_writes = async {
             let retired = std::mem::take(&mut *self.retired.lock().unwrap_or_else(PoisonError::into_inner));
             for gateway in retired.iter().chain([host.gateway()]) {
@@ -183,7 +197,7 @@ impl Service {
                 tracing::warn!(%error, "this host stays in the list of hosts for a while");
             }
         };
-        if tokio::time::timeout(SHUTDOWN_DB_TIMEOUT, final_writes).await.is_err() {
+        if tokio::time::timeout_at(final_until, final_writes).await.is_err() {
             tracing::warn!("the database does not answer; unused units of budgets are lost until their reset");
         }
         ended

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::Host;
 use crate::pipeline::context::ServiceContext;
@@ -21,9 +22,12 @@ const HOST_RETENTION: TimeDelta = TimeDelta::days(1);
 /// Beats between two removals of hosts that died long ago.
 const BEATS_PER_CLEANING: u32 = 300;
 
-/// Reports that this host is present until the task is aborted, also while the host stops.
-pub(super) async fn beat(context: ServiceContext<Host>) {
+/// Reports that this host is present until it is gone, also while it stops. Ends between two reports.
+pub(super) async fn beat(context: ServiceContext<Host>, gone: CancellationToken) {
     for beats in 0_u32.. {
+        if gone.is_cancelled() {
+            return;
+        }
         let host = context.current();
         let state = if context.stop.is_cancelled() {
             "stopping"
@@ -41,7 +45,7 @@ pub(super) async fn beat(context: ServiceContext<Host>) {
         }
         // That the host stops is reported at once; after that the interval is regular.
         if context.stop.is_cancelled() {
-            tokio::time::sleep(BEAT).await;
+            let _ = gone.run_until_cancelled(tokio::time::sleep(BEAT)).await;
         } else {
             context.rest(BEAT).await;
         }
