@@ -9,6 +9,7 @@ mod equality;
 pub mod fixtures;
 mod hosts;
 mod installation;
+mod late;
 mod leases;
 mod ledger;
 mod limits;

@@ -19,7 +19,7 @@ use backline_store::{
     AccountFilter, AlertFilter, ArchivePlace, ArtistFilter, AuditFilter, BatchFilter, BulkActFilter, CredentialFilter,
     DatabaseKind, DeliveryFilter, DueAlert, EventCursor, Furthest, HealthWindow, IdKind, MetricsFilter, NewDelivery,
     NewDigestMessage, PluginLogFilter, QuarantineFilter, Rollback, RunFilter, SEALED, Scope, SealedCredential, Store,
-    StoreError, TestAlert, TimelineFilter,
+    StoreError, Term, TestAlert, TimelineFilter,
 };
 use chrono::TimeDelta;
 use futures::FutureExt as _;
@@ -308,6 +308,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Write token_revoke(token(2, theirs()).id, now());
         Write webhook_add(&webhook(4, "hook-new", Some(theirs())), vec![1], false);
         Write webhook_replace_secret(&hook_of_theirs(store).await, vec![9], None, now());
+        Write webhook_switch_off(&hook_of_theirs(store).await, "test", now());
         Write webhook_set_enabled(&hook_of_theirs(store).await, false, Some("test"), now());
         Write quarantine_release_begin(held(2), now()) => |_| "a release";
         Write quarantine_discard(held(2), now());
@@ -323,6 +324,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Write credential_remove(credential(2).id);
         Write consents_record(&[Consent { granted: false, ..consent(2, false) }]);
         Write roster_apply(&removal(), "test", now());
+        Whole roster_apply_in_term(&led(store).await, &removal(), "test", now());
         Write webhook_remove("hook-theirs");
         Write artist_erase(artist(2).id, now());
     }
@@ -386,6 +388,11 @@ fn after_the_last_delivery() -> DeliveryFilter {
 
 async fn seen(store: &Store) -> EventCursor {
     store.webhooks_list(&all()).await.unwrap().into_iter().find(|(hook, _)| hook.name == "hook-theirs").unwrap().1
+}
+
+/// A role that this host holds.
+async fn led(store: &Store) -> Term {
+    store.role_take("test", "me", now(), TTL).await.unwrap().expect("nobody else takes it")
 }
 
 fn removal() -> RosterChanges {

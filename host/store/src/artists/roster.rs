@@ -17,6 +17,7 @@ use crate::database::readable::Extent;
 use crate::database::rows::{ROWS_PER_STATEMENT, id_rows};
 use crate::database::topic::Topic;
 use crate::scope::Scope;
+use crate::work::leaders::{Term, term_check_in_txn};
 use crate::work::locks::accounts_lock_in_txn;
 use backline_model::roster::{KnownAccount, KnownArtist, RosterChanges};
 use backline_model::{
@@ -116,6 +117,34 @@ impl Store {
         consent_source: &str,
         now: DateTime<Utc>,
     ) -> Result<Vec<CredentialId>, StoreError> {
+        self.roster_apply_with(None, scope, changes, consent_source, now).await
+    }
+
+    /// The same in a role, so that what one host has read of the source is not written after what a later one has.
+    ///
+    /// # Errors
+    /// [`StoreError::TermLost`] when another host has the role by now; otherwise when the scope is one tenant's, or the
+    /// database fails.
+    pub async fn roster_apply_in_term(
+        &self,
+        scope: &Scope,
+        term: &Term,
+        changes: &RosterChanges,
+        consent_source: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<CredentialId>, StoreError> {
+        scope.require_all("sync artists in a role")?;
+        self.roster_apply_with(Some(term), scope, changes, consent_source, now).await
+    }
+
+    async fn roster_apply_with(
+        &self,
+        term: Option<&Term>,
+        scope: &Scope,
+        changes: &RosterChanges,
+        consent_source: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<CredentialId>, StoreError> {
         let mut work = self.begin().await?;
         let saved = changes.artists_added.iter().chain(&changes.artists_changed);
         scope.require(saved.clone().map(|artist| Some(&artist.tenant)), "save another tenant's artists")?;
@@ -176,6 +205,9 @@ impl Store {
             work.execute("switch artists off", statement).await?;
         }
         let credentials = record(&mut work, changes, consent_source, now).await?;
+        if let Some(term) = term {
+            term_check_in_txn(&mut work, term).await?;
+        }
         work.ring(Topic::Activations);
         work.commit().await?;
         Ok(credentials)

@@ -349,7 +349,13 @@ impl StoreError {
     /// Whether it is about the database as it is now, and says nothing about what was to be read or written.
     #[must_use]
     pub fn is_outage(&self) -> bool {
-        self.is_transient() || self.refusal().is_some()
+        self.is_transient() || self.refusal().is_some() || self.is_of_the_server()
+    }
+
+    /// Whether the server lets this process in no more, or its files fail it: it answers nothing, whatever is asked.
+    fn is_of_the_server(&self) -> bool {
+        let Self::Query { source: sqlx::Error::Database(error), .. } = self else { return false };
+        error.code().is_some_and(|code| is_code_of_the_server(&code))
     }
 
     fn refusal(&self) -> Option<Unwritable> {
@@ -365,6 +371,23 @@ impl StoreError {
         }
     }
 }
+
+/// Codes that say nothing about what was asked, and that repeating does not help against: someone has to act.
+fn is_code_of_the_server(code: &str) -> bool {
+    match code {
+        // The password or the right to log in was changed; the database was renamed or dropped.
+        "28000" | "28P01" | "3D000" | "57P04" => true,
+        // Its disk fails. Not what lacks memory: the statement itself may need too much.
+        "58000" | "58030" => true,
+        code if code.len() == SQLSTATE_LENGTH => false,
+        code => code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, SQLITE_IOERR | SQLITE_CANTOPEN)),
+    }
+}
+
+/// SQLite's result codes of a disk that fails, and of a file that can't be opened; their extended codes hold them in
+/// their lowest byte.
+const SQLITE_IOERR: u32 = 10;
+const SQLITE_CANTOPEN: u32 = 14;
 
 /// SQLite's result code of a database that is read-only; its extended codes hold it in their lowest byte.
 const SQLITE_READONLY: u32 = 8;
@@ -411,6 +434,12 @@ mod tests {
         }
         for code in ["5", "6", "261", "262", "517", "773"] {
             assert!(is_transient_code(code), "SQLite's {code}");
+        }
+        for code in ["28000", "28P01", "3D000", "57P04", "58030", "10", "14", "522", "782"] {
+            assert!(is_code_of_the_server(code) && !is_transient_code(code), "{code}");
+        }
+        for code in ["23505", "42P01", "53200", "57014", "7", "11", "19", ""] {
+            assert!(!is_code_of_the_server(code), "{code}");
         }
         for code in ["23505", "42P01", "25006", "53100", "57014", "13", "19", "8", "264", "08", ""] {
             assert!(!is_transient_code(code), "{code}");

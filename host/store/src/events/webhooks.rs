@@ -201,6 +201,37 @@ impl Store {
         work.commit().await
     }
 
+    /// Switches a webhook off for a reason, if it was not changed since it was read: someone may have switched it on
+    /// again for another receiver. Returns whether it did.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn webhook_switch_off(
+        &self,
+        scope: &Scope,
+        webhook: &Webhook,
+        reason: &str,
+        now: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        let mut work = self.begin().await?;
+        let statement = work.scoped(
+            scope,
+            "UPDATE webhooks SET enabled = FALSE, disabled_reason = $2, updated_at = $3::timestamptz
+             WHERE id = $1::uuid AND enabled AND updated_at = $4::timestamptz {and_tenant: tenant}",
+        );
+        let statement = statement
+            .bind(webhook.id.to_string())
+            .bind(clean(reason))
+            .bind(time_text(now))
+            .bind(time_text(webhook.updated_at));
+        if work.execute("switch a webhook off", statement).await? == 0 {
+            return Ok(false);
+        }
+        notify(&mut work, Topic::Events).await?;
+        work.commit().await?;
+        Ok(true)
+    }
+
     /// Removes a webhook with all its deliveries.
     ///
     /// # Errors

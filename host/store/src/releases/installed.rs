@@ -210,13 +210,15 @@ impl Store {
         work.commit().await
     }
 
-    /// Ends the staging of a release: no activation waits for it.
+    /// Ends the staging of a release that [`Store::release_stage`] began with the same `until`. A later one, of another
+    /// activation, goes on.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn release_unstage(&self, digest: Digest) -> Result<(), StoreError> {
-        let statement = self.query("UPDATE releases SET staged_until = NULL WHERE digest = $1");
-        self.write("unstage a release", statement.bind(digest.to_string())).await?;
+    pub async fn release_unstage(&self, digest: Digest, until: DateTime<Utc>) -> Result<(), StoreError> {
+        let statement =
+            self.query("UPDATE releases SET staged_until = NULL WHERE digest = $1 AND staged_until = $2::timestamptz");
+        self.write("unstage a release", statement.bind(digest.to_string()).bind(time_text(until))).await?;
         Ok(())
     }
 
@@ -257,7 +259,8 @@ impl Store {
     }
 
     /// Records whether a host could load a release. A report that says the same as the one before, of a host that has
-    /// not started since, keeps the time of that.
+    /// not started since, keeps the time of that. One of a host that is not on record, such as one that arrives after it
+    /// has stopped, is left out.
     ///
     /// # Errors
     /// When the database fails.
@@ -270,7 +273,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let statement = self.query(
             "INSERT INTO release_hosts (host, release_digest, state, message, at)
-                 VALUES ($1, $2, $3, $4, $5::timestamptz)
+             SELECT n.name, $2, $3, $4, $5::timestamptz FROM hosts n WHERE n.name = $1
              ON CONFLICT (host, release_digest) DO UPDATE SET state = excluded.state, message = excluded.message,
                  at = CASE WHEN release_hosts.state = excluded.state AND release_hosts.at <= excluded.at
                          AND release_hosts.at >= (SELECT h.started_at FROM hosts h WHERE h.name = $1)

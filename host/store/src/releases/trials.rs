@@ -222,6 +222,30 @@ impl Store {
         Ok(ended)
     }
 
+    /// Makes a canary its platform's active release. Returns whether it did: not where the canary has ended since it
+    /// was read, such as by hand, or another one has begun.
+    ///
+    /// # Errors
+    /// [`StoreError::NotGranted`] when the release may not be activated.
+    pub async fn canary_promote(&self, canary: &Canary, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        let mut work = self.begin().await?;
+        platform_lock_in_txn(&mut work, &canary.platform).await?;
+        let statement = work.query(
+            "SELECT platform FROM canaries
+             WHERE platform = $1 AND release_digest = $2 AND started_at = $3::timestamptz FOR UPDATE",
+        );
+        let statement = statement
+            .bind(canary.platform.as_str().to_owned())
+            .bind(canary.release.to_string())
+            .bind(time_text(canary.started_at));
+        if work.row("check whether a canary goes on", statement).await?.is_none() {
+            return Ok(false);
+        }
+        release_activate_in_txn(&mut work, canary.release, SwapCause::Promoted, None, now).await?;
+        work.commit().await?;
+        Ok(true)
+    }
+
     /// Sets a release's note for operators; its state does not change.
     ///
     /// # Errors

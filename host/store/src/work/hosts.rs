@@ -63,6 +63,15 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn host_beat(&self, host: &Presence, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        // A report that was given up may be carried out when the host has been removed. So it adds no row by itself; a
+        // host that is not on record, because it was away for long, adds itself with a statement of its own.
+        let statement = self.query(
+            "UPDATE hosts SET version = $2, state = $3, seen_at = $5::timestamptz
+             WHERE name = $1 AND started_at = $4::timestamptz",
+        );
+        if self.write("renew a host's presence", bound(statement, host, now)).await? > 0 {
+            return Ok(true);
+        }
         let statement = self.query(
             "INSERT INTO hosts (name, version, state, started_at, seen_at)
              VALUES ($1, $2, $3, $4::timestamptz, $5::timestamptz)

@@ -20,7 +20,7 @@ use backline_model::roster::{RosterChanges, SourceArtist};
 use backline_model::{ArtistId, Platform};
 use backline_rules::lists::Directory;
 use backline_rules::roster::{self, BadRow, ColumnError, Columns};
-use backline_store::{ForeignRow, ForeignSource, Scope, Store, StoreError, is_own_table};
+use backline_store::{ForeignRow, ForeignSource, Scope, Store, StoreError, Term, is_own_table};
 
 /// The table that the default query reads.
 const TABLE: &str = "artists";
@@ -30,6 +30,9 @@ const PAGE: usize = 1_000;
 
 /// How often to check whether a sync is due. A changed configuration or a new leader is noticed within this time.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Wait after a sync that ended because a database was away: the next one reads the whole table again.
+const AWAY_WAIT: Duration = Duration::from_secs(10);
 
 /// How long a sync may take before the loop counts as stuck: a table of millions of rows is read in minutes.
 const SYNC_MAX: Duration = Duration::from_secs(3_600);
@@ -166,6 +169,11 @@ impl ArtistSync {
     /// # Errors
     /// When the source can't be read or looks broken. Nothing is changed then.
     pub async fn sync(&self, request: SyncRequest) -> Result<SyncReport, SyncError> {
+        self.sync_in(None, request).await
+    }
+
+    /// The same, for as long as this host holds the term, if one is given.
+    async fn sync_in(&self, term: Option<&Term>, request: SyncRequest) -> Result<SyncReport, SyncError> {
         let mut survey = self.survey().await?;
         let synced = self.store.synced_artists_list(&Scope::all_tenants()).await?;
         let gone: Vec<ArtistId> = synced.iter().filter(|id| !survey.seen.contains(id)).copied().collect();
@@ -183,8 +191,11 @@ impl ArtistSync {
             if request.dry_run {
                 report.differences.extend(differences(changes));
             } else if !changes.is_empty() {
-                let removed =
-                    self.store.roster_apply(&Scope::all_tenants(), changes, roster::CONSENT_SOURCE, now).await?;
+                let (all, source) = (Scope::all_tenants(), roster::CONSENT_SOURCE);
+                let removed = match term {
+                    Some(term) => self.store.roster_apply_in_term(&all, term, changes, source, now).await?,
+                    None => self.store.roster_apply(&all, changes, source, now).await?,
+                };
                 if !removed.is_empty() {
                     self.journal.remove(&removed).await;
                 }
@@ -350,29 +361,37 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<ArtistSync>) {
             // A clock that was ahead at the last one has been set back since.
             last.is_none_or(|last| now < last || every.is_some_and(|every| now - last >= every))
         });
+        let mut rest = LOOK_EVERY;
         if due {
             context.heartbeat.work(SYNC_MAX);
             match sync_if_leading(&artists, &context.name).await {
                 Ok(true) => last = Some(now),
                 Ok(false) => {}
                 Err(error) => {
-                    last = Some(now);
+                    // A database that is away for a moment costs no whole interval.
+                    if matches!(&error, SyncError::Store(error) if error.is_outage()) {
+                        rest = AWAY_WAIT;
+                    } else {
+                        last = Some(now);
+                    }
                     let error: &dyn std::error::Error = &error;
                     tracing::error!(error, "artists were not synced");
                 }
             }
         }
-        context.rest(LOOK_EVERY).await;
+        context.rest(rest).await;
     }
 }
 
 async fn sync_if_leading(artists: &ArtistSync, name: &str) -> Result<bool, SyncError> {
     let now = artists.clock.now();
     let leader = artists.store.role_get(ROLE).await?;
-    if !leader.is_some_and(|term| term.holder == name && term.expires_at > now) {
-        return Ok(false);
-    }
-    let report = artists.sync(SyncRequest::default()).await?;
+    let Some(term) = leader.filter(|term| term.holder == name && term.expires_at > now) else { return Ok(false) };
+    let report = match artists.sync_in(Some(&term), SyncRequest::default()).await {
+        // What it wrote until then stays; the host that has the role now reads the source by itself.
+        Err(SyncError::Store(StoreError::TermLost { .. })) => return Ok(false),
+        report => report?,
+    };
     let SyncReport { rows, artists_added, artists_changed, artists_removed, .. } = report;
     let erased_left_out = report.erased_left_out;
     tracing::info!(rows, artists_added, artists_changed, artists_removed, erased_left_out, "artists were synced");

@@ -97,8 +97,8 @@ impl CredentialManager {
     /// Refreshes a credential unless another task or host does so or has done so. `wait_max` is how long to wait for
     /// another task of this process; `asking` counts the request.
     ///
-    /// It runs in a task of its own: a batch that is aborted must not drop an unsaved secret that the platform has
-    /// already replaced.
+    /// It runs in a task of its own: a batch that is aborted must drop neither the lease nor an unsaved secret that the
+    /// platform has already replaced.
     pub(super) async fn renew(
         &self,
         slot: &CredentialSlot,
@@ -126,19 +126,22 @@ impl CredentialManager {
         // A host's name may be reused after a restart; the random part is not.
         let owner = format!("{}/{}", self.host, uuid::Uuid::new_v4().simple());
         let now = self.clock.now();
-        let lease = self
-            .store
-            .refresh_lease(&Scope::all_tenants(), current.id, current.version, &owner, now, LEASE_TTL)
-            .await?;
-        let Some(lease) = lease else { return Ok(Renewal::Busy) };
-        point(Point::RefreshLeased);
         let (slot, refused, asking) = (slot.clone(), refused.cloned(), asking.clone());
-        let errand = Errand { slot, client, current, secret, refused, lease, asking };
         let (reply, answer) = oneshot::channel();
         let credentials = self.clone();
         let work = async move {
             let _only_one = only_one;
-            let (result, unsaved) = credentials.run(errand).await;
+            // In the task: a lease that was granted to a caller who is gone would hold up every host until it ends.
+            let (all, id) = (Scope::all_tenants(), current.id);
+            let lease = credentials.store.refresh_lease(&all, id, current.version, &owner, now, LEASE_TTL).await;
+            let (result, unsaved) = match lease {
+                Ok(Some(lease)) => {
+                    point(Point::RefreshLeased);
+                    credentials.run(Errand { slot, client, current, secret, refused, lease, asking }).await
+                }
+                Ok(None) => (Ok(Renewal::Busy), None),
+                Err(error) => (Err(error.into()), None),
+            };
             // The receiver may be gone; the secret is saved anyway.
             drop(reply.send(result));
             if let Some(unsaved) = unsaved {

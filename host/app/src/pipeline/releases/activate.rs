@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -125,10 +125,13 @@ impl ReleaseManager {
             return Ok(Activated { release: digest, before: None, hosts: Vec::new() });
         }
         point(Point::ActivationLoaded);
-        let hosts = match self.rehearse(&release, options).await {
+        let wait = TimeDelta::from_std(options.wait).unwrap_or(TimeDelta::MAX);
+        let staged = wait.checked_add(&STAGED_AFTER).and_then(|wait| self.clock.now().checked_add_signed(wait));
+        let until = staged.unwrap_or(DateTime::<Utc>::MAX_UTC);
+        let hosts = match self.rehearse(&release, until, options).await {
             Ok(hosts) => hosts,
             Err(error) => {
-                self.store.release_unstage(digest).await?;
+                self.store.release_unstage(digest, until).await?;
                 return Err(error);
             }
         };
@@ -151,17 +154,17 @@ impl ReleaseManager {
         }
     }
 
-    /// Makes every host that serves load the release, and waits for all of them.
-    async fn rehearse(&self, release: &Release, options: &ActivateOptions) -> Result<Vec<LoadReport>, ActivateError> {
+    /// Makes every host that serves load the release, and waits for all of them. It is staged until `until` at the
+    /// latest.
+    async fn rehearse(
+        &self,
+        release: &Release,
+        until: DateTime<Utc>,
+        options: &ActivateOptions,
+    ) -> Result<Vec<LoadReport>, ActivateError> {
         if self.hosts_that_serve().await?.is_empty() {
             return Ok(Vec::new());
         }
-        let wait = TimeDelta::from_std(options.wait).unwrap_or(TimeDelta::MAX);
-        let until = self
-            .clock
-            .now()
-            .checked_add_signed(wait + STAGED_AFTER)
-            .unwrap_or(chrono::DateTime::<chrono::Utc>::MAX_UTC);
         self.store.release_stage(release.digest, until).await?;
         point(Point::ActivationStaged);
         let give_up_at = Instant::now() + options.wait;

@@ -215,7 +215,10 @@ impl ReleaseManager {
                 self.take_back(release, active, true, &told(&regressions), &regressions, review).await
             }
             Verdict::NotWorse if canary.promote_at.is_some_and(|at| at <= now) => {
-                self.store.release_activate(canary.release, SwapCause::Promoted, now).await?;
+                // It may have been stopped by hand since it was read, or another host was faster.
+                if !self.store.canary_promote(canary, now).await? {
+                    return Ok(());
+                }
                 tracing::info!(
                     platform = %canary.platform,
                     release = %canary.release,

@@ -19,7 +19,7 @@ use crate::pipeline::clocks::Clocks;
 use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
 use crate::pipeline::error::with_causes;
 use crate::pipeline::retry::retry_transient;
-use crate::pipeline::webhooks::signing::Signer;
+use crate::pipeline::webhooks::signing::{SignError, Signer};
 use crate::pipeline::webhooks::troubles::{Failure, Then, Troubles};
 use crate::telemetry::Telemetry;
 use backline_gateway::{Gateway, WebhookRequest};
@@ -421,7 +421,8 @@ impl Dispatcher {
                 return Ok((self.finished(lease, &finish, DeliveryOutcome::Skipped).await?, None));
             }
             Prepared::Send { url, body } => {
-                self.answer(webhook, lease, url, &body).await.unwrap_or_else(|problem| Answer::Nothing { problem })
+                let answer = self.answer(webhook, lease, url, &body).await?;
+                answer.unwrap_or_else(|problem| Answer::Nothing { problem })
             }
         };
         point(Point::DeliverySent);
@@ -449,9 +450,15 @@ impl Dispatcher {
                 Ok((outcome, Some((problem, Then::Retried))))
             }
             Next::Gone { problem } => {
-                self.store.webhook_set_enabled(&Scope::all_tenants(), webhook, false, Some(&problem), now).await?;
-                let outcome = self.tried_again(lease, now, status, &problem).await?;
-                Ok((outcome, Some((problem, Then::SwitchedOff))))
+                // One that was changed since it was read is asked again, once it is read again.
+                let is_off = self.store.webhook_switch_off(&Scope::all_tenants(), webhook, &problem, now).await?;
+                let (wait, then) = if is_off {
+                    (Duration::ZERO, Then::SwitchedOff)
+                } else {
+                    (Duration::from_millis(self.config.service.poll_ms), Then::Retried)
+                };
+                let outcome = self.tried_again(lease, now + wait, status, &problem).await?;
+                Ok((outcome, Some((problem, then))))
             }
         }
     }
@@ -478,21 +485,30 @@ impl Dispatcher {
         Ok(if is_ours { went } else { DeliveryOutcome::Lost })
     }
 
-    /// Posts a message. The error says why there is no answer.
+    /// Posts a message. The inner error says why there is no answer.
+    ///
+    /// # Errors
+    /// When the database is away, which says nothing about the receiver.
     async fn answer(
         &self,
         webhook: &Webhook,
         lease: &DeliveryLease,
         url: String,
         body: &serde_json::Value,
-    ) -> Result<Answer, String> {
-        let body = serde_json::to_vec(body).map_err(|error| format!("the message can't be written: {error}"))?;
-        let headers = self.signer.headers(webhook.id, lease.event.id, &body).await;
-        let headers = headers.map_err(|error| format!("the message can't be signed: {}", with_causes(&error)))?;
+    ) -> Result<Result<Answer, String>, StoreError> {
+        let body = match serde_json::to_vec(body) {
+            Ok(body) => body,
+            Err(error) => return Ok(Err(format!("the message can't be written: {error}"))),
+        };
+        let headers = match self.signer.headers(webhook.id, lease.event.id, &body).await {
+            Ok(headers) => headers,
+            Err(SignError::Store(error)) if error.is_outage() => return Err(error),
+            Err(error) => return Ok(Err(format!("the message can't be signed: {}", with_causes(&error)))),
+        };
         let timeout = Duration::from_millis(self.config.deliveries.timeout_ms);
         let answer = self.gateway.post_webhook(&WebhookRequest { url, headers, body }, timeout).await;
-        let answer = answer.map_err(|error| error.to_string())?;
-        Ok(Answer::Status { status: answer.status, retry_after: answer.retry_after })
+        let answered = answer.map(|answer| Answer::Status { status: answer.status, retry_after: answer.retry_after });
+        Ok(answered.map_err(|error| error.to_string()))
     }
 
     /// Facts about the platform that an event is about.
