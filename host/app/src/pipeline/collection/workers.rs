@@ -433,8 +433,16 @@ impl WorkerPool {
         let idle_since = *self.idle_since.get_or_insert_with(Instant::now);
         if idle_since.elapsed() >= SETTLE_AFTER {
             for collector in std::mem::take(&mut self.unsettled) {
-                let stop = self.stop.clone();
-                stop.run_until_cancelled(budgets::settle(&collector.store, &collector.gateway)).await;
+                // What has left the gateway and is not handed back is lost until its reset, so a stop waits for it. A
+                // database that does not answer must not hold up the end.
+                let late = async {
+                    self.stop.cancelled().await;
+                    tokio::time::sleep(HAND_BACK_WITHIN).await;
+                };
+                tokio::select! {
+                    () = budgets::settle(&collector.store, &collector.gateway) => {}
+                    () = late => tracing::warn!("unused units of budgets are lost until their reset"),
+                }
             }
         }
     }

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
 use crate::pipeline::context::ServiceContext;
+use crate::pipeline::releases::cache::ReleaseError;
 use crate::pipeline::releases::manager::ReleaseManager;
 use backline_model::Digest;
 use backline_store::{InUse, StoreError};
@@ -52,7 +53,7 @@ async fn look(
     for release in &in_use {
         if is_due(attempts.get(&release.digest), release) {
             context.heartbeat.work(Duration::from_secs(context.config().sandbox.compile.wall_s_max));
-            let attempt = load(releases, release, attempts.get(&release.digest)).await;
+            let attempt = load(releases, release, attempts.get(&release.digest)).await?;
             let problem = attempt.failure.as_ref().map(|(problem, ..)| problem.as_str());
             releases.store.load_report_save(&context.name, release.digest, problem, releases.clock.now()).await?;
             attempts.insert(release.digest, attempt);
@@ -76,10 +77,15 @@ fn is_due(before: Option<&Attempt>, release: &InUse) -> bool {
     newly_staged || before.failure.as_ref().is_some_and(|(_, again_at, _)| Instant::now() >= *again_at)
 }
 
-async fn load(releases: &ReleaseManager, release: &InUse, before: Option<&Attempt>) -> Attempt {
+/// Loads a release.
+///
+/// # Errors
+/// When the database is away: that says nothing about the release, and neither blocks it nor stops its activation.
+async fn load(releases: &ReleaseManager, release: &InUse, before: Option<&Attempt>) -> Result<Attempt, StoreError> {
     let waited = before.and_then(|before| before.failure.as_ref()).map(|(.., wait)| *wait);
     let failure = match releases.cache.prepare(release.digest).await {
         Ok(()) => None,
+        Err(ReleaseError::Store(error)) if error.is_outage() => return Err(error),
         Err(error) => {
             let (platform, digest) = (&release.platform, release.digest.short());
             tracing::error!(%platform, %digest, %error, "a connector can't be loaded");
@@ -88,5 +94,5 @@ async fn load(releases: &ReleaseManager, release: &InUse, before: Option<&Attemp
             Some((problem, Instant::now() + wait, wait))
         }
     };
-    Attempt { staged_until: release.staged_until, failure }
+    Ok(Attempt { staged_until: release.staged_until, failure })
 }
