@@ -246,12 +246,13 @@ impl Store {
         Ok(true)
     }
 
-    /// Sets a release's note for operators; its state does not change.
+    /// Sets the note for operators of a release that is active; its state does not change. One that is not active any
+    /// more keeps the reason for that.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn release_note(&self, digest: Digest, note: &str) -> Result<(), StoreError> {
-        let statement = self.query("UPDATE releases SET state_reason = $2 WHERE digest = $1");
+        let statement = self.query("UPDATE releases SET state_reason = $2 WHERE digest = $1 AND active");
         self.write("annotate a release", statement.bind(digest.to_string()).bind(clean(note))).await?;
         Ok(())
     }
