@@ -435,8 +435,9 @@ impl WorkerPool {
             for collector in std::mem::take(&mut self.unsettled) {
                 // What has left the gateway and is not handed back is lost until its reset, so a stop waits for it. A
                 // database that does not answer must not hold up the end.
+                let stop = self.stop.clone();
                 let late = async {
-                    self.stop.cancelled().await;
+                    stop.cancelled().await;
                     tokio::time::sleep(HAND_BACK_WITHIN).await;
                 };
                 tokio::select! {
