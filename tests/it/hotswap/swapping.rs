@@ -98,7 +98,7 @@ async fn a_hundred_swaps_under_load_fail_lose_and_duplicate_nothing() {
         let mut swaps: Vec<Swap> = Vec::new();
         for spell in 0..SPELLS {
             // Each phase starts when its share of the batches has finished, and the last one long before the end.
-            let share = batches * i64::from(2 * spell + 1) / i64::from(2 * SPELLS + 4);
+            let share = batches * i64::from(2 * spell + 1) / i64::from(2 * SPELLS + 12);
             until(IN_THE_END, "batches that have ended", async || {
                 let ended = number(&mut database, "SELECT COUNT(*) FROM batches WHERE finished_at IS NOT NULL").await;
                 (ended >= share).then_some(())
@@ -149,7 +149,7 @@ async fn a_hundred_swaps_under_load_fail_lose_and_duplicate_nothing() {
         expect_active_when_begun(&collected, &swaps, &releases);
 
         // The old releases are unloaded.
-        until(Duration::from_secs(30), "as many releases in memory as are active", async || {
+        until(IN_THE_END, "as many releases in memory as are active", async || {
             service.watch().metrics().await.contains("backline_connectors_loaded 2\n").then_some(())
         })
         .await;

@@ -383,7 +383,7 @@ async fn after_kills_at_ten_points_the_result_is_the_same() {
                 .stderr(Stdio::null())
                 .spawn()
                 .unwrap();
-            until(Duration::from_secs(60), "it has come so far", async || {
+            until(Duration::from_secs(180), "it has come so far", async || {
                 let ended = process.try_wait().unwrap();
                 assert!(ended.is_none(), "it ended before it could be killed: {ended:?}");
                 (rows_left(&mut database).await <= aim).then_some(())
