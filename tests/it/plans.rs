@@ -180,7 +180,8 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
-        let cluster = Cluster::start(&[]).expect("a PostgreSQL cluster starts");
+        // From the beginning: while tables are filled on a slow machine the background worker would begin with them.
+        let cluster = Cluster::start(&["autovacuum=off"]).expect("a PostgreSQL cluster starts");
         let mut url = url::Url::parse(&cluster.url()).expect("the server's URL is one");
         let mut server = PgConnection::connect(url.as_str()).await.expect("the PostgreSQL server answers");
         server.execute("CREATE DATABASE plans").await.expect("a database is created");

@@ -36,8 +36,9 @@ const SWAPS: u32 = 10;
 /// Maximum wait on a slow machine.
 const IN_THE_END: Duration = Duration::from_secs(600);
 
-/// Maximum time between the start of a batch and the choice of its release; the lease is one statement.
-const LEASED_WITHIN: TimeDelta = TimeDelta::seconds(2);
+/// Maximum time between the start of a batch and the choice of its release: the lease is one statement, which a loaded
+/// machine may keep waiting.
+const LEASED_WITHIN: TimeDelta = TimeDelta::seconds(10);
 
 /// An activation, as observed by the caller.
 struct Swap {

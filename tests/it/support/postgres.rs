@@ -94,7 +94,8 @@ impl Cluster {
         let own = [
             "listen_addresses=127.0.0.1",
             "unix_socket_directories=",
-            "max_connections=300",
+            // Those of four tests at once, with several hosts each, and of hosts that were killed a moment ago.
+            "max_connections=500",
             // Test data need not survive a power failure.
             "fsync=off",
             "synchronous_commit=off",
