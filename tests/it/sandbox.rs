@@ -34,7 +34,7 @@ fn config() -> SandboxConfig {
         calls_at_once: 4,
         memory_bytes_max: 32 << 20,
         cpu_ms_max: 20_000,
-        deadline_ms: 60_000,
+        deadline_ms: 300_000,
         ..SandboxConfig::default()
     }
 }

@@ -105,7 +105,7 @@ async fn five_thousand(sandbox: &Sandbox) -> (Result<serde_json::Value, CallErro
     let (base, most, _tasks) = counting().await;
     let connector = load(sandbox, "many_sends").await;
     let (_gateway, session) = session(&connector, &base, |config| config.sends_in_flight_max = 8);
-    let deadline = within(Duration::from_secs(60));
+    let deadline = within(Duration::from_secs(300));
     let call = connector.fetch(session, accounts(&["a"]), context(), deadline).await;
     let body = call.map(|call| {
         let body = &call.value.accounts[0].as_ref().expect("a document").body;
