@@ -180,7 +180,8 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
-        let cluster = Cluster::start(&[]).expect("a PostgreSQL cluster starts");
+        // From the beginning: while tables are filled on a slow machine the background worker would begin with them.
+        let cluster = Cluster::start(&["autovacuum=off"]).expect("a PostgreSQL cluster starts");
         let mut url = url::Url::parse(&cluster.url()).expect("the server's URL is one");
         let mut server = PgConnection::connect(url.as_str()).await.expect("the PostgreSQL server answers");
         server.execute("CREATE DATABASE plans").await.expect("a database is created");
@@ -425,7 +426,7 @@ async fn counters_hold(store: &Store, database: &mut PgConnection) {
     let written = number(database, "SELECT COUNT(*) FROM documents").await;
     let counted =
         "SELECT COALESCE(SUM(n_tup_ins), 0)::bigint FROM pg_stat_user_tables WHERE relname LIKE 'documents_%'";
-    until(Duration::from_secs(60), "everything is counted", async || {
+    until(Duration::from_secs(180), "everything is counted", async || {
         store.hosts_list(now()).await.unwrap();
         (number(database, counted).await == written).then_some(())
     })
@@ -436,7 +437,7 @@ async fn counters_hold(store: &Store, database: &mut PgConnection) {
 async fn until_alone_but_for(database: &mut PgConnection, others: i64) {
     let asked = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database()
         AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
-    until(Duration::from_secs(60), "the other connections end", async || {
+    until(Duration::from_secs(180), "the other connections end", async || {
         (number(database, asked).await <= others).then_some(())
     })
     .await;

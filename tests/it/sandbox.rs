@@ -34,7 +34,7 @@ fn config() -> SandboxConfig {
         calls_at_once: 4,
         memory_bytes_max: 32 << 20,
         cpu_ms_max: 20_000,
-        deadline_ms: 60_000,
+        deadline_ms: 300_000,
         ..SandboxConfig::default()
     }
 }
@@ -288,7 +288,7 @@ async fn a_call_that_gets_no_permit_in_time_is_not_the_connectors_fault() {
         let deadline = within(Duration::from_millis(milliseconds));
         connector.fetch(Session::without_capabilities(), accounts(&["a"]), context(), deadline).await
     };
-    let (first, second) = tokio::join!(call(waiting, 400), call(neighbour, 50));
+    let (first, second) = tokio::join!(call(waiting, 3_000), call(neighbour, 50));
     assert!(matches!(first, Err(CallError::TimedOut { .. })), "{first:?}");
     let error = second.expect_err("no permit");
     assert!(matches!(&error, CallError::Internal(why) if why.contains("calls_at_once")), "{error}");

@@ -135,19 +135,22 @@ async fn retries_and_redirects_are_paid_for_and_a_grant_lowers_the_limit() {
 
 #[tokio::test]
 async fn a_short_window_is_waited_for_or_reported_as_a_rate_limit() {
-    let server = Server::start(|_: &Asked| answer(200, &[], "ok")).await;
-    let mut setup = Setup::new(&server);
-    with_budget(&mut setup, "[[budget]]\nname = \"rate\"\nslot = \"app\"\nlimit = 1\nwindow = { seconds = 60 }\n");
-    // Starts 250 ms before the end of a window, then follows the machine's clock.
     let started = Arc::new(std::sync::OnceLock::<Instant>::new());
     let since = Arc::clone(&started);
+    let server = Server::start(move |_: &Asked| {
+        started.get_or_init(Instant::now);
+        answer(200, &[], "ok")
+    })
+    .await;
+    let mut setup = Setup::new(&server);
+    with_budget(&mut setup, "[[budget]]\nname = \"rate\"\nslot = \"app\"\nlimit = 1\nwindow = { seconds = 60 }\n");
+    // Stands 250 ms before the end of a window until the first request has come, then follows the machine's clock.
     setup.clock = Clock::from_fn(move || {
         let elapsed = since.get().map_or(Duration::ZERO, Instant::elapsed);
         noon() + TimeDelta::milliseconds(59_750) + TimeDelta::from_std(elapsed).expect("short")
     });
     let (gateway, session, mut demands) = setup.open();
     let mut budgets = BudgetStub::of(1);
-    started.set(Instant::now()).expect("set once");
     let both = async {
         (session.send(with_key(get("https://api.test/"))).await, session.send(with_key(get("https://api.test/"))).await)
     };

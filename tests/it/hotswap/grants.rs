@@ -27,7 +27,7 @@ use crate::support::stage::{Stage, platform};
 use crate::support::variants::{forged_of, replace, variant};
 
 /// Maximum wait for a condition on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 const YOUTUBE: &str = "https://youtube.googleapis.com";
 

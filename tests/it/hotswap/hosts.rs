@@ -19,14 +19,15 @@ use crate::support::stage::Stage;
 use crate::support::tables::number;
 use crate::support::variants::{replace, variant};
 
-/// Maximum time until a swap applies to all hosts.
-const LIVE_WITHIN: TimeDelta = TimeDelta::seconds(2);
+/// Maximum time until a swap applies to all hosts, on a loaded machine: far below the ten minutes until a host would
+/// look by itself.
+const LIVE_WITHIN: TimeDelta = TimeDelta::seconds(20);
 
 /// Maximum wait on a slow machine.
 const IN_THE_END: Duration = Duration::from_secs(300);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_activated_on_one_host_is_live_on_the_other_within_two_seconds() {
+async fn what_is_activated_on_one_host_is_live_on_the_other_by_a_notification() {
     each_database(async |store, url| {
         if store.kind() == DatabaseKind::Sqlite {
             return;
@@ -34,7 +35,8 @@ async fn what_is_activated_on_one_host_is_live_on_the_other_within_two_seconds()
         let simulator = SimulatorConfig {
             artists: 3_000,
             tokens_expire: false,
-            latency_ms: 100,
+            // Slow, so that there is work left when the release is installed, however long that takes.
+            latency_ms: 500,
             date: Clock::system().now().date_naive(),
             ..SimulatorConfig::default()
         };

@@ -36,8 +36,9 @@ const SWAPS: u32 = 10;
 /// Maximum wait on a slow machine.
 const IN_THE_END: Duration = Duration::from_secs(600);
 
-/// Maximum time between the start of a batch and the choice of its release; the lease is one statement.
-const LEASED_WITHIN: TimeDelta = TimeDelta::seconds(2);
+/// Maximum time between the start of a batch and the choice of its release: the lease is one statement, which a loaded
+/// machine may keep waiting.
+const LEASED_WITHIN: TimeDelta = TimeDelta::seconds(10);
 
 /// An activation, as observed by the caller.
 struct Swap {
@@ -98,7 +99,7 @@ async fn a_hundred_swaps_under_load_fail_lose_and_duplicate_nothing() {
         let mut swaps: Vec<Swap> = Vec::new();
         for spell in 0..SPELLS {
             // Each phase starts when its share of the batches has finished, and the last one long before the end.
-            let share = batches * i64::from(2 * spell + 1) / i64::from(2 * SPELLS + 4);
+            let share = batches * i64::from(2 * spell + 1) / i64::from(2 * SPELLS + 12);
             until(IN_THE_END, "batches that have ended", async || {
                 let ended = number(&mut database, "SELECT COUNT(*) FROM batches WHERE finished_at IS NOT NULL").await;
                 (ended >= share).then_some(())
@@ -149,7 +150,7 @@ async fn a_hundred_swaps_under_load_fail_lose_and_duplicate_nothing() {
         expect_active_when_begun(&collected, &swaps, &releases);
 
         // The old releases are unloaded.
-        until(Duration::from_secs(30), "as many releases in memory as are active", async || {
+        until(IN_THE_END, "as many releases in memory as are active", async || {
             service.watch().metrics().await.contains("backline_connectors_loaded 2\n").then_some(())
         })
         .await;

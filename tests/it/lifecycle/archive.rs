@@ -375,15 +375,16 @@ async fn after_kills_at_ten_points_the_result_is_the_same() {
         let after: usize = ["metrics", "growth", "documents"].iter().map(|table| tables[table].len()).sum();
         let mut left = before;
         for point in 1..=KILLS {
-            // The kills are spread over all of the work, each after the previous one.
-            let aim = (before - (before - after) * point / (KILLS + 2)).min(left - 1);
+            // The kills are spread over the work, each after the previous one. What is left after the last one takes
+            // longer than a busy machine needs to look.
+            let aim = (before - (before - after) * point / (KILLS + 4)).min(left - 1);
             let mut process = fleet
                 .command(&["archive", "run", "--at", NOW])
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
                 .spawn()
                 .unwrap();
-            until(Duration::from_secs(60), "it has come so far", async || {
+            until(Duration::from_secs(180), "it has come so far", async || {
                 let ended = process.try_wait().unwrap();
                 assert!(ended.is_none(), "it ended before it could be killed: {ended:?}");
                 (rows_left(&mut database).await <= aim).then_some(())

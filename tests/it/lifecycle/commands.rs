@@ -156,7 +156,7 @@ async fn a_reader_continues_after_the_last_event_it_saw() {
     let mut said = BufReader::new(follower.stdout.take().expect("piped")).lines();
     for _ in 0..3 {
         let told = write(types::RUN_COMPLETED).await;
-        let line = tokio::time::timeout(std::time::Duration::from_secs(60), said.next_line()).await;
+        let line = tokio::time::timeout(std::time::Duration::from_secs(180), said.next_line()).await;
         let line = line.expect("it says so in time").expect("readable").expect("a line");
         assert_eq!(lines(&line)[0]["id"], json!(told.id));
     }

@@ -57,7 +57,7 @@ async fn a_host_serves(stage: &Stage) {
 /// Collects what is open of a run, and returns how its accounts ended.
 async fn work_off(stage: &Stage, run: RunId) -> Vec<NamedOutcome> {
     let service = Service::start(stage.host.clone()).await.expect("it starts");
-    until(Duration::from_secs(60), "the run ends", async || {
+    until(Duration::from_secs(180), "the run ends", async || {
         let run = stage.host.store().run_get(&Scope::all_tenants(), run).await.expect("runs are read");
         run.is_some_and(|run| run.finished_at.is_some()).then_some(())
     })

@@ -13,7 +13,7 @@ use crate::support::fleet::until;
 use crate::support::stage::Stage;
 
 /// Maximum wait on a slow machine.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(180);
 
 /// Runs a statement like other software: over its own connection, without Backline.
 async fn elsewhere(kind: DatabaseKind, url: &str, statement: &'static str) {

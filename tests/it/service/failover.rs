@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use rustix::process::Signal;
 use sqlx::{Connection as _, PgConnection};
+use tokio::time::MissedTickBehavior;
 
 use super::settled;
 use crate::support::database::each_database;
@@ -53,6 +54,8 @@ async fn hosts_that_are_killed_and_paused_lose_and_duplicate_nothing() {
         let mut dice = StdRng::seed_from_u64(7);
         let (mut kills, mut pauses) = (0_usize, 0_usize);
         let mut misfortune = tokio::time::interval(Duration::from_millis(3_000));
+        // However long a host takes to start: the others have this time for work after it.
+        misfortune.set_missed_tick_behavior(MissedTickBehavior::Delay);
         misfortune.tick().await;
         let run: Run = loop {
             misfortune.tick().await;
@@ -114,8 +117,9 @@ async fn a_stopped_host_loses_no_batch_and_runs_none_twice() {
         let stage = Stage::installed(url, simulator, |config| config.schedules.clear()).await;
         let everybody: Vec<u32> = (0..1_000).collect();
         stage.import_of(&everybody, &["youtube", "spotify", "apple_music"], |_| "default".to_owned()).await;
-        let deadline = Duration::from_millis(20_000);
-        let fleet = Fleet::of(&stage, |config| config.service.stop_deadline_ms = 20_000);
+        // Long enough for what is under way on a loaded machine.
+        let deadline = Duration::from_secs(60);
+        let fleet = Fleet::of(&stage, |config| config.service.stop_deadline_ms = 60_000);
         let mut database = PgConnection::connect(url).await.expect("the database answers");
 
         let mut first = fleet.start("first");
@@ -124,11 +128,10 @@ async fn a_stopped_host_loses_no_batch_and_runs_none_twice() {
             (done >= 5).then_some(())
         })
         .await;
-        let told = Instant::now();
         first.signal(Signal::TERM);
-        let status = first.ended(deadline + Duration::from_secs(2)).await;
+        // It ends as soon as what is under way has ended, long before its deadline.
+        let status = first.ended(deadline).await;
         assert!(status.success(), "{status}: {}", first.log());
-        assert!(told.elapsed() <= deadline + Duration::from_secs(2));
         let held = number(&mut database, "SELECT COUNT(*) FROM batches WHERE state = 'leased'").await;
         assert_eq!(held, 0, "no batch is left leased");
         let open = number(&mut database, "SELECT COUNT(*) FROM batches WHERE finished_at IS NULL").await;

@@ -162,7 +162,7 @@ async fn a_running_host_tells_others_that_it_refreshes_no_token_and_begins_when_
         let name = other.name().to_owned();
         let service = serve(other.clone()).await;
         let refreshes = async |wanted: bool| {
-            until(Duration::from_secs(60), "the host has said so", async || {
+            until(Duration::from_secs(180), "the host has said so", async || {
                 let hosts = store.hosts_list(stage.host.clock().now()).await.expect("hosts are read");
                 hosts.iter().any(|host| host.name == name && host.refreshes_tokens == wanted).then_some(())
             })

@@ -64,12 +64,12 @@ async fn another(stage: &Stage) -> Host {
 /// Waits until a condition holds.
 async fn until(what: &str, holds: impl AsyncFn() -> bool) {
     let mut looks = tokio::time::interval(Duration::from_millis(10));
-    let waited = tokio::time::timeout(Duration::from_secs(30), async {
+    let waited = tokio::time::timeout(Duration::from_secs(180), async {
         while !holds().await {
             looks.tick().await;
         }
     });
-    waited.await.unwrap_or_else(|_| panic!("not within thirty seconds: {what}"));
+    waited.await.unwrap_or_else(|_| panic!("not within three minutes: {what}"));
 }
 
 async fn until_known(store: &Store, n: usize) {

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::support::binary;
 
 /// Maximum wait on a loaded machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Interval between checks of a condition.
 const LOOK: Duration = Duration::from_millis(50);

@@ -109,16 +109,12 @@ fn asked(stage: &Stage, operation: &str) -> u64 {
     stage.simulator.counts().operation(operation)
 }
 
-/// Waits at most half a minute until a condition holds.
+/// Maximum wait on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Waits until a condition holds.
 async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let mut look = tokio::time::interval(Duration::from_millis(10));
-    for _ in 0..3_000 {
-        if is_so() {
-            return;
-        }
-        look.tick().await;
-    }
-    panic!("condition not met within half a minute: {what}");
+    crate::support::fleet::until(PATIENCE, what, async || is_so().then_some(())).await;
 }
 
 /// Makes the database refuse or accept new tokens.
@@ -646,14 +642,10 @@ async fn the_service_refreshes_credentials() {
                 stage.host.store().credential_get(&Scope::all_tenants(), &platform("spotify"), "app", None).await;
             client.expect("credentials are read").expect("the client").refresh_at
         };
-        let mut look = tokio::time::interval(Duration::from_millis(10));
-        for _ in 0..3_000 {
-            if saved().await == Some(after(0, 30)) {
-                break;
-            }
-            look.tick().await;
-        }
-        assert_eq!(saved().await, Some(after(0, 30)));
+        crate::support::fleet::until(PATIENCE, "it was saved", async || {
+            (saved().await == Some(after(0, 30))).then_some(())
+        })
+        .await;
         go_to(&stage, after(0, 30));
         until("it was exchanged again", || asked(&stage, SPOTIFY_TOKEN) == 2).await;
         service.stop().await;

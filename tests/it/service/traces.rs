@@ -71,7 +71,7 @@ async fn a_collector_that_never_responds_delays_nothing() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", silent.local_addr().unwrap());
     let traces = Traces::start(&endpoint, "backline-test", tokio::runtime::Handle::current()).unwrap();
-    let asked = Instant::now();
+    let began = Instant::now();
     {
         keep_tracing_on();
         let _scope = tracing::subscriber::set_default(tracing_subscriber::registry().with(traces.layer()));
@@ -80,6 +80,9 @@ async fn a_collector_that_never_responds_delays_nothing() {
             drop(tracing::info_span!(target: "backline::test", "span", number).entered());
         }
     }
+    // An attempt to send takes 5 s: none of the twenty that these spans would take was waited for.
+    assert!(began.elapsed() < Duration::from_secs(50), "it took {:?}", began.elapsed());
+    let asked = Instant::now();
     traces.stop(Duration::from_millis(300)).await;
     assert!(asked.elapsed() < Duration::from_secs(4), "it took {:?}", asked.elapsed());
 }

@@ -23,7 +23,10 @@ const YOUTUBE: &str = "youtube.googleapis.com";
 const SPOTIFY: &str = "api.spotify.com";
 
 /// Maximum wait for a condition on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Less than a host takes that waits for a platform which never answers: 25 s to its deadline, and 30 s for a request.
+const WITHOUT_AN_ANSWER: Duration = Duration::from_secs(20);
 
 fn date() -> NaiveDate {
     NaiveDate::from_ymd_opt(2026, 11, 18).expect("a day of November")
@@ -219,7 +222,7 @@ async fn a_stopping_host_returns_unfinished_batches_and_another_continues() {
         service.stop().await;
         let took = began.elapsed();
         assert!(took >= Duration::from_millis(300), "batches got time to finish: {took:?}");
-        assert!(took < Duration::from_secs(10), "the host did not wait for the platform: {took:?}");
+        assert!(took < WITHOUT_AN_ANSWER, "the host did not wait for the platform: {took:?}");
         let open = batches(&store, run, Some(BatchState::Planned)).await;
         assert_eq!(open.len(), 8, "no batch is left leased by the stopped host");
         for batch in open {
@@ -250,7 +253,7 @@ async fn a_stopping_host_finishes_what_it_can_in_time_and_starts_nothing() {
             prompt(config);
             config.service.batches_max = 2;
         };
-        let stage = Stage::bare(url, SimulatorConfig { latency_ms: 300, ..artists(12) }, config).await;
+        let stage = Stage::bare(url, SimulatorConfig { latency_ms: 1_000, ..artists(12) }, config).await;
         stage.install(&["spotify"]).await;
         stage.import_some(&["spotify"], each_its_own).await;
         let run = planned(&stage.host, &["spotify"]).await;
@@ -446,7 +449,7 @@ async fn a_batch_taken_over_by_another_host_is_dropped() {
         // The first host notices at its next heartbeat, long before the platform's response times out.
         let began = Instant::now();
         service.stop().await;
-        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        assert!(began.elapsed() < WITHOUT_AN_ANSWER, "{:?}", began.elapsed());
         store.lease_renew(&lease, later, ttl).await.expect("the other host still holds it");
         assert_eq!(leased(&store, run, "spotify").await, 1);
     })

@@ -107,7 +107,7 @@ async fn an_import_and_a_batch_wait_for_each_other_in_one_order() {
         let completion = store.completion_begin(&held, now()).await.unwrap();
         // Nothing differs: nothing is waited for.
         let same = store.accounts_save(&all, &accounts, now());
-        let saved = tokio::time::timeout(Duration::from_secs(20), same).await.expect("it waits for no batch").unwrap();
+        let saved = tokio::time::timeout(Duration::from_secs(60), same).await.expect("it waits for no batch").unwrap();
         assert_eq!((saved.inserted, saved.updated), (0, 0));
 
         // All differ, and come in another order than that of their ids.

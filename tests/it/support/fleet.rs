@@ -13,7 +13,7 @@ use super::binary;
 use super::stage::Stage;
 
 /// Maximum wait until a host listens. Compiled connectors are on disk by then.
-const STARTS_WITHIN: Duration = Duration::from_secs(60);
+const STARTS_WITHIN: Duration = Duration::from_secs(180);
 
 /// How many lines of a host's log are printed when a test fails.
 const TROUBLES_MAX: usize = 60;

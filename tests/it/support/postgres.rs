@@ -6,7 +6,6 @@
 //! folder is removed when the cluster is dropped, and also when this process ends without dropping it, as test
 //! processes do.
 
-use std::io::Read as _;
 use std::net::TcpListener;
 use std::os::unix::fs::{DirBuilderExt as _, chown};
 use std::os::unix::process::CommandExt as _;
@@ -16,7 +15,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// Maximum wait until the server starts. A loaded machine needs a few seconds.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// How many ports are tried: another process may take one between the choice and the start.
+const PORTS_MAX: u32 = 10;
+
+/// What the server logs when it ends because its port is taken.
+const PORT_TAKEN: &str = "could not create any TCP/IP sockets";
 
 /// Script of the supervising shell: `$1` is the folder, the other arguments start the server.
 const WATCH: &str = r#"trap "" INT TERM HUP
@@ -43,6 +48,16 @@ impl Cluster {
     /// # Errors
     /// A message that names the missing program or the failed step, such as a setting that the server refuses.
     pub fn start(settings: &[&str]) -> Result<Self, String> {
+        for _ in 0..PORTS_MAX {
+            if let Some(cluster) = Self::start_at_a_port(settings)? {
+                return Ok(cluster);
+            }
+        }
+        Err(format!("each of {PORTS_MAX} free ports was taken by another process before the server could listen"))
+    }
+
+    /// Starts a cluster at a port that is free. Returns `None` where it is taken meanwhile.
+    fn start_at_a_port(settings: &[&str]) -> Result<Option<Self>, String> {
         let programs = programs()?;
         // PostgreSQL refuses to run as root.
         let user = if number("-u", None)? == 0 { Some(unprivileged()?) } else { None };
@@ -79,7 +94,8 @@ impl Cluster {
         let own = [
             "listen_addresses=127.0.0.1",
             "unix_socket_directories=",
-            "max_connections=300",
+            // Those of four tests at once, with several hosts each, and of hosts that were killed a moment ago.
+            "max_connections=500",
             // Test data need not survive a power failure.
             "fsync=off",
             "synchronous_commit=off",
@@ -98,16 +114,20 @@ impl Cluster {
 
         let started = Instant::now();
         loop {
-            let ready = command(&programs.join("pg_isready"))
-                .args(["-q", "-h", "127.0.0.1", "-p", &port.to_string(), "-U", "postgres"])
-                .status()
-                .map_err(|error| failed("run", &programs.join("pg_isready"), &error))?;
-            if ready.success() {
-                return Ok(cluster);
+            if is_ready(&data) {
+                let ready = command(&programs.join("pg_isready"))
+                    .args(["-q", "-h", "127.0.0.1", "-p", &port.to_string(), "-U", "postgres"])
+                    .status()
+                    .map_err(|error| failed("run", &programs.join("pg_isready"), &error))?;
+                if ready.success() {
+                    return Ok(Some(cluster));
+                }
+            }
+            let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
+            if log.contains(PORT_TAKEN) {
+                return Ok(None);
             }
             if started.elapsed() > START_TIMEOUT {
-                let mut log = String::new();
-                let _ = std::fs::File::open(folder.join("log")).and_then(|mut file| file.read_to_string(&mut log));
                 return Err(format!("the server did not start: {}", log.trim()));
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -126,6 +146,13 @@ impl Drop for Cluster {
         drop(self.watcher.stdin.take());
         let _ = self.watcher.wait();
     }
+}
+
+/// Whether the server of this folder, and not another one at its port, says that it accepts connections: in the eighth
+/// line of its lock file, by which `pg_ctl` waits too.
+fn is_ready(data: &Path) -> bool {
+    let lock = std::fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
+    lock.lines().nth(7).is_some_and(|state| state.trim_end() == "ready")
 }
 
 /// The folder with PostgreSQL's server programs.

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::components;
 
 /// Maximum wait until the registry starts on a loaded machine.
-const STARTS_WITHIN: Duration = Duration::from_secs(60);
+const STARTS_WITHIN: Duration = Duration::from_secs(180);
 
 /// Script of the supervising shell: it runs the registry until its input pipe is closed.
 const WATCH: &str = r#"trap "" INT TERM HUP

@@ -17,7 +17,7 @@ use crate::support::fleet::until;
 use crate::support::host::HostExt as _;
 use crate::support::stage::{PLATFORMS, Stage, noon};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The names of Backline's metrics and of its process metrics in a text. Other words, such as PromQL keywords and
 /// labels, are ignored.

@@ -42,8 +42,9 @@ const LOOK_WHILE_BUSY_MIN: Duration = Duration::from_millis(200);
 /// How long after a wake-up the database is asked: many hosts at work wake this one often.
 const WAKE_UP_WAIT: Duration = Duration::from_millis(100);
 
-/// How long batches that are under way after the deadline may take to be given up and handed back.
-const HAND_BACK_WITHIN: Duration = Duration::from_millis(900);
+/// How long batches that are under way after the deadline may take to be given up and handed back: a busy database
+/// needs more than a moment, and a service ends its loops 3 s after the deadline.
+const HAND_BACK_WITHIN: Duration = Duration::from_millis(2_500);
 
 /// Part of that time in which aborted batches may end by themselves.
 const LET_GO_WITHIN: Duration = Duration::from_millis(300);
