@@ -212,6 +212,12 @@ fn network_name(kind: u32) -> Option<&'static str> {
         0x5346_414f | 0x6b41_4653 => "AFS",
         0x7375_7245 => "Coda",
         0x564c => "NCP",
+        0x4750_4653 => "GPFS",
+        0x1983_0326 => "BeeGFS",
+        0xaad7_aaea => "PanFS",
+        0x786f_4256 | 0xbacb_acbc => "a folder that a virtual machine shares",
+        // Nothing tells what is elsewhere from what is not, and most is.
+        0x6573_5546 => "FUSE, as sshfs and mounted buckets use it",
         _ => return None,
     })
 }
@@ -299,8 +305,8 @@ mod tests {
 
     #[test]
     fn a_network_file_system_is_told_from_a_disk() {
-        // NFS, SMB 2, 9P; then ext4, XFS, Btrfs, tmpfs, overlayfs.
-        for kind in [0x6969, 0xfe53_4d42, 0x0102_1997] {
+        // NFS, SMB 2, 9P, FUSE, VirtualBox's shared folders; then ext4, XFS, Btrfs, tmpfs, overlayfs.
+        for kind in [0x6969, 0xfe53_4d42, 0x0102_1997, 0x6573_5546, 0x786f_4256] {
             assert!(network_name(kind).is_some(), "{kind:x}");
         }
         for kind in [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630] {
