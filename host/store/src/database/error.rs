@@ -42,8 +42,9 @@ pub enum StoreError {
     },
     /// Statements of one connection would run on several.
     #[error(
-        "{place} is a connection pooler in transaction mode, which runs the statements of one session on several: use \
-         its session mode (PgBouncer: pool_mode = session; Supabase: port 5432 of the pooler) or the server itself"
+        "{place} is a connection pooler in transaction mode or in statement mode, which runs the statements of one \
+         session on several: use its session mode (PgBouncer: pool_mode = session; Supabase: port 5432 of the pooler) \
+         or the server itself"
     )]
     TransactionPooler {
         /// Host, port and database.
