@@ -562,6 +562,35 @@ async fn a_new_token_survives_a_database_that_refuses_writes_for_a_while() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_on_a_copy_leaves_what_the_originals_host_kept() {
+    each_database(async |store: Store, url: &str| {
+        let (state, home, theirs) = (
+            tempfile::tempdir().expect("a folder"),
+            tempfile::tempdir().expect("a folder"),
+            tempfile::tempdir().expect("a folder"),
+        );
+        let stage = tiktok_only(url, small(1), Some(state.path())).await;
+        let original = another(&stage, |config| config.installation.folder = Some(home.path().to_owned())).await;
+        original.installation().claim().await.expect("the database is claimed");
+        go_to(&stage, after(13, 0));
+        refuse_saves(&store, url, true).await;
+        assert_eq!(original.refresh_credentials().await.expect("a round").failed, 1);
+        refuse_saves(&store, url, false).await;
+        let kept = kept_files(state.path());
+        assert_eq!(kept.len(), 1, "{kept:?}");
+
+        // Another folder for its installation, as the documents ask for, and the same one for what outlives a process.
+        let copy = another(&stage, |config| config.installation.folder = Some(theirs.path().to_owned())).await;
+        assert_eq!(copy.refresh_credentials().await.expect("a round").replayed, 0);
+        assert_eq!(kept_files(state.path()), kept, "it is the original's");
+
+        assert_eq!(original.refresh_credentials().await.expect("a round").replayed, 1);
+        assert_eq!(kept_files(state.path()).len(), 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_journal_the_next_host_refreshes_after_the_lease_within_the_grace_period() {
     each_database(async |store: Store, url: &str| {
         let stage = tiktok_only(url, SimulatorConfig { tiktok_grace_seconds: 3_600, ..small(1) }, None).await;

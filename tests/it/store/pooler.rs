@@ -7,7 +7,7 @@ use backline_store::{Store, StoreError, StoreOptions};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
 use tokio::task::JoinSet;
 
 use crate::support::database::each_empty_database;
@@ -150,6 +150,108 @@ async fn a_pooler_that_mixes_sessions_is_refused_before_anything_is_set() {
             }
             pooler.shutdown().await;
         }
+    })
+    .await;
+}
+
+/// Serves a client as a pooler in session mode does that has room for a few: a client is let in at once, and waits with
+/// its first statement until a connection of the server is free, which is its own from then on.
+async fn serve_session(mut client: TcpStream, server: String, room: Arc<Semaphore>) -> Option<()> {
+    let hello = startup(&mut client).await?;
+    let greeting = {
+        let mut server = TcpStream::connect(&server).await.ok()?;
+        server.write_all(&hello).await.ok()?;
+        answer(&mut server).await?.0
+    };
+    client.write_all(&greeting).await.ok()?;
+    let first = message(&mut client).await?;
+    let _own = room.acquire_owned().await.ok()?;
+    let mut server = TcpStream::connect(&server).await.ok()?;
+    server.write_all(&hello).await.ok()?;
+    answer(&mut server).await?;
+    server.write_all(&first).await.ok()?;
+    tokio::io::copy_bidirectional(&mut client, &mut server).await.ok()?;
+    Some(())
+}
+
+/// Serves a client as a pooler in statement mode does that has one connection for it: no transaction is begun.
+async fn serve_statements(mut client: TcpStream, server: String) -> Option<()> {
+    let hello = startup(&mut client).await?;
+    let mut server = TcpStream::connect(&server).await.ok()?;
+    server.write_all(&hello).await.ok()?;
+    client.write_all(&answer(&mut server).await?.0).await.ok()?;
+    loop {
+        let sent = message(&mut client).await?;
+        if matches!(sent[0], b'Q' | b'P') && sent.windows(5).any(|part| part == b"BEGIN") {
+            let said = b"SFATAL\0VFATAL\0C08P01\0Mtransaction blocks not allowed in statement pooling mode\0\0";
+            let length = i32::try_from(said.len() + 4).ok()?;
+            client.write_all(b"E").await.ok()?;
+            client.write_all(&length.to_be_bytes()).await.ok()?;
+            client.write_all(said).await.ok()?;
+            return Some(());
+        }
+        server.write_all(&sent).await.ok()?;
+        if matches!(sent[0], b'Q' | b'S') {
+            client.write_all(&answer(&mut server).await?.0).await.ok()?;
+        }
+    }
+}
+
+/// Before the server of a URL, a pooler that serves each client so; and the URL with the pooler in the server's place.
+async fn pooler<F>(url: &str, serve: impl Fn(TcpStream, String) -> F + Send + 'static) -> (JoinSet<()>, String)
+where
+    F: Future<Output = Option<()>> + Send + 'static,
+{
+    let mut url = url::Url::parse(url).expect("a URL");
+    let server = format!("{}:{}", url.host_str().expect("a host"), url.port().expect("a port"));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    url.set_port(Some(listener.local_addr().expect("an address").port())).expect("a port");
+    let mut pooler = JoinSet::new();
+    pooler.spawn(async move {
+        let mut served = JoinSet::new();
+        while let Ok((client, _)) = listener.accept().await {
+            served.spawn(serve(client, server.clone()));
+        }
+    });
+    (pooler, url.to_string())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pooler_with_room_for_one_session_is_one_and_all_work_goes_through_it() {
+    each_empty_database(async |url| {
+        if !url.starts_with("postgres") {
+            return;
+        }
+        let room = Arc::new(Semaphore::new(1));
+        let (mut pooler, through) =
+            pooler(url, move |client, server| serve_session(client, server, Arc::clone(&room))).await;
+        let store = Store::open(&through, StoreOptions::default()).await.expect("a session is one");
+        let mut callers = JoinSet::new();
+        for _ in 0..8 {
+            let store = store.clone();
+            callers.spawn(async move { store.check_schema().await });
+        }
+        for answer in callers.join_all().await {
+            let error = answer.expect_err("nothing was migrated");
+            assert!(matches!(error, StoreError::NotMigrated { .. }), "{error}");
+        }
+        store.close().await;
+        pooler.shutdown().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pooler_that_begins_no_transaction_is_refused_with_the_remedy() {
+    each_empty_database(async |url| {
+        if !url.starts_with("postgres") {
+            return;
+        }
+        let (mut pooler, through) = pooler(url, serve_statements).await;
+        let error = Store::open(&through, StoreOptions::default()).await.expect_err("it is refused");
+        assert!(matches!(error, StoreError::TransactionPooler { .. }), "{error}");
+        assert!(error.to_string().contains("statement mode"), "{error}");
+        pooler.shutdown().await;
     })
     .await;
 }

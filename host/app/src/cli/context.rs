@@ -212,6 +212,12 @@ fn network_name(kind: u32) -> Option<&'static str> {
         0x5346_414f | 0x6b41_4653 => "AFS",
         0x7375_7245 => "Coda",
         0x564c => "NCP",
+        0x4750_4653 => "GPFS",
+        0x1983_0326 => "BeeGFS",
+        0xaad7_aaea => "PanFS",
+        0x786f_4256 | 0xbacb_acbc => "a folder that a virtual machine shares",
+        // Nothing tells what is elsewhere from what is not, and most is.
+        0x6573_5546 => "FUSE, as sshfs and mounted buckets use it",
         _ => return None,
     })
 }
@@ -238,20 +244,8 @@ fn overrides(global: &Global) -> Result<Vec<Override>, Failure> {
         let Some((key, value)) = pair.split_once('=') else {
             return Err(Failure::usage(format!("--set '{pair}' has no value; write --set collection.window_days=14")));
         };
-        if key.trim() == "secrets.key" {
-            let message = "--set secrets.key would show the key in the list of processes; \
-                           set secrets.key_file or BACKLINE_SECRETS__KEY";
-            return Err(Failure::usage(message));
-        }
-        if key.trim() == "secrets.old_keys" {
-            let message = "--set secrets.old_keys would show keys in the list of processes; \
-                           set secrets.old_key_files or BACKLINE_SECRETS__OLD_KEYS";
-            return Err(Failure::usage(message));
-        }
-        if key.trim().starts_with("plugins.registries.") && key.trim().ends_with(".password") {
-            let message = "--set would show the registry's password in the list of processes; \
-                           set it in the configuration file";
-            return Err(Failure::usage(message));
+        if let Some(secret) = secret_in(key.trim(), value) {
+            return Err(Failure::usage(secret));
         }
         set(key.trim(), value, "--set");
     }
@@ -263,6 +257,35 @@ fn overrides(global: &Global) -> Result<Vec<Override>, Failure> {
     }
     Ok(overrides)
 }
+
+/// Why a value of `--set` is refused: it is a secret, or a table that may hold one, and others see it in the list of
+/// processes.
+fn secret_in(key: &str, value: &str) -> Option<&'static str> {
+    let is_table = value.trim_start().starts_with('{');
+    match key.split('.').map(str::trim).collect::<Vec<_>>().as_slice() {
+        ["secrets"] if is_table => Some(
+            "--set secrets would show keys in the list of processes; set secrets.key_file and secrets.old_key_files, \
+             each with a --set of its own, or BACKLINE_SECRETS",
+        ),
+        ["secrets", "key"] => Some(
+            "--set secrets.key would show the key in the list of processes; set secrets.key_file or \
+             BACKLINE_SECRETS__KEY",
+        ),
+        ["secrets", "old_keys"] => Some(
+            "--set secrets.old_keys would show keys in the list of processes; set secrets.old_key_files or \
+             BACKLINE_SECRETS__OLD_KEYS",
+        ),
+        ["plugins", "registries", .., "password"] => Some(REGISTRY_PASSWORD),
+        ["plugins"] | ["plugins", "registries", ..] if is_table && value.contains("password") => {
+            Some(REGISTRY_PASSWORD)
+        }
+        _ => None,
+    }
+}
+
+/// Why a registry's password is refused on the command line.
+const REGISTRY_PASSWORD: &str = "--set would show the registry's password in the list of processes; set it in the \
+                                 configuration file";
 
 /// The file of a SQLite URL or a bare path.
 fn sqlite_file(url: &str) -> Option<String> {
@@ -298,9 +321,34 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_is_refused_on_the_command_line_in_every_form() {
+        for (key, value) in [
+            ("secrets.key", "x"),
+            ("secrets. key", "x"),
+            ("secrets.old_keys", "[]"),
+            ("secrets", "{ key = 'x' }"),
+            ("plugins.registries.acme.password", "x"),
+            ("plugins.registries.acme", "{ user = 'u', password = 'x' }"),
+            ("plugins.registries", "{ acme = { password = 'x' } }"),
+            ("plugins", "{ registries = { acme = { password = 'x' } } }"),
+        ] {
+            let why = secret_in(key, value);
+            assert!(why.is_some_and(|why| why.contains("the list of processes")), "{key} = {value}");
+        }
+        for (key, value) in [
+            ("secrets.key_file", "/etc/backline/key"),
+            ("secrets.old_key_files", "[]"),
+            ("plugins.registries.acme", "{ user = 'u' }"),
+            ("collection.tenant_weights", "{ password = 2 }"),
+        ] {
+            assert_eq!(secret_in(key, value), None, "{key} = {value}");
+        }
+    }
+
+    #[test]
     fn a_network_file_system_is_told_from_a_disk() {
-        // NFS, SMB 2, 9P; then ext4, XFS, Btrfs, tmpfs, overlayfs.
-        for kind in [0x6969, 0xfe53_4d42, 0x0102_1997] {
+        // NFS, SMB 2, 9P, FUSE, VirtualBox's shared folders; then ext4, XFS, Btrfs, tmpfs, overlayfs.
+        for kind in [0x6969, 0xfe53_4d42, 0x0102_1997, 0x6573_5546, 0x786f_4256] {
             assert!(network_name(kind).is_some(), "{kind:x}");
         }
         for kind in [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630] {

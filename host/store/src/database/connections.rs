@@ -1,5 +1,6 @@
 //! Connections of the pool, also where the server gives fewer than are configured: a role or a database has a limit, a
-//! pooler has, or other programs use them up. Then those that there are do all the work.
+//! pooler has, or other programs use them up. Then those that there are do all the work. A pooler may also let a client
+//! in and keep it waiting, for as long as all of its own connections are taken.
 //!
 //! A pool that may open another connection tries to, and does not look at those that come back meanwhile: who waits
 //! for one of its own would wait in vain, beside idle ones. So who waits for long finds out whether the server refuses
@@ -31,6 +32,9 @@ const REFUSED_WAIT: Duration = Duration::from_millis(100);
 /// How often it is found out whether the server refuses connections.
 const ASKED_EVERY: Duration = Duration::from_secs(10);
 
+/// How long a connection that was let in may take to answer before it counts as one that waits for room.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
 /// How long a server that has refused a connection is taken to go on so.
 const REFUSES_FOR: Duration = Duration::from_secs(60);
 
@@ -40,8 +44,18 @@ pub(crate) struct Connections {
     pool: AnyPool,
     /// What a connection beside the pool takes; none on SQLite, which refuses none.
     server: Option<Arc<PgConnectOptions>>,
-    /// When it was last found out whether the server refuses connections, and whether it did.
-    found: Arc<Mutex<Option<(Instant, bool)>>>,
+    /// What was found out last.
+    found: Arc<Mutex<Option<Found>>>,
+}
+
+/// Whether the server refuses connections.
+#[derive(Clone, Copy)]
+struct Found {
+    /// When it was found out, or began to be.
+    at: Instant,
+    is_refused: bool,
+    /// Whether it is being found out again.
+    is_asked: bool,
 }
 
 impl Connections {
@@ -62,7 +76,8 @@ impl Connections {
             let patience = if self.is_refused() {
                 TRY.min(left)
             } else if is_only_busy {
-                left
+                // Not for longer: it may be found out again then.
+                ASKED_EVERY.min(left)
             } else {
                 WAIT_QUIETLY.min(left)
             };
@@ -82,7 +97,7 @@ impl Connections {
                     if self.is_to_ask() {
                         self.learn(refusal(server).await.as_ref());
                     }
-                    is_only_busy = !self.is_refused();
+                    is_only_busy = self.is_let_in();
                 }
                 Ok(Err(error)) => return Err(error),
             }
@@ -90,15 +105,21 @@ impl Connections {
     }
 
     fn is_refused(&self) -> bool {
-        matches!(*self.found(), Some((at, true)) if at.elapsed() < REFUSES_FOR)
+        matches!(*self.found(), Some(Found { at, is_refused: true, .. }) if at.elapsed() < REFUSES_FOR)
+    }
+
+    /// Whether the server is known to let connections in.
+    fn is_let_in(&self) -> bool {
+        matches!(*self.found(), Some(Found { is_refused: false, is_asked: false, .. }))
     }
 
     /// Whether it is this caller's turn to find out.
     fn is_to_ask(&self) -> bool {
         let mut found = self.found();
-        let is_due = found.is_none_or(|(at, _)| at.elapsed() >= ASKED_EVERY);
+        let is_due = found.is_none_or(|found| found.at.elapsed() >= ASKED_EVERY);
         if is_due {
-            *found = Some((Instant::now(), found.is_some_and(|(_, is_refused)| is_refused)));
+            let is_refused = found.is_some_and(|found| found.is_refused);
+            *found = Some(Found { at: Instant::now(), is_refused, is_asked: true });
         }
         is_due
     }
@@ -106,7 +127,7 @@ impl Connections {
     /// Notes what was found out; tells it where it is new.
     fn learn(&self, refusal: Option<&sqlx::Error>) {
         let was_refused = self.is_refused();
-        *self.found() = Some((Instant::now(), refusal.is_some()));
+        *self.found() = Some(Found { at: Instant::now(), is_refused: refusal.is_some(), is_asked: false });
         if let Some(error) = refusal.filter(|_| !was_refused) {
             tracing::warn!(
                 %error,
@@ -116,28 +137,46 @@ impl Connections {
         }
     }
 
-    fn found(&self) -> MutexGuard<'_, Option<(Instant, bool)>> {
+    fn found(&self) -> MutexGuard<'_, Option<Found>> {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What the server says to a connection of its own; none where it lets it in, or does not answer.
+/// What the server says to a connection of its own; none where it lets it in and answers, or does not answer at all.
 async fn refusal(server: &PgConnectOptions) -> Option<sqlx::Error> {
-    match tokio::time::timeout(CONNECT_TIMEOUT, server.connect()).await {
-        Ok(Ok(connection)) => {
+    let mut connection = match tokio::time::timeout(CONNECT_TIMEOUT, server.connect()).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => return Some(error).filter(is_refusal),
+        Err(_) => return None,
+    };
+    let answer = tokio::time::timeout(ANSWER_WITHIN, connection.execute(sqlx::raw_sql("SELECT 1"))).await;
+    match answer {
+        Ok(Ok(_)) => {
             let _ = tokio::time::timeout(CONNECT_TIMEOUT, connection.close()).await;
             None
         }
         Ok(Err(error)) => Some(error).filter(is_refusal),
-        Err(_) => None,
+        Err(_) => {
+            let why = "a connection was let in and gets no answer: a pooler may have no room for it";
+            Some(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, why)))
+        }
     }
 }
 
 /// Whether a server, or a pooler before it, has no room for another connection.
 fn is_refusal(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(error) = error else { return false };
-    // 53300: too many connections. Poolers have no code of their own for it.
-    error.code().is_some_and(|code| code == "53300") || error.message().to_lowercase().contains("max client")
+    says_no_room(error.code().as_deref(), error.message())
+}
+
+/// 53300: too many connections. Poolers have no code of their own for it: Supavisor writes `max clients reached`,
+/// PgBouncer the name of the setting that bounds it, or that it waited for too long.
+fn says_no_room(code: Option<&str>, message: &str) -> bool {
+    let message = message.to_lowercase();
+    code == Some("53300")
+        || ["max client", "max_client", "client_connections", "query_wait_timeout"]
+            .iter()
+            .any(|said| message.contains(said))
 }
 
 /// How many connections a role may have to a database, where either has a limit.
@@ -152,4 +191,27 @@ pub(crate) async fn allowed(connection: &mut AnyConnection) -> Result<Option<u32
     let row = connection.fetch_optional(sqlx::raw_sql(ALLOWED)).await?;
     let allowed = row.map(|row| row.try_get::<Option<i64>, _>("allowed")).transpose()?.flatten();
     Ok(allowed.and_then(|allowed| u32::try_from(allowed).ok()).filter(|allowed| *allowed > 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_servers_and_poolers_say_without_room_is_known() {
+        for (code, message) in [
+            ("53300", "sorry, too many clients already"),
+            ("53300", "too many connections for role \"few\""),
+            ("XX000", "MaxClientsInSessionMode: max clients reached - in Session mode max clients are limited to 15"),
+            ("08P01", "no more connections allowed (max_client_conn)"),
+            ("08P01", "client connections exceeded (max_db_client_connections)"),
+            ("08P01", "query_wait_timeout"),
+        ] {
+            assert!(says_no_room(Some(code), message), "{code} {message}");
+        }
+        for (code, message) in [("28P01", "password authentication failed for user \"x\""), ("3D000", "no database")] {
+            assert!(!says_no_room(Some(code), message), "{code} {message}");
+        }
+        assert!(!says_no_room(None, ""));
+    }
 }

@@ -42,8 +42,9 @@ pub enum StoreError {
     },
     /// Statements of one connection would run on several.
     #[error(
-        "{place} is a connection pooler in transaction mode, which runs the statements of one session on several: use \
-         its session mode (PgBouncer: pool_mode = session; Supabase: port 5432 of the pooler) or the server itself"
+        "{place} is a connection pooler in transaction mode or in statement mode, which runs the statements of one \
+         session on several: use its session mode (PgBouncer: pool_mode = session; Supabase: port 5432 of the pooler) \
+         or the server itself"
     )]
     TransactionPooler {
         /// Host, port and database.
@@ -316,6 +317,28 @@ const SQLSTATE_LENGTH: usize = 5;
 enum Unwritable {
     ReadOnly,
     Full,
+    DiskRefuses,
+}
+
+impl Unwritable {
+    /// What an error's code says; none where it says nothing of the kind.
+    fn of_code(code: &str) -> Option<Self> {
+        // PostgreSQL: read_only_sql_transaction, disk_full. SQLite: readonly and its kinds, full, and the kinds of
+        // ioerr that are met by writing.
+        match code {
+            "25006" => Some(Self::ReadOnly),
+            "53100" | "13" => Some(Self::Full),
+            // A number may have five digits, and is none of SQLite's: the lowest byte of 53000 is that of readonly.
+            code if code.len() == SQLSTATE_LENGTH => None,
+            code => {
+                let code = code.parse::<u32>().ok()?;
+                if code & 0xff == SQLITE_READONLY {
+                    return Some(Self::ReadOnly);
+                }
+                SQLITE_IOERR_OF_WRITING.contains(&code).then_some(Self::DiskRefuses)
+            }
+        }
+    }
 }
 
 impl StoreError {
@@ -343,19 +366,21 @@ impl StoreError {
                  the file's mode); make it writable"
             }
             Unwritable::Full => "the database's disk is full: free some space, or give it more",
+            Unwritable::DiskRefuses => {
+                "the disk refuses what is written to the database: it may be full, past a quota or broken; free some \
+                 space, or look into the system's log"
+            }
         })
     }
 
     /// Whether it is about the database as it is now, and says nothing about what was to be read or written.
     #[must_use]
     pub fn is_outage(&self) -> bool {
-        self.is_transient() || self.refusal().is_some() || self.is_of_the_server()
-    }
-
-    /// Whether the server lets this process in no more, or its files fail it: it answers nothing, whatever is asked.
-    fn is_of_the_server(&self) -> bool {
-        let Self::Query { source: sqlx::Error::Database(error), .. } = self else { return false };
-        error.code().is_some_and(|code| is_code_of_the_server(&code))
+        let code = match self {
+            Self::Query { source: sqlx::Error::Database(error), .. } => error.code(),
+            _ => None,
+        };
+        self.is_transient() || self.refusal().is_some() || code.is_some_and(|code| is_of_the_whole_database(&code))
     }
 
     fn refusal(&self) -> Option<Unwritable> {
@@ -363,31 +388,32 @@ impl StoreError {
         if off(Remedy::UnwritableNamed) {
             return None;
         }
-        // PostgreSQL: read_only_sql_transaction, disk_full. SQLite: readonly and its kinds, full.
-        match error.code()?.as_ref() {
-            "25006" => Some(Unwritable::ReadOnly),
-            "53100" | "13" => Some(Unwritable::Full),
-            code => (code.parse::<u32>().ok()? & 0xff == SQLITE_READONLY).then_some(Unwritable::ReadOnly),
-        }
+        Unwritable::of_code(&error.code()?)
     }
 }
 
-/// Codes that say nothing about what was asked, and that repeating does not help against: someone has to act.
-fn is_code_of_the_server(code: &str) -> bool {
+/// Codes of PostgreSQL and of SQLite that speak of the whole database, and that an immediate further try would meet
+/// again. Those that one row can cause for ever are not among them: a block that can't be read (58030, 266), and what a
+/// trigger refuses (42501).
+fn is_of_the_whole_database(code: &str) -> bool {
     match code {
-        // The password or the right to log in was changed; the database was renamed or dropped.
-        "28000" | "28P01" | "3D000" | "57P04" => true,
-        // Its disk fails. Not what lacks memory: the statement itself may need too much.
-        "58000" | "58030" => true,
+        // A statement that an operator cancelled; a role or a database that is gone or locked out.
+        "57014" | "57P04" | "28000" | "28P01" | "3D000" => true,
+        // Too little of a resource, memory among them.
+        "53000" | "53200" => true,
         code if code.len() == SQLSTATE_LENGTH => false,
-        code => code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, SQLITE_IOERR | SQLITE_CANTOPEN)),
+        code => code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, SQLITE_NOMEM | SQLITE_CANTOPEN)),
     }
 }
 
-/// SQLite's result codes of a disk that fails, and of a file that can't be opened; their extended codes hold them in
+/// SQLite's result codes of too little memory and of a file that can't be opened. Their extended codes hold them in
 /// their lowest byte.
-const SQLITE_IOERR: u32 = 10;
+const SQLITE_NOMEM: u32 = 7;
 const SQLITE_CANTOPEN: u32 = 14;
+
+/// Extended codes of `ioerr` that a disk answers with which is past a quota or has no room for the file of shared
+/// memory: of a write, a sync, a sync of the folder, a truncation, and of opening, sizing and mapping that file.
+const SQLITE_IOERR_OF_WRITING: [u32; 7] = [778, 1034, 1290, 1546, 4618, 4874, 5386];
 
 /// SQLite's result code of a database that is read-only; its extended codes hold it in their lowest byte.
 const SQLITE_READONLY: u32 = 8;
@@ -435,14 +461,41 @@ mod tests {
         for code in ["5", "6", "261", "262", "517", "773"] {
             assert!(is_transient_code(code), "SQLite's {code}");
         }
-        for code in ["28000", "28P01", "3D000", "57P04", "58030", "10", "14", "522", "782"] {
-            assert!(is_code_of_the_server(code) && !is_transient_code(code), "{code}");
-        }
-        for code in ["23505", "42P01", "53200", "57014", "7", "11", "19", ""] {
-            assert!(!is_code_of_the_server(code), "{code}");
-        }
         for code in ["23505", "42P01", "25006", "53100", "57014", "13", "19", "8", "264", "08", ""] {
             assert!(!is_transient_code(code), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_disk_that_refuses_is_named_as_what_it_is() {
+        for (code, why) in [
+            ("25006", Some(Unwritable::ReadOnly)),
+            ("8", Some(Unwritable::ReadOnly)),
+            ("1544", Some(Unwritable::ReadOnly)),
+            ("53100", Some(Unwritable::Full)),
+            ("13", Some(Unwritable::Full)),
+            // A quota; no room for the file of shared memory.
+            ("778", Some(Unwritable::DiskRefuses)),
+            ("4874", Some(Unwritable::DiskRefuses)),
+            // A block that can't be read, and what is about a row.
+            ("266", None),
+            ("58030", None),
+            ("53000", None),
+            ("22024", None),
+            ("19", None),
+            ("23505", None),
+        ] {
+            assert_eq!(Unwritable::of_code(code), why, "{code}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_whole_database_is_told_from_what_is_wrong_with_a_row() {
+        for code in ["53000", "53200", "57014", "57P04", "28P01", "3D000", "7", "14", "526"] {
+            assert!(is_of_the_whole_database(code), "{code}");
+        }
+        for code in ["23505", "22P02", "42501", "42P01", "XX000", "58030", "P0001", "19", "1299", "11", "266", ""] {
+            assert!(!is_of_the_whole_database(code), "{code}");
         }
     }
 }

@@ -36,6 +36,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::pipeline::credentials::expiry;
+use crate::pipeline::credentials::installation::Standing;
 use crate::pipeline::credentials::journal::Entry;
 use crate::pipeline::credentials::manager::{Asking, CredentialError, CredentialManager, is_refused, missing};
 use backline_gateway::TokenError;
@@ -356,8 +357,21 @@ impl CredentialManager {
 
     /// Saves the journal's entries of interrupted refreshes. Returns how many were saved.
     pub(super) async fn replay(&self) -> u64 {
+        let entries = self.journal.entries().await;
+        if entries.is_empty() {
+            return 0;
+        }
+        // A copy of the database may share the folder: an entry that is saved or obsolete there is the original's.
+        match self.installation.standing().await {
+            Ok(Standing::Unclaimed | Standing::Member { .. }) => {}
+            Ok(Standing::Stranger(_)) => return 0,
+            Err(error) => {
+                tracing::warn!(%error, "interrupted refreshes can't be completed yet");
+                return 0;
+            }
+        }
         let mut replayed = 0;
-        for entry in self.journal.entries().await {
+        for entry in entries {
             // The holder of the lock is about to save it.
             let Ok(_only_one) = self.lock_of(entry.credential).try_lock_owned() else { continue };
             match self.replay_one(&entry).await {
