@@ -10,8 +10,8 @@ use backline_model::{
 };
 use backline_simulator::{Expected, Fault, FaultKind, Platform as Sim, RetryAfter, SimulatorConfig, Trait};
 use backline_store::{
-    AccountFilter, AccountResult, BatchResult, CredentialFilter, MetricsFilter, NamedOutcome, PluginLogFilter,
-    QuarantineFilter, Scope, Store, StoredAccount,
+    AccountFilter, AccountResult, BatchResult, CredentialFilter, DatabaseKind, MetricsFilter, NamedOutcome,
+    PluginLogFilter, QuarantineFilter, Scope, Store, StoredAccount,
 };
 use chrono::{DateTime, NaiveDate, TimeDelta, TimeZone as _, Utc};
 use serde_json::Value as Json;
@@ -645,6 +645,29 @@ async fn a_missing_client_of_the_operator_makes_no_artist_reconnect() {
             .expect("accounts");
         assert!(accounts.iter().all(|account| account.status == AccountStatus::Active));
         assert!(!stage.events().await.iter().any(|event| event.kind == types::RECONNECT_NEEDED));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_credential_that_can_not_be_read_is_not_said_to_be_missing() {
+    each_database(async |store: Store, url: &str| {
+        if store.kind() == DatabaseKind::Postgres {
+            return; // its types keep such a row out
+        }
+        let stage = Stage::set(url, small(2), |_| {}).await;
+        write(url, "UPDATE credentials SET updated_at = 'then' WHERE platform = 'youtube'").await;
+        let report = stage.run_some(date(18), &["youtube"]).await;
+        let listed = store.run_outcomes_list(&Scope::all_tenants(), report.run.id, None, 100).await;
+        let outcomes = listed.expect("outcomes");
+        assert_eq!(outcomes.len(), 2);
+        for outcome in outcomes {
+            let Outcome::Failed { class: FailureClass::Misconfigured, message } = &outcome.outcome else {
+                panic!("{outcome:?}")
+            };
+            assert!(message.contains("updated_at is 'then'"), "{message}");
+            assert_eq!(outcome.attempts, 1, "no retry reads it");
+        }
     })
     .await;
 }
