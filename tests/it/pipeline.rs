@@ -15,6 +15,7 @@ use backline_store::{
 };
 use chrono::{DateTime, NaiveDate, TimeDelta, TimeZone as _, Utc};
 use serde_json::Value as Json;
+use sqlx::{Connection as _, PgConnection};
 
 use crate::store::fixtures::add_batches;
 use crate::support::components;
@@ -668,6 +669,32 @@ async fn a_credential_that_can_not_be_read_is_not_said_to_be_missing() {
             assert!(message.contains("updated_at is 'then'"), "{message}");
             assert_eq!(outcome.attempts, 1, "no retry reads it");
         }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_earlier_run_that_someone_holds_keeps_the_next_one_from_nothing() {
+    each_database(async |store: Store, url: &str| {
+        if store.kind() == DatabaseKind::Sqlite {
+            return; // it locks no rows
+        }
+        let stage = Stage::set(url, small(1), |config| config.database.lock_timeout_ms = 500).await;
+        let earlier = stage.run_some(date(18), &["youtube"]).await.run.id;
+        // Its host was killed before it could write the end.
+        write(url, "UPDATE runs SET finished_at = NULL, status = 'running'").await;
+        let mut other = PgConnection::connect(url).await.expect("the database answers");
+        let mut lock = other.begin().await.expect("a transaction");
+        sqlx::query("SELECT id FROM runs FOR UPDATE").execute(&mut *lock).await.expect("the row is locked");
+
+        stage.set_date(date(19));
+        let report = stage.run_some(date(19), &["youtube"]).await;
+        assert_eq!((report.run.status, report.run.counts.collected), (RunStatus::Success, 1));
+        lock.rollback().await.expect("the row is free");
+        stage.set_date(date(20));
+        stage.run_some(date(20), &["youtube"]).await;
+        let ended = store.run_get(&Scope::all_tenants(), earlier).await.expect("runs are read").expect("the run");
+        assert!(ended.finished_at.is_some(), "the next run ends it");
     })
     .await;
 }
