@@ -21,8 +21,8 @@ const HANDFUL: usize = 4;
 /// Hostile rows that the database itself must let through for the test to say anything.
 const LET_THROUGH_MIN: usize = 12;
 
-/// What the other program writes, about two artists whose rows it spoils. `{never}` is a time that no calendar has. What
-/// is cast to text is not UTF-8 in a SQLite file.
+/// What the other program writes, about two artists whose rows it spoils. `{never}` is a time that no calendar has.
+/// What is cast to text is not UTF-8 in a SQLite file.
 const ROWS: [&str; 24] = [
     "UPDATE artists SET timezone = 'Mars/Phobos' WHERE id = '{first}'",
     "UPDATE artists SET tenant = 'No Tenant!', name = CAST(X'4AFC' AS TEXT), timezone = CAST(X'FF' AS TEXT)
