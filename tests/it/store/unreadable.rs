@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use backline_model::event::types;
+use backline_model::privacy::personal;
 use backline_model::retention::{Action, Before, RowFilter, Step, Table};
 use backline_model::{
     AlertChannel, ChannelId, ChannelTarget, Consent, Event, Holder, ScheduleOrigin, ScheduleSpec, Tenant,
@@ -12,6 +13,7 @@ use backline_store::{
     HealthWindow, MetricsFilter, NewDelivery, NewSchedule, Scope, SealedCredential, Store, StoreError, Term,
 };
 use chrono::TimeDelta;
+use futures::TryStreamExt as _;
 use uuid::Uuid;
 
 use super::credentials::credential;
@@ -296,6 +298,24 @@ async fn text_that_is_not_utf_8_costs_its_own_row() {
         assert_eq!(listed.iter().map(|found| found.id).collect::<Vec<_>>(), [other.id]);
         assert_eq!(listed[0].sealed, other.sealed, "bytes are what they were");
         assert_eq!(left_out(&store), named(&[["credentials", &credential(1).id.to_string(), "status"]]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_artist_whose_name_is_not_utf_8_is_exported() {
+    each_database(async |store, url| {
+        if store.kind() == DatabaseKind::Postgres {
+            return; // its encoding keeps such texts out
+        }
+        people(&store, 1).await;
+        write(url, "UPDATE artists SET name = CAST(X'4AFC7267656E' AS TEXT)").await;
+        let (table, rows) = personal().find(|(table, _)| table.name == "artists").unwrap();
+        let mut export = store.export_begin(&Scope::all_tenants(), artist(1).id).await.unwrap();
+        let exported: Vec<_> = export.rows(table, &rows).try_collect().await.unwrap();
+        assert_eq!(exported.len(), 1);
+        assert_eq!(exported[0]["name"], "J\u{fffd}rgen");
+        assert_eq!(exported[0]["timezone"], "Europe/Berlin");
     })
     .await;
 }
