@@ -124,7 +124,7 @@ impl Again {
     /// The query that returns the bytes of each text in these columns.
     pub(crate) fn in_bytes(self, columns: &[impl Column]) -> Query<'static, Any, AnyArguments> {
         let text = in_bytes(self.text.as_str(), columns.iter().map(Column::name));
-        sqlx::query_with(AssertSqlSafe(text), self.arguments).persistent(false)
+        sqlx::query_with::<Any, _>(AssertSqlSafe(text), self.arguments).persistent(false)
     }
 }
 
