@@ -10,11 +10,12 @@ use backline_model::{
 };
 use backline_simulator::{Expected, Fault, FaultKind, Platform as Sim, RetryAfter, SimulatorConfig, Trait};
 use backline_store::{
-    AccountFilter, AccountResult, BatchResult, CredentialFilter, MetricsFilter, NamedOutcome, PluginLogFilter,
-    QuarantineFilter, Scope, Store, StoredAccount,
+    AccountFilter, AccountResult, BatchResult, CredentialFilter, DatabaseKind, MetricsFilter, NamedOutcome,
+    PluginLogFilter, QuarantineFilter, Scope, Store, StoredAccount,
 };
 use chrono::{DateTime, NaiveDate, TimeDelta, TimeZone as _, Utc};
 use serde_json::Value as Json;
+use sqlx::{Connection as _, PgConnection};
 
 use crate::store::fixtures::add_batches;
 use crate::support::components;
@@ -645,6 +646,55 @@ async fn a_missing_client_of_the_operator_makes_no_artist_reconnect() {
             .expect("accounts");
         assert!(accounts.iter().all(|account| account.status == AccountStatus::Active));
         assert!(!stage.events().await.iter().any(|event| event.kind == types::RECONNECT_NEEDED));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_credential_that_can_not_be_read_is_not_said_to_be_missing() {
+    each_database(async |store: Store, url: &str| {
+        if store.kind() == DatabaseKind::Postgres {
+            return; // its types keep such a row out
+        }
+        let stage = Stage::set(url, small(2), |_| {}).await;
+        write(url, "UPDATE credentials SET updated_at = 'then' WHERE platform = 'youtube'").await;
+        let report = stage.run_some(date(18), &["youtube"]).await;
+        let listed = store.run_outcomes_list(&Scope::all_tenants(), report.run.id, None, 100).await;
+        let outcomes = listed.expect("outcomes");
+        assert_eq!(outcomes.len(), 2);
+        for outcome in outcomes {
+            let Outcome::Failed { class: FailureClass::Misconfigured, message } = &outcome.outcome else {
+                panic!("{outcome:?}")
+            };
+            assert!(message.contains("updated_at is 'then'"), "{message}");
+            assert_eq!(outcome.attempts, 1, "no retry reads it");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_earlier_run_that_someone_holds_keeps_the_next_one_from_nothing() {
+    each_database(async |store: Store, url: &str| {
+        if store.kind() == DatabaseKind::Sqlite {
+            return; // it locks no rows
+        }
+        let stage = Stage::set(url, small(1), |config| config.database.lock_timeout_ms = 500).await;
+        let earlier = stage.run_some(date(18), &["youtube"]).await.run.id;
+        // Its host was killed before it could write the end.
+        write(url, "UPDATE runs SET finished_at = NULL, status = 'running'").await;
+        let mut other = PgConnection::connect(url).await.expect("the database answers");
+        let mut lock = other.begin().await.expect("a transaction");
+        sqlx::query("SELECT id FROM runs FOR UPDATE").execute(&mut *lock).await.expect("the row is locked");
+
+        stage.set_date(date(19));
+        let report = stage.run_some(date(19), &["youtube"]).await;
+        assert_eq!((report.run.status, report.run.counts.collected), (RunStatus::Success, 1));
+        lock.rollback().await.expect("the row is free");
+        stage.set_date(date(20));
+        stage.run_some(date(20), &["youtube"]).await;
+        let ended = store.run_get(&Scope::all_tenants(), earlier).await.expect("runs are read").expect("the run");
+        assert!(ended.finished_at.is_some(), "the next run ends it");
     })
     .await;
 }

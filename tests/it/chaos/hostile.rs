@@ -22,13 +22,16 @@ const HANDFUL: usize = 4;
 const LET_THROUGH_MIN: usize = 12;
 
 /// What the other program writes, about two artists whose rows it spoils. `{never}` is a time that no calendar has.
+/// What is cast to text is not UTF-8 in a SQLite file.
 const ROWS: [&str; 24] = [
     "UPDATE artists SET timezone = 'Mars/Phobos' WHERE id = '{first}'",
-    "UPDATE artists SET tenant = 'No Tenant!' WHERE id = '{second}'",
+    "UPDATE artists SET tenant = 'No Tenant!', name = CAST(X'4AFC' AS TEXT), timezone = CAST(X'FF' AS TEXT)
+         WHERE id = '{second}'",
     "UPDATE artists SET subscription_status = 'trialling' WHERE id = '{first}'",
     "UPDATE accounts SET platform = 'No Name' WHERE artist_id = '{first}' AND platform = 'spotify'",
     "UPDATE accounts SET status = 'sleeping' WHERE artist_id = '{first}' AND platform = 'youtube'",
-    "UPDATE accounts SET settings = '[]' WHERE artist_id = '{second}' AND platform = 'youtube'",
+    "UPDATE accounts SET settings = '[]', platform_id = CAST(X'FF' AS TEXT)
+         WHERE artist_id = '{second}' AND platform = 'youtube'",
     "UPDATE credentials SET platform = 'No Name' WHERE account_id IN
          (SELECT id FROM accounts WHERE artist_id = '{first}' AND platform = 'tiktok')",
     "UPDATE credentials SET kind = 'rumour', refresh_at = '{never}' WHERE account_id IN

@@ -139,6 +139,22 @@ async fn a_digest_comes_once_a_day_however_many_hosts_there_are() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_digest_that_can_not_be_read_is_not_said_to_be_gone() {
+    each_database(async |store: Store, url: &str| {
+        collect(&store).await;
+        let post = Post::open(url).await;
+        slack(&post).await;
+        post.host.alerts().add_digest(daily("north", "ops")).await.expect("a digest");
+        write(url, "UPDATE alert_digests SET timezone = 'Mars/Phobos' WHERE name = 'north'").await;
+        let error = post.host.alerts().preview_digest("north").await.expect_err("it can't be read").to_string();
+        assert!(error.contains("timezone") && error.contains("Mars/Phobos"), "{error}");
+        let error = post.host.alerts().preview_digest("south").await.expect_err("there is none").to_string();
+        assert!(error.contains("named 'south'"), "{error}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_digest_that_comes_late_waits_for_the_end_of_its_quiet_hours() {
     each_database(async |store: Store, url: &str| {
         collect(&store).await;

@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use backline_model::event::types;
+use backline_model::privacy::personal;
 use backline_model::retention::{Action, Before, RowFilter, Step, Table};
-use backline_model::{AlertChannel, ChannelId, ChannelTarget, Event, Holder, ScheduleOrigin, ScheduleSpec, Tenant};
+use backline_model::{
+    AlertChannel, ChannelId, ChannelTarget, Consent, Event, Holder, ScheduleOrigin, ScheduleSpec, Tenant,
+};
 use backline_store::{
-    ArchivePlace, BudgetKey, BulkActFilter, CredentialFilter, DatabaseKind, DeliveryFilter, EventCursor, HealthWindow,
-    MetricsFilter, NewDelivery, NewSchedule, Scope, SealedCredential, Store, StoreError, Term,
+    ArchivePlace, ArtistFilter, BudgetKey, BulkActFilter, CredentialFilter, DatabaseKind, DeliveryFilter, EventCursor,
+    HealthWindow, MetricsFilter, NewDelivery, NewSchedule, Scope, SealedCredential, Store, StoreError, Term,
 };
 use chrono::TimeDelta;
+use futures::TryStreamExt as _;
 use uuid::Uuid;
 
 use super::credentials::credential;
@@ -234,6 +238,84 @@ async fn text_that_is_no_json_costs_its_own_row() {
         assert_eq!((of_demo.requests, of_demo.units.get("day")), (3, Some(&4)));
 
         assert!(store.artist_erase(&all, artist(1).id, now()).await.unwrap().is_some(), "it is erased all the same");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn text_that_is_not_utf_8_costs_its_own_row() {
+    each_database(async |store, url| {
+        if store.kind() == DatabaseKind::Postgres {
+            return; // its encoding keeps such texts out
+        }
+        let all = Scope::all_tenants();
+        people(&store, 3).await;
+        let withdrawn = Consent {
+            artist_id: artist(1).id,
+            platform: demo(),
+            granted: false,
+            scope: "metrics".to_owned(),
+            source: "a letter".to_owned(),
+            recorded_at: now(),
+        };
+        store.consents_record(&all, std::slice::from_ref(&withdrawn)).await.unwrap();
+        let spoil = async |table: &str, column: &str, of: &str| {
+            let latin_1 = "CAST(X'4AFC7267656E' AS TEXT)";
+            write(url, &format!("UPDATE {table} SET {column} = {latin_1} WHERE {of}")).await;
+        };
+        let [first, second, third] = [1, 2, 3].map(|n| artist(n).id);
+        spoil("artists", "name", &format!("id = '{first}'")).await;
+        spoil("artists", "timezone", &format!("id = '{second}'")).await;
+        spoil("consents", "source", &format!("artist_id = '{first}'")).await;
+
+        let listed = store.artists_list(&all, &ArtistFilter::default()).await.unwrap();
+        let names: Vec<_> = listed.iter().map(|artist| artist.name.as_str()).collect();
+        assert_eq!(names, ["J\u{fffd}rgen", "Artist 3"], "a name is only shown");
+        let found = store.unreadable_artists_list(&all).await.unwrap();
+        assert_eq!(
+            found.iter().map(|found| (found.id, found.column.as_str())).collect::<Vec<_>>(),
+            [(second, "timezone")]
+        );
+        assert!(found[0].problem.contains("not UTF-8"), "{found:?}");
+        let read = store.artist_get(&all, second).await;
+        assert!(matches!(read, Err(StoreError::Unreadable { .. })), "one row that is read alone: {read:?}");
+
+        let candidates = store.candidates_list(&all, &demo(), None, None, 100).await.unwrap();
+        let odd: Vec<_> = candidates.iter().map(|found| (found.artist_id, found.unreadable.is_some())).collect();
+        assert_eq!(odd, [(first, false), (second, true), (third, false)], "the others are planned");
+
+        let known = store.known_artists_of(&all, &[first, second, third]).await.unwrap();
+        assert_eq!(known.len(), 3, "a sync takes none for new");
+        let consents: Vec<_> = known[&first].consents.iter().map(|consent| consent.granted).collect();
+        assert_eq!(consents, [false], "and grants nothing that was withdrawn");
+
+        let other = SealedCredential { slot: "other".to_owned(), ..credential(2) };
+        for new in [&credential(1), &other] {
+            store.credential_save(&all, new, now()).await.unwrap();
+        }
+        spoil("credentials", "status", &format!("id = '{}'", credential(1).id)).await;
+        let listed = store.credentials_list(&all, &CredentialFilter::default()).await.unwrap();
+        assert_eq!(listed.iter().map(|found| found.id).collect::<Vec<_>>(), [other.id]);
+        assert_eq!(listed[0].sealed, other.sealed, "bytes are what they were");
+        assert_eq!(left_out(&store), named(&[["credentials", &credential(1).id.to_string(), "status"]]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_artist_whose_name_is_not_utf_8_is_exported() {
+    each_database(async |store, url| {
+        if store.kind() == DatabaseKind::Postgres {
+            return; // its encoding keeps such texts out
+        }
+        people(&store, 1).await;
+        write(url, "UPDATE artists SET name = CAST(X'4AFC7267656E' AS TEXT)").await;
+        let (table, rows) = personal().find(|(table, _)| table.name == "artists").unwrap();
+        let mut export = store.export_begin(&Scope::all_tenants(), artist(1).id).await.unwrap();
+        let exported: Vec<_> = export.rows(table, &rows).try_collect().await.unwrap();
+        assert_eq!(exported.len(), 1);
+        assert_eq!(exported[0]["name"], "J\u{fffd}rgen");
+        assert_eq!(exported[0]["timezone"], "Europe/Berlin");
     })
     .await;
 }

@@ -698,7 +698,7 @@ impl Saved {
 pub(crate) fn artist_of(row: &AnyRow) -> Result<Artist, StoreError> {
     Ok(Artist {
         id: row.parsed("id")?,
-        name: row.text("name")?,
+        name: row.told("name")?,
         tenant: row.parsed("tenant")?,
         subscription_status: row.named("subscription_status", SubscriptionStatus::parse)?,
         data_collection_enabled: row.truth("data_collection_enabled")?,

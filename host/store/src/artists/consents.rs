@@ -186,7 +186,7 @@ fn consent_of(row: &AnyRow) -> Result<Consent, StoreError> {
         platform: row.parsed("platform")?,
         granted: row.truth("granted")?,
         scope: row.text("scope")?,
-        source: row.text("source")?,
+        source: row.told("source")?,
         // Only told: the order of the entries is that of their numbers.
         recorded_at: row.time("recorded_at").unwrap_or(FIRST_TIME),
     })

@@ -9,7 +9,7 @@ use sqlx::any::AnyRow;
 
 use crate::artists::privacy::is_about_artist;
 use crate::database::connection::{ReadView, Store};
-use crate::database::dialect::{Columns as _, unreadable};
+use crate::database::dialect::{Columns as _, DatabaseKind, unreadable};
 use crate::database::error::{During as _, StoreError};
 use crate::database::statement::Statement;
 use crate::events::cursor::{EventCursor, event_sql};
@@ -59,7 +59,7 @@ impl Export {
         if table.name == "events" {
             return self.events(columns);
         }
-        let selected: Vec<String> = columns.iter().map(|(name, kind)| selected(name, *kind)).collect();
+        let selected: Vec<String> = columns.iter().map(|(name, kind)| selected(self.view.kind, name, *kind)).collect();
         let (source, condition) = match table.name {
             // With those that batches say of their accounts. The artist leads to both kinds by an index.
             "collection_outcomes" => ("outcomes_all", is_about_artist(Reached::Artist("t.artist_id"))),
@@ -142,7 +142,7 @@ pub fn exported(rows: &Rows) -> impl Iterator<Item = (&'static str, ColumnKind)>
     rows.columns().into_iter().filter(|(_, kind)| !matches!(kind, ColumnKind::Document | ColumnKind::Withheld))
 }
 
-fn selected(name: &str, kind: ColumnKind) -> String {
+fn selected(database: DatabaseKind, name: &str, kind: ColumnKind) -> String {
     if kind == ColumnKind::Decimal {
         // PostgreSQL would refuse the whole statement for a number that no float holds.
         return format!(
@@ -152,17 +152,23 @@ fn selected(name: &str, kind: ColumnKind) -> String {
     let cast = match kind {
         ColumnKind::Whole => "bigint",
         ColumnKind::Flag => "int",
+        // A file may hold any bytes as text, and sqlx would fail the whole export for the sake of one.
+        _ if database == DatabaseKind::Sqlite => {
+            return format!(
+                "CASE WHEN typeof(t.{name}) = 'text' THEN CAST(t.{name} AS BLOB) ELSE t.{name} END AS {name}"
+            );
+        }
         _ => "text",
     };
     format!("t.{name}::{cast} AS {name}")
 }
 
-/// A row as it is stored. A value that can't be read, such as JSON that is none, is exported as its text, and keeps no
-/// other one back.
+/// A row as it is stored. A value that can't be read, such as JSON that is none, is exported as its text, with replaced
+/// characters where it is not UTF-8, and keeps no other one back.
 fn object(row: &AnyRow, columns: &[(&'static str, ColumnKind)]) -> Result<ExportedRow, StoreError> {
     let of = |name: &'static str, kind: ColumnKind| match value(row, name, kind) {
         Err(StoreError::Unreadable { .. }) if !matches!(kind, ColumnKind::Document | ColumnKind::Withheld) => {
-            Ok(row.text_or_null(name).unwrap_or_default().into())
+            Ok(row.told(name).ok().into())
         }
         found => found,
     };

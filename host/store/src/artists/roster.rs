@@ -220,7 +220,7 @@ fn known_of(row: &AnyRow) -> Result<(Artist, Provenance), StoreError> {
     let artist = match artist_of(row) {
         Err(StoreError::Unreadable { .. }) => Artist {
             id: row.parsed("id")?,
-            name: row.text("name").unwrap_or_default(),
+            name: row.told("name").unwrap_or_default(),
             tenant: row.parsed("tenant").unwrap_or_default(),
             subscription_status: row
                 .named("subscription_status", SubscriptionStatus::parse)

@@ -232,6 +232,14 @@ pub(crate) trait Columns {
         self.text_or_null(column)?.ok_or_else(|| null(column))
     }
 
+    /// Text that is only told to people: what of it is not UTF-8 is replaced. NULL is an error.
+    fn told(&self, column: &str) -> Result<String, StoreError> {
+        self.text(column).or_else(|error| match self.bytes(column) {
+            Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+            Err(_) => Err(error),
+        })
+    }
+
     /// A whole number; NULL is an error.
     fn int(&self, column: &str) -> Result<i64, StoreError> {
         self.int_or_null(column)?.ok_or_else(|| null(column))
@@ -308,7 +316,16 @@ pub(crate) trait Columns {
 
 impl Columns for AnyRow {
     fn text_or_null(&self, column: &str) -> Result<Option<String>, StoreError> {
-        self.try_get(column).map_err(|error| unreadable(column, error.to_string()))
+        let error = match self.try_get(column) {
+            Ok(text) => return Ok(text),
+            Err(error) => error,
+        };
+        // The bytes of a text, where one in the same rows is not UTF-8: see `Again`.
+        match self.bytes(column).map(String::from_utf8) {
+            Ok(Ok(text)) => Ok(Some(text)),
+            Ok(Err(_)) => Err(unreadable(column, "bytes that are not UTF-8")),
+            Err(_) => Err(unreadable(column, error.to_string())),
+        }
     }
 
     fn int_or_null(&self, column: &str) -> Result<Option<i64>, StoreError> {

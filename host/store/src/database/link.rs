@@ -12,13 +12,13 @@ use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use sqlx::any::AnyRow;
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, Connection as _, Executor as _};
+use sqlx::{Any, AnyConnection, Connection as _, Executor as _, Statement as _};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::database::connections::Connections;
 use crate::database::dialect::DatabaseKind;
 use crate::database::error::{During as _, StoreError};
-use crate::database::statement::Statement;
+use crate::database::statement::{Again, Statement};
 use backline_model::remedies::{Remedy, off};
 
 /// How long a connection may take to confirm that it is in order, when it is taken from the pool or given back.
@@ -144,12 +144,36 @@ impl Link {
 
     pub(crate) async fn rows(&mut self, what: &'static str, statement: Statement) -> Result<Vec<AnyRow>, StoreError> {
         let limit = self.limit_of(&statement);
-        answered!(self, limit, what, connection => statement.into_query().fetch_all(connection))
+        let (query, again) = statement.into_query_and_again();
+        let rows = answered!(self, limit, what, connection => query.fetch_all(connection));
+        match (rows, again) {
+            (Err(error), Some(again)) if is_no_text(&error) => self.rows_in_bytes(limit, what, again).await,
+            (rows, _) => rows,
+        }
     }
 
     pub(crate) async fn row(&mut self, what: &'static str, statement: Statement) -> Result<Option<AnyRow>, StoreError> {
         let limit = self.limit_of(&statement);
-        answered!(self, limit, what, connection => statement.into_query().fetch_optional(connection))
+        let (query, again) = statement.into_query_and_again();
+        let row = answered!(self, limit, what, connection => query.fetch_optional(connection));
+        match (row, again) {
+            (Err(error), Some(again)) if is_no_text(&error) => {
+                Ok(self.rows_in_bytes(limit, what, again).await?.into_iter().next())
+            }
+            (row, _) => row,
+        }
+    }
+
+    /// Reads again what holds a text that is none: so only what reads that column of that row finds it unreadable.
+    async fn rows_in_bytes(
+        &mut self,
+        limit: Duration,
+        what: &'static str,
+        again: Again,
+    ) -> Result<Vec<AnyRow>, StoreError> {
+        let prepared = answered!(self, limit, what, connection => connection.prepare(again.text()))?;
+        let query = again.in_bytes(prepared.columns());
+        answered!(self, limit, what, connection => query.fetch_all(connection))
     }
 
     /// Rows as they come, without a limit: their reader may be slow. A reader that stops early leaves an answer behind,
@@ -167,6 +191,11 @@ impl Link {
         let done = answered!(self, limit, what, connection => statement.into_query().execute(connection))?;
         Ok(done.rows_affected())
     }
+}
+
+/// Whether a row holds bytes as text that are not UTF-8.
+fn is_no_text(error: &StoreError) -> bool {
+    matches!(error, StoreError::Query { source: sqlx::Error::Decode(_), .. }) && !off(Remedy::UnreadableRows)
 }
 
 impl Drop for Link {

@@ -2,7 +2,7 @@
 
 use sqlx::any::AnyArguments;
 use sqlx::query::Query;
-use sqlx::{Any, AssertSqlSafe, Encode, SqlSafeStr as _, Type};
+use sqlx::{Any, Arguments as _, AssertSqlSafe, Column, Encode, SqlSafeStr as _, SqlStr, Type};
 
 use crate::database::dialect::{DatabaseKind, sql, translate};
 use crate::database::error::StoreError;
@@ -12,6 +12,8 @@ use crate::scope::{Scope, is_limitable};
 /// A statement with its parameters.
 pub(crate) struct Statement {
     query: Query<'static, Any, AnyArguments>,
+    /// The same to be run again, where it only reads a file.
+    again: Option<Again>,
     /// The tenant that it is limited to: its last parameter.
     tenant: Option<String>,
     /// It reads or changes whole tables.
@@ -21,20 +23,22 @@ pub(crate) struct Statement {
 impl Statement {
     /// A statement without a scope.
     pub(crate) fn new(kind: DatabaseKind, text: &'static str) -> Self {
-        Self { query: sqlx::query(sql(kind, text, false)), tenant: None, long: false }
+        let text = sql(kind, text, false);
+        Self { again: Again::of(kind, &text), query: sqlx::query(text), tenant: None, long: false }
     }
 
     /// A statement on the rows of a scope: its text says by words of [`scope`](crate::scope) where it is limited.
     pub(crate) fn scoped(kind: DatabaseKind, scope: &Scope, text: &'static str) -> Self {
         debug_assert!(is_limitable(text), "the statement says nowhere whose rows it is about: {text}");
         let tenant = scope.only().map(ToString::to_string);
-        Self { query: sqlx::query(sql(kind, text, tenant.is_some())), tenant, long: false }
+        let text = sql(kind, text, tenant.is_some());
+        Self { again: Again::of(kind, &text), query: sqlx::query(text), tenant, long: false }
     }
 
     /// A statement made of names that the registry or the database's own catalogue gives, never of what a user entered.
     pub(crate) fn made(kind: DatabaseKind, text: &str) -> Self {
         let query = sqlx::query(AssertSqlSafe(translate(kind, text, false)).into_sql_str());
-        Self { query, tenant: None, long: false }
+        Self { query, again: None, tenant: None, long: false }
     }
 
     /// The same, planned for each execution by the size that tables have then. Planning costs a part of a millisecond,
@@ -57,7 +61,9 @@ impl Statement {
 
     /// Adds a parameter.
     pub(crate) fn bind<'t, T: Parameter + Encode<'t, Any> + Type<Any>>(mut self, value: T) -> Self {
-        self.query = self.query.bind(value.storable());
+        let value = value.storable();
+        self.again = self.again.and_then(|again| again.with(value.clone()));
+        self.query = self.query.bind(value);
         self
     }
 
@@ -79,10 +85,62 @@ impl Statement {
             None => self.query,
         }
     }
+
+    /// The same, and what to run where a row holds a text that is none.
+    pub(crate) fn into_query_and_again(mut self) -> (Query<'static, Any, AnyArguments>, Option<Again>) {
+        let again = self.again.take().and_then(|again| match &self.tenant {
+            Some(tenant) => again.with(tenant.clone()),
+            None => Some(again),
+        });
+        (self.into_query(), again)
+    }
+}
+
+/// A statement that reads a SQLite file, with its parameters, to be run again in a form that returns the bytes of each
+/// text. A file takes any bytes as text, such as a name in Latin-1 that another program wrote, and sqlx fails the whole
+/// statement for the sake of one.
+pub(crate) struct Again {
+    text: SqlStr,
+    arguments: AnyArguments,
+}
+
+impl Again {
+    /// None where the statement writes: it is not run twice. PostgreSQL keeps such texts out.
+    fn of(kind: DatabaseKind, text: &SqlStr) -> Option<Self> {
+        let begin = text.as_str().trim_start();
+        let reads = begin.starts_with("SELECT") || begin.starts_with("WITH");
+        (kind == DatabaseKind::Sqlite && reads).then(|| Self { text: text.clone(), arguments: AnyArguments::default() })
+    }
+
+    fn with<'t, T: Encode<'t, Any> + Type<Any>>(mut self, value: T) -> Option<Self> {
+        self.arguments.add(value).is_ok().then_some(self)
+    }
+
+    /// The text of the statement, to find its columns.
+    pub(crate) fn text(&self) -> SqlStr {
+        self.text.clone()
+    }
+
+    /// The query that returns the bytes of each text in these columns.
+    pub(crate) fn in_bytes(self, columns: &[impl Column]) -> Query<'static, Any, AnyArguments> {
+        let text = in_bytes(self.text.as_str(), columns.iter().map(Column::name));
+        sqlx::query_with::<Any, _>(AssertSqlSafe(text), self.arguments).persistent(false)
+    }
+}
+
+/// A statement around another one that returns texts as bytes, and everything else as it is.
+fn in_bytes<'a>(statement: &str, columns: impl Iterator<Item = &'a str>) -> String {
+    let columns: Vec<String> = columns
+        .map(|name| {
+            let name = format!("\"{}\"", name.replace('"', "\"\""));
+            format!("CASE typeof({name}) WHEN 'text' THEN CAST({name} AS BLOB) ELSE {name} END AS {name}")
+        })
+        .collect();
+    format!("SELECT {} FROM ({statement}\n) AS q", columns.join(", "))
 }
 
 /// What a statement takes.
-pub(crate) trait Parameter: Sized {
+pub(crate) trait Parameter: Clone {
     /// The same as PostgreSQL takes it.
     fn storable(self) -> Self {
         self
@@ -115,6 +173,19 @@ impl Parameter for Vec<u8> {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_statement_is_run_again_only_where_it_reads_a_file() {
+        let again = |kind, text| Statement::new(kind, text).bind(1_i64).into_query_and_again().1;
+        assert!(again(DatabaseKind::Sqlite, "\n    SELECT name FROM artists WHERE seq = $1").is_some());
+        assert!(again(DatabaseKind::Sqlite, "UPDATE artists SET seq = $1 RETURNING name").is_none());
+        assert!(again(DatabaseKind::Postgres, "SELECT name FROM artists WHERE seq = $1").is_none());
+        assert_eq!(
+            in_bytes("SELECT a AS \"b\"\"\" FROM d", ["b\""].into_iter()),
+            "SELECT CASE typeof(\"b\"\"\") WHEN 'text' THEN CAST(\"b\"\"\" AS BLOB) ELSE \"b\"\"\" END AS \"b\"\"\" \
+             FROM (SELECT a AS \"b\"\"\" FROM d\n) AS q"
+        );
+    }
 
     #[test]
     fn a_text_is_taken_without_nul() {

@@ -89,7 +89,8 @@ pub(crate) async fn account_facts_in_txn(
                 work.unreadable.read("account_state", "id", Extent::Part, std::slice::from_ref(row), last)?;
             }
         }
-        if row.text_or_null("outcome")?.is_some() {
+        // There is one, whatever it says.
+        if !matches!(row.text_or_null("outcome"), Ok(None)) {
             facts.with_outcome.insert(account);
         }
     }

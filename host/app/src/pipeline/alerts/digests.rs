@@ -103,7 +103,15 @@ impl Alerts {
     /// One digest by its name.
     async fn digest(&self, name: &str) -> Result<AlertDigest, StoreError> {
         let digests = self.store.alert_digests_list(&Scope::all_tenants()).await?;
-        digests.into_iter().find(|digest| digest.name == name).ok_or_else(|| digest_not_found(name))
+        digests.into_iter().find(|digest| digest.name == name).ok_or_else(|| {
+            // The list leaves out what can't be read, and notes it.
+            let mut left_out = self.store.unreadable_rows().into_iter();
+            let unread = left_out.find(|row| row.table == "alert_digests" && row.name == name);
+            unread.map_or_else(
+                || digest_not_found(name),
+                |row| StoreError::Unreadable { column: row.column, problem: row.problem },
+            )
+        })
     }
 
     /// Removes a digest, and what is not sent of it.

@@ -16,7 +16,7 @@ use crate::pipeline::collection::report::{PlatformReport, Progress, RunReport, R
 use crate::pipeline::collection::waiting::{self, WaitLimits};
 use crate::pipeline::collection::workers::{WorkerEvent, WorkerPool, finish_run};
 use crate::pipeline::credentials::installation::Installation;
-use crate::pipeline::error::{Classified, ErrorClass};
+use crate::pipeline::error::{Classified, ErrorClass, with_causes};
 use crate::pipeline::releases::manager::ReleaseManager;
 use crate::pipeline::retry::retry_transient;
 use crate::pipeline::upkeep::health::HealthMonitor;
@@ -190,11 +190,14 @@ impl Runs {
     }
 
     /// Ends runs of which nothing is open any more, such as those that a command left behind when it was killed and
-    /// whose accounts this plan took over. Nothing else ends them where no service runs.
+    /// whose accounts this plan took over. Nothing else ends them where no service runs. One that can't be ended, since
+    /// someone holds its row, keeps this run from nothing: the next one ends it.
     async fn end_earlier_runs(&self) -> Result<(), StoreError> {
         let store = &self.collector.store;
         for run in store.unfinished_runs_list(&Scope::all_tenants()).await? {
-            finish_run(store, run, self.collector.clock.now()).await?;
+            if let Err(error) = finish_run(store, run, self.collector.clock.now()).await {
+                tracing::warn!(%run, error = with_causes(&error), "an earlier run can't be ended");
+            }
         }
         Ok(())
     }

@@ -140,7 +140,13 @@ impl Classified for CredentialError {
 
 impl From<StoreError> for CredentialError {
     fn from(error: StoreError) -> Self {
-        Self::Store(Arc::new(error))
+        match error {
+            // It is there, and no retry reads it: another program or a newer version wrote it.
+            StoreError::Unreadable { column, problem } => Self::Misconfigured(format!(
+                "what is stored of it can't be read, its {column} is {problem}; `backline health` names its row"
+            )),
+            error => Self::Store(Arc::new(error)),
+        }
     }
 }
 
@@ -340,7 +346,7 @@ impl CredentialManager {
             let made: Vec<_> = stream::iter(wanted)
                 .map(|account| async move {
                     let Some(found) = find(&slot.slot, account) else {
-                        return (account, Err(missing(platform, &slot.slot, account)));
+                        return (account, Err(self.not_found(platform, &slot.slot, account).await));
                     };
                     let usable = self.usable(slot, found, client, None, asking);
                     let made = tokio::time::timeout_at(until, usable).await;
@@ -362,6 +368,17 @@ impl CredentialManager {
             }
         }
         Ok(credentials)
+    }
+
+    /// Why a list holds no credential of a slot: none is set, or its row was left out since it can't be read.
+    async fn not_found(&self, platform: &Platform, slot: &str, account: Option<AccountId>) -> CredentialError {
+        // The list that left one out has noted it.
+        if self.store.unreadable_rows().iter().any(|row| row.table == "credentials")
+            && let Err(error) = self.store.credential_get(&Scope::all_tenants(), platform, slot, account).await
+        {
+            return error.into();
+        }
+        missing(platform, slot, account)
     }
 
     /// A credential whose refresh took too long, if it works without.
@@ -402,7 +419,11 @@ impl CredentialManager {
     ) -> Result<SessionCredential, CredentialError> {
         let found = self.store.credential_get(&Scope::all_tenants(), platform, &slot.slot, account).await?;
         let found = found.ok_or_else(|| missing(platform, &slot.slot, account))?;
-        let client = self.store.credential_get(&Scope::all_tenants(), platform, &slot.slot, None).await?;
+        let client = match self.store.credential_get(&Scope::all_tenants(), platform, &slot.slot, None).await {
+            // Not every refresh needs it.
+            Err(StoreError::Unreadable { .. }) => None,
+            client => client?,
+        };
         self.usable(slot, &found, client.as_ref(), Some(refused), asking).await
     }
 
