@@ -9,7 +9,6 @@ use super::owners::Taken;
 use super::policy::Hop;
 use super::secret_matcher::SecretMatcher;
 use super::send::Sent;
-use backline_model::manifest::Method;
 use backline_model::text::printable;
 use backline_model::weakened::{Bound, off};
 
@@ -38,8 +37,8 @@ impl Redacted {
             refuse_codings(&answer.headers)?;
         }
         let (body, redacted) = secrets.blank(answer.body).await;
-        // The answer to HEAD has no body in which a secret could be found, and yet the length of one.
-        let hides = redacted || (hop.method == Method::Head && hop.credential.is_some());
+        // The answers to HEAD, and with 304, have no body in which a secret could be found, and yet the length of one.
+        let hides = redacted || (body.is_empty() && hop.credential.is_some());
         let headers = answer
             .headers
             .iter()
