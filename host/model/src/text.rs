@@ -122,8 +122,8 @@ pub fn csv_text(text: &str) -> String {
             out.push('\'');
         }
         out.push(c);
-        // A reader that takes the semicolon for the separator sees the quotation marks of another one's quoting here, and
-        // leaves them out; some leave out blanks too.
+        // A reader that takes the semicolon for the separator sees the quotation marks of another one's quoting here,
+        // and leaves them out; some leave out blanks too.
         begins = CELL_ENDS.contains(&c) || begins && (c == '"' || c.is_whitespace() || misleads(c));
     }
     out
