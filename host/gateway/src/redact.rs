@@ -9,11 +9,10 @@ use super::owners::Taken;
 use super::policy::Hop;
 use super::secret_matcher::SecretMatcher;
 use super::send::Sent;
-use backline_model::manifest::Method;
 use backline_model::text::printable;
 use backline_model::weakened::{Bound, off};
 
-/// Longest name of a coding that an error repeats, in characters.
+/// Most characters of a header about codings that an error repeats.
 const CODING_CHARS_MAX: usize = 40;
 
 /// An answer without any secret. Only this becomes a [`Response`] or the next hop of a redirect.
@@ -35,11 +34,11 @@ impl Redacted {
         let nothing = off(Bound::Redaction).then(|| SecretMatcher::new([]));
         let secrets = nothing.as_ref().unwrap_or(secrets);
         if !answer.body.is_empty() && !off(Bound::ContentCodings) {
-            refuse_codings(&answer.headers)?;
+            refuse_codings(&answer.headers, secrets)?;
         }
         let (body, redacted) = secrets.blank(answer.body).await;
-        // The answer to HEAD has no body in which a secret could be found, and yet the length of one.
-        let hides = redacted || (hop.method == Method::Head && hop.credential.is_some());
+        // The answers to HEAD, and with 304, have no body in which a secret could be found, and yet the length of one.
+        let hides = redacted || (body.is_empty() && hop.credential.is_some());
         let headers = answer
             .headers
             .iter()
@@ -68,13 +67,15 @@ impl Redacted {
 }
 
 /// Refuses an answer that is still encoded. The client removes the header of a coding that it decoded.
-fn refuse_codings(headers: &HeaderMap) -> Result<(), SendError> {
+fn refuse_codings(headers: &HeaderMap, secrets: &SecretMatcher) -> Result<(), SendError> {
     for (header, plain) in [(CONTENT_ENCODING, "identity"), (TRANSFER_ENCODING, "chunked")] {
         for value in headers.get_all(&header) {
-            let value = String::from_utf8_lossy(value.as_bytes());
-            let codings = value.split(',').map(str::trim).filter(|coding| !coding.is_empty());
-            if let Some(coding) = codings.into_iter().find(|coding| !coding.eq_ignore_ascii_case(plain)) {
-                let coding: String = printable(coding).chars().take(CODING_CHARS_MAX).collect();
+            let text = String::from_utf8_lossy(value.as_bytes());
+            let mut codings = text.split(',').map(str::trim).filter(|coding| !coding.is_empty());
+            if codings.any(|coding| !coding.eq_ignore_ascii_case(plain)) {
+                // Searched before it is cut: a part of a secret would not be found.
+                let coding = secrets.blank_lossy(value.as_bytes());
+                let coding: String = printable(&coding).chars().take(CODING_CHARS_MAX).collect();
                 return Err(SendError::Unreachable(format!(
                     "the answer's {header} is '{coding}', which the gateway does not decode, so it can't be searched \
                      for secrets; gzip, br, zstd and deflate work, once each"
@@ -103,8 +104,18 @@ mod tests {
             (TRANSFER_ENCODING, "gzip, chunked", false),
         ] {
             let headers = HeaderMap::from_iter([(name, HeaderValue::from_static(value))]);
-            assert_eq!(refuse_codings(&headers).is_ok(), passes, "{value}");
+            assert_eq!(refuse_codings(&headers, &SecretMatcher::new([])).is_ok(), passes, "{value}");
         }
-        assert_eq!(refuse_codings(&HeaderMap::new()), Ok(()));
+        assert_eq!(refuse_codings(&HeaderMap::new(), &SecretMatcher::new([])), Ok(()));
+    }
+
+    #[test]
+    fn a_coding_is_searched_before_it_is_cut() {
+        let secret = format!("canary-{}", "0123456789".repeat(6));
+        let value = HeaderValue::from_str(&format!("gzip, x-{secret}")).expect("a value");
+        let headers = HeaderMap::from_iter([(CONTENT_ENCODING, value)]);
+        let refused = refuse_codings(&headers, &SecretMatcher::new([secret.as_str()])).expect_err("not decoded");
+        let text = refused.to_string();
+        assert!(text.contains("'gzip, x-[secret]'") && !text.contains("canary"), "{text}");
     }
 }

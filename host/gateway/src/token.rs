@@ -43,8 +43,9 @@ const _: () = assert!(APPLE_TOKEN_LIFE.num_seconds() <= APPLE_TOKEN_LIFE_MAX.num
 /// Longest explanation of a platform that is passed on, in characters.
 const EXPLANATION_CHARS_MAX: usize = 200;
 
-/// Most characters of an explanation that are searched for secrets before it is cut.
-const EXPLANATION_SEARCHED_CHARS_MAX: usize = 4_096;
+/// Longest explanation that is searched for secrets, in bytes. A longer one is not repeated: of one that was cut before
+/// it was searched, the end could be a part of a secret.
+const EXPLANATION_SEARCHED_BYTES_MAX: usize = 16 * 1024;
 
 /// Longest token that is accepted, in bytes. Platforms send up to about 2,000.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
@@ -352,9 +353,12 @@ fn refusal(status: u16, body: &[u8], secrets: &SecretMatcher) -> TokenError {
     }
     for part in [word, message].into_iter().filter(|part| !part.is_empty()) {
         text.push_str(": ");
+        if part.len() > EXPLANATION_SEARCHED_BYTES_MAX {
+            text.push_str("an explanation that is too long to be searched for secrets");
+            continue;
+        }
         // Blanked out before it is cut: a part of a secret would not be found.
-        let searched: String = part.chars().take(EXPLANATION_SEARCHED_CHARS_MAX).collect();
-        let explained = secrets.blank_text(&searched);
+        let explained = secrets.blank_text(part);
         text.extend(explained.chars().filter(|c| !c.is_control()).take(EXPLANATION_CHARS_MAX));
     }
     if status == 429 || status >= 500 || error["is_transient"] == true {
@@ -468,6 +472,16 @@ mod tests {
         let body = format!(r#"{{"error":"{}canary-0123456789-canary"}}"#, "x".repeat(195));
         let error = refusal(400, body.as_bytes(), &secrets).to_string();
         assert!(!error.contains("cana") && error.contains("xxx[sec"), "{error}");
+
+        // Blanking makes a text shorter, so that its end may be shown.
+        let long = format!("canary-{}", "x".repeat(193));
+        let secrets = SecretMatcher::new([long.as_str()]);
+        for (times, said) in [(21, "[secret][secret]"), (100, "too long to be searched")] {
+            let message = long.repeat(times);
+            let body = format!(r#"{{"error":"invalid_grant","error_description":"{message}"}}"#);
+            let error = refusal(400, body.as_bytes(), &secrets).to_string();
+            assert!(!error.contains("cana") && error.contains(said), "{error}");
+        }
     }
 
     #[test]

@@ -46,11 +46,17 @@ impl Asked {
     /// The same without any secret. A request that holds one is refused, and listed all the same.
     fn without(self, secrets: &SecretMatcher) -> Self {
         let headers = self.headers.iter().map(|(name, value)| (secrets.blank_text(name), secrets.blank_text(value)));
+        // A connector may name what it likes.
+        let named = |credential: CredentialRef| CredentialRef {
+            slot: secrets.blank_text(&credential.slot),
+            account: credential.account.map(|account| secrets.blank_text(&account)),
+        };
         Self {
+            method: self.method,
             url: secrets.blank_text(&self.url),
             headers: headers.collect(),
             body: self.body.map(|body| secrets.blank_bytes(&body)),
-            ..self
+            credential: self.credential.map(named),
         }
     }
 }
@@ -177,12 +183,17 @@ mod tests {
             url: "https://a.test/?k=canary%2D0123456789&b=1".to_owned(),
             headers: vec![("x-canary-0123456789".to_owned(), "Y2FuYXJ5LTAxMjM0NTY3ODk".to_owned())],
             body: Some(b"{\"k\":\"canary-0123456789\"}".to_vec()),
-            credential: None,
+            credential: Some(CredentialRef {
+                slot: "canary-0123456789".to_owned(),
+                account: Some("a canary-0123456789".to_owned()),
+            }),
         };
         let listed = asked.without(&secrets);
         assert_eq!(listed.url, "https://a.test/?k=[secret]&b=1");
         assert_eq!(listed.headers, [("x-[secret]".to_owned(), "[secret]".to_owned())]);
         assert_eq!(listed.body.as_deref(), Some(b"{\"k\":\"[secret]\"}".as_slice()));
         assert_eq!(listed.method, Method::Post);
+        let named = CredentialRef { slot: "[secret]".to_owned(), account: Some("a [secret]".to_owned()) };
+        assert_eq!(listed.credential, Some(named));
     }
 }

@@ -122,7 +122,9 @@ pub fn csv_text(text: &str) -> String {
             out.push('\'');
         }
         out.push(c);
-        begins = CELL_ENDS.contains(&c);
+        // A reader that takes the semicolon for the separator sees the quotation marks of another one's quoting here,
+        // and leaves them out; some leave out blanks too.
+        begins = CELL_ENDS.contains(&c) || begins && (c == '"' || c.is_whitespace() || misleads(c));
     }
     out
 }
@@ -140,6 +142,11 @@ mod tests {
             ("\n=1", "'\n'=1"),
             ("a;=cmd|'/c'!A1", "a;'=cmd|'/c'!A1"),
             ("a\t-b\r\n+c", "a\t'-b\r'\n'+c"),
+            ("a;\"=1+1;b", "a;\"'=1+1;b"),
+            ("a; \u{200b}\"\"+1", "a; \u{200b}\"\"'+1"),
+            ("  =1", "  '=1"),
+            ("\u{feff}@home", "\u{feff}'@home"),
+            ("say \"=1\"; a\"-b", "say \"=1\"; a\"-b"),
             ("rock, pop - live = fun", "rock, pop - live = fun"),
             ("", ""),
         ] {

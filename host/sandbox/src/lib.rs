@@ -400,8 +400,8 @@ impl Connector {
     }
 
     /// Converts documents into snapshots, one for each, in order. The connector can do nothing in it but log. If it
-    /// imports WASI, its clocks stand at the time of the document's observation, and the document seeds its random
-    /// numbers.
+    /// imports WASI, its clocks stand at the time of the document's observation, timers end at once, and the document
+    /// seeds its random numbers.
     ///
     /// # Errors
     /// [`CallError`] if the connector did not answer, or its answer violates the contract; an inner error says which

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use backline_component::is_wasi;
 use wasmtime::Engine;
 use wasmtime::component::{Accessor, Component, HasData, InstancePre, Linker};
+use wasmtime_wasi::p2::bindings::clocks::monotonic_clock;
 
 use super::bindings::{self, Version, v1_0, v1_1};
 use super::error::LoadError;
 use super::meters::LogLevel;
 use super::sends;
 use super::state::CallState;
+use super::wasi::Timers;
 
 /// What a component may import, for the message of a refusal.
 const ALLOWED: &str = "backline:connector/http and backline:connector/log, in the version of the contract that it \
@@ -35,6 +37,10 @@ impl Linkers {
         v1_1::log::add_to_linker::<_, Capabilities>(&mut plain, CallState::itself)?;
         let mut with_wasi = plain.clone();
         wasmtime_wasi::p2::add_to_linker_async(&mut with_wasi)?;
+        // In place of the library's own, whose timers go on where clocks stand.
+        with_wasi.allow_shadowing(true);
+        monotonic_clock::add_to_linker::<_, Clocks>(&mut with_wasi, CallState::timers)?;
+        with_wasi.allow_shadowing(false);
         Ok(Self { plain, with_wasi })
     }
 
@@ -64,6 +70,13 @@ pub(super) struct Capabilities;
 
 impl HasData for Capabilities {
     type Data<'a> = &'a mut CallState;
+}
+
+/// The clock that timers go by.
+struct Clocks;
+
+impl HasData for Clocks {
+    type Data<'a> = Timers<'a>;
 }
 
 impl v1_0::types::Host for CallState {}

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use wasmtime::ResourceLimiter;
+use wasmtime_wasi::clocks::WasiClocksView as _;
 use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView};
 
 use super::config::SandboxConfig;
 use super::meters::Meters;
-use super::wasi::{self, Surroundings};
+use super::wasi::{self, Surroundings, Timers};
 use backline_gateway::Session;
 use backline_model::weakened::{Bound, off};
 
@@ -27,6 +28,8 @@ pub(super) struct CallState {
     pub(super) requests_bytes_max: u64,
     /// Only for components that import WASI: building it for every call would double the cost of a call.
     wasi: Option<Box<(WasiCtx, ResourceTable)>>,
+    /// Whether its clocks stand.
+    clocks_stand: bool,
 }
 
 impl CallState {
@@ -46,8 +49,9 @@ impl CallState {
             memories_max: config.memories_max,
             tables_max: config.tables_max,
         };
+        let clocks_stand = matches!(wasi, Some(Surroundings::Document { .. }));
         let wasi = wasi.map(|found| Box::new(wasi::nothing_granted(&meters, config.resources_max, found)));
-        Self { session, meters, memory, requests_bytes_max: config.requests_bytes_max, wasi }
+        Self { session, meters, memory, requests_bytes_max: config.requests_bytes_max, wasi, clocks_stand }
     }
 }
 
@@ -55,6 +59,12 @@ impl CallState {
     /// The state itself, for the linker.
     pub(super) fn itself(&mut self) -> &mut Self {
         self
+    }
+
+    /// The clock that timers go by, for the linker of components that import WASI.
+    pub(super) fn timers(&mut self) -> Timers<'_> {
+        let stand = self.clocks_stand;
+        Timers { clocks: self.clocks(), stand }
     }
 }
 

@@ -10,8 +10,11 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio::io::AsyncWrite;
 use tokio_util::bytes::Bytes;
+use wasmtime::component::Resource;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
-use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::clocks::WasiClocksCtxView;
+use wasmtime_wasi::p2::bindings::clocks::monotonic_clock;
+use wasmtime_wasi::p2::{DynPollable, OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, ResourceTable, WasiCtx, WasiCtxBuilder};
 
 use super::meters::{LogLevel, Meters};
@@ -81,6 +84,42 @@ impl HostMonotonicClock for Standing {
 
     fn now(&self) -> u64 {
         0
+    }
+}
+
+/// The clock that timers go by. Where it stands, a timer has ended when it is set: one that took its time would tell a
+/// guest how far it gets in a millisecond, which is never the same twice.
+pub(super) struct Timers<'a> {
+    /// The library's own.
+    pub(super) clocks: WasiClocksCtxView<'a>,
+    /// Whether clocks stand.
+    pub(super) stand: bool,
+}
+
+impl Timers<'_> {
+    /// A time to wait, in nanoseconds.
+    fn kept(&self, nanoseconds: u64) -> u64 {
+        if self.stand { 0 } else { nanoseconds }
+    }
+}
+
+impl monotonic_clock::Host for Timers<'_> {
+    fn now(&mut self) -> wasmtime::Result<u64> {
+        monotonic_clock::Host::now(&mut self.clocks)
+    }
+
+    fn resolution(&mut self) -> wasmtime::Result<u64> {
+        monotonic_clock::Host::resolution(&mut self.clocks)
+    }
+
+    fn subscribe_instant(&mut self, when: u64) -> wasmtime::Result<Resource<DynPollable>> {
+        let when = self.kept(when);
+        monotonic_clock::Host::subscribe_instant(&mut self.clocks, when)
+    }
+
+    fn subscribe_duration(&mut self, when: u64) -> wasmtime::Result<Resource<DynPollable>> {
+        let when = self.kept(when);
+        monotonic_clock::Host::subscribe_duration(&mut self.clocks, when)
     }
 }
 
@@ -204,9 +243,43 @@ impl Pollable for LogPipe {
 
 #[cfg(test)]
 mod tests {
+    use backline_gateway::Session;
     use backline_model::snapshot::Window;
+    use wasmtime_wasi::WasiView as _;
+    use wasmtime_wasi::p2::bindings::io::poll::HostPollable;
 
     use super::*;
+    use crate::config::SandboxConfig;
+    use crate::state::CallState;
+
+    #[tokio::test]
+    async fn timers_take_no_time_where_clocks_stand() {
+        let time = DateTime::from_timestamp(1_795_000_000, 0).expect("a time");
+        let window = Window { since: time, until: time };
+        let document = DocumentInput { body: "{}".to_owned(), window, observed_at: time };
+        let config = SandboxConfig::default();
+        for (surroundings, ends) in [(Surroundings::of(&document), true), (Surroundings::Machine, false)] {
+            let meters = Meters::new(&config, 0);
+            let mut state = CallState::new(Session::without_capabilities(), meters, &config, Some(&surroundings));
+            let mut timers = state.timers();
+            let hour = 3_600 * 1_000_000_000;
+            let at = monotonic_clock::Host::now(&mut timers).expect("a time") + hour;
+            let set = [
+                monotonic_clock::Host::subscribe_duration(&mut timers, hour).expect("a timer"),
+                monotonic_clock::Host::subscribe_instant(&mut timers, at).expect("a timer"),
+            ];
+            let table = state.ctx().table;
+            for timer in set {
+                let mut asked = Vec::new();
+                // One that has ended lets others run the first time that it is asked.
+                for _ in 0..2 {
+                    let borrowed = Resource::new_borrow(timer.rep());
+                    asked.push(HostPollable::ready(table, borrowed).await.expect("a timer"));
+                }
+                assert_eq!(asked, [false, ends], "{surroundings:?}");
+            }
+        }
+    }
 
     #[test]
     fn random_numbers_of_a_document_follow_from_all_of_it() {

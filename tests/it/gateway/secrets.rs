@@ -115,6 +115,20 @@ async fn a_secret_is_found_in_whatever_form_a_platform_echoes_it() {
 }
 
 #[tokio::test]
+async fn an_answer_without_a_body_does_not_tell_how_long_one_would_be() {
+    let script = "HTTP/1.1 304 Not Modified\r\ncontent-length: 77\r\netag: \"x\"\r\nx-kept: 1\r\n\r\n";
+    let server = RawServer::start(vec![script.as_bytes().to_vec()]).await;
+    let setup = Setup::at(&server.base());
+    let asked = Request { headers: vec![("if-none-match".to_owned(), "*".to_owned())], ..get("https://api.test/x") };
+    for (asked, tells) in [(with_token(asked.clone(), setup.account), false), (asked, true)] {
+        let response = setup.send(asked).await.expect("an answer");
+        let has = |name: &str| response.headers.iter().any(|(given, _)| given == name);
+        assert_eq!((response.status, has("x-kept")), (304, true));
+        assert_eq!((has("content-length"), has("etag")), (tells, tells), "{:?}", response.headers);
+    }
+}
+
+#[tokio::test]
 async fn a_request_with_a_credential_can_not_ask_for_an_answer_in_pieces() {
     let server = Server::start(|_: &Asked| answer(200, &[], "ok")).await;
     let setup = Setup::new(&server);

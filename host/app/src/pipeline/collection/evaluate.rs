@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::config::Config;
 use crate::pipeline::collection::fetch::AccountFailure;
 use crate::pipeline::releases::cache::LoadedRelease;
+use backline_model::metric::names::COLUMNS;
 use backline_model::row::QuarantineStatus;
 use backline_model::{
     AccountId, Candidate, DocumentId, GrowthRow, History, Manifest, MetricName, MetricsRow, Quarantined, RowEvent,
@@ -20,11 +21,14 @@ use backline_rules::growth::{self, SignificanceConfig};
 use backline_rules::validate::{self, Subject, ValidationConfig};
 use backline_store::{AccountPast, DocumentBody, StoredAccount};
 
-/// Most metrics of one batch that the connector's catalogue does not know. Each is kept for the operator to look at,
-/// and named in its row.
+/// Most metrics of one batch that the connector's catalogue does not know, and reports of a metric beyond the second.
+/// Each is kept for the operator to look at, or named in its row.
 const UNKNOWN_METRICS_MAX: usize = 1_000;
 
-/// Counts the metrics of a batch that the catalogue does not know.
+/// Reports of one metric that always stay: two say that it was reported more than once.
+const REPORTS_MAX: usize = 2;
+
+/// Counts the metrics of a batch that the catalogue does not know, and what is reported again and again.
 #[derive(Debug, Default)]
 pub(in crate::pipeline) struct UnknownMetrics {
     kept: usize,
@@ -34,8 +38,22 @@ pub(in crate::pipeline) struct UnknownMetrics {
 impl UnknownMetrics {
     /// Drops what exceeds the bound of the batch.
     pub(in crate::pipeline) fn trim(&mut self, snapshot: &mut Snapshot, manifest: &Manifest) {
-        snapshot.metrics.retain(|reported| {
-            if reported.value.is_err() || manifest.metric(&reported.name).is_some() {
+        let mut times: BTreeMap<&str, usize> = BTreeMap::new();
+        let expected: Vec<bool> = snapshot
+            .metrics
+            .iter()
+            .map(|reported| {
+                let name = reported.name.as_str();
+                let times = times.entry(name).or_default();
+                *times += 1;
+                // Why a column is missing may be said of any.
+                let is_absent_column = reported.value.is_err() && COLUMNS.contains(&name);
+                *times <= REPORTS_MAX && (is_absent_column || manifest.metric(name).is_some())
+            })
+            .collect();
+        let mut expected = expected.into_iter();
+        snapshot.metrics.retain(|_| {
+            if expected.next().unwrap_or(true) {
                 return true;
             }
             let fits = self.kept < UNKNOWN_METRICS_MAX;
@@ -49,7 +67,8 @@ impl UnknownMetrics {
         (self.dropped > 0).then(|| {
             let dropped = self.dropped;
             format!(
-                "{dropped} metrics that the catalogue does not know were dropped; a batch keeps {UNKNOWN_METRICS_MAX}"
+                "{dropped} metrics that the catalogue does not know, or that were reported more than {REPORTS_MAX} \
+                 times, were dropped; a batch keeps {UNKNOWN_METRICS_MAX}"
             )
         })
     }
@@ -248,9 +267,28 @@ fn events(context: &RowContext<'_>, row: &MetricsRow, history: &History) -> Vec<
 #[cfg(test)]
 mod tests {
     use backline_model::fixtures::manifest;
-    use backline_model::{Value, snapshot::Reported};
+    use backline_model::{Absence, Value, snapshot::Reported};
 
     use super::*;
+
+    #[test]
+    fn unknown_absences_and_repeated_reports_are_counted_for_the_whole_batch_too() {
+        let of = |name: &str, value| Reported { name: name.to_owned(), value, coverage: None };
+        let repeated = |_: usize| of("followers", Ok(Value::Integer(1)));
+        let unknown_absence = |n: usize| of(&format!("unknown-{n}"), Err(Absence::Hidden));
+        let absent_column = || of("genres", Err(Absence::Hidden));
+        let mut unknown = UnknownMetrics::default();
+        let mut trimmed = |metrics: Vec<Reported>| {
+            let mut snapshot = Snapshot { metrics, engagement: None, notes: Vec::new() };
+            unknown.trim(&mut snapshot, &manifest());
+            snapshot.metrics.len()
+        };
+        assert_eq!(trimmed((0..600).map(unknown_absence).collect()), 600);
+        assert_eq!(trimmed((0..600).map(repeated).collect()), 402, "two of them, and what is left of the batch's room");
+        assert_eq!(trimmed((0..3).map(unknown_absence).collect()), 0);
+        assert_eq!(trimmed((0..3).map(repeated).collect()), 2, "it is still known to be reported twice");
+        assert_eq!(trimmed(vec![absent_column()]), 1);
+    }
 
     #[test]
     fn unknown_metrics_are_counted_for_the_whole_batch_and_known_ones_are_not() {
