@@ -250,23 +250,20 @@ async fn text_that_is_not_utf_8_costs_its_own_row() {
         }
         let all = Scope::all_tenants();
         people(&store, 3).await;
-        let withdrawn = Consent {
-            artist_id: artist(1).id,
-            platform: demo(),
-            granted: false,
-            scope: "metrics".to_owned(),
-            source: "a letter".to_owned(),
-            recorded_at: now(),
-        };
-        store.consents_record(&all, std::slice::from_ref(&withdrawn)).await.unwrap();
+        let latin_1 = "CAST(X'4AFC7267656E' AS TEXT)";
         let spoil = async |table: &str, column: &str, of: &str| {
-            let latin_1 = "CAST(X'4AFC7267656E' AS TEXT)";
             write(url, &format!("UPDATE {table} SET {column} = {latin_1} WHERE {of}")).await;
         };
         let [first, second, third] = [1, 2, 3].map(|n| artist(n).id);
         spoil("artists", "name", &format!("id = '{first}'")).await;
         spoil("artists", "timezone", &format!("id = '{second}'")).await;
-        spoil("consents", "source", &format!("artist_id = '{first}'")).await;
+        // Consents are added only.
+        let withdrawn = format!(
+            "INSERT INTO consents (artist_id, platform, granted, scope, source, recorded_at)
+             VALUES ('{first}', '{}', 0, 'metrics', {latin_1}, '2026-11-22T12:00:00.000000Z')",
+            demo()
+        );
+        write(url, &withdrawn).await;
 
         let listed = store.artists_list(&all, &ArtistFilter::default()).await.unwrap();
         let names: Vec<_> = listed.iter().map(|artist| artist.name.as_str()).collect();
