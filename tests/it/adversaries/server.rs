@@ -200,6 +200,9 @@ async fn behave(told: &Told, stream: &mut TcpStream) -> std::io::Result<()> {
         "gzip-bomb" => answer("200 OK", "content-encoding: gzip\r\n", &BOMBS.0),
         "zstd-bomb" => answer("200 OK", "content-encoding: zstd\r\n", &BOMBS.1),
         "gzip-twice" => answer("200 OK", "content-encoding: gzip, gzip\r\n", gzip(&gzip(&ok(secret)))),
+        "gzip-in-two-lines" => {
+            answer("200 OK", "content-encoding: gzip\r\ncontent-encoding: gzip\r\n", gzip(&gzip(&ok(secret))))
+        }
         "encoding-unknown" => answer("200 OK", "content-encoding: x-gzip\r\n", gzip(secret.as_bytes())),
         "gzip-broken" => answer("200 OK", "content-encoding: gzip\r\n", &gzip(&[b'0'; 10_000])[..20]),
         "length-beyond" => b"HTTP/1.1 200 OK\r\ncontent-length: 18446744073709551615\r\n\r\n{}".to_vec(),

@@ -359,6 +359,7 @@ fn of_platforms() -> Vec<Attack> {
         broken("chunk-extensions", framing),
         any("trailers-without-end", framing),
         broken("gzip-twice", coding),
+        broken("gzip-in-two-lines", coding),
         broken("encoding-unknown", coding),
         broken("gzip-broken", coding),
         broken("headers-10000", headers),
