@@ -184,6 +184,12 @@ async fn behave(told: &Told, stream: &mut TcpStream) -> std::io::Result<()> {
             stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n").await?;
             return without_end(stream, &[b'x'; 65_536], fast).await;
         }
+        "frames-of-nothing" => {
+            // Skippable frames of zstd (RFC 8878, 3.1.2), which unpack to nothing.
+            let frame = [b"\x50\x2a\x4d\x18".as_slice(), &65_528_u32.to_le_bytes(), &[0; 65_528]].concat();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-encoding: zstd\r\n\r\n").await?;
+            return without_end(stream, &frame, fast).await;
+        }
         "chunks-without-end" => {
             stream.write_all(CHUNKED).await?;
             return without_end(stream, b"4\r\nxxxx\r\n", fast).await;

@@ -351,6 +351,7 @@ fn of_platforms() -> Vec<Attack> {
         platform("answer of a platform", "retry-after-9999", "31 days, and the call's deadline", BREACH),
         platform("answer of a platform", "retry-after-negative", "it counts as not given", BREACH),
         large("body-without-end"),
+        large("frames-of-nothing"),
         any("chunks-without-end", "`gateway.body_bytes_max`"),
         large("gzip-bomb"),
         large("zstd-bomb"),
