@@ -356,11 +356,13 @@ impl IndexedRelease {
         })
     }
 
-    /// Checks that a component is the one that the index names, and that the index told the truth of it.
+    /// Checks that a component is the one that the index names under `connector`, and that the index told the truth of
+    /// it.
     ///
     /// # Errors
     /// [`IndexError::Other`] with what differs.
-    pub fn expect(&self, name: &str, inspection: &Inspection) -> Result<(), IndexError> {
+    pub fn expect(&self, connector: &IndexedConnector, inspection: &Inspection) -> Result<(), IndexError> {
+        let (name, platform) = (&connector.name, &connector.platform);
         let info = &inspection.manifest.connector;
         let names = |names: &mut Vec<String>| {
             names.sort();
@@ -373,6 +375,7 @@ impl IndexedRelease {
         for (indexed, actual) in [
             (format!("{name} {}", self.version), format!("{} {}", info.name, info.version)),
             (format!("sha256 {}", self.digest), format!("sha256 {}", inspection.digest)),
+            (format!("a connector for {platform}"), format!("a connector for {}", info.platform)),
             (
                 format!("one that reports {}", names(&mut indexed_metrics)),
                 format!("one that reports {}", names(&mut actual_metrics)),
@@ -554,13 +557,17 @@ mod tests {
         let index = index();
         let (connector, release) = index.find("tempo", None).expect("found");
         let mut actual = inspection("tempo", "1.0.0");
-        release.expect(&connector.name, &actual).expect("the same");
-        let error = release.expect("beat", &actual).expect_err("another").to_string();
+        release.expect(connector, &actual).expect("the same");
+        let said = |connector: IndexedConnector, actual: &Inspection| {
+            release.expect(&connector, actual).expect_err("another").to_string()
+        };
+        let error = said(IndexedConnector { name: "beat".to_owned(), ..connector.clone() }, &actual);
         assert!(error.contains("says that it is beat 1.0.0, and it is tempo 1.0.0"), "{error}");
+        let platform = Platform::new("elsewhere").expect("a platform");
+        let error = said(IndexedConnector { platform, ..connector.clone() }, &actual);
+        assert!(error.contains("a connector for elsewhere, and it is a connector for example"), "{error}");
         actual.manifest.hosts[0].origin = "https://other.test".parse().expect("an origin");
-        assert!(
-            release.expect(&connector.name, &actual).expect_err("another").to_string().contains("https://other.test")
-        );
+        assert!(said(connector.clone(), &actual).contains("https://other.test"));
     }
 
     #[test]

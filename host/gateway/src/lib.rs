@@ -49,6 +49,7 @@ pub mod secrets;
 mod send;
 mod token;
 mod trial;
+mod unpack;
 mod webhook;
 mod wire;
 

@@ -2,6 +2,7 @@
 
 mod bounded;
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -21,6 +22,7 @@ use uuid::Uuid;
 use self::bounded::Bounded;
 use super::Gateway;
 use super::address::{AddressError, Destination, is_public};
+use super::secret_matcher::SecretMatcher;
 use super::secrets::SecretText;
 use backline_model::MailTarget;
 use backline_model::origin::Origin;
@@ -108,7 +110,8 @@ impl Gateway {
         let tls = tls(target, &origin_of(target)?)?;
         let addresses = self.mail_addresses(target).await?;
         let hello = ClientId::Domain(mailbox(&target.from)?.email.domain().to_owned());
-        let not_sent = |error: smtp::Error| MailError::NotSent(told(&error));
+        let secrets = SecretMatcher::new([mail.password.expose()]);
+        let not_sent = |error: smtp::Error| MailError::NotSent(told(&error, &secrets));
         let (addresses, first) = (addresses.as_slice(), tls.clone());
         let connected = if target.port == TLS_FIRST_PORT {
             AsyncSmtpConnection::connect_tokio1(addresses, Some(timeout), &hello, Some(first), None).await
@@ -122,7 +125,7 @@ impl Gateway {
         if !connection.is_encrypted() {
             // Where the server does not offer it, neither password nor message is sent: someone may have taken it out.
             let encrypted = connection.starttls(tls, &hello).await;
-            encrypted.map_err(|error| MailError::NotSent(format!("TLS is required: {}", told(&error))))?;
+            encrypted.map_err(|error| MailError::NotSent(format!("TLS is required: {}", told(&error, &secrets))))?;
         }
         if let Some(user) = &target.user {
             let credentials = Credentials::new(user.clone(), mail.password.expose().to_owned());
@@ -143,9 +146,9 @@ impl Gateway {
                 Ok(())
             }
             // An answer says that the server did not take it.
-            Err(error) if error.is_transient() => Err(MailError::NotSent(told(&error))),
-            Err(error) if error.is_permanent() || error.is_client() => Err(MailError::Refused(told(&error))),
-            Err(error) => Err(MailError::Unknown(told(&error))),
+            Err(error) if error.is_transient() => Err(MailError::NotSent(told(&error, &secrets))),
+            Err(error) if error.is_permanent() || error.is_client() => Err(MailError::Refused(told(&error, &secrets))),
+            Err(error) => Err(MailError::Unknown(told(&error, &secrets))),
         }
     }
 
@@ -216,7 +219,33 @@ fn mailbox(text: &str) -> Result<Mailbox, MailError> {
     text.parse().map_err(|_| MailError::Refused(format!("'{}' is no address of mail", one_line(text))))
 }
 
-/// What a mail server said, as one line.
-fn told(error: &smtp::Error) -> String {
-    one_line(&error.to_string()).chars().take(ANSWER_MAX).collect()
+/// What a mail server said, as one line. It may repeat the password that it was sent, in any form, so its text is
+/// searched before it is cut.
+fn told(error: &impl Display, secrets: &SecretMatcher) -> String {
+    one_line(&secrets.blank_text(&error.to_string())).chars().take(ANSWER_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::*;
+
+    #[test]
+    fn what_a_server_repeats_of_the_password_is_not_told() {
+        let password = "canary-mail-password";
+        let secrets = SecretMatcher::new([password]);
+        let sent = STANDARD.encode(format!("\0someone\0{password}"));
+        for repeated in [password.to_owned(), sent] {
+            // Across the end of what is told, too.
+            for before in [0, ANSWER_MAX - 10] {
+                let told = told(&format!("550 {} {repeated}\n no", "-".repeat(before)), &secrets);
+                assert!(told.starts_with("550 ") && told.chars().count() <= ANSWER_MAX, "{told}");
+                let part = &repeated[repeated.len() - 12..repeated.len() - 4];
+                assert!(!told.contains("canar") && !told.contains(part), "{told}");
+            }
+        }
+        assert_eq!(told(&"550 no\r\nsuch user", &SecretMatcher::new([""])), one_line("550 no\r\nsuch user"));
+    }
 }

@@ -1,6 +1,6 @@
 //! Sent → Redacted: the answer without any secret.
 
-use reqwest::header::{CONTENT_ENCODING, HeaderMap, TRANSFER_ENCODING};
+use reqwest::header::{CONTENT_ENCODING, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 
 use super::Response;
 use super::error::SendError;
@@ -66,21 +66,22 @@ impl Redacted {
     }
 }
 
-/// Refuses an answer that is still encoded. The client removes the header of a coding that it decoded.
+/// Refuses an answer that is still encoded. The header of the one coding that was decoded has been removed.
 fn refuse_codings(headers: &HeaderMap, secrets: &SecretMatcher) -> Result<(), SendError> {
     for (header, plain) in [(CONTENT_ENCODING, "identity"), (TRANSFER_ENCODING, "chunked")] {
-        for value in headers.get_all(&header) {
-            let text = String::from_utf8_lossy(value.as_bytes());
-            let mut codings = text.split(',').map(str::trim).filter(|coding| !coding.is_empty());
-            if codings.any(|coding| !coding.eq_ignore_ascii_case(plain)) {
-                // Searched before it is cut: a part of a secret would not be found.
-                let coding = secrets.blank_lossy(value.as_bytes());
-                let coding: String = printable(&coding).chars().take(CODING_CHARS_MAX).collect();
-                return Err(SendError::Unreachable(format!(
-                    "the answer's {header} is '{coding}', which the gateway does not decode, so it can't be searched \
-                     for secrets; gzip, br, zstd and deflate work, once each"
-                )));
-            }
+        // Codings are applied one after the other, whether they stand in one line or in several.
+        let lines: Vec<&[u8]> = headers.get_all(&header).iter().map(HeaderValue::as_bytes).collect();
+        let all = lines.join(b", ".as_slice());
+        let text = String::from_utf8_lossy(&all);
+        let mut codings = text.split(',').map(str::trim).filter(|coding| !coding.is_empty());
+        if codings.any(|coding| !coding.eq_ignore_ascii_case(plain)) {
+            // Searched before it is cut: a part of a secret would not be found.
+            let coding = secrets.blank_lossy(&all);
+            let coding: String = printable(&coding).chars().take(CODING_CHARS_MAX).collect();
+            return Err(SendError::Unreachable(format!(
+                "the answer's {header} is '{coding}', which the gateway does not decode, so it can't be searched for \
+                 secrets; gzip, br, zstd and deflate work, once each"
+            )));
         }
     }
     Ok(())
@@ -88,8 +89,6 @@ fn refuse_codings(headers: &HeaderMap, secrets: &SecretMatcher) -> Result<(), Se
 
 #[cfg(test)]
 mod tests {
-    use reqwest::header::HeaderValue;
-
     use super::*;
 
     #[test]

@@ -21,6 +21,7 @@ use oci_client::{Client, Reference};
 use reqwest::header::HeaderValue;
 use serde_json::json;
 
+use super::secret_matcher::SecretMatcher;
 use backline_model::Digest;
 use backline_model::text::printable;
 
@@ -150,7 +151,8 @@ pub enum RegistryError {
 /// # Errors
 /// [`RegistryError`] says what is wrong with the registry, the login or the artifact.
 pub async fn pull(pull: &Pull<'_>) -> Result<Artifact, RegistryError> {
-    let error_of = |error| error_of(error, pull.registry);
+    let heard = Heard::new(pull.registry, pull.login);
+    let error_of = |error| heard.error_of(error);
     let client = client(pull.registry, pull.insecure_http, pull.timeout).map_err(error_of)?;
     let reference = reference(pull);
     let auth = auth(pull.login);
@@ -161,7 +163,7 @@ pub async fn pull(pull: &Pull<'_>) -> Result<Artifact, RegistryError> {
         return Err(RegistryError::Digest { what: "a manifest" });
     }
     let manifest = read_manifest(&text)?;
-    let component = only_component(&manifest)?;
+    let component = only_component(&manifest, &heard)?;
     let component =
         read_layer(&client, &reference, component, "the component", pull.component_bytes_max, error_of).await?;
     let signature = match manifest.layers.iter().find(|layer| layer.media_type == SIGNATURE_TYPE) {
@@ -180,7 +182,8 @@ pub async fn pull(pull: &Pull<'_>) -> Result<Artifact, RegistryError> {
 /// # Errors
 /// [`RegistryError`] says what is wrong with the registry or the login, or that the tag names other bytes.
 pub async fn push(push: &Push<'_>) -> Result<Digest, RegistryError> {
-    let error_of = |error| error_of(error, push.registry);
+    let heard = Heard::new(push.registry, push.login);
+    let error_of = |error| heard.error_of(error);
     let client = client(push.registry, push.insecure_http, push.timeout).map_err(error_of)?;
     let (registry, repository) = (push.registry.to_owned(), push.repository.to_owned());
     let reference = Reference::with_tag(registry.clone(), repository.clone(), push.tag.to_owned());
@@ -294,7 +297,7 @@ fn read_manifest(text: &[u8]) -> Result<OciImageManifest, RegistryError> {
 }
 
 /// The only layer of WebAssembly.
-fn only_component(manifest: &OciImageManifest) -> Result<&OciDescriptor, RegistryError> {
+fn only_component<'a>(manifest: &'a OciImageManifest, heard: &Heard<'_>) -> Result<&'a OciDescriptor, RegistryError> {
     let mut found = manifest.layers.iter().filter(|layer| COMPONENT_TYPES.contains(&layer.media_type.as_str()));
     match (found.next(), found.next()) {
         (Some(one), None) => Ok(one),
@@ -303,7 +306,7 @@ fn only_component(manifest: &OciImageManifest) -> Result<&OciDescriptor, Registr
             let types: Vec<&str> = manifest.layers.iter().map(|layer| layer.media_type.as_str()).take(5).collect();
             let types =
                 if types.is_empty() { "no layer".to_owned() } else { format!("layers of {}", types.join(", ")) };
-            Err(RegistryError::NoComponent(format!("it has {}", shortened(&types))))
+            Err(RegistryError::NoComponent(format!("it has {}", heard.shortened(&types))))
         }
     }
 }
@@ -340,36 +343,57 @@ async fn read_layer(
     if Digest::of(&bytes) == expected { Ok(bytes) } else { Err(RegistryError::Digest { what }) }
 }
 
-/// The error, shortened and without a URL.
-fn error_of(error: OciDistributionError, registry: &str) -> RegistryError {
-    let unreachable = |text: &str| RegistryError::Unreachable(shortened(text));
-    match error {
-        OciDistributionError::UnauthorizedError { .. } | OciDistributionError::AuthenticationFailure(_) => {
-            RegistryError::Unauthorized(registry.to_owned())
-        }
-        OciDistributionError::ServerError { code: 401 | 403, .. } => RegistryError::Unauthorized(registry.to_owned()),
-        OciDistributionError::ServerError { code: 404, .. } => RegistryError::NotFound,
-        OciDistributionError::ServerError { code, .. } => unreachable(&format!("it answers with status {code}")),
-        OciDistributionError::RegistryError { envelope, .. } => match envelope.errors.first() {
-            Some(first) => match first.code {
-                OciErrorCode::ManifestUnknown
-                | OciErrorCode::NameUnknown
-                | OciErrorCode::NotFound
-                | OciErrorCode::BlobUnknown => RegistryError::NotFound,
-                OciErrorCode::Unauthorized | OciErrorCode::Denied => RegistryError::Unauthorized(registry.to_owned()),
-                _ => unreachable(&first.message),
-            },
-            None => unreachable("it refuses and gives no reason"),
-        },
-        OciDistributionError::DigestError(_) => RegistryError::Digest { what: "a manifest" },
-        OciDistributionError::RequestError(error) => unreachable(&chain(error.without_url())),
-        OciDistributionError::IoError(error) => {
-            match error.into_inner().map(|inner| inner.downcast::<reqwest::Error>()) {
-                Some(Ok(error)) => unreachable(&chain(error.without_url())),
-                _ => unreachable("the connection broke"),
+/// What a registry says. It may repeat the login that it was sent, in any form.
+struct Heard<'a> {
+    registry: &'a str,
+    secrets: SecretMatcher,
+}
+
+impl<'a> Heard<'a> {
+    fn new(registry: &'a str, login: Option<(&str, &str)>) -> Self {
+        Self { registry, secrets: SecretMatcher::new(login.map(|(_, password)| password)) }
+    }
+
+    /// A text as one to show: searched for the password, which base64 of the whole login holds too, and then cut.
+    fn shortened(&self, text: &str) -> String {
+        printable(&self.secrets.blank_text(text).chars().take(MESSAGE_CHARS_MAX).collect::<String>())
+    }
+
+    /// The error, shortened and without a URL.
+    fn error_of(&self, error: OciDistributionError) -> RegistryError {
+        let unreachable = |text: &str| RegistryError::Unreachable(self.shortened(text));
+        match error {
+            OciDistributionError::UnauthorizedError { .. } | OciDistributionError::AuthenticationFailure(_) => {
+                RegistryError::Unauthorized(self.registry.to_owned())
             }
+            OciDistributionError::ServerError { code: 401 | 403, .. } => {
+                RegistryError::Unauthorized(self.registry.to_owned())
+            }
+            OciDistributionError::ServerError { code: 404, .. } => RegistryError::NotFound,
+            OciDistributionError::ServerError { code, .. } => unreachable(&format!("it answers with status {code}")),
+            OciDistributionError::RegistryError { envelope, .. } => match envelope.errors.first() {
+                Some(first) => match first.code {
+                    OciErrorCode::ManifestUnknown
+                    | OciErrorCode::NameUnknown
+                    | OciErrorCode::NotFound
+                    | OciErrorCode::BlobUnknown => RegistryError::NotFound,
+                    OciErrorCode::Unauthorized | OciErrorCode::Denied => {
+                        RegistryError::Unauthorized(self.registry.to_owned())
+                    }
+                    _ => unreachable(&first.message),
+                },
+                None => unreachable("it refuses and gives no reason"),
+            },
+            OciDistributionError::DigestError(_) => RegistryError::Digest { what: "a manifest" },
+            OciDistributionError::RequestError(error) => unreachable(&chain(error.without_url())),
+            OciDistributionError::IoError(error) => {
+                match error.into_inner().map(|inner| inner.downcast::<reqwest::Error>()) {
+                    Some(Ok(error)) => unreachable(&chain(error.without_url())),
+                    _ => unreachable("the connection broke"),
+                }
+            }
+            _ => unreachable("its answer is not valid"),
         }
-        _ => unreachable("its answer is not valid"),
     }
 }
 
@@ -384,6 +408,42 @@ fn chain(error: reqwest::Error) -> String {
     if causes.is_empty() { error.to_string() } else { causes.join(": ") }
 }
 
-fn shortened(text: &str) -> String {
-    printable(&text.chars().take(MESSAGE_CHARS_MAX).collect::<String>())
+#[cfg(test)]
+mod tests {
+    use oci_client::errors::{OciEnvelope, OciError};
+
+    use super::*;
+
+    #[test]
+    fn what_a_registry_repeats_of_the_login_is_not_shown() {
+        let (user, password) = ("someone", "canary-registry-password");
+        let heard = Heard::new("registry.test", Some((user, password)));
+        let login = base64_of(&format!("{user}:{password}"));
+        for repeated in [password, login.as_str()] {
+            // Across the end of what is shown, too.
+            for before in [0, MESSAGE_CHARS_MAX - 10] {
+                let message = format!("no {} {repeated}", "-".repeat(before));
+                let error = OciError { code: OciErrorCode::Unsupported, message, detail: serde_json::Value::Null };
+                let envelope = OciEnvelope { errors: vec![error] };
+                let url = "https://registry.test/v2/".to_owned();
+                let told = heard.error_of(OciDistributionError::RegistryError { envelope, url }).to_string();
+                let is_clean = |told: &str| {
+                    !told.contains("canar") && !told.contains(&repeated[repeated.len() - 12..repeated.len() - 4])
+                };
+                assert!(told.contains(": no ") && is_clean(&told), "{told}");
+                // A manifest is the registry's text, too.
+                let layers = vec![OciDescriptor { media_type: repeated.to_owned(), ..OciDescriptor::default() }];
+                let manifest = OciImageManifest { layers, ..OciImageManifest::default() };
+                let told = only_component(&manifest, &heard).expect_err("no component").to_string();
+                assert!(told.contains("[secret]") && is_clean(&told), "{told}");
+            }
+        }
+        assert_eq!(Heard::new("registry.test", None).shortened("no such tag"), "no such tag");
+    }
+
+    fn base64_of(text: &str) -> String {
+        use base64::Engine as _;
+
+        base64::engine::general_purpose::STANDARD.encode(text)
+    }
 }

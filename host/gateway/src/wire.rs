@@ -1,21 +1,26 @@
 //! The HTTP clients: one request, one answer.
 
 use std::error::Error as _;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use reqwest::dns::Resolve;
-use reqwest::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue};
 use reqwest::{Client, ClientBuilder, redirect};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tokio_util::io::StreamReader;
 use url::Url;
 
 use super::address::{AddressError, AddressPolicy, Destination, PublicOnly};
 use super::config::GatewayConfig;
 use super::error::{GatewayError, SendError};
 use super::owners::{KeptHosts, Shares, Taken};
+use super::unpack::{ACCEPTED, Coding, PackedMeter, TooManyPacked, codings};
 use backline_model::manifest::Method;
 use backline_model::weakened::{Bound, off};
 
@@ -41,6 +46,9 @@ const LARGE_ANSWER_BYTES: usize = 1024 * 1024;
 /// Bytes for which memory is taken before they have come, because an answer declares them.
 const EXPECTED_BYTES_MAX: usize = 64 * 1024;
 
+/// Bytes that are unpacked at a time.
+const UNPACKED_BYTES: usize = 16 * 1024;
+
 /// Bytes of one permit for large answers.
 const PERMIT_BYTES: u64 = 1024;
 
@@ -54,7 +62,7 @@ pub(super) struct WireRequest {
     pub(super) destination: Destination,
 }
 
-/// An answer as it was received, decompressed.
+/// An answer as it was received, unpacked if it has one coding that is known. The headers of any other stay.
 pub(super) struct WireResponse {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
@@ -71,6 +79,15 @@ impl WireResponse {
             self.body = Vec::new();
         }
     }
+}
+
+/// A body as far as it was read.
+struct Kept {
+    body: Vec<u8>,
+    /// Its part of what large answers may hold.
+    held: Option<Taken>,
+    /// Most bytes that it may have.
+    bytes_max: u64,
 }
 
 /// Why an attempt has no answer.
@@ -157,9 +174,13 @@ impl Wire {
         bytes_max: u64,
     ) -> Result<WireResponse, WireFault> {
         let begin = async {
-            let mut response = self.open(request).await?;
+            let mut response = self.open(request, false).await?;
             let (status, headers) = (response.status().as_u16(), response.headers().clone());
             let mut body = Vec::new();
+            if !codings(&headers).is_empty() {
+                // It was not asked to pack its text, which nobody could read.
+                return Ok(WireResponse { status, headers, body, held: None });
+            }
             // The status is known, whatever happens to the rest.
             while let Ok(Some(chunk)) = response.chunk().await {
                 let room = usize::try_from(bytes_max).unwrap_or(usize::MAX) - body.len();
@@ -173,8 +194,9 @@ impl Wire {
         tokio::time::timeout(timeout, begin).await.unwrap_or(Err(WireFault::TimedOut))
     }
 
-    /// Sends a request and returns the response before its body.
-    async fn open(&self, request: &WireRequest) -> Result<reqwest::Response, WireFault> {
+    /// Sends a request and returns the response before its body, with all its headers. `unpacks`: whether the answer
+    /// may be packed.
+    async fn open(&self, request: &WireRequest, unpacks: bool) -> Result<reqwest::Response, WireFault> {
         let (client, url, host) = match (&request.destination, &self.any) {
             (Destination::Public, _) | (_, None) => {
                 let keeps = self.kept_hosts.may_keep(&request.url, Instant::now());
@@ -190,6 +212,9 @@ impl Wire {
             let host =
                 HeaderValue::from_str(&host).map_err(|_| WireFault::Broken("the host is not a valid header".into()))?;
             builder = builder.header(HOST, host);
+        }
+        if unpacks && !request.headers.contains_key(ACCEPT_ENCODING) {
+            builder = builder.header(ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED));
         }
         if let Some(body) = &request.body {
             builder = builder.body(body.clone());
@@ -207,31 +232,100 @@ impl Wire {
     }
 
     async fn exchange(&self, request: &WireRequest, received: &AtomicU64) -> Result<WireResponse, WireFault> {
-        let mut response = self.open(request).await?;
+        let mut response = self.open(request, true).await?;
+        let coding = Coding::of(response.headers());
         let declared =
             response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        let body_bytes_max = if off(Bound::AnswerBytes) { u64::MAX } else { self.body_bytes_max };
-        if request.method != Method::Head && declared.is_some_and(|length| length > body_bytes_max) {
-            return Err(WireFault::TooLarge(body_bytes_max));
+        let bytes_max = if off(Bound::AnswerBytes) { u64::MAX } else { self.body_bytes_max };
+        if request.method != Method::Head && declared.is_some_and(|length| length > bytes_max) {
+            return Err(WireFault::TooLarge(bytes_max));
         }
         // What an answer says of its length is no reason to take much memory at once.
         let expected = if request.method == Method::Head { 0 } else { declared.unwrap_or(0) };
         let expected = usize::try_from(expected).unwrap_or(usize::MAX).min(EXPECTED_BYTES_MAX);
-        let (mut body, mut held) = (Vec::with_capacity(expected), None);
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.fault(error))? {
-            received.fetch_add(chunk.len() as u64, Ordering::Relaxed);
-            // Chunks arrive decompressed, so a small answer that unpacks to gigabytes ends here.
-            if (body.len() + chunk.len()) as u64 > body_bytes_max {
-                return Err(WireFault::TooLarge(body_bytes_max));
+        let (status, mut headers) = (response.status().as_u16(), std::mem::take(response.headers_mut()));
+        let host = request.url.host_str().unwrap_or_default();
+        let mut kept = Kept { body: Vec::with_capacity(expected), held: None, bytes_max };
+        if let Some(coding) = coding {
+            self.unpack(response, coding, host, &mut kept, received).await?;
+            // They are of the packed body.
+            headers.remove(CONTENT_ENCODING);
+            headers.remove(CONTENT_LENGTH);
+        } else {
+            while let Some(chunk) = response.chunk().await.map_err(|error| self.fault(error))? {
+                received.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+                self.keep(&mut kept, host, &chunk).await?;
             }
-            if held.is_none() && body.len() + chunk.len() > LARGE_ANSWER_BYTES {
-                let host = request.url.host_str().unwrap_or_default();
-                held = Some(self.large_answers.take(host, self.large_answer_permits).await);
-            }
-            body.extend_from_slice(&chunk);
         }
-        let (status, headers) = (response.status().as_u16(), std::mem::take(response.headers_mut()));
-        Ok(WireResponse { status, headers, body, held })
+        Ok(WireResponse { status, headers, body: kept.body, held: kept.held })
+    }
+
+    /// Reads a packed body to its end. It ends early where it has too many bytes, packed or unpacked.
+    async fn unpack(
+        &self,
+        response: reqwest::Response,
+        coding: Coding,
+        host: &str,
+        kept: &mut Kept,
+        received: &AtomicU64,
+    ) -> Result<(), WireFault> {
+        let bytes_max = kept.bytes_max;
+        let meter = PackedMeter::new(received, bytes_max);
+        let fault = |error: io::Error| self.unpacking_fault(error, coding, bytes_max);
+        let packed = response.bytes_stream().map(|chunk| {
+            let chunk = chunk.map_err(io::Error::other)?;
+            meter.packed(chunk.len())?;
+            Ok::<_, io::Error>(chunk)
+        });
+        let mut packed = StreamReader::new(packed.boxed());
+        // The answers to HEAD, and with 304, name a coding and have no body.
+        if packed.fill_buf().await.map_err(fault)?.is_empty() {
+            return Ok(());
+        }
+        let mut buffer = vec![0; UNPACKED_BYTES];
+        {
+            let mut unpacked = coding.unpacked(&mut packed);
+            loop {
+                let read = unpacked.read(&mut buffer).await.map_err(fault)?;
+                if read == 0 {
+                    break;
+                }
+                meter.unpacked(read);
+                // So a small answer that unpacks to gigabytes ends here.
+                self.keep(kept, host, &buffer[..read]).await?;
+            }
+        }
+        // What follows the end of the packed bytes is no part of the answer; read, so that the connection can be kept.
+        loop {
+            let rest = packed.fill_buf().await.map_err(fault)?.len();
+            if rest == 0 {
+                return Ok(());
+            }
+            packed.consume(rest);
+        }
+    }
+
+    /// Keeps one more part of a body.
+    async fn keep(&self, kept: &mut Kept, host: &str, chunk: &[u8]) -> Result<(), WireFault> {
+        let bytes = kept.body.len() + chunk.len();
+        if bytes as u64 > kept.bytes_max {
+            return Err(WireFault::TooLarge(kept.bytes_max));
+        }
+        if kept.held.is_none() && bytes > LARGE_ANSWER_BYTES {
+            kept.held = Some(self.large_answers.take(host, self.large_answer_permits).await);
+        }
+        kept.body.extend_from_slice(chunk);
+        Ok(())
+    }
+
+    fn unpacking_fault(&self, error: io::Error, coding: Coding, bytes_max: u64) -> WireFault {
+        if error.get_ref().is_some_and(|inner| inner.is::<TooManyPacked>()) {
+            return WireFault::TooLarge(bytes_max);
+        }
+        match error.downcast::<reqwest::Error>() {
+            Ok(error) => self.fault(error),
+            Err(error) => WireFault::Broken(format!("the answer can't be unpacked by {}: {error}", coding.name())),
+        }
     }
 
     fn fault(&self, error: reqwest::Error) -> WireFault {
@@ -271,6 +365,11 @@ fn client(config: &GatewayConfig, resolver: Option<PublicOnly>, idle_max: usize)
         .redirect(redirect::Policy::none())
         .retry(reqwest::retry::never())
         .referer(false)
+        // Answers are unpacked here, by headers that nothing has changed: see unpack.rs.
+        .no_gzip()
+        .no_brotli()
+        .no_zstd()
+        .no_deflate()
         .http1_only()
         .http1_max_headers(ANSWER_HEADERS_MAX)
         .no_proxy()
@@ -295,6 +394,10 @@ fn lenient_client() -> Result<Client, WireFault> {
     let builder = Client::builder()
         .redirect(redirect::Policy::none())
         .retry(reqwest::retry::never())
+        .no_gzip()
+        .no_brotli()
+        .no_zstd()
+        .no_deflate()
         .http1_only()
         .http1_max_headers(LENIENT_HEADERS_MAX)
         .http1_ignore_invalid_headers_in_responses(true)

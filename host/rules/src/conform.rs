@@ -100,6 +100,14 @@ fn tidy_note(note: &str) -> String {
     note.chars().filter(|c| *c != '\0').take(chars_max).collect()
 }
 
+/// Whether a report that is the only one of its metric matches an entry: it will not be in `misfits`.
+#[must_use]
+pub fn fits(reported: &Reported, manifest: &Manifest) -> bool {
+    // The host computes it, and takes only why there is none.
+    let is_given = reported.name == ENGAGEMENT_RATE && reported.value.is_ok();
+    !is_given && fit(reported, manifest).is_some()
+}
+
 /// The metric of a report, and its value in the metric's type; `None` if it does not match.
 fn fit(reported: &Reported, manifest: &Manifest) -> Option<(MetricName, Result<Value, Absence>)> {
     let entry = manifest.metric(&reported.name);

@@ -130,8 +130,8 @@ pub(super) async fn run<R: Send>(
     let ended = tokio::time::timeout_at(deadline, measured(&meters, work)).await;
 
     allowance.log_bytes = allowance.log_bytes.saturating_sub(meters.log.bytes());
-    let mut log_lines = meters.log.take();
-    search::log(secrets, &mut log_lines).await;
+    let (mut log_lines, cut) = meters.log.take();
+    search::log(secrets, &mut log_lines, cut).await;
     report_log(&startable.name, &log_lines);
     let value = match ended {
         Ok(Ok(value)) => value,

@@ -13,6 +13,10 @@ use backline_model::weakened::{Bound, off};
 /// Size that every log line counts in addition to its text, so that empty lines are limited too.
 const LOG_LINE_OVERHEAD_BYTES: u64 = 16;
 
+/// Bytes of a line beyond the limit that are kept until it was searched for secrets: more than a token in any form that
+/// is found, of which a letter takes at most 13 bytes.
+const OVERHANG_BYTES: usize = 128 * 1024;
+
 /// Level of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -171,6 +175,29 @@ struct LogInner {
     lines: Vec<LogLine>,
     bytes: u64,
     full: bool,
+    /// Where the line that did not fit is cut.
+    cut: Option<Cut>,
+}
+
+/// Where a line is cut that did not fit. It is cut after it was searched for secrets: of one across the border, the
+/// first part would stay and not be found.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cut {
+    line: usize,
+    /// Bytes that fit.
+    room: usize,
+    /// Bytes at its end that are dropped first: a secret may have been cut off there.
+    dropped: usize,
+}
+
+impl Cut {
+    /// Cuts the line among those of the log.
+    pub(super) fn apply(self, lines: &mut [LogLine]) {
+        if let Some(LogLine { message, .. }) = lines.get_mut(self.line) {
+            let kept = message.len().saturating_sub(self.dropped).min(self.room);
+            message.truncate(message.floor_char_boundary(kept));
+        }
+    }
 }
 
 impl Log {
@@ -181,7 +208,12 @@ impl Log {
         Self { limit, configured, inner: Mutex::new(inner) }
     }
 
-    /// Appends a line, or as much of it as fits.
+    /// Most bytes of a line that are worth collecting: all of a longer one that is ever read.
+    pub(super) fn line_bytes_max(&self) -> usize {
+        usize::try_from(self.limit).unwrap_or(usize::MAX).saturating_add(OVERHANG_BYTES)
+    }
+
+    /// Appends a line. One that does not fit is the last, and is cut after it was searched.
     pub(super) fn write(&self, level: LogLevel, message: &str) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if inner.full {
@@ -189,9 +221,15 @@ impl Log {
         }
         let room = self.limit.saturating_sub(inner.bytes + LOG_LINE_OVERHEAD_BYTES);
         let fits = usize::try_from(room).unwrap_or(usize::MAX);
-        let kept = if message.len() <= fits { message } else { &message[..message.floor_char_boundary(fits)] };
+        let shortened = |bytes: usize| &message[..message.floor_char_boundary(bytes)];
+        let kept = shortened(fits);
         if !kept.is_empty() || message.is_empty() && room > 0 {
-            inner.lines.push(LogLine { level, message: kept.to_owned() });
+            let (line, searched) = (inner.lines.len(), shortened(fits.saturating_add(OVERHANG_BYTES)));
+            if kept.len() < message.len() {
+                let dropped = if searched.len() < message.len() { OVERHANG_BYTES } else { 0 };
+                inner.cut = Some(Cut { line, room: fits, dropped });
+            }
+            inner.lines.push(LogLine { level, message: searched.to_owned() });
             inner.bytes += kept.len() as u64 + LOG_LINE_OVERHEAD_BYTES;
         }
         if kept.len() < message.len() || room == 0 {
@@ -213,9 +251,10 @@ impl Log {
         if inner.full { self.limit } else { inner.bytes }
     }
 
-    /// Removes and returns all lines, as the connector wrote them.
-    pub(super) fn take(&self) -> Vec<LogLine> {
-        std::mem::take(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner).lines)
+    /// Removes and returns all lines, as the connector wrote them, and where one is to be cut after it was searched.
+    pub(super) fn take(&self) -> (Vec<LogLine>, Option<Cut>) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        (std::mem::take(&mut inner.lines), inner.cut.take())
     }
 }
 
@@ -229,11 +268,25 @@ mod tests {
         log.write(LogLevel::Info, "a\u{1b}[31mé");
         log.write(LogLevel::Error, &"ü".repeat(100));
         log.write(LogLevel::Error, "more");
-        let lines = log.take();
+        let (mut lines, cut) = log.take();
+        assert_eq!(lines[1].message.len(), 200, "whole until it was searched");
+        cut.expect("a line that did not fit").apply(&mut lines);
         assert_eq!(lines.len(), 3);
         assert_eq!(lines[0].message, "a\u{1b}[31mé", "it is searched as it was written");
-        assert!(lines[1].message.chars().all(|c| c == 'ü'), "cut between characters");
+        assert!(lines[1].message.len() < 34 && lines[1].message.chars().all(|c| c == 'ü'), "cut between characters");
         assert!(lines[2].message.contains("log_bytes_max = 50"));
+    }
+
+    #[test]
+    fn of_a_line_without_end_no_part_is_kept_that_was_not_searched_whole() {
+        let log = Log::new(50, 50);
+        log.write(LogLevel::Info, &"x".repeat(log.line_bytes_max() + 1));
+        let (mut lines, cut) = log.take();
+        assert_eq!(lines[0].message.len(), 34 + OVERHANG_BYTES);
+        // What was found in it made it shorter, so that its end comes near.
+        lines[0].message.truncate(OVERHANG_BYTES + 7);
+        cut.expect("a line that did not fit").apply(&mut lines);
+        assert_eq!(lines[0].message, "x".repeat(7));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use backline_model::text::printable;
 use super::answer::Breach;
 use super::bindings::clip;
 use super::error::CallError;
-use super::meters::LogLine;
+use super::meters::{Cut, LogLine};
 
 /// Searches an answer of `fetch`, or what it says against the contract.
 pub(super) async fn fetched(secrets: &Secrets, fetched: Result<FetchedBatch, Breach>) -> Result<FetchedBatch, Breach> {
@@ -105,10 +105,13 @@ fn texts_of(snapshot: &mut Result<Snapshot, String>) -> Vec<&mut String> {
     texts
 }
 
-/// Searches a connector's log, and makes it printable.
-pub(super) async fn log(secrets: &[Secrets], lines: &mut [LogLine]) {
+/// Searches a connector's log, cuts the line that did not fit, and makes it printable.
+pub(super) async fn log(secrets: &[Secrets], lines: &mut [LogLine], cut: Option<Cut>) {
     for secrets in secrets {
         secrets.blank_all(lines.iter_mut().map(|line| &mut line.message).collect()).await;
+    }
+    if let Some(cut) = cut {
+        cut.apply(lines);
     }
     for line in lines {
         line.message = printable(&line.message);
@@ -159,7 +162,7 @@ mod tests {
         let expected = CallError::Trapped("backtrace:; 0: f; error: none; 1: g: unreachable".to_owned());
         assert_eq!(trapped, expected);
         let mut lines = [LogLine { level: LogLevel::Info, message: "a\u{1b}[31m\0".to_owned() }];
-        log(&[], &mut lines).await;
+        log(&[], &mut lines, None).await;
         assert_eq!(lines[0].message, "a\u{fffd}[31m\u{fffd}");
     }
 }

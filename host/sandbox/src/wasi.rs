@@ -24,8 +24,8 @@ use backline_model::fetch::DocumentInput;
 /// Most random bytes of one request. A guest that needs more asks again; a typical seed has 32.
 const RANDOM_BYTES_MAX: u64 = 64 * 1024;
 
-/// Most bytes that a stream accepts at once, and the longest line that is not split.
-const LINE_BYTES_MAX: usize = 8 * 1024;
+/// Most bytes that a stream accepts at once.
+const WRITE_BYTES_MAX: usize = 8 * 1024;
 
 /// Random bytes that follow from one document. They begin again after as many.
 const DOCUMENT_RANDOM_BYTES: usize = 8 * 1024;
@@ -163,7 +163,7 @@ struct LogPipe(Arc<LogPipeInner>);
 struct LogPipeInner {
     meters: Arc<Meters>,
     level: LogLevel,
-    /// The current line, until its end.
+    /// The current line, until its end or until it exceeds the log: a part of a secret would not be found.
     line: Mutex<Vec<u8>>,
 }
 
@@ -177,11 +177,12 @@ impl LogPipe {
             return;
         }
         let mut line = self.0.line.lock().unwrap_or_else(PoisonError::into_inner);
+        let longest = self.0.meters.log.line_bytes_max();
         for &byte in bytes {
             if byte != b'\n' {
                 line.push(byte);
             }
-            if byte == b'\n' || line.len() >= LINE_BYTES_MAX {
+            if byte == b'\n' || line.len() >= longest {
                 self.0.meters.log.write(self.0.level, &String::from_utf8_lossy(&line));
                 line.clear();
             }
@@ -227,7 +228,7 @@ impl OutputStream for LogPipe {
 
     fn check_write(&mut self) -> StreamResult<usize> {
         // There is always room: the log drops what exceeds its limit, since a guest that can't print would panic.
-        Ok(LINE_BYTES_MAX)
+        Ok(WRITE_BYTES_MAX)
     }
 }
 

@@ -184,6 +184,12 @@ async fn behave(told: &Told, stream: &mut TcpStream) -> std::io::Result<()> {
             stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n").await?;
             return without_end(stream, &[b'x'; 65_536], fast).await;
         }
+        "frames-of-nothing" => {
+            // Skippable frames of zstd (RFC 8878, 3.1.2), which unpack to nothing.
+            let frame = [b"\x50\x2a\x4d\x18".as_slice(), &65_528_u32.to_le_bytes(), &[0; 65_528]].concat();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-encoding: zstd\r\n\r\n").await?;
+            return without_end(stream, &frame, fast).await;
+        }
         "chunks-without-end" => {
             stream.write_all(CHUNKED).await?;
             return without_end(stream, b"4\r\nxxxx\r\n", fast).await;
@@ -200,6 +206,9 @@ async fn behave(told: &Told, stream: &mut TcpStream) -> std::io::Result<()> {
         "gzip-bomb" => answer("200 OK", "content-encoding: gzip\r\n", &BOMBS.0),
         "zstd-bomb" => answer("200 OK", "content-encoding: zstd\r\n", &BOMBS.1),
         "gzip-twice" => answer("200 OK", "content-encoding: gzip, gzip\r\n", gzip(&gzip(&ok(secret)))),
+        "gzip-in-two-lines" => {
+            answer("200 OK", "content-encoding: gzip\r\ncontent-encoding: gzip\r\n", gzip(&gzip(&ok(secret))))
+        }
         "encoding-unknown" => answer("200 OK", "content-encoding: x-gzip\r\n", gzip(secret.as_bytes())),
         "gzip-broken" => answer("200 OK", "content-encoding: gzip\r\n", &gzip(&[b'0'; 10_000])[..20]),
         "length-beyond" => b"HTTP/1.1 200 OK\r\ncontent-length: 18446744073709551615\r\n\r\n{}".to_vec(),

@@ -334,6 +334,11 @@ fn of_platforms() -> Vec<Attack> {
     let late =
         |name| platform("answer of a platform", name, "`gateway.request_timeout_ms`", Ends::Failed(&[Unavailable]));
     let large = |name| platform("answer of a platform", name, "`gateway.body_bytes_max`", BREACH);
+    // A slow machine reads until the time is over.
+    let endless = |name| {
+        let ends = Ends::Failed(&[Unexpected, Unavailable]);
+        platform("answer of a platform", name, "`gateway.body_bytes_max`", ends)
+    };
     let broken = |name, bound| platform("answer of a platform", name, bound, Ends::Failed(&[Unavailable]));
     let any = |name, bound| {
         platform("answer of a platform", name, bound, Ends::CollectedOr(&[Unavailable, Unexpected, Forbidden]))
@@ -350,13 +355,8 @@ fn of_platforms() -> Vec<Attack> {
         platform("answer of a platform", "retry-after-beyond", "31 days, and the call's deadline", BREACH),
         platform("answer of a platform", "retry-after-9999", "31 days, and the call's deadline", BREACH),
         platform("answer of a platform", "retry-after-negative", "it counts as not given", BREACH),
-        // A slow machine reads it until the time is over.
-        platform(
-            "answer of a platform",
-            "body-without-end",
-            "`gateway.body_bytes_max`",
-            Ends::Failed(&[Unexpected, Unavailable]),
-        ),
+        endless("body-without-end"),
+        endless("frames-of-nothing"),
         any("chunks-without-end", "`gateway.body_bytes_max`"),
         large("gzip-bomb"),
         large("zstd-bomb"),
@@ -365,6 +365,7 @@ fn of_platforms() -> Vec<Attack> {
         broken("chunk-extensions", framing),
         any("trailers-without-end", framing),
         broken("gzip-twice", coding),
+        broken("gzip-in-two-lines", coding),
         broken("encoding-unknown", coding),
         broken("gzip-broken", coding),
         broken("headers-10000", headers),

@@ -108,7 +108,10 @@ const WEAK: [(Bound, &[(&str, Shows)]); 45] = [
         ],
     ),
     (Bound::SplitAnswers, &[("range-with-a-secret", Collected)]),
-    (Bound::ContentCodings, &[("gzip-twice", Collected), ("encoding-unknown", Collected)]),
+    (
+        Bound::ContentCodings,
+        &[("gzip-twice", Collected), ("gzip-in-two-lines", Collected), ("encoding-unknown", Collected)],
+    ),
     (
         Bound::AnswerBytes,
         &[("gzip-bomb", EndsOtherwise), ("zstd-bomb", EndsOtherwise), ("length-of-gigabytes", EndsOtherwise)],

@@ -11,6 +11,13 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().expect("finished")
 }
 
+fn zlib(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(bytes).expect("written");
+    encoder.finish().expect("finished")
+}
+
 #[tokio::test]
 async fn bodies_are_decompressed_up_to_the_limit_and_a_bomb_ends_there() {
     let bomb = gzip(&vec![b'0'; 16 << 20]);
@@ -22,6 +29,10 @@ async fn bodies_are_decompressed_up_to_the_limit_and_a_bomb_ends_there() {
         }
         "/gzip" => answer(200, &[("content-encoding", "gzip")], gzip(b"numbers")),
         "/zstd" => answer(200, &[("content-encoding", "zstd")], zstd::encode_all(&b"numbers"[..], 3).expect("encoded")),
+        "/deflate" => {
+            answer(200, &[("content-encoding", "identity"), ("content-encoding", "deflate")], zlib(b"numbers"))
+        }
+        "/unchanged" => answer(304, &[("content-encoding", "gzip")], ""),
         "/exact" => answer(200, &[], vec![b'x'; 1 << 20]),
         _ => answer(200, &[], vec![b'x'; (1 << 20) + 1]),
     })
@@ -37,11 +48,13 @@ async fn bodies_are_decompressed_up_to_the_limit_and_a_bomb_ends_there() {
         );
     }
     assert_eq!(session.usage().requests, 3, "a response that is too large is not retried");
-    for path in ["gzip", "zstd"] {
+    for path in ["gzip", "zstd", "deflate"] {
         let response = session.send(get(&format!("https://api.test/{path}"))).await.expect("an answer");
         assert_eq!(response.body, b"numbers", "{path}");
         assert!(!response.headers.iter().any(|(name, _)| name == "content-encoding"));
     }
+    let unchanged = session.send(get("https://api.test/unchanged")).await.expect("an answer");
+    assert_eq!((unchanged.status, unchanged.body), (304, Vec::new()));
     assert_eq!(session.send(get("https://api.test/exact")).await.expect("an answer").body.len(), 1 << 20);
 }
 

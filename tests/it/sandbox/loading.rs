@@ -76,6 +76,36 @@ async fn wasi_works_without_access_to_anything() {
     assert!(lines.last().expect("a note").message.contains("log_bytes_max"), "{:?}", lines.last());
 }
 
+/// One guest writes a secret on each line of its log, the other one long line of it to standard error.
+#[tokio::test]
+async fn a_secret_across_the_border_of_a_log_is_not_stored_in_parts() {
+    let (gateway, _) = Gateway::new(GatewayConfig::default(), Clock::fixed(noon())).expect("a gateway");
+    for (name, length, log_bytes_max) in
+        [("log_flood", 1_000, 10_000), ("imports_wasi", 10_000, 20_000), ("imports_wasi", 10_000, 1 << 20)]
+    {
+        let connector = load(&sandbox(|config| config.log_bytes_max = log_bytes_max), name).await;
+        let session = gateway.session(SessionSetup {
+            manifest: Arc::new(connector.manifest().clone()),
+            grant: Arc::new(Grant::all_of(connector.manifest(), &[])),
+            credentials: vec![SessionCredential {
+                id: CredentialId::generate(),
+                slot: "app".to_owned(),
+                account: None,
+                value: "x".repeat(length).into(),
+            }],
+            accounts: Vec::new(),
+            deadline: within(Duration::from_secs(60)),
+        });
+        let deadline = within(Duration::from_secs(60));
+        let call = connector.fetch(session, accounts(&["a"]), context(), deadline).await;
+        let lines = call.expect("an answer").usage.log_lines;
+        assert!(lines.len() >= 3, "{lines:?}");
+        let kept = lines.iter().filter(|line| !line.message.contains("log_bytes_max"));
+        let left: Vec<_> = kept.filter(|line| line.message.contains('x')).collect();
+        assert!(left.is_empty(), "{name}, {log_bytes_max}: {left:?}");
+    }
+}
+
 #[tokio::test]
 async fn clocks_and_random_numbers_follow_from_the_document_in_normalize() {
     let connector = load(&sandbox(|_| {}), "imports_wasi").await;

@@ -5,9 +5,7 @@ use std::time::Duration;
 use backline_model::event::types;
 use backline_model::privacy::personal;
 use backline_model::retention::{Action, Before, RowFilter, Step, Table};
-use backline_model::{
-    AlertChannel, ChannelId, ChannelTarget, Consent, Event, Holder, ScheduleOrigin, ScheduleSpec, Tenant,
-};
+use backline_model::{AlertChannel, ChannelId, ChannelTarget, Event, Holder, ScheduleOrigin, ScheduleSpec, Tenant};
 use backline_store::{
     ArchivePlace, ArtistFilter, BudgetKey, BulkActFilter, CredentialFilter, DatabaseKind, DeliveryFilter, EventCursor,
     HealthWindow, MetricsFilter, NewDelivery, NewSchedule, Scope, SealedCredential, Store, StoreError, Term,

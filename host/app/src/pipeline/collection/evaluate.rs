@@ -9,26 +9,27 @@ use uuid::Uuid;
 use crate::config::Config;
 use crate::pipeline::collection::fetch::AccountFailure;
 use crate::pipeline::releases::cache::LoadedRelease;
-use backline_model::metric::names::COLUMNS;
 use backline_model::row::QuarantineStatus;
 use backline_model::{
     AccountId, Candidate, DocumentId, GrowthRow, History, Manifest, MetricName, MetricsRow, Quarantined, RowEvent,
     RowFact, RunId, Snapshot, Window,
 };
-use backline_rules::conform::conform;
+use backline_rules::conform::{conform, fits};
 use backline_rules::dates;
 use backline_rules::growth::{self, SignificanceConfig};
 use backline_rules::validate::{self, Subject, ValidationConfig};
 use backline_store::{AccountPast, DocumentBody, StoredAccount};
 
-/// Most metrics of one batch that the connector's catalogue does not know, and reports of a metric beyond the second.
-/// Each is kept for the operator to look at, or named in its row.
+/// Most reports of one batch that do not fit the connector's catalogue: of a metric that it does not know, of another
+/// kind than it says, or of a metric that is reported more than once. Each is kept for the operator to look at, or
+/// named in its row.
 const UNKNOWN_METRICS_MAX: usize = 1_000;
 
-/// Reports of one metric that always stay: two say that it was reported more than once.
-const REPORTS_MAX: usize = 2;
+/// Reports of one metric that stay together, or not at all: two say that it was reported more than once, and one alone
+/// would be taken for its value.
+const REPORTS_MIN: usize = 2;
 
-/// Counts the metrics of a batch that the catalogue does not know, and what is reported again and again.
+/// Counts the reports of a batch that do not fit the catalogue.
 #[derive(Debug, Default)]
 pub(in crate::pipeline) struct UnknownMetrics {
     kept: usize,
@@ -36,30 +37,42 @@ pub(in crate::pipeline) struct UnknownMetrics {
 }
 
 impl UnknownMetrics {
-    /// Drops what exceeds the bound of the batch.
+    /// Drops what exceeds the bound of the batch. The metrics of what was dropped are `unavailable`.
     pub(in crate::pipeline) fn trim(&mut self, snapshot: &mut Snapshot, manifest: &Manifest) {
         let mut times: BTreeMap<&str, usize> = BTreeMap::new();
-        let expected: Vec<bool> = snapshot
-            .metrics
-            .iter()
-            .map(|reported| {
-                let name = reported.name.as_str();
-                let times = times.entry(name).or_default();
-                *times += 1;
-                // Why a column is missing may be said of any.
-                let is_absent_column = reported.value.is_err() && COLUMNS.contains(&name);
-                *times <= REPORTS_MAX && (is_absent_column || manifest.metric(name).is_some())
-            })
-            .collect();
-        let mut expected = expected.into_iter();
-        snapshot.metrics.retain(|_| {
-            if expected.next().unwrap_or(true) {
-                return true;
-            }
-            let fits = self.kept < UNKNOWN_METRICS_MAX;
-            *(if fits { &mut self.kept } else { &mut self.dropped }) += 1;
-            fits
-        });
+        for reported in &snapshot.metrics {
+            *times.entry(reported.name.as_str()).or_default() += 1;
+        }
+        // For names that are reported more than once: the reports that were counted in advance, if they had room.
+        let mut counted: BTreeMap<&str, Option<usize>> = BTreeMap::new();
+        let mut kept = Vec::with_capacity(snapshot.metrics.len());
+        for reported in &snapshot.metrics {
+            let name = reported.name.as_str();
+            kept.push(if times.get(name) == Some(&1) {
+                fits(reported, manifest) || self.count(1)
+            } else {
+                match counted.entry(name).or_insert_with(|| self.count(REPORTS_MIN).then_some(REPORTS_MIN)) {
+                    None => false,
+                    Some(0) => self.count(1),
+                    Some(left) => {
+                        *left -= 1;
+                        true
+                    }
+                }
+            });
+        }
+        self.dropped += kept.iter().filter(|is_kept| !**is_kept).count();
+        let mut kept = kept.into_iter();
+        snapshot.metrics.retain(|_| kept.next().unwrap_or(true));
+    }
+
+    /// Counts reports, if there is room for all of them.
+    fn count(&mut self, reports: usize) -> bool {
+        let has_room = self.kept + reports <= UNKNOWN_METRICS_MAX;
+        if has_room {
+            self.kept += reports;
+        }
+        has_room
     }
 
     /// What to tell the operator of what was dropped.
@@ -67,8 +80,8 @@ impl UnknownMetrics {
         (self.dropped > 0).then(|| {
             let dropped = self.dropped;
             format!(
-                "{dropped} metrics that the catalogue does not know, or that were reported more than {REPORTS_MAX} \
-                 times, were dropped; a batch keeps {UNKNOWN_METRICS_MAX}"
+                "{dropped} metrics that the catalogue does not know, that are of another kind than it says, or that \
+                 were reported more than once, were dropped; a batch keeps {UNKNOWN_METRICS_MAX}"
             )
         })
     }
@@ -271,32 +284,51 @@ mod tests {
 
     use super::*;
 
+    fn metric(name: &str, value: Result<Value, Absence>) -> Reported {
+        Reported { name: name.to_owned(), value, coverage: None }
+    }
+
+    /// What is left of these reports.
+    fn trimmed(unknown: &mut UnknownMetrics, metrics: Vec<Reported>) -> usize {
+        let mut snapshot = Snapshot { metrics, engagement: None, notes: Vec::new() };
+        unknown.trim(&mut snapshot, &manifest());
+        snapshot.metrics.len()
+    }
+
     #[test]
     fn unknown_absences_and_repeated_reports_are_counted_for_the_whole_batch_too() {
-        let of = |name: &str, value| Reported { name: name.to_owned(), value, coverage: None };
-        let repeated = |_: usize| of("followers", Ok(Value::Integer(1)));
-        let unknown_absence = |n: usize| of(&format!("unknown-{n}"), Err(Absence::Hidden));
-        let absent_column = || of("genres", Err(Absence::Hidden));
+        let repeated = |_: usize| metric("followers", Ok(Value::Integer(1)));
+        let unknown_absence = |n: usize| metric(&format!("unknown-{n}"), Err(Absence::Hidden));
         let mut unknown = UnknownMetrics::default();
-        let mut trimmed = |metrics: Vec<Reported>| {
-            let mut snapshot = Snapshot { metrics, engagement: None, notes: Vec::new() };
-            unknown.trim(&mut snapshot, &manifest());
-            snapshot.metrics.len()
+        let mut left = |metrics| trimmed(&mut unknown, metrics);
+        assert_eq!(left((0..600).map(unknown_absence).collect()), 600);
+        assert_eq!(left((0..399).map(repeated).collect()), 399, "what is left of the batch's room, but for one");
+        assert_eq!(left((0..3).map(repeated).collect()), 0, "none of them is taken for the only one");
+        assert_eq!(left((0..3).map(unknown_absence).collect()), 1);
+        assert_eq!(left(vec![metric("genres", Err(Absence::Hidden)), repeated(0)]), 2, "these fit");
+    }
+
+    #[test]
+    fn values_of_the_wrong_kind_are_counted_for_the_whole_batch() {
+        let wrong = || {
+            let followers = metric("followers", Ok(Value::Text("many".to_owned())));
+            vec![followers, metric("engagement_rate", Ok(Value::Decimal(f64::NAN)))]
         };
-        assert_eq!(trimmed((0..600).map(unknown_absence).collect()), 600);
-        assert_eq!(trimmed((0..600).map(repeated).collect()), 402, "two of them, and what is left of the batch's room");
-        assert_eq!(trimmed((0..3).map(unknown_absence).collect()), 0);
-        assert_eq!(trimmed((0..3).map(repeated).collect()), 2, "it is still known to be reported twice");
-        assert_eq!(trimmed(vec![absent_column()]), 1);
+        let mut unknown = UnknownMetrics::default();
+        let kept: usize = (0..600).map(|_| trimmed(&mut unknown, wrong())).sum();
+        assert_eq!(kept, UNKNOWN_METRICS_MAX);
+        assert!(unknown.note().is_some_and(|note| note.starts_with("200 metrics")), "{:?}", unknown.note());
+        let right = vec![metric("followers", Ok(Value::Text("12".to_owned()))), metric("likes", Err(Absence::Hidden))];
+        assert_eq!(trimmed(&mut unknown, right), 2, "these fit");
     }
 
     #[test]
     fn unknown_metrics_are_counted_for_the_whole_batch_and_known_ones_are_not() {
-        let metric = |name: &str| Reported { name: name.to_owned(), value: Ok(Value::Integer(1)), coverage: None };
+        let one = |name: &str| metric(name, Ok(Value::Integer(1)));
         let mut unknown = UnknownMetrics::default();
         let mut kept = 0;
         for _ in 0..5 {
-            let metrics = (0..250).map(|n| metric(&format!("unknown-{n}"))).chain([metric("followers")]).collect();
+            let metrics = (0..250).map(|n| one(&format!("unknown-{n}"))).chain([one("followers")]).collect();
             let mut snapshot = Snapshot { metrics, engagement: None, notes: Vec::new() };
             unknown.trim(&mut snapshot, &manifest());
             assert!(snapshot.metrics.iter().any(|reported| reported.name == "followers"));

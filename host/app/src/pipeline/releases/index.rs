@@ -181,7 +181,7 @@ impl ReadIndex {
         let source = release.located(&self.source).map_err(of_index)?;
         let pinned = ObtainOptions { pin: Some(release.digest), ..options.clone() };
         let obtained = obtain(config, &source, &pinned).await.map_err(ReadIndexError::Obtain)?;
-        release.expect(&connector.name, &obtained.inspection).map_err(of_index)?;
+        release.expect(connector, &obtained.inspection).map_err(of_index)?;
         Ok(obtained)
     }
 }
