@@ -32,7 +32,9 @@ use backline_model::remedies::{Remedy, off};
 use backline_model::run::RunCounts;
 use backline_model::{AccountId, DocumentId, DocumentInput, FetchContext, Fetched, Lease, Outcome, Snapshot, Window};
 use backline_rules::dates::{self, Place};
-use backline_store::{AccountResult, BatchResult, DocumentBody, DocumentRecord, PluginLog, Scope, Store, StoreError};
+use backline_store::{
+    AccountResult, BatchResult, DocumentBody, DocumentRecord, PluginLog, Scope, Store, StoreError, Written,
+};
 
 /// How many times the results of a batch are stored before it is given back.
 const STORE_TRIES: u32 = 5;
@@ -457,7 +459,8 @@ async fn store(collector: &Collector, lease: &Lease, observed: &Observed) -> Res
         results.end(&mut result, &accounts.candidates[id], planned[id], ending.clone(), None);
     }
     let completed = completion.commit(result).await?;
-    collector.telemetry.batch_written(&lease.batch.platform, &completed.written);
+    let Written { took, rows, bytes } = completed.written;
+    collector.telemetry.batch_written(&lease.batch.platform, took, rows, bytes);
     let SideEffects { requests, throttled, timed_out, .. } = *side;
     Ok(BatchReport {
         end: BatchEnd::Stored,
