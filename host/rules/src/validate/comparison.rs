@@ -11,8 +11,8 @@ use super::{Case, Subject};
 /// The account's accepted values of other dates.
 pub(super) struct Earlier<'a> {
     history: &'a History,
-    /// For each metric of the row, in order, the latest earlier date on which it had another value than now. Every count
-    /// that stands still asks for it.
+    /// For each metric of the row, in order, the latest earlier date on which it had another value than now. Every
+    /// count that stands still asks for it.
     moved: OnceCell<Vec<Option<NaiveDate>>>,
 }
 

@@ -48,8 +48,8 @@ pub struct Rule {
     pub(super) check: Check,
 }
 
-/// How a rule is checked. What looks at rows and misfits, or at texts, compares with nothing: it is checked once, before
-/// earlier values are known.
+/// How a rule is checked. What looks at rows, misfits or texts compares with nothing: it is checked before earlier
+/// values are known.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Check {
     /// On what was reported alone.

@@ -124,7 +124,7 @@ impl Link {
         self.limit = self.limits.long_statement;
     }
 
-    /// Rows that its statements read, inserted, changed or deleted, those that triggers wrote left out, and the bytes of
+    /// Rows that its statements read, inserted, changed or deleted, without those that triggers wrote, and the bytes of
     /// the statements' parameters.
     pub(crate) fn load(&self) -> (u64, u64) {
         (self.rows, self.bytes)
