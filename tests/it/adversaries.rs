@@ -7,6 +7,7 @@ mod table;
 mod tokens;
 #[cfg(feature = "weakened")]
 mod weakened;
+mod written;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -156,7 +156,7 @@ pub use work::logs::{PluginLogFilter, PluginLogLine};
 pub use work::outcomes::{AccountOutcome, NamedOutcome, PlatformOutcome};
 pub use work::pauses::{EndedPause, HeldPause, Pause, PlatformPause};
 pub use work::planning::{PlanGuard, Planning};
-pub use work::result::{AccountResult, BatchResult, Completed, DocumentRecord, PluginLog, StoredAccount};
+pub use work::result::{AccountResult, BatchResult, Completed, DocumentRecord, PluginLog, StoredAccount, Written};
 pub use work::run_state::{OpenAccounts, OpenBatches, RunDetails, RunState};
 pub use work::schedules::NewSchedule;
 pub use work::set_back::{Furthest, SetBack};

@@ -74,7 +74,9 @@ mod component {
             }
             "panic-in-fetch" => panic!("canary of a panic"),
             "trap-in-fetch" => core::arch::wasm32::unreachable(),
-            "log-flood" => (0..20_000).for_each(|n| log::write(Level::Error, &format!("line {n} of very many"))),
+            "log-flood" | "most-rows-and-bytes" => {
+                (0..20_000).for_each(|n| log::write(Level::Error, &format!("line {n} of very many")))
+            }
             "log-empty-lines" => (0..50_000).for_each(|_| log::write(Level::Debug, "")),
             "log-one-line" => log::write(Level::Warn, &"x".repeat(4 * MIB)),
             "log-forged" => {
@@ -99,6 +101,10 @@ mod component {
         let with_state = |state: String| Ok(Fetched { body: good.to_string(), state: Some(state) });
         match id {
             "body-of-megabytes" => body(format!("\"{}\"", "x".repeat(6 * MIB))),
+            "most-rows-and-bytes" => Ok(Fetched {
+                body: json!({ "act": id, "followers": id.len(), "noise": noise(MIB / 4) }).to_string(),
+                state: Some(json!("x".repeat(60 << 10)).to_string()),
+            }),
             "body-no-json" => body("no JSON".to_owned()),
             "body-of-nothing" => body(String::new()),
             "body-too-deep" => body(format!("{}{}", "[".repeat(100_000), "]".repeat(100_000))),
@@ -198,6 +204,7 @@ mod component {
                 batch.accounts.extend((0..500_000).map(|_| Err(FetchError::RateLimited(None))));
             }
             "lost-metrics-100000" => batch.lost_metrics.extend((0..100_000).map(lost)),
+            "most-rows-and-bytes" => batch.lost_metrics.extend((0..100).map(lost)),
             "lost-metrics-200" => batch.lost_metrics.extend((0..200).map(lost)),
             "lost-metric-of-megabytes" => {
                 batch.lost_metrics.push(LostMetric { name: "\u{1b}[2J".to_owned(), reason: "x".repeat(2 * MIB) })
@@ -229,6 +236,12 @@ mod component {
             "log-flood-in-normalize" => (0..20_000).for_each(|n| log::write(Level::Error, &format!("line {n}"))),
             "metrics-unknown-4000" => (0..4_000).for_each(|n| add(format!("unknown-{n}"), Value::Integer(1))),
             "metrics-unknown-250" => (0..250).for_each(|n| add(format!("unknown_{n}"), Value::Integer(1))),
+            "most-rows-and-bytes" => {
+                (0..250).for_each(|n| add(format!("unknown_{n}"), Value::Text("x".repeat(10_000))));
+                add("top_track".to_owned(), Value::Text("x".repeat(MIB / 2)));
+                add("genres".to_owned(), Value::Texts(vec!["x".repeat(600); 200]));
+                snapshot.notes.extend((0..100).map(|_| "x".repeat(1_000)));
+            }
             "metric-repeated" => (0..4_000).for_each(|_| add("likes".to_owned(), Value::Integer(1))),
             "metric-twice" => [1, 2].into_iter().for_each(|n| add("likes".to_owned(), Value::Integer(n))),
             "metric-name-of-megabytes" => add("x".repeat(MIB), Value::Integer(1)),
@@ -275,6 +288,16 @@ mod component {
             _ => {}
         }
         Ok(snapshot)
+    }
+
+    /// Digits that do not compress to less than half.
+    fn noise(digits: usize) -> String {
+        let mut state = 1_u64;
+        let mut digit = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            char::from_digit(u32::try_from(state >> 60).unwrap_or(0), 16).unwrap_or('0')
+        };
+        (0..digits).map(|_| digit()).collect()
     }
 
     fn spin() {

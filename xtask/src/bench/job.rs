@@ -38,6 +38,10 @@ pub(crate) struct Job {
     pub(crate) requests: Vec<(f64, f64)>,
     /// Most requests in flight of the host and of the native program.
     pub(crate) in_flight: Vec<(f64, f64)>,
+    /// Milliseconds of the transactions by which the host stored batches: median and 99th percentile.
+    pub(crate) write_ms: Vec<(f64, f64)>,
+    /// Most rows that one of these transactions touched, and most bytes that one sent.
+    pub(crate) write_most: Vec<(f64, f64)>,
     /// Batches of one run.
     pub(crate) batches: f64,
 }
@@ -51,6 +55,11 @@ impl Job {
     /// The host's time by the native program's, with start-up for both.
     pub(crate) fn ratio_started(&self) -> Option<Spread> {
         Spread::of_ratios(&self.backline_started, &self.native_started)
+    }
+
+    /// The 99th percentile of write transactions, in milliseconds.
+    pub(crate) fn write_p99_ms(&self) -> Vec<f64> {
+        self.write_ms.iter().map(|(_, p99)| *p99).collect()
     }
 }
 
@@ -113,8 +122,34 @@ fn once(lab: &Lab, scenario: &mut Scenario, latency_ms: u32, job: &mut Job) -> R
     job.peak_bytes.push(run.peak_bytes.max(report["peak_rss_bytes"].as_u64().unwrap_or(0)) as f64);
     job.requests.push((requests, native_requests));
     job.in_flight.push((in_flight, native_in_flight));
+    let writes = Writes::of(&report)?;
+    job.write_ms.push((writes.median_ms, writes.p99_ms));
+    job.write_most.push((writes.rows_max, writes.bytes_max));
     job.batches = batches;
     Ok(())
+}
+
+/// What the report of `backline run --json` says of the transactions by which it stored batches.
+#[derive(Debug, PartialEq)]
+struct Writes {
+    median_ms: f64,
+    p99_ms: f64,
+    rows_max: f64,
+    bytes_max: f64,
+}
+
+impl Writes {
+    fn of(report: &Json) -> Result<Self> {
+        let number = |name: &str| {
+            report["write_transactions"][name].as_f64().with_context(|| format!("the run's report has no {name}"))
+        };
+        Ok(Self {
+            median_ms: number("median_ms")?,
+            p99_ms: number("p99_ms")?,
+            rows_max: number("rows_max")?,
+            bytes_max: number("bytes_max")?,
+        })
+    }
 }
 
 fn native(lab: &Lab, scenario: &Scenario, date: Date) -> Result<Run> {
@@ -194,6 +229,16 @@ mod tests {
         let ratio = job.ratio().expect("two");
         assert_eq!((ratio.low, ratio.high), (1.0, 3.0));
         assert_eq!(job.ratio_started(), None);
+    }
+
+    #[test]
+    fn write_transactions_are_read_from_the_report() {
+        let report = serde_json::json!({ "write_transactions": {
+            "transactions": 120, "median_ms": 12.5, "p99_ms": 40.0, "rows_max": 300, "bytes_max": 90_000 } });
+        let writes = Writes { median_ms: 12.5, p99_ms: 40.0, rows_max: 300.0, bytes_max: 90_000.0 };
+        assert_eq!(Writes::of(&report).expect("all is there"), writes);
+        let error = Writes::of(&serde_json::json!({ "write_transactions": null })).expect_err("nothing was stored");
+        assert!(error.to_string().contains("median_ms"), "{error}");
     }
 
     #[test]

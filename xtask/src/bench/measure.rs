@@ -114,6 +114,7 @@ fn few(lab: &mut Lab, found: &mut Found) -> Result<()> {
     let (mut scenario, job, statements) = job_on_postgres(lab, found, Measurement::Job1000, ARTISTS_FEW)?;
     found.row("job-1000", job.ratio());
     found.row("job-1000-started", job.ratio_started());
+    found.row("write-1000", Spread::of(&job.write_p99_ms()));
     found.row("start", Spread::of(&job.start).map(|start| start.scaled(1000.0)));
     found.at_1000 = statements;
     if lab.is_quick {
@@ -129,6 +130,7 @@ fn usual(lab: &mut Lab, found: &mut Found) -> Result<()> {
     let slow = job::measure(lab, &mut scenario, LATENCY_MS)?;
     details(found, Measurement::Job10000, &job_name(ARTISTS, LATENCY_MS), &slow);
     found.row("job-20ms", slow.ratio());
+    found.row("write", Spread::of(&[fast.write_p99_ms(), slow.write_p99_ms()].concat()));
     let per_account =
         |seconds: &[f64]| Spread::of(seconds).map(|seconds| seconds.scaled(1_000_000.0 / scenario.accounts()));
     found.row("postgres-cpu", per_account(&[&fast.postgres_cpu[..], &slow.postgres_cpu[..]].concat()));
@@ -250,6 +252,12 @@ fn details(found: &mut Found, by: Measurement, what: &str, job: &Job) {
         add("PostgreSQL, native", "s", Spread::of(&job.native_postgres_cpu));
     }
     add("peak memory", "MB", Spread::of(&job.peak_bytes).map(|peak| peak.scaled(1e-6)));
+    let (medians, _): (Vec<f64>, Vec<f64>) = job.write_ms.iter().copied().unzip();
+    add("median of write transactions", "ms", Spread::of(&medians));
+    add("99th percentile of write transactions", "ms", Spread::of(&job.write_p99_ms()));
+    let (rows, bytes): (Vec<f64>, Vec<f64>) = job.write_most.iter().copied().unzip();
+    add("most rows of a write transaction", "rows", Spread::of(&rows));
+    add("most bytes of a write transaction", "bytes", Spread::of(&bytes));
     let (of_host, of_native): (Vec<f64>, Vec<f64>) = job.in_flight.iter().copied().unzip();
     add("in flight, Backline", "requests", Spread::of(&of_host));
     add("in flight, native", "requests", Spread::of(&of_native));

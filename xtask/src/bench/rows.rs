@@ -105,12 +105,14 @@ impl Measurement {
 use Measurement::{Binary, Job1000, Job10000, Job100000, Reading, Sandbox, Serving, Sqlite, Storage, Swaps};
 
 /// All rows, in the order in which they are printed.
-pub(crate) const ROWS: [Row; 32] = [
+pub(crate) const ROWS: [Row; 34] = [
     row("job-20ms", "job A, 10,000 artists, 20 ms latency, PostgreSQL", "×", 1.15, Job10000),
     row("job", "job A, 10,000 artists, no latency, PostgreSQL", "×", 3.0, Job10000),
     row("job-1000", "job A, 1,000 artists, no latency, from the first lease on", "×", 3.0, Job1000),
     row("job-1000-started", "the same with start-up", "×", 4.0, Job1000),
     row("statements", "time per batch at 10,000 artists by that at 1,000, worst statement", "times", 1.5, Job10000),
+    row("write", "99th percentile of a batch's write transaction, 10,000 artists, PostgreSQL", "ms", 100.0, Job10000),
+    row("write-1000", "the same at 1,000 artists", "ms", 100.0, Job1000),
     row("growth-time", "time at 100,000 artists by that at 10,000", "times", 10.5, Job100000),
     row("growth-memory", "peak memory at 100,000 artists by that at 10,000", "times", 1.5, Job100000),
     row("memory", "peak memory of the host at 10,000 artists", "MB", 300.0, Job10000),
@@ -190,10 +192,11 @@ mod tests {
         assert_eq!(names(&[]).len(), ROWS.len());
         assert_eq!(names(&["binary", "bytes"]), ["bytes", "binary"], "in the table's order");
         assert_eq!(names(&["sqlite"]), ["sqlite", "sqlite-growth", "sqlite-bytes"]);
-        assert_eq!(names(&["job-1000"]), ["job-1000", "job-1000-started", "start"]);
+        assert_eq!(names(&["job-1000"]), ["job-1000", "job-1000-started", "write-1000", "start"]);
         assert_eq!(names(&["job-20ms"]), ["job-20ms"]);
         assert_eq!(names(&["storage"]), ["bytes"], "by what measures it");
-        assert_eq!(names(&["job-10000"]).len(), 6);
+        assert_eq!(names(&["job-10000"]).len(), 7);
+        assert_eq!(names(&["write"]), ["write", "write-1000"]);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use prometheus_client::registry::Registry;
 use super::families::{One, Two, added, signed};
 use super::health::HealthGauges;
 use super::labels::{PlatformLabels, Value};
+use super::writes::{LatestWrites, WriteFigures};
 use super::{BatchEnd, Census, ConnectorUse, memory};
 use backline_model::Platform;
 use backline_model::health::HealthReport;
@@ -23,6 +24,9 @@ use backline_model::run::RunCounts;
 
 /// Bucket bounds of a batch's duration, in seconds: from the fastest batch to the longest deadline.
 const BATCH_SECONDS: [f64; 12] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
+
+/// Bucket bounds of a batch's write transaction, in seconds: 99 of 100 are to take less than 0.1.
+const WRITE_SECONDS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
 type Three = [(&'static str, Value); 3];
 type Seconds = Counter<f64, AtomicU64>;
@@ -41,6 +45,8 @@ struct Figures {
     resident: Gauge,
     batches: Family<Two, Counter>,
     batch_seconds: Family<One, Histogram, NewHistogram>,
+    write_seconds: Family<One, Histogram, NewHistogram>,
+    writes: LatestWrites,
     accounts: Family<Two, Counter>,
     requests: Family<One, Counter>,
     under_way: Family<One, Gauge>,
@@ -80,12 +86,17 @@ impl Default for Figures {
         r.register("backline_build_info", "Version of this host, as a label; always 1", build);
         let batch_seconds = Family::new_with_constructor((|| Histogram::new(BATCH_SECONDS)) as NewHistogram);
         r.register("backline_batch_seconds", "Duration of batches from lease to storage", batch_seconds.clone());
+        let write_seconds = Family::new_with_constructor((|| Histogram::new(WRITE_SECONDS)) as NewHistogram);
+        let about = "Duration of the transactions that stored batches, from begin to commit";
+        r.register("backline_batch_write_seconds", about, write_seconds.clone());
         Self {
             platforms: PlatformLabels::default(),
             started: added(r, "process_start_time_seconds", "Start time of the process, in seconds since 1970"),
             resident: added(r, "process_resident_memory_bytes", "Resident memory of the process"),
             batches: added(r, "backline_batches", "Batches that ended on this host, by result"),
             batch_seconds,
+            write_seconds,
+            writes: LatestWrites::default(),
             accounts: added(r, "backline_accounts", "Accounts processed on this host, by outcome"),
             requests: added(r, "backline_requests", "Requests sent, including retries and redirects"),
             under_way: added(r, "backline_batches_under_way", "Batches running on this host"),
@@ -166,6 +177,18 @@ impl Telemetry {
         let labels @ [(_, platform)] = &self.of(platform);
         self.figures.batches.get_or_create(&[("platform", platform.clone()), ("end", end.as_str().into())]).inc();
         self.figures.batch_seconds.get_or_create(labels).observe(took.as_secs_f64());
+    }
+
+    /// Records the transaction that stored a batch: its time, the rows that it touched, and the bytes that it sent.
+    pub fn batch_written(&self, platform: &Platform, took: Duration, rows: u64, bytes: u64) {
+        self.figures.write_seconds.get_or_create(&self.of(platform)).observe(took.as_secs_f64());
+        self.figures.writes.add(took, rows, bytes);
+    }
+
+    /// What the latest of these transactions took; none where there was none yet.
+    #[must_use]
+    pub fn write_transactions(&self) -> Option<WriteFigures> {
+        self.figures.writes.figures()
     }
 
     /// Counts accounts that ended, and the requests sent for them.
@@ -307,6 +330,7 @@ mod tests {
             let platform = platform(&format!("p{index}"));
             telemetry.register_platform(&platform);
             telemetry.batch_ended(&platform, BatchEnd::Stored, Duration::from_millis(20));
+            telemetry.batch_written(&platform, Duration::from_millis(7), 10, 100);
             telemetry.accounts_ended(&platform, &RunCounts { collected: 1, ..RunCounts::default() }, 1);
         }
         let unknown = platform("never-installed");
@@ -317,6 +341,7 @@ mod tests {
         assert_eq!(platforms.len(), PLATFORMS_MAX + 1);
         assert!(platforms.contains("other") && !platforms.contains("never-installed"), "{platforms:?}");
         assert!(text.contains("backline_batches_total{platform=\"other\",end=\"stored\"} 40"), "{text}");
+        assert!(text.contains("backline_batch_write_seconds_count{platform=\"other\"} 40"), "{text}");
     }
 
     #[test]

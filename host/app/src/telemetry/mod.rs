@@ -9,10 +9,12 @@ mod health;
 mod labels;
 pub mod memory;
 mod traces;
+mod writes;
 
 pub use figures::Telemetry;
 pub use labels::PLATFORMS_MAX;
 pub use traces::{Traces, TracesError};
+pub use writes::WriteFigures;
 
 use std::collections::BTreeMap;
 

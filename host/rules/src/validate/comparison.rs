@@ -1,10 +1,26 @@
 //! Compares a value with the account's earlier accepted values.
 
+use std::cell::OnceCell;
+
 use chrono::{Days, NaiveDate};
 
-use backline_model::Value;
+use backline_model::{Absence, History, MetricName, Value};
 
-use super::Case;
+use super::{Case, Subject};
+
+/// The account's accepted values of other dates.
+pub(super) struct Earlier<'a> {
+    history: &'a History,
+    /// For each metric of the row, in order, the latest earlier date on which it had another value than now. Every
+    /// count that stands still asks for it.
+    moved: OnceCell<Vec<Option<NaiveDate>>>,
+}
+
+impl<'a> Earlier<'a> {
+    pub(super) fn of(history: &'a History) -> Self {
+        Self { history, moved: OnceCell::new() }
+    }
+}
 
 /// A value and the latest accepted one of an earlier date.
 pub(super) struct Movement {
@@ -42,9 +58,9 @@ pub(super) fn days(number: i64) -> String {
 
 /// How the case's metric changed since its latest accepted value; `None` if there is none, if it is too old, or if the
 /// platform changed the metric's meaning in between.
-pub(super) fn movement(case: &Case<'_>) -> Option<Movement> {
+pub(super) fn movement(case: &Case<'_>, earlier: &Earlier<'_>) -> Option<Movement> {
     let date = case.subject.metric_date;
-    let (base_date, base) = case.subject.history.latest_before(case.metric, date)?;
+    let (base_date, base) = earlier.history.latest_before(case.metric, date)?;
     let gap_days = (date - base_date).num_days();
     if gap_days > i64::from(case.thresholds.gap_days_max) || is_break_between(case, base_date) {
         return None;
@@ -77,15 +93,15 @@ pub(super) fn is_rounding_step(movement: &Movement, significant_figures: Option<
 
 /// Since when the case's metric has had its current value, if that is at least `stale_days` ago. Every accepted value
 /// since then is the same, and no two of them are further apart than `gap_days_max`.
-pub(super) fn unchanged_since(case: &Case<'_>) -> Option<NaiveDate> {
+pub(super) fn unchanged_since(case: &Case<'_>, earlier: &Earlier<'_>) -> Option<NaiveDate> {
     let date = case.subject.metric_date;
     let value = case.value?.as_f64()?;
     let enough = date.checked_sub_days(Days::new(u64::from(case.thresholds.stale_days)))?;
     let mut since = date;
     while since > enough {
-        let (earlier_date, earlier) = case.subject.history.latest_before(case.metric, since)?;
+        let (earlier_date, before) = earlier.history.latest_before(case.metric, since)?;
         let is_observed_often_enough = (since - earlier_date).num_days() <= i64::from(case.thresholds.gap_days_max);
-        if !is_observed_often_enough || earlier.as_f64() != Some(value) {
+        if !is_observed_often_enough || before.as_f64() != Some(value) {
             return None;
         }
         since = earlier_date;
@@ -94,16 +110,22 @@ pub(super) fn unchanged_since(case: &Case<'_>) -> Option<NaiveDate> {
 }
 
 /// Another metric of the account whose value has changed since `since`.
-pub(super) fn another_that_moved(case: &Case<'_>, since: NaiveDate) -> Option<String> {
+pub(super) fn another_that_moved(case: &Case<'_>, earlier: &Earlier<'_>, since: NaiveDate) -> Option<String> {
     let subject = case.subject;
-    let others = subject.conformed.values.iter().filter(|(name, _)| name.as_str() != case.metric);
-    others
-        .filter_map(|(name, value)| Some((name, value.as_ref().ok()?)))
-        .find(|(name, value)| {
-            let dates = subject.history.dates().filter(|date| *date >= since && *date < subject.metric_date);
-            dates.filter_map(|date| subject.history.on(name.as_str(), date)).any(|earlier| differs(earlier, value))
-        })
-        .map(|(name, _)| name.as_str().to_owned())
+    let moved = earlier.moved.get_or_init(|| moved_on(subject, earlier.history));
+    let mut others = subject.conformed.values.keys().zip(moved).filter(|(name, _)| name.as_str() != case.metric);
+    others.find(|(_, moved)| moved.is_some_and(|date| date >= since)).map(|(name, _)| name.as_str().to_owned())
+}
+
+fn moved_on(subject: &Subject<'_>, history: &History) -> Vec<Option<NaiveDate>> {
+    let dates: Vec<NaiveDate> = history.dates().filter(|date| *date < subject.metric_date).collect();
+    let latest = |(name, value): (&MetricName, &Result<Value, Absence>)| {
+        let value = value.as_ref().ok()?;
+        let had_another =
+            |date: &NaiveDate| history.on(name.as_str(), *date).is_some_and(|earlier| differs(earlier, value));
+        dates.iter().rev().copied().find(had_another)
+    };
+    subject.conformed.values.iter().map(latest).collect()
 }
 
 fn differs(earlier: &Value, value: &Value) -> bool {

@@ -4,6 +4,10 @@
 //! An **error** withholds the metric that it is about and nothing else; a **warning** lowers the quality score; a
 //! **note** is recorded. No value is ever clamped or replaced. The rules are in [`rules`], and their configuration is
 //! in [`config`].
+//!
+//! It has two steps. [`screen`] checks the rules that look at what was reported alone, and makes of each text what is
+//! stored of it: its work grows with what a connector wrote. [`judge`] adds the rules that compare with earlier values:
+//! its work grows with the number of metrics. So only the second has to be done where the earlier values are locked.
 
 mod comparison;
 pub mod config;
@@ -20,9 +24,10 @@ use backline_model::snapshot::{Conformed, Reported};
 use backline_model::weakened::{Bound, off};
 use backline_model::{Absence, AccountId, ArtistId, History, Manifest, MetricName, Platform, Severity, Value};
 
+use comparison::Earlier;
+use config::Thresholds;
 pub use config::ValidationConfig;
-use config::{Judgement, Thresholds};
-use rules::{AppliesTo, RULES, Rule};
+use rules::{AppliesTo, Check, RULES, Rule};
 
 /// The metrics that are judged, and what they are compared with.
 #[derive(Clone, Copy, Debug)]
@@ -37,8 +42,6 @@ pub struct Subject<'a> {
     pub metric_date: NaiveDate,
     /// The conformed metrics.
     pub conformed: &'a Conformed,
-    /// The account's accepted values of other dates.
-    pub history: &'a History,
     /// Manifest with the catalogue and the definition breaks.
     pub manifest: &'a Manifest,
 }
@@ -82,84 +85,191 @@ struct Case<'a> {
     misfit: Option<&'a Reported>,
 }
 
-/// Judges one account's metrics.
-#[must_use]
-pub fn validate(subject: &Subject<'_>, config: &ValidationConfig) -> Verdict {
-    let thresholds = config.thresholds_for(subject.platform);
-    let mut findings = Vec::new();
-    let mut fired: BTreeMap<&'static str, Judgement> = BTreeMap::new();
-    // (Metric, whether it is a misfit) → the first error that fired on it, which names the absence. A misfit and a
-    // value can have the same name: a reported engagement rate does not affect the host's own.
-    let mut rejected: BTreeMap<(&str, bool), &'static str> = BTreeMap::new();
-    let mut row_rejected_by: Option<&'static str> = None;
+/// What the rules found that look at what was reported alone, and what is stored of its texts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Screened {
+    fired: Vec<Fired>,
+    /// What is stored of texts, where it is not what was reported: a cleaned text, or the beginning of a withheld one.
+    texts: BTreeMap<MetricName, Value>,
+    /// Misfits that are withheld, with their names where these are valid.
+    misfits: Vec<(Option<MetricName>, Withheld)>,
+}
 
+/// A rule that fired.
+#[derive(Clone, Debug, PartialEq)]
+struct Fired {
+    /// Its place in the table.
+    place: usize,
+    about: About,
+    finding: Finding,
+}
+
+/// What a rule fired on. A misfit and a value can have the same name: a reported engagement rate does not affect the
+/// host's own.
+#[derive(Clone, Debug, PartialEq)]
+enum About {
+    Row,
+    Value(String),
+    Misfit(String),
+}
+
+/// The first error that fired on the row, and on each value and misfit: it names the absence.
+#[derive(Default)]
+struct Rejections<'a> {
+    row: Option<&'static str>,
+    values: BTreeMap<&'a str, &'static str>,
+    misfits: BTreeMap<&'a str, &'static str>,
+}
+
+/// Judges one account's metrics, in both steps.
+#[must_use]
+pub fn validate(subject: &Subject<'_>, history: &History, config: &ValidationConfig) -> Verdict {
+    judge(subject, &screen(subject, config), history, config)
+}
+
+/// The first step, which needs no earlier value. The second one needs no misfits any more.
+#[must_use]
+pub fn screen(subject: &Subject<'_>, config: &ValidationConfig) -> Screened {
+    let thresholds = config.thresholds_for(subject.platform);
     let cases = Cases::of(subject, &thresholds);
-    for rule in RULES {
+    let mut fired = Vec::new();
+    for (place, rule) in RULES.iter().enumerate() {
+        let Check::Alone(check) = rule.check else { continue };
         for case in cases.all_for(rule) {
-            let Some(message) = (rule.check)(case) else { continue };
-            let judgement = config.judgement_of(rule, subject.platform);
-            fired.insert(rule.id, judgement);
-            if judgement.severity == Severity::Error && !off(Bound::Validation) {
-                if case.metric.is_empty() {
-                    row_rejected_by.get_or_insert(rule.id);
-                } else {
-                    rejected.entry((case.metric, case.misfit.is_some())).or_insert(rule.id);
-                }
-            }
-            findings.push(Finding {
-                rule: rule.id.to_owned(),
-                severity: judgement.severity,
-                metric: (!case.metric.is_empty()).then(|| text::shown(case.metric)),
-                message,
-                suggestion: rule.suggestion.to_owned(),
-            });
+            fired.extend(check(case).map(|message| Fired::of(place, case, message, config)));
         }
     }
+    let rejections = Rejections::of(&fired);
+    let stored = |(metric, value): (&MetricName, &Result<Value, Absence>)| {
+        let value = value.as_ref().ok().filter(|value| matches!(value, Value::Text(_) | Value::Texts(_)))?;
+        let stored = match rejections.of_value(metric.as_str()) {
+            Some(_) => text::storable(value),
+            None => text::cleaned(value, &thresholds)?,
+        };
+        Some((metric.clone(), stored))
+    };
+    let texts = subject.conformed.values.iter().filter_map(stored).collect();
+    let withheld = |misfit: &Reported| {
+        let (rule, value) = (rejections.of_misfit(&misfit.name)?, misfit.value.as_ref().ok()?);
+        Some((MetricName::new(misfit.name.as_str()).ok(), Withheld::of(&misfit.name, text::storable(value), rule)))
+    };
+    let misfits = subject.conformed.misfits.iter().filter_map(withheld).collect();
+    Screened { fired, texts, misfits }
+}
+
+/// The second step: compares with the account's accepted values of other dates.
+#[must_use]
+pub fn judge(subject: &Subject<'_>, screened: &Screened, history: &History, config: &ValidationConfig) -> Verdict {
+    let thresholds = config.thresholds_for(subject.platform);
+    let (cases, earlier) = (Cases::of(subject, &thresholds), Earlier::of(history));
+    let mut fired = screened.fired.clone();
+    for (place, rule) in RULES.iter().enumerate() {
+        let Check::Compared(check) = rule.check else { continue };
+        for case in cases.all_for(rule) {
+            fired.extend(check(case, &earlier).map(|message| Fired::of(place, case, message, config)));
+        }
+    }
+    // In the table's order; those of one rule stay in theirs.
+    fired.sort_by_key(|fired| fired.place);
+    let weights: BTreeMap<&'static str, f64> = fired
+        .iter()
+        .map(|fired| &RULES[fired.place])
+        .map(|rule| (rule.id, config.judgement_of(rule, subject.platform).weight))
+        .collect();
 
     let mut verdict = Verdict {
         values: BTreeMap::new(),
         absent: BTreeMap::new(),
-        findings,
+        findings: Vec::new(),
         withheld: Vec::new(),
-        quality_score: quality_score(fired.values().map(|judgement| judgement.weight)),
+        quality_score: quality_score(weights.into_values()),
     };
+    let rejections = Rejections::of(&fired);
     for (metric, value) in &subject.conformed.values {
-        let rule = rejected.get(&(metric.as_str(), false)).copied().or(row_rejected_by);
-        match (value, rule) {
-            (Ok(value), Some(rule)) => verdict.withhold(metric.as_str(), value, rule),
+        let text = screened.texts.get(metric);
+        match (value, rejections.of_value(metric.as_str())) {
+            (Ok(value), Some(rule)) => {
+                let value = text.cloned().unwrap_or_else(|| text::storable(value));
+                verdict.withhold(Some(metric.clone()), Withheld::of(metric.as_str(), value, rule));
+            }
             (Ok(value), None) => {
-                verdict
-                    .values
-                    .insert(metric.clone(), text::cleaned(value, &thresholds).unwrap_or_else(|| value.clone()));
+                verdict.values.insert(metric.clone(), text.unwrap_or(value).clone());
             }
             (Err(absence), _) => {
                 verdict.absent.insert(metric.clone(), absence.clone());
             }
         }
     }
-    for misfit in &subject.conformed.misfits {
-        let rule = rejected.get(&(misfit.name.as_str(), true)).copied().or(row_rejected_by);
-        if let (Ok(value), Some(rule)) = (&misfit.value, rule) {
-            verdict.withhold(&misfit.name, value, rule);
-        }
+    for (name, withheld) in &screened.misfits {
+        verdict.withhold(name.clone(), withheld.clone());
     }
+    verdict.findings = fired.into_iter().map(|fired| fired.finding).collect();
     verdict
+}
+
+impl Fired {
+    fn of(place: usize, case: &Case<'_>, message: String, config: &ValidationConfig) -> Self {
+        let rule = &RULES[place];
+        let about = match (case.metric, case.misfit) {
+            ("", _) => About::Row,
+            (metric, Some(_)) => About::Misfit(metric.to_owned()),
+            (metric, None) => About::Value(metric.to_owned()),
+        };
+        let finding = Finding {
+            rule: rule.id.to_owned(),
+            severity: config.judgement_of(rule, case.subject.platform).severity,
+            metric: (!case.metric.is_empty()).then(|| text::shown(case.metric)),
+            message,
+            suggestion: rule.suggestion.to_owned(),
+        };
+        Self { place, about, finding }
+    }
+}
+
+impl<'a> Rejections<'a> {
+    /// The rejections of rules that fired, in the table's order.
+    fn of(fired: &'a [Fired]) -> Self {
+        let mut rejections = Self::default();
+        for Fired { place, about, finding } in fired {
+            if finding.severity != Severity::Error || off(Bound::Validation) {
+                continue;
+            }
+            let rule = RULES[*place].id;
+            match about {
+                About::Row => rejections.row.get_or_insert(rule),
+                About::Value(metric) => rejections.values.entry(metric.as_str()).or_insert(rule),
+                About::Misfit(metric) => rejections.misfits.entry(metric.as_str()).or_insert(rule),
+            };
+        }
+        rejections
+    }
+
+    fn of_value(&self, metric: &str) -> Option<&'static str> {
+        self.values.get(metric).copied().or(self.row)
+    }
+
+    fn of_misfit(&self, metric: &str) -> Option<&'static str> {
+        self.misfits.get(metric).copied().or(self.row)
+    }
+}
+
+impl Withheld {
+    /// A value that a rule withholds, in the form that is stored.
+    fn of(metric: &str, value: Value, rule: &'static str) -> Self {
+        Self { metric: text::shown(metric), value, rule: rule.to_owned() }
+    }
 }
 
 impl Verdict {
     /// Withholds a value. A metric that also has an accepted value keeps it: the host computes the engagement rate
     /// whatever is reported.
-    fn withhold(&mut self, metric: &str, value: &Value, rule: &'static str) {
-        self.withheld.push(Withheld {
-            metric: text::shown(metric),
-            value: text::storable(value),
-            rule: rule.to_owned(),
-        });
-        if let Ok(name) = MetricName::new(metric)
+    fn withhold(&mut self, name: Option<MetricName>, withheld: Withheld) {
+        if let Some(name) = name
             && !self.values.contains_key(&name)
         {
-            self.absent.insert(name, Absence::Rejected(rule.to_owned()));
+            self.absent.insert(name, Absence::Rejected(withheld.rule.clone()));
         }
+        self.withheld.push(withheld);
     }
 }
 

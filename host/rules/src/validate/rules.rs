@@ -5,7 +5,7 @@ use backline_model::metric::names::{self, COLUMNS};
 use backline_model::{Kind, Severity, Value};
 
 use super::Case;
-use super::comparison::{another_that_moved, days, is_rounding_step, movement, unchanged_since};
+use super::comparison::{Earlier, another_that_moved, days, is_rounding_step, movement, unchanged_since};
 use super::config::usual_weight;
 use super::text;
 
@@ -45,7 +45,17 @@ pub struct Rule {
     /// What a person should do about a finding.
     pub suggestion: &'static str,
     /// Message with the numbers if the rule fires, otherwise `None`.
-    pub(super) check: fn(&Case<'_>) -> Option<String>,
+    pub(super) check: Check,
+}
+
+/// How a rule is checked. What looks at rows, misfits or texts compares with nothing: it is checked before earlier
+/// values are known.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Check {
+    /// On what was reported alone.
+    Alone(fn(&Case<'_>) -> Option<String>),
+    /// On earlier values too.
+    Compared(fn(&Case<'_>, &Earlier<'_>) -> Option<String>),
 }
 
 const ERROR: f64 = usual_weight(Severity::Error);
@@ -61,7 +71,7 @@ pub const RULES: &[Rule] = &[
         applies_to: AppliesTo::Row,
         about: "artist, account or platform missing, or the platform of another connector",
         suggestion: "Check the account's artist and platform; nothing of this row can be attributed",
-        check: identity_missing,
+        check: Check::Alone(identity_missing),
     },
     Rule {
         id: "metric-unknown",
@@ -71,7 +81,7 @@ pub const RULES: &[Rule] = &[
         applies_to: AppliesTo::Misfits,
         about: "a metric that is not in the connector's catalogue",
         suggestion: "Declare the metric in connector.toml, or correct its name",
-        check: metric_unknown,
+        check: Check::Alone(metric_unknown),
     },
     Rule {
         id: "metric-duplicate",
@@ -81,7 +91,7 @@ pub const RULES: &[Rule] = &[
         applies_to: AppliesTo::Misfits,
         about: "a metric reported more than once",
         suggestion: "Have the connector report each metric once",
-        check: metric_duplicate,
+        check: Check::Alone(metric_duplicate),
     },
     Rule {
         id: "value-not-finite",
@@ -91,7 +101,7 @@ pub const RULES: &[Rule] = &[
         applies_to: AppliesTo::Misfits,
         about: "a number that is infinite or not a number",
         suggestion: "Report an absence where there is nothing to divide by",
-        check: value_not_finite,
+        check: Check::Alone(value_not_finite),
     },
     Rule {
         id: "metric-kind",
@@ -101,7 +111,7 @@ pub const RULES: &[Rule] = &[
         applies_to: AppliesTo::Misfits,
         about: "a value that is not of the metric's kind",
         suggestion: "Report the kind of value that connector.toml declares; leave engagement_rate to the host",
-        check: metric_kind,
+        check: Check::Alone(metric_kind),
     },
     Rule {
         id: "count-negative",
@@ -111,7 +121,7 @@ pub const RULES: &[Rule] = &[
         applies_to: AppliesTo::Counts,
         about: "a count below 0",
         suggestion: "Check how the connector reads this number",
-        check: count_negative,
+        check: Check::Alone(count_negative),
     },
     Rule {
         id: "engagement-rate-range",
@@ -121,7 +131,7 @@ pub const RULES: &[Rule] = &[
         applies_to: AppliesTo::Metric(names::ENGAGEMENT_RATE),
         about: "an engagement rate below 0 or above 100 percent",
         suggestion: "Check the interactions and the base that the connector counted",
-        check: engagement_rate_range,
+        check: Check::Alone(engagement_rate_range),
     },
     Rule {
         id: "engagement-rate-high",
@@ -131,7 +141,7 @@ pub const RULES: &[Rule] = &[
         applies_to: AppliesTo::Metric(names::ENGAGEMENT_RATE),
         about: "an engagement rate above 20 percent",
         suggestion: "Check whether few posts or few followers explain it",
-        check: engagement_rate_high,
+        check: Check::Alone(engagement_rate_high),
     },
     Rule {
         id: "followers-jump",
@@ -141,7 +151,7 @@ pub const RULES: &[Rule] = &[
         applies_to: AppliesTo::Metric(names::FOLLOWERS),
         about: "followers grew more than 100 percent a day",
         suggestion: "Verify data source accuracy",
-        check: followers_jump,
+        check: Check::Compared(followers_jump),
     },
     Rule {
         id: "followers-drop",
@@ -151,7 +161,7 @@ pub const RULES: &[Rule] = &[
         applies_to: AppliesTo::Metric(names::FOLLOWERS),
         about: "followers fell more than 10 percent a day",
         suggestion: "Check for account issues or data collection errors",
-        check: followers_drop,
+        check: Check::Compared(followers_drop),
     },
     Rule {
         id: "counter-fell",
@@ -161,7 +171,7 @@ pub const RULES: &[Rule] = &[
         applies_to: AppliesTo::Counters,
         about: "a lifetime total fell",
         suggestion: "Check whether posts were deleted or the platform corrected its count",
-        check: counter_fell,
+        check: Check::Compared(counter_fell),
     },
     Rule {
         id: "likes-exceed-views",
@@ -171,7 +181,7 @@ pub const RULES: &[Rule] = &[
         applies_to: AppliesTo::Metric(names::LIKES),
         about: "more likes than views on the posts counted",
         suggestion: "Expect the platform to correct its views; check again in a day or two",
-        check: likes_exceed_views,
+        check: Check::Alone(likes_exceed_views),
     },
     Rule {
         id: "stale-source",
@@ -181,7 +191,7 @@ pub const RULES: &[Rule] = &[
         applies_to: AppliesTo::Counts,
         about: "a count that has not changed for 14 days although another one of the account has",
         suggestion: "Check whether the platform still updates this number",
-        check: stale_source,
+        check: Check::Compared(stale_source),
     },
     Rule {
         id: "text-cleaned",
@@ -191,7 +201,7 @@ pub const RULES: &[Rule] = &[
         applies_to: AppliesTo::Texts,
         about: "a text with U+0000, which is removed, or over its length, which is cut",
         suggestion: "Nothing to do; the document keeps the original text",
-        check: text_cleaned,
+        check: Check::Alone(text_cleaned),
     },
 ];
 
@@ -278,16 +288,16 @@ fn engagement_rate_high(case: &Case<'_>) -> Option<String> {
     (rate > high && rate <= highest).then(|| format!("engagement_rate is {rate} %, above {high} %"))
 }
 
-fn followers_jump(case: &Case<'_>) -> Option<String> {
-    let movement = movement(case)?;
+fn followers_jump(case: &Case<'_>, earlier: &Earlier<'_>) -> Option<String> {
+    let movement = movement(case, earlier)?;
     let percent = movement.percent_a_day()?;
     let is_alarming =
         percent > case.thresholds.followers_growth_percent_max && !is_rounding_step(&movement, rounding(case));
     is_alarming.then(|| format!("followers grew {percent:.2} % a day: {}", movement.describe()))
 }
 
-fn followers_drop(case: &Case<'_>) -> Option<String> {
-    let movement = movement(case)?;
+fn followers_drop(case: &Case<'_>, earlier: &Earlier<'_>) -> Option<String> {
+    let movement = movement(case, earlier)?;
     let percent = -movement.percent_a_day()?;
     let is_alarming =
         percent > case.thresholds.followers_fall_percent_max && !is_rounding_step(&movement, rounding(case));
@@ -298,8 +308,8 @@ fn rounding(case: &Case<'_>) -> Option<u8> {
     case.entry.and_then(|entry| entry.significant_figures)
 }
 
-fn counter_fell(case: &Case<'_>) -> Option<String> {
-    let movement = movement(case)?;
+fn counter_fell(case: &Case<'_>, earlier: &Earlier<'_>) -> Option<String> {
+    let movement = movement(case, earlier)?;
     let has_fallen = movement.value < movement.base && !is_rounding_step(&movement, rounding(case));
     has_fallen.then(|| format!("{} fell {}", case.metric, movement.describe()))
 }
@@ -322,7 +332,7 @@ fn likes_exceed_views(case: &Case<'_>) -> Option<String> {
 }
 
 /// 0 stays the same naturally, and so does a number that the platform rounds.
-fn stale_source(case: &Case<'_>) -> Option<String> {
+fn stale_source(case: &Case<'_>, earlier: &Earlier<'_>) -> Option<String> {
     let count = case.value?.as_i64()?;
     let may_stand_still = count == 0
         || rounding(case).is_some()
@@ -330,8 +340,8 @@ fn stale_source(case: &Case<'_>) -> Option<String> {
     if may_stand_still {
         return None;
     }
-    let since = unchanged_since(case)?;
-    let other = another_that_moved(case, since)?;
+    let since = unchanged_since(case, earlier)?;
+    let other = another_that_moved(case, earlier, since)?;
     let unchanged_days = days((case.subject.metric_date - since).num_days());
     Some(format!("{} has been {count} for {unchanged_days}, while {other} changed", case.metric))
 }

@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use super::*;
 use backline_model::fixtures::{day, ints, manifest, manifest_with_rounded_followers, name};
+use backline_model::metric::names;
 use backline_model::snapshot::Coverage;
 
 /// One account on one day.
@@ -84,17 +85,27 @@ impl Account {
     }
 
     fn verdict(&self) -> Verdict {
+        self.with_subject(|subject| validate(subject, &self.history, &self.config))
+    }
+
+    fn screened(&self) -> Screened {
+        self.with_subject(|subject| screen(subject, &self.config))
+    }
+
+    fn judged(&self, screened: &Screened) -> Verdict {
+        self.with_subject(|subject| judge(subject, screened, &self.history, &self.config))
+    }
+
+    fn with_subject<T>(&self, step: impl FnOnce(&Subject<'_>) -> T) -> T {
         let platform = Platform::new(self.platform).unwrap();
-        let subject = Subject {
+        step(&Subject {
             account_id: AccountId(Uuid::from_u128(self.account)),
             artist_id: ArtistId(Uuid::from_u128(self.artist)),
             platform: &platform,
             metric_date: day(self.date),
             conformed: &self.conformed,
-            history: &self.history,
             manifest: &self.manifest,
-        };
-        validate(&subject, &self.config)
+        })
     }
 
     fn fired(&self) -> Vec<String> {
@@ -537,4 +548,31 @@ fn whatever_a_connector_counts_the_verdict_is_complete() {
             assert!((0.0..=1.0).contains(&verdict.quality_score));
         }
     }
+}
+
+#[test]
+fn only_numbers_are_compared_with_earlier_values() {
+    for rule in RULES.iter().filter(|rule| matches!(rule.check, Check::Compared(_))) {
+        let is_of_numbers = match rule.applies_to {
+            AppliesTo::Counts | AppliesTo::Counters => true,
+            AppliesTo::Metric(metric) => ![names::TOP_TRACK, names::GENRES].contains(&metric),
+            AppliesTo::Row | AppliesTo::Misfits | AppliesTo::Texts => false,
+        };
+        assert!(is_of_numbers, "{} would be checked where rows are locked", rule.id);
+    }
+}
+
+#[test]
+fn the_second_step_needs_no_misfits_and_no_long_texts() {
+    let long = "x".repeat(1 << 20);
+    let mut account = Account::new(&[("top_track", text(&long)), ("followers", Value::Integer(9_000))])
+        .and_misfit("plays", Ok(text(&long)))
+        .and_misfit("likes", Ok(Value::Decimal(f64::NAN)))
+        .after("2026-11-18", &[("followers", 1_000)]);
+    let (whole, screened) = (account.verdict(), account.screened());
+    let rules: Vec<&str> = whole.findings.iter().map(|finding| finding.rule.as_str()).collect();
+    assert_eq!(rules, ["metric-unknown", "value-not-finite", "followers-jump", "text-cleaned"], "in the table's order");
+    account.conformed.misfits.clear();
+    account.conformed.values.insert(name("top_track"), Ok(text("")));
+    assert_eq!(account.judged(&screened), whole);
 }

@@ -376,6 +376,11 @@ impl Work {
         self.view.link.long();
     }
 
+    /// What it took so far, as [`Link::load`] says.
+    pub(crate) fn load(&self) -> (u64, u64) {
+        self.view.link.load()
+    }
+
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
         self.view.link.commit().await?;
         for topic in self.pending_notifications {

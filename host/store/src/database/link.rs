@@ -63,6 +63,10 @@ pub(crate) struct Link {
     turn: Turn,
     /// A statement was sent, and its answer was not read to the end.
     unanswered: bool,
+    /// Rows that statements read, inserted, changed or deleted.
+    rows: u64,
+    /// Size of the statements' parameters, in bytes.
+    bytes: u64,
 }
 
 /// Runs a statement within the limit.
@@ -101,12 +105,29 @@ impl Link {
     ) -> Result<Self, sqlx::Error> {
         let connection = Some(connections.acquire().await?);
         let limit = limits.statement;
-        Ok(Self { connection, kind, limits, limit, in_transaction: false, durable: false, turn, unanswered: false })
+        Ok(Self {
+            connection,
+            kind,
+            limits,
+            limit,
+            in_transaction: false,
+            durable: false,
+            turn,
+            unanswered: false,
+            rows: 0,
+            bytes: 0,
+        })
     }
 
     /// Gives each of the next statements the time of one that reads or changes whole tables.
     pub(crate) fn long(&mut self) {
         self.limit = self.limits.long_statement;
+    }
+
+    /// Rows that its statements read, inserted, changed or deleted, without those that triggers wrote, and the bytes of
+    /// the statements' parameters.
+    pub(crate) fn load(&self) -> (u64, u64) {
+        (self.rows, self.bytes)
     }
 
     fn limit_of(&self, statement: &Statement) -> Duration {
@@ -144,16 +165,20 @@ impl Link {
 
     pub(crate) async fn rows(&mut self, what: &'static str, statement: Statement) -> Result<Vec<AnyRow>, StoreError> {
         let limit = self.limit_of(&statement);
+        self.bytes += statement.bytes();
         let (query, again) = statement.into_query_and_again();
         let rows = answered!(self, limit, what, connection => query.fetch_all(connection));
-        match (rows, again) {
+        let rows = match (rows, again) {
             (Err(error), Some(again)) if is_no_text(&error) => self.rows_in_bytes(limit, what, again).await,
             (rows, _) => rows,
-        }
+        }?;
+        self.rows += rows.len() as u64;
+        Ok(rows)
     }
 
     pub(crate) async fn row(&mut self, what: &'static str, statement: Statement) -> Result<Option<AnyRow>, StoreError> {
         let limit = self.limit_of(&statement);
+        (self.rows, self.bytes) = (self.rows + 1, self.bytes + statement.bytes());
         let (query, again) = statement.into_query_and_again();
         let row = answered!(self, limit, what, connection => query.fetch_optional(connection));
         match (row, again) {
@@ -188,7 +213,9 @@ impl Link {
 
     pub(crate) async fn execute(&mut self, what: &'static str, statement: Statement) -> Result<u64, StoreError> {
         let limit = self.limit_of(&statement);
+        self.bytes += statement.bytes();
         let done = answered!(self, limit, what, connection => statement.into_query().execute(connection))?;
+        self.rows += done.rows_affected();
         Ok(done.rows_affected())
     }
 }

@@ -18,13 +18,15 @@ pub(crate) struct Statement {
     tenant: Option<String>,
     /// It reads or changes whole tables.
     long: bool,
+    /// Size of its parameters, in bytes.
+    bytes: u64,
 }
 
 impl Statement {
     /// A statement without a scope.
     pub(crate) fn new(kind: DatabaseKind, text: &'static str) -> Self {
         let text = sql(kind, text, false);
-        Self { again: Again::of(kind, &text), query: sqlx::query(text), tenant: None, long: false }
+        Self { again: Again::of(kind, &text), query: sqlx::query(text), tenant: None, long: false, bytes: 0 }
     }
 
     /// A statement on the rows of a scope: its text says by words of [`scope`](crate::scope) where it is limited.
@@ -32,13 +34,13 @@ impl Statement {
         debug_assert!(is_limitable(text), "the statement says nowhere whose rows it is about: {text}");
         let tenant = scope.only().map(ToString::to_string);
         let text = sql(kind, text, tenant.is_some());
-        Self { again: Again::of(kind, &text), query: sqlx::query(text), tenant, long: false }
+        Self { again: Again::of(kind, &text), query: sqlx::query(text), tenant, long: false, bytes: 0 }
     }
 
     /// A statement made of names that the registry or the database's own catalogue gives, never of what a user entered.
     pub(crate) fn made(kind: DatabaseKind, text: &str) -> Self {
         let query = sqlx::query(AssertSqlSafe(translate(kind, text, false)).into_sql_str());
-        Self { query, again: None, tenant: None, long: false }
+        Self { query, again: None, tenant: None, long: false, bytes: 0 }
     }
 
     /// The same, planned for each execution by the size that tables have then. Planning costs a part of a millisecond,
@@ -59,9 +61,15 @@ impl Statement {
         self.long
     }
 
+    /// Size of its parameters, in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Adds a parameter.
     pub(crate) fn bind<'t, T: Parameter + Encode<'t, Any> + Type<Any>>(mut self, value: T) -> Self {
         let value = value.storable();
+        self.bytes += value.bound_bytes() as u64;
         self.again = self.again.and_then(|again| again.with(value.clone()));
         self.query = self.query.bind(value);
         self
@@ -145,6 +153,11 @@ pub(crate) trait Parameter: Clone {
     fn storable(self) -> Self {
         self
     }
+
+    /// Its size, in bytes.
+    fn bound_bytes(&self) -> usize {
+        size_of_val(self)
+    }
 }
 
 /// A filter, a cursor or a name from outside may have U+0000 in it. PostgreSQL refuses the whole statement then, and
@@ -153,22 +166,38 @@ impl Parameter for String {
     fn storable(self) -> Self {
         if self.contains('\0') { self.replace('\0', "") } else { self }
     }
+
+    fn bound_bytes(&self) -> usize {
+        self.len()
+    }
 }
 
 impl<P: Parameter> Parameter for Option<P> {
     fn storable(self) -> Self {
         self.map(P::storable)
     }
+
+    fn bound_bytes(&self) -> usize {
+        self.as_ref().map_or(0, P::bound_bytes)
+    }
 }
 
 /// Words of this program, and what was made storable before.
-impl<P: ?Sized> Parameter for &P {}
+impl<P: ?Sized> Parameter for &P {
+    fn bound_bytes(&self) -> usize {
+        size_of_val(*self)
+    }
+}
 
 impl Parameter for bool {}
 impl Parameter for i32 {}
 impl Parameter for i64 {}
 impl Parameter for f64 {}
-impl Parameter for Vec<u8> {}
+impl Parameter for Vec<u8> {
+    fn bound_bytes(&self) -> usize {
+        self.len()
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -193,5 +222,15 @@ mod tests {
         assert_eq!(Some("\0".to_owned()).storable().as_deref(), Some(""));
         assert_eq!(None::<String>.storable(), None);
         assert_eq!(vec![0_u8].storable(), [0], "bytes are bytes");
+    }
+
+    #[test]
+    fn the_size_of_a_statement_is_that_of_its_parameters() {
+        let statement = Statement::new(DatabaseKind::Sqlite, "UPDATE artists SET name = $1, seq = $2, x = $3, y = $4")
+            .bind("four")
+            .bind(7_i64)
+            .bind(Some("sixty\0".to_owned()))
+            .bind(vec![0_u8; 100]);
+        assert_eq!(statement.bytes(), 4 + 8 + 5 + 100);
     }
 }

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::{Value as Json, json};
+use tokio::time::Instant;
 
 use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, clean, json, time_text};
@@ -32,7 +33,7 @@ use crate::releases::trials::tally_add_in_txn;
 use crate::work::locks::{AccountFacts, account_facts_in_txn, account_states_save_in_txn, accounts_lock_in_txn};
 use crate::work::outcomes::{AccountOutcome, outcomes_save_in_txn};
 use crate::work::parts::{Part, part_split_off_in_txn};
-use crate::work::result::{AccountResult, BatchResult, Completed, PluginLog, StoredAccount};
+use crate::work::result::{AccountResult, BatchResult, Completed, PluginLog, StoredAccount, Written};
 use backline_model::account::NOT_FOUND_DATES_MAX;
 use backline_model::event::types;
 use backline_model::kill_points::{Point, point};
@@ -55,6 +56,7 @@ impl Store {
     pub async fn completion_begin(&self, lease: &Lease, now: DateTime<Utc>) -> Result<Completion, StoreError> {
         self.months_ensure_for_batch(lease.batch.accounts.iter().map(|account| account.metric_date), now).await?;
         let mut work = self.begin_by_key().await?;
+        let began = Instant::now();
         let statement = work.query(
             "SELECT usage::text AS usage FROM batches
              WHERE id = $1::uuid AND lease_token = $2 AND state = 'leased' AND finished_at IS NULL FOR UPDATE",
@@ -71,7 +73,7 @@ impl Store {
         let facts = account_facts_in_txn(&mut work, &accounts, lease.batch.run_id).await?;
         let (lease, months, without_row) = (lease.clone(), self.months.clone(), HashSet::new());
         let (completed, past) = (Arc::clone(&self.completed), Vec::new());
-        Ok(Completion { work, lease, alive, facts, used, without_row, past, months, completed, now })
+        Ok(Completion { work, began, lease, alive, facts, used, without_row, past, months, completed, now })
     }
 
     /// Completes a batch none of whose accounts is stored, so that nothing has to be compared.
@@ -91,6 +93,8 @@ impl Store {
 /// The completion of a batch under way. Dropping it undoes everything; the lease stays until it expires.
 pub struct Completion {
     work: Work,
+    /// When the transaction had begun.
+    began: Instant,
     lease: Lease,
     alive: HashSet<AccountId>,
     /// What the batch used before: it may be one that was tried or deferred already.
@@ -228,10 +232,12 @@ impl Completion {
         change_statuses(work, &statuses, self.now).await?;
         let open = self.give_up(&accounts, &result, !told_by_batch.is_empty()).await?;
         point(Point::BatchWritten);
+        let (rows, bytes) = self.work.load();
         self.work.commit().await?;
+        let written = Written { took: self.began.elapsed(), rows, bytes };
         self.completed.fetch_add(1, Ordering::Relaxed);
         point(Point::BatchCommitted);
-        Ok(Completed { counts: counts(&accounts), open })
+        Ok(Completed { counts: counts(&accounts), open, written })
     }
 
     /// Drops what must not be kept.

@@ -1,6 +1,7 @@
 //! The result of a batch, as it is handed to the transaction that completes it.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::Value as Json;
@@ -108,4 +109,17 @@ pub struct Completed {
     pub counts: RunCounts,
     /// Accounts that stay in the batch, deferred or to be tried again; 0 when it is done.
     pub open: u64,
+    /// What the transaction took.
+    pub written: Written,
+}
+
+/// What the transaction of a batch took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Time from its begin to the end of its commit: locks are held for at most as long.
+    pub took: Duration,
+    /// Rows that its statements read, inserted, changed or deleted.
+    pub rows: u64,
+    /// Size of its statements' parameters, in bytes.
+    pub bytes: u64,
 }

@@ -20,7 +20,7 @@ use crate::pipeline::collection::report::{
     RunReport, RunRequest,
 };
 use crate::pipeline::{CancelReport, Host, Subject, invalid_ids};
-use crate::telemetry::memory;
+use crate::telemetry::{WriteFigures, memory};
 use backline_model::grant::describe_window;
 use backline_model::outcome::Exclusion;
 use backline_model::run::RunCounts;
@@ -90,6 +90,8 @@ struct ProcessReport<'a> {
     report: &'a RunReport,
     /// Highest resident memory of this process, in bytes; absent where the system does not report it.
     peak_rss_bytes: Option<u64>,
+    /// What the transactions took by which this process stored batches; null where it stored none.
+    write_transactions: Option<WriteFigures>,
 }
 
 impl Selection {
@@ -140,7 +142,8 @@ pub(in crate::cli) async fn run(context: &Context, arguments: RunArguments) -> O
     let report = collect(&host, &request, &CancellationToken::new()).await?;
     context.watch.made(Subject::Run(report.run.id));
     if arguments.json {
-        print::json(&ProcessReport { report: &report, peak_rss_bytes: memory::peak_bytes() })?;
+        let write_transactions = host.telemetry().write_transactions();
+        print::json(&ProcessReport { report: &report, peak_rss_bytes: memory::peak_bytes(), write_transactions })?;
     } else {
         print_run(&report)?;
     }

@@ -30,9 +30,11 @@ use backline_model::clock::Clock;
 use backline_model::kill_points::{Point, point};
 use backline_model::remedies::{Remedy, off};
 use backline_model::run::RunCounts;
-use backline_model::{AccountId, DocumentId, DocumentInput, FetchContext, Lease, Outcome, Window};
+use backline_model::{AccountId, DocumentId, DocumentInput, FetchContext, Fetched, Lease, Outcome, Snapshot, Window};
 use backline_rules::dates::{self, Place};
-use backline_store::{AccountResult, BatchResult, DocumentBody, DocumentRecord, PluginLog, Scope, Store, StoreError};
+use backline_store::{
+    AccountResult, BatchResult, DocumentBody, DocumentRecord, PluginLog, Scope, Store, StoreError, Written,
+};
 
 /// How many times the results of a batch are stored before it is given back.
 const STORE_TRIES: u32 = 5;
@@ -243,21 +245,47 @@ async fn observe(collector: &Collector, lease: &Lease) -> Result<Observed, Colle
         collector.held.enlarge(batch.release, &held);
     }
 
-    let observations = documents
-        .into_iter()
-        .zip(bodies)
-        .zip(snapshots)
-        .map(|(((account, fetched), body), snapshot)| Observation {
-            account,
-            document_id: DocumentId::generate(),
-            body,
-            state: fetched.state,
-            snapshot,
-        })
-        .collect();
+    let around = Around { collector, lease, release: &release, candidates: &accounts.candidates, observed_at };
+    let fetched = documents.into_iter().zip(bodies).zip(snapshots);
+    let (observations, unknown) = evaluated(&around, &places, window, fetched).await;
+    // What was last accepted of an account is saved with the row of its own date.
+    let is_stored = |observation: &&Observation| {
+        observation.prepared.is_ok() && !matches!(places[&observation.account], Place::Observed(_))
+    };
+    let collected: BTreeSet<AccountId> = observations.iter().filter(is_stored).map(|one| one.account).collect();
+    let past = past::prepare(&around, past, &collected).await;
     let named = BTreeSet::new();
     let at = observed_at;
-    Ok(Observed { release, accounts, observations, places, at, window, past, side, pauses, named, _held: held })
+    Ok(Observed { release, accounts, observations, unknown, places, at, past, side, pauses, named, _held: held })
+}
+
+/// Does with snapshots all that needs no stored row. It takes as long as what the connector wrote makes it take, so it
+/// is done before the transaction, which holds locks. Also says what to tell the operator of what was dropped.
+async fn evaluated(
+    around: &Around<'_>,
+    places: &BTreeMap<AccountId, Place>,
+    window: Window,
+    fetched: impl Iterator<Item = (((AccountId, Fetched), DocumentBody), Result<Snapshot, AccountFailure>)> + Send,
+) -> (Vec<Observation>, Option<String>) {
+    let Around { collector, lease, release, candidates, observed_at } = *around;
+    let (planned, run_id) = (dates_of(lease), lease.batch.run_id);
+    let (mut observations, mut unknown) = (Vec::new(), UnknownMetrics::default());
+    for (((account, fetched), body), snapshot) in fetched {
+        let metric_date = match places[&account] {
+            Place::Observed(date) => date,
+            Place::Planned | Place::History => planned[&account],
+        };
+        let (document_id, only_history) = (DocumentId::generate(), places[&account] == Place::History);
+        let origin = Origin { metric_date, observed_at, window, run_id, document_id, only_history };
+        let prepared = snapshot.map(|mut snapshot| {
+            unknown.trim(&mut snapshot, &release.manifest);
+            evaluate::prepare(&RowContext::new(release, &collector.config, &candidates[&account], origin), snapshot)
+        });
+        observations.push(Observation { account, origin, body, state: fetched.state, prepared });
+        // An account may have megabytes of text.
+        tokio::task::yield_now().await;
+    }
+    (observations, unknown.note())
 }
 
 /// What is written before the transaction of the batch, while its lease is still renewed: months for its rows, and the
@@ -363,12 +391,12 @@ struct Observed {
     release: LoadedRelease,
     accounts: BatchAccounts,
     observations: Vec<Observation>,
+    /// What to tell the operator of metrics that were dropped.
+    unknown: Option<String>,
     /// Where the numbers of each observation belong.
     places: BTreeMap<AccountId, Place>,
     /// When the documents were fetched.
     at: DateTime<Utc>,
-    /// The time span that post-level metrics cover.
-    window: Window,
     /// What was fetched of past dates besides.
     past: PastDates,
     side: SideEffects,
@@ -383,66 +411,34 @@ struct Observed {
 /// The last step: stores all results of the batch, in one transaction that also completes the lease.
 #[tracing::instrument(name = "store", skip_all, fields(documents = observed.observations.len()))]
 async fn store(collector: &Collector, lease: &Lease, observed: &Observed) -> Result<BatchReport, CollectError> {
-    let Observed { release, accounts, observations, places, at, window, past, side, pauses, named, _held } = observed;
-    let (observed_at, window) = (*at, *window);
+    let Observed { release, accounts, observations, unknown, places, at, past, side, pauses, named, _held } = observed;
     let now = right_now(collector).await?;
     let planned = dates_of(lease);
     let results = ResultBuilder { collector, lease, release, now, side, pauses, named };
-    let mut completion = collector.store.completion_begin(lease, now).await?;
-    let date_of = |account: &AccountId| match places[account] {
-        Place::Observed(date) => date,
-        Place::Planned | Place::History => planned[account],
-    };
-    let mut unknown = UnknownMetrics::default();
-    let around = Around { collector, lease, release, candidates: &accounts.candidates, observed_at };
-    let is_stored = |observation: &&Observation| {
-        observation.snapshot.is_ok() && !matches!(places[&observation.account], Place::Observed(_))
-    };
-    let collected: BTreeSet<AccountId> = observations.iter().filter(is_stored).map(|one| one.account).collect();
-    past::add(&mut completion, &around, past, |account| collected.contains(&account)).await?;
+    let around = Around { collector, lease, release, candidates: &accounts.candidates, observed_at: *at };
     let keys: Vec<_> =
-        observations.iter().map(|observation| (observation.account, date_of(&observation.account))).collect();
-    let mut known_of = completion.history_load(&keys).await?;
+        observations.iter().map(|observation| (observation.account, observation.origin.metric_date)).collect();
+    // Copied, since they may have to be stored again.
+    let documents: Vec<DocumentRecord> =
+        observations.iter().map(|observation| observation.origin.document(observation.body.clone())).collect();
+    let mut result = BatchResult { logs: logs_of(side, unknown.as_deref()), ..result_of(side) };
 
-    let mut result = BatchResult {
-        lost_metrics: side.lost_metrics.clone(),
-        without_turn: side.without_turn.clone(),
-        usage: json!({ "requests": side.requests, "units": side.units }),
-        logs: side
-            .logs
-            .iter()
-            .map(|(call, line)| PluginLog {
-                call: (*call).to_owned(),
-                level: line.level.to_string(),
-                message: line.message.clone(),
-            })
-            .collect(),
-        ..BatchResult::default()
-    };
-    for observation in observations {
+    let mut completion = collector.store.completion_begin(lease, now).await?;
+    past::add(&mut completion, &around, past).await?;
+    let mut known_of = completion.history_load(&keys).await?;
+    for (observation, document) in observations.iter().zip(documents) {
         let candidate = &accounts.candidates[&observation.account];
-        let (place, metric_date) = (places[&observation.account], date_of(&observation.account));
-        let document =
-            DocumentRecord { id: observation.document_id, body: observation.body.clone(), observed_at, window };
+        let (place, origin) = (places[&observation.account], observation.origin);
         let known = known_of.remove(&observation.account).unwrap_or_default();
-        match observation.snapshot.clone() {
+        match &observation.prepared {
             // Another run has collected that date since this batch began.
             Ok(_) if matches!(place, Place::Observed(_)) && known.existing.is_some() => {
                 let ending = AccountFailure::Final(Outcome::Superseded);
                 results.end(&mut result, candidate, planned[&observation.account], ending, None);
             }
-            Ok(mut snapshot) => {
-                unknown.trim(&mut snapshot, &release.manifest);
-                let origin = Origin {
-                    metric_date,
-                    observed_at,
-                    window,
-                    run_id: lease.batch.run_id,
-                    document_id: observation.document_id,
-                    only_history: place == Place::History,
-                };
+            Ok(prepared) => {
                 let context = RowContext::new(release, &collector.config, candidate, origin);
-                let made = evaluate::make(&context, snapshot, known);
+                let made = evaluate::finish(&context, prepared, known);
                 // What was left out on purpose says nothing about the release.
                 if place != Place::History {
                     result.tally.collected(&made.accepted, made.withheld.len() as u64);
@@ -451,21 +447,20 @@ async fn store(collector: &Collector, lease: &Lease, observed: &Observed) -> Res
                 result.accounts.push(AccountResult {
                     stored: Some(made.stored(observation.state.clone())),
                     document: Some(document),
-                    ..results.bare_result(candidate, metric_date, Outcome::Collected)
+                    ..results.bare_result(candidate, origin.metric_date, Outcome::Collected)
                 });
             }
             Err(ending) => {
-                results.end(&mut result, candidate, planned[&observation.account], ending, Some(document));
+                results.end(&mut result, candidate, planned[&observation.account], ending.clone(), Some(document));
             }
         }
     }
     for (id, ending) in &accounts.ended {
         results.end(&mut result, &accounts.candidates[id], planned[id], ending.clone(), None);
     }
-    let of_host = |message| PluginLog { call: "host".to_owned(), level: "warn".to_owned(), message };
-    let note = unknown.note().map(of_host);
-    result.logs.extend(note);
     let completed = completion.commit(result).await?;
+    let Written { took, rows, bytes } = completed.written;
+    collector.telemetry.batch_written(&lease.batch.platform, took, rows, bytes);
     let SideEffects { requests, throttled, timed_out, .. } = *side;
     Ok(BatchReport {
         end: BatchEnd::Stored,
@@ -475,6 +470,31 @@ async fn store(collector: &Collector, lease: &Lease, observed: &Observed) -> Res
         throttled,
         timed_out,
     })
+}
+
+/// What is stored of a batch whatever becomes of its accounts.
+fn result_of(side: &SideEffects) -> BatchResult {
+    BatchResult {
+        lost_metrics: side.lost_metrics.clone(),
+        without_turn: side.without_turn.clone(),
+        usage: json!({ "requests": side.requests, "units": side.units }),
+        ..BatchResult::default()
+    }
+}
+
+/// What the connector logged, and what the host says of it.
+fn logs_of(side: &SideEffects, of_host: Option<&str>) -> Vec<PluginLog> {
+    let of_host = of_host.map(|message| PluginLog {
+        call: "host".to_owned(),
+        level: "warn".to_owned(),
+        message: message.to_owned(),
+    });
+    let of_connector = side.logs.iter().map(|(call, line)| PluginLog {
+        call: (*call).to_owned(),
+        level: line.level.to_string(),
+        message: line.message.clone(),
+    });
+    of_connector.chain(of_host).collect()
 }
 
 #[cfg(test)]

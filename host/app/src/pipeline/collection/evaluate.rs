@@ -1,4 +1,8 @@
 //! From a snapshot to the row that is stored: the pure stages, in order. No I/O happens here.
+//!
+//! They are two parts. `prepare` needs nothing but the snapshot, and handles all that the connector wrote. `finish`
+//! compares with stored rows, so it runs while these are locked: what it does grows with the number of metrics and of
+//! earlier rows, and with what is stored of texts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,6 +14,7 @@ use crate::config::Config;
 use crate::pipeline::collection::fetch::AccountFailure;
 use crate::pipeline::releases::cache::LoadedRelease;
 use backline_model::row::QuarantineStatus;
+use backline_model::snapshot::Conformed;
 use backline_model::{
     AccountId, Candidate, DocumentId, GrowthRow, History, Manifest, MetricName, MetricsRow, Quarantined, RowEvent,
     RowFact, RunId, Snapshot, Window,
@@ -17,8 +22,8 @@ use backline_model::{
 use backline_rules::conform::{conform, fits};
 use backline_rules::dates;
 use backline_rules::growth::{self, SignificanceConfig};
-use backline_rules::validate::{self, Subject, ValidationConfig};
-use backline_store::{AccountPast, DocumentBody, StoredAccount};
+use backline_rules::validate::{self, Screened, Subject, ValidationConfig};
+use backline_store::{AccountPast, DocumentBody, DocumentRecord, StoredAccount};
 
 /// Most reports of one batch that do not fit the connector's catalogue: of a metric that it does not know, of another
 /// kind than it says, or of a metric that is reported more than once. Each is kept for the operator to look at, or
@@ -87,18 +92,27 @@ impl UnknownMetrics {
     }
 }
 
-/// A document and the snapshot made of it.
+/// A document and what was made of its snapshot.
 pub(in crate::pipeline) struct Observation {
     /// Account that the document is about.
     pub account: AccountId,
-    /// Id under which the document will be stored.
-    pub document_id: DocumentId,
+    /// Where the document comes from, and which date it is about.
+    pub origin: Origin,
     /// The document as it will be stored.
     pub body: DocumentBody,
     /// JSON text that the connector is handed back the next time.
     pub state: Option<String>,
-    /// The snapshot, or why there is none.
-    pub snapshot: Result<Snapshot, AccountFailure>,
+    /// The snapshot, ready to be compared with stored rows, or why there is none.
+    pub prepared: Result<Prepared, AccountFailure>,
+}
+
+/// A snapshot of which everything is done that needs no stored row.
+pub(in crate::pipeline) struct Prepared {
+    /// Without misfits: what is stored of them is screened already.
+    conformed: Conformed,
+    screened: Screened,
+    /// Metrics that were taken out since their date had ended.
+    late: BTreeSet<String>,
 }
 
 /// Everything about a row that is not in the snapshot.
@@ -135,6 +149,13 @@ pub(in crate::pipeline) struct Origin {
     pub only_history: bool,
 }
 
+impl Origin {
+    /// The document, as it is stored.
+    pub(in crate::pipeline) fn document(&self, body: DocumentBody) -> DocumentRecord {
+        DocumentRecord { id: self.document_id, body, observed_at: self.observed_at, window: self.window }
+    }
+}
+
 impl<'a> RowContext<'a> {
     /// The context of an account's row: the release that conformed it, the rules in force, and the document.
     pub(in crate::pipeline) fn new(
@@ -158,6 +179,18 @@ impl<'a> RowContext<'a> {
             validation,
             significance,
             times_count,
+        }
+    }
+
+    /// What validation judges.
+    fn subject<'s>(&'s self, conformed: &'s Conformed) -> Subject<'s> {
+        Subject {
+            account_id: self.account.account_id,
+            artist_id: self.account.artist_id,
+            platform: &self.account.platform,
+            metric_date: self.metric_date,
+            conformed,
+            manifest: &self.release.manifest,
         }
     }
 }
@@ -184,33 +217,35 @@ impl EvaluatedRow {
     }
 }
 
-/// Date → conform → validate → merge with the date's earlier observation → growth → events.
-pub(in crate::pipeline) fn make(
-    context: &RowContext<'_>,
-    mut snapshot: Snapshot,
-    mut past: AccountPast,
-) -> EvaluatedRow {
-    if !context.times_count {
-        past.history.forget_times();
-    }
+/// All stages, where nothing is locked meanwhile.
+pub(in crate::pipeline) fn make(context: &RowContext<'_>, snapshot: Snapshot, past: AccountPast) -> EvaluatedRow {
+    finish(context, &prepare(context, snapshot), past)
+}
+
+/// Date → conform → the rules that compare with nothing.
+pub(in crate::pipeline) fn prepare(context: &RowContext<'_>, mut snapshot: Snapshot) -> Prepared {
     let late = if context.only_history {
         dates::keep_history(&mut snapshot, &context.release.manifest)
     } else {
         BTreeSet::new()
     };
-    let conformed = conform(snapshot, &context.release.manifest);
-    let verdict = validate::validate(
-        &Subject {
-            account_id: context.account.account_id,
-            artist_id: context.account.artist_id,
-            platform: &context.account.platform,
-            metric_date: context.metric_date,
-            conformed: &conformed,
-            history: &past.history,
-            manifest: &context.release.manifest,
-        },
-        context.validation,
-    );
+    let mut conformed = conform(snapshot, &context.release.manifest);
+    let screened = validate::screen(&context.subject(&conformed), context.validation);
+    conformed.misfits = Vec::new();
+    Prepared { conformed, screened, late }
+}
+
+/// The rules that compare with earlier values → merge with the date's earlier observation → growth → events.
+pub(in crate::pipeline) fn finish(
+    context: &RowContext<'_>,
+    prepared: &Prepared,
+    mut past: AccountPast,
+) -> EvaluatedRow {
+    if !context.times_count {
+        past.history.forget_times();
+    }
+    let Prepared { conformed, screened, late } = prepared;
+    let verdict = validate::judge(&context.subject(conformed), screened, &past.history, context.validation);
     let withheld = verdict
         .withheld
         .into_iter()
@@ -237,13 +272,13 @@ pub(in crate::pipeline) fn make(
         metric_date: context.metric_date,
         values: verdict.values,
         absent: verdict.absent,
-        coverage: conformed.coverage,
+        coverage: conformed.coverage.clone(),
         observed: BTreeMap::new(),
         engagement: conformed.engagement,
         window: context.window,
         quality_score: verdict.quality_score,
         findings: verdict.findings,
-        notes: conformed.notes,
+        notes: conformed.notes.clone(),
         collection_source: "api".to_owned(),
         observed_at: context.observed_at,
         release: context.release.digest,
@@ -253,7 +288,7 @@ pub(in crate::pipeline) fn make(
     };
     let row = match past.existing {
         Some(existing) => {
-            dates::keep_reasons(&mut observed.absent, &late, &existing.absent);
+            dates::keep_reasons(&mut observed.absent, late, &existing.absent);
             MetricsRow::merge(existing, observed)
         }
         None => observed,

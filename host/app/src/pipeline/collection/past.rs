@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 
 use crate::pipeline::collection::collect::Collector;
-use crate::pipeline::collection::evaluate::{self, Origin, RowContext, UnknownMetrics};
+use crate::pipeline::collection::evaluate::{self, Origin, Prepared, RowContext, UnknownMetrics};
 use crate::pipeline::collection::fetch::{self, BatchBudget, SideEffects};
 use crate::pipeline::collection::results::bare_result;
 use crate::pipeline::releases::cache::LoadedRelease;
@@ -21,19 +21,30 @@ use backline_model::{
     AccountId, Candidate, DocumentId, DocumentInput, Fetched, Lease, Outcome, PastDocument, Snapshot, Window,
 };
 use backline_rules::dates::{self, Place};
-use backline_store::{AccountResult, Completion, DocumentBody, DocumentRecord, MetricsFilter, Scope, StoreError};
+use backline_store::{AccountResult, Completion, DocumentBody, MetricsFilter, Scope, StoreError};
 
 /// Most past dates that one batch asks for besides its own: a month. A batch has the time and the answers of one call
 /// for all of them.
 const DATES_MAX: u64 = 30;
 
 /// A document of a past date, and the snapshot made of it.
-pub(super) struct PastObservation {
+pub(super) struct PastSnapshot {
     account: AccountId,
     document_id: DocumentId,
     body: DocumentBody,
     window: Window,
     snapshot: Snapshot,
+}
+
+/// Snapshots of past dates, the oldest first.
+pub(super) type PastSnapshots = BTreeMap<NaiveDate, Vec<PastSnapshot>>;
+
+/// A document of a past date, and what was made of its snapshot.
+pub(super) struct PastObservation {
+    account: AccountId,
+    origin: Origin,
+    body: DocumentBody,
+    prepared: Prepared,
 }
 
 /// What was fetched of past dates, the oldest first: each is compared with those before it.
@@ -138,8 +149,8 @@ pub(super) async fn observe(
     observed_at: DateTime<Utc>,
     budget: &mut BatchBudget,
     side: &mut SideEffects,
-) -> Result<PastDates, StoreError> {
-    let mut observed = PastDates::new();
+) -> Result<PastSnapshots, StoreError> {
+    let mut observed = PastSnapshots::new();
     if fetched.is_empty() {
         return Ok(observed);
     }
@@ -167,7 +178,7 @@ pub(super) async fn observe(
     for (((account, date, window), body), snapshot) in kept.into_iter().zip(bodies).zip(snapshots) {
         if let Ok(snapshot) = snapshot {
             let document_id = DocumentId::generate();
-            observed.entry(date).or_default().push(PastObservation { account, document_id, body, window, snapshot });
+            observed.entry(date).or_default().push(PastSnapshot { account, document_id, body, window, snapshot });
         }
     }
     Ok(observed)
@@ -182,50 +193,45 @@ pub(super) struct Around<'a> {
     pub(super) observed_at: DateTime<Utc>,
 }
 
-/// Adds the rows of past dates to a completion that is under way, of those accounts that `is_collected`: what was last
-/// accepted of an account is saved with its own row.
-///
-/// # Errors
-/// When the database fails.
-pub(super) async fn add(
-    completion: &mut Completion,
-    around: &Around<'_>,
-    past: &PastDates,
-    is_collected: impl Fn(AccountId) -> bool,
-) -> Result<(), StoreError> {
+/// Does with snapshots of past dates all that needs no stored row, for those accounts that are `collected`: what was
+/// last accepted of an account is saved with its own row.
+pub(super) async fn prepare(around: &Around<'_>, past: PastSnapshots, collected: &BTreeSet<AccountId>) -> PastDates {
     let Around { collector, lease, release, candidates, observed_at } = *around;
     // They have a bound of their own: what the catalogue does not know of a past date takes no room from the batch's.
     let mut unknown = UnknownMetrics::default();
-    for (date, observations) in past {
-        let observations: Vec<_> = observations.iter().filter(|observed| is_collected(observed.account)).collect();
-        if observations.is_empty() {
-            continue;
+    let mut prepared = PastDates::new();
+    for (metric_date, snapshots) in past {
+        for observed in snapshots.into_iter().filter(|observed| collected.contains(&observed.account)) {
+            let PastSnapshot { account, document_id, body, window, mut snapshot } = observed;
+            unknown.trim(&mut snapshot, &release.manifest);
+            let run_id = lease.batch.run_id;
+            let origin = Origin { metric_date, observed_at, window, run_id, document_id, only_history: true };
+            let candidate = &candidates[&account];
+            let made = evaluate::prepare(&RowContext::new(release, &collector.config, candidate, origin), snapshot);
+            prepared.entry(metric_date).or_default().push(PastObservation { account, origin, body, prepared: made });
+            tokio::task::yield_now().await;
         }
+    }
+    prepared
+}
+
+/// Adds the rows of past dates to a completion that is under way.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn add(completion: &mut Completion, around: &Around<'_>, past: &PastDates) -> Result<(), StoreError> {
+    let Around { collector, release, candidates, .. } = *around;
+    for (date, observations) in past {
         let keys: Vec<_> = observations.iter().map(|observed| (observed.account, *date)).collect();
         let mut known = completion.history_load(&keys).await?;
         let mut rows = Vec::with_capacity(observations.len());
         for observed in observations {
-            let candidate = &candidates[&observed.account];
-            let mut snapshot = observed.snapshot.clone();
-            unknown.trim(&mut snapshot, &release.manifest);
-            let origin = Origin {
-                metric_date: *date,
-                observed_at,
-                window: observed.window,
-                run_id: lease.batch.run_id,
-                document_id: observed.document_id,
-                only_history: true,
-            };
+            let (candidate, origin) = (&candidates[&observed.account], observed.origin);
             let context = RowContext::new(release, &collector.config, candidate, origin);
-            let made = evaluate::make(&context, snapshot, known.remove(&observed.account).unwrap_or_default());
-            let document = DocumentRecord {
-                id: observed.document_id,
-                body: observed.body.clone(),
-                observed_at,
-                window: observed.window,
-            };
+            let known = known.remove(&observed.account).unwrap_or_default();
+            let made = evaluate::finish(&context, &observed.prepared, known);
             rows.push(AccountResult {
-                document: Some(document),
+                document: Some(origin.document(observed.body.clone())),
                 // Only the state of the account's own date is handed back.
                 stored: Some(made.stored(None)),
                 ..bare_result(candidate, *date, Outcome::Collected, 0)
