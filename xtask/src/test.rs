@@ -357,14 +357,14 @@ impl Tally {
 /// The most lines that are printed again of a test that failed.
 const AGAIN_MAX: usize = 60;
 
-/// What the tests that failed printed, in the order of their ends: the run prints it again at its end, where a person who
-/// comes back, or a log that is cut, still has it.
+/// What the tests that failed printed. The run prints it again at its end, where a person who comes back, or a log that
+/// is cut, still has it.
 #[derive(Debug, Default)]
 struct Failures(Vec<(String, Vec<String>)>);
 
 impl Failures {
-    /// Adds a line of the tests' output. The harness prints `---- NAME stdout ----` before what a failed test printed, and
-    /// a list that begins with `failures:` after the last one. Returns whether the next line belongs to a test.
+    /// Adds a line of the tests' output. The harness prints `---- NAME stdout ----` before what a failed test printed,
+    /// and a list that begins with `failures:` after the last one. Returns whether the next line belongs to a test.
     fn add(&mut self, line: &str, is_inside: bool) -> bool {
         let name = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----"));
         if let Some(name) = name {
@@ -434,8 +434,8 @@ mod tests {
 
     #[test]
     fn what_failed_tests_printed_is_kept_with_their_names_and_nothing_else_is() {
-        let output = "test one ... FAILED\ntest two ... ok\n\nfailures:\n\n---- one stdout ----\nthread 'one' panicked\n\n\
-                      left: 1\n\n---- three stdout ----\nwhy\n\nfailures:\n    one\n    three\n\n\
+        let output = "test one ... FAILED\ntest two ... ok\n\nfailures:\n\n---- one stdout ----\n\
+                      thread 'one' panicked\n\nleft: 1\n\n---- three stdout ----\nwhy\n\nfailures:\n    one\n    three\n\n\
                       test result: FAILED. 1 passed; 2 failed; 0 ignored\nrunning 2 tests";
         let (mut failures, mut is_inside) = (Failures::default(), false);
         for line in output.lines() {

@@ -65,10 +65,7 @@ async fn two_hosts_outlive_a_database_that_fails_in_every_way() {
         proxy.count();
         world.join(group).await;
         let at = dice.random_range(1..=usual);
-        #[expect(clippy::print_stderr, reason = "says what had happened when a test fails")]
-        {
-            eprintln!("{fault:?} at round trip {at}, {}", Clock::system().now());
-        }
+        eprintln!("{fault:?} at round trip {at}, {}", Clock::system().now());
         let held = if let Some(lock) = lock {
             lock.wait_until_given_up(&world).await;
             Vec::new()

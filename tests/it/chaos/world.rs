@@ -141,7 +141,8 @@ impl World {
     /// What is open still, for the message of a test that fails.
     async fn open(&self) -> Vec<String> {
         let open = "SELECT 'batch ' || platform || ' ' || state || ' ' || COALESCE(lease_owner, 'nobody') || ' '
-                 || CAST(available_at AS TEXT) || ' ' || COALESCE(message, '') AS told FROM batches WHERE finished_at IS NULL
+                 || CAST(available_at AS TEXT) || ' ' || COALESCE(message, '') AS told
+                 FROM batches WHERE finished_at IS NULL
              UNION ALL SELECT 'run ' || CAST(started_at AS TEXT) FROM runs WHERE finished_at IS NULL
              UNION ALL SELECT 'activation ' || platform || ' ' || CAST(at AS TEXT) FROM activations
              UNION ALL SELECT 'account ' || a.platform || ' ' || a.status FROM accounts a

@@ -259,8 +259,8 @@ impl Store {
     }
 
     /// Records whether a host could load a release. A report that says the same as the one before, of a host that has
-    /// not started since, keeps the time of that. One of a host that is not on record, such as one that arrives after it
-    /// has stopped, is left out.
+    /// not started since, keeps the time of that. One of a host that is not on record is left out, such as one that
+    /// arrives after the host has stopped.
     ///
     /// # Errors
     /// When the database fails.

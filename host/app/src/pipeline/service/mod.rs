@@ -62,8 +62,9 @@ const STOP_GRACE: Duration = Duration::from_secs(3);
 /// How often the loop that listens turns while nothing is notified of.
 const LISTEN_TURN: Duration = Duration::from_secs(30);
 
-/// How long the final writes at shutdown may take: what the loops left of their time, and within these bounds. A database
-/// that is busy with other hosts gets more than a moment, and one that does not answer holds nobody up for long.
+/// How long the final writes at shutdown may take: what the loops left of their time, and within these bounds. A
+/// database that is busy with other hosts gets more than a moment, and one that does not answer holds nobody up for
+/// long.
 const FINAL_WRITES_MIN: Duration = Duration::from_secs(2);
 const FINAL_WRITES_MAX: Duration = Duration::from_secs(10);
 
@@ -183,7 +184,7 @@ impl Service {
         }
         let left = until.saturating_duration_since(Instant::now()).clamp(FINAL_WRITES_MIN, FINAL_WRITES_MAX);
         let final_until = Instant::now() + left;
-        // A report that is under way must end first: the database may note it after this host was removed from the list.
+        // A report that is under way ends first: the database might note it after this host was removed from the list.
         self.gone.cancel();
         if tokio::time::timeout_at(final_until, self.presence.ended()).await.is_err() {
             self.presence.shutdown().await;
