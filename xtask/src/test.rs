@@ -435,7 +435,8 @@ mod tests {
     #[test]
     fn what_failed_tests_printed_is_kept_with_their_names_and_nothing_else_is() {
         let output = "test one ... FAILED\ntest two ... ok\n\nfailures:\n\n---- one stdout ----\n\
-                      thread 'one' panicked\n\nleft: 1\n\n---- three stdout ----\nwhy\n\nfailures:\n    one\n    three\n\n\
+                      thread 'one' panicked\n\nleft: 1\n\n---- three stdout ----\nwhy\n\n\
+                      failures:\n    one\n    three\n\n\
                       test result: FAILED. 1 passed; 2 failed; 0 ignored\nrunning 2 tests";
         let (mut failures, mut is_inside) = (Failures::default(), false);
         for line in output.lines() {
