@@ -6,7 +6,7 @@ use crate::process::{self, say};
 use crate::tools;
 
 #[path = "../../tests/it/support/postgres.rs"]
-#[expect(unreachable_pub, reason = "the integration tests share this file and reach all of it")]
+#[expect(unreachable_pub, dead_code, reason = "the integration tests share this file and use all of it")]
 mod cluster;
 
 pub(crate) use cluster::Cluster;

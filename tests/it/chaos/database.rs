@@ -1,7 +1,7 @@
 //! A database that fails in every way while two hosts work: they outlive it without a restart, and nothing is lost,
 //! stored twice or blamed on an account.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backline_model::clock::Clock;
 use rand::RngExt as _;
@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use super::disk::{Disk, Room};
 use super::world::{PATIENCE, World, answers, dice};
 use crate::support::fleet::until;
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Proxy, Slow};
 use crate::support::tables::number;
 
 /// Artists that join before each fault.
@@ -21,6 +21,9 @@ const GROUP: u32 = 3;
 /// Connections that stay free when all others are taken: too few for the hosts' pools, and enough to go on.
 const LEFT: usize = 6;
 
+/// By how much the answers of a slow connection come later, as from another country.
+const SLOW_BY: Duration = Duration::from_millis(20);
+
 /// What happens to the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -28,8 +31,12 @@ pub enum Fault {
     Cut,
     /// All connections stay open, and nothing comes through them.
     Silent,
+    /// Every answer comes late, until the hosts have done their work.
+    Slow,
     /// The server crashes and recovers.
     Crashed,
+    /// The server is stopped and started again.
+    Restarted,
     /// Nothing can be written, as on a standby.
     ReadOnly,
     /// Almost all connections are taken by others.
@@ -40,8 +47,26 @@ pub enum Fault {
     Locked,
 }
 
-pub const FAULTS: [Fault; 7] =
-    [Fault::Cut, Fault::Silent, Fault::Crashed, Fault::ReadOnly, Fault::Full, Fault::NoRoom, Fault::Locked];
+pub const FAULTS: [Fault; 9] = [
+    Fault::Cut,
+    Fault::Silent,
+    Fault::Slow,
+    Fault::Crashed,
+    Fault::Restarted,
+    Fault::ReadOnly,
+    Fault::Full,
+    Fault::NoRoom,
+    Fault::Locked,
+];
+
+/// What stays as it is until the hosts have gone on.
+#[derive(Default)]
+pub struct Held {
+    /// Connections that others have taken.
+    _taken: Vec<PgConnection>,
+    /// Answers come late.
+    _slow: Option<Slow>,
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hosts_outlive_a_database_that_fails_in_every_way() {
@@ -68,7 +93,7 @@ async fn two_hosts_outlive_a_database_that_fails_in_every_way() {
         eprintln!("{fault:?} at round trip {at}, {}", Clock::system().now());
         let held = if let Some(lock) = lock {
             lock.wait_until_given_up(&world).await;
-            Vec::new()
+            Held::default()
         } else {
             tokio::time::timeout(PATIENCE, proxy.reached(at)).await.unwrap_or_else(|_| panic!("{fault:?}: no work"));
             happen(fault, &world, &proxy, &disk, async |reason| {
@@ -87,19 +112,28 @@ async fn two_hosts_outlive_a_database_that_fails_in_every_way() {
     world.expect_right(groups).await;
 }
 
-/// Lets a fault happen. Where nothing can be written, waits until all hosts are unready for that reason. Returns the
-/// connections that stay taken until the hosts have gone on.
+/// Lets a fault happen. Where nothing can be written, waits until all hosts are unready for that reason. Returns what
+/// the hosts have to go on with.
 pub async fn happen(
     fault: Fault,
     world: &World,
     proxy: &Proxy,
     disk: &Disk,
     are_unready: impl AsyncFn(&'static str),
-) -> Vec<PgConnection> {
+) -> Held {
     let server = &mut connection(world).await;
     match fault {
         Fault::Cut => proxy.reset(),
         Fault::Silent => proxy.silence(),
+        Fault::Slow => {
+            let slow = proxy.slow(SLOW_BY);
+            let began = Instant::now();
+            let url = proxy.url(&world.url);
+            until(PATIENCE, "a slow connection is made", async || PgConnection::connect(&url).await.ok()).await;
+            assert!(began.elapsed() >= SLOW_BY, "it is slow");
+            return Held { _slow: Some(slow), ..Held::default() };
+        }
+        Fault::Restarted => world.restart_server().await,
         Fault::Crashed => {
             // A backend that is killed makes the server end all others and recover, as after a crash of its own.
             let victim = number(server, "SELECT pg_backend_pid()::bigint").await;
@@ -129,7 +163,7 @@ pub async fn happen(
                 proxy.reset();
             }
             taken.truncate(taken.len().saturating_sub(LEFT));
-            return taken;
+            return Held { _taken: taken, ..Held::default() };
         }
         Fault::NoRoom => {
             disk.has(Room::Nothing).await;
@@ -138,7 +172,7 @@ pub async fn happen(
         }
         Fault::Locked => Lock::of(world).await.wait_until_given_up(world).await,
     }
-    Vec::new()
+    Held::default()
 }
 
 /// Another program's lock on a table.

@@ -16,7 +16,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rand::RngExt as _;
 use rand::seq::IndexedRandom as _;
 
-use super::database::{FAULTS, Fault, happen};
+use super::database::{FAULTS, Fault, Held, happen};
 use super::disk::Disk;
 use super::world::{PATIENCE, World, dice, number};
 use crate::pipeline::assert_truth;
@@ -93,7 +93,7 @@ async fn day() {
             1 => Trouble::Death,
             _ => Trouble::OfDatabase(fault),
         };
-        let mut held = Vec::new();
+        let mut held = Held::default();
         match trouble {
             Trouble::Nothing => {}
             Trouble::Death => {

@@ -4,9 +4,10 @@
 //! Only in a build with the feature `weakened`: `cargo xtask test --suite chaos --long`.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
 
-use backline::config::{DIES_AT_VARIABLE, FILE_PAGES_VARIABLE};
+use backline::config::{Config, DIES_AT_VARIABLE, FILE_PAGES_VARIABLE};
 use backline::pipeline::NewWebhook;
 use backline_model::WebhookKind;
 use backline_model::kill_points::Point;
@@ -66,6 +67,12 @@ async fn died_and_given_again(fleet: &Fleet, arguments: &[&str], point: Point) {
     assert!(again.status.success(), "{name}: {}: {}", again.status, String::from_utf8_lossy(&again.stderr));
 }
 
+/// A world on a file in a folder.
+async fn on_a_file(folder: &Path, groups: u32, group: u32, change: impl FnOnce(&mut Config)) -> World {
+    let url = format!("sqlite://{}", folder.join("backline.db").display());
+    World::on(&url, groups, group, change).await
+}
+
 /// A host dies at each point of a plan, a batch, the end of a run and a refresh.
 async fn collected_in_spite_of_deaths(world: &World, dice: &mut StdRng) {
     let points = points_of(Scene::Collection);
@@ -93,20 +100,13 @@ async fn a_host_that_dies_at_any_point_of_a_collection_loses_and_doubles_nothing
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_on_a_file_that_dies_at_any_point_of_a_collection_loses_and_doubles_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
-    let url = format!("sqlite://{}", folder.path().join("backline.db").display());
-    let world = World::on(&url, few(&points_of(Scene::Collection)), GROUP, |_| {}).await;
+    let world = on_a_file(folder.path(), few(&points_of(Scene::Collection)), GROUP, |_| {}).await;
     collected_in_spite_of_deaths(&world, &mut dice()).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_host_that_dies_at_any_point_of_a_delivery_loses_no_event() {
-    let mut dice = dice();
+/// A host dies at each point of the delivery of events to a receiver, whose address the world knows.
+async fn delivered_in_spite_of_deaths(world: &World, receiver: &Server, dice: &mut StdRng) {
     let points = points_of(Scene::Delivery);
-    let receiver = Server::start(|_| taken()).await;
-    let world = World::new(few(&points), GROUP, |config| {
-        config.gateway.routes.extend(routes(&[(RECEIVER, &receiver)]));
-    })
-    .await;
     let new = NewWebhook {
         name: "app".to_owned(),
         url: format!("{RECEIVER}/app"),
@@ -120,7 +120,7 @@ async fn a_host_that_dies_at_any_point_of_a_delivery_loses_no_event() {
     let before = number(&mut database, "SELECT COUNT(*) FROM events").await;
     let fleet = world.fleet(|_| {});
     for (group, point) in (0..).zip(&points) {
-        let at = deadly(*point, &mut dice);
+        let at = deadly(*point, dice);
         let mut victim = fleet.start_with("victim", &[(DIES_AT_VARIABLE, at.as_str())]);
         world.join(group).await;
         died(&mut victim, &at).await;
@@ -141,6 +141,27 @@ async fn a_host_that_dies_at_any_point_of_a_delivery_loses_no_event() {
     let written: BTreeSet<Uuid> = written.map(|row| row.get::<String, _>(0).parse().expect("an id")).collect();
     let received: BTreeSet<Uuid> = receiver.asked().iter().map(id_of).collect();
     assert_eq!(received, written, "each event has come, however often");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_dies_at_any_point_of_a_delivery_loses_no_event() {
+    let receiver = Server::start(|_| taken()).await;
+    let world = World::new(few(&points_of(Scene::Delivery)), GROUP, |config| {
+        config.gateway.routes.extend(routes(&[(RECEIVER, &receiver)]));
+    })
+    .await;
+    delivered_in_spite_of_deaths(&world, &receiver, &mut dice()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_on_a_file_that_dies_at_any_point_of_a_delivery_loses_no_event() {
+    let receiver = Server::start(|_| taken()).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let world = on_a_file(folder.path(), few(&points_of(Scene::Delivery)), GROUP, |config| {
+        config.gateway.routes.extend(routes(&[(RECEIVER, &receiver)]));
+    })
+    .await;
+    delivered_in_spite_of_deaths(&world, &receiver, &mut dice()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -166,10 +187,14 @@ async fn an_archive_run_that_dies_at_any_point_is_finished_by_the_next_one() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_erasure_that_dies_at_any_point_is_finished_when_it_is_given_again() {
+/// How many artists the erasures need: one for each point, and one who stays.
+fn artists_to_erase() -> u32 {
+    few(&points_of(Scene::Erasure)) + 1
+}
+
+/// An erasure dies at each of its points, each time another artist's, and is given again.
+async fn erased_in_spite_of_deaths(world: &World) {
     let points = points_of(Scene::Erasure);
-    let world = World::new(1, few(&points) + 1, |_| {}).await;
     let fleet = world.fleet(|_| {});
     world.join(0).await;
     let mut host = fleet.start("host");
@@ -190,9 +215,21 @@ async fn an_erasure_that_dies_at_any_point_is_finished_when_it_is_given_again() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_activation_that_dies_at_any_point_is_finished_while_a_host_goes_on() {
+async fn an_erasure_that_dies_at_any_point_is_finished_when_it_is_given_again() {
+    let world = World::new(1, artists_to_erase(), |_| {}).await;
+    erased_in_spite_of_deaths(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_erasure_on_a_file_that_dies_at_any_point_is_finished_when_it_is_given_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let world = on_a_file(folder.path(), 1, artists_to_erase(), |_| {}).await;
+    erased_in_spite_of_deaths(&world).await;
+}
+
+/// An activation dies at each of its points beside a host that serves, and is given again.
+async fn activated_in_spite_of_deaths(world: &World) {
     let points = points_of(Scene::Activation);
-    let world = World::new(few(&points), GROUP, |_| {}).await;
     let fleet = world.fleet(|_| {});
     let versions = ["9.0.0", "9.0.1"];
     for version in versions {
@@ -215,10 +252,22 @@ async fn an_activation_that_dies_at_any_point_is_finished_while_a_host_goes_on()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_activation_that_dies_at_any_point_is_finished_while_a_host_goes_on() {
+    let world = World::new(few(&points_of(Scene::Activation)), GROUP, |_| {}).await;
+    activated_in_spite_of_deaths(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_activation_on_a_file_that_dies_at_any_point_is_finished_while_a_host_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let world = on_a_file(folder.path(), few(&points_of(Scene::Activation)), GROUP, |_| {}).await;
+    activated_in_spite_of_deaths(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_on_a_file_that_can_not_grow_ends_and_a_host_goes_on_once_there_is_room() {
     let folder = tempfile::tempdir().expect("a folder");
-    let url = format!("sqlite://{}", folder.path().join("backline.db").display());
-    let world = World::on(&url, 1, GROUP, |_| {}).await;
+    let world = on_a_file(folder.path(), 1, GROUP, |_| {}).await;
     let fleet = world.fleet(|_| {});
     world.join(0).await;
     // What takes the room, until it is dropped.

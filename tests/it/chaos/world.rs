@@ -44,7 +44,7 @@ pub struct World {
     date: NaiveDate,
     group: u32,
     groups: u32,
-    _cluster: Option<Cluster>,
+    cluster: Option<Cluster>,
 }
 
 impl World {
@@ -58,7 +58,7 @@ impl World {
         let names = "ALTER DATABASE postgres SET search_path = backline, public";
         sqlx::query(names).execute(&mut server).await.expect("the database's names are found");
         let world = Self::on(&url, groups, group, change).await;
-        Self { _cluster: Some(cluster), ..world }
+        Self { cluster: Some(cluster), ..world }
     }
 
     /// The same on a database that is there already.
@@ -87,7 +87,21 @@ impl World {
             config.database.connections_max = hosts.connections_max;
         })
         .await;
-        Self { stage, hosts, url: url.to_owned(), date, group, groups, _cluster: None }
+        Self { stage, hosts, url: url.to_owned(), date, group, groups, cluster: None }
+    }
+
+    /// Stops the server of this world and starts it again; returns when it accepts connections.
+    pub async fn restart_server(&self) {
+        let started = async || {
+            let mut server = PgConnection::connect(&self.url).await.ok()?;
+            let since = "SELECT (EXTRACT(EPOCH FROM pg_postmaster_start_time()) * 1000000)::bigint";
+            // One that stops may end the connection before it answers.
+            sqlx::query_scalar::<_, i64>(since).fetch_one(&mut server).await.ok()
+        };
+        let before = until(PATIENCE, "the server says since when it runs", &started).await;
+        let cluster = self.cluster.as_ref().expect("the world has a server of its own");
+        cluster.restart().expect("the server is watched");
+        until(PATIENCE, "the server is started again", async || started().await.filter(|at| *at != before)).await;
     }
 
     /// Hosts of this world, each a process.

@@ -6,6 +6,7 @@
 //! folder is removed when the cluster is dropped, and also when this process ends without dropping it, as test
 //! processes do.
 
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::unix::fs::{DirBuilderExt as _, chown};
 use std::os::unix::process::CommandExt as _;
@@ -23,13 +24,18 @@ const PORTS_MAX: u32 = 10;
 /// What the server logs when it ends because its port is taken.
 const PORT_TAKEN: &str = "could not create any TCP/IP sockets";
 
-/// Script of the supervising shell: `$1` is the folder, the other arguments start the server.
+/// Script of the supervising shell: `$1` is the folder, the other arguments start the server. With each line that it
+/// reads, the server is stopped and started again.
 const WATCH: &str = r#"trap "" INT TERM HUP
 folder=$1
 shift
-"$@" >"$folder/log" 2>&1 </dev/null &
-server=$!
-cat >/dev/null
+while :; do
+    "$@" >>"$folder/log" 2>&1 </dev/null &
+    server=$!
+    read -r order || break
+    kill -INT "$server"
+    wait "$server"
+done
 kill -QUIT "$server" 2>/dev/null
 wait "$server"
 rm -rf "$folder""#;
@@ -138,6 +144,16 @@ impl Cluster {
     #[must_use]
     pub(crate) fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// Lets the server be stopped, as operators stop it, and started again. All connections end, what is not committed
+    /// is undone, and no connection is accepted for a moment. It returns before that.
+    ///
+    /// # Errors
+    /// When the supervising shell is gone.
+    pub(crate) fn restart(&self) -> std::io::Result<()> {
+        let Some(mut orders) = self.watcher.stdin.as_ref() else { return Err(std::io::ErrorKind::BrokenPipe.into()) };
+        orders.write_all(b"restart\n")
     }
 }
 

@@ -1,4 +1,4 @@
-//! Stands between a host and PostgreSQL: passes on, goes silent, or stops at one message.
+//! Stands between a host and PostgreSQL: passes on, is slow, goes silent, or stops at one message.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,6 +22,8 @@ struct State {
     cuts: u32,
     /// Changes when open connections are to go silent.
     silenced: u32,
+    /// By how much each answer comes later.
+    delay: Duration,
     /// Round trips asked for since the proxy was armed.
     asked: u64,
     /// The round trip at which everything stops, for good, and whether the server still gets it.
@@ -48,7 +50,7 @@ impl Proxy {
         let server: Arc<str> = format!("{}:{}", url.host_str().expect("a host"), url.port().unwrap_or(5432)).into();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let state = State { cuts: 0, silenced: 0, asked: 0, stop: None };
+        let state = State { cuts: 0, silenced: 0, delay: Duration::ZERO, asked: 0, stop: None };
         let (state, _) = watch::channel(state);
         let mut tasks = JoinSet::new();
         let shared = state.clone();
@@ -73,6 +75,13 @@ impl Proxy {
     /// Silences the connections that are open. New ones work.
     pub fn silence(&self) {
         self.state.send_modify(|state| state.silenced += 1);
+    }
+
+    /// Lets each answer come later by so much, until what it returns is dropped.
+    #[must_use]
+    pub fn slow(&self, delay: Duration) -> Slow {
+        self.state.send_modify(|state| state.delay = delay);
+        Slow(self.state.clone())
     }
 
     /// Counts round trips from now on.
@@ -105,8 +114,18 @@ impl Proxy {
     /// Forgets everything, and ends what is open.
     pub fn reset(&self) {
         self.state.send_modify(|state| {
-            *state = State { cuts: state.cuts + 1, silenced: state.silenced, asked: 0, stop: None };
+            *state =
+                State { cuts: state.cuts + 1, silenced: state.silenced, delay: Duration::ZERO, asked: 0, stop: None };
         });
+    }
+}
+
+/// While it lives, the answers of a proxy come late.
+pub struct Slow(watch::Sender<State>);
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        self.0.send_modify(|state| state.delay = Duration::ZERO);
     }
 }
 
@@ -192,6 +211,10 @@ async fn answers(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut changes: wat
             Ok(0) | Err(_) => return,
             Ok(read) => read,
         };
+        let delay = changes.borrow().delay;
+        if !delay.is_zero() {
+            tokio::time::sleep_until(Instant::now() + delay).await;
+        }
         if heard(&mut changes, silenced, true).await.is_err() || to.write_all(&buffer[..read]).await.is_err() {
             return;
         }
