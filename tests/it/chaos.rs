@@ -10,6 +10,7 @@ mod commands;
 mod database;
 mod day;
 mod disk;
+mod file;
 mod hostile;
 #[cfg(feature = "weakened")]
 mod killed;

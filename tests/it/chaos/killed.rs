@@ -4,10 +4,9 @@
 //! Only in a build with the feature `weakened`: `cargo xtask test --suite chaos --long`.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::process::Command;
 
-use backline::config::{Config, DIES_AT_VARIABLE, FILE_PAGES_VARIABLE};
+use backline::config::{DIES_AT_VARIABLE, FILE_PAGES_VARIABLE};
 use backline::pipeline::NewWebhook;
 use backline_model::WebhookKind;
 use backline_model::kill_points::Point;
@@ -67,12 +66,6 @@ async fn died_and_given_again(fleet: &Fleet, arguments: &[&str], point: Point) {
     assert!(again.status.success(), "{name}: {}: {}", again.status, String::from_utf8_lossy(&again.stderr));
 }
 
-/// A world on a file in a folder.
-async fn on_a_file(folder: &Path, groups: u32, group: u32, change: impl FnOnce(&mut Config)) -> World {
-    let url = format!("sqlite://{}", folder.join("backline.db").display());
-    World::on(&url, groups, group, change).await
-}
-
 /// A host dies at each point of a plan, a batch, the end of a run and a refresh.
 async fn collected_in_spite_of_deaths(world: &World, dice: &mut StdRng) {
     let points = points_of(Scene::Collection);
@@ -100,7 +93,7 @@ async fn a_host_that_dies_at_any_point_of_a_collection_loses_and_doubles_nothing
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_on_a_file_that_dies_at_any_point_of_a_collection_loses_and_doubles_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
-    let world = on_a_file(folder.path(), few(&points_of(Scene::Collection)), GROUP, |_| {}).await;
+    let world = World::on_a_file(folder.path(), few(&points_of(Scene::Collection)), GROUP, |_| {}).await;
     collected_in_spite_of_deaths(&world, &mut dice()).await;
 }
 
@@ -157,7 +150,7 @@ async fn a_host_that_dies_at_any_point_of_a_delivery_loses_no_event() {
 async fn a_host_on_a_file_that_dies_at_any_point_of_a_delivery_loses_no_event() {
     let receiver = Server::start(|_| taken()).await;
     let folder = tempfile::tempdir().expect("a folder");
-    let world = on_a_file(folder.path(), few(&points_of(Scene::Delivery)), GROUP, |config| {
+    let world = World::on_a_file(folder.path(), few(&points_of(Scene::Delivery)), GROUP, |config| {
         config.gateway.routes.extend(routes(&[(RECEIVER, &receiver)]));
     })
     .await;
@@ -223,7 +216,7 @@ async fn an_erasure_that_dies_at_any_point_is_finished_when_it_is_given_again() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_erasure_on_a_file_that_dies_at_any_point_is_finished_when_it_is_given_again() {
     let folder = tempfile::tempdir().expect("a folder");
-    let world = on_a_file(folder.path(), 1, artists_to_erase(), |_| {}).await;
+    let world = World::on_a_file(folder.path(), 1, artists_to_erase(), |_| {}).await;
     erased_in_spite_of_deaths(&world).await;
 }
 
@@ -260,14 +253,14 @@ async fn an_activation_that_dies_at_any_point_is_finished_while_a_host_goes_on()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_activation_on_a_file_that_dies_at_any_point_is_finished_while_a_host_goes_on() {
     let folder = tempfile::tempdir().expect("a folder");
-    let world = on_a_file(folder.path(), few(&points_of(Scene::Activation)), GROUP, |_| {}).await;
+    let world = World::on_a_file(folder.path(), few(&points_of(Scene::Activation)), GROUP, |_| {}).await;
     activated_in_spite_of_deaths(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_on_a_file_that_can_not_grow_ends_and_a_host_goes_on_once_there_is_room() {
     let folder = tempfile::tempdir().expect("a folder");
-    let world = on_a_file(folder.path(), 1, GROUP, |_| {}).await;
+    let world = World::on_a_file(folder.path(), 1, GROUP, |_| {}).await;
     let fleet = world.fleet(|_| {});
     world.join(0).await;
     // What takes the room, until it is dropped.

@@ -1,5 +1,6 @@
 //! A fleet on PostgreSQL behind a proxy, artists that join in groups, and what must hold of all of them in the end.
 
+use std::path::Path;
 use std::time::Duration;
 
 use backline::config::{Config, DatabaseConfig};
@@ -59,6 +60,12 @@ impl World {
         sqlx::query(names).execute(&mut server).await.expect("the database's names are found");
         let world = Self::on(&url, groups, group, change).await;
         Self { cluster: Some(cluster), ..world }
+    }
+
+    /// The same on a SQLite file in a folder.
+    pub async fn on_a_file(folder: &Path, groups: u32, group: u32, change: impl FnOnce(&mut Config)) -> Self {
+        let url = format!("sqlite://{}", folder.join("backline.db").display());
+        Self::on(&url, groups, group, change).await
     }
 
     /// The same on a database that is there already.
