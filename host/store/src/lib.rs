@@ -119,7 +119,7 @@ pub use artists::privacy::{Erased, Sighting};
 pub use artists::source_table::{ForeignRow, ForeignSource, is_own_table};
 pub use credentials::refreshes::{Expiring, RefreshLease};
 pub use credentials::reseal::{Keyed, SEALED, Sealed, SealedPlace};
-pub use credentials::sealed::{CredentialFilter, SealedCredential};
+pub use credentials::sealed::{CredentialFilter, CredentialPlace, SealedCredential};
 pub use database::connection::{Store, StoreOptions};
 pub use database::dialect::DatabaseKind;
 pub use database::error::StoreError;

@@ -183,6 +183,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Read expiring_credentials_list(now(), now() + TimeDelta::days(10), None, 100);
         Read credential_get(&demo(), "token", Some(account(2).id));
         Read credential_get_by_id(credential(2).id);
+        Read credential_places_list(&demo(), "token", &accounts().map(|account| account.id));
         Read credentials_any_list();
         Read credentials_list(&CredentialFilter::default());
         Read credentials_of(&demo(), &accounts().map(|account| account.id));
