@@ -137,6 +137,7 @@ pub use numbers::document_body::DocumentBody;
 pub use numbers::history::AccountPast;
 pub use numbers::metrics::MetricsFilter;
 pub use numbers::quarantine::{QuarantineFilter, QuarantineRelease};
+pub use releases::grants::NarrowedGrants;
 pub use releases::installed::{InUse, LoadReport};
 pub use releases::swaps::Swap;
 pub use releases::trials::{Canary, LastDocument, Recollection, Rollback};

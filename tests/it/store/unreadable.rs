@@ -5,10 +5,13 @@ use std::time::Duration;
 use backline_model::event::types;
 use backline_model::privacy::personal;
 use backline_model::retention::{Action, Before, RowFilter, Step, Table};
-use backline_model::{AlertChannel, ChannelId, ChannelTarget, Event, Holder, ScheduleOrigin, ScheduleSpec, Tenant};
+use backline_model::{
+    AlertChannel, ChannelId, ChannelTarget, Event, Grant, Holder, ScheduleOrigin, ScheduleSpec, Tenant,
+};
 use backline_store::{
     ArchivePlace, ArtistFilter, BudgetKey, BulkActFilter, CredentialFilter, DatabaseKind, DeliveryFilter, EventCursor,
-    HealthWindow, MetricsFilter, NewDelivery, NewSchedule, Scope, SealedCredential, Store, StoreError, Term,
+    HealthWindow, MetricsFilter, NarrowedGrants, NewDelivery, NewSchedule, Scope, SealedCredential, Store, StoreError,
+    Term,
 };
 use chrono::TimeDelta;
 use futures::TryStreamExt as _;
@@ -127,6 +130,31 @@ async fn releases_are_listed_without_the_one_whose_manifest_can_not_be_read() {
         store.release_save(&first, b"first").await.unwrap();
         assert_eq!(store.releases_list().await.unwrap().len(), 2);
         assert_eq!(left_out(&store), [[""; 3]; 0]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_grant_that_can_not_be_read_keeps_no_other_from_being_narrowed_and_nothing_itself() {
+    each_database(async |store, url| {
+        let releases = ["1.0.0", "1.1.0", "1.2.0"].map(|version| release_of(version, version.as_bytes()));
+        let granted = Grant { imports: vec!["what is taken back".to_owned()], ..releases[0].grant.clone() };
+        for release in &releases {
+            store.release_save(release, b"component").await.unwrap();
+            store.release_grant(release.digest, &granted).await.unwrap();
+        }
+        let [first, second, third] = releases.map(|release| release.digest);
+        write(url, &format!("UPDATE releases SET manifest = '{{}}' WHERE digest = '{first}'")).await;
+        write(url, &format!("UPDATE releases SET granted = '{{\"odd\": 1}}' WHERE digest = '{second}'")).await;
+        let narrow =
+            |grant: &Grant| (!grant.imports.is_empty()).then(|| Grant { imports: Vec::new(), ..grant.clone() });
+        let narrowed = store.grants_narrow("demo", narrow).await.unwrap();
+        assert_eq!(narrowed, NarrowedGrants { changed: 3, emptied: vec![second.to_string()] });
+        for release in [second, third] {
+            let found = store.release_get(release).await.unwrap().unwrap();
+            assert_eq!(found.grant.imports, [""; 0], "{release}");
+        }
+        assert_eq!(store.grants_narrow("demo", narrow).await.unwrap(), NarrowedGrants::default());
     })
     .await;
 }
