@@ -140,7 +140,8 @@ async fn a_grant_that_can_not_be_read_keeps_no_other_from_being_narrowed_and_not
         let releases = ["1.0.0", "1.1.0", "1.2.0"].map(|version| release_of(version, version.as_bytes()));
         let granted = Grant { imports: vec!["what is taken back".to_owned()], ..releases[0].grant.clone() };
         for release in &releases {
-            store.release_save(release, b"component").await.unwrap();
+            let component = release.manifest.connector.version.to_string();
+            store.release_save(release, component.as_bytes()).await.unwrap();
             store.release_grant(release.digest, &granted).await.unwrap();
         }
         let [first, second, third] = releases.map(|release| release.digest);
@@ -436,6 +437,13 @@ async fn an_artist_without_a_readable_id_is_named_and_keeps_no_list_from_being_r
             assert_eq!(store.synced_artists_list(&all).await.unwrap(), [artist(1).id], "a sync goes on");
             write(url, &format!("DELETE FROM artists WHERE id = '{id}'")).await;
         }
+        // One that is not UTF-8 is the last of a full page.
+        write(url, &add("-")).await;
+        write(url, "UPDATE artists SET id = CAST(x'2de4' AS TEXT) WHERE id = '-'").await;
+        let filter = ArtistFilter { limit: Some(1), ..ArtistFilter::default() };
+        let listed = store.artists_list(&all, &filter).await.unwrap();
+        assert_eq!(listed.iter().map(|found| found.id).collect::<Vec<_>>(), [artist(1).id]);
+        assert_eq!(store.unreadable_artists_list(&all).await.unwrap(), []);
     })
     .await;
 }
