@@ -320,6 +320,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Write lone_batch_lease(Some(run(2).id), &demo(), "me", now() + TTL + TTL, TTL)
             => |lease| lease.map(|lease| lease.token);
         Whole run_finish(run(2).id, now());
+        Whole run_finish_if_free(run(2).id, now());
         Whole run_cancel(run(2).id, "a test", now());
         Whole pause_end(&Holder::Platform(demo()), now());
         Write credential_remove(credential(2).id);
