@@ -235,8 +235,8 @@ impl Store {
         self.unreadable.read("credentials", "id", Extent::Part, &rows, credential_of)
     }
 
-    /// Where the operator's credential of a slot is stored, and those of these accounts. A credential of which a time or
-    /// another column can't be read has its place too, so that a new secret replaces it.
+    /// Where the operator's credential of a slot is stored, and those of these accounts. A credential of which a time
+    /// or another column can't be read has its place too, so that a new secret replaces it.
     ///
     /// # Errors
     /// When the database fails.

@@ -133,8 +133,8 @@ pub(crate) fn place_of(row: &AnyRow, column: &str) -> Result<String, StoreError>
     row.bytes(column).ok().and_then(|bytes| text_after(&bytes)).ok_or(error)
 }
 
-/// A text that a file puts after these bytes, which are not UTF-8: it compares bytes. Ids are ASCII, so none that begins
-/// like the bytes comes after them, and the text is before all ids that do.
+/// A text that a file puts after these bytes, which are not UTF-8: it compares bytes. Ids are ASCII, so none that
+/// begins like the bytes comes after them, and the text is before all ids that do.
 fn text_after(bytes: &[u8]) -> Option<String> {
     let valid = std::str::from_utf8(bytes).err()?.valid_up_to();
     let start = std::str::from_utf8(&bytes[..valid]).ok()?;

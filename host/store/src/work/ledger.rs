@@ -63,8 +63,8 @@ impl Store {
         Ok(found)
     }
 
-    /// As [`run_finish`](Self::run_finish), but leaves a run alone that another transaction holds, and one that is gone:
-    /// none then. For those that end many runs and come back.
+    /// As [`run_finish`](Self::run_finish), but leaves a run alone that another transaction holds, and one that is
+    /// gone: none then. For those that end many runs and come back.
     ///
     /// # Errors
     /// When the database fails.
