@@ -345,6 +345,22 @@ async fn an_artist_whose_name_is_not_utf_8_is_exported() {
 }
 
 #[tokio::test]
+async fn a_document_whose_id_is_not_utf_8_keeps_no_export_from_its_end() {
+    each_database(async |store, url| {
+        if store.kind() == DatabaseKind::Postgres {
+            return; // its types keep such ids out
+        }
+        let accounts = people(&store, 1).await;
+        store_rows(&store, vec![followers(&accounts[0], day("2026-11-20"), 5)]).await;
+        write(url, "UPDATE documents SET id = CAST(X'4AFC' AS TEXT)").await;
+        let mut export = store.export_begin(&Scope::all_tenants(), artist(1).id).await.unwrap();
+        let found: Vec<_> = export.documents().try_collect().await.unwrap();
+        assert_eq!(found, [("J\u{fffd}".to_owned(), None)], "it is named, and has no file");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_tally_of_a_newer_version_hides_no_other() {
     each_database(async |store, url| {
         for tally in [r#"{"accounts":2,"collected":2}"#, r#"{"accounts":1,"failed":{"of_tomorrow":1}}"#] {
