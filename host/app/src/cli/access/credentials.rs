@@ -103,7 +103,7 @@ pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome 
                 )
                 .await?;
             for row in store.unreadable_rows().iter().filter(|row| row.table == "credentials") {
-                print::note(&format!("{row}; it is neither used nor refreshed: correct the row, or delete it"));
+                print::note(&format!("{row}; it is neither used nor refreshed: set it again, or correct the row"));
             }
             let mut listed: Vec<Json> = credentials.iter().map(listed).collect();
             let filter = AccountFilter { platform, ..AccountFilter::default() };
