@@ -8,6 +8,7 @@ mod digests;
 mod export;
 mod health;
 mod hooks;
+mod imports;
 mod keys;
 mod layout;
 mod names;

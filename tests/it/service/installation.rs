@@ -8,7 +8,7 @@ use backline::pipeline::collection::report::RunRequest;
 use backline::pipeline::{Host, Standing};
 use backline_model::health::RecommendationKind;
 use backline_simulator::SimulatorConfig;
-use backline_store::Scope;
+use backline_store::{DatabaseKind, Scope};
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
 use super::serve;
@@ -204,12 +204,45 @@ async fn a_host_whose_file_or_database_is_replaced_refreshes_no_token_any_more()
         write(url, &format!("UPDATE installation SET id = '{theirs}'")).await;
         assert_eq!(store.installation_get().await.expect("it is read"), Some(theirs));
         let Standing::Stranger(why) = standing(&stage.host).await else { panic!("it refreshes another's tokens") };
-        assert_eq!(why.id, theirs);
+        assert_eq!(why.id, Some(theirs));
         stage.host.refresh_credentials().await.expect("a round");
         assert_eq!(asked(&stage)[..2], before[..2]);
 
         write(url, &format!("UPDATE installation SET id = '{id}'")).await;
         stage.host.refresh_credentials().await.expect("a round");
+        assert!(asked(&stage)[0] > before[0], "it goes on where it belongs");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_id_that_can_not_be_read_keeps_no_host_from_collecting_and_join_replaces_it() {
+    each_database(async |store, url| {
+        if store.kind() == DatabaseKind::Postgres {
+            return; // its types keep such an id out
+        }
+        let (stage, place) = claimed(url).await;
+        let before = asked(&stage);
+        write(url, "UPDATE installation SET id = 'x'").await;
+        let host = stage.another_host(|_| {}).await;
+        let Standing::Stranger(why) = standing(&host).await else { panic!("it belongs to no id") };
+        assert!(why.id.is_none() && why.to_string().contains("'x'"), "{why}");
+        assert!(why.to_string().contains("`backline installation join`"), "{why}");
+        host.health().report(None).await.expect("a report");
+        let report = host.run(&of_tiktok(), &|_| {}).await.expect("a run");
+        assert_eq!((report.run.counts.collected, report.run.counts.failed), (1, 0), "{:?}", report.platforms);
+        go_to(&stage, 23);
+        host.refresh_credentials().await.expect("a round");
+        assert_eq!(asked(&stage)[..2], before[..2], "nothing that a platform replaces");
+
+        let fleet = Fleet::of(&stage, |_| {});
+        let shown = fleet.command(&["installation", "show"]).output().expect("the binary starts");
+        assert!(String::from_utf8_lossy(&shown.stdout).contains("'x'"), "{shown:?}");
+        let joined = host.installation().join().await.expect("it joins");
+        let Standing::Member { id, .. } = joined else { panic!("{joined:?}") };
+        assert_eq!(store.installation_get().await.expect("it is read"), Some(id));
+        assert!(files_in(&place.path().join("installations")).contains(&id.to_string()));
+        host.refresh_credentials().await.expect("a round");
         assert!(asked(&stage)[0] > before[0], "it goes on where it belongs");
     })
     .await;

@@ -3,9 +3,9 @@
 use backline_model::outcome::{Exclusion, FailureClass, Outcome, OutcomeKind};
 use backline_model::retention::{Action, Before, RowFilter, Step, Table};
 use backline_model::{Account, MetricsRow, RunStatus};
-use backline_store::{ArchivePlace, BatchResult, Scope, Store};
+use backline_store::{ArchivePlace, BatchResult, DatabaseKind, Scope, Store};
 use chrono::{DateTime, Days, TimeDelta, Utc};
-use sqlx::{AnyPool, AssertSqlSafe, Row as _};
+use sqlx::{AnyPool, AssertSqlSafe, Connection as _, PgConnection, Row as _};
 
 use super::fixtures::{
     add_batches, batch, create_run, day, defer, followers, lease, now, people, release, result, run, store_rows, stored,
@@ -266,6 +266,26 @@ async fn a_failure_names_the_run_that_collected_the_account_later() {
         }
         let collected = store.run_outcomes_of_kind_list(&all, run(1).id, OutcomeKind::Collected, None, 100).await;
         assert_eq!(collected.unwrap().len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_run_that_another_transaction_holds_is_left_alone_without_a_wait() {
+    each_database(async |store, url| {
+        let (all, id) = (Scope::all_tenants(), run(1).id);
+        create_run(&store, &run(1)).await;
+        // SQLite locks no rows.
+        if store.kind() == DatabaseKind::Postgres {
+            let mut other = PgConnection::connect(url).await.unwrap();
+            let mut held = other.begin().await.unwrap();
+            sqlx::query("SELECT id FROM runs FOR UPDATE").execute(&mut *held).await.unwrap();
+            assert_eq!(store.run_finish_if_free(&all, id, now()).await.unwrap(), None);
+            held.rollback().await.unwrap();
+        }
+        let ended = store.run_finish_if_free(&all, id, now()).await.unwrap().expect("it is free");
+        assert_eq!(ended.finished_at, Some(now()));
+        assert_eq!(store.run_finish_if_free(&all, run(5).id, now()).await.unwrap(), None, "there is no such run");
     })
     .await;
 }

@@ -183,6 +183,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Read expiring_credentials_list(now(), now() + TimeDelta::days(10), None, 100);
         Read credential_get(&demo(), "token", Some(account(2).id));
         Read credential_get_by_id(credential(2).id);
+        Read credential_places_list(&demo(), "token", &accounts().map(|account| account.id));
         Read credentials_any_list();
         Read credentials_list(&CredentialFilter::default());
         Read credentials_of(&demo(), &accounts().map(|account| account.id));
@@ -319,6 +320,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Write lone_batch_lease(Some(run(2).id), &demo(), "me", now() + TTL + TTL, TTL)
             => |lease| lease.map(|lease| lease.token);
         Whole run_finish(run(2).id, now());
+        Whole run_finish_if_free(run(2).id, now());
         Whole run_cancel(run(2).id, "a test", now());
         Whole pause_end(&Holder::Platform(demo()), now());
         Write credential_remove(credential(2).id);

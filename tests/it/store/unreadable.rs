@@ -5,10 +5,13 @@ use std::time::Duration;
 use backline_model::event::types;
 use backline_model::privacy::personal;
 use backline_model::retention::{Action, Before, RowFilter, Step, Table};
-use backline_model::{AlertChannel, ChannelId, ChannelTarget, Event, Holder, ScheduleOrigin, ScheduleSpec, Tenant};
+use backline_model::{
+    AlertChannel, ChannelId, ChannelTarget, Event, Grant, Holder, ScheduleOrigin, ScheduleSpec, Tenant,
+};
 use backline_store::{
     ArchivePlace, ArtistFilter, BudgetKey, BulkActFilter, CredentialFilter, DatabaseKind, DeliveryFilter, EventCursor,
-    HealthWindow, MetricsFilter, NewDelivery, NewSchedule, Scope, SealedCredential, Store, StoreError, Term,
+    HealthWindow, MetricsFilter, NarrowedGrants, NewDelivery, NewSchedule, Scope, SealedCredential, Store, StoreError,
+    Term,
 };
 use chrono::TimeDelta;
 use futures::TryStreamExt as _;
@@ -127,6 +130,32 @@ async fn releases_are_listed_without_the_one_whose_manifest_can_not_be_read() {
         store.release_save(&first, b"first").await.unwrap();
         assert_eq!(store.releases_list().await.unwrap().len(), 2);
         assert_eq!(left_out(&store), [[""; 3]; 0]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_grant_that_can_not_be_read_keeps_no_other_from_being_narrowed_and_nothing_itself() {
+    each_database(async |store, url| {
+        let releases = ["1.0.0", "1.1.0", "1.2.0"].map(|version| release_of(version, version.as_bytes()));
+        let granted = Grant { imports: vec!["what is taken back".to_owned()], ..releases[0].grant.clone() };
+        for release in &releases {
+            let component = release.manifest.connector.version.to_string();
+            store.release_save(release, component.as_bytes()).await.unwrap();
+            store.release_grant(release.digest, &granted).await.unwrap();
+        }
+        let [first, second, third] = releases.map(|release| release.digest);
+        write(url, &format!("UPDATE releases SET manifest = '{{}}' WHERE digest = '{first}'")).await;
+        write(url, &format!("UPDATE releases SET granted = '{{\"odd\": 1}}' WHERE digest = '{second}'")).await;
+        let narrow =
+            |grant: &Grant| (!grant.imports.is_empty()).then(|| Grant { imports: Vec::new(), ..grant.clone() });
+        let narrowed = store.grants_narrow("demo", narrow).await.unwrap();
+        assert_eq!(narrowed, NarrowedGrants { changed: 3, emptied: vec![second.to_string()] });
+        for release in [second, third] {
+            let found = store.release_get(release).await.unwrap().unwrap();
+            assert_eq!(found.grant.imports, [""; 0], "{release}");
+        }
+        assert_eq!(store.grants_narrow("demo", narrow).await.unwrap(), NarrowedGrants::default());
     })
     .await;
 }
@@ -316,6 +345,22 @@ async fn an_artist_whose_name_is_not_utf_8_is_exported() {
 }
 
 #[tokio::test]
+async fn a_document_whose_id_is_not_utf_8_keeps_no_export_from_its_end() {
+    each_database(async |store, url| {
+        if store.kind() == DatabaseKind::Postgres {
+            return; // its types keep such ids out
+        }
+        let accounts = people(&store, 1).await;
+        store_rows(&store, vec![followers(&accounts[0], day("2026-11-20"), 5)]).await;
+        write(url, "UPDATE documents SET id = CAST(X'4AFC' AS TEXT)").await;
+        let mut export = store.export_begin(&Scope::all_tenants(), artist(1).id).await.unwrap();
+        let found: Vec<_> = export.documents().try_collect().await.unwrap();
+        assert_eq!(found, [("J\u{fffd}".to_owned(), None)], "it is named, and has no file");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_tally_of_a_newer_version_hides_no_other() {
     each_database(async |store, url| {
         for tally in [r#"{"accounts":2,"collected":2}"#, r#"{"accounts":1,"failed":{"of_tomorrow":1}}"#] {
@@ -408,6 +453,13 @@ async fn an_artist_without_a_readable_id_is_named_and_keeps_no_list_from_being_r
             assert_eq!(store.synced_artists_list(&all).await.unwrap(), [artist(1).id], "a sync goes on");
             write(url, &format!("DELETE FROM artists WHERE id = '{id}'")).await;
         }
+        // One that is not UTF-8 is the last of a full page.
+        write(url, &add("-")).await;
+        write(url, "UPDATE artists SET id = CAST(x'2de4' AS TEXT) WHERE id = '-'").await;
+        let filter = ArtistFilter { limit: Some(1), ..ArtistFilter::default() };
+        let listed = store.artists_list(&all, &filter).await.unwrap();
+        assert_eq!(listed.iter().map(|found| found.id).collect::<Vec<_>>(), [artist(1).id]);
+        assert_eq!(store.unreadable_artists_list(&all).await.unwrap(), []);
     })
     .await;
 }

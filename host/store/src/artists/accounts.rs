@@ -10,7 +10,7 @@ use crate::artists::tombstones::erased_artists_in_txn;
 use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, json, time_text};
 use crate::database::error::StoreError;
-use crate::database::readable::{Extent, left_of, more_after};
+use crate::database::readable::{Extent, left_of, more_after, place_of};
 use crate::database::rows::{ROWS_PER_STATEMENT, id_rows, limit};
 use crate::database::topic::Topic;
 use crate::scope::Scope;
@@ -215,7 +215,7 @@ impl Store {
                 }
             }
             let Some(last) = more_after(&rows, asked, found.len(), most) else { return Ok(found) };
-            after = Some(last.text("id")?);
+            after = Some(place_of(last, "id")?);
         }
     }
 
@@ -241,7 +241,7 @@ impl Store {
             let statement = statement.bind(after).bind(ROWS_PER_STATEMENT as i64);
             let rows = self.rows("check artists", statement).await?;
             let Some(last) = rows.last() else { return Ok(found) };
-            after = Some(last.text("id")?);
+            after = Some(place_of(last, "id")?);
             for row in &rows {
                 match (artist_of(row), row.parsed("id")) {
                     (Err(StoreError::Unreadable { column, problem }), Ok(id)) => {
@@ -431,7 +431,7 @@ impl Store {
             let rows = self.rows("list accounts", statement).await?;
             found.extend(self.unreadable.read("accounts", "id", Extent::Part, &rows, account_of)?);
             let Some(last) = more_after(&rows, asked, found.len(), most) else { return Ok(found) };
-            after = Some(last.text("id")?);
+            after = Some(place_of(last, "id")?);
         }
     }
 
@@ -578,7 +578,7 @@ impl Store {
             let rows = self.rows("read candidates", statement).await?;
             found.extend(self.unreadable.read("accounts", "account_id", Extent::Part, &rows, candidate_of)?);
             let Some(last) = more_after(&rows, asked, found.len(), limit) else { return Ok(found) };
-            after = last.text("account_id")?;
+            after = place_of(last, "account_id")?;
         }
     }
 

@@ -98,20 +98,25 @@ impl Export {
         Ok(Some((events_of(Reader::View(&mut self.view), &rows).await?, last)))
     }
 
-    /// The artist's documents, expanded, in the order of their rows; none for one that is damaged.
-    pub fn documents(&mut self) -> BoxStream<'_, Result<(DocumentId, Option<String>), StoreError>> {
-        let statement = self.view.query(
-            "SELECT t.id::text AS id, t.body, t.bytes_raw FROM documents t
-             WHERE t.account_id IN (SELECT id FROM accounts WHERE artist_id = $1::uuid) ORDER BY t.metric_date, t.id",
+    /// The ids of the artist's documents with their expanded texts, in the order of their rows; no text for one that is
+    /// damaged, or whose id is none.
+    pub fn documents(&mut self) -> BoxStream<'_, Result<(String, Option<String>), StoreError>> {
+        let id = selected(self.view.kind, "id", ColumnKind::Text);
+        let text = format!(
+            "SELECT {id}, t.body, t.bytes_raw FROM documents t
+             WHERE t.account_id IN (SELECT id FROM accounts WHERE artist_id = $1::uuid) ORDER BY t.metric_date, t.id"
         );
+        let statement = Statement::made(self.view.kind, &text);
         let found = self.view.stream(statement.bind(self.artist.to_string()));
         let document = |row: Result<AnyRow, sqlx::Error>| {
             let row = row.during("export a document")?;
+            // The id becomes the name of a file.
+            let Ok(id) = row.parsed::<DocumentId>("id") else { return Ok((row.told("id")?, None)) };
             let text = match expanded(&row) {
                 Err(StoreError::Compression { .. } | StoreError::Unreadable { .. }) => None,
                 text => Some(text?),
             };
-            Ok((row.parsed("id")?, text))
+            Ok((id.to_string(), text))
         };
         found.map(document).boxed()
     }

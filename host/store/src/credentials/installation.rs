@@ -37,6 +37,32 @@ impl Store {
         Ok(self.installation_get().await?.unwrap_or(id))
     }
 
+    /// Replaces an installation's id that can't be read by this one. Returns the one that is in force: another process
+    /// may have been faster.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn installation_replace_unreadable(
+        &self,
+        id: InstallationId,
+        now: DateTime<Utc>,
+    ) -> Result<InstallationId, StoreError> {
+        let mut work = self.begin().await?;
+        let statement = work.query("SELECT id::text AS id FROM installation WHERE number = 1 FOR UPDATE");
+        let row = work.row("read the installation's id", statement).await?;
+        match row.map(|row| row.parsed("id")).transpose() {
+            Ok(Some(in_force)) => return Ok(in_force),
+            Ok(None) | Err(StoreError::Unreadable { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let statement =
+            work.query("UPDATE installation SET id = $1::uuid, created_at = $2::timestamptz WHERE number = 1");
+        let statement = statement.bind(id.to_string()).bind(time_text(now));
+        work.execute("replace the installation's id", statement).await?;
+        work.commit().await?;
+        Ok(id)
+    }
+
     /// Records whether a host refreshes tokens that the platform may replace.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use crate::credentials::sealed::{SealedCredential, conflict, credential_of, cred
 use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, clean, json, time_text};
 use crate::database::error::StoreError;
-use crate::database::readable::{Extent, left_of, more_after};
+use crate::database::readable::{Extent, left_of, more_after, place_of};
 use crate::events::outbox::events_write_in_txn;
 use crate::scope::Scope;
 use backline_model::kill_points::{Point, point};
@@ -242,7 +242,7 @@ impl Store {
             let rows = self.rows("find credentials to refresh", statement).await?;
             found.extend(self.unreadable.read("credentials", "id", Extent::Part, &rows, credential_of)?);
             let Some(last) = more_after(&rows, asked, found.len(), limit) else { return Ok(found) };
-            after = last.text("id")?;
+            after = place_of(last, "id")?;
         }
     }
 
@@ -285,7 +285,7 @@ impl Store {
             let rows = self.rows("find credentials that expire soon", statement).await?;
             found.extend(self.unreadable.read("credentials", "id", Extent::Part, &rows, expiring_of)?);
             let Some(last) = more_after(&rows, asked, found.len(), limit) else { return Ok(found) };
-            after = last.text("id")?;
+            after = place_of(last, "id")?;
         }
     }
 }

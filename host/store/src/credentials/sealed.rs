@@ -48,6 +48,17 @@ impl std::fmt::Debug for SealedCredential {
     }
 }
 
+/// Where a credential is stored, without what is stored of it: enough to save another secret over it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CredentialPlace {
+    /// Id of the credential.
+    pub id: CredentialId,
+    /// The account that owns it, or none where it is the operator's.
+    pub account_id: Option<AccountId>,
+    /// Version that is stored.
+    pub version: i64,
+}
+
 /// Which credentials to list. A field that is none does not restrict.
 #[derive(Clone, Debug, Default)]
 pub struct CredentialFilter {
@@ -224,6 +235,30 @@ impl Store {
         self.unreadable.read("credentials", "id", Extent::Part, &rows, credential_of)
     }
 
+    /// Where the operator's credential of a slot is stored, and those of these accounts. A credential of which a time
+    /// or another column can't be read has its place too, so that a new secret replaces it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn credential_places_list(
+        &self,
+        scope: &Scope,
+        platform: &Platform,
+        slot: &str,
+        accounts: &[AccountId],
+    ) -> Result<Vec<CredentialPlace>, StoreError> {
+        let statement = self.scoped(
+            scope,
+            // The platform is compared as in `credentials_of`.
+            "SELECT id::text AS id, account_id::text AS account_id, version FROM credentials
+             WHERE platform || '' = $2 AND slot = $3 AND (account_id IS NULL OR account_id {in_ids})
+                 {and_account: credentials.account_id}",
+        );
+        let statement = statement.bind(id_rows(accounts)?).bind(platform.as_str().to_owned()).bind(slot.to_owned());
+        let rows = self.rows("find where credentials are stored", statement).await?;
+        self.unreadable.read("credentials", "id", Extent::Part, &rows, place_of)
+    }
+
     /// Removes a credential, with its budgets. Returns whether there was one.
     ///
     /// # Errors
@@ -286,6 +321,14 @@ pub(crate) fn save_statement(statement: Statement, credential: &SealedCredential
 
 pub(crate) fn conflict(credential: &SealedCredential) -> StoreError {
     StoreError::VersionConflict { platform: credential.platform.clone(), slot: credential.slot.clone() }
+}
+
+fn place_of(row: &AnyRow) -> Result<CredentialPlace, StoreError> {
+    Ok(CredentialPlace {
+        id: row.parsed("id")?,
+        account_id: row.parsed_or_null("account_id")?,
+        version: row.int("version")?,
+    })
 }
 
 pub(crate) fn credential_of(row: &AnyRow) -> Result<SealedCredential, StoreError> {

@@ -120,6 +120,34 @@ pub(crate) fn more_after(rows: &[AnyRow], asked: u32, found: usize, limit: u32) 
     rows.last().filter(|_| rows.len() >= asked as usize && found < limit as usize)
 }
 
+/// Where a list goes on after a row: what is in the column that it is in the order of. Where that is not UTF-8, a text
+/// that comes after it.
+///
+/// # Errors
+/// [`StoreError::Unreadable`] where no such text is found.
+pub(crate) fn place_of(row: &AnyRow, column: &str) -> Result<String, StoreError> {
+    let error = match row.text(column) {
+        Ok(text) => return Ok(text),
+        Err(error) => error,
+    };
+    row.bytes(column).ok().and_then(|bytes| text_after(&bytes)).ok_or(error)
+}
+
+/// A text that a file puts after these bytes, which are not UTF-8: it compares bytes. Ids are ASCII, so none that
+/// begins like the bytes comes after them, and the text is before all ids that do.
+fn text_after(bytes: &[u8]) -> Option<String> {
+    let valid = std::str::from_utf8(bytes).err()?.valid_up_to();
+    let start = std::str::from_utf8(&bytes[..valid]).ok()?;
+    let longer = format!("{start}{}", char::MAX);
+    if longer.as_bytes() > bytes {
+        return Some(longer);
+    }
+    // No text has such a byte, as ü in Latin-1 is: it is after all that begin so.
+    let end = start.chars().next_back()?;
+    let next = char::from_u32(u32::from(end) + 1)?;
+    Some(format!("{}{next}", &start[..start.len() - end.len_utf8()]))
+}
+
 /// How many rows of a page are still to be found.
 pub(crate) fn left_of(limit: u32, found: usize) -> u32 {
     limit.saturating_sub(u32::try_from(found).unwrap_or(u32::MAX))
@@ -129,4 +157,24 @@ pub(crate) fn left_of(limit: u32, found: usize) -> u32 {
 fn named(row: &AnyRow, name: &str) -> String {
     let number = || row.int(name).map(|number| number.to_string());
     row.text(name).or_else(|_| number()).unwrap_or_else(|_| "?".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_goes_on_after_an_id_that_is_not_utf_8() {
+        for (bytes, before, after) in [
+            (b"7a\xe4".as_slice(), "7az", "7b"),
+            (b"7a\xe4z".as_slice(), "7az", "7b"),
+            (b"7a\xfc".as_slice(), "7az", "7b0"),
+            (b"\xe4".as_slice(), "z", "\u{10ffff}0"),
+        ] {
+            let text = text_after(bytes).expect("a text");
+            assert!(text.as_bytes() > bytes, "{text} is not after {bytes:?}");
+            assert!(before < text.as_str() && text.as_str() < after, "{text}");
+        }
+        assert_eq!(text_after(b"\xfc"), None, "nothing is after it");
+    }
 }

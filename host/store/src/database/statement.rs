@@ -39,8 +39,8 @@ impl Statement {
 
     /// A statement made of names that the registry or the database's own catalogue gives, never of what a user entered.
     pub(crate) fn made(kind: DatabaseKind, text: &str) -> Self {
-        let query = sqlx::query(AssertSqlSafe(translate(kind, text, false)).into_sql_str());
-        Self { query, again: None, tenant: None, long: false, bytes: 0 }
+        let text = AssertSqlSafe(translate(kind, text, false)).into_sql_str();
+        Self { again: Again::of(kind, &text), query: sqlx::query(text), tenant: None, long: false, bytes: 0 }
     }
 
     /// The same, planned for each execution by the size that tables have then. Planning costs a part of a millisecond,
@@ -209,6 +209,8 @@ mod tests {
         assert!(again(DatabaseKind::Sqlite, "\n    SELECT name FROM artists WHERE seq = $1").is_some());
         assert!(again(DatabaseKind::Sqlite, "UPDATE artists SET seq = $1 RETURNING name").is_none());
         assert!(again(DatabaseKind::Postgres, "SELECT name FROM artists WHERE seq = $1").is_none());
+        let made = |text| Statement::made(DatabaseKind::Sqlite, text).into_query_and_again().1;
+        assert!(made("SELECT \"odd\" FROM t").is_some() && made("DELETE FROM t").is_none());
         assert_eq!(
             in_bytes("SELECT a AS \"b\"\"\" FROM d", ["b\""].into_iter()),
             "SELECT CASE typeof(\"b\"\"\") WHEN 'text' THEN CAST(\"b\"\"\" AS BLOB) ELSE \"b\"\"\" END AS \"b\"\"\" \

@@ -8,8 +8,17 @@ use crate::database::error::StoreError;
 use crate::database::notifications::notify;
 use crate::database::topic::Topic;
 use crate::releases::installed::swap_add_in_txn;
-use crate::releases::stored_grant::grant_of;
-use backline_model::{Digest, Grant, Manifest, Platform, SwapCause};
+use crate::releases::stored_grant::grant_of_row;
+use backline_model::{Digest, Grant, Platform, SwapCause};
+
+/// What became of a connector's grants when they were narrowed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NarrowedGrants {
+    /// How many releases' grants changed.
+    pub changed: u64,
+    /// Digests of those among them whose grant could not be read. Nothing is left of it.
+    pub emptied: Vec<String>,
+}
 
 impl Store {
     /// Grants a release what it may do from its next batch on, whatever was granted or taken back before. One that was
@@ -79,11 +88,15 @@ impl Store {
     }
 
     /// Narrows a connector's grants, of all its releases; `narrow` returns what is left of one, or none
-    /// where nothing changes. Returns how many grants were narrowed.
+    /// where nothing changes. Of a grant that can't be read nothing is left: it may have had what is taken back.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn grants_narrow(&self, name: &str, narrow: impl Fn(&Grant) -> Option<Grant>) -> Result<u64, StoreError> {
+    pub async fn grants_narrow(
+        &self,
+        name: &str,
+        narrow: impl Fn(&Grant) -> Option<Grant>,
+    ) -> Result<NarrowedGrants, StoreError> {
         let mut work = self.begin().await?;
         connector_platforms_lock_in_txn(&mut work, name).await?;
         let statement = work.query(
@@ -91,13 +104,21 @@ impl Store {
              WHERE name = $1 AND state <> 'removed' ORDER BY digest FOR UPDATE",
         );
         let rows = work.rows("read grants", statement.bind(name.to_owned())).await?;
-        let mut narrowed = 0;
+        let mut narrowed = NarrowedGrants::default();
         for row in &rows {
-            let (manifest, imports): (Manifest, Vec<String>) = (row.json("manifest")?, row.json("imports")?);
-            let Some(grant) = narrow(&grant_of(row, &manifest, &imports)?) else { continue };
+            let digest = row.told("digest")?;
+            let left = match grant_of_row(row) {
+                Ok(grant) => narrow(&grant),
+                Err(StoreError::Unreadable { .. }) => {
+                    narrowed.emptied.push(digest.clone());
+                    Some(Grant::default())
+                }
+                Err(error) => return Err(error),
+            };
+            let Some(left) = left else { continue };
             let statement = work.query("UPDATE releases SET granted = $2::jsonb WHERE digest = $1");
-            let statement = statement.bind(row.text("digest")?).bind(json("a grant", &grant)?);
-            narrowed += work.execute("narrow a grant", statement).await?;
+            let statement = statement.bind(digest).bind(json("a grant", &left)?);
+            narrowed.changed += work.execute("narrow a grant", statement).await?;
         }
         notify(&mut work, Topic::Releases).await?;
         work.commit().await?;

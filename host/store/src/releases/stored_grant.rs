@@ -20,6 +20,16 @@ struct EarlyGrant {
     budgets: std::collections::BTreeMap<String, u64>,
 }
 
+/// Reads a row's grant, where nothing else of the row was read: only one of the early form needs the manifest.
+pub(crate) fn grant_of_row(row: &AnyRow) -> Result<Grant, StoreError> {
+    let stored: Json = row.json("granted")?;
+    if stored.get("slots").is_none() {
+        return serde_json::from_value(stored).map_err(|error| unreadable("granted", error.to_string()));
+    }
+    let (manifest, imports): (Manifest, Vec<String>) = (row.json("manifest")?, row.json("imports")?);
+    grant_of(row, &manifest, &imports)
+}
+
 /// Reads a row's grant. One of the early form means what it meant: the slots named, as the release's own manifest
 /// describes them.
 pub(crate) fn grant_of(row: &AnyRow, manifest: &Manifest, imports: &[String]) -> Result<Grant, StoreError> {

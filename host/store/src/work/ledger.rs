@@ -63,6 +63,27 @@ impl Store {
         Ok(found)
     }
 
+    /// As [`run_finish`](Self::run_finish), but leaves a run alone that another transaction holds, and one that is
+    /// gone: none then. For those that end many runs and come back.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn run_finish_if_free(
+        &self,
+        scope: &Scope,
+        run: RunId,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Run>, StoreError> {
+        scope.require_all("finish a run")?;
+        let mut work = self.begin().await?;
+        let statement = work.query(run_sql!("WHERE id = $1::uuid FOR UPDATE SKIP LOCKED"));
+        let Some(row) = work.row("read a run", statement.bind(run.to_string())).await? else { return Ok(None) };
+        let run = run_to_end(&work, &row, run, now)?;
+        let found = finish_in_txn(&mut work, scope, run, now).await?;
+        work.commit().await?;
+        Ok(Some(found))
+    }
+
     /// Runs whose status is out of date: none of their batches is planned or leased any more, and the status was not
     /// updated. The host that stored the last of it was killed before it could; or there was nothing to collect at
     /// all.

@@ -103,7 +103,7 @@ pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome 
                 )
                 .await?;
             for row in store.unreadable_rows().iter().filter(|row| row.table == "credentials") {
-                print::note(&format!("{row}; it is neither used nor refreshed: correct the row, or delete it"));
+                print::note(&format!("{row}; it is neither used nor refreshed: set it again, or correct the row"));
             }
             let mut listed: Vec<Json> = credentials.iter().map(listed).collect();
             let filter = AccountFilter { platform, ..AccountFilter::default() };
@@ -126,7 +126,10 @@ pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome 
             let store = context.store().await?;
             let platform = names::platform(&store, &platform).await?;
             let account = find_account(&store, &platform, account.as_ref()).await?;
-            let Some(credential) = store.credential_get(&Scope::all_tenants(), &platform, &slot, account).await? else {
+            // One that can't be read has a place too.
+            let places =
+                store.credential_places_list(&Scope::all_tenants(), &platform, &slot, account.as_slice()).await?;
+            let Some(credential) = places.into_iter().find(|place| place.account_id == account) else {
                 return Err(Failure::usage(format!(
                     "{platform}/{slot} has no such credential; `backline credentials list` shows them"
                 )));

@@ -21,9 +21,9 @@ use zip::{CompressionMethod, ZipArchive, ZipWriter};
 use crate::pipeline::artists::privacy::Privacy;
 use crate::pipeline::credentials::installation::is_simulated;
 use crate::pipeline::error::{Classified, ErrorClass};
+use backline_model::ArtistId;
 use backline_model::privacy::{ColumnKind, Holds, Identifiers, Rows, TABLES, Table, personal};
 use backline_model::text::csv_text;
-use backline_model::{ArtistId, DocumentId};
 use backline_store::{Export, ExportedRow, Scope, StoreError, exported};
 
 /// Size of a block in bytes: small in memory, large enough to be worth waking a thread.
@@ -44,7 +44,7 @@ pub struct ExportReport {
     pub documents: u64,
     /// Documents that are damaged in the database, and have no file.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub documents_damaged: Vec<DocumentId>,
+    pub documents_damaged: Vec<String>,
     /// Whether the artist and all numbers are simulated; left out where they are not.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub simulated: bool,

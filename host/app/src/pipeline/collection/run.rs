@@ -14,7 +14,7 @@ use crate::pipeline::collection::collect_error::CollectError;
 use crate::pipeline::collection::planning::{PlanError, Planner};
 use crate::pipeline::collection::report::{PlatformReport, Progress, RunReport, RunRequest};
 use crate::pipeline::collection::waiting::{self, WaitLimits};
-use crate::pipeline::collection::workers::{WorkerEvent, WorkerPool, finish_run};
+use crate::pipeline::collection::workers::{WorkerEvent, WorkerPool, finish_free_run, finish_run};
 use crate::pipeline::credentials::installation::Installation;
 use crate::pipeline::error::{Classified, ErrorClass, with_causes};
 use crate::pipeline::releases::manager::ReleaseManager;
@@ -195,7 +195,7 @@ impl Runs {
     async fn end_earlier_runs(&self) -> Result<(), StoreError> {
         let store = &self.collector.store;
         for run in store.unfinished_runs_list(&Scope::all_tenants()).await? {
-            if let Err(error) = finish_run(store, run, self.collector.clock.now()).await {
+            if let Err(error) = finish_free_run(store, run, self.collector.clock.now()).await {
                 tracing::warn!(%run, error = with_causes(&error), "an earlier run can't be ended");
             }
         }

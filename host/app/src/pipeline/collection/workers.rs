@@ -514,6 +514,28 @@ async fn end_run_if_done(collector: &Collector, run: RunId) {
 /// When there is no such run, or the database fails.
 pub(in crate::pipeline) async fn finish_run(store: &Store, run: RunId, now: DateTime<Utc>) -> Result<Run, StoreError> {
     let run = store.run_finish(&Scope::all_tenants(), run, now).await?;
+    tell_end(&run, now);
+    Ok(run)
+}
+
+/// As [`finish_run`], but leaves a run alone that another transaction holds: a pass over many runs would wait for
+/// each such run in turn.
+///
+/// # Errors
+/// When the database fails.
+pub(in crate::pipeline) async fn finish_free_run(
+    store: &Store,
+    run: RunId,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    if let Some(run) = store.run_finish_if_free(&Scope::all_tenants(), run, now).await? {
+        tell_end(&run, now);
+    }
+    Ok(())
+}
+
+/// Logs the end of a run that ended now.
+fn tell_end(run: &Run, now: DateTime<Utc>) {
     if run.finished_at == Some(now) {
         point(Point::RunEnded);
         let RunCounts { planned, collected, failed, deferred, superseded, excluded } = run.counts;
@@ -522,7 +544,6 @@ pub(in crate::pipeline) async fn finish_run(store: &Store, run: RunId, now: Date
             run = %run.id, trigger, status, planned, collected, failed, deferred, superseded, excluded, "a run ended"
         );
     }
-    Ok(run)
 }
 
 /// Waits for a wake-up that may be about the run. Never, where nothing is listened to.

@@ -42,8 +42,8 @@ pub enum Standing {
 /// A process that does not belong to the installation of its database. Shown as a sentence that says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Stranger {
-    /// The installation.
-    pub id: InstallationId,
+    /// The installation; none where the id that the database has is none.
+    pub id: Option<InstallationId>,
     /// What is missing.
     pub reason: String,
 }
@@ -51,9 +51,10 @@ pub struct Stranger {
 impl fmt::Display for Stranger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { id, reason } = self;
+        let id = id.map_or_else(String::new, |id| format!(" {id}"));
         write!(
             f,
-            "this process does not belong to the database's installation {id} ({reason}) and refreshes no token, \
+            "this process does not belong to the database's installation{id} ({reason}) and refreshes no token, \
              since a copy would make the original's tokens worthless; unless the database is a copy, run `backline \
              installation join` with this configuration"
         )
@@ -91,12 +92,16 @@ impl Classified for InstallationError {
 }
 
 /// Whether the artists and numbers of a database are simulated: it is of the installation that all such databases are
-/// of. A database that belongs to none is not.
+/// of. A database that belongs to none is not, nor is one whose id can't be read.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn is_simulated(store: &Store) -> Result<bool, StoreError> {
-    Ok(store.installation_get().await?.is_some_and(InstallationId::is_simulated))
+    match store.installation_get().await {
+        Ok(id) => Ok(id.is_some_and(InstallationId::is_simulated)),
+        Err(StoreError::Unreadable { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// The installation of a database, as one process sees it. Cloning shares it.
@@ -120,8 +125,17 @@ impl Installation {
     /// # Errors
     /// When the database fails.
     pub async fn standing(&self) -> Result<Standing, StoreError> {
-        let Some(id) = self.store.installation_get().await? else { return Ok(Standing::Unclaimed) };
-        let stranger = |reason: String| Standing::Stranger(Stranger { id, reason });
+        let id = match self.store.installation_get().await {
+            Ok(Some(id)) => id,
+            Ok(None) => return Ok(Standing::Unclaimed),
+            // Another program wrote it: no file has such a name, so no process belongs to it.
+            Err(StoreError::Unreadable { problem, .. }) => {
+                let reason = format!("the id in the database is {problem}, which is no UUID");
+                return Ok(Standing::Stranger(Stranger { id: None, reason }));
+            }
+            Err(error) => return Err(error),
+        };
+        let stranger = |reason: String| Standing::Stranger(Stranger { id: Some(id), reason });
         let Some(file) = self.file_of(id) else {
             return Ok(stranger("no folder is configured as installation.folder or service.state_dir".to_owned()));
         };
@@ -190,7 +204,8 @@ impl Installation {
         }
     }
 
-    /// Makes this process, and all others with its folder, belong to the installation.
+    /// Makes this process, and all others with its folder, belong to the installation. An id that can't be read is
+    /// replaced by a new one.
     ///
     /// # Errors
     /// When there is no folder, the file can't be written, or the database fails.
@@ -199,8 +214,20 @@ impl Installation {
             return Err(InstallationError::NoFolder);
         }
         match self.claim().await? {
-            Standing::Stranger(Stranger { id, .. }) => {
+            Standing::Stranger(Stranger { id: Some(id), .. }) => {
                 self.write(id).await?;
+                Ok(self.standing().await?)
+            }
+            Standing::Stranger(Stranger { id: None, .. }) => {
+                // The file comes first, as in a claim.
+                let id = InstallationId::generate();
+                let file = self.write(id).await?;
+                let in_force = self.store.installation_replace_unreadable(id, self.clock.now()).await?;
+                if in_force != id {
+                    // Another process was faster.
+                    let _ = blocking(move || std::fs::remove_file(&file)).await;
+                    self.write(in_force).await?;
+                }
                 Ok(self.standing().await?)
             }
             standing => Ok(standing),

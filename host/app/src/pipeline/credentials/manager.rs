@@ -25,7 +25,7 @@ use backline_gateway::{Gateway, SessionCredential};
 use backline_model::clock::Clock;
 use backline_model::manifest::{CredentialSlot, Owner};
 use backline_model::{AccountId, CredentialId, FailureClass, Manifest, Platform};
-use backline_store::{Scope, SealedCredential, Store, StoreError};
+use backline_store::{CredentialPlace, Scope, SealedCredential, Store, StoreError};
 
 /// Refreshes of different accounts that run at once: enough to hide a round trip, few enough for a token endpoint.
 pub(in crate::pipeline) const REFRESHES_AT_ONCE: usize = 8;
@@ -263,10 +263,12 @@ impl CredentialManager {
         account: Option<AccountId>,
         secret: &Secret,
     ) -> Result<SealedCredential, CredentialError> {
-        let existing = self.store.credential_get(&Scope::all_tenants(), platform, slot, account).await?;
+        let all = Scope::all_tenants();
+        let places = self.store.credential_places_list(&all, platform, slot, account.as_slice()).await?;
+        let existing = places.into_iter().find(|place| place.account_id == account);
         let now = self.clock.now();
-        let credential = self.sealed(platform, slot, account, secret, existing.as_ref(), now)?;
-        Ok(self.store.credential_save(&Scope::all_tenants(), &credential, now).await?)
+        let credential = self.sealed(platform, slot, account, secret, existing, now)?;
+        Ok(self.store.credential_save(&all, &credential, now).await?)
     }
 
     /// Seals and saves accounts' own secrets of one slot, all or none.
@@ -280,12 +282,9 @@ impl CredentialManager {
         secrets: &[(AccountId, Secret)],
     ) -> Result<(), CredentialError> {
         let accounts: Vec<AccountId> = secrets.iter().map(|(account, _)| *account).collect();
-        let stored = self.store.credentials_of(&Scope::all_tenants(), platform, &accounts).await?;
-        let stored: HashMap<AccountId, &SealedCredential> = stored
-            .iter()
-            .filter(|credential| credential.slot == slot)
-            .filter_map(|credential| Some((credential.account_id?, credential)))
-            .collect();
+        let stored = self.store.credential_places_list(&Scope::all_tenants(), platform, slot, &accounts).await?;
+        let stored: HashMap<AccountId, CredentialPlace> =
+            stored.into_iter().filter_map(|place| Some((place.account_id?, place))).collect();
         let now = self.clock.now();
         let sealed = secrets.iter().map(|(account, secret)| {
             self.sealed(platform, slot, Some(*account), secret, stored.get(account).copied(), now)
@@ -300,10 +299,10 @@ impl CredentialManager {
         slot: &str,
         account: Option<AccountId>,
         secret: &Secret,
-        existing: Option<&SealedCredential>,
+        existing: Option<CredentialPlace>,
         now: DateTime<Utc>,
     ) -> Result<SealedCredential, CredentialError> {
-        let id = existing.map_or_else(CredentialId::generate, |credential| credential.id);
+        let id = existing.map_or_else(CredentialId::generate, |place| place.id);
         Ok(SealedCredential {
             id,
             platform: platform.clone(),
@@ -311,7 +310,7 @@ impl CredentialManager {
             account_id: account,
             kind: secret.kind().to_owned(),
             sealed: self.seal(secret, id)?,
-            version: existing.map_or(0, |credential| credential.version),
+            version: existing.map_or(0, |place| place.version),
             expires_at: secret.expires_at(),
             refresh_at: secret.refresh_at(),
             updated_at: now,

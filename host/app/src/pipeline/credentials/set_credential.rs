@@ -56,6 +56,17 @@ impl Classified for SetCredentialError {
     }
 }
 
+impl SetCredentialError {
+    /// Whether something else is stored in the place of one of the secrets, so that it can't be saved.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        match self {
+            Self::Credential(CredentialError::Store(error)) => matches!(**error, StoreError::VersionConflict { .. }),
+            _ => false,
+        }
+    }
+}
+
 impl CredentialManager {
     /// Parses, seals and saves a secret. An account that had to be connected again is active afterwards.
     ///

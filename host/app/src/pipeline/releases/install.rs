@@ -17,7 +17,7 @@ use backline_model::origin::OriginError;
 use backline_model::{
     Difference, Digest, Grant, Manifest, OriginPattern, Permissions, Platform, Release, ReleaseState,
 };
-use backline_store::StoreError;
+use backline_store::{NarrowedGrants, StoreError};
 
 /// What the operator agrees to of what a connector asks for.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -481,11 +481,11 @@ impl ReleaseManager {
             }
             Revoke::Host(origin) => {
                 let narrowed = self.store.grants_narrow(name, |grant| grant.without_host(origin)).await?;
-                (narrowed, format!("the host {origin}"))
+                (changed(name, narrowed), format!("the host {origin}"))
             }
             Revoke::Slot(slot) => {
                 let narrowed = self.store.grants_narrow(name, |grant| grant.without_slot(slot)).await?;
-                (narrowed, format!("the credential slot '{slot}'"))
+                (changed(name, narrowed), format!("the credential slot '{slot}'"))
             }
         };
         if count == 0 {
@@ -493,6 +493,18 @@ impl ReleaseManager {
         }
         Ok(count)
     }
+}
+
+/// How many grants of a connector changed. Those that could not be read are named.
+fn changed(connector: &str, narrowed: NarrowedGrants) -> u64 {
+    for release in narrowed.emptied {
+        tracing::warn!(
+            connector,
+            release,
+            "the grant of a release can't be read: all of it is revoked; grant it again with `backline plugins grant`"
+        );
+    }
+    narrowed.changed
 }
 
 /// Wildcards over public suffixes are neither asked for nor granted.

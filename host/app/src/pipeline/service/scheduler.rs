@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::pipeline::Host;
 use crate::pipeline::collection::pauses::PAUSE_MAX;
 use crate::pipeline::collection::report::RunRequest;
-use crate::pipeline::collection::workers::finish_run;
+use crate::pipeline::collection::workers::finish_free_run;
 use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
 use crate::pipeline::service::schedules::configured;
 use backline_model::clock::LAST_TIME;
@@ -183,8 +183,8 @@ async fn lead(host: &Host, term: &Term, leadership: &mut Leadership) -> Result<(
     }
     settled("batches without a connector", exclude_orphaned(host).await.map_err(LeadError::from))?;
     for run in store.unfinished_runs_list(&Scope::all_tenants()).await? {
-        let finished = finish_run(store, run, host.clock().now()).await;
-        settled("a run's end", finished.map(drop).map_err(LeadError::from))?;
+        let finished = finish_free_run(store, run, host.clock().now()).await;
+        settled("a run's end", finished.map_err(LeadError::from))?;
     }
     Ok(())
 }

@@ -275,6 +275,7 @@ pub(super) async fn run(context: &Context, path: &Path, options: &ImportOptions)
     }
     print_report(&report, options)?;
     let is_refused = report.checks.as_ref().is_some_and(|checks| !checks.failed.is_empty());
+    let is_refused = is_refused || !report.credentials_refused.is_empty();
     Ok(if report.bad.is_empty() && !is_refused { Exit::Done } else { Exit::Partial })
 }
 

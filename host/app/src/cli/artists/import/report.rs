@@ -38,6 +38,9 @@ pub(super) struct Report {
     pub accounts_added: u64,
     pub credentials_set: u64,
     pub credentials_kept: u64,
+    /// Tokens of the file that could not be saved.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub credentials_refused: Vec<RefusedCredential>,
     pub consents_recorded: u64,
     pub erased_left_out: u64,
     pub warnings: Vec<String>,
@@ -49,6 +52,16 @@ pub(super) struct Report {
     /// The accounts of the file, to ask the platforms about.
     #[serde(skip)]
     pub written: Vec<(Platform, AccountId, String)>,
+}
+
+/// A token that could not be saved.
+#[derive(Debug, Serialize)]
+pub(super) struct RefusedCredential {
+    pub platform: Platform,
+    pub slot: String,
+    pub account: AccountId,
+    /// Why, and what to do.
+    pub problem: String,
 }
 
 /// A row that can't be imported.
@@ -113,6 +126,13 @@ pub(super) fn print_report(report: &Report, options: &ImportOptions) -> Result<(
     }
     for BadRow { place, problem } in report.bad.iter().take(BAD_ROWS_SHOWN) {
         print::note(&one_line(&format!("not imported: {place}: {problem}")));
+    }
+    for RefusedCredential { platform, slot, account, problem } in report.credentials_refused.iter().take(REFUSED_SHOWN)
+    {
+        print::note(&one_line(&format!("not set: {platform}/{slot} of account {account}: {problem}")));
+    }
+    if report.credentials_refused.len() > REFUSED_SHOWN {
+        print::note(&format!("and {} more; --json names all", report.credentials_refused.len() - REFUSED_SHOWN));
     }
     if let Some(Checks { passed, failed, not_asked }) = &report.checks {
         print::line(&format!(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::report::Report;
+use super::report::{RefusedCredential, Report};
 use super::row::ImportedArtist;
 use super::{ImportOptions, Input, Reading, Survey};
 use crate::cli::context::Context;
@@ -158,8 +158,44 @@ async fn write_chunk(
                 wanted.push((account, secret));
             }
         }
-        host.credentials().set_many(&platform, &slot, &wanted).await?;
-        report.credentials_set += wanted.len() as u64;
+        set_credentials(host, &platform, &slot, &wanted, report).await?;
+    }
+    Ok(())
+}
+
+/// Sets the tokens of a slot. Where one account's can't be saved, the others are, and the report names the account.
+async fn set_credentials(
+    host: &Host,
+    platform: &Platform,
+    slot: &str,
+    wanted: &[(AccountId, SecretText)],
+    report: &mut Report,
+) -> Result<(), Failure> {
+    match host.credentials().set_many(platform, slot, wanted).await {
+        Ok(()) => {
+            report.credentials_set += wanted.len() as u64;
+            return Ok(());
+        }
+        // None was saved: each is tried by itself. One that a refresh saved meanwhile is set now.
+        Err(error) if error.is_conflict() => {}
+        Err(error) => return Err(error.into()),
+    }
+    for one in wanted {
+        match host.credentials().set_many(platform, slot, std::slice::from_ref(one)).await {
+            Ok(()) => report.credentials_set += 1,
+            Err(error) if error.is_conflict() => {
+                let account = one.0;
+                report.credentials_refused.push(RefusedCredential {
+                    platform: platform.clone(),
+                    slot: slot.to_owned(),
+                    account,
+                    problem: "what is stored in its place can't be replaced; see `backline credentials list`, correct \
+                              or delete the row, and import the file again"
+                        .to_owned(),
+                });
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(())
 }
