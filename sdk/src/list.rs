@@ -55,7 +55,7 @@ pub fn list<'a>(json: &'a Json, key: &str) -> Result<&'a [Json], NotAList> {
 
 /// Reads the list under `key` item by item. `read` returns `None` for an item that it does not understand.
 ///
-/// One odd item costs itself: the number of such items comes with the others, so that they can count as skipped. If
+/// An odd item is only left out: the number of such items comes with the others, so that they can count as skipped. If
 /// not one item of a list that has some is understood, the list is not what it seems to be.
 ///
 /// ```

@@ -241,7 +241,7 @@ async fn a_failing_account_does_not_affect_others() {
         assert_eq!(class_of(Sim::Spotify, Trait::SpotifyGone), Some(FailureClass::NotFound));
         assert_eq!(class_of(Sim::Instagram, Trait::InstagramExpired), Some(FailureClass::Reconnect));
         assert_eq!(class_of(Sim::Instagram, Trait::InstagramForbidden), Some(FailureClass::Forbidden));
-        // The scope that was not granted costs its own numbers.
+        // The scope that was not granted loses its own numbers.
         assert_eq!(class_of(Sim::Tiktok, Trait::TiktokScopeMissing), None);
         let index = (0..25).find(|index| world.trait_of(*index) == Some(Trait::TiktokScopeMissing)).expect("it occurs");
         let row = stage.row(Sim::Tiktok, index, date(18)).await.expect("a row");

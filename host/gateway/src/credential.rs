@@ -17,7 +17,7 @@ use backline_model::ids::AccountId;
 use backline_model::manifest::{CredentialSlot, Inject, Owner};
 use backline_model::weakened::{Bound, off};
 
-/// A request that is ready to be sent, with its cost. May hold a secret, hence no `Debug`.
+/// A request that is ready to be sent, with its cost. It has no `Debug`, since it may hold a secret.
 pub(super) struct Credentialed {
     wire: WireRequest,
     hop: Hop,

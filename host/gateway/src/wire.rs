@@ -52,7 +52,7 @@ const UNPACKED_BYTES: usize = 16 * 1024;
 /// Bytes of one permit for large answers.
 const PERMIT_BYTES: u64 = 1024;
 
-/// A request as it is sent to the network. May hold a secret, hence no `Debug`.
+/// A request as it is sent to the network. It has no `Debug`, since it may hold a secret.
 pub(super) struct WireRequest {
     pub(super) method: Method,
     /// URL of the request; a route may connect elsewhere.

@@ -66,8 +66,8 @@
 //! **By a lease or role.** These take no scope: a lease, role or guard among their arguments proves their right. A
 //! method that hands out a lease takes a scope.
 //!
-//! - a [`Lease`](backline_model::Lease): `batch_complete`, `batch_release`, `lease_renew`, and `completion_begin` with
-//!   the [`Completion`] that it begins
+//! - a [`Lease`](backline_model::Lease): `batch_complete`, `batch_halve`, `batch_release`, `lease_renew`,
+//!   `lone_batch_begin`, and `completion_begin` with the [`Completion`] that it begins
 //! - a [`PlanGuard`]: `plan_begin` with the [`Planning`] it begins
 //! - a [`DeliveryLease`]: `delivery_finish`, `delivery_retry`
 //! - an [`AlertLease`]: `alert_events_list`, `alert_finish`, `alert_retry`, `alert_sending`
@@ -87,11 +87,13 @@
 //!   answers that are old enough to go (`kept_answers_remove`), alerts that are (`alert_messages_remove`), sessions
 //!   that are over (`sessions_remove`), and bulk acts that ended long ago (`bulk_acts_remove`)
 //! - schedules and their times, roles ([`Term`]), hosts, archive runs, alerts
-//! - budgets, paces and pauses, and the operator's credentials that are dead (`dead_credentials_list`)
+//! - the installation's id, budgets, paces and pauses, and the operator's credentials that are dead
+//!   (`dead_credentials_list`)
 //! - tombstones of erased artists (`erasure_get`, `erasure_lift`, `erased_artists_of`, `candidates_without_erased`): a
 //!   tombstone holds a hash and counts, so whose artist it was is not known any more
 //! - the schema: migrations, months (`months_ensure`, `months_drop_empty`, `archive_months_list`, `archive_prepare`),
-//!   `hidden_tables_list`, `server_time_get`, and whose a file is (`file_owner_get`)
+//!   `hidden_tables_list`, `server_time_get`, whose a file is (`file_owner_get`), and the rewriting of a SQLite file
+//!   after an erasure (`traces_remove`)
 
 mod access;
 mod alerts;

@@ -82,7 +82,7 @@ pub(crate) async fn insights(api: &Api<'_>, window: Window, memory: &Memory) -> 
         parts.insert(group.key.to_owned(), part("data", answer)?);
         if is_forbidden && parts.len() == 1 {
             // The scope for insights is missing, so the other groups would be refused too. Once another group was
-            // answered the scope is there, and a refusal costs its group alone.
+            // answered the scope is there, and a refusal loses its group alone.
             let refused = parts[group.key].clone();
             parts.extend(GROUPS.iter().map(|other| (other.key.to_owned(), refused.clone())));
             break;

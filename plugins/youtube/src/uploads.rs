@@ -69,7 +69,7 @@ impl Uploads {
             is_cut: false,
             unread,
         };
-        // A list of which something can't be read is fetched afresh.
+        // A list of which something can't be read is fetched again.
         if unread > 0 {
             return None;
         }

@@ -24,7 +24,7 @@ struct Damage {
 /// a different number is allowed only for a sum that counted some posts and skipped more than before. State that was
 /// kept must give the good numbers as soon as the platform answers as it should.
 ///
-/// `platform` prepares the good answers afresh for every run. A request that they do not cover, which a connector may
+/// `platform` prepares the good answers again for every run. A request that they do not cover, which a connector may
 /// send after a damaged answer, gets no response.
 ///
 /// # Panics

@@ -195,7 +195,7 @@ impl Lock {
         execute(&mut self.0, "ROLLBACK").await;
     }
 
-    /// Frees the table when a host has waited for it in vain.
+    /// Frees the table when a host has given up waiting for it.
     async fn wait_until_given_up(self, world: &World) {
         let waiter = waiter(world).await;
         given_up(world, waiter, PATIENCE).await;

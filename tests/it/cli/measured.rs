@@ -1,5 +1,5 @@
-//! The connectors of the job that `cargo xtask bench` measures, as far as nothing has to be measured for it: the bench
-//! is run too seldom to tell that the simulator's list no longer feeds them.
+//! The connectors of the job that `cargo xtask bench` measures, without measuring anything: the bench runs too rarely
+//! to show that the simulator's list no longer feeds them.
 
 use backline_model::Manifest;
 use backline_model::account_rule::Gives;

@@ -1,4 +1,4 @@
-//! Every pair of writers at once, on the same rows: none of them waits for the other in a circle.
+//! Every pair of writers at once, on the same rows: no two of them deadlock.
 //!
 //! `host/store/src/work/locks.rs` says in which order rows are locked. PostgreSQL ends one of two transactions that
 //! wait for each other; nothing else that may be refused here counts.

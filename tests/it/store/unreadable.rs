@@ -1,4 +1,4 @@
-//! A row that can't be read costs itself: lists leave it out and name it, and the others are read.
+//! A row that can't be read affects no other: lists leave it out and name it, and the others are read.
 
 use std::time::Duration;
 

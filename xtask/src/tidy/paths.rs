@@ -162,7 +162,7 @@ impl Crate {
         named
     }
 
-    /// Resolves a path as code of a module means it. An import does not resolve itself, hence `own`.
+    /// Resolves a path as code of a module means it. An import does not resolve itself: `own` says which.
     fn resolve(&self, module: &[String], path: &Written, own: Option<usize>, depth: usize) -> Target {
         let segments = &path.segments;
         let first = segments[0].as_str();

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 pub(super) struct Acts(Mutex<JoinSet<()>>);
 
 impl Acts {
-    /// Does something to its end, also if its result is waited for no more. None where it panicked, or the server
+    /// Does something to its end, also if nobody waits for its result any more. None where it panicked, or the server
     /// ended.
     pub(super) async fn finish<T: Send + 'static>(&self, act: impl Future<Output = T> + Send + 'static) -> Option<T> {
         let (send, result) = oneshot::channel();

@@ -88,7 +88,7 @@ impl Call {
     /// The same, or one tenant of it.
     ///
     /// # Errors
-    /// When the tenant is outside, which is told as if there were none of that name.
+    /// When the tenant is outside the scope; the answer is that of a tenant that does not exist.
     pub(super) async fn scope_of(&self, tenant: Option<Tenant>) -> Result<Scope, Problem> {
         let Some(tenant) = tenant else { return Ok(self.scope()) };
         let known = self.host.store().tenants_list(&self.scope()).await?;

@@ -1,4 +1,4 @@
-//! Reads one escape: percent-encoding, a backslash escape of JSON and its kin, or an HTML entity.
+//! Reads one escape: percent-encoding, a backslash escape of JSON and similar formats, or an HTML entity.
 
 use super::pieces::Written;
 

@@ -139,7 +139,7 @@ impl Automaton {
         if !self.states.is_special(state) || !self.states.is_match(state) {
             return None;
         }
-        // The first pattern of a state is the state's own, hence the longest; the others are its suffixes.
+        // The first pattern of a state is the state's own, so it is the longest; the others are its suffixes.
         let pattern = self.states.match_pattern(state, 0);
         Some((pattern.as_usize(), self.states.pattern_len(pattern)))
     }

@@ -209,7 +209,7 @@ impl AccountReader {
     /// The ids that a cell gives: none, one, or several between commas, semicolons, bars or white space.
     ///
     /// # Errors
-    /// [`NotAnId`] for the whole cell, or for the first of several that is no id.
+    /// [`NotAnId`] for the whole cell, or for the first of several that is not an id.
     pub fn read_all(&self, text: &str) -> Result<Vec<String>, NotAnId> {
         let Some(value) = cell::value(text)? else { return Ok(Vec::new()) };
         match self.id_of(&value) {

@@ -39,7 +39,7 @@ pub struct Told<'a> {
     pub text: &'a Text,
 }
 
-/// A message to post. It holds a secret, hence no `Debug`.
+/// A message to post. It has no `Debug`, since it holds a secret.
 #[derive(Clone)]
 pub struct Request {
     /// Where to.

@@ -268,7 +268,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// Exactly the touched dates change when a row appears: recomputing them equals recomputing everything, and no date
-    /// is recomputed in vain.
+    /// is recomputed without need.
     #[test]
     fn recomputing_touched_dates_equals_recomputing_everything(
         days in sparse_days(),

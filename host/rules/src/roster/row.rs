@@ -101,8 +101,8 @@ impl Columns {
         self.plain.contains("consents") || !self.consents.is_empty()
     }
 
-    /// Reads a row. A column of account ids that is not valid costs itself: the artist's accounts there stay as they
-    /// are, and the rest of the row, such as a withdrawal of consent, counts.
+    /// Reads a row. A column of account ids that is not valid is ignored: the artist's accounts there stay as they are,
+    /// and the rest of the row, such as a withdrawal of consent, counts.
     ///
     /// # Errors
     /// Names the column by which the whole row is not valid.

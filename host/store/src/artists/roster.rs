@@ -214,7 +214,7 @@ impl Store {
     }
 }
 
-/// An artist, and who added it. One of whom that can't be told is nobody's to remove.
+/// An artist, and who added it. Where that can't be read it counts as added by hand, so that no sync removes it.
 fn known_of(row: &AnyRow) -> Result<(Artist, Provenance), StoreError> {
     let origin = row.named("origin", Provenance::parse).unwrap_or(Provenance::Manual);
     let artist = match artist_of(row) {

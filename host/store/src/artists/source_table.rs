@@ -164,7 +164,7 @@ fn foreign(source: sqlx::Error) -> StoreError {
     }
 }
 
-/// A row from the JSON of its columns. One column whose bytes are no UTF-8 costs its row, and not the others.
+/// A row from the JSON of its columns. A column whose bytes are not UTF-8 loses its row, and no other one.
 fn object(bytes: Vec<u8>) -> Result<ForeignRow, StoreError> {
     let (text, is_text) = match String::from_utf8(bytes) {
         Ok(text) => (text, true),

@@ -2,8 +2,8 @@
 //! pooler has, or other programs use them up. Then those that there are do all the work. A pooler may also let a client
 //! in and keep it waiting, for as long as all of its own connections are taken.
 //!
-//! A pool that may open another connection tries to, and does not look at those that come back meanwhile: who waits
-//! for one of its own would wait in vain, beside idle ones. So who waits for long finds out whether the server refuses
+//! A pool that may open another connection tries to, and does not look at those that come back meanwhile: a caller
+//! would wait for a new one beside idle ones. So a caller that waits for long finds out whether the server refuses
 //! connections. While it does, each try is short, and the next one looks again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,6 +1,6 @@
 //! Lists of rows, some of which this binary may not be able to read: another program wrote them, a newer version did,
-//! or the data they name is gone, such as a time zone. Each costs itself: it is left out and noted, and the others are
-//! read.
+//! or the data they name is gone, such as a time zone. Such a row affects no other: it is left out and noted, and the
+//! others are read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -407,7 +407,7 @@ async fn own_row(work: &mut Work, name: &str) -> Result<AnyRow, StoreError> {
     }
 }
 
-/// Who owns a schedule. One of whom that can't be told is the database's: so it can be removed.
+/// Who owns a schedule. Where that can't be read it counts as the database's, so that it can be removed.
 fn origin_of(row: &AnyRow) -> ScheduleOrigin {
     row.named("origin", ScheduleOrigin::parse).unwrap_or(ScheduleOrigin::Database)
 }

@@ -1,4 +1,4 @@
-//! Tests of fields that the platform refuses: each costs itself.
+//! Tests of fields that the platform refuses: each is lost alone.
 
 use super::*;
 use crate::classes::meta;

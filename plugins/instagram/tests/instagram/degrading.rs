@@ -1,4 +1,5 @@
-//! Tests of what is refused: a field, a metric or a post costs itself, one request more, and no other account.
+//! Tests of what is refused: a field, a metric or a post is lost alone, takes one request more, and affects no other
+//! account.
 
 use super::*;
 use crate::classes::meta;

@@ -1,4 +1,4 @@
-//! Tests of what is missing or refused: each costs itself, and nothing is invented in its place.
+//! Tests of what is missing or refused: each is lost alone, and nothing is invented in its place.
 
 use backline_sdk::testing::{class_name, class_table, coverage};
 

@@ -21,7 +21,7 @@ const STDOUT: &str = "-";
 pub(in crate::cli) enum Access {
     /// Only its owner (mode 0600): it holds secrets or personal data.
     Private,
-    /// Everyone whom the process's umask allows.
+    /// Everyone that the process's umask allows.
     Shared,
 }
 

@@ -113,7 +113,7 @@ fn told(artist: Option<ArtistId>, seen: &[(String, Seen, Seen)]) -> (Option<Arti
     (artist, bounded(befores), bounded(afters))
 }
 
-/// What is kept of things; none where there is none, and how long it was where it is too long.
+/// What is kept of things: `None` without any, and only its length where it is too long.
 fn bounded(states: Map<String, Json>) -> Option<Json> {
     if states.is_empty() {
         return None;

@@ -152,7 +152,7 @@ impl Subject {
         }
     }
 
-    /// What is kept of it as it is now; none where there is none in the scope.
+    /// What is kept of it as it is now; `None` where it is not in the scope.
     ///
     /// # Errors
     /// When the database fails.

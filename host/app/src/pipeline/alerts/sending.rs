@@ -411,7 +411,7 @@ impl Alerts {
         Ok(named)
     }
 
-    /// The name of an artist; none where there is none in the scope, or it can't be read.
+    /// The name of an artist; `None` where the artist is not in the scope, or can't be read.
     pub(super) async fn artist_name(&self, scope: &Scope, id: ArtistId) -> Result<Option<String>, StoreError> {
         match self.store.artist_get(scope, id).await {
             Err(StoreError::Unreadable { .. }) => Ok(None),

@@ -368,7 +368,7 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<ArtistSync>) {
                 Ok(true) => last = Some(now),
                 Ok(false) => {}
                 Err(error) => {
-                    // A database that is away for a moment costs no whole interval.
+                    // After a short outage of a database, the next sync does not wait for a whole interval.
                     if matches!(&error, SyncError::Store(error) if error.is_outage()) {
                         rest = AWAY_WAIT;
                     } else {

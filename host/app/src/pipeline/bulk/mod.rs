@@ -195,7 +195,7 @@ impl Bulk {
         self.store.bulk_acts_list(scope, filter).await
     }
 
-    /// One act; none where there is none in the scope.
+    /// One act; `None` where it is not in the scope.
     ///
     /// # Errors
     /// When the database fails.

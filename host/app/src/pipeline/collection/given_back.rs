@@ -46,7 +46,7 @@ async fn try_to_give_back(
 ) -> Result<BatchReport, StoreError> {
     let collection = &collector.config.collection;
     let attempts = lease.batch.attempts + 1;
-    // A database that is away, or whose disk is full, says nothing about the batch.
+    // A database that can't be reached, or whose disk is full, says nothing about the batch.
     let is_outage = matches!(error, CollectError::Store(error) if error.is_outage()) && !off(Remedy::OutagesFree);
     if is_outage || attempts < collection.attempts_max {
         let wait = backoff(attempts).min(Duration::from_millis(collection.retry_wait_max_ms));

@@ -451,7 +451,7 @@ impl WorkerPool {
 
     /// Waits for what is under way; what has not ended by then is aborted and handed back: at once, and without having
     /// used an attempt.
-    /// A commit that got through wins: its batch is nobody's to hand back any more.
+    /// A commit that got through wins: its batch can't be handed back any more.
     async fn end_by(
         &mut self,
         by: Instant,

@@ -111,7 +111,7 @@ impl Journal {
         .await
     }
 
-    /// The entry of a credential; none if there is none that can be read.
+    /// The entry of a credential; `None` without one that can be read.
     pub(crate) async fn entry(&self, id: CredentialId) -> Option<Entry> {
         let folder = self.folder.clone()?;
         blocking(move || Ok(read(&path_of(&folder, id)))).await.ok().flatten()

@@ -143,7 +143,7 @@ pub async fn examine(config: &Config, clock: &Clock, store: Option<Store>) -> Re
 }
 
 /// A key that opens none of the secrets is wrong. One that opens some is right, and the others are damaged, or were
-/// encrypted with a key that is gone: each costs itself.
+/// encrypted with a key that is gone: only these can't be used.
 async fn check_key(store: &Store, keyring: Option<&Keyring>) -> Option<Obstacle> {
     let sealed = match some_sealed(store).await {
         Ok(sealed) => sealed,

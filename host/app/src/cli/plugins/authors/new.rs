@@ -38,7 +38,7 @@ pub(in crate::cli::plugins) fn new(arguments: &NewArguments) -> Outcome {
             target.display()
         ))
     };
-    // Fails if there is one, so that nobody's work is replaced.
+    // Fails if there is one, so that no work is replaced.
     std::fs::create_dir(&target).map_err(failed)?;
     if let Err(failure) = write(&target, &files) {
         // Everything in it is of this command. What can't be removed is named by the error about the project.
