@@ -1,4 +1,4 @@
-//! Trials of releases: tallies of batches for or against them, canaries, and rollbacks.
+//! Tallies of batches for or against releases, canaries, and rollbacks.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

@@ -1,4 +1,4 @@
-//! A trial without keys: the simulated platforms inside this process, and some weeks of numbers collected from them.
+//! Backline without keys: the simulated platforms inside this process, and some weeks of numbers collected from them.
 //!
 //! The path of the data is the same as ever: [`Host`], connectors and gateway reach the simulated platforms by
 //! `gateway.routes`, as in tests. Only the clock is given: each day of the history is collected at its own noon, so
