@@ -215,7 +215,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Read quarantine_get(held(2));
         Read release_documents_count(release().digest);
         Read last_documents_list(&demo(), 100);
-        Read pasts_of(&accounts().map(|account| (account.id, day("2026-11-22"))));
+        Read histories_of(&accounts().map(|account| (account.id, day("2026-11-22"))));
         Read accounts_to_reconnect_list();
         Read missing_numbers_list(now() - TimeDelta::days(1), now());
         Read webhooks_behind_list();

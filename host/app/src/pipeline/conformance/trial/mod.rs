@@ -36,7 +36,7 @@ use backline_model::{
     Snapshot, SubscriptionStatus, Tenant, Window, Zone,
 };
 use backline_sandbox::{CallError, Connector, LoadError, Sandbox, SandboxError};
-use backline_store::AccountPast;
+use backline_store::AccountHistory;
 
 /// What to try.
 #[derive(Clone, Debug, Default)]
@@ -367,7 +367,7 @@ impl Tried<'_> {
             only_history: false,
         };
         let context = RowContext::new(&release, self.config, &candidate, origin);
-        report.evaluated(evaluate::make(&context, snapshot, AccountPast::default()).row, &release.manifest);
+        report.evaluated(evaluate::make(&context, snapshot, AccountHistory::default()).row, &release.manifest);
     }
 }
 
