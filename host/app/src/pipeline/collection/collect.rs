@@ -433,8 +433,8 @@ async fn store(collector: &Collector, lease: &Lease, observed: &Observed) -> Res
         match &observation.prepared {
             // Another run has collected that date since this batch began.
             Ok(_) if matches!(place, StoredDate::Observed(_)) && known.existing.is_some() => {
-                let ending = AccountFailure::Final(Outcome::Superseded);
-                results.end(&mut result, candidate, planned[&observation.account], ending, None);
+                let failure = AccountFailure::Final(Outcome::Superseded);
+                results.end(&mut result, candidate, planned[&observation.account], failure, None);
             }
             Ok(prepared) => {
                 let context = RowContext::new(release, &collector.config, candidate, origin);
@@ -450,13 +450,13 @@ async fn store(collector: &Collector, lease: &Lease, observed: &Observed) -> Res
                     ..results.bare_result(candidate, origin.metric_date, Outcome::Collected)
                 });
             }
-            Err(ending) => {
-                results.end(&mut result, candidate, planned[&observation.account], ending.clone(), Some(document));
+            Err(failure) => {
+                results.end(&mut result, candidate, planned[&observation.account], failure.clone(), Some(document));
             }
         }
     }
-    for (id, ending) in &accounts.ended {
-        results.end(&mut result, &accounts.candidates[id], planned[id], ending.clone(), None);
+    for (id, failure) in &accounts.ended {
+        results.end(&mut result, &accounts.candidates[id], planned[id], failure.clone(), None);
     }
     let completed = completion.commit(result).await?;
     let Written { took, rows, bytes } = completed.written;

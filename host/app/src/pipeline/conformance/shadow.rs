@@ -242,7 +242,7 @@ impl Conformance {
         let context = RowContext::new(loaded, &self.config, candidate, origin);
         match snapshot {
             Ok(snapshot) => Ok(Box::new(evaluate::make(&context, snapshot, known).row)),
-            Err(ending) => Err(class_of(ending)),
+            Err(failure) => Err(class_of(failure)),
         }
     }
 
@@ -312,8 +312,8 @@ impl Conformance {
                         inputs.push(DocumentInput { body: fetched.body, window, observed_at: now });
                         documents.push(account);
                     }
-                    Err(ending) => {
-                        told.insert(account, Err(class_of(ending)));
+                    Err(failure) => {
+                        told.insert(account, Err(class_of(failure)));
                     }
                 }
             }
@@ -466,7 +466,7 @@ impl Conformance {
                 let problem = error.to_string();
                 report(None, Some((class_of(AccountFailure::of(error)).0, problem)))
             }
-            Err(error) => report(None, Some((class_of(fetch::ending_of_call(&error)).0, error.to_string()))),
+            Err(error) => report(None, Some((class_of(fetch::failure_of_call(&error)).0, error.to_string()))),
         })
     }
 }
@@ -482,8 +482,8 @@ fn add(comparison: &mut Comparison, account: AccountId, before: Option<&MetricsR
 }
 
 /// The class and message of a failure that is not retried.
-pub(super) fn class_of(ending: AccountFailure) -> (FailureClass, String) {
-    match ending {
+pub(super) fn class_of(failure: AccountFailure) -> (FailureClass, String) {
+    match failure {
         AccountFailure::Final(Outcome::Failed { class, message }) | AccountFailure::Retry { class, message, .. } => {
             (class, message)
         }

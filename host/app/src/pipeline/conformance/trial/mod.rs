@@ -378,5 +378,5 @@ fn failure_of(failure: AccountFailure) -> TrialFailure {
 }
 
 fn failure_of_call(error: &CallError) -> TrialFailure {
-    failure_of(crate::pipeline::collection::fetch::ending_of_call(error))
+    failure_of(crate::pipeline::collection::fetch::failure_of_call(error))
 }
