@@ -209,7 +209,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Read artist_zones_list();
         Read metrics_list(&MetricsFilter::default());
         Read growth_list(&MetricsFilter::default());
-        Read collected_on(&accounts().map(|account| (account.id, day("2026-11-22"))));
+        Read collected_accounts_of(&accounts().map(|account| (account.id, day("2026-11-22"))));
         Read document_get(document(2));
         Read quarantine_list(&QuarantineFilter::default());
         Read quarantine_get(held(2));

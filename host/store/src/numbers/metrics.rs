@@ -191,7 +191,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn collected_on(
+    pub async fn collected_accounts_of(
         &self,
         scope: &Scope,
         wanted: &[(AccountId, NaiveDate)],

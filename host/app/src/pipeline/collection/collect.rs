@@ -337,7 +337,7 @@ async fn aim(
     }
     let all_are_late = late.len() == places.len();
     let dates: Vec<_> = late.iter().map(|(id, date)| (*id, *date)).collect();
-    for id in collector.store.collected_on(&Scope::all_tenants(), &dates).await? {
+    for id in collector.store.collected_accounts_of(&Scope::all_tenants(), &dates).await? {
         late.remove(&id);
         accounts.ended.insert(id, AccountFailure::Final(Outcome::Superseded));
     }
