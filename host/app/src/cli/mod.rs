@@ -114,7 +114,7 @@ enum Command {
     /// Deliver events to other systems: webhooks, the AI trigger, push notifications
     #[command(subcommand)]
     Webhooks(webhooks::Command),
-    /// Tell people of events: Slack, mail, PagerDuty, Opsgenie, with routes and quiet hours
+    /// Tell people about events: Slack, mail, PagerDuty, Opsgenie, with routes and quiet hours
     #[command(subcommand)]
     Alerts(alerts::Command),
     /// List, add, remove, enable and disable schedules

@@ -252,7 +252,7 @@ fn filtered(
 /// A number of a [`float_column`]; one that is none is an error, since it could not be written back.
 fn finite_or_null(row: &AnyRow, column: &str) -> Result<Option<f64>, StoreError> {
     match row.float_or_null(column)? {
-        Some(number) if !number.is_finite() => Err(unreadable(column, "it is no number")),
+        Some(number) if !number.is_finite() => Err(unreadable(column, "it is not a number")),
         number => Ok(number),
     }
 }
