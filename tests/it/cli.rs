@@ -41,14 +41,18 @@ impl Place {
 
     /// Lets a platform be known, as one is whose connector was installed.
     fn knows(&self, platform: &str) {
-        let url = format!("sqlite://{}", self.path().join("backline.db").display());
         let at = "2026-11-20T02:00:00.000000Z";
+        self.write_row(format!(
+            "INSERT INTO platforms (platform, title, optional, registered_at, updated_at)
+             VALUES ('{platform}', '{platform}', 0, '{at}', '{at}')"
+        ));
+    }
+
+    /// Writes into the database as another program does.
+    fn write_row(&self, statement: String) {
+        let url = format!("sqlite://{}", self.path().join("backline.db").display());
         let write = async {
             let mut database = SqliteConnection::connect(&url).await.expect("the database opens");
-            let statement = format!(
-                "INSERT INTO platforms (platform, title, optional, registered_at, updated_at)
-                 VALUES ('{platform}', '{platform}', 0, '{at}', '{at}')"
-            );
             sqlx::query(AssertSqlSafe(statement)).execute(&mut database).await.expect("written");
             database.close().await.expect("closed");
         };
@@ -169,6 +173,7 @@ fn a_wrong_argument_is_refused_with_what_would_be_right() {
         (&["accounts", "set", ARTIST, "--status", "active"], "`backline accounts list` shows them"),
         (&["plugins", "inspect", "missing.wasm"], "missing.wasm can't be read"),
         (&["artists", "add", " "], "the artist's name is empty"),
+        (&["artists", "add", "x".repeat(501).as_str()], "longer than 500 characters"),
         (&["artists", "add", "Ada", "--timezone", "Berlin"], "did you mean 'Europe/Berlin'?"),
         (&["metrics", "--since", "2026-02-02", "--until", "2026-02-01"], "is after --until"),
         (&["--set", "collection.windw_days=3", "runs", "list"], "did you mean 'collection.window_days'?"),

@@ -2,6 +2,7 @@
 
 mod activations;
 mod answers;
+mod artists_checked;
 mod cancel;
 mod completion;
 mod credentials;

@@ -6,8 +6,13 @@ use backline_store::{DatabaseKind, NewSchedule};
 use rand::seq::SliceRandom as _;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
 
+<<<<<<< HEAD
 use super::world::{WAIT_MAX, World, answers, dice, number};
 use crate::support::database::each_database;
+=======
+use super::world::{PATIENCE, World, answers, dice, number};
+use crate::support::database::{each_database, unchecked};
+>>>>>>> h9-b
 use crate::support::fleet::until;
 use crate::support::host::HostExt as _;
 use crate::support::variants::variant;
@@ -67,9 +72,14 @@ const ROWS: [&str; 24] = [
 ];
 
 /// Writes a row past all triggers. Returns whether the database let it through; a type or a constraint may refuse it.
-async fn is_let_through(database: &mut AnyConnection, row: &str) -> bool {
-    match database.execute(AssertSqlSafe(row.to_owned())).await {
-        Ok(_) => true,
+async fn is_let_through(url: &str, database: &mut AnyConnection, row: &str) -> bool {
+    let written = if url.starts_with("sqlite") && row.starts_with("UPDATE artists") {
+        unchecked(url, database, row).await
+    } else {
+        database.execute(AssertSqlSafe(row.to_owned())).await.map(|_| ())
+    };
+    match written {
+        Ok(()) => true,
         Err(error) => {
             assert!(!error.to_string().contains("locked"), "it was written by nobody: {error}");
             false
@@ -113,7 +123,7 @@ async fn rows_that_no_one_can_read_cost_themselves_while_hosts_work() {
             world.join(group).await;
             for row in handful {
                 let row = row.replace("{first}", &first).replace("{second}", &second).replace("{never}", "infinity");
-                let_through += usize::from(is_let_through(&mut writer, &row).await);
+                let_through += usize::from(is_let_through(url, &mut writer, &row).await);
             }
             others_are_collected(&world, group, [&first, &second]).await;
         }

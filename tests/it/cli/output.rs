@@ -44,8 +44,12 @@ impl Writer {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             char::from(b'a' + (state >> 24) as u8 % 26)
         });
-        let name: String = letters.take(100_000).collect();
-        place.done(&["artists", "add", &name, "--id", ARTIST]);
+        let source: String = letters.take(100_000).collect();
+        place.done(&["artists", "add", "Ada", "--id", ARTIST]);
+        place.write_row(format!(
+            "INSERT INTO consents (artist_id, platform, granted, scope, source, recorded_at)
+             VALUES ('{ARTIST}', 'youtube', 0, 'metrics', '{source}', '2026-11-20T02:00:00.000000Z')"
+        ));
         Self::of(place, &["privacy", "export", ARTIST, "--out", "ada.zip"], "ada.zip", true, 0o600)
     }
 

@@ -1,7 +1,7 @@
-//! Tests of imports over what is stored already and can't be read.
+//! Tests of imports over what is stored already and can't be read, and of artists that the database refuses.
 
 use backline_simulator::SimulatorConfig;
-use backline_store::{CredentialFilter, DatabaseKind, Scope};
+use backline_store::{ArtistFilter, CredentialFilter, DatabaseKind, Scope};
 use chrono::NaiveDate;
 use serde_json::Value as Json;
 
@@ -73,6 +73,123 @@ async fn a_credential_that_can_not_be_read_is_set_and_removed_by_its_slot() {
         let output = Fleet::of(&stage, |_| {}).command(&removal).output().expect("the binary starts");
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(store.credential_get(&all, &of, given.slot, None).await.expect("nothing is there"), None);
+    })
+    .await;
+}
+
+/// Id of an artist of a list.
+fn listed(n: u32) -> String {
+    format!("018f4e6a-7c1d-7b3a-9c55-3f1d2a4b5c{n:02x}")
+}
+
+/// A check that stands for a server whose time zones are older than the host's: it knows no Tokyo.
+fn older_zones(kind: DatabaseKind) -> &'static str {
+    match kind {
+        DatabaseKind::Sqlite => {
+            "CREATE TRIGGER older_zones BEFORE INSERT ON artists WHEN NEW.timezone = 'Asia/Tokyo'
+             BEGIN
+                 SELECT RAISE(ABORT, 'artists.timezone is no time zone; update the server');
+             END"
+        }
+        DatabaseKind::Postgres => {
+            "CREATE FUNCTION older_zones() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+             BEGIN
+                 RAISE EXCEPTION 'artists.timezone is no time zone'
+                     USING ERRCODE = 'check_violation', HINT = 'update the server';
+             END
+             $$;
+             CREATE TRIGGER older_zones BEFORE INSERT ON artists FOR EACH ROW
+                 WHEN (NEW.timezone = 'Asia/Tokyo') EXECUTE FUNCTION older_zones()"
+        }
+    }
+}
+
+fn newer_zones(kind: DatabaseKind) -> &'static str {
+    match kind {
+        DatabaseKind::Sqlite => "DROP TRIGGER older_zones",
+        DatabaseKind::Postgres => "DROP TRIGGER older_zones ON artists",
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_artist_that_the_database_refuses_costs_its_own_row() {
+    each_database(async |store, url| {
+        let simulated = SimulatorConfig { artists: 1, ..SimulatorConfig::default() };
+        let stage = Stage::bare(url, simulated, |_| {}).await;
+        let fleet = Fleet::of(&stage, |_| {});
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("artists.csv");
+        let rows: Vec<String> = (0..4)
+            .map(|n| format!("{},Artist {n},{}", listed(n), if n == 1 { "Asia/Tokyo" } else { "Europe/Berlin" }))
+            .collect();
+        std::fs::write(&file, format!("id,name,timezone\n{}\n", rows.join("\n"))).expect("written");
+        let import = |code| {
+            let arguments = ["artists", "import", file.to_str().expect("a path"), "--json"];
+            let output = fleet.command(&arguments).output().expect("the binary starts");
+            assert_eq!(output.status.code(), Some(code), "{}", String::from_utf8_lossy(&output.stderr));
+            serde_json::from_slice::<Json>(&output.stdout).expect("JSON")
+        };
+        write(url, older_zones(store.kind())).await;
+        let report = import(3);
+        assert_eq!(report["artists_added"], 3, "{report}");
+        let problem = "timezone is no time zone; update the server";
+        assert_eq!(report["bad"], serde_json::json!([{ "place": "line 3", "problem": problem }]), "{report}");
+        let count = async || {
+            let filter = ArtistFilter::default();
+            store.artists_list(&Scope::all_tenants(), &filter).await.expect("artists are read").len()
+        };
+        assert_eq!(count().await, 3);
+        // One that is added alone is refused with the reason, and no failure of the database.
+        let add = ["artists", "add", "Ada", "--timezone", "Asia/Tokyo"];
+        let output = fleet.command(&add).output().expect("the binary starts");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("artists.timezone is no time zone"), "{said}");
+
+        write(url, newer_zones(store.kind())).await;
+        assert_eq!(import(0)["artists_added"], 1);
+        assert_eq!(count().await, 4);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_artist_that_the_database_refuses_keeps_no_other_from_being_synced() {
+    each_database(async |store, url| {
+        let simulated = SimulatorConfig { artists: 1, ..SimulatorConfig::default() };
+        let stage = Stage::installed(url, simulated, |_| {}).await;
+        let fleet = Fleet::of(&stage, |config| {
+            config.sync.query = Some(
+                "SELECT id, name, timezone, youtube, consent_youtube FROM platform_artists ORDER BY id".to_owned(),
+            );
+        });
+        let rows: Vec<String> = (0..4)
+            .map(|n| {
+                let zone = if n == 1 { "Asia/Tokyo" } else { "Europe/Berlin" };
+                format!("('{}', 'Artist {n}', '{zone}', 'UC{n:022}', TRUE)", listed(n))
+            })
+            .collect();
+        let table = "CREATE TABLE platform_artists
+            (id TEXT, name TEXT, timezone TEXT, youtube TEXT, consent_youtube BOOLEAN)";
+        write(url, &format!("{table}; INSERT INTO platform_artists VALUES {}", rows.join(", "))).await;
+        let sync = |code| {
+            let output = fleet.command(&["artists", "sync", "--json"]).output().expect("the binary starts");
+            assert_eq!(output.status.code(), Some(code), "{}", String::from_utf8_lossy(&output.stderr));
+            serde_json::from_slice::<Json>(&output.stdout).expect("JSON")
+        };
+        write(url, older_zones(store.kind())).await;
+        let report = sync(3);
+        let counts = |report: &Json| {
+            ["artists_added", "accounts_added", "consents_granted"]
+                .map(|count| report[count].as_u64().expect("a count"))
+        };
+        assert_eq!(counts(&report), [3, 3, 3], "{report}");
+        let problem = "it is no time zone; update the server";
+        let bad = serde_json::json!([{ "row": 2, "id": listed(1), "column": "timezone", "problem": problem }]);
+        assert_eq!(report["bad"], bad, "{report}");
+
+        write(url, newer_zones(store.kind())).await;
+        assert_eq!(counts(&sync(0)), [1, 1, 1], "what belongs to it comes with it");
     })
     .await;
 }

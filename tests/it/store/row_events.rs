@@ -296,7 +296,8 @@ async fn an_older_database_keeps_its_events_and_its_growth() {
                 "0018_answers",
                 "0019_alerts",
                 "0020_acts",
-                "0021_digests"
+                "0021_digests",
+                "0022_artists"
             ]
         );
         let before = events(&store).await;

@@ -45,7 +45,8 @@ async fn migrating_twice_is_harmless_and_a_newer_schema_is_refused() {
                 "0018_answers",
                 "0019_alerts",
                 "0020_acts",
-                "0021_digests"
+                "0021_digests",
+                "0022_artists"
             ]
         );
         store.schema_check().await.unwrap();

@@ -33,6 +33,7 @@ impl Classified for ConfigError {
 impl Classified for StoreError {
     fn class(&self) -> ErrorClass {
         match self {
+            Self::Query { .. } if self.refused_artist().is_some() => ErrorClass::Refused,
             Self::NoAnswer { .. }
             | Self::Query { .. }
             | Self::Migration { .. }

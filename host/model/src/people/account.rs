@@ -67,6 +67,11 @@ pub struct Artist {
     pub timezone: Zone,
 }
 
+impl Artist {
+    /// Longest name, in characters. A longer one suggests that columns are mixed up; the table `artists` refuses it.
+    pub const NAME_CHARS_MAX: usize = 500;
+}
+
 /// Whether an account can be collected at present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

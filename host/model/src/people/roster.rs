@@ -111,4 +111,30 @@ impl RosterChanges {
     pub fn is_empty(&self) -> bool {
         Self { withdrawals_kept: 0, ..self.clone() } == Self::default()
     }
+
+    /// The same in parts that don't need each other: each artist that is new with what belongs to it, each artist that
+    /// has changed, and then everything about artists that are there already.
+    #[must_use]
+    pub fn by_artist(&self) -> Vec<Self> {
+        let mut added: BTreeMap<ArtistId, Self> = BTreeMap::new();
+        for artist in &self.artists_added {
+            added.entry(artist.id).or_default().artists_added.push(artist.clone());
+        }
+        let changed = self.artists_changed.iter();
+        let changed = changed.map(|artist| Self { artists_changed: vec![artist.clone()], ..Self::default() });
+        let mut rest = Self {
+            artists_added: Vec::new(),
+            artists_changed: Vec::new(),
+            accounts_added: Vec::new(),
+            consents: Vec::new(),
+            ..self.clone()
+        };
+        for account in &self.accounts_added {
+            added.get_mut(&account.artist_id).unwrap_or(&mut rest).accounts_added.push(account.clone());
+        }
+        for consent in &self.consents {
+            added.get_mut(&consent.0).unwrap_or(&mut rest).consents.push(consent.clone());
+        }
+        added.into_values().chain(changed).chain([rest]).collect()
+    }
 }

@@ -9,7 +9,7 @@ use backline_model::account_rule::{AccountReader, Gives, column_name};
 use backline_model::cell;
 use backline_model::roster::SourceArtist;
 use backline_model::zone::ZoneError;
-use backline_model::{ArtistId, Platform, SubscriptionStatus, Tenant, Zone};
+use backline_model::{Artist, ArtistId, Platform, SubscriptionStatus, Tenant, Zone};
 
 use crate::lists::{Directory, Found};
 
@@ -20,8 +20,8 @@ const COLUMNS: [&str; 7] =
 /// Prefix of the consent columns; the platform's name follows.
 const CONSENT: &str = "consent_";
 
-/// Longest name, in characters; a longer one suggests that columns are mixed up.
-const NAME_CHARS_MAX: usize = 500;
+/// Longest name and id that are read or shown, in characters.
+const NAME_CHARS_MAX: usize = Artist::NAME_CHARS_MAX;
 
 /// A query whose columns are not valid.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

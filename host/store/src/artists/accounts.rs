@@ -267,7 +267,7 @@ impl Store {
                  data_collection_enabled::int AS data_collection_enabled, timezone,
                  SUM(CASE WHEN id::text LIKE '________-____-____-____-____________'
                          AND LENGTH(REPLACE(id::text, '-', '')) = 32
-                         AND LTRIM(LOWER(id::text), '0123456789abcdef-') = ''
+                         AND LTRIM(id::text, '0123456789abcdef-') = ''
                      THEN 0 ELSE 1 END)::bigint AS odd_ids
              FROM artists WHERE TRUE {and_tenant: tenant}
              GROUP BY tenant, subscription_status, data_collection_enabled, timezone",
@@ -697,11 +697,11 @@ impl Saved {
 
 pub(crate) fn artist_of(row: &AnyRow) -> Result<Artist, StoreError> {
     Ok(Artist {
-        id: row.parsed("id")?,
+        id: ArtistId(row.exact_uuid("id")?),
         name: row.told("name")?,
         tenant: row.parsed("tenant")?,
         subscription_status: row.named("subscription_status", SubscriptionStatus::parse)?,
-        data_collection_enabled: row.truth("data_collection_enabled")?,
+        data_collection_enabled: row.flag("data_collection_enabled")?,
         timezone: row.parsed("timezone")?,
     })
 }
@@ -728,15 +728,16 @@ pub(crate) fn candidate_of(row: &AnyRow) -> Result<Candidate, StoreError> {
     let account_status = row.named("status", AccountStatus::parse);
     let account_status = or_noted(account_status, AccountStatus::Disabled, &mut unreadable)?;
     let platform = or_noted(row.parsed("platform"), Platform::unreadable(), &mut unreadable)?;
-    let artist_id = or_noted(row.parsed("artist_id"), ArtistId(uuid::Uuid::nil()), &mut unreadable)?;
+    let artist_id = or_noted(row.exact_uuid("artist_id"), uuid::Uuid::nil(), &mut unreadable)?;
+    let data_collection_enabled = or_noted(row.flag("data_collection_enabled"), false, &mut unreadable)?;
     Ok(Candidate {
         account_id: row.parsed("account_id")?,
-        artist_id,
+        artist_id: ArtistId(artist_id),
         platform,
         tenant,
         timezone,
         subscription_status,
-        data_collection_enabled: row.truth("data_collection_enabled")?,
+        data_collection_enabled,
         account_status,
         consented: row.truth("consented")?,
         collected_before: row.truth("collected_before")?,

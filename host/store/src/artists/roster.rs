@@ -225,7 +225,7 @@ fn known_of(row: &AnyRow) -> Result<(Artist, Provenance), StoreError> {
             subscription_status: row
                 .named("subscription_status", SubscriptionStatus::parse)
                 .unwrap_or(SubscriptionStatus::Inactive),
-            data_collection_enabled: row.truth("data_collection_enabled").unwrap_or_default(),
+            data_collection_enabled: row.flag("data_collection_enabled").unwrap_or_default(),
             timezone: row.parsed("timezone").unwrap_or_else(|_| Zone::utc()),
         },
         artist => artist?,

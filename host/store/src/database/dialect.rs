@@ -255,6 +255,15 @@ pub(crate) trait Columns {
         Ok(self.int(column)? != 0)
     }
 
+    /// Truth in a column that other programs write: a number other than 0 and 1 is an error.
+    fn flag(&self, column: &str) -> Result<bool, StoreError> {
+        match self.int(column)? {
+            0 => Ok(false),
+            1 => Ok(true),
+            other => Err(unreadable(column, other.to_string())),
+        }
+    }
+
     /// Anything that parses from text, or none where NULL.
     fn parsed_or_null<T: std::str::FromStr>(&self, column: &str) -> Result<Option<T>, StoreError> {
         self.text_or_null(column)?
@@ -293,6 +302,15 @@ pub(crate) trait Columns {
     /// A UUID; NULL is an error.
     fn uuid(&self, column: &str) -> Result<Uuid, StoreError> {
         self.parsed(column)
+    }
+
+    /// A UUID in a column that other programs write, in the one form in which a file's ids are found: it compares them
+    /// as texts.
+    fn exact_uuid(&self, column: &str) -> Result<Uuid, StoreError> {
+        let text = self.text(column)?;
+        let id = Uuid::parse_str(&text).ok();
+        let is_exact = |id: &Uuid| *id.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == *text;
+        id.filter(is_exact).ok_or_else(|| unreadable(column, format!("'{text}'")))
     }
 
     /// JSON, or none where NULL.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use sqlx::postgres::PgDatabaseError;
 
 use backline_model::remedies::{Remedy, off};
 use backline_model::{BatchId, Digest, Platform, ReleaseState, Tenant};
@@ -309,6 +310,10 @@ fn is_transient_code(code: &str) -> bool {
 const SQLITE_BUSY: u32 = 5;
 const SQLITE_LOCKED: u32 = 6;
 
+/// PostgreSQL's code of a value that a check refuses, and SQLite's of a trigger that does.
+const CHECK_VIOLATION: &str = "23514";
+const SQLITE_CONSTRAINT_TRIGGER: &str = "1811";
+
 /// Length of PostgreSQL's codes.
 const SQLSTATE_LENGTH: usize = 5;
 
@@ -355,6 +360,20 @@ impl StoreError {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time-out in whole seconds")]
         let late = |_| Err(Self::NoAnswer { what, seconds: seconds as u64 });
         tokio::time::timeout(limit, work).await.unwrap_or_else(late)
+    }
+
+    /// What is wrong with an artist that was to be written and what to do, where a check of the table `artists` says
+    /// so: PostgreSQL may know fewer time zones than this host. It begins with the name of the column.
+    #[must_use]
+    pub fn refused_artist(&self) -> Option<String> {
+        let Self::Query { source: sqlx::Error::Database(error), .. } = self else { return None };
+        if !matches!(error.code().as_deref(), Some(CHECK_VIOLATION | SQLITE_CONSTRAINT_TRIGGER)) {
+            return None;
+        }
+        // Other constraints and triggers have the same codes.
+        let problem = error.message().strip_prefix("artists.")?;
+        let hint = error.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::hint);
+        Some(hint.map_or_else(|| problem.to_owned(), |hint| format!("{problem}; {hint}")))
     }
 
     /// Why nothing can be written to the database at all and what to do, where that is what the error says.

@@ -10,7 +10,7 @@ use crate::database::dialect::{Columns as _, DatabaseKind};
 use crate::database::error::{During as _, StoreError};
 
 /// Version, name, and the text for SQLite and for PostgreSQL.
-const MIGRATIONS: [(i64, &str, &str, &str); 21] = [
+const MIGRATIONS: [(i64, &str, &str, &str); 22] = [
     (
         1,
         "first",
@@ -136,6 +136,12 @@ const MIGRATIONS: [(i64, &str, &str, &str); 21] = [
         "digests",
         include_str!("../../../../migrations/sqlite/0021_digests.sql"),
         include_str!("../../../../migrations/postgres/0021_digests.sql"),
+    ),
+    (
+        22,
+        "artists",
+        include_str!("../../../../migrations/sqlite/0022_artists.sql"),
+        include_str!("../../../../migrations/postgres/0022_artists.sql"),
     ),
 ];
 

@@ -325,6 +325,10 @@ fn cells(artist: &Artist) -> Vec<String> {
 fn checked_name(name: &str) -> Result<String, Failure> {
     match name.trim() {
         "" => Err(Failure::usage("the artist's name is empty; give one")),
+        long if long.chars().count() > Artist::NAME_CHARS_MAX => {
+            let most = Artist::NAME_CHARS_MAX;
+            Err(Failure::usage(format!("the artist's name is longer than {most} characters; give a shorter one")))
+        }
         name => Ok(name.to_owned()),
     }
 }

@@ -3,7 +3,7 @@
 //! The store reads, [`roster`] decides. The source is read once, page by page, and all changes are known before the
 //! first one is made: a source that looks broken changes nothing.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -147,7 +147,8 @@ pub struct SyncDifference {
 struct Survey {
     report: SyncReport,
     pages: Vec<RosterChanges>,
-    seen: HashSet<ArtistId>,
+    /// The artists of the source, with the numbers of their rows.
+    seen: HashMap<ArtistId, u64>,
 }
 
 /// Keeps artists and accounts in sync with another table. Cloning shares it.
@@ -176,32 +177,55 @@ impl ArtistSync {
     async fn sync_in(&self, term: Option<&Term>, request: SyncRequest) -> Result<SyncReport, SyncError> {
         let mut survey = self.survey().await?;
         let synced = self.store.synced_artists_list(&Scope::all_tenants()).await?;
-        let gone: Vec<ArtistId> = synced.iter().filter(|id| !survey.seen.contains(id)).copied().collect();
+        let gone: Vec<ArtistId> = synced.iter().filter(|id| !survey.seen.contains_key(*id)).copied().collect();
         if !request.allow_removals {
             self.expect_plausible(&survey, gone.len() as u64, synced.len() as u64).await?;
         }
         survey.pages.extend(
             gone.chunks(PAGE).map(|gone| RosterChanges { artists_removed: gone.to_vec(), ..RosterChanges::default() }),
         );
-        let Survey { mut report, pages, .. } = survey;
+        let Survey { mut report, pages, seen } = survey;
         let now = self.clock.now();
         report.dry_run = request.dry_run;
         for changes in &pages {
-            count(&mut report, changes);
             if request.dry_run {
+                count(&mut report, changes);
                 report.differences.extend(differences(changes));
-            } else if !changes.is_empty() {
-                let (all, source) = (Scope::all_tenants(), roster::CONSENT_SOURCE);
-                let removed = match term {
-                    Some(term) => self.store.roster_apply_in_term(&all, term, changes, source, now).await?,
-                    None => self.store.roster_apply(&all, changes, source, now).await?,
-                };
-                if !removed.is_empty() {
-                    self.journal.remove(&removed).await;
+                continue;
+            }
+            match self.apply(term, changes, now).await {
+                Ok(()) => count(&mut report, changes),
+                // Nothing was changed: each artist is tried by itself.
+                Err(error) if error.refused_artist().is_some() => {
+                    for part in changes.by_artist() {
+                        match self.apply(term, &part, now).await {
+                            Ok(()) => count(&mut report, &part),
+                            Err(error) => {
+                                let bad = refused_row(&error, &part, &seen);
+                                report.bad.push(bad.ok_or(error)?);
+                            }
+                        }
+                    }
                 }
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(report)
+    }
+
+    async fn apply(&self, term: Option<&Term>, changes: &RosterChanges, now: DateTime<Utc>) -> Result<(), StoreError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let (all, source) = (Scope::all_tenants(), roster::CONSENT_SOURCE);
+        let removed = match term {
+            Some(term) => self.store.roster_apply_in_term(&all, term, changes, source, now).await?,
+            None => self.store.roster_apply(&all, changes, source, now).await?,
+        };
+        if !removed.is_empty() {
+            self.journal.remove(&removed).await;
+        }
+        Ok(())
     }
 
     /// Reads the whole source and compares it with the database.
@@ -286,7 +310,8 @@ impl Survey {
         if let Some(column) = &row.not_text {
             let id = row.fields.get("id").and_then(serde_json::Value::as_str);
             // It is there, whatever of it can't be read.
-            self.seen.extend(id.and_then(|id| id.trim().parse::<ArtistId>().ok()));
+            let parsed = id.and_then(|id| id.trim().parse::<ArtistId>().ok());
+            self.seen.extend(parsed.map(|id| (id, self.report.rows)));
             self.report.bad.push(BadRow {
                 row: self.report.rows,
                 id: id.map(backline_model::cell::shown),
@@ -296,7 +321,8 @@ impl Survey {
             return None;
         }
         match columns.read(self.report.rows, &row.fields) {
-            Ok((artist, bad)) if self.seen.insert(artist.id) => {
+            Ok((artist, bad)) if !self.seen.contains_key(&artist.id) => {
+                self.seen.insert(artist.id, self.report.rows);
                 self.report.bad.extend(bad);
                 Some(artist)
             }
@@ -310,12 +336,26 @@ impl Survey {
                 None
             }
             Err(bad) => {
-                self.seen.extend(bad.id.as_ref().and_then(|id| id.parse::<ArtistId>().ok()));
+                let parsed = bad.id.as_ref().and_then(|id| id.parse::<ArtistId>().ok());
+                self.seen.extend(parsed.map(|id| (id, self.report.rows)));
                 self.report.bad.push(bad);
                 None
             }
         }
     }
+}
+
+/// The row of an artist that the database refuses, where it is one.
+fn refused_row(error: &StoreError, part: &RosterChanges, seen: &HashMap<ArtistId, u64>) -> Option<BadRow> {
+    let problem = error.refused_artist()?;
+    let (column, problem) = problem.split_once(' ')?;
+    let artist = part.artists_added.first().or(part.artists_changed.first())?;
+    Some(BadRow {
+        row: seen.get(&artist.id).copied()?,
+        id: Some(artist.id.to_string()),
+        column: column.to_owned(),
+        problem: format!("it {problem}"),
+    })
 }
 
 fn count(report: &mut SyncReport, changes: &RosterChanges) {

@@ -268,6 +268,7 @@ pub(super) async fn run(context: &Context, path: &Path, options: &ImportOptions)
     expect_key(&host, has_secrets)?;
     if !options.dry_run {
         report.bad_rows_file = bad.write()?;
+        report.bad_rows_filed = report.bad.len() as u64;
         write::all(context, &host, &input, reading, options, &mut report, artists as u64).await?;
         if options.check {
             report.checks = Some(checks::run(&host, std::mem::take(&mut report.written)).await?);

@@ -33,6 +33,9 @@ pub(super) struct Report {
     pub rows: u64,
     pub bad: Vec<BadRow>,
     pub bad_rows_file: Option<PathBuf>,
+    /// How many of them are in that file: those that were found before anything was written.
+    #[serde(skip)]
+    pub bad_rows_filed: u64,
     pub artists_added: u64,
     pub artists_changed: u64,
     pub accounts_added: u64,
@@ -150,7 +153,7 @@ pub(super) fn print_report(report: &Report, options: &ImportOptions) -> Result<(
     if let Some(path) = &report.bad_rows_file {
         print::note(&format!(
             "{} written to {}; fix them and import that file",
-            print::count(report.bad.len() as u64, "invalid row"),
+            print::count(report.bad_rows_filed, "invalid row"),
             path.display()
         ));
     }

@@ -16,8 +16,8 @@ use backline_rules::lists::{Directory, Found, Listed};
 pub(super) const COLUMNS: [&str; 6] =
     ["id", "name", "tenant", "timezone", "subscription_status", "data_collection_enabled"];
 
-/// Longest name, in characters; a longer one means that columns are mixed up.
-const NAME_CHARS_MAX: usize = 500;
+/// Longest name, in characters.
+const NAME_CHARS_MAX: usize = Artist::NAME_CHARS_MAX;
 
 /// An artist as one record describes it.
 #[derive(Debug)]

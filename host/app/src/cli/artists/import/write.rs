@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use serde_json::json;
 
-use super::report::{RefusedCredential, Report};
+use super::report::{BadRow, RefusedCredential, Report};
 use super::row::ImportedArtist;
 use super::{ImportOptions, Input, Reading, Survey};
 use crate::cli::context::Context;
@@ -20,6 +21,12 @@ use backline_store::{COLLECTING_SCOPE, Scope, Store};
 /// Artists per transaction: bounds memory and how long writers block each other.
 const CHUNK: usize = 1_000;
 
+/// A row of the file, and where it is.
+struct Row {
+    place: String,
+    imported: ImportedArtist,
+}
+
 /// The second pass: writes the artists in chunks.
 pub(super) async fn all(
     context: &Context,
@@ -31,7 +38,7 @@ pub(super) async fn all(
     artists: u64,
 ) -> Result<(), Failure> {
     let bar = progress::bar(artists, "artists");
-    let (sender, mut receiver) = tokio::sync::mpsc::channel::<Vec<ImportedArtist>>(2);
+    let (sender, mut receiver) = tokio::sync::mpsc::channel::<Vec<Row>>(2);
     let file = input.reopen()?;
     // Reading blocks, so it has a thread; the channel's bound keeps at most a few chunks in memory.
     let reader = tokio::task::spawn_blocking(move || {
@@ -41,7 +48,7 @@ pub(super) async fn all(
         let read = lists::read(file, &mut |record| {
             // The first pass has reported an invalid row.
             let Ok(imported) = survey.take(&record) else { return };
-            chunk.push(imported);
+            chunk.push(Row { place: record.place, imported });
             if chunk.len() == CHUNK && open {
                 open = sender.blocking_send(std::mem::take(&mut chunk)).is_ok();
             }
@@ -76,32 +83,28 @@ struct AccountSecret {
 async fn write_chunk(
     context: &Context,
     host: &Host,
-    mut chunk: Vec<ImportedArtist>,
+    mut chunk: Vec<Row>,
     options: &ImportOptions,
     report: &mut Report,
 ) -> Result<(), Failure> {
     let (store, now) = (host.store(), context.clock.now());
-    let ids: Vec<ArtistId> = chunk.iter().map(|imported| imported.artist.id).collect();
+    let ids: Vec<ArtistId> = chunk.iter().map(|row| row.imported.artist.id).collect();
     let erased = store.erased_artists_of(&ids).await?;
     report.erased_left_out += erased.len() as u64;
-    chunk.retain(|imported| !erased.contains(&imported.artist.id));
-    let artists: Vec<Artist> = chunk.iter().map(|imported| imported.artist.clone()).collect();
-    let saved = store.artists_save_from(&Scope::all_tenants(), Provenance::Import, &artists, now).await?;
-    report.artists_added += saved.inserted;
-    report.artists_changed += saved.updated;
-    let all_new = saved.inserted == artists.len() as u64;
+    chunk.retain(|row| !erased.contains(&row.imported.artist.id));
+    let all_new = save_artists(store, &mut chunk, report, now).await?;
 
     // Existing accounts keep their id and status; only values from the file are written.
     let mut known: HashMap<(ArtistId, String, String), Account> = HashMap::new();
     if !all_new {
-        let ids: Vec<ArtistId> = artists.iter().map(|artist| artist.id).collect();
+        let ids: Vec<ArtistId> = chunk.iter().map(|row| row.imported.artist.id).collect();
         for account in store.accounts_of(&Scope::all_tenants(), &ids).await? {
             known.insert((account.artist_id, account.platform.to_string(), account.platform_id.clone()), account);
         }
     }
     let mut accounts = Vec::new();
     let mut secrets: BTreeMap<(Platform, String), Vec<AccountSecret>> = BTreeMap::new();
-    for ImportedArtist { artist, accounts: imported, .. } in chunk {
+    for ImportedArtist { artist, accounts: imported, .. } in chunk.into_iter().map(|row| row.imported) {
         for account in imported {
             let platform = account.platform;
             let existing = known.get(&(artist.id, platform.to_string(), account.platform_id.clone()));
@@ -163,6 +166,45 @@ async fn write_chunk(
     Ok(())
 }
 
+/// Saves the artists of these rows, and returns whether all are new. Where the database refuses one, the others are
+/// saved, and the report names the row, which is taken out with its accounts.
+async fn save_artists(
+    store: &Store,
+    chunk: &mut Vec<Row>,
+    report: &mut Report,
+    now: DateTime<Utc>,
+) -> Result<bool, Failure> {
+    let all = Scope::all_tenants();
+    let artists: Vec<Artist> = chunk.iter().map(|row| row.imported.artist.clone()).collect();
+    match store.artists_save_from(&all, Provenance::Import, &artists, now).await {
+        Ok(saved) => {
+            report.artists_added += saved.inserted;
+            report.artists_changed += saved.updated;
+            return Ok(saved.inserted == artists.len() as u64);
+        }
+        // None was saved: each is tried by itself.
+        Err(error) if error.refused_artist().is_some() => {}
+        Err(error) => return Err(error.into()),
+    }
+    let mut added = 0;
+    for row in std::mem::take(chunk) {
+        let one = std::slice::from_ref(&row.imported.artist);
+        match store.artists_save_from(&all, Provenance::Import, one, now).await {
+            Ok(saved) => {
+                added += saved.inserted;
+                report.artists_changed += saved.updated;
+                chunk.push(row);
+            }
+            Err(error) => match error.refused_artist() {
+                Some(problem) => report.bad.push(BadRow { place: row.place, problem }),
+                None => return Err(error.into()),
+            },
+        }
+    }
+    report.artists_added += added;
+    Ok(added == chunk.len() as u64)
+}
+
 /// Sets the tokens of a slot. Where one account's can't be saved, the others are, and the report names the account.
 async fn set_credentials(
     host: &Host,
@@ -205,7 +247,7 @@ async fn record_consents(
     store: &Store,
     accounts: &[Account],
     all_new: bool,
-    now: chrono::DateTime<chrono::Utc>,
+    now: DateTime<Utc>,
 ) -> Result<u64, Failure> {
     let mut on_record: HashSet<(ArtistId, Platform)> = HashSet::new();
     if !all_new {
