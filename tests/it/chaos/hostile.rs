@@ -6,13 +6,8 @@ use backline_store::{DatabaseKind, NewSchedule};
 use rand::seq::SliceRandom as _;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
 
-<<<<<<< HEAD
 use super::world::{WAIT_MAX, World, answers, dice, number};
-use crate::support::database::each_database;
-=======
-use super::world::{PATIENCE, World, answers, dice, number};
 use crate::support::database::{each_database, unchecked};
->>>>>>> h9-b
 use crate::support::fleet::until;
 use crate::support::host::HostExt as _;
 use crate::support::variants::variant;
