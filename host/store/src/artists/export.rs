@@ -9,8 +9,9 @@ use sqlx::any::AnyRow;
 
 use crate::artists::privacy::is_about_artist;
 use crate::database::connection::{ReadView, Store};
-use crate::database::dialect::{Columns as _, DatabaseKind, unreadable};
+use crate::database::dialect::{Columns as _, DatabaseKind, text_in_bytes, unreadable};
 use crate::database::error::{During as _, StoreError};
+use crate::database::readable::LastRow;
 use crate::database::statement::Statement;
 use crate::events::cursor::{EventCursor, event_sql};
 use crate::events::row_data::{Reader, events_of};
@@ -93,8 +94,8 @@ impl Export {
         let text = event_sql!("WHERE e.artist_id = $1::uuid AND e.seq > $2 ORDER BY e.seq LIMIT $3");
         let statement = self.view.query(text).bind(self.artist.to_string()).bind(after).bind(EVENTS_PER_PAGE);
         let rows = self.view.rows("export events", statement).await?;
-        let Some(last) = rows.last() else { return Ok(None) };
-        let last = last.int("seq")?;
+        let Some(last) = LastRow::of(&rows) else { return Ok(None) };
+        let last = last.number("seq")?;
         Ok(Some((events_of(Reader::View(&mut self.view), &rows).await?, last)))
     }
 
@@ -158,11 +159,7 @@ fn selected(database: DatabaseKind, name: &str, kind: ColumnKind) -> String {
         ColumnKind::Whole => "bigint",
         ColumnKind::Flag => "int",
         // A file may hold any bytes as text, and sqlx would fail the whole export for the sake of one.
-        _ if database == DatabaseKind::Sqlite => {
-            return format!(
-                "CASE WHEN typeof(t.{name}) = 'text' THEN CAST(t.{name} AS BLOB) ELSE t.{name} END AS {name}"
-            );
-        }
+        _ if database == DatabaseKind::Sqlite => return text_in_bytes(&format!("t.{name}"), name),
         _ => "text",
     };
     format!("t.{name}::{cast} AS {name}")

@@ -1,9 +1,11 @@
 //! The open database: connections, transactions, and the one way in which statements are run.
 
+use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Once};
 
+use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
 use sqlx::any::{AnyPoolOptions, AnyRow};
 use sqlx::postgres::PgConnectOptions;
@@ -11,7 +13,7 @@ use sqlx::{AnyPool, AssertSqlSafe, ConnectOptions as _, Connection as _, Executo
 use tokio::sync::{Mutex, broadcast};
 
 use crate::database::connections::{self, ACQUIRE_TIMEOUT, CONNECT_TIMEOUT, Connections};
-use crate::database::dialect::DatabaseKind;
+use crate::database::dialect::{Columns as _, DatabaseKind, time_text};
 use crate::database::error::{During as _, StoreError};
 use crate::database::known_months::KnownMonths;
 use crate::database::link::{self, Link, StoreLimits, WriterTurn};
@@ -183,11 +185,18 @@ impl Store {
         self.kind
     }
 
-    /// The rows that this process met in the last hour and could not read, by table and name, at most 100: lists leave
-    /// them out. Those of `artists` are in `unreadable_artists_list`.
+    /// The rows that this process met in the last hour and could not read, by table and name, at most 100 of each
+    /// table: lists leave them out. Those of `artists` are in `unreadable_artists_list`.
     #[must_use]
     pub fn unreadable_rows(&self) -> Vec<UnreadableRow> {
         self.unreadable.rows()
+    }
+
+    /// How many rows it met besides those that [`unreadable_rows`](Self::unreadable_rows) names, by table, at most
+    /// 10,000 of each.
+    #[must_use]
+    pub fn unreadable_others(&self) -> BTreeMap<String, u64> {
+        self.unreadable.others()
     }
 
     /// Closes every connection, waiting for those in use.
@@ -371,6 +380,19 @@ impl Work {
         self.view.link.execute(what, statement).await
     }
 
+    /// Whether a row's time is still the one that was read, in whatever form it is written: SQLite would compare the
+    /// texts. The statement locks the row and returns its time as `at`.
+    pub(crate) async fn is_still(
+        &mut self,
+        what: &'static str,
+        statement: Statement,
+        read: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        let row = self.row(what, statement).await?;
+        let stored = row.and_then(|row| row.time("at").ok());
+        Ok(stored.is_some_and(|stored| time_text(stored) == time_text(read)))
+    }
+
     /// Gives each of the next statements the time of one that changes whole tables.
     pub(crate) fn long(&mut self) {
         self.view.link.long();
@@ -436,7 +458,6 @@ async fn prepare_connection(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::database::dialect::Columns as _;
 
     #[tokio::test]
     async fn a_durable_transaction_waits_for_the_disk_and_the_next_one_does_not() {

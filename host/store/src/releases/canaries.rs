@@ -231,14 +231,10 @@ impl Store {
         let mut work = self.begin().await?;
         platform_lock_in_txn(&mut work, &canary.platform).await?;
         let statement = work.query(
-            "SELECT platform FROM canaries
-             WHERE platform = $1 AND release_digest = $2 AND started_at = $3::timestamptz FOR UPDATE",
+            "SELECT started_at::text AS at FROM canaries WHERE platform = $1 AND release_digest = $2 FOR UPDATE",
         );
-        let statement = statement
-            .bind(canary.platform.as_str().to_owned())
-            .bind(canary.release.to_string())
-            .bind(time_text(canary.started_at));
-        if work.row("check whether a canary goes on", statement).await?.is_none() {
+        let statement = statement.bind(canary.platform.as_str().to_owned()).bind(canary.release.to_string());
+        if !work.is_still("check whether a canary goes on", statement, canary.started_at).await? {
             return Ok(false);
         }
         release_activate_in_txn(&mut work, canary.release, SwapCause::Promoted, None, now).await?;

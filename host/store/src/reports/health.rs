@@ -417,9 +417,9 @@ impl Store {
         rows.iter()
             .map(|row| {
                 Ok(WebhookFigures {
-                    name: row.text("name")?,
+                    name: row.told("name")?,
                     parked: row.count("parked")?,
-                    disabled_reason: row.text_or_null("disabled_reason")?,
+                    disabled_reason: row.told_or_null("disabled_reason")?,
                 })
             })
             .collect()

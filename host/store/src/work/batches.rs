@@ -359,9 +359,10 @@ pub(crate) async fn batches_in(
         let statement = bound(statement, filter, filter.state)?.bind(i64::from(asked)).bind(time).bind(id);
         let rows = view.rows("list batches", statement).await?;
         found.extend(view.unreadable.read("batches", "id", Extent::Part, &rows, view_of)?);
-        let Some(last) = more_after(&rows, asked, found.len(), most) else { return Ok(found) };
-        // As they are stored: what can't be read has its place too.
-        before = Some((last.text("created_at")?, last.text("id")?));
+        let last = more_after(&rows, asked, found.len(), most);
+        let place = last.and_then(|last| last.below("created_at").zip(last.below("id")));
+        let Some(place) = place else { return Ok(found) };
+        before = Some(place);
     }
 }
 
