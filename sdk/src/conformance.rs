@@ -50,7 +50,7 @@ const STRANGE_VALUES: [&str; 11] = [
 const MUTATIONS_MAX: usize = 4_000;
 
 /// Result for one account: its document with the result of `normalize`, or the error of `fetch`.
-type Outcome = Result<(Document, Result<Snapshot, String>), FetchError>;
+type FetchedSnapshot = Result<(Document, Result<Snapshot, String>), FetchError>;
 
 /// The parts of a manifest that the checks use.
 struct Catalogue {
@@ -232,7 +232,7 @@ fn check_trouble<C: Connector>(catalogue: &Catalogue) {
     }
 }
 
-fn check_strange(catalogue: &Catalogue, status: u16, body: &str, outcome: Outcome) {
+fn check_strange(catalogue: &Catalogue, status: u16, body: &str, outcome: FetchedSnapshot) {
     match outcome {
         Ok((document, snapshot)) => {
             assert_eq!(status, 200, "HTTP {status} with {body:?} was accepted as {}", document.body);
@@ -261,7 +261,7 @@ fn check_strange(catalogue: &Catalogue, status: u16, body: &str, outcome: Outcom
 }
 
 /// Runs `check` and `fetch` for the accounts, and checks every request they send.
-fn run<C: Connector>(catalogue: &Catalogue, replay: &Replay, accounts: &[Account]) -> Vec<Outcome> {
+fn run<C: Connector>(catalogue: &Catalogue, replay: &Replay, accounts: &[Account]) -> Vec<FetchedSnapshot> {
     let context = context(1_790_000_000);
     let window = context.window;
     let checked = replay.check::<C>(accounts[0].clone());

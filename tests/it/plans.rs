@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use backline_model::retention::{Action, Before, LocalDay, RowFilter, Step, Table};
+use backline_model::retention::{Action, Before, LocalDay, RetainedTable, RetentionStep, RowFilter};
 use backline_model::{
     Account, AccountId, Artist, ArtistId, Batch, BatchId, Candidate, Consent, DeliveryState, GrowthRow, Lease, Outcome,
     RowEvent, RowFact, Run, RunId, SwapCause, WebhookId, Weights,
@@ -280,8 +280,8 @@ async fn putting_away_a_part_reads_that_part_however_much_is_due() {
     const PARTS: u64 = 6;
     const ROWS: u32 = 200;
     // A rule of one platform, so that the month is not dropped as a whole.
-    let step = Step {
-        table: Table::Metrics,
+    let step = RetentionStep {
+        table: RetainedTable::Metrics,
         action: Action::Delete,
         scope: RowFilter { platform: Some(demo()), tenant: None },
         except: Vec::new(),

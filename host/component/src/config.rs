@@ -68,7 +68,7 @@ impl fmt::Debug for RegistryConfig {
 
 /// How a component's signature is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Demand {
+pub enum SignatureRule {
     /// Without a signature by a trusted key it is refused.
     Required,
     /// A signature is verified if there is one. A missing or untrusted one causes a warning.
@@ -83,13 +83,13 @@ impl PluginsConfig {
     /// How the signature of a component from this source is checked. A signature that the operator names is always
     /// verified.
     #[must_use]
-    pub fn demand(&self, source: &Source, names_signature: bool) -> Demand {
+    pub fn signature_rule(&self, source: &Source, names_signature: bool) -> SignatureRule {
         match self.signatures {
-            Some(SignaturePolicy::Require) => Demand::Required,
-            None if !source.is_local() || names_signature => Demand::Required,
-            None => Demand::IfPresent,
-            Some(SignaturePolicy::Warn) => Demand::WarnIfMissing,
-            Some(SignaturePolicy::Off) => Demand::Ignored,
+            Some(SignaturePolicy::Require) => SignatureRule::Required,
+            None if !source.is_local() || names_signature => SignatureRule::Required,
+            None => SignatureRule::IfPresent,
+            Some(SignaturePolicy::Warn) => SignatureRule::WarnIfMissing,
+            Some(SignaturePolicy::Off) => SignatureRule::Ignored,
         }
     }
 
@@ -227,16 +227,16 @@ mod tests {
         let url: Source = "https://a.example/a.wasm".parse().expect("a URL");
         let oci: Source = "oci://a.example/a:1".parse().expect("a reference");
         let of = |signatures, source: &Source, named| {
-            PluginsConfig { signatures, ..PluginsConfig::default() }.demand(source, named)
+            PluginsConfig { signatures, ..PluginsConfig::default() }.signature_rule(source, named)
         };
-        assert_eq!(of(None, &file, false), Demand::IfPresent);
-        assert_eq!(of(None, &file, true), Demand::Required);
-        assert_eq!(of(None, &url, false), Demand::Required);
-        assert_eq!(of(None, &oci, false), Demand::Required);
+        assert_eq!(of(None, &file, false), SignatureRule::IfPresent);
+        assert_eq!(of(None, &file, true), SignatureRule::Required);
+        assert_eq!(of(None, &url, false), SignatureRule::Required);
+        assert_eq!(of(None, &oci, false), SignatureRule::Required);
         for source in [&file, &url, &oci] {
-            assert_eq!(of(Some(SignaturePolicy::Require), source, false), Demand::Required);
-            assert_eq!(of(Some(SignaturePolicy::Warn), source, false), Demand::WarnIfMissing);
-            assert_eq!(of(Some(SignaturePolicy::Off), source, false), Demand::Ignored);
+            assert_eq!(of(Some(SignaturePolicy::Require), source, false), SignatureRule::Required);
+            assert_eq!(of(Some(SignaturePolicy::Warn), source, false), SignatureRule::WarnIfMissing);
+            assert_eq!(of(Some(SignaturePolicy::Off), source, false), SignatureRule::Ignored);
         }
     }
 }

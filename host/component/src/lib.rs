@@ -30,12 +30,12 @@ mod scaffold;
 mod signature;
 mod source;
 
-pub use config::{Demand, PluginsConfig, RegistryConfig, SignaturePolicy, beside};
+pub use config::{PluginsConfig, RegistryConfig, SignaturePolicy, SignatureRule, beside};
 pub use index::{INDEX_BYTES_MAX, INDEX_SCHEMA, Index, IndexError, IndexedConnector, IndexedRelease, NameInIndex};
 pub use inspect::{InspectError, Inspection, imports_shown, inspect, is_wasi};
 pub use language::{Build, Language, ProjectCommand, Tool};
 pub use pack::{PackError, pack};
-pub use renew::{RenewError, Step, StepOutcome, VendorUpdate, renew, stamp_of};
+pub use renew::{RenewError, StepOutcome, UpdateStep, VendorUpdate, renew, stamp_of};
 pub use scaffold::{ProjectFile, ScaffoldError, Stamp, TEMPLATE, project};
 pub use signature::{
     KeyFiles, SIGNATURE_BYTES_MAX, SIGNATURE_SUFFIX, SignatureError, SigningError, SigningKey, TrustedKey,

@@ -140,7 +140,7 @@ pub enum StepOutcome {
 
 /// A step, and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Step {
+pub struct UpdateStep {
     /// Number of the templates that it leads to.
     pub template: u32,
     /// What it is for.
@@ -163,7 +163,7 @@ pub struct VendorUpdate {
     /// Copied files that the templates no longer have.
     pub remove: Vec<String>,
     /// The steps, in order.
-    pub steps: Vec<Step>,
+    pub steps: Vec<UpdateStep>,
 }
 
 /// Why a project is not updated.
@@ -236,7 +236,7 @@ pub fn renew(files: &BTreeMap<String, String>) -> Result<VendorUpdate, RenewErro
             _ => StepOutcome::ByHand,
         };
         let Change { template, title, file, .. } = *change;
-        steps.push(Step { template, title, file, outcome, text: new });
+        steps.push(UpdateStep { template, title, file, outcome, text: new });
     }
     write.extend(edited.into_iter().map(|(path, text)| ProjectFile { path: path.to_owned(), text }));
     Ok(VendorUpdate { from, write, remove, steps })

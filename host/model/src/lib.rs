@@ -54,7 +54,7 @@ pub use fetch::{
     DocumentInput, FetchAccount, FetchContext, FetchError, Fetched, FetchedBatch, LostMetric, PastDocument,
 };
 pub use grant::{Difference, Grant, Permissions};
-pub use growth::{Change, GrowthRow, NoChange};
+pub use growth::{GrowthChange, GrowthRow, NoChange};
 pub use history::History;
 pub use ids::{
     AccountId, ArtistId, BatchId, ChannelId, CredentialId, Digest, DocumentId, InstallationId, Platform, RunId, Tenant,

@@ -194,7 +194,7 @@ pub enum Attempted {
 
 /// What becomes of a message after an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum AlertNext {
     /// It arrived.
     Sent,
     /// It is sent again.
@@ -218,33 +218,33 @@ pub fn after(
     attempt: u32,
     due_at: DateTime<Utc>,
     now: DateTime<Utc>,
-) -> Next {
+) -> AlertNext {
     let doubled = i32::try_from(2_u32.saturating_pow(attempt.saturating_sub(1).min(16))).unwrap_or(i32::MAX);
     let backoff = (BACKOFF * doubled).min(BACKOFF_MAX);
     let again = |problem: String, asked: Option<Duration>| {
         let asked = asked.and_then(|asked| TimeDelta::from_std(asked).ok()).unwrap_or_default();
         let at = now + backoff.max(asked).min(BACKOFF_MAX);
         if at - due_at > GIVE_UP_AFTER {
-            return Next::Failed(format!("given up after {attempt} attempts: {problem}"));
+            return AlertNext::Failed(format!("given up after {attempt} attempts: {problem}"));
         }
-        Next::Again { at, problem }
+        AlertNext::Again { at, problem }
     };
     let unknown = |problem: String, asked: Option<Duration>| {
         if target.is_idempotent() {
             return again(problem, asked);
         }
-        Next::Unknown(format!("it may have arrived, and is not sent again: {problem}"))
+        AlertNext::Unknown(format!("it may have arrived, and is not sent again: {problem}"))
     };
     match attempted {
-        Attempted::Taken | Attempted::Answered { status: 200..=299, .. } => Next::Sent,
+        Attempted::Taken | Attempted::Answered { status: 200..=299, .. } => AlertNext::Sent,
         // It says that nothing was done, so that any channel may be asked again.
         Attempted::Answered { status: 429, retry_after } => again("answered 429".to_owned(), *retry_after),
         Attempted::Answered { status: status @ (408 | 500..=599), retry_after } => {
             unknown(format!("answered {status}"), *retry_after)
         }
-        Attempted::Answered { status, .. } => Next::Failed(format!("answered {status}")),
+        Attempted::Answered { status, .. } => AlertNext::Failed(format!("answered {status}")),
         Attempted::NotSent(problem) => again(problem.clone(), None),
-        Attempted::Refused(problem) => Next::Failed(problem.clone()),
+        Attempted::Refused(problem) => AlertNext::Failed(problem.clone()),
         Attempted::Unknown(problem) => unknown(problem.clone(), None),
     }
 }

@@ -17,7 +17,7 @@ use chrono::{DateTime, Days, Months, NaiveDate, NaiveTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use backline_model::manifest::Policy;
-use backline_model::retention::{Action, Before, LocalDay, RowFilter, Step, Table};
+use backline_model::retention::{Action, Before, LocalDay, RetainedTable, RetentionStep, RowFilter};
 use backline_model::{Platform, Tenant, Zone};
 
 /// Fewest days for which metrics stay in `metrics`: a late number is compared with 400 days before it, and growth with
@@ -203,19 +203,19 @@ impl What {
     }
 
     /// Tables that an action is applied to.
-    fn tables(self, action: Action) -> &'static [Table] {
+    fn tables(self, action: Action) -> &'static [RetainedTable] {
         match (self, action) {
-            (Self::Metrics, Action::Archive) => &[Table::Metrics],
-            (Self::Metrics, Action::Delete) => &[Table::Metrics, Table::MetricsArchive],
-            (Self::Documents, _) => &[Table::Documents],
-            (Self::Growth, _) => &[Table::Growth, Table::GrowthArchive],
-            (Self::Quarantine, _) => &[Table::Quarantine],
-            (Self::Events, _) => &[Table::Events],
-            (Self::Outcomes, _) => &[Table::CollectionOutcomes],
-            (Self::Logs, _) => &[Table::PluginLogs],
-            (Self::Runs, _) => &[Table::Batches, Table::Runs],
-            (Self::Tallies, _) => &[Table::ReleaseBatches],
-            (Self::Fires, _) => &[Table::ScheduleFires],
+            (Self::Metrics, Action::Archive) => &[RetainedTable::Metrics],
+            (Self::Metrics, Action::Delete) => &[RetainedTable::Metrics, RetainedTable::MetricsArchive],
+            (Self::Documents, _) => &[RetainedTable::Documents],
+            (Self::Growth, _) => &[RetainedTable::Growth, RetainedTable::GrowthArchive],
+            (Self::Quarantine, _) => &[RetainedTable::Quarantine],
+            (Self::Events, _) => &[RetainedTable::Events],
+            (Self::Outcomes, _) => &[RetainedTable::CollectionOutcomes],
+            (Self::Logs, _) => &[RetainedTable::PluginLogs],
+            (Self::Runs, _) => &[RetainedTable::Batches, RetainedTable::Runs],
+            (Self::Tallies, _) => &[RetainedTable::ReleaseBatches],
+            (Self::Fires, _) => &[RetainedTable::ScheduleFires],
         }
     }
 }
@@ -328,7 +328,7 @@ pub fn rules(config: &ArchiveConfig, policies: &[(Platform, Policy)]) -> Vec<Rul
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PassedOver {
     /// Table that both rules are about.
-    pub table: Table,
+    pub table: RetainedTable,
     /// Text of the rule without effect.
     pub rule: String,
     /// Text of the rule that wins.
@@ -341,7 +341,7 @@ pub struct Plan {
     /// Time that the plan was made for.
     pub now: DateTime<Utc>,
     /// Steps in order. Deletion comes before archiving, so that rows are not moved only to be deleted.
-    pub steps: Vec<Step>,
+    pub steps: Vec<RetentionStep>,
     /// Rules that have no effect, each with the rule that wins.
     pub passed_over: Vec<PassedOver>,
 }
@@ -401,7 +401,7 @@ pub fn plan(rules: &[Rule], zones: &[String], now: DateTime<Utc>) -> Plan {
         };
         let is_for_all = by_date && rule.scope.is_everything() && except.is_empty();
         for table in rule.what.tables(rule.action) {
-            steps.push(Step {
+            steps.push(RetentionStep {
                 table: *table,
                 action: rule.action,
                 scope: rule.scope.clone(),
@@ -416,7 +416,7 @@ pub fn plan(rules: &[Rule], zones: &[String], now: DateTime<Utc>) -> Plan {
         }
     }
     let mut passed_over = Vec::new();
-    let mut kept: Vec<Step> = Vec::new();
+    let mut kept: Vec<RetentionStep> = Vec::new();
     for (index, step) in steps.iter().enumerate() {
         if step.except.iter().any(|scope| scope.covers(&step.scope)) {
             let winner = rules.iter().find(|rule| {
@@ -452,7 +452,7 @@ fn overrules(rule: &Rule, other: &Rule) -> bool {
 }
 
 /// Whether everything that a step selects is selected by another one.
-fn does_all_of(wider: &Step, step: &Step) -> bool {
+fn does_all_of(wider: &RetentionStep, step: &RetentionStep) -> bool {
     let later = match (&wider.before, &step.before) {
         (Before::Time(wider), Before::Time(before)) => wider >= before,
         (Before::Dates(wider), Before::Dates(before)) => {

@@ -18,7 +18,7 @@ pub const LATE_S_DEFAULT: u32 = 6 * 3_600;
 
 /// Where an account's numbers belong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum StoredDate {
     /// All of them under the planned date.
     Planned,
     /// Under the planned date, but only the metrics that the connector can fetch for past dates.
@@ -42,24 +42,30 @@ pub fn is_kept(planned: NaiveDate, zone: &Zone, observed_at: DateTime<Utc>, late
 ///
 /// ```
 /// use backline_model::fixtures::{day, manifest, time, zone};
-/// use backline_rules::dates::{Place, place};
+/// use backline_rules::dates::{StoredDate, place};
 /// use chrono::TimeDelta;
 ///
 /// let of_berlin = |until| {
 ///     place(day("2026-11-20"), &zone("Europe/Berlin"), time(until), TimeDelta::hours(6), &manifest())
 /// };
-/// assert_eq!(of_berlin("2026-11-21T04:59:00Z"), Place::Planned);
-/// assert_eq!(of_berlin("2026-11-21T05:00:00Z"), Place::Observed(day("2026-11-21")));
+/// assert_eq!(of_berlin("2026-11-21T04:59:00Z"), StoredDate::Planned);
+/// assert_eq!(of_berlin("2026-11-21T05:00:00Z"), StoredDate::Observed(day("2026-11-21")));
 /// ```
 #[must_use]
-pub fn place(planned: NaiveDate, zone: &Zone, until: DateTime<Utc>, late: TimeDelta, manifest: &Manifest) -> Place {
+pub fn place(
+    planned: NaiveDate,
+    zone: &Zone,
+    until: DateTime<Utc>,
+    late: TimeDelta,
+    manifest: &Manifest,
+) -> StoredDate {
     let last = last_date(zone, until);
     if is_kept(planned, zone, until, late) || planned == last {
-        Place::Planned
+        StoredDate::Planned
     } else if planned < last && manifest.has_history() {
-        Place::History
+        StoredDate::History
     } else {
-        Place::Observed(last)
+        StoredDate::Observed(last)
     }
 }
 
@@ -83,7 +89,7 @@ pub fn is_served(
     late: TimeDelta,
     manifest: &Manifest,
 ) -> bool {
-    !matches!(place(planned, &candidate.timezone, now, late, manifest), Place::Observed(_))
+    !matches!(place(planned, &candidate.timezone, now, late, manifest), StoredDate::Observed(_))
 }
 
 /// The window that numbers of the time of observation cover: as long as the planned one, up to now.
@@ -124,9 +130,9 @@ pub fn may_hold(
     manifest: &Manifest,
 ) -> bool {
     match place(date, zone, observed_at, late, manifest) {
-        Place::Planned => true,
-        Place::History => has_history(manifest, metric),
-        Place::Observed(_) => false,
+        StoredDate::Planned => true,
+        StoredDate::History => has_history(manifest, metric),
+        StoredDate::Observed(_) => false,
     }
 }
 
@@ -232,11 +238,11 @@ mod tests {
         ] {
             let (zone, midnight) = (zone(name), time(midnight));
             let of = |planned: &str, until| place(day(planned), &zone, until, TimeDelta::zero(), &manifest());
-            assert_eq!(of(date, midnight), Place::Planned, "{name}");
-            assert_eq!(of(date, midnight + TimeDelta::seconds(1)), Place::Observed(day(next)), "{name}");
+            assert_eq!(of(date, midnight), StoredDate::Planned, "{name}");
+            assert_eq!(of(date, midnight + TimeDelta::seconds(1)), StoredDate::Observed(day(next)), "{name}");
             // Planned for days before, and fetched up to that midnight.
-            assert_eq!(of("2011-12-01", midnight), Place::Observed(day(date)), "{name}");
-            assert_eq!(of(next, midnight), Place::Planned, "{name}: it has begun");
+            assert_eq!(of("2011-12-01", midnight), StoredDate::Observed(day(date)), "{name}");
+            assert_eq!(of(next, midnight), StoredDate::Planned, "{name}: it has begun");
         }
     }
 
@@ -264,9 +270,9 @@ mod tests {
         let of = |planned, manifest: &Manifest| {
             place(day(planned), &zone("UTC"), time("2026-11-22T12:00:00Z"), LATE, manifest)
         };
-        let today = Place::Observed(day("2026-11-22"));
-        assert_eq!(of("2026-11-22", &manifest()), Place::Planned);
-        assert_eq!((of("2026-11-21", &manifest()), of("2026-11-21", &with_history())), (today, Place::History));
+        let today = StoredDate::Observed(day("2026-11-22"));
+        assert_eq!(of("2026-11-22", &manifest()), StoredDate::Planned);
+        assert_eq!((of("2026-11-21", &manifest()), of("2026-11-21", &with_history())), (today, StoredDate::History));
         assert_eq!((of("2026-11-23", &manifest()), of("2026-11-23", &with_history())), (today, today));
     }
 
@@ -347,9 +353,9 @@ mod tests {
             let planned = zone.date_at(at) + TimeDelta::days(days);
             let late = TimeDelta::seconds(i64::from(late));
             let stored = match place(planned, &zone, at, late, &manifest()) {
-                Place::Planned => planned,
-                Place::Observed(date) => date,
-                Place::History => panic!("the fixture has no history"),
+                StoredDate::Planned => planned,
+                StoredDate::Observed(date) => date,
+                StoredDate::History => panic!("the fixture has no history"),
             };
             // A window that ends at midnight is the day's before.
             prop_assert!(last_date(&zone, at - late) <= stored && stored <= zone.date_at(at));

@@ -182,7 +182,7 @@ impl Answer {
 
 /// What happens to a delivery after an attempt.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Next {
+pub enum DeliveryNext {
     /// The receiver accepted it.
     Delivered,
     /// It is retried.
@@ -218,12 +218,12 @@ pub struct Attempt {
 
 /// What an answer means. `random` is between 0 and 1.
 #[must_use]
-pub fn after(config: &DeliveriesConfig, attempt: Attempt, answer: &Answer, random: f64) -> Next {
+pub fn after(config: &DeliveriesConfig, attempt: Attempt, answer: &Answer, random: f64) -> DeliveryNext {
     let (problem, asked) = match answer {
-        Answer::Status { status: 200..=299, .. } => return Next::Delivered,
+        Answer::Status { status: 200..=299, .. } => return DeliveryNext::Delivered,
         Answer::Status { status: 410, .. } => {
             let problem = "it answered 410 Gone, so nothing more is sent to it".to_owned();
-            return Next::Gone { problem };
+            return DeliveryNext::Gone { problem };
         }
         Answer::Status { status: status @ 300..=399, .. } => {
             (format!("it answered {status}; redirects are not followed; configure the URL that it redirects to"), None)
@@ -234,14 +234,14 @@ pub fn after(config: &DeliveriesConfig, attempt: Attempt, answer: &Answer, rando
     };
     let give_up_at = attempt.first_at + seconds(config.give_up_after_s);
     if attempt.now >= give_up_at {
-        return Next::Parked { problem };
+        return DeliveryNext::Parked { problem };
     }
     let own = backoff(config, attempt.number, random);
     let longest = Duration::from_millis(config.backoff_max_ms);
     let wait = asked.map_or(own, |asked| asked.min(longest).max(own));
     let at = attempt.now + TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX);
     // The last attempt is made when the time is over, even if the wait before it would have been longer.
-    Next::Again { at: at.min(give_up_at), problem }
+    DeliveryNext::Again { at: at.min(give_up_at), problem }
 }
 
 /// The wait after a failed attempt (the first one is 1): exponential with full jitter, between zero and the bound, so

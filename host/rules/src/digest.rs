@@ -22,7 +22,7 @@ const DAYS_MAX: usize = 9;
 
 /// Whether a digest is sent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum DigestDue {
     /// It waits for its time.
     Waits,
     /// Its time is another one than is stored: a clock that was wrong set it, or the rules of its zone changed.
@@ -38,12 +38,12 @@ pub enum Turn {
 
 /// Whether a digest is sent now.
 #[must_use]
-pub fn turn(digest: &AlertDigest, now: DateTime<Utc>) -> Turn {
+pub fn due_now(digest: &AlertDigest, now: DateTime<Utc>) -> DigestDue {
     let next_at = next_after(digest, now);
     match last_day(digest, now) {
-        Some(day) if digest.next_at <= now => Turn::Due { day, next_at },
-        _ if digest.next_at == next_at => Turn::Waits,
-        _ => Turn::Moves(next_at),
+        Some(day) if digest.next_at <= now => DigestDue::Due { day, next_at },
+        _ if digest.next_at == next_at => DigestDue::Waits,
+        _ => DigestDue::Moves(next_at),
     }
 }
 

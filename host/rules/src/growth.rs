@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use backline_model::growth::SPANS_DAYS;
 use backline_model::metric::names::{ENGAGEMENT_RATE, FOLLOWERS};
 use backline_model::{
-    Change, EngagementBasis, GrowthRow, History, Kind, Manifest, MetricName, MetricsRow, NoChange, Value,
+    EngagementBasis, GrowthChange, GrowthRow, History, Kind, Manifest, MetricName, MetricsRow, NoChange, Value,
 };
 
 /// The name of the engagement rate, made once.
@@ -138,33 +138,33 @@ fn change(
     date: NaiveDate,
     span_days: u16,
     manifest: &Manifest,
-) -> Change {
-    let missing = |reason: NoChange| Change { reason: Some(reason), ..Change::default() };
+) -> GrowthChange {
+    let missing = |reason: NoChange| GrowthChange { reason: Some(reason), ..GrowthChange::default() };
     let Some(value) = series.on(metric.as_str(), date) else { return missing(NoChange::Absent) };
     let start = span_start(date, span_days);
     let Some((base_date, base)) = series.base(metric.as_str(), start, date) else { return missing(NoChange::First) };
 
     let gap_days = days_between(base_date, date);
     if series.is_late(metric, base_date, date, manifest) {
-        return Change { gap_days: Some(gap_days), ..missing(NoChange::Late) };
+        return GrowthChange { gap_days: Some(gap_days), ..missing(NoChange::Late) };
     }
     let is_comparable = !is_break_between(manifest, metric.as_str(), base_date, date)
         && (metric.as_str() != ENGAGEMENT_RATE || series.basis_on(base_date) == series.basis_on(date));
     if base_date != start {
         let daily_percent =
             if is_comparable && kind != Kind::Ratio { daily_percent(value, base, gap_days) } else { None };
-        return Change { gap_days: Some(gap_days), daily_percent, ..missing(NoChange::Gap) };
+        return GrowthChange { gap_days: Some(gap_days), daily_percent, ..missing(NoChange::Gap) };
     }
     if !is_comparable {
-        return Change { gap_days: Some(gap_days), ..missing(NoChange::Break) };
+        return GrowthChange { gap_days: Some(gap_days), ..missing(NoChange::Break) };
     }
     let Some(absolute) = difference(value, base) else { return missing(NoChange::Absent) };
     if kind == Kind::Ratio {
-        return Change { absolute: two_decimals(absolute), gap_days: Some(gap_days), ..Change::default() };
+        return GrowthChange { absolute: two_decimals(absolute), gap_days: Some(gap_days), ..GrowthChange::default() };
     }
     let percent = percent(value, base);
     let reason = if percent.is_none() { Some(NoChange::ZeroBase) } else { None };
-    Change { absolute: Some(absolute), percent, gap_days: Some(gap_days), daily_percent: None, reason }
+    GrowthChange { absolute: Some(absolute), percent, gap_days: Some(gap_days), daily_percent: None, reason }
 }
 
 fn span_start(date: NaiveDate, span_days: u16) -> NaiveDate {

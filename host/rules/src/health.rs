@@ -23,13 +23,13 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-pub use alerts::{Crossing, IDLE_FOR, Step, cease, readings, step};
+pub use alerts::{AlertStep, Crossing, IDLE_FOR, cease, readings, step};
 pub use config::{AlertBounds, CostsConfig, HealthConfig, PlatformPrice, Targets};
 pub use costs::estimate;
 
 use backline_model::RunId;
 use backline_model::health::{
-    Figures, Health, HealthReport, HostFigures, Lag, Objective, PlatformFigures, PlatformHealth, Suspects, Work,
+    BusySpan, Figures, Health, HealthReport, HostFigures, Lag, Objective, PlatformFigures, PlatformHealth, Suspects,
 };
 
 /// A host that has not reported itself for this long counts as lost. Hosts report every two seconds, and a database
@@ -151,9 +151,9 @@ fn lag(mut lags: Vec<Lag>) -> (Option<f64>, Option<f64>) {
 type Span = (DateTime<Utc>, DateTime<Utc>);
 
 /// The longest time that batches of one run were running, in seconds. Overlapping times count once.
-fn longest_run_s(work: &[Work]) -> Option<f64> {
+fn longest_run_s(work: &[BusySpan]) -> Option<f64> {
     let mut runs: BTreeMap<RunId, Vec<Span>> = BTreeMap::new();
-    for Work { run, from, until } in work {
+    for BusySpan { run, from, until } in work {
         runs.entry(*run).or_default().push((*from, *until));
     }
     runs.into_values().map(covered_s).max_by(f64::total_cmp)

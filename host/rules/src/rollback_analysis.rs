@@ -98,7 +98,7 @@ impl RollbackConfig {
 
 /// Result of comparing a release with its predecessor.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Verdict {
+pub enum RollbackVerdict {
     /// The release has too few results.
     Undecided,
     /// No significant difference for the worse was found.
@@ -146,9 +146,9 @@ pub struct Regression {
 
 /// Compares a release with its predecessor. `catalogue` lists the metrics that both declare.
 #[must_use]
-pub fn judge(new: &Tally, old: &Tally, catalogue: &[MetricName], rule: &RollbackConfig) -> Verdict {
+pub fn judge(new: &Tally, old: &Tally, catalogue: &[MetricName], rule: &RollbackConfig) -> RollbackVerdict {
     if new.collected + sum(faults(new)) < rule.accounts_min {
-        return Verdict::Undecided;
+        return RollbackVerdict::Undecided;
     }
     let mut regressions = Vec::new();
     let mut compare = |rate: Rate, now: Share, before: Share, trials: (u64, u64)| {
@@ -177,7 +177,7 @@ pub fn judge(new: &Tally, old: &Tally, catalogue: &[MetricName], rule: &Rollback
             compare(Rate::Missing(metric.clone()), missing(new), missing(old), (new.collected, old.collected));
         }
     }
-    if regressions.is_empty() { Verdict::NotWorse } else { Verdict::Worse(regressions) }
+    if regressions.is_empty() { RollbackVerdict::NotWorse } else { RollbackVerdict::Worse(regressions) }
 }
 
 /// Accounts that failed in a way that a release can cause, by class. A tally of an older version may hold others.

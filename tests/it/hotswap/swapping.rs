@@ -151,7 +151,7 @@ async fn a_hundred_swaps_under_load_fail_lose_and_duplicate_nothing() {
 
         // The old releases are unloaded.
         until(IN_THE_END, "as many releases in memory as are active", async || {
-            service.watch().metrics().await.contains("backline_connectors_loaded 2\n").then_some(())
+            service.status().metrics().await.contains("backline_connectors_loaded 2\n").then_some(())
         })
         .await;
         assert!(service.stop().await, "the service stops cleanly");

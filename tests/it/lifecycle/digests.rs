@@ -9,7 +9,7 @@ use backline_gateway::secrets::SecretText;
 use backline_model::event::types;
 use backline_model::growth::Changes;
 use backline_model::{
-    AccountStatus, AlertSeverity, AlertState, Artist, Batch, Change, ChannelTarget, DigestDays, FailureClass,
+    AccountStatus, AlertSeverity, AlertState, Artist, Batch, ChannelTarget, DigestDays, FailureClass, GrowthChange,
     GrowthRow, Outcome, SwapCause, Tenant,
 };
 use backline_store::{AlertFilter, BatchResult, DatabaseKind, Scope, Store};
@@ -50,7 +50,8 @@ async fn collect(store: &Store) {
         add_batches(store, &[batch], now()).await;
         let row = followers(&account(n), day("2026-11-22"), 11_106);
         let mut ended = stored(row.clone());
-        let rose = Change { absolute: Some(1_234.0), percent: Some(12.5), gap_days: Some(1), ..Change::default() };
+        let rose =
+            GrowthChange { absolute: Some(1_234.0), percent: Some(12.5), gap_days: Some(1), ..GrowthChange::default() };
         let changes = Changes::from([(metric("followers"), BTreeMap::from([(1, rose), (7, rose)]))]);
         ended.stored.as_mut().expect("stored").growth = vec![GrowthRow {
             account_id: row.account_id,

@@ -62,9 +62,9 @@ impl Answering {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
         let mut serving = JoinSet::new();
-        let watch = Service::new(host.clone()).watch();
+        let status = Service::new(host.clone()).status();
         serving.spawn(async move {
-            backline::api::serve(listener, watch, std::future::pending()).await.expect("it serves");
+            backline::api::serve(listener, status, std::future::pending()).await.expect("it serves");
         });
         Self { host, address, time, _serving: serving }
     }

@@ -35,11 +35,11 @@ async fn it_is_not_ready_as_soon_as_it_stops() {
         let mut config = Config::default();
         config.database.url = url.to_owned();
         let service = Service::start(Host::open(config, Clock::system()).await.unwrap()).await.unwrap();
-        let watch = service.watch();
-        let before = watch.readiness().await;
+        let status = service.status();
+        let before = status.readiness().await;
         assert!(before.ready, "{before:?}");
         assert!(service.stop().await, "no batch was in progress");
-        let after = watch.readiness().await;
+        let after = status.readiness().await;
         assert!(!after.ready && after.problems.iter().any(|problem| problem == "it is stopping"), "{after:?}");
     })
     .await;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use backline_model::metric::names;
 use backline_model::outcome::{FailureClass, Outcome};
 use backline_model::{
-    AccountStatus, BatchId, Change, EngagementBasis, GrowthRow, LostMetric, MetricsRow, RunId, Value,
+    AccountStatus, BatchId, EngagementBasis, GrowthChange, GrowthRow, LostMetric, MetricsRow, RunId, Value,
 };
 use backline_store::{BatchResult, DatabaseKind, EventCursor, MetricsFilter, PluginLog, Scope, StoreError};
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
@@ -238,7 +238,10 @@ async fn all_results_of_an_account_are_written_with_its_batch() {
             metric_date: date,
             changes: BTreeMap::from([(
                 metric(names::FOLLOWERS),
-                BTreeMap::from([(7, Change { absolute: Some(-3.0), percent: Some(-2.91), ..Change::default() })]),
+                BTreeMap::from([(
+                    7,
+                    GrowthChange { absolute: Some(-3.0), percent: Some(-2.91), ..GrowthChange::default() },
+                )]),
             )]),
         };
         let mut first = stored(collected);

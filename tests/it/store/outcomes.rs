@@ -1,7 +1,7 @@
 //! How accounts ended: by rows of their own, or as their batch says of all of them; both are shown alike.
 
 use backline_model::outcome::{Exclusion, FailureClass, Outcome, OutcomeKind};
-use backline_model::retention::{Action, Before, RowFilter, Step, Table};
+use backline_model::retention::{Action, Before, RetainedTable, RetentionStep, RowFilter};
 use backline_model::{Account, MetricsRow, RunStatus};
 use backline_store::{ArchivePlace, BatchResult, DatabaseKind, Scope, Store};
 use chrono::{DateTime, Days, TimeDelta, Utc};
@@ -123,8 +123,8 @@ async fn what_a_batch_does_not_say_has_a_row_of_its_own() {
     .await;
 }
 
-fn past(table: Table, before: DateTime<Utc>) -> Step {
-    Step {
+fn past(table: RetainedTable, before: DateTime<Utc>) -> RetentionStep {
+    RetentionStep {
         table,
         action: Action::Delete,
         scope: RowFilter::default(),
@@ -139,7 +139,7 @@ fn past(table: Table, before: DateTime<Utc>) -> Step {
 }
 
 /// Deletes what is past its time, a row at a time; returns how many rows were said to be deleted.
-async fn delete(store: &Store, step: &Step, at: DateTime<Utc>, each: &mut impl AsyncFnMut()) -> u64 {
+async fn delete(store: &Store, step: &RetentionStep, at: DateTime<Utc>, each: &mut impl AsyncFnMut()) -> u64 {
     let (all, mut from, mut rows) = (Scope::all_tenants(), ArchivePlace::default(), 0);
     loop {
         let taken = store.archive_due_put_away(&all, step, &[], &from, 1, super::fixtures::past(at)).await.unwrap();
@@ -160,7 +160,7 @@ async fn outcomes_past_their_time_are_deleted_and_none_changes_before() {
         let young = now() + TimeDelta::days(1);
         add_batches(&store, &[batch(2, &run(1), &[&accounts[0]], day("2026-11-22"))], young).await;
         let held = store.batch_lease(&all, None, None, "worker", young, super::fixtures::TTL).await.unwrap().unwrap();
-        let step = past(Table::CollectionOutcomes, now() + TimeDelta::seconds(1));
+        let step = past(RetainedTable::CollectionOutcomes, now() + TimeDelta::seconds(1));
         assert_eq!(store.archive_due_count(&all, &step, &[], later).await.unwrap(), 3);
         let mut check = async || {
             let all = shown(&store).await;
@@ -183,7 +183,7 @@ async fn how_a_run_ended_outlives_its_outcomes() {
         collect_three(&store).await;
         let ended = store.run_finish(&all, run(1).id, now()).await.unwrap();
         assert_eq!((ended.status, ended.counts.planned), (RunStatus::PartialFailure, 3));
-        let step = past(Table::CollectionOutcomes, now() + TimeDelta::seconds(1));
+        let step = past(RetainedTable::CollectionOutcomes, now() + TimeDelta::seconds(1));
         assert_eq!(delete(&store, &step, later, &mut async || {}).await, 3);
         assert_eq!(store.run_cancel(&all, run(1).id, "a test", later).await.unwrap(), None);
         let again = store.run_finish(&all, run(1).id, later).await.unwrap();
@@ -202,7 +202,7 @@ async fn outcomes_outlive_their_batches() {
         let before = shown(&store).await;
         let pool = raw(url).await;
         let logs = count(&pool, "data_collection_logs").await;
-        let step = past(Table::Batches, now() + TimeDelta::seconds(1));
+        let step = past(RetainedTable::Batches, now() + TimeDelta::seconds(1));
         assert_eq!(delete(&store, &step, later, &mut async || {}).await, 1);
         assert_eq!(count(&pool, "batches").await, 0);
         assert_eq!(shown(&store).await, before);

@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use backline_model::event::{row_event_data, types};
 use backline_model::growth::{Changes, SPANS_DAYS};
-use backline_model::retention::{Action, Before, LocalDay, RowFilter, Step, Table};
+use backline_model::retention::{Action, Before, LocalDay, RetainedTable, RetentionStep, RowFilter};
 use backline_model::{
-    Batch, BatchAccount, BatchId, Change, Event, GrowthRow, MetricsRow, NoChange, Quarantined, RowEvent, RowFact, Value,
+    Batch, BatchAccount, BatchId, Event, GrowthChange, GrowthRow, MetricsRow, NoChange, Quarantined, RowEvent, RowFact,
+    Value,
 };
 use backline_store::{
     AccountFilter, ArchivePlace, BatchResult, EventCursor, MetricsFilter, QuarantineFilter, Scope, Store, StoreOptions,
@@ -121,8 +122,8 @@ async fn an_event_keeps_its_data_when_a_value_is_released_or_its_row_deleted() {
         create_run(&store, &run(2)).await;
         collect(&store, 2, &followers(&account, date, 300), Vec::new()).await;
         let told = events(&store).await;
-        let step = Step {
-            table: Table::Metrics,
+        let step = RetentionStep {
+            table: RetainedTable::Metrics,
             action: Action::Delete,
             scope: RowFilter::default(),
             except: Vec::new(),
@@ -329,14 +330,14 @@ async fn programs_read_growth_in_full() {
     each_database(async |store, url| {
         let [account] = people(&store, 1).await.try_into().unwrap();
         let date = day("2026-11-22");
-        let change = |absolute, percent, gap_days, daily_percent, reason| Change {
+        let change = |absolute, percent, gap_days, daily_percent, reason| GrowthChange {
             absolute,
             percent,
             gap_days,
             daily_percent,
             reason,
         };
-        let of = |changes: [Change; 4]| SPANS_DAYS.into_iter().zip(changes).collect();
+        let of = |changes: [GrowthChange; 4]| SPANS_DAYS.into_iter().zip(changes).collect();
         let absent = change(None, None, None, None, Some(NoChange::Absent));
         let growth = GrowthRow {
             account_id: account.id,

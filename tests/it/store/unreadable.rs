@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use backline_model::event::types;
 use backline_model::privacy::personal;
-use backline_model::retention::{Action, Before, RowFilter, Step, Table};
+use backline_model::retention::{Action, Before, RetainedTable, RetentionStep, RowFilter};
 use backline_model::{
     AlertChannel, ChannelId, ChannelTarget, Event, Grant, Holder, ScheduleOrigin, ScheduleSpec, Tenant,
 };
@@ -391,8 +391,8 @@ async fn a_row_without_a_date_keeps_no_other_from_being_deleted() {
             write(url, &format!("UPDATE documents SET metric_date = '{date}' WHERE account_id = '{}'", account.id))
                 .await;
         }
-        let step = Step {
-            table: Table::Documents,
+        let step = RetentionStep {
+            table: RetainedTable::Documents,
             action: Action::Delete,
             scope: RowFilter::default(),
             except: Vec::new(),

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use backline_model::outcome::{Exclusion, Outcome};
-use backline_model::retention::{Action, Before, RowFilter, Step, Table};
+use backline_model::retention::{Action, Before, RetainedTable, RetentionStep, RowFilter};
 use backline_model::{BatchId, Consent, Event, RunStatus};
 use backline_store::{
     ArchivePlace, BatchFilter, BatchResult, DatabaseKind, EventCursor, PlanGuard, Scope, Store, UnreadableBatches,
@@ -328,8 +328,8 @@ async fn what_a_batch_used_before_may_be_unreadable_and_old_events_too() {
         let old = Event { occurred_at: now() - TimeDelta::days(40), ..event(1, None) };
         store.events_write(&all, std::slice::from_ref(&old)).await.unwrap();
         write(url, &format!("UPDATE events SET data = '{{' WHERE id = '{}'", old.id)).await;
-        let step = Step {
-            table: Table::Events,
+        let step = RetentionStep {
+            table: RetainedTable::Events,
             action: Action::Delete,
             scope: RowFilter::default(),
             except: Vec::new(),

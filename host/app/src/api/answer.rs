@@ -16,7 +16,7 @@ use serde_json::{Value as Json, json};
 use super::problem::Problem;
 use super::schema::{Components, Described, Field, object};
 use backline_model::text::{csv_text, harmless_json, printable};
-use backline_model::{ArtistId, Change, Digest, GrowthRow, MetricsRow};
+use backline_model::{ArtistId, Digest, GrowthChange, GrowthRow, MetricsRow};
 
 /// Smallest body that is compressed, in bytes: below it, headers outweigh what is saved.
 const GZIP_BYTES_MIN: usize = 1024;
@@ -183,7 +183,7 @@ impl Tabular for GrowthRow {
     ];
 
     fn lines(&self) -> Vec<Vec<Cell>> {
-        let line = |(metric, span, change): (&backline_model::MetricName, u16, &Change)| {
+        let line = |(metric, span, change): (&backline_model::MetricName, u16, &GrowthChange)| {
             vec![
                 Cell::Exact(self.artist_id.to_string()),
                 Cell::Exact(self.account_id.to_string()),

@@ -11,7 +11,7 @@ use super::cursor::List;
 use super::follow::Streams;
 use super::problem::Problem;
 use super::query::{Given, Limit};
-use crate::pipeline::{AuditLog, Caller, Host, Subject, Watch};
+use crate::pipeline::{ActSubjects, AuditLog, Caller, Host, Subject};
 use backline_model::{ApiToken, Tenant};
 use backline_store::{EventCursor, Scope};
 
@@ -36,7 +36,7 @@ pub(super) struct Received {
     /// The header [`LAST_EVENT_ID`].
     pub(super) last_event_id: Option<String>,
     /// What it is about, of one that changes something.
-    pub(super) watch: Watch,
+    pub(super) subjects: ActSubjects,
 }
 
 impl Call {
@@ -98,12 +98,12 @@ impl Call {
     /// Names something that the request is about and its path does not name, before it is changed.
     pub(super) async fn about(&self, subject: Subject) {
         let log = AuditLog::new(self.host.store().clone(), self.host.clock().clone());
-        log.about(&self.scope(), &self.received.watch, subject).await;
+        log.about(&self.scope(), &self.received.subjects, subject).await;
     }
 
     /// Names something that the request has made.
     pub(super) fn made(&self, subject: Subject) {
-        self.received.watch.made(subject);
+        self.received.subjects.made(subject);
     }
 
     /// A part of the path.

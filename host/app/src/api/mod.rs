@@ -44,7 +44,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::dashboard::Dashboard;
-use crate::pipeline::service::Watch;
+use crate::pipeline::service::ServiceStatus;
 use acting::Acts;
 use bounded::Bounded;
 use follow::Streams;
@@ -68,7 +68,7 @@ const HEAVY_MAX: usize = 2;
 
 /// What every request is answered with.
 struct Api {
-    watch: Watch,
+    status: ServiceStatus,
     limits: Limits,
     acts: Acts,
     streams: Streams,
@@ -94,10 +94,10 @@ impl Connected<IncomingStream<'_, Bounded>> for Peer {
 /// When the listener fails.
 pub async fn serve(
     listener: TcpListener,
-    watch: Watch,
+    status: ServiceStatus,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    serve_over(listener, None, watch, stop).await
+    serve_over(listener, None, status, stop).await
 }
 
 /// The same over TLS, if there is a certificate. Its files are read again when they change.
@@ -107,10 +107,10 @@ pub async fn serve(
 pub async fn serve_over(
     listener: TcpListener,
     tls: Option<Tls>,
-    watch: Watch,
+    status: ServiceStatus,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    let service = router(watch).into_make_service_with_connect_info::<Peer>();
+    let service = router(status).into_make_service_with_connect_info::<Peer>();
     let bounded = Bounded::new(listener).with_tls(tls.clone());
     let followed = async {
         match &tls {
@@ -131,7 +131,7 @@ pub fn document() -> serde_json::Value {
     openapi::document(&operations::all())
 }
 
-fn router(watch: Watch) -> Router {
+fn router(status: ServiceStatus) -> Router {
     let operations = operations::all();
     let document = openapi::document(&operations);
     let (page, document) = (page::of(&document), document.to_string());
@@ -152,11 +152,11 @@ fn router(watch: Watch) -> Router {
         };
         router = router.route(path, on(method, answered));
     }
-    let is_simulated = watch.host().is_simulated();
-    let streams = Streams::new(Settled::default(), watch.stopping());
+    let is_simulated = status.host().is_simulated();
+    let streams = Streams::new(Settled::default(), status.stopping());
     let (limits, acts, heavy) = (Limits::new(), Acts::default(), Semaphore::new(HEAVY_MAX));
     let dashboard = Arc::new(Dashboard::new());
-    let api = Arc::new(Api { watch, limits, acts, streams, heavy, document, page, dashboard });
+    let api = Arc::new(Api { status, limits, acts, streams, heavy, document, page, dashboard });
     let router = router.fallback(unknown).method_not_allowed_fallback(wrong_method).with_state(api);
     if is_simulated { router.layer(map_response(marked)) } else { router }
 }
@@ -174,13 +174,13 @@ async fn alive() -> &'static str {
 }
 
 async fn ready(State(api): State<Arc<Api>>) -> Response {
-    let readiness = api.watch.readiness().await;
+    let readiness = api.status.readiness().await;
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(readiness)).into_response()
 }
 
 async fn metrics(State(api): State<Arc<Api>>) -> Response {
-    ([(header::CONTENT_TYPE, HeaderValue::from_static(OPEN_METRICS))], api.watch.metrics().await).into_response()
+    ([(header::CONTENT_TYPE, HeaderValue::from_static(OPEN_METRICS))], api.status.metrics().await).into_response()
 }
 
 async fn described(State(api): State<Arc<Api>>) -> Response {

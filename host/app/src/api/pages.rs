@@ -35,7 +35,7 @@ const HEADERS: [(&str, &str); 6] = [
 /// Answers a request for a path that is the dashboard's.
 pub(super) async fn answer(api: &Arc<Api>, peer: IpAddr, request: Request) -> Response {
     let id = request_id(request.headers());
-    let host = api.watch.host();
+    let host = api.status.host();
     let peer = origin::of(peer, request.headers(), &host.config().service.trusted_proxies);
     let answer = answered(api, peer, id, request).await;
     let mut response = respond(if host.is_simulated() { dashboard::simulated(answer) } else { answer });
@@ -58,7 +58,7 @@ async fn answered(api: &Arc<Api>, peer: IpAddr, id: Uuid, request: Request) -> A
     let Ok(body) = axum::body::to_bytes(body, BODY_BYTES_MAX).await else {
         return dashboard::refused(&Refusal::too_large(BODY_BYTES_MAX), None);
     };
-    let host = api.watch.host();
+    let host = api.status.host();
     let text = |name: HeaderName| text_of(&parts.headers, &name);
     let request = dashboard::Request {
         is_post: parts.method == Method::POST,

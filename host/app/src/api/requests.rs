@@ -20,7 +20,7 @@ use super::problem::{Problem, REQUEST_ID, request_id};
 use super::query::Pairs;
 use super::repeats;
 use super::subjects;
-use crate::pipeline::{AuditLog, Caller, Deed, Host, Tokens, Watch};
+use crate::pipeline::{ActSubjects, AuditLog, Caller, Deed, Host, Tokens};
 use backline_model::audit::{ActOutcome, Actor};
 use backline_store::{KeyedRequest, answering_once};
 
@@ -30,7 +30,7 @@ const BODY_BYTES_MAX: usize = 32 * 1024;
 /// Answers a request for an operation.
 pub(super) async fn answer(operation: &Operation, api: &Api, peer: IpAddr, request: Request) -> Response {
     let id = request_id(request.headers());
-    let host = api.watch.host();
+    let host = api.status.host();
     let peer = origin::of(peer, request.headers(), &host.config().service.trusted_proxies);
     let answered = answered(operation, api, host, peer, id, request).await;
     if let Err(problem) = &answered
@@ -93,15 +93,15 @@ async fn answered(
     {
         return replayed(before, &parts.headers).await;
     }
-    let (watch, scope) = (Watch::default(), caller.scope());
+    let (subjects, scope) = (ActSubjects::default(), caller.scope());
     if operation.action.is_some() {
         for (name, text) in &path {
             if let Some(subject) = subjects::of_path(name, text) {
-                log.about(&scope, &watch, subject).await;
+                log.about(&scope, &subjects, subject).await;
             }
         }
     }
-    let received = Received { list, path, body, last_event_id, watch: watch.clone() };
+    let received = Received { list, path, body, last_event_id, subjects: subjects.clone() };
     let call = Call::new(host, caller, api.streams.clone(), received);
     // Never closed; if it were, it would bound nothing.
     let _turn = if operation.is_heavy { api.heavy.acquire().await.ok() } else { None };
@@ -120,7 +120,7 @@ async fn answered(
             let origin = peer.to_string();
             let actor = Actor::Token { name: token.name, token_id: token.id, origin, request_id: id };
             let deed = Deed { tenant: token.tenant, ..deed };
-            if let Err(error) = log.record(&scope, actor, deed, &watch).await {
+            if let Err(error) = log.record(&scope, actor, deed, &subjects).await {
                 // What is done can't be undone for the lack of an entry.
                 tracing::error!(%error, request = %id, operation, "the audit log lacks an entry");
             }

@@ -20,11 +20,11 @@ use backline_model::outcome::Exclusion;
 use backline_model::row::QuarantineStatus;
 use backline_model::run::{Forecast, RunCounts};
 use backline_model::{
-    Absence, Account, AccountId, AccountStatus, ApiToken, Artist, ArtistId, BatchId, BatchState, CatchUp, Change,
-    Consent, Coverage, Delivery, DeliveryState, Digest, DocumentId, Engagement, EngagementBasis, FailureClass, Finding,
-    Grant, GrowthRow, Manifest, MetricName, MetricsRow, NoChange, Outcome, Overlap, Platform, Quarantined, Release,
-    ReleaseState, Role, Run, RunId, RunStatus, Schedule, ScheduleOrigin, ScheduleSpec, Severity, SubscriptionStatus,
-    Tenant, TokenId, Value, Webhook, WebhookId, WebhookKind, Window, Zone, ZoneData,
+    Absence, Account, AccountId, AccountStatus, ApiToken, Artist, ArtistId, BatchId, BatchState, CatchUp, Consent,
+    Coverage, Delivery, DeliveryState, Digest, DocumentId, Engagement, EngagementBasis, FailureClass, Finding, Grant,
+    GrowthChange as Change, GrowthRow, Manifest, MetricName, MetricsRow, NoChange, Outcome, Overlap, Platform,
+    Quarantined, Release, ReleaseState, Role, Run, RunId, RunStatus, Schedule, ScheduleOrigin, ScheduleSpec, Severity,
+    SubscriptionStatus, Tenant, TokenId, Value, Webhook, WebhookId, WebhookKind, Window, Zone, ZoneData,
 };
 use backline_store::{BatchAccountView, BatchView, EventCursor, KnownHost, NamedOutcome, PlatformPause};
 
@@ -98,6 +98,7 @@ described! {
         notes: Vec<String>, collection_source: String, observed_at: DateTime<Utc>, release: Digest,
         wit_version: String, run_id: RunId, document_id: DocumentId,
     }
+    // The document names `GrowthChange` as it always has.
     Change {
         [optional] absolute: Option<f64>, [optional] percent: Option<f64>, [optional] gap_days: Option<u32>,
         [optional] daily_percent: Option<f64>, [optional] reason: Option<NoChange>,

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::cli::arguments::ids::{BulkActId, EventId, Given, Identified, QuarantinedId};
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{Exit, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit};
 use crate::cli::terminal::print;
 use crate::pipeline::{AuditLog, Deed, user_of_process};
 use backline_model::audit::ActOutcome;
@@ -189,7 +189,7 @@ pub(super) async fn meant(context: &Context, matches: &ArgMatches) -> Meant {
         let meant = ids(&store, &path, matches, &short).await;
         let log = AuditLog::new(store, context.clock.clone());
         for subject in subjects::of(&path, matches, &meant) {
-            log.about(&Scope::all_tenants(), &context.watch, subject).await;
+            log.about(&Scope::all_tenants(), &context.subjects, subject).await;
         }
         Some(meant)
     };
@@ -236,13 +236,13 @@ async fn account(store: &Store, matches: &ArgMatches, text: &str) -> Option<Acco
 }
 
 /// Records a command that has ended, if it is one of those that are. A command that was refused changed nothing.
-pub(super) async fn record(context: &Context, matches: &ArgMatches, meant: &Meant, outcome: &Outcome) {
+pub(super) async fn record(context: &Context, matches: &ArgMatches, meant: &Meant, outcome: &CommandResult) {
     let Some(deed) = deed(matches, meant, outcome) else { return };
     let recorded = async {
         // The command said already what there is to say about the database.
         let store = context.open_any().await.map_err(|failure| failure.message)?;
         let log = AuditLog::new(store, context.clock.clone());
-        let recorded = log.record(&Scope::all_tenants(), user_of_process(), deed, &context.watch).await;
+        let recorded = log.record(&Scope::all_tenants(), user_of_process(), deed, &context.subjects).await;
         recorded.map_err(|error| error.to_string())
     };
     // Where the command failed, it has told why, and the database may be the reason.
@@ -251,7 +251,7 @@ pub(super) async fn record(context: &Context, matches: &ArgMatches, meant: &Mean
     }
 }
 
-fn deed(matches: &ArgMatches, meant: &Meant, outcome: &Outcome) -> Option<Deed> {
+fn deed(matches: &ArgMatches, meant: &Meant, outcome: &CommandResult) -> Option<Deed> {
     let ended = match outcome {
         Ok(exit) => *exit,
         Err(failure) => failure.exit,
@@ -352,7 +352,7 @@ mod tests {
         }
     }
 
-    fn of(arguments: &[&str], outcome: &Outcome) -> Option<Deed> {
+    fn of(arguments: &[&str], outcome: &CommandResult) -> Option<Deed> {
         let matches = super::super::Arguments::command().try_get_matches_from(arguments).expect("it is understood");
         deed(&matches, &Meant::new(), outcome)
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use clap_mangen::Man;
 
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::output::{Access, Existing, NewFile};
 use crate::cli::terminal::print;
 
@@ -56,7 +56,7 @@ pub(super) struct ManualArguments {
 }
 
 /// Prints the script that teaches a shell to complete `backline`.
-pub(super) fn completions(command: clap::Command, arguments: &CompletionsArguments) -> Outcome {
+pub(super) fn completions(command: clap::Command, arguments: &CompletionsArguments) -> CommandResult {
     print::bytes(&script(command, arguments.shell))?;
     Ok(Exit::Done)
 }
@@ -68,7 +68,7 @@ fn script(mut command: clap::Command, shell: ShellName) -> Vec<u8> {
 }
 
 /// Prints the manual page, or writes all of them.
-pub(super) fn manual(command: clap::Command, arguments: &ManualArguments) -> Outcome {
+pub(super) fn manual(command: clap::Command, arguments: &ManualArguments) -> CommandResult {
     let pages = pages(command)?;
     let Some(folder) = &arguments.output else {
         let page = pages.into_iter().find(|page| page.name == format!("{PROGRAM}.1"));

@@ -7,7 +7,7 @@ use std::sync::Once;
 use crate::cli::terminal::exit::Failure;
 use crate::cli::terminal::print;
 use crate::config::{self, Config, Loaded, Override};
-use crate::pipeline::{self, Host, Watch};
+use crate::pipeline::{self, ActSubjects, Host};
 use backline_model::clock::Clock;
 use backline_store::Store;
 
@@ -47,7 +47,7 @@ pub(super) struct Context {
     /// Done once it was said that the database's numbers are simulated.
     said_simulated: Once,
     /// What the command is about: what it makes is named here.
-    pub watch: Watch,
+    pub subjects: ActSubjects,
 }
 
 impl Global {
@@ -100,7 +100,7 @@ impl Context {
         let state = service.state_dir.clone();
         let installation = &mut loaded.config.installation;
         installation.folder = installation.folder.take().or_else(|| Some(state?.join("installations")));
-        Self { loaded, clock: Clock::system(), said_simulated: Once::new(), watch: Watch::default() }
+        Self { loaded, clock: Clock::system(), said_simulated: Once::new(), subjects: ActSubjects::default() }
     }
 
     /// The configuration.

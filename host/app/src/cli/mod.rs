@@ -36,7 +36,7 @@ use context::{Context, Global};
 use events::{alerts, webhooks};
 use numbers::{archive, metrics, quarantine};
 use service::{demo, health, hosts, installation, ready, serve, settings};
-use terminal::exit::{self, Exit, Failure, Outcome};
+use terminal::exit::{self, CommandResult, Exit, Failure};
 use terminal::log::Log;
 use terminal::print;
 use work::{backfill, batches, bulk, pauses, run, runs, schedules};
@@ -192,7 +192,7 @@ fn asks_for_json(arguments: &[OsString]) -> bool {
     arguments.iter().take_while(|argument| *argument != "--").any(|argument| argument == "--json")
 }
 
-fn start(arguments: &[OsString]) -> Outcome {
+fn start(arguments: &[OsString]) -> CommandResult {
     let matches = match command_line().try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
@@ -246,7 +246,7 @@ fn start(arguments: &[OsString]) -> Outcome {
 }
 
 /// Runs a command on a runtime of its own.
-fn in_runtime(command: impl Future<Output = Outcome>) -> Outcome {
+fn in_runtime(command: impl Future<Output = CommandResult>) -> CommandResult {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -257,7 +257,7 @@ fn in_runtime(command: impl Future<Output = Outcome>) -> Outcome {
     outcome
 }
 
-async fn perform(command: Command, context: &Context) -> Outcome {
+async fn perform(command: Command, context: &Context) -> CommandResult {
     match command {
         Command::Migrate(arguments) => settings::migrate(context, &arguments).await,
         Command::Artists(command) => artists::run(context, command).await,
@@ -297,7 +297,7 @@ async fn perform(command: Command, context: &Context) -> Outcome {
     }
 }
 
-fn compile(arguments: &CompileArguments) -> Outcome {
+fn compile(arguments: &CompileArguments) -> CommandResult {
     let &CompileArguments { memory_bytes_max, cpu_s_max, wall_s_max, .. } = arguments;
     let limits = backline_sandbox::CompileLimits { memory_bytes_max, cpu_s_max, wall_s_max };
     match backline_sandbox::compile::child_main(&arguments.component, &arguments.compiled, &limits) {

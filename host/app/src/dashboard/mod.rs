@@ -26,7 +26,7 @@ use self::pages::Ask;
 pub(crate) use self::refusal::{Kind, Refusal};
 use self::routes::{FormAct, Page, Target, target};
 pub(crate) use self::session::Visitor;
-use crate::pipeline::{AuditLog, Deed, Host, Sessions, Tokens, Watch};
+use crate::pipeline::{ActSubjects, AuditLog, Deed, Host, Sessions, Tokens};
 use backline_model::audit::{ActOutcome, Actor};
 use backline_model::{MetricsRow, TokenId};
 
@@ -248,14 +248,14 @@ impl Dashboard {
         }
         let form = Form::of(&request.body);
         visitor.check_csrf(form.text("csrf").as_deref())?;
-        let (log, watch) = (AuditLog::new(host.store().clone(), host.clock().clone()), Watch::default());
+        let (log, subjects) = (AuditLog::new(host.store().clone(), host.clock().clone()), ActSubjects::default());
         if let Some(subject) = acts::subject(act, &form) {
-            log.about(&visitor.scope(), &watch, subject).await;
+            log.about(&visitor.scope(), &subjects, subject).await;
         }
         let (acted, deed) = match acts::done(host, visitor, act, &form).await {
             Ok(mut acted) => {
                 if let Some(made) = acted.made.take() {
-                    watch.made(made);
+                    subjects.made(made);
                 }
                 let deed = recorded(act, acted.details.clone(), ActOutcome::Done);
                 (Ok(acted), Some(deed))
@@ -273,7 +273,7 @@ impl Dashboard {
             let deed = Deed { tenant: token.tenant.clone(), artist, ..deed };
             let (name, origin) = (token.name.clone(), request.peer.to_string());
             let actor = Actor::Token { name, token_id: token.id, origin, request_id: request.id };
-            if let Err(error) = log.record(&visitor.scope(), actor, deed, &watch).await {
+            if let Err(error) = log.record(&visitor.scope(), actor, deed, &subjects).await {
                 // What is done can't be undone for the lack of an entry.
                 tracing::error!(%error, request = %request.id, "the audit log lacks an entry");
             }

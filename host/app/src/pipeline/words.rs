@@ -1,7 +1,7 @@
 //! What is said of numbers, in the words that all edges share.
 
 use backline_model::health::Objective;
-use backline_model::{Absence, Change, NoChange};
+use backline_model::{Absence, GrowthChange, NoChange};
 
 pub(crate) use backline_model::wording::{decimal, no_change_text, value_text};
 
@@ -21,7 +21,7 @@ pub(crate) fn reason_text(absence: &Absence) -> String {
 }
 
 /// `+120 (+1.50 %)`, `+0.30 points`, or why there is none.
-pub(crate) fn change_text(change: &Change) -> String {
+pub(crate) fn change_text(change: &GrowthChange) -> String {
     match (change.reason, change.absolute, change.percent) {
         (None, Some(absolute), Some(percent)) => format!("{} ({percent:+.2} %)", signed(absolute)),
         (None, Some(points), None) => format!("{} points", signed(points)),
@@ -109,15 +109,15 @@ mod tests {
 
     #[test]
     fn a_change_says_how_much_or_why_not() {
-        let change = Change { absolute: Some(120.0), percent: Some(1.5), ..Change::default() };
+        let change = GrowthChange { absolute: Some(120.0), percent: Some(1.5), ..GrowthChange::default() };
         assert_eq!(change_text(&change), "+120 (+1.50 %)");
-        let points = Change { absolute: Some(-0.3), ..Change::default() };
+        let points = GrowthChange { absolute: Some(-0.3), ..GrowthChange::default() };
         assert_eq!(change_text(&points), "-0.30 points");
-        let points = Change { absolute: Some(2.0), ..Change::default() };
+        let points = GrowthChange { absolute: Some(2.0), ..GrowthChange::default() };
         assert_eq!(change_text(&points), "+2 points");
-        let gap = Change { reason: Some(NoChange::Gap), daily_percent: Some(0.5), ..Change::default() };
+        let gap = GrowthChange { reason: Some(NoChange::Gap), daily_percent: Some(0.5), ..GrowthChange::default() };
         assert_eq!(change_text(&gap), "gap (+0.50 % a day)");
-        let first = Change { reason: Some(NoChange::First), ..Change::default() };
+        let first = GrowthChange { reason: Some(NoChange::First), ..GrowthChange::default() };
         assert_eq!(change_text(&first), "first");
     }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::cell::{self, CellError, shown};
 use crate::connector::manifest_error::ManifestError;
 use crate::ids::Platform;
-use crate::manifest::findings::{Findings, Place};
+use crate::manifest::findings::{Findings, ManifestPath};
 use crate::text::one_line;
 
 /// Longest pattern, in bytes.
@@ -384,7 +384,7 @@ pub(super) struct Declared<'a> {
 
 /// Checks a manifest's rule.
 pub(super) fn check(rule: &AccountRule, declared: &Declared<'_>, findings: &mut Findings) {
-    let account = Place::of("account");
+    let account = ManifestPath::of("account");
     let lists = [
         ("examples", rule.examples.len()),
         ("from", rule.from.len()),
@@ -420,7 +420,7 @@ pub(super) fn check(rule: &AccountRule, declared: &Declared<'_>, findings: &mut 
     check_columns(rule, declared, &account, findings);
 }
 
-fn check_patterns(rule: &AccountRule, declared: &Declared<'_>, account: &Place, findings: &mut Findings) {
+fn check_patterns(rule: &AccountRule, declared: &Declared<'_>, account: &ManifestPath, findings: &mut Findings) {
     let ids = [(account.key("id"), "account.id", &rule.id)].into_iter();
     let from = rule.from.iter().enumerate().map(|(at, from)| (account.key("from").index(at), "account.from", from));
     let mistakes = rule.mistakes.iter().enumerate();
@@ -466,7 +466,7 @@ fn check_patterns(rule: &AccountRule, declared: &Declared<'_>, account: &Place, 
     }
 }
 
-fn check_columns(rule: &AccountRule, declared: &Declared<'_>, account: &Place, findings: &mut Findings) {
+fn check_columns(rule: &AccountRule, declared: &Declared<'_>, account: &ManifestPath, findings: &mut Findings) {
     let prefix = format!("{}_", column_name(declared.platform.as_str()));
     let mut seen = BTreeSet::new();
     for (at, column) in rule.columns.iter().enumerate() {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::ids::{CredentialId, Platform};
-use crate::manifest::findings::{Findings, Place};
+use crate::manifest::findings::{Findings, ManifestPath};
 use crate::manifest::{Budget, BudgetWindow};
 use crate::pace::Pace;
 
@@ -74,7 +74,7 @@ pub(super) fn check(budgets: &[Budget], is_slot: &dyn Fn(&str) -> bool, findings
             Some(("name", "it is declared twice".into()))
         };
         if let Some((key, problem)) = found {
-            findings.add(Place::of("budget").index(index).key(key), format!("budget {}", budget.name), problem);
+            findings.add(ManifestPath::of("budget").index(index).key(key), format!("budget {}", budget.name), problem);
         }
     }
 }

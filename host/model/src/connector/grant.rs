@@ -188,7 +188,7 @@ pub enum Subject {
 
 /// One thing that is asked for, or no longer asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Change {
+pub struct GrantChange {
     /// What the change is about.
     pub subject: Subject,
     /// The change itself, on one line.
@@ -198,7 +198,7 @@ pub struct Change {
     pub reason: Option<String>,
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for GrantChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.what)?;
         self.reason.as_ref().map_or(Ok(()), |reason| write!(f, ": {reason}"))
@@ -209,9 +209,9 @@ impl fmt::Display for Change {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// What is asked for and not granted.
-    pub added: Vec<Change>,
+    pub added: Vec<GrantChange>,
     /// What is granted and no longer asked for.
-    pub removed: Vec<Change>,
+    pub removed: Vec<GrantChange>,
 }
 
 impl Difference {
@@ -234,11 +234,11 @@ impl Difference {
     }
 
     fn more(&mut self, subject: Subject, what: String, reason: &str) {
-        self.added.push(Change { subject, what, reason: reason_text(reason) });
+        self.added.push(GrantChange { subject, what, reason: reason_text(reason) });
     }
 
     fn less(&mut self, subject: Subject, what: String) {
-        self.removed.push(Change { subject, what, reason: None });
+        self.removed.push(GrantChange { subject, what, reason: None });
     }
 
     fn compare_hosts(&mut self, granted: &Grant, asked: &Permissions) {

@@ -47,7 +47,7 @@ impl NoChange {
 
 /// One metric's change over one span.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Change {
+pub struct GrowthChange {
     /// Value minus base, in the metric's unit; percentage points for ratios.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub absolute: Option<f64>,
@@ -83,7 +83,7 @@ pub struct GrowthRow {
 
 impl GrowthRow {
     /// Every change with its metric and its span in days: metric by metric, the shortest span first.
-    pub fn each(&self) -> impl Iterator<Item = (&MetricName, u16, &Change)> {
+    pub fn each(&self) -> impl Iterator<Item = (&MetricName, u16, &GrowthChange)> {
         self.changes.iter().flat_map(|(metric, changes)| {
             SPANS_DAYS.into_iter().filter_map(move |span| changes.get(&span).map(|change| (metric, span, change)))
         })
@@ -91,7 +91,7 @@ impl GrowthRow {
 }
 
 /// Changes by metric and span in days.
-pub type Changes = BTreeMap<MetricName, BTreeMap<u16, Change>>;
+pub type Changes = BTreeMap<MetricName, BTreeMap<u16, GrowthChange>>;
 
 /// All changes of a row in the short form in which they are stored: by metric, a change for each of [`SPANS_DAYS`], or
 /// one for all of them. `[absolute, percent]` is a change from the start of the span, `[absolute]` one of a ratio,
@@ -114,7 +114,7 @@ impl Serialize for Short<'_> {
 }
 
 /// The changes of one metric, to be written in their short form.
-struct ShortSpans<'a>(&'a BTreeMap<u16, Change>);
+struct ShortSpans<'a>(&'a BTreeMap<u16, GrowthChange>);
 
 impl Serialize for ShortSpans<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -122,7 +122,7 @@ impl Serialize for ShortSpans<'_> {
             return self.0.serialize(serializer);
         }
         for (mark, reason) in [("f", NoChange::First), ("a", NoChange::Absent)] {
-            let bare = Change { reason: Some(reason), ..Change::default() };
+            let bare = GrowthChange { reason: Some(reason), ..GrowthChange::default() };
             if self.0.values().all(|change| *change == bare) {
                 return serializer.serialize_str(mark);
             }
@@ -132,53 +132,57 @@ impl Serialize for ShortSpans<'_> {
 }
 
 /// The change over a span, to be written in its short form.
-struct ShortChange<'a>(u16, &'a Change);
+struct ShortChange<'a>(u16, &'a GrowthChange);
 
 impl Serialize for ShortChange<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self(span, change) = *self;
         let from_start = change.gap_days == Some(u32::from(span));
         match *change {
-            Change {
+            GrowthChange {
                 absolute: None,
                 percent: None,
                 gap_days: None,
                 daily_percent: None,
                 reason: Some(NoChange::First),
             } => serializer.serialize_str("f"),
-            Change {
+            GrowthChange {
                 absolute: None,
                 percent: None,
                 gap_days: None,
                 daily_percent: None,
                 reason: Some(NoChange::Absent),
             } => serializer.serialize_str("a"),
-            Change { absolute: Some(by), percent: Some(percent), daily_percent: None, reason: None, .. }
+            GrowthChange { absolute: Some(by), percent: Some(percent), daily_percent: None, reason: None, .. }
                 if from_start =>
             {
                 (Number(by), Number(percent)).serialize(serializer)
             }
-            Change { absolute: Some(by), percent: None, daily_percent: None, reason: None, .. } if from_start => {
+            GrowthChange { absolute: Some(by), percent: None, daily_percent: None, reason: None, .. } if from_start => {
                 (Number(by),).serialize(serializer)
             }
-            Change {
-                absolute: Some(by), percent: None, daily_percent: None, reason: Some(NoChange::ZeroBase), ..
+            GrowthChange {
+                absolute: Some(by),
+                percent: None,
+                daily_percent: None,
+                reason: Some(NoChange::ZeroBase),
+                ..
             } if from_start => ("z", Number(by)).serialize(serializer),
-            Change {
+            GrowthChange {
                 absolute: None,
                 percent: None,
                 gap_days: Some(days),
                 daily_percent: Some(daily),
                 reason: Some(NoChange::Gap),
             } => ("g", days, Number(daily)).serialize(serializer),
-            Change {
+            GrowthChange {
                 absolute: None,
                 percent: None,
                 gap_days: Some(days),
                 daily_percent: None,
                 reason: Some(NoChange::Gap),
             } => ("g", days).serialize(serializer),
-            Change {
+            GrowthChange {
                 absolute: None,
                 percent: None,
                 gap_days: Some(days),
@@ -212,7 +216,7 @@ pub fn expanded(short: &Json) -> Option<Changes> {
     metrics.map(|(metric, spans)| Some((MetricName::new(metric.as_str()).ok()?, expanded_spans(spans)?))).collect()
 }
 
-fn expanded_spans(short: &Json) -> Option<BTreeMap<u16, Change>> {
+fn expanded_spans(short: &Json) -> Option<BTreeMap<u16, GrowthChange>> {
     match short {
         Json::Array(changes) if changes.len() == SPANS_DAYS.len() => SPANS_DAYS
             .into_iter()
@@ -225,9 +229,9 @@ fn expanded_spans(short: &Json) -> Option<BTreeMap<u16, Change>> {
     }
 }
 
-fn expanded_change(span: u16, short: &Json) -> Option<Change> {
-    let missing = |reason| Change { reason: Some(reason), ..Change::default() };
-    let from_start = Change { gap_days: Some(u32::from(span)), ..Change::default() };
+fn expanded_change(span: u16, short: &Json) -> Option<GrowthChange> {
+    let missing = |reason| GrowthChange { reason: Some(reason), ..GrowthChange::default() };
+    let from_start = GrowthChange { gap_days: Some(u32::from(span)), ..GrowthChange::default() };
     let days = |days: &Json| u32::try_from(days.as_u64()?).ok();
     Some(match short {
         Json::String(reason) if reason == "f" => missing(NoChange::First),
@@ -235,17 +239,23 @@ fn expanded_change(span: u16, short: &Json) -> Option<Change> {
         Json::Object(_) => serde_json::from_value(short.clone()).ok()?,
         Json::Array(parts) => match parts.as_slice() {
             [Json::String(mark), by] if mark == "z" => {
-                Change { absolute: Some(by.as_f64()?), reason: Some(NoChange::ZeroBase), ..from_start }
+                GrowthChange { absolute: Some(by.as_f64()?), reason: Some(NoChange::ZeroBase), ..from_start }
             }
-            [Json::String(mark), gap] if mark == "g" => Change { gap_days: Some(days(gap)?), ..missing(NoChange::Gap) },
-            [Json::String(mark), gap, daily] if mark == "g" => {
-                Change { gap_days: Some(days(gap)?), daily_percent: Some(daily.as_f64()?), ..missing(NoChange::Gap) }
+            [Json::String(mark), gap] if mark == "g" => {
+                GrowthChange { gap_days: Some(days(gap)?), ..missing(NoChange::Gap) }
             }
+            [Json::String(mark), gap, daily] if mark == "g" => GrowthChange {
+                gap_days: Some(days(gap)?),
+                daily_percent: Some(daily.as_f64()?),
+                ..missing(NoChange::Gap)
+            },
             [Json::String(mark), gap] if mark == "b" => {
-                Change { gap_days: Some(days(gap)?), ..missing(NoChange::Break) }
+                GrowthChange { gap_days: Some(days(gap)?), ..missing(NoChange::Break) }
             }
-            [by] => Change { absolute: Some(by.as_f64()?), ..from_start },
-            [by, percent] => Change { absolute: Some(by.as_f64()?), percent: Some(percent.as_f64()?), ..from_start },
+            [by] => GrowthChange { absolute: Some(by.as_f64()?), ..from_start },
+            [by, percent] => {
+                GrowthChange { absolute: Some(by.as_f64()?), percent: Some(percent.as_f64()?), ..from_start }
+            }
             _ => return None,
         },
         _ => return None,
@@ -259,7 +269,7 @@ mod tests {
 
     use super::*;
 
-    fn change() -> impl Strategy<Value = Change> {
+    fn change() -> impl Strategy<Value = GrowthChange> {
         let reason = prop_oneof![
             Just(NoChange::First),
             Just(NoChange::ZeroBase),
@@ -275,7 +285,7 @@ mod tests {
         };
         let gap = proptest::option::of(prop_oneof![Just(1_u32), Just(7), Just(28), Just(90), any::<u32>()]);
         (by(), by(), gap, by(), proptest::option::of(reason)).prop_map(
-            |(absolute, percent, gap_days, daily_percent, reason)| Change {
+            |(absolute, percent, gap_days, daily_percent, reason)| GrowthChange {
                 absolute,
                 percent,
                 gap_days,
@@ -292,7 +302,7 @@ mod tests {
             spans in proptest::collection::vec(change(), 4),
             days in prop_oneof![Just(SPANS_DAYS), Just([1, 7, 30, 90])],
         ) {
-            let spans: BTreeMap<u16, Change> = days.into_iter().zip(spans).collect();
+            let spans: BTreeMap<u16, GrowthChange> = days.into_iter().zip(spans).collect();
             let changes = Changes::from([(MetricName::new("followers").expect("a name"), spans)]);
             let text = shortened(&changes);
             let short: Json = serde_json::from_str(&text).expect("JSON");
@@ -311,19 +321,24 @@ mod tests {
 
     #[test]
     fn what_is_usual_is_short() {
-        let of = |changes: [Change; 4]| {
-            let spans: BTreeMap<u16, Change> = SPANS_DAYS.into_iter().zip(changes).collect();
+        let of = |changes: [GrowthChange; 4]| {
+            let spans: BTreeMap<u16, GrowthChange> = SPANS_DAYS.into_iter().zip(changes).collect();
             serde_json::to_string(&ShortSpans(&spans)).expect("JSON")
         };
-        let absent = Change { reason: Some(NoChange::Absent), ..Change::default() };
+        let absent = GrowthChange { reason: Some(NoChange::Absent), ..GrowthChange::default() };
         assert_eq!(of([absent; 4]), r#""a""#);
-        let first = Change { reason: Some(NoChange::First), ..Change::default() };
+        let first = GrowthChange { reason: Some(NoChange::First), ..GrowthChange::default() };
         assert_eq!(of([first; 4]), r#""f""#);
         assert_eq!(of([absent, first, absent, absent]), r#"["a","f","a","a"]"#);
-        let day = Change { absolute: Some(45.0), percent: Some(0.13), gap_days: Some(1), ..Change::default() };
-        let from_zero = Change { percent: None, gap_days: Some(7), reason: Some(NoChange::ZeroBase), ..day };
-        let gap =
-            Change { gap_days: Some(1), daily_percent: Some(0.13), reason: Some(NoChange::Gap), ..Change::default() };
+        let day =
+            GrowthChange { absolute: Some(45.0), percent: Some(0.13), gap_days: Some(1), ..GrowthChange::default() };
+        let from_zero = GrowthChange { percent: None, gap_days: Some(7), reason: Some(NoChange::ZeroBase), ..day };
+        let gap = GrowthChange {
+            gap_days: Some(1),
+            daily_percent: Some(0.13),
+            reason: Some(NoChange::Gap),
+            ..GrowthChange::default()
+        };
         assert_eq!(of([day, from_zero, gap, absent]), r#"[[45,0.13],["z",45],["g",1,0.13],"a"]"#);
     }
 }

@@ -32,7 +32,7 @@ const NAMING_SETTINGS: [&str; 8] = ["id", "handle", "user", "name", "channel", "
 
 /// A table of the database.
 #[derive(Clone, Copy, Debug)]
-pub struct Table {
+pub struct PersonalTable {
     /// Name of the table.
     pub name: &'static str,
     /// What it stores about artists.
@@ -117,15 +117,15 @@ impl Rows {
     }
 }
 
-const fn rows(name: &'static str, reached: Reached, order: &'static str, columns: &'static str) -> Table {
-    Table { name, holds: Holds::Rows(Rows { reached, order, columns }), texts: &[] }
+const fn rows(name: &'static str, reached: Reached, order: &'static str, columns: &'static str) -> PersonalTable {
+    PersonalTable { name, holds: Holds::Rows(Rows { reached, order, columns }), texts: &[] }
 }
 
-const fn nothing(name: &'static str, reason: &'static str) -> Table {
-    Table { name, holds: Holds::Nothing(reason), texts: &[] }
+const fn nothing(name: &'static str, reason: &'static str) -> PersonalTable {
+    PersonalTable { name, holds: Holds::Nothing(reason), texts: &[] }
 }
 
-impl Table {
+impl PersonalTable {
     const fn with_texts(self, texts: &'static [&'static str]) -> Self {
         Self { texts, ..self }
     }
@@ -141,7 +141,7 @@ const METRICS: &str =
 
 /// Every table of the database. Those with an artist's rows come first, each before the tables that its rows are found
 /// by. They are erased in this order.
-pub const TABLES: &[Table] = &[
+pub const TABLES: &[PersonalTable] = &[
     rows(
         "deliveries",
         Reached::Event("event_seq"),
@@ -294,7 +294,7 @@ pub const TABLES: &[Table] = &[
 ];
 
 /// The tables that store rows about artists, in the order of erasure.
-pub fn personal() -> impl Iterator<Item = (&'static Table, Rows)> {
+pub fn personal() -> impl Iterator<Item = (&'static PersonalTable, Rows)> {
     TABLES.iter().filter_map(|table| match table.holds {
         Holds::Rows(rows) => Some((table, rows)),
         Holds::Nothing(_) => None,

@@ -21,7 +21,7 @@ impl Action {
 /// Tables whose rows are deleted or archived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Table {
+pub enum RetainedTable {
     /// Table `metrics`.
     Metrics,
     /// Table `metrics_archive`.
@@ -50,7 +50,7 @@ pub enum Table {
     ScheduleFires,
 }
 
-impl Table {
+impl RetainedTable {
     /// Name of the table in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -146,9 +146,9 @@ pub enum Before {
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Step {
+pub struct RetentionStep {
     /// Table whose rows are selected.
-    pub table: Table,
+    pub table: RetainedTable,
     /// What happens to the rows.
     pub action: Action,
     /// Rows that the rule is about.

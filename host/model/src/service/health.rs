@@ -18,7 +18,7 @@ pub struct Figures {
     /// Figures of every platform that has a connector, accounts or outcomes.
     pub platforms: BTreeMap<Platform, PlatformFigures>,
     /// When batches were running, by run.
-    pub work: Vec<Work>,
+    pub work: Vec<BusySpan>,
     /// Artists with at least one account that was collected.
     pub artists: u64,
     /// Every host that the database lists.
@@ -95,7 +95,7 @@ pub struct Lag {
 
 /// A time span in which batches of a run were running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Work {
+pub struct BusySpan {
     /// Run that the batches belong to.
     pub run: RunId,
     /// Start of the first batch.

@@ -99,19 +99,19 @@ fn only_what_counts_once_is_sent_again_blindly() {
     };
     for target in [ChannelTarget::Slack, mail()] {
         for attempted in [answered(500, None), answered(503, Some(9)), Attempted::Unknown("it broke".to_owned())] {
-            assert!(matches!(after(&target, &attempted, 1, due, now), Next::Unknown(_)), "{attempted:?}");
-            assert!(matches!(after(&once, &attempted, 1, due, now), Next::Again { .. }), "{attempted:?}");
+            assert!(matches!(after(&target, &attempted, 1, due, now), AlertNext::Unknown(_)), "{attempted:?}");
+            assert!(matches!(after(&once, &attempted, 1, due, now), AlertNext::Again { .. }), "{attempted:?}");
         }
     }
-    let Next::Again { at: again, .. } = after(&ChannelTarget::Slack, &answered(429, Some(40)), 1, due, now) else {
+    let AlertNext::Again { at: again, .. } = after(&ChannelTarget::Slack, &answered(429, Some(40)), 1, due, now) else {
         panic!("it was not taken");
     };
     assert_eq!(again, now + TimeDelta::seconds(40), "the wait that was asked for");
-    assert_eq!(after(&once, &answered(202, None), 1, due, now), Next::Sent);
-    assert!(matches!(after(&once, &answered(400, None), 1, due, now), Next::Failed(_)));
-    assert!(matches!(after(&once, &answered(302, None), 1, due, now), Next::Failed(_)), "no redirect is followed");
+    assert_eq!(after(&once, &answered(202, None), 1, due, now), AlertNext::Sent);
+    assert!(matches!(after(&once, &answered(400, None), 1, due, now), AlertNext::Failed(_)));
+    assert!(matches!(after(&once, &answered(302, None), 1, due, now), AlertNext::Failed(_)), "no redirect is followed");
     let later = due + TimeDelta::hours(6);
-    assert!(matches!(after(&once, &Attempted::NotSent("away".to_owned()), 20, due, later), Next::Failed(_)));
+    assert!(matches!(after(&once, &Attempted::NotSent("away".to_owned()), 20, due, later), AlertNext::Failed(_)));
 }
 
 fn told<'a>(text: &'a Text, phase: AlertPhase) -> Told<'a> {

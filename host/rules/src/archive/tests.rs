@@ -39,7 +39,7 @@ struct Row {
     observed: DateTime<Utc>,
 }
 
-fn takes(step: &Step, row: &Row) -> bool {
+fn takes(step: &RetentionStep, row: &Row) -> bool {
     let scope = RowFilter { platform: Some(row.platform.clone()), tenant: Some(row.tenant.clone()) };
     let past = match &step.before {
         Before::Dates(days) => days.iter().any(|day| day.zones.contains(&row.zone) && row.date < day.before),
@@ -51,7 +51,7 @@ fn takes(step: &Step, row: &Row) -> bool {
 }
 
 /// Whether a row of a table is due for an action.
-fn due(plan: &Plan, table: Table, action: Action, row: &Row) -> bool {
+fn due(plan: &Plan, table: RetainedTable, action: Action, row: &Row) -> bool {
     plan.steps.iter().any(|step| (step.table, step.action) == (table, action) && takes(step, row))
 }
 
@@ -76,7 +76,7 @@ fn months_are_clamped_to_the_last_day() {
 fn zones_of_one_date_are_handled_together_and_there_are_three_dates_at_most() {
     let zones = ["Pacific/Kiritimati", "Europe/Berlin", "UTC", "Etc/GMT+12", "nowhere"].map(str::to_owned);
     let plan = plan(&rules(&ArchiveConfig::default(), &[]), &zones, at("2026-03-01T10:30:00Z"));
-    let step = plan.steps.iter().find(|step| step.table == Table::Metrics).expect("metrics are archived");
+    let step = plan.steps.iter().find(|step| step.table == RetainedTable::Metrics).expect("metrics are archived");
     let Before::Dates(days) = &step.before else { panic!("by date") };
     let found: Vec<_> =
         days.iter().map(|day| (day.today.to_string(), day.before.to_string(), day.zones.join(" "))).collect();
@@ -112,24 +112,24 @@ fn a_rule_with_a_reason_replaces_what_it_overrules_and_no_other_rule_does() {
     };
     let planned = |rule: ArchiveRule| plan(&rules(&config(vec![rule]), &policies), &zones, now);
     let without = planned(long.clone());
-    assert!(due(&without, Table::Metrics, Action::Delete, &row("a")));
+    assert!(due(&without, RetainedTable::Metrics, Action::Delete, &row("a")));
     let with = planned(ArchiveRule { reason: Some("the owner wrote to us".to_owned()), ..long });
-    assert!(!due(&with, Table::Metrics, Action::Delete, &row("a")));
-    assert!(due(&with, Table::Metrics, Action::Delete, &row("b")), "only that tenant's");
-    assert!(due(&with, Table::MetricsArchive, Action::Delete, &row("b")), "archived ones too");
+    assert!(!due(&with, RetainedTable::Metrics, Action::Delete, &row("a")));
+    assert!(due(&with, RetainedTable::Metrics, Action::Delete, &row("b")), "only that tenant's");
+    assert!(due(&with, RetainedTable::MetricsArchive, Action::Delete, &row("b")), "archived ones too");
 }
 
 #[test]
 fn a_longer_rule_is_passed_over_and_the_plan_says_for_which() {
     let plan =
         plan(&rules(&config(vec![rule(What::Documents, 30)]), &[]), &["UTC".to_owned()], at("2026-06-01T00:00:00Z"));
-    let documents: Vec<_> = plan.steps.iter().filter(|step| step.table == Table::Documents).collect();
+    let documents: Vec<_> = plan.steps.iter().filter(|step| step.table == RetainedTable::Documents).collect();
     assert_eq!(documents.len(), 1);
     assert_eq!(documents[0].rule, "archive.rules: 30 days for everything");
     assert_eq!(
         plan.passed_over,
         [PassedOver {
-            table: Table::Documents,
+            table: RetainedTable::Documents,
             rule: "built in: 6 months".to_owned(),
             winner: "archive.rules: 30 days for everything".to_owned(),
         }]
@@ -157,7 +157,8 @@ fn what_platforms_ask_for_is_done_every_day_and_so_are_copies_of_it() {
     let policies = [(platform("youtube"), Policy { metrics_days: Some(30), ..Policy::default() })];
     let plan = plan(&rules(&ArchiveConfig::default(), &policies), &["UTC".to_owned()], at("2026-06-01T00:00:00Z"));
     let daily: Vec<_> = plan.steps.iter().filter(|step| step.daily).map(|step| (step.table, step.action)).collect();
-    let expected = [Table::Metrics, Table::MetricsArchive, Table::Quarantine, Table::Events];
+    let expected =
+        [RetainedTable::Metrics, RetainedTable::MetricsArchive, RetainedTable::Quarantine, RetainedTable::Events];
     assert_eq!(daily, expected.map(|table| (table, Action::Delete)));
 }
 
@@ -187,7 +188,9 @@ fn what_an_authorised_account_gave_has_days_of_its_own() {
         date: day("2026-05-30"),
         observed: now - TimeDelta::days(age),
     };
-    for table in [Table::Metrics, Table::MetricsArchive, Table::Documents, Table::Quarantine] {
+    for table in
+        [RetainedTable::Metrics, RetainedTable::MetricsArchive, RetainedTable::Documents, RetainedTable::Quarantine]
+    {
         let is_due = |authorised, age| due(&plan, table, Action::Delete, &row(authorised, age));
         assert!(!is_due(false, 29) && is_due(false, 32), "{table:?}: of an account without a credential of its own");
         assert!(!is_due(true, 89) && is_due(true, 92), "{table:?}: of an account whose owner has authorised it");
@@ -231,7 +234,12 @@ proptest! {
         let few = plan(&rules(&ArchiveConfig::default(), &[]), &zones, now);
         let policed = plan(&rules(&ArchiveConfig::default(), &policies), &zones, now);
         let all = plan(&rules(&config(own.clone()), &policies), &zones, now);
-        for table in [Table::Metrics, Table::MetricsArchive, Table::Documents, Table::Quarantine] {
+        for table in [
+            RetainedTable::Metrics,
+            RetainedTable::MetricsArchive,
+            RetainedTable::Documents,
+            RetainedTable::Quarantine,
+        ] {
             for action in [Action::Archive, Action::Delete] {
                 prop_assert!(!due(&few, table, action, &row) || due(&policed, table, action, &row));
                 prop_assert!(!due(&policed, table, action, &row) || due(&all, table, action, &row));
@@ -261,7 +269,7 @@ proptest! {
             date,
             observed: now,
         };
-        prop_assert!(!due(&plan, Table::Metrics, Action::Archive, &row(kept)));
-        prop_assert!(due(&plan, Table::Metrics, Action::Archive, &row(kept.pred_opt().expect("a date"))));
+        prop_assert!(!due(&plan, RetainedTable::Metrics, Action::Archive, &row(kept)));
+        prop_assert!(due(&plan, RetainedTable::Metrics, Action::Archive, &row(kept.pred_opt().expect("a date"))));
     }
 }

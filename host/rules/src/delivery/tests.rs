@@ -99,13 +99,13 @@ fn answers_mean_what_the_documentation_says() {
     let attempt = Attempt { first_at: now(), number: 1, now: now() };
     let status = |status, after: Option<u64>| Answer::Status { status, retry_after: after.map(Duration::from_secs) };
     let wait = |answer: &Answer, random| match after(&config, attempt, answer, random) {
-        Next::Again { at, problem } => ((at - now()).num_milliseconds(), problem),
+        DeliveryNext::Again { at, problem } => ((at - now()).num_milliseconds(), problem),
         other => panic!("{other:?}"),
     };
     for good in [200, 202, 204, 299] {
-        assert_eq!(after(&config, attempt, &status(good, None), 0.5), Next::Delivered);
+        assert_eq!(after(&config, attempt, &status(good, None), 0.5), DeliveryNext::Delivered);
     }
-    assert!(matches!(after(&config, attempt, &status(410, None), 0.5), Next::Gone { .. }));
+    assert!(matches!(after(&config, attempt, &status(410, None), 0.5), DeliveryNext::Gone { .. }));
     assert_eq!(wait(&status(500, None), 1.0).0, 5_000);
     assert_eq!(wait(&status(500, None), 0.0).0, 0);
     assert!(wait(&status(302, None), 0.5).1.contains("redirects are not followed"));
@@ -124,8 +124,8 @@ fn waits_double_up_to_an_hour_and_a_day_is_the_end() {
     let failed = Answer::Status { status: 500, retry_after: None };
     let at = |seconds| Attempt { first_at: now(), number: 40, now: now() + TimeDelta::seconds(seconds) };
     let day = now() + TimeDelta::days(1);
-    assert!(matches!(after(&config, at(86_400 - 60), &failed, 1.0), Next::Again { at, .. } if at == day));
-    assert!(matches!(after(&config, at(86_400), &failed, 1.0), Next::Parked { .. }));
+    assert!(matches!(after(&config, at(86_400 - 60), &failed, 1.0), DeliveryNext::Again { at, .. } if at == day));
+    assert!(matches!(after(&config, at(86_400), &failed, 1.0), DeliveryNext::Parked { .. }));
 }
 
 proptest! {
@@ -145,12 +145,12 @@ proptest! {
             time += TimeDelta::seconds(took);
             let answer = Answer::Status { status, retry_after: retry_after.map(Duration::from_secs) };
             match after(&config, Attempt { first_at, number, now: time }, &answer, random) {
-                Next::Again { at, .. } => {
+                DeliveryNext::Again { at, .. } => {
                     prop_assert!(time < first_at + TimeDelta::days(1), "tried again after a day");
                     prop_assert!(at >= time && at - time <= TimeDelta::hours(1) && at <= first_at + TimeDelta::days(1));
                     time = at;
                 }
-                Next::Parked { .. } => {
+                DeliveryNext::Parked { .. } => {
                     prop_assert!(time >= first_at + TimeDelta::days(1), "given up early");
                     break;
                 }

@@ -8,7 +8,8 @@ use super::*;
 use backline_model::fixtures::{day, name};
 use backline_model::growth::Changes;
 use backline_model::{
-    AccountId, ArtistId, Change, DigestDays, GrowthRow, MissingNumbers, NoChange, Platform, QuietHours, Tenant, Value,
+    AccountId, ArtistId, DigestDays, GrowthChange, GrowthRow, MissingNumbers, NoChange, Platform, QuietHours, Tenant,
+    Value,
 };
 
 fn at(text: &str) -> DateTime<Utc> {
@@ -30,17 +31,17 @@ fn digest(every: DigestDays, hour: u32, zone: &str) -> AlertDigest {
     }
 }
 
-fn due(date: &str, next: &str) -> Turn {
-    Turn::Due { day: day(date), next_at: at(next) }
+fn due(date: &str, next: &str) -> DigestDue {
+    DigestDue::Due { day: day(date), next_at: at(next) }
 }
 
 #[test]
 fn a_digest_is_due_once_a_day_by_the_clocks_of_its_zone() {
     let daily = digest(DigestDays::Day, 8, "Europe/Berlin");
-    assert_eq!(turn(&daily, at("2026-11-22T06:59:59Z")), Turn::Waits);
-    assert_eq!(turn(&daily, at("2026-11-22T07:00:00Z")), due("2026-11-22", "2026-11-23T07:00:00Z"));
+    assert_eq!(due_now(&daily, at("2026-11-22T06:59:59Z")), DigestDue::Waits);
+    assert_eq!(due_now(&daily, at("2026-11-22T07:00:00Z")), due("2026-11-22", "2026-11-23T07:00:00Z"));
     // After days without a host there is one, of the latest day.
-    assert_eq!(turn(&daily, at("2026-11-25T06:00:00Z")), due("2026-11-24", "2026-11-25T07:00:00Z"));
+    assert_eq!(due_now(&daily, at("2026-11-25T06:00:00Z")), due("2026-11-24", "2026-11-25T07:00:00Z"));
     // Clocks are put forward between the two.
     assert_eq!(next_after(&daily, at("2026-03-28T08:00:00Z")), at("2026-03-29T06:00:00Z"));
     // An hour that a day has twice is meant once, and one that it lacks is its next one.
@@ -53,12 +54,12 @@ fn a_digest_is_due_once_a_day_by_the_clocks_of_its_zone() {
 fn a_weekly_digest_is_due_on_its_day_and_a_wrong_time_is_set_right() {
     let weekly = digest(DigestDays::Monday, 0, "Asia/Tokyo");
     // The stored time is no Monday there.
-    assert_eq!(turn(&weekly, at("2026-11-22T06:00:00Z")), Turn::Moves(at("2026-11-22T15:00:00Z")));
-    assert_eq!(turn(&weekly, at("2026-11-22T15:00:00Z")), due("2026-11-23", "2026-11-29T15:00:00Z"));
+    assert_eq!(due_now(&weekly, at("2026-11-22T06:00:00Z")), DigestDue::Moves(at("2026-11-22T15:00:00Z")));
+    assert_eq!(due_now(&weekly, at("2026-11-22T15:00:00Z")), due("2026-11-23", "2026-11-29T15:00:00Z"));
     let ahead = AlertDigest { next_at: at("2027-11-22T15:00:00Z"), ..weekly.clone() };
-    assert_eq!(turn(&ahead, at("2026-11-22T06:00:00Z")), Turn::Moves(at("2026-11-22T15:00:00Z")));
+    assert_eq!(due_now(&ahead, at("2026-11-22T06:00:00Z")), DigestDue::Moves(at("2026-11-22T15:00:00Z")));
     let right = AlertDigest { next_at: at("2026-11-22T15:00:00Z"), ..weekly };
-    assert_eq!(turn(&right, at("2026-11-22T06:00:00Z")), Turn::Waits);
+    assert_eq!(due_now(&right, at("2026-11-22T06:00:00Z")), DigestDue::Waits);
 }
 
 #[test]
@@ -94,15 +95,15 @@ fn an_hour_is_one_of_a_day_and_not_within_the_quiet_hours() {
     assert!(check_channel(&ChannelTarget::Pagerduty { url: "https://a.test".to_owned() }).is_err());
 }
 
-fn by(absolute: f64, percent: f64) -> Change {
-    Change { absolute: Some(absolute), percent: Some(percent), gap_days: Some(1), ..Change::default() }
+fn by(absolute: f64, percent: f64) -> GrowthChange {
+    GrowthChange { absolute: Some(absolute), percent: Some(percent), gap_days: Some(1), ..GrowthChange::default() }
 }
 
-fn without(reason: NoChange) -> Change {
-    Change { reason: Some(reason), ..Change::default() }
+fn without(reason: NoChange) -> GrowthChange {
+    GrowthChange { reason: Some(reason), ..GrowthChange::default() }
 }
 
-fn row(n: u128, date: &str, changes: &[(&str, Change)]) -> GrowthRow {
+fn row(n: u128, date: &str, changes: &[(&str, GrowthChange)]) -> GrowthRow {
     let changes: Changes =
         changes.iter().map(|(metric, change)| (name(metric), BTreeMap::from([(1, *change)]))).collect();
     GrowthRow {
@@ -142,7 +143,7 @@ fn what_moved_most_is_named_once_an_account_by_its_latest_row() {
 
 #[test]
 fn what_was_0_before_moved_although_it_has_no_share() {
-    let from_0 = |by: f64| Change { absolute: Some(by), ..without(NoChange::ZeroBase) };
+    let from_0 = |by: f64| GrowthChange { absolute: Some(by), ..without(NoChange::ZeroBase) };
     let moved = moved(&[
         row(1, "2026-11-22", &[("views", from_0(0.0)), ("likes", from_0(5_000.0))]),
         row(2, "2026-11-22", &[("views", without(NoChange::ZeroBase))]),

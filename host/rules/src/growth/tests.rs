@@ -17,7 +17,7 @@ fn history(days: &[(&str, &[(&str, i64)])]) -> History {
 }
 
 /// The change of one metric, given its value on 2026-11-20 and its earlier values.
-fn changes(metric: &str, value: i64, days: &[(&str, i64)]) -> BTreeMap<u16, Change> {
+fn changes(metric: &str, value: i64, days: &[(&str, i64)]) -> BTreeMap<u16, GrowthChange> {
     let mut past = History::default();
     for (date, value) in days {
         past.insert(day(date), ints(&[(metric, *value)]), None);
@@ -26,8 +26,8 @@ fn changes(metric: &str, value: i64, days: &[(&str, i64)]) -> BTreeMap<u16, Chan
     growth(row.metric_date, &manifest(), &row, &past).changes.remove(metric).unwrap()
 }
 
-fn no_change(reason: NoChange) -> Change {
-    Change { reason: Some(reason), ..Change::default() }
+fn no_change(reason: NoChange) -> GrowthChange {
+    GrowthChange { reason: Some(reason), ..GrowthChange::default() }
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn change_and_percent_for_each_span() {
         1100,
         &[("2026-11-19", 1000), ("2026-11-13", 900), ("2026-10-23", 300), ("2026-08-22", 2200)],
     );
-    let change = |absolute, percent, gap_days| Change {
+    let change = |absolute, percent, gap_days| GrowthChange {
         absolute: Some(absolute),
         percent: Some(percent),
         gap_days: Some(gap_days),
@@ -73,9 +73,9 @@ fn zero_base_has_no_percent() {
 #[test]
 fn gap_has_a_daily_rate_beside_it() {
     let changes = changes("followers", 1210, &[("2026-11-18", 1000)]);
-    assert_eq!(changes[&1], Change { gap_days: Some(2), daily_percent: Some(10.0), ..no_change(NoChange::Gap) });
+    assert_eq!(changes[&1], GrowthChange { gap_days: Some(2), daily_percent: Some(10.0), ..no_change(NoChange::Gap) });
     // The base of the 7-day span is missing and nothing is older, so the latest earlier value is used.
-    assert_eq!(changes[&7], Change { gap_days: Some(2), daily_percent: Some(10.0), ..no_change(NoChange::Gap) });
+    assert_eq!(changes[&7], GrowthChange { gap_days: Some(2), daily_percent: Some(10.0), ..no_change(NoChange::Gap) });
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn break_stops_growth_between_base_and_date() {
         let past = history(&[(base, &[("total_views", 100)])]);
         growth(row.metric_date, &manifest(), &row, &past).changes[&name("total_views")][&1]
     };
-    let across = Change { gap_days: Some(1), ..no_change(NoChange::Break) };
+    let across = GrowthChange { gap_days: Some(1), ..no_change(NoChange::Break) };
     assert_eq!(with_views("2026-08-27", "2026-08-26"), across, "the date itself is the first of the new meaning");
     assert_eq!(with_views("2026-08-28", "2026-08-27").percent, Some(100.0), "the base already has the new meaning");
     assert_eq!(with_views("2026-08-26", "2026-08-25").percent, Some(100.0));
@@ -122,8 +122,8 @@ fn engagement_moves_in_points_between_equal_bases_only() {
         growth(row.metric_date, &manifest(), &row, &past).changes[&name(ENGAGEMENT_RATE)][&1]
     };
     let points = change(Some(EngagementBasis::Views), EngagementBasis::Views);
-    assert_eq!(points, Change { absolute: Some(1.9), gap_days: Some(1), ..Change::default() });
-    let incomparable = Change { gap_days: Some(1), ..no_change(NoChange::Break) };
+    assert_eq!(points, GrowthChange { absolute: Some(1.9), gap_days: Some(1), ..GrowthChange::default() });
+    let incomparable = GrowthChange { gap_days: Some(1), ..no_change(NoChange::Break) };
     assert_eq!(change(Some(EngagementBasis::Followers), EngagementBasis::Views), incomparable);
     assert_eq!(change(None, EngagementBasis::Views), incomparable, "an unknown basis is no equal one");
 }
@@ -369,13 +369,13 @@ fn what_was_observed_too_close_together_for_its_dates_has_no_growth() {
         growth(row.metric_date, &manifest(), &row, &past).changes.remove(&name("followers")).unwrap()
     };
     // The row itself was observed at noon.
-    let late = Change { gap_days: Some(1), reason: Some(NoChange::Late), ..Change::default() };
+    let late = GrowthChange { gap_days: Some(1), reason: Some(NoChange::Late), ..GrowthChange::default() };
     assert_eq!(from("2026-11-19", "2026-11-20T00:00:01Z", &[])[&1], late);
     assert_eq!(from("2026-11-19", "2026-11-20T00:00:00Z", &[])[&1].percent, Some(10.0), "half of the distance");
-    assert_eq!(from("2026-11-13", "2026-11-20T11:00:00Z", &[])[&7], Change { gap_days: Some(7), ..late });
+    assert_eq!(from("2026-11-13", "2026-11-20T11:00:00Z", &[])[&7], GrowthChange { gap_days: Some(7), ..late });
     assert_eq!(
         from("2026-11-13", "2026-11-20T11:00:00Z", &[])[&1],
-        Change { gap_days: Some(7), ..late },
+        GrowthChange { gap_days: Some(7), ..late },
         "across a gap"
     );
     assert_eq!(from("2026-11-19", "2026-11-20T13:00:00Z", &[])[&1], late, "observed after the later date");

@@ -44,7 +44,7 @@ pub enum Crossing {
 
 /// Result of evaluating a reading.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Step {
+pub struct AlertStep {
     /// New state of the alert.
     pub alert: Alert,
     /// Whether it has just started or stopped firing.
@@ -113,12 +113,15 @@ impl Reading {
 /// State of an alert after a reading; `None` if there is nothing to store: no data, or the alert never fired and does
 /// not fire now.
 #[must_use]
-pub fn step(before: Option<&Alert>, reading: &Reading, now: DateTime<Utc>, config: &HealthConfig) -> Option<Step> {
+pub fn step(before: Option<&Alert>, reading: &Reading, now: DateTime<Utc>, config: &HealthConfig) -> Option<AlertStep> {
     let Some(value) = reading.value.filter(|value| value.is_finite()) else {
         // Nothing was due for a while: what was missing before is not missing any longer, and not there either.
         let waits = |alert: &&Alert| reading.name == AlertName::NoData && !alert.firing && alert.worse_since.is_some();
         let alert = before.filter(waits)?;
-        return Some(Step { alert: Alert { worse_since: None, changed_at: now, ..alert.clone() }, crossing: None });
+        return Some(AlertStep {
+            alert: Alert { worse_since: None, changed_at: now, ..alert.clone() },
+            crossing: None,
+        });
     };
     let worse = reading.is_worse(value);
     let before = match before {
@@ -155,7 +158,7 @@ pub fn step(before: Option<&Alert>, reading: &Reading, now: DateTime<Utc>, confi
         (alert.since, alert.worse_since) = (now, None);
         alert.crossings += 1;
     }
-    Some(Step { alert, crossing })
+    Some(AlertStep { alert, crossing })
 }
 
 /// State of a firing alert that no longer has a reading, because its platform has become optional or has no eligible

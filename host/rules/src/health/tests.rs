@@ -118,7 +118,7 @@ fn ninety_five_of_a_hundred_rows_decide_the_lag() {
 
 #[test]
 fn a_run_takes_as_long_as_its_batches_are_running_together() {
-    let span = |number, from: i64, until: i64| Work {
+    let span = |number, from: i64, until: i64| BusySpan {
         run: run(number),
         from: since() + TimeDelta::minutes(from),
         until: since() + TimeDelta::minutes(until),

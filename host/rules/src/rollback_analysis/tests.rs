@@ -24,13 +24,13 @@ fn seen(accounts: u64, trapped: u64) -> Tally {
     }
 }
 
-fn judged(new: &Tally, old: &Tally) -> Verdict {
+fn judged(new: &Tally, old: &Tally) -> RollbackVerdict {
     judge(new, old, &[name("followers")], &RollbackConfig::default())
 }
 
-fn regressions(verdict: &Verdict) -> Vec<String> {
+fn regressions(verdict: &RollbackVerdict) -> Vec<String> {
     match verdict {
-        Verdict::Worse(regressions) => regressions.iter().map(ToString::to_string).collect(),
+        RollbackVerdict::Worse(regressions) => regressions.iter().map(ToString::to_string).collect(),
         other => panic!("it is not worse: {other:?}"),
     }
 }
@@ -45,37 +45,37 @@ fn traps_on_a_tenth_of_the_accounts_are_worse_than_none() {
         ]
     );
     // It is found long before every account has failed.
-    assert!(matches!(judged(&seen(60, 6), &seen(2_000, 0)), Verdict::Worse(_)));
+    assert!(matches!(judged(&seen(60, 6), &seen(2_000, 0)), RollbackVerdict::Worse(_)));
 }
 
 #[test]
 fn too_little_tells_nothing() {
-    assert_eq!(judged(&seen(29, 29), &seen(2_000, 0)), Verdict::Undecided);
-    assert_eq!(judged(&Tally::default(), &seen(2_000, 0)), Verdict::Undecided);
+    assert_eq!(judged(&seen(29, 29), &seen(2_000, 0)), RollbackVerdict::Undecided);
+    assert_eq!(judged(&Tally::default(), &seen(2_000, 0)), RollbackVerdict::Undecided);
     // The plain z-test would call both of these certain: 11.6 and 4.6 deviations.
-    assert_eq!(judged(&seen(30, 2), &seen(2_000, 0)), Verdict::NotWorse, "two accounts prove nothing");
-    assert_eq!(judged(&seen(30, 1), &seen(2_000, 2)), Verdict::NotWorse);
-    assert!(matches!(judged(&seen(30, 3), &seen(2_000, 0)), Verdict::Worse(_)));
+    assert_eq!(judged(&seen(30, 2), &seen(2_000, 0)), RollbackVerdict::NotWorse, "two accounts prove nothing");
+    assert_eq!(judged(&seen(30, 1), &seen(2_000, 2)), RollbackVerdict::NotWorse);
+    assert!(matches!(judged(&seen(30, 3), &seen(2_000, 0)), RollbackVerdict::Worse(_)));
 }
 
 #[test]
 fn a_difference_that_no_one_would_act_on_is_ignored() {
-    assert_eq!(judged(&seen(100_000, 1_900), &seen(100_000, 0)), Verdict::NotWorse);
-    assert!(matches!(judged(&seen(100_000, 2_100), &seen(100_000, 0)), Verdict::Worse(_)));
+    assert_eq!(judged(&seen(100_000, 1_900), &seen(100_000, 0)), RollbackVerdict::NotWorse);
+    assert!(matches!(judged(&seen(100_000, 2_100), &seen(100_000, 0)), RollbackVerdict::Worse(_)));
     // Nor a difference that chance explains: 5 % against 3 %.
-    assert_eq!(judged(&seen(100, 5), &seen(100, 3)), Verdict::NotWorse);
+    assert_eq!(judged(&seen(100, 5), &seen(100, 3)), RollbackVerdict::NotWorse);
 }
 
 #[test]
 fn a_better_release_is_not_worse() {
-    assert_eq!(judged(&seen(500, 0), &seen(500, 250)), Verdict::NotWorse);
+    assert_eq!(judged(&seen(500, 0), &seen(500, 250)), RollbackVerdict::NotWorse);
 }
 
 #[test]
 fn without_a_record_only_what_is_far_worse_is_rolled_back() {
     let nothing = Tally::default();
-    assert_eq!(judged(&seen(500, 0), &nothing), Verdict::NotWorse);
-    assert_eq!(judged(&seen(500, 50), &nothing), Verdict::NotWorse, "30 accounts at 1 % would not tell");
+    assert_eq!(judged(&seen(500, 0), &nothing), RollbackVerdict::NotWorse);
+    assert_eq!(judged(&seen(500, 50), &nothing), RollbackVerdict::NotWorse, "30 accounts at 1 % would not tell");
     let far = judged(&seen(500, 300), &nothing);
     assert_eq!(
         regressions(&far)[0],
@@ -83,11 +83,11 @@ fn without_a_record_only_what_is_far_worse_is_rolled_back() {
     );
     // The platform may not have a metric that the predecessor never reported.
     let without = Tally { metrics: BTreeMap::new(), values: 0, ..seen(500, 0) };
-    assert_eq!(judged(&without, &nothing), Verdict::NotWorse);
-    assert_eq!(judged(&without, &seen(29, 0)), Verdict::NotWorse);
-    assert!(matches!(judged(&without, &seen(30, 0)), Verdict::Worse(_)));
+    assert_eq!(judged(&without, &nothing), RollbackVerdict::NotWorse);
+    assert_eq!(judged(&without, &seen(29, 0)), RollbackVerdict::NotWorse);
+    assert!(matches!(judged(&without, &seen(30, 0)), RollbackVerdict::Worse(_)));
     // An account that always failed still fails.
-    assert_eq!(judged(&seen(1_000, 1_000), &seen(10, 10)), Verdict::NotWorse);
+    assert_eq!(judged(&seen(1_000, 1_000), &seen(10, 10)), RollbackVerdict::NotWorse);
 }
 
 #[test]
@@ -97,15 +97,15 @@ fn a_metric_that_goes_missing_is_worse_and_one_that_always_was_is_not() {
         regressions(&judged(&half, &seen(2_000, 0))),
         ["followers was missing for 250 of 500 accounts (50.0 %), before 0 of 2,000 (0.0 %)"]
     );
-    assert_eq!(judged(&half, &half), Verdict::NotWorse);
+    assert_eq!(judged(&half, &half), RollbackVerdict::NotWorse);
     assert_eq!(
         judge(&half, &seen(2_000, 0), &[], &RollbackConfig::default()),
-        Verdict::NotWorse,
+        RollbackVerdict::NotWorse,
         "no release reports it"
     );
     // A new metric can't be missing before.
     let more = Tally { metrics: BTreeMap::from([(name("followers"), 500), (name("likes"), 1)]), ..seen(500, 0) };
-    assert_eq!(judged(&more, &seen(2_000, 0)), Verdict::NotWorse);
+    assert_eq!(judged(&more, &seen(2_000, 0)), RollbackVerdict::NotWorse);
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn rejected_values_count_by_account_however_many_an_account_has() {
         ["rejected were 500 of 5,000 values (10.0 %), before 20 of 20,000 (0.1 %)"]
     );
     // All 300 values of one account of 30 are a tenth of all values, but only one account.
-    assert_eq!(judged(&with(30, 9_000, 300), &with(2_000, 600_000, 0)), Verdict::NotWorse);
+    assert_eq!(judged(&with(30, 9_000, 300), &with(2_000, 600_000, 0)), RollbackVerdict::NotWorse);
 }
 
 #[test]
@@ -141,7 +141,11 @@ fn every_failure_counts_that_may_be_the_releases_fault_but_only_some_are_traps()
         FailureClass::Internal,
         FailureClass::HostKilled,
     ] {
-        assert_eq!(judged(&failed(class), &seen(2_000, 0)), Verdict::NotWorse, "{class:?} is no fault of a release");
+        assert_eq!(
+            judged(&failed(class), &seen(2_000, 0)),
+            RollbackVerdict::NotWorse,
+            "{class:?} is no fault of a release"
+        );
     }
 }
 
@@ -167,7 +171,7 @@ fn counts_are_written_as_people_read_them() {
 }
 
 fn is_worse_than(new: &Tally, old: &Tally) -> bool {
-    matches!(judged(new, old), Verdict::Worse(_))
+    matches!(judged(new, old), RollbackVerdict::Worse(_))
 }
 
 proptest! {
@@ -223,6 +227,6 @@ proptest! {
         // stable.
         let new = seen(300, draw(300));
         let wide = RollbackConfig { z: 6.0, ..RollbackConfig::default() };
-        prop_assert!(!matches!(judge(&new, &old, &[], &wide), Verdict::Worse(_)));
+        prop_assert!(!matches!(judge(&new, &old, &[], &wide), RollbackVerdict::Worse(_)));
     }
 }

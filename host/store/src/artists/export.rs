@@ -16,7 +16,7 @@ use crate::events::cursor::{EventCursor, event_sql};
 use crate::events::row_data::{Reader, events_of};
 use crate::numbers::documents::expanded;
 use crate::scope::Scope;
-use backline_model::privacy::{ColumnKind, Reached, Rows, Table};
+use backline_model::privacy::{ColumnKind, PersonalTable, Reached, Rows};
 use backline_model::{ArtistId, DocumentId, Event};
 
 /// A row, by the names of its columns, in their order.
@@ -54,7 +54,7 @@ impl Store {
 
 impl Export {
     /// The artist's rows of a table, in order, without what is never exported.
-    pub fn rows(&mut self, table: &Table, rows: &Rows) -> BoxStream<'_, Result<ExportedRow, StoreError>> {
+    pub fn rows(&mut self, table: &PersonalTable, rows: &Rows) -> BoxStream<'_, Result<ExportedRow, StoreError>> {
         let columns: Vec<(&'static str, ColumnKind)> = exported(rows).collect();
         if table.name == "events" {
             return self.events(columns);

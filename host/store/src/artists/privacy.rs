@@ -25,7 +25,7 @@ use crate::scope::Scope;
 use backline_model::clock::FIRST_TIME;
 use backline_model::event::types;
 use backline_model::kill_points::{Point, point};
-use backline_model::privacy::{Holds, Identifiers, Reached, Receipt, TABLES, Table, personal, subject_of};
+use backline_model::privacy::{Holds, Identifiers, PersonalTable, Reached, Receipt, TABLES, personal, subject_of};
 use backline_model::{ArtistId, BatchId, CredentialId, Event};
 
 /// Texts that are replaced in one statement: each is compared with every row of its table.
@@ -355,7 +355,7 @@ impl Store {
 }
 
 /// Every column of free text, with its table.
-fn texts() -> impl Iterator<Item = (&'static Table, &'static str)> {
+fn texts() -> impl Iterator<Item = (&'static PersonalTable, &'static str)> {
     TABLES.iter().flat_map(|table| table.texts.iter().map(move |column| (table, *column)))
 }
 
@@ -454,7 +454,7 @@ async fn end_empty(work: &mut Work, batches: &[BatchId], now: DateTime<Utc>) -> 
 }
 
 /// The condition for the rows of a table that are not the artist's own (`$2`) and may have been written since (`$3`).
-fn rows_to_blank(table: &Table, since: Option<DateTime<Utc>>) -> String {
+fn rows_to_blank(table: &PersonalTable, since: Option<DateTime<Utc>>) -> String {
     let own = match &table.holds {
         Holds::Rows(rows) => is_about_artist(rows.reached).replace("$1", "$2"),
         Holds::Nothing(_) => "$2::uuid IS NULL".to_owned(),
@@ -466,7 +466,7 @@ fn rows_to_blank(table: &Table, since: Option<DateTime<Utc>>) -> String {
 /// Texts of a column that name the artist, each as `old` with what is to take its place as `new`.
 async fn texts_find(
     view: &mut ReadView,
-    table: &Table,
+    table: &PersonalTable,
     column: &str,
     artist: ArtistId,
     identifiers: &Identifiers,
@@ -490,7 +490,7 @@ async fn texts_find(
 /// Replaces texts that were found; returns the number of rows changed.
 async fn texts_replace(
     work: &mut Work,
-    table: &Table,
+    table: &PersonalTable,
     column: &str,
     artist: ArtistId,
     found: &[Json],

@@ -15,7 +15,7 @@ use sqlx::{
 
 use crate::database::connections::CONNECT_TIMEOUT;
 use crate::database::error::{During as _, StoreError};
-use crate::database::place::Place;
+use crate::database::place::DatabasePlace;
 
 /// The columns of Backline's own table of artists.
 const OWN_COLUMNS: [&str; 9] = [
@@ -59,22 +59,22 @@ impl ForeignSource {
     /// # Errors
     /// When the URL names none, or it can't be opened. No error holds the password.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
-        let place = Place::parse(url)?;
+        let place = DatabasePlace::parse(url)?;
         let opened = tokio::time::timeout(CONNECT_TIMEOUT, async {
             match (&place, place.server()?) {
-                (Place::File(path), _) => {
+                (DatabasePlace::File(path), _) => {
                     let options = SqliteConnectOptions::new().filename(path).read_only(true);
                     let mut connection = options.connect().await.map_err(|source| place.refused(source))?;
                     connection.execute("BEGIN").await.map_err(|source| place.refused(source))?;
                     Ok(Connection::File(connection))
                 }
-                (Place::Server(_), Some(options)) => {
+                (DatabasePlace::Server(_), Some(options)) => {
                     let mut connection = options.connect().await.map_err(|source| place.refused(source))?;
                     let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
                     connection.execute(begin).await.map_err(|source| place.refused(source))?;
                     Ok(Connection::Server(connection))
                 }
-                (Place::Server(_), None) => Err(StoreError::UnknownScheme { given: "postgres".to_owned() }),
+                (DatabasePlace::Server(_), None) => Err(StoreError::UnknownScheme { given: "postgres".to_owned() }),
             }
         });
         let timed_out = |_| Err(place.refused(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));

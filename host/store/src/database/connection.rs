@@ -14,8 +14,8 @@ use crate::database::connections::{self, ACQUIRE_TIMEOUT, CONNECT_TIMEOUT, Conne
 use crate::database::dialect::DatabaseKind;
 use crate::database::error::{During as _, StoreError};
 use crate::database::known_months::KnownMonths;
-use crate::database::link::{self, Link, StoreLimits, Turn};
-use crate::database::place::Place;
+use crate::database::link::{self, Link, StoreLimits, WriterTurn};
+use crate::database::place::DatabasePlace;
 use crate::database::pooler;
 use crate::database::readable::Unreadable;
 use crate::database::statement::Statement;
@@ -122,7 +122,7 @@ impl Store {
         static DRIVERS: Once = Once::new();
         DRIVERS.call_once(sqlx::any::install_default_drivers);
 
-        let place = Place::parse(url)?;
+        let place = DatabasePlace::parse(url)?;
         let kind = place.kind();
         let (connect, limits) = (place.options()?, options.limits);
         place.make_private()?;
@@ -305,7 +305,7 @@ impl Store {
         Ok(view)
     }
 
-    pub(crate) async fn writer(&self) -> Turn {
+    pub(crate) async fn writer(&self) -> WriterTurn {
         match self.kind {
             DatabaseKind::Sqlite => Some(Arc::clone(&self.writer).lock_owned().await),
             DatabaseKind::Postgres => None,

@@ -47,7 +47,7 @@ impl Default for StoreLimits {
 }
 
 /// The turn of SQLite's one writer; none on PostgreSQL, and where only reading is wanted.
-pub(crate) type Turn = Option<OwnedMutexGuard<()>>;
+pub(crate) type WriterTurn = Option<OwnedMutexGuard<()>>;
 
 /// A connection of the pool. Dropping it undoes what was not committed.
 pub(crate) struct Link {
@@ -60,7 +60,7 @@ pub(crate) struct Link {
     /// SQLite waits at each commit until it is on disk.
     durable: bool,
     /// Passes on once the transaction is over.
-    turn: Turn,
+    turn: WriterTurn,
     /// A statement was sent, and its answer was not read to the end.
     unanswered: bool,
     /// Rows that statements read, inserted, changed or deleted.
@@ -101,7 +101,7 @@ impl Link {
         connections: &Connections,
         kind: DatabaseKind,
         limits: StoreLimits,
-        turn: Turn,
+        turn: WriterTurn,
     ) -> Result<Self, sqlx::Error> {
         let connection = Some(connections.acquire().await?);
         let limit = limits.statement;
@@ -240,7 +240,7 @@ impl Drop for Link {
 
 /// What the pool does by itself when a connection is dropped, but within a time. SQLite's next writer has its turn once
 /// the transaction is undone.
-fn give_back(mut connection: PoolConnection<Any>, kind: DatabaseKind, undo: bool, turn: Turn) {
+fn give_back(mut connection: PoolConnection<Any>, kind: DatabaseKind, undo: bool, turn: WriterTurn) {
     // Without a runtime the process ends, and the connection with it.
     let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
     let returned = async move {

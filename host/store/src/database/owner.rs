@@ -7,7 +7,7 @@ use sqlx::{AnyConnection, ConnectOptions as _, Connection as _, Executor as _, R
 
 use crate::database::connection::Store;
 use crate::database::error::StoreError;
-use crate::database::place::Place;
+use crate::database::place::DatabasePlace;
 use backline_model::InstallationId;
 
 /// Table in which the applied migrations stand.
@@ -32,8 +32,8 @@ impl Store {
     /// When the URL names no database, or the file can't be read or is no database.
     pub async fn file_owner_get(url: &str) -> Result<FileOwner, StoreError> {
         sqlx::any::install_default_drivers();
-        let place = Place::parse(url)?;
-        let Place::File(path) = &place else { return Ok(FileOwner::Unknown) };
+        let place = DatabasePlace::parse(url)?;
+        let DatabasePlace::File(path) = &place else { return Ok(FileOwner::Unknown) };
         match std::fs::metadata(path) {
             Ok(file) if file.len() > 0 => {}
             Ok(_) => return Ok(FileOwner::NoOne),

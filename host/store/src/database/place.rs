@@ -14,12 +14,12 @@ use crate::database::dialect::DatabaseKind;
 use crate::database::error::StoreError;
 
 /// Where a database is.
-pub(crate) enum Place {
+pub(crate) enum DatabasePlace {
     File(String),
     Server(Url),
 }
 
-impl Place {
+impl DatabasePlace {
     pub(crate) fn parse(url: &str) -> Result<Self, StoreError> {
         let url = url.trim();
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
@@ -135,7 +135,7 @@ mod tests {
 
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("backline.db");
-        let place = Place::File(path.to_string_lossy().into_owned());
+        let place = DatabasePlace::File(path.to_string_lossy().into_owned());
         place.make_private().expect("made");
         let mode = std::fs::metadata(&path).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
@@ -146,22 +146,24 @@ mod tests {
 
     #[test]
     fn places_are_told_apart_and_wrong_ones_refused() {
-        let file = |url: &str| match Place::parse(url) {
-            Ok(Place::File(path)) => path,
+        let file = |url: &str| match DatabasePlace::parse(url) {
+            Ok(DatabasePlace::File(path)) => path,
             _ => panic!("{url} should be a file"),
         };
         assert_eq!(file("backline.db"), "backline.db");
         assert_eq!(file("sqlite://backline.db?mode=rwc"), "backline.db");
         assert_eq!(file("sqlite:///var/lib/backline.db"), "/var/lib/backline.db");
         assert_eq!(file("sqlite:data/backline.db"), "data/backline.db");
-        assert!(matches!(Place::parse("postgresql://x@h/db"), Ok(Place::Server(_))));
+        assert!(matches!(DatabasePlace::parse("postgresql://x@h/db"), Ok(DatabasePlace::Server(_))));
 
         for memory in [":memory:", "sqlite::memory:", "sqlite://:memory:", "sqlite://x?mode=memory"] {
-            assert!(matches!(Place::parse(memory), Err(StoreError::InMemory)), "{memory}");
+            assert!(matches!(DatabasePlace::parse(memory), Err(StoreError::InMemory)), "{memory}");
         }
-        let Err(error) = Place::parse("mysql://root:canary@localhost/x") else { panic!("mysql is not supported") };
+        let Err(error) = DatabasePlace::parse("mysql://root:canary@localhost/x") else {
+            panic!("mysql is not supported")
+        };
         assert!(error.to_string().contains("mysql://") && !error.to_string().contains("canary"), "{error}");
-        let Err(error) = Place::parse("postgres://u:canary@[nonsense/x") else { panic!("not a URL") };
+        let Err(error) = DatabasePlace::parse("postgres://u:canary@[nonsense/x") else { panic!("not a URL") };
         assert!(!error.to_string().contains("canary"), "{error}");
     }
 }

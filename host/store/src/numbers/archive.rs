@@ -21,7 +21,7 @@ use crate::scope::Scope;
 use backline_model::AccountId;
 use backline_model::clock::Past;
 use backline_model::kill_points::{Point, point};
-use backline_model::retention::{Action, Before, LocalDay, Step, Table};
+use backline_model::retention::{Action, Before, LocalDay, RetainedTable, RetentionStep};
 
 /// How far a step has come among the rows of a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -179,38 +179,38 @@ macro_rules! recorded {
     };
 }
 
-fn recorded(table: Table) -> Option<Recorded> {
+fn recorded(table: RetainedTable) -> Option<Recorded> {
     Some(match table {
-        Table::CollectionOutcomes => Recorded {
+        RetainedTable::CollectionOutcomes => Recorded {
             count: "SELECT COUNT(*) AS n FROM outcomes_all o WHERE o.at < $1::timestamptz",
             ..recorded!("collection_outcomes", "run_id, account_id", "at", "")
         },
-        Table::PluginLogs => recorded!("plugin_logs", "seq", "at", ""),
+        RetainedTable::PluginLogs => recorded!("plugin_logs", "seq", "at", ""),
         // A run's batches go together with it, but a few at a time.
-        Table::Batches => recorded!(
+        RetainedTable::Batches => recorded!(
             "batches",
             "id",
             "finished_at",
             "AND EXISTS (SELECT 1 FROM runs u WHERE u.id = o.run_id AND u.finished_at < $1::timestamptz)"
         ),
-        Table::Runs => recorded!(
+        RetainedTable::Runs => recorded!(
             "runs",
             "id",
             "finished_at",
             "AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.run_id = o.id)
              AND NOT EXISTS (SELECT 1 FROM plugin_logs l WHERE l.run_id = o.id)"
         ),
-        Table::ReleaseBatches => recorded!("release_batches", "seq", "at", ""),
-        Table::ScheduleFires => {
+        RetainedTable::ReleaseBatches => recorded!("release_batches", "seq", "at", ""),
+        RetainedTable::ScheduleFires => {
             recorded!("schedule_fires", "schedule, fire_time", "decided_at", "AND o.decision <> 'queued'")
         }
-        Table::Metrics
-        | Table::MetricsArchive
-        | Table::Growth
-        | Table::GrowthArchive
-        | Table::Documents
-        | Table::Quarantine
-        | Table::Events => return None,
+        RetainedTable::Metrics
+        | RetainedTable::MetricsArchive
+        | RetainedTable::Growth
+        | RetainedTable::GrowthArchive
+        | RetainedTable::Documents
+        | RetainedTable::Quarantine
+        | RetainedTable::Events => return None,
     })
 }
 
@@ -235,13 +235,13 @@ impl Store {
     pub async fn archive_due_count(
         &self,
         scope: &Scope,
-        step: &Step,
+        step: &RetentionStep,
         zones: &[String],
         now: DateTime<Utc>,
     ) -> Result<u64, StoreError> {
         scope.require_all("count what is past its time")?;
         let count = match step.table {
-            Table::Events => Some(OLD_EVENTS_COUNT),
+            RetainedTable::Events => Some(OLD_EVENTS_COUNT),
             table => recorded(table).map(|recorded| recorded.count),
         };
         if let Some(count) = count {
@@ -250,11 +250,11 @@ impl Store {
         }
         let mut view = self.report_view().await?;
         let statement = view.query(match step.table {
-            Table::MetricsArchive => count_due!("metrics_archive", "observed_at"),
-            Table::Growth => count_due!("metrics", "updated_at", "AND m.growth IS NOT NULL"),
-            Table::GrowthArchive => count_due!("metrics_archive", "updated_at", "AND m.growth IS NOT NULL"),
-            Table::Documents => count_due!("documents", "observed_at"),
-            Table::Quarantine => count_due!("quarantine", "created_at"),
+            RetainedTable::MetricsArchive => count_due!("metrics_archive", "observed_at"),
+            RetainedTable::Growth => count_due!("metrics", "updated_at", "AND m.growth IS NOT NULL"),
+            RetainedTable::GrowthArchive => count_due!("metrics_archive", "updated_at", "AND m.growth IS NOT NULL"),
+            RetainedTable::Documents => count_due!("documents", "observed_at"),
+            RetainedTable::Quarantine => count_due!("quarantine", "created_at"),
             _ => count_due!("metrics", "observed_at"),
         });
         let statement = bind_step(statement, step, zones, now, self.kind())?;
@@ -268,7 +268,7 @@ impl Store {
     pub async fn archive_due_put_away(
         &self,
         scope: &Scope,
-        step: &Step,
+        step: &RetentionStep,
         zones: &[String],
         from: &ArchivePlace,
         limit: u32,
@@ -276,7 +276,7 @@ impl Store {
     ) -> Result<Taken, StoreError> {
         scope.require_all("archive what is past its time")?;
         let now = now.at();
-        if step.table == Table::Events {
+        if step.table == RetainedTable::Events {
             let rows = self.old_events_delete(&time_of(step, now), limit).await?;
             // Deleting begins at the oldest row each time, so there is no place to remember.
             return Ok(Taken { rows, next: (rows >= u64::from(limit)).then(ArchivePlace::default) });
@@ -286,7 +286,7 @@ impl Store {
             if let Some(rows) = self.batches_outcomes_take(step.table, &time_of(step, now), batches).await? {
                 return Ok(Taken { rows, next: Some(ArchivePlace::default()) });
             }
-            let limit = if step.table == Table::Batches { batches } else { limit };
+            let limit = if step.table == RetainedTable::Batches { batches } else { limit };
             let statement = self.query(delete).bind(time_of(step, now)).bind(i64::from(limit));
             let mut work = self.begin().await?;
             // What hangs on these rows an erasure removes in another order.
@@ -332,7 +332,7 @@ impl Store {
     /// on SQLite, and all dates of a table that is neither.
     async fn archive_dates_after(
         &self,
-        table: Table,
+        table: RetainedTable,
         done: Option<Dates>,
         bound: NaiveDate,
     ) -> Result<Option<Dates>, StoreError> {
@@ -353,16 +353,16 @@ impl Store {
     /// The next day before a bound of which a table of SQLite may have rows.
     async fn archive_day_after(
         &self,
-        table: Table,
+        table: RetainedTable,
         done: Option<Dates>,
         bound: NaiveDate,
     ) -> Result<Option<Dates>, StoreError> {
         let next = match table {
-            Table::MetricsArchive | Table::GrowthArchive => {
+            RetainedTable::MetricsArchive | RetainedTable::GrowthArchive => {
                 "SELECT MIN(metric_date) AS day FROM metrics_archive WHERE metric_date > $1"
             }
-            Table::Documents => "SELECT MIN(metric_date) AS day FROM documents WHERE metric_date > $1",
-            Table::Quarantine => "SELECT MIN(metric_date) AS day FROM quarantine WHERE metric_date > $1",
+            RetainedTable::Documents => "SELECT MIN(metric_date) AS day FROM documents WHERE metric_date > $1",
+            RetainedTable::Quarantine => "SELECT MIN(metric_date) AS day FROM quarantine WHERE metric_date > $1",
             _ => "SELECT MIN(metric_date) AS day FROM metrics WHERE metric_date > $1",
         };
         let from = done.map_or(Self::FIRST_DATE, |dates| dates.until).max(Self::FIRST_DATE);
@@ -389,13 +389,13 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn archive_months_list(&self, step: &Step) -> Result<Vec<NaiveDate>, StoreError> {
+    pub async fn archive_months_list(&self, step: &RetentionStep) -> Result<Vec<NaiveDate>, StoreError> {
         let Some(before) = step.everywhere_before else { return Ok(Vec::new()) };
         self.months_before(step.table, before).await
     }
 
     /// Months of a table that end on or before a day.
-    async fn months_before(&self, table: Table, day: NaiveDate) -> Result<Vec<NaiveDate>, StoreError> {
+    async fn months_before(&self, table: RetainedTable, day: NaiveDate) -> Result<Vec<NaiveDate>, StoreError> {
         if self.kind() == DatabaseKind::Sqlite || !is_cut(table) {
             return Ok(Vec::new());
         }
@@ -414,7 +414,7 @@ impl Store {
     pub async fn archive_month_put_away(
         &self,
         scope: &Scope,
-        step: &Step,
+        step: &RetentionStep,
         month: NaiveDate,
         now: Past,
     ) -> Result<Option<u64>, StoreError> {
@@ -423,7 +423,7 @@ impl Store {
             return Ok(None);
         }
         let statement = match (step.table, step.action) {
-            (Table::Metrics, Action::Archive) => {
+            (RetainedTable::Metrics, Action::Archive) => {
                 // Each in a transaction of its own: none holds a lock that keeps readers out while it reads rows.
                 let state = "SELECT backline.archive_month_state($1::date)::int AS ready";
                 let check = "SELECT backline.archive_month_check($1::date)::int AS ready";
@@ -440,8 +440,8 @@ impl Store {
                 self.query("SELECT backline.archive_month($1::date) AS n").bind(month.to_string())
             }
             // What was last accepted is to be forgotten, and events keep their data.
-            (Table::Metrics | Table::MetricsArchive, Action::Delete) => return Ok(None),
-            (Table::Growth | Table::GrowthArchive, _) => return Ok(None),
+            (RetainedTable::Metrics | RetainedTable::MetricsArchive, Action::Delete) => return Ok(None),
+            (RetainedTable::Growth | RetainedTable::GrowthArchive, _) => return Ok(None),
             (table, _) => self
                 .query("SELECT backline.drop_month(to_regclass($2), $1::date, FALSE) AS n")
                 .bind(month.to_string())
@@ -457,7 +457,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn months_drop_empty(&self, table: Table, day: NaiveDate) -> Result<u64, StoreError> {
+    pub async fn months_drop_empty(&self, table: RetainedTable, day: NaiveDate) -> Result<u64, StoreError> {
         let mut dropped = 0;
         for month in self.months_before(table, day).await? {
             let statement = self.query("SELECT backline.drop_month(to_regclass($1), $2::date, TRUE) AS n");
@@ -474,14 +474,14 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn archive_prepare(&self, step: &Step) -> Result<(), StoreError> {
+    pub async fn archive_prepare(&self, step: &RetentionStep) -> Result<(), StoreError> {
         if matches!(step.before, Before::Time(_)) {
             return Ok(());
         }
         let bound = bound(step, DateTime::<Utc>::MAX_UTC, self.kind());
         // The month in which the bound lies begins before it.
         let until = if bound.day() == 1 { bound } else { bound.checked_add_days(Days::new(31)).unwrap_or(bound) };
-        for month in self.months_before(Table::Metrics, until).await? {
+        for month in self.months_before(RetainedTable::Metrics, until).await? {
             let statement =
                 self.query("SELECT 1 AS one FROM backline.ensure_month(to_regclass('metrics_archive'), $1::date)");
             self.write_returning("make a month's partition in the archive", statement.bind(month.to_string())).await?;
@@ -491,7 +491,7 @@ impl Store {
 }
 
 /// The time up to which a step takes rows that age by a time of their own.
-fn time_of(step: &Step, now: DateTime<Utc>) -> String {
+fn time_of(step: &RetentionStep, now: DateTime<Utc>) -> String {
     let time = match &step.before {
         Before::Time(time) => *time,
         Before::Dates(_) => now,
@@ -500,15 +500,22 @@ fn time_of(step: &Step, now: DateTime<Utc>) -> String {
 }
 
 /// Whether a table has a partition for each month on PostgreSQL.
-fn is_cut(table: Table) -> bool {
-    matches!(table, Table::Metrics | Table::MetricsArchive | Table::Growth | Table::GrowthArchive | Table::Documents)
+fn is_cut(table: RetainedTable) -> bool {
+    matches!(
+        table,
+        RetainedTable::Metrics
+            | RetainedTable::MetricsArchive
+            | RetainedTable::Growth
+            | RetainedTable::GrowthArchive
+            | RetainedTable::Documents
+    )
 }
 
 /// The name of the table that has the months of what is put away.
-fn cut_table(table: Table) -> &'static str {
+fn cut_table(table: RetainedTable) -> &'static str {
     match table {
-        Table::Growth => Table::Metrics.as_str(),
-        Table::GrowthArchive => Table::MetricsArchive.as_str(),
+        RetainedTable::Growth => RetainedTable::Metrics.as_str(),
+        RetainedTable::GrowthArchive => RetainedTable::MetricsArchive.as_str(),
         table => table.as_str(),
     }
 }
@@ -520,7 +527,7 @@ fn tomorrow(now: DateTime<Utc>) -> NaiveDate {
 
 /// An upper bound of the dates that a step takes, itself excluded. Of what moves to the archive whatever artist it is
 /// of, PostgreSQL moves whole months only: the month of the bound moves as a table once it is over.
-fn bound(step: &Step, now: DateTime<Utc>, kind: DatabaseKind) -> NaiveDate {
+fn bound(step: &RetentionStep, now: DateTime<Utc>, kind: DatabaseKind) -> NaiveDate {
     let bound = match &step.before {
         Before::Dates(days) => days.iter().map(|day| day.before.min(day.today)).max().unwrap_or_else(|| tomorrow(now)),
         Before::Time(_) => tomorrow(now),
@@ -536,7 +543,7 @@ fn bound(step: &Step, now: DateTime<Utc>, kind: DatabaseKind) -> NaiveDate {
 /// Binds the first eight parameters of [`due`].
 fn bind_step(
     statement: Statement,
-    step: &Step,
+    step: &RetentionStep,
     zones: &[String],
     now: DateTime<Utc>,
     kind: DatabaseKind,
@@ -574,18 +581,20 @@ fn bind_step(
 /// is left.
 async fn next_due(
     work: &mut Work,
-    step: &Step,
+    step: &RetentionStep,
     zones: &[String],
     place: &Place,
     limit: u32,
     now: DateTime<Utc>,
 ) -> Result<(Vec<Due>, Option<(String, NaiveDate)>), StoreError> {
     let (postgres, sqlite) = match step.table {
-        Table::MetricsArchive => next_due!("metrics_archive", "account_id", "observed_at"),
-        Table::Growth => next_due!("metrics", "account_id", "updated_at", "AND m.growth IS NOT NULL"),
-        Table::GrowthArchive => next_due!("metrics_archive", "account_id", "updated_at", "AND m.growth IS NOT NULL"),
-        Table::Documents => next_due!("documents", "id", "observed_at"),
-        Table::Quarantine => next_due!("quarantine", "id", "created_at"),
+        RetainedTable::MetricsArchive => next_due!("metrics_archive", "account_id", "observed_at"),
+        RetainedTable::Growth => next_due!("metrics", "account_id", "updated_at", "AND m.growth IS NOT NULL"),
+        RetainedTable::GrowthArchive => {
+            next_due!("metrics_archive", "account_id", "updated_at", "AND m.growth IS NOT NULL")
+        }
+        RetainedTable::Documents => next_due!("documents", "id", "observed_at"),
+        RetainedTable::Quarantine => next_due!("quarantine", "id", "created_at"),
         _ => next_due!("metrics", "account_id", "observed_at"),
     };
     let Place { dates, after } = place;
@@ -614,14 +623,14 @@ async fn next_due(
 }
 
 /// Moves or deletes rows that are locked.
-async fn put_away(work: &mut Work, step: &Step, due: &[Due]) -> Result<(), StoreError> {
+async fn put_away(work: &mut Work, step: &RetentionStep, due: &[Due]) -> Result<(), StoreError> {
     let keys: Vec<_> =
         due.iter().map(|row| json!({ "date": row.date, "id": row.id, "account": row.account })).collect();
     let keys = json("keys", &keys)?;
     match (step.table, step.action) {
-        (Table::Metrics, Action::Archive) => archive(work, &keys).await,
-        (Table::Metrics, Action::Delete) => delete_metrics(work, &keys, due, false).await,
-        (Table::MetricsArchive, _) => delete_metrics(work, &keys, due, true).await,
+        (RetainedTable::Metrics, Action::Archive) => archive(work, &keys).await,
+        (RetainedTable::Metrics, Action::Delete) => delete_metrics(work, &keys, due, false).await,
+        (RetainedTable::MetricsArchive, _) => delete_metrics(work, &keys, due, true).await,
         (table, _) => delete_others(work, table, &keys).await,
     }
 }
@@ -663,11 +672,11 @@ async fn delete_metrics(work: &mut Work, encoded: &str, due: &[Due], archived: b
     history::last_accepted_forget_in_txn(work, due.iter().map(|row| (row.account, row.date))).await
 }
 
-async fn delete_others(work: &mut Work, table: Table, keys: &str) -> Result<(), StoreError> {
+async fn delete_others(work: &mut Work, table: RetainedTable, keys: &str) -> Result<(), StoreError> {
     let delete = match (table, work.kind) {
-        (Table::Growth, _) => of_keys!("UPDATE metrics SET growth = NULL"),
-        (Table::GrowthArchive, _) => of_keys!("UPDATE metrics_archive SET growth = NULL"),
-        (Table::Quarantine, _) => "DELETE FROM quarantine WHERE id {in_ids}",
+        (RetainedTable::Growth, _) => of_keys!("UPDATE metrics SET growth = NULL"),
+        (RetainedTable::GrowthArchive, _) => of_keys!("UPDATE metrics_archive SET growth = NULL"),
+        (RetainedTable::Quarantine, _) => "DELETE FROM quarantine WHERE id {in_ids}",
         (_, DatabaseKind::Sqlite) => "DELETE FROM documents WHERE id {in_ids}",
         // The date leads to the month.
         (_, DatabaseKind::Postgres) => {

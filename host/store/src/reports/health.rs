@@ -14,7 +14,8 @@ use crate::database::readable::Extent;
 use crate::events::outbox::events_write_in_txn;
 use crate::scope::Scope;
 use backline_model::health::{
-    AccountName, Alert, AlertName, CredentialFigures, Figures, HostFigures, Lag, PlatformFigures, WebhookFigures, Work,
+    AccountName, Alert, AlertName, BusySpan, CredentialFigures, Figures, HostFigures, Lag, PlatformFigures,
+    WebhookFigures,
 };
 use backline_model::outcome::{Exclusion, FailureClass};
 use backline_model::{Event, Platform, RunId};
@@ -276,7 +277,7 @@ impl ReadView {
         scope: &Scope,
         window: &HealthWindow,
         platforms: &mut Platforms,
-    ) -> Result<Vec<Work>, StoreError> {
+    ) -> Result<Vec<BusySpan>, StoreError> {
         let statement = self.scoped(
             scope,
             "SELECT platform, run_id::text AS run_id, MIN(began_at)::text AS began_at,
@@ -291,7 +292,7 @@ impl ReadView {
         let rows = self.rows("read when batches were at work", statement).await?;
         add_to_each(&rows, platforms, |figures, row| {
             figures.requests += row.count("requests")?;
-            work.push(Work {
+            work.push(BusySpan {
                 run: row.parsed("run_id")?,
                 from: row.time("began_at")?,
                 until: row.time("ended_at")?.min(window.now),

@@ -17,7 +17,7 @@ use crate::database::readable::{Extent, left_of, more_after};
 use crate::database::rows::{ROWS_PER_STATEMENT, id_rows};
 use crate::scope::Scope;
 use backline_model::outcome::{Exclusion, FailureClass, Outcome, OutcomeKind};
-use backline_model::retention::Table;
+use backline_model::retention::RetainedTable;
 use backline_model::{AccountId, ArtistId, BatchId, Digest, Platform, RunId};
 
 /// The reason of collected accounts whose numbers are stored under another date than the one that was planned.
@@ -292,17 +292,17 @@ impl Store {
     /// When the database fails.
     pub(crate) async fn batches_outcomes_take(
         &self,
-        table: Table,
+        table: RetainedTable,
         before: &str,
         limit: u32,
     ) -> Result<Option<u64>, StoreError> {
-        let forget = table == Table::CollectionOutcomes;
+        let forget = table == RetainedTable::CollectionOutcomes;
         let text = match table {
-            Table::CollectionOutcomes => {
+            RetainedTable::CollectionOutcomes => {
                 "SELECT id::text AS id FROM batches WHERE collected_at < $1::timestamptz
                  ORDER BY batches.collected_at LIMIT $2 FOR UPDATE"
             }
-            Table::Batches => {
+            RetainedTable::Batches => {
                 "SELECT id::text AS id FROM batches WHERE collected_at IS NOT NULL AND finished_at < $1::timestamptz
                  ORDER BY batches.finished_at LIMIT $2 FOR UPDATE"
             }

@@ -17,7 +17,7 @@ use crate::work::activations::{
 use crate::work::leaders::{Term, term_check_in_txn};
 use crate::work::ledger::{batches_add_in_txn, run_add_in_txn};
 use crate::work::outcomes::{AccountOutcome, outcomes_save_in_txn};
-use crate::work::schedules::{Step, fire_start_in_txn, schedule_advance_in_txn};
+use crate::work::schedules::{ScheduleProgress, fire_start_in_txn, schedule_advance_in_txn};
 use crate::work::uncollected::supersede_in_txn;
 use backline_model::kill_points::{Point, point};
 use backline_model::{ArtistId, Batch, Candidate, Platform, Run, RunId, Weights};
@@ -76,7 +76,8 @@ impl Store {
         let term = match guard {
             PlanGuard::Manual => None,
             PlanGuard::Fire { term, schedule, fire_time, next_fire } => {
-                schedule_advance_in_txn(&mut work, schedule, Step { fire_time, next_fire, started: true }).await?;
+                schedule_advance_in_txn(&mut work, schedule, ScheduleProgress { fire_time, next_fire, started: true })
+                    .await?;
                 fire_start_in_txn(&mut work, schedule, fire_time, run.id, now).await?;
                 Some(term.clone())
             }

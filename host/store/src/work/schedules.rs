@@ -49,7 +49,7 @@ pub struct NewSchedule {
 }
 
 /// A schedule's progress.
-pub(crate) struct Step {
+pub(crate) struct ScheduleProgress {
     /// What was decided last.
     pub fire_time: DateTime<Utc>,
     /// The time after it.
@@ -311,7 +311,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let Some((fire_time, _)) = fires.last().copied() else { return Ok(()) };
         let mut work = self.begin().await?;
-        schedule_advance_in_txn(&mut work, schedule, Step { fire_time, next_fire, started: false }).await?;
+        schedule_advance_in_txn(&mut work, schedule, ScheduleProgress { fire_time, next_fire, started: false }).await?;
         let rows: Vec<_> = fires
             .iter()
             .map(|(time, decision)| json!({ "time": time_text(*time), "decision": decision.as_str() }))
@@ -341,7 +341,7 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         let mut work = self.begin().await?;
-        schedule_advance_in_txn(&mut work, schedule, Step { fire_time, next_fire, started: true }).await?;
+        schedule_advance_in_txn(&mut work, schedule, ScheduleProgress { fire_time, next_fire, started: true }).await?;
         fire_start_in_txn(&mut work, schedule, fire_time, run, now).await?;
         term_check_in_txn(&mut work, term).await?;
         work.commit().await
@@ -349,7 +349,11 @@ impl Store {
 }
 
 /// Advances a schedule; it never goes back.
-pub(crate) async fn schedule_advance_in_txn(work: &mut Work, schedule: &str, step: Step) -> Result<(), StoreError> {
+pub(crate) async fn schedule_advance_in_txn(
+    work: &mut Work,
+    schedule: &str,
+    step: ScheduleProgress,
+) -> Result<(), StoreError> {
     let statement = work.query(
         "UPDATE schedules SET
              next_fire = CASE WHEN considered_until < $2::timestamptz THEN $3::timestamptz ELSE next_fire END,

@@ -50,9 +50,9 @@ async fn figures_of_a_busy_service(url: &str) -> String {
     stage.host.install_with(&plugin("youtube"), &quota).await.expect("the quota is granted");
     stage.import().await;
     let service = Service::start(stage.another_host(|_| {}).await).await.expect("it starts");
-    let watch = service.watch();
+    let status = service.status();
     let text = until(PATIENCE, "every account has ended and health was looked at since", async || {
-        let text = watch.metrics().await;
+        let text = status.metrics().await;
         let line = |figure: &str, number: u64| text.contains(&format!("{figure} {number}\n"));
         let all = PLATFORMS.iter().all(|platform| {
             let state = match *platform {
@@ -128,7 +128,7 @@ async fn one_host_shows_health_and_another_takes_over() {
         .await;
         let start = async || Service::start(stage.another_host(|_| {}).await).await.expect("it starts");
         let looks = async |service: &Service| {
-            service.watch().metrics().await.contains("backline_health_looked_timestamp_seconds{")
+            service.status().metrics().await.contains("backline_health_looked_timestamp_seconds{")
         };
         let one = start().await;
         until(PATIENCE, "the first shows health", async || looks(&one).await.then_some(())).await;
@@ -139,7 +139,7 @@ async fn one_host_shows_health_and_another_takes_over() {
             stage.set_time(now);
             let shown = format!("backline_health_looked_timestamp_seconds{{}} {}.0\n", now.timestamp());
             until(PATIENCE, "the first has looked once more", async || {
-                one.watch().metrics().await.contains(&shown).then_some(())
+                one.status().metrics().await.contains(&shown).then_some(())
             })
             .await;
             assert!(!looks(&other).await, "only one host shows health");

@@ -1,7 +1,7 @@
 //! Where requests come from and what they are called, what is gone meanwhile, and hosts that only read.
 
 use backline_model::audit::Actor;
-use backline_model::retention::{self, Action, Before, Step, Table};
+use backline_model::retention::{self, Action, Before, RetainedTable, RetentionStep};
 use backline_model::{Artist, Event, Role};
 use backline_store::{ArchivePlace, AuditFilter, Scope};
 use chrono::TimeDelta;
@@ -110,8 +110,8 @@ async fn a_reader_is_told_that_events_are_gone_which_it_has_not_read() {
             let found = listed.iter().find(|one| one["id"] == id).expect("it is listed");
             found["cursor"].as_i64().expect("a number")
         };
-        let step = Step {
-            table: Table::Events,
+        let step = RetentionStep {
+            table: RetainedTable::Events,
             action: Action::Delete,
             scope: retention::RowFilter::default(),
             except: Vec::new(),

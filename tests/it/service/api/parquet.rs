@@ -6,7 +6,7 @@ use ::parquet::file::reader::{FileReader as _, SerializedFileReader};
 use ::parquet::record::Field;
 use axum::body::Bytes;
 use backline_model::growth::Changes;
-use backline_model::{Change, GrowthRow, NoChange, Role, SwapCause};
+use backline_model::{GrowthChange, GrowthRow, NoChange, Role, SwapCause};
 use backline_store::{BatchResult, Store};
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use serde_json::{Map, Value as Json, json};
@@ -26,9 +26,10 @@ async fn collect(store: &Store) {
     for (account, n) in accounts.iter().zip(1..) {
         add_batches(store, &[batch(n, &run(1), &[account], day("2026-11-22"))], now()).await;
         let mut ended = stored(row(account, day("2026-11-22")));
-        let rose = Change { absolute: Some(12.0), percent: Some(13.64), gap_days: Some(1), ..Change::default() };
+        let rose =
+            GrowthChange { absolute: Some(12.0), percent: Some(13.64), gap_days: Some(1), ..GrowthChange::default() };
         let reason = Some(NoChange::Gap);
-        let gap = Change { gap_days: Some(9), daily_percent: Some(-0.25), reason, ..Change::default() };
+        let gap = GrowthChange { gap_days: Some(9), daily_percent: Some(-0.25), reason, ..GrowthChange::default() };
         let changes = Changes::from([(metric("followers"), BTreeMap::from([(1, rose), (7, gap)]))]);
         ended.stored.as_mut().unwrap().growth = vec![GrowthRow {
             account_id: account.id,

@@ -86,8 +86,8 @@ async fn serve(folder: &Path, tls: Tls) -> (String, JoinSet<()>) {
     let address = listener.local_addr().expect("an address").to_string();
     let mut serving = JoinSet::new();
     serving.spawn(async move {
-        let watch = Service::new(host).watch();
-        backline::api::serve_over(listener, Some(tls), watch, std::future::pending()).await.expect("it serves");
+        let status = Service::new(host).status();
+        backline::api::serve_over(listener, Some(tls), status, std::future::pending()).await.expect("it serves");
     });
     (address, serving)
 }

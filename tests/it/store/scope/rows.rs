@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use backline_model::audit::{Act, ActOutcome, Actor};
 use backline_model::bulk::{BulkAct, BulkAction, BulkFilter, BulkState};
 use backline_model::metric::names;
-use backline_model::retention::{self, Action, Before, Step, Table};
+use backline_model::retention::{self, Action, Before, RetainedTable, RetentionStep};
 use backline_model::row::QuarantineStatus;
 use backline_model::{
     Account, AccountStatus, AlertChannel, AlertDigest, ApiToken, Artist, Batch, ChannelId, ChannelTarget, Consent,
@@ -170,9 +170,9 @@ pub fn alert_digest() -> AlertDigest {
 }
 
 /// A step of the archive's plan, of rows that are far too old.
-pub fn step() -> Step {
-    Step {
-        table: Table::Metrics,
+pub fn step() -> RetentionStep {
+    RetentionStep {
+        table: RetainedTable::Metrics,
         action: Action::Delete,
         scope: retention::RowFilter::default(),
         except: Vec::new(),
@@ -192,7 +192,8 @@ pub async fn fill(store: &Store) {
     let at = now() - TimeDelta::days(40);
     let old = Event { artist_id: Some(artist(2).id), occurred_at: at, ..event(0xF0, None) };
     store.events_write(&all(), &[old]).await.unwrap();
-    let of_events = Step { table: Table::Events, before: Before::Time(now() - TimeDelta::days(30)), ..step() };
+    let of_events =
+        RetentionStep { table: RetainedTable::Events, before: Before::Time(now() - TimeDelta::days(30)), ..step() };
     let from = ArchivePlace::default();
     let gone = store.archive_due_put_away(&all(), &of_events, &[], &from, 10, past(now())).await.unwrap();
     assert_eq!(gone.rows, 1);

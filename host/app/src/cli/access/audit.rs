@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use crate::cli::arguments::ids::{self, Given};
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{Exit, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit};
 use crate::cli::terminal::print;
 use backline_model::ArtistId;
 use backline_model::audit::{Actor, AuditEntry};
@@ -31,7 +31,7 @@ pub(in crate::cli) enum Command {
 }
 
 /// Runs the command.
-pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome {
+pub(in crate::cli) async fn run(context: &Context, command: Command) -> CommandResult {
     let Command::List { action, artist, limit, json } = command;
     let store = context.store().await?;
     let artist = ids::find_if_given(&store, artist.as_ref()).await?;

@@ -12,7 +12,7 @@ use crate::cli::arguments::ids::Given;
 use crate::cli::arguments::names::{self, PlatformName};
 use crate::cli::context::Context;
 use crate::cli::service::installation;
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::print;
 use backline_gateway::secrets::text_of;
 use backline_model::{Account, AccountId, Platform};
@@ -80,7 +80,7 @@ pub(in crate::cli) const HEADERS: [&str; 8] =
     ["platform", "slot", "platform id", "#account", "?kind", "status", "?expires", "??updated"];
 
 /// Runs the command.
-pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome {
+pub(in crate::cli) async fn run(context: &Context, command: Command) -> CommandResult {
     match command {
         Command::Set { platform, slot, account, file, json } => {
             let host = context.host().await?;
@@ -142,7 +142,12 @@ pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome 
 }
 
 /// Asks the platform once. The exit code tells whether it answered.
-async fn check(context: &Context, platform: &PlatformName, account: Option<&Given<AccountId>>, json: bool) -> Outcome {
+async fn check(
+    context: &Context,
+    platform: &PlatformName,
+    account: Option<&Given<AccountId>>,
+    json: bool,
+) -> CommandResult {
     let host = context.host().await?;
     installation::warn(context, host.store()).await?;
     let platform = names::platform(host.store(), platform).await?;

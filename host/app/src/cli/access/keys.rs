@@ -6,7 +6,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{Exit, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit};
 use crate::cli::terminal::output::{Access, Existing};
 use crate::cli::terminal::{output, print, progress};
 use crate::pipeline::KeyUse;
@@ -45,7 +45,7 @@ pub(in crate::cli) enum Command {
 pub(in crate::cli) const HEADERS: [&str; 5] = ["key", "role", ">secrets", ">kept tokens", "remark"];
 
 /// Runs a command that needs a database.
-pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome {
+pub(in crate::cli) async fn run(context: &Context, command: Command) -> CommandResult {
     match command {
         Command::Generate { file, json } => generate(file.as_deref(), json),
         Command::Rotate { new_key_file, json } => rotate(context, new_key_file.as_deref(), json).await,
@@ -57,7 +57,7 @@ pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome 
     }
 }
 
-async fn rotate(context: &Context, new_key_file: Option<&Path>, json: bool) -> Outcome {
+async fn rotate(context: &Context, new_key_file: Option<&Path>, json: bool) -> CommandResult {
     let keyring = new_key_file.map(|path| context.config().secrets.keyring_sealing_with(path)).transpose()?;
     let host = context.host().await?;
     let bar = progress::spinner();
@@ -100,7 +100,7 @@ fn cells(one: &KeyUse) -> Vec<String> {
 }
 
 /// Generates a key. This needs neither configuration nor database.
-pub(in crate::cli) fn generate(file: Option<&Path>, json: bool) -> Outcome {
+pub(in crate::cli) fn generate(file: Option<&Path>, json: bool) -> CommandResult {
     let key = Keyring::generate_base64();
     let Some(path) = file.filter(|path| !output::is_stdout(path)) else {
         print::done(json, &json!({ "key": key.as_str(), "file": null }), &key)?;

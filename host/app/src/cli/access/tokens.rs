@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::cli::arguments::ids::Given;
 use crate::cli::arguments::{names, values};
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::print;
 use crate::pipeline::{NewToken, Subject, Tokens};
 use backline_model::{ApiToken, Role, Tenant, TokenId};
@@ -75,7 +75,7 @@ fn role(text: &str) -> Result<Role, String> {
 }
 
 /// Runs the command.
-pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome {
+pub(in crate::cli) async fn run(context: &Context, command: Command) -> CommandResult {
     let store = context.store().await?;
     let tokens = Tokens::new(store.clone(), context.clock.clone());
     let now = context.clock.now();
@@ -93,7 +93,7 @@ pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome 
                 expires_at: expires_at.flatten(),
             };
             let (token, text) = tokens.create(new).await?;
-            context.watch.made(Subject::Token(token.id));
+            context.subjects.made(Subject::Token(token.id));
             if json {
                 print::json(&json!({ "token": text.expose(), "details": token }))?;
             } else {

@@ -11,7 +11,7 @@ use crate::cli::arguments::ids::{self, Given, expect_artist};
 use crate::cli::arguments::names::{self, PlatformName};
 use crate::cli::arguments::values;
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::print;
 use crate::cli::terminal::timeline;
 use crate::pipeline::{Subject, TimelineFilter};
@@ -96,7 +96,7 @@ pub(in crate::cli) const HEADERS: [&str; 7] =
     ["#id", "artist", "??#artist id", "platform", "platform id", "status", "??settings"];
 
 /// Runs the command.
-pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome {
+pub(in crate::cli) async fn run(context: &Context, command: Command) -> CommandResult {
     let store = context.store().await?;
     match command {
         Command::Add { artist, platform, platform_id, settings, no_consent, json } => {
@@ -127,7 +127,7 @@ pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome 
             };
             store.accounts_save(&Scope::all_tenants(), std::slice::from_ref(&account), context.clock.now()).await?;
             if existing.is_none() {
-                context.watch.made(Subject::Account(account.id));
+                context.subjects.made(Subject::Account(account.id));
             }
             if !no_consent {
                 let now = context.clock.now();

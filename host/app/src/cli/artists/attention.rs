@@ -1,6 +1,6 @@
 //! `backline accounts attention`: the accounts that can't be collected until someone does something, with what to do.
 
-use crate::cli::terminal::exit::{Exit, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit};
 use crate::cli::terminal::print;
 use crate::pipeline::{Attention, AttentionFilter, accounts_that_need_someone};
 use backline_model::{Platform, ReconnectUrl};
@@ -15,7 +15,7 @@ pub(in crate::cli) async fn run(
     reconnect: Option<&ReconnectUrl>,
     platform: Option<Platform>,
     as_json: bool,
-) -> Outcome {
+) -> CommandResult {
     let filter = AttentionFilter { platform, ..AttentionFilter::default() };
     let found = accounts_that_need_someone(store, &Scope::all_tenants(), reconnect, &filter).await?;
     let row = |one: &Attention| {

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::cli::arguments::ids::{Given, expect_artist};
 use crate::cli::arguments::names::{self, PlatformName};
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::print;
 use crate::config::Config;
 use crate::pipeline;
@@ -59,7 +59,7 @@ pub(in crate::cli) struct About {
 pub(in crate::cli) const HEADERS: [&str; 5] = ["recorded at", "platform", "scope", "consent", "source"];
 
 /// Runs the command.
-pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome {
+pub(in crate::cli) async fn run(context: &Context, command: Command) -> CommandResult {
     let store = context.store().await?;
     match command {
         Command::Grant { about } => record_and_print(context, &store, about, true).await,
@@ -84,7 +84,7 @@ pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome 
     }
 }
 
-async fn record_and_print(context: &Context, store: &Store, about: About, granted: bool) -> Outcome {
+async fn record_and_print(context: &Context, store: &Store, about: About, granted: bool) -> CommandResult {
     let About { artist, platform, scope, source, json } = about;
     let artist = artist.find(store).await?;
     expect_artist(store, artist).await?;

@@ -17,7 +17,7 @@ use crate::cli::arguments::ids::{Given, expect_artist};
 use crate::cli::arguments::names::{self, PlatformName};
 use crate::cli::arguments::values;
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::print;
 use crate::pipeline::{Subject, SyncRequest};
 use backline_model::{Artist, ArtistId, SubscriptionStatus, Tenant};
@@ -147,7 +147,7 @@ pub(super) const HEADERS: [&str; 6] = ["#id", "name", "?tenant", "status", "?col
 pub(super) const ACCOUNT_HEADERS: [&str; 5] = ["#account", "platform", "platform id", "status", "consent"];
 
 /// Runs the command.
-pub(super) async fn run(context: &Context, command: Command) -> Outcome {
+pub(super) async fn run(context: &Context, command: Command) -> CommandResult {
     match command {
         Command::Add { name, id, tenant, timezone, status, json } => {
             let timezone = values::timezone(&timezone)?;
@@ -175,7 +175,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
                     id = artist.id
                 )));
             }
-            context.watch.made(Subject::Artist(artist.id));
+            context.subjects.made(Subject::Artist(artist.id));
             if json {
                 print::json(&artist)?;
             } else {
@@ -271,7 +271,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     }
 }
 
-async fn show(store: &Store, id: ArtistId, as_json: bool) -> Outcome {
+async fn show(store: &Store, id: ArtistId, as_json: bool) -> CommandResult {
     let artist = expect_artist(store, id).await?;
     let accounts = store
         .accounts_list(&Scope::all_tenants(), &AccountFilter { artist: Some(id), ..AccountFilter::default() })

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::cli::arguments::ids::Given;
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::output::{Access, Existing, Output, is_stdout};
 use crate::cli::terminal::{print, progress};
 use crate::pipeline::{Host, identifiers_of_export};
@@ -76,7 +76,7 @@ pub(in crate::cli) enum Command {
 }
 
 /// Runs the command.
-pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome {
+pub(in crate::cli) async fn run(context: &Context, command: Command) -> CommandResult {
     let host = context.host().await?;
     match command {
         Command::Export { artist, out, force, json } => {
@@ -117,7 +117,7 @@ pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome 
     }
 }
 
-async fn export(host: &Host, artist: ArtistId, out: &Path, force: bool, as_json: bool) -> Outcome {
+async fn export(host: &Host, artist: ArtistId, out: &Path, force: bool, as_json: bool) -> CommandResult {
     if as_json && is_stdout(out) {
         return Err(Failure::usage("standard output can't be the export and JSON; name a file, or leave out --json"));
     }
@@ -153,7 +153,7 @@ async fn export(host: &Host, artist: ArtistId, out: &Path, force: bool, as_json:
     Ok(exit)
 }
 
-async fn erase(host: &Host, artist: ArtistId, verify: bool, as_json: bool) -> Outcome {
+async fn erase(host: &Host, artist: ArtistId, verify: bool, as_json: bool) -> CommandResult {
     let erasure = host.privacy().erase(artist).await?;
     let identifiers =
         if erasure.erased_before { host.privacy().identifiers_of(artist).await? } else { erasure.identifiers.clone() };

@@ -1,7 +1,7 @@
 //! `backline artists sync`: synchronises artists and accounts with the artist platform's own table.
 
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::print;
 use crate::pipeline::{SyncReport, SyncRequest};
 use backline_model::text::one_line;
@@ -10,7 +10,7 @@ use backline_model::text::one_line;
 const SHOWN: usize = 20;
 
 /// Runs the command.
-pub(in crate::cli) async fn run(context: &Context, request: SyncRequest, as_json: bool) -> Outcome {
+pub(in crate::cli) async fn run(context: &Context, request: SyncRequest, as_json: bool) -> CommandResult {
     let report = context.host().await?.artist_sync().sync(request).await?;
     if as_json {
         print::json(&report)?;

@@ -12,7 +12,7 @@ use crate::cli::access::credentials::read_secret;
 use crate::cli::arguments::names;
 use crate::cli::arguments::values;
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::print;
 use crate::pipeline::{AlertReport, Host, NewRoute};
 use backline_gateway::secrets::SecretText;
@@ -241,7 +241,7 @@ const MESSAGE_HEADERS: [&str; 9] =
     ["channel", "type", "severity", "state", ">events", "?>attempts", "?due", "?>status", "problem"];
 
 /// Runs the command.
-pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome {
+pub(in crate::cli) async fn run(context: &Context, command: Command) -> CommandResult {
     let host = context.host().await?;
     match command {
         Command::Channels(Channels::Add(arguments)) => add_channel(&host, *arguments).await?,
@@ -293,7 +293,7 @@ fn note_unreadable(host: &Host, table: &str, consequence: &str) {
 }
 
 /// The exit code tells whether it arrived.
-async fn test(host: &Host, name: &str, kind: &str, json: bool) -> Outcome {
+async fn test(host: &Host, name: &str, kind: &str, json: bool) -> CommandResult {
     let tested = host.alerts().test(name, kind).await?;
     if json {
         print::json(&tested)?;

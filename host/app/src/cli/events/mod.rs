@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::cli::arguments::ids::{self, EventId, Given};
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::print;
 use backline_model::{ArtistId, Event};
 use backline_rules::delivery;
@@ -90,7 +90,7 @@ fn pattern(text: &str) -> Result<String, String> {
 }
 
 /// Runs the command.
-pub(super) async fn run(context: &Context, command: Command) -> Outcome {
+pub(super) async fn run(context: &Context, command: Command) -> CommandResult {
     match command {
         Command::Tail(arguments) => tokio::select! {
             done = tail(context, &arguments) => done?,

@@ -8,7 +8,7 @@ use crate::cli::arguments::ids::{self, EventId, Given};
 use crate::cli::arguments::names;
 use crate::cli::arguments::values;
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::print;
 use crate::pipeline::{NewWebhook, Resend};
 use backline_model::{ArtistId, Delivery, DeliveryState, Tenant, Webhook, WebhookKind};
@@ -167,7 +167,7 @@ pub(in crate::cli) const DELIVERY_HEADERS: [&str; 9] =
     ["webhook", "#event", "type", "?artist", "state", ">attempts", "?next", "?>status", "problem"];
 
 /// Runs the command.
-pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome {
+pub(in crate::cli) async fn run(context: &Context, command: Command) -> CommandResult {
     match command {
         Command::Add(arguments) => add(context, arguments).await?,
         Command::List { json } => {

@@ -5,9 +5,9 @@ use clap::Subcommand;
 
 use crate::cli::arguments::values;
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::{print, progress};
-use backline_model::retention::{Before, Step};
+use backline_model::retention::{Before, RetentionStep};
 use backline_rules::archive::Plan;
 use backline_store::ArchiveRun;
 
@@ -53,7 +53,7 @@ pub(in crate::cli) const RUN_HEADERS: [&str; 5] = ["started", "?as of", "?by", "
 pub(in crate::cli) const STEP_HEADERS: [&str; 6] = ["action", "table", "scope", "before", ">rows", "rule"];
 
 /// Runs the command.
-pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome {
+pub(in crate::cli) async fn run(context: &Context, command: Command) -> CommandResult {
     match command {
         Command::Plan { at, json } | Command::Run { at, dry_run: true, json } => {
             let plan = context.host().await?.archive().plan(at.unwrap_or_else(|| context.clock.now())).await?;
@@ -106,7 +106,7 @@ fn show(plan: &Plan) -> Result<(), Failure> {
     Ok(())
 }
 
-fn step_cells(step: &Step) -> Vec<String> {
+fn step_cells(step: &RetentionStep) -> Vec<String> {
     let mut scope = step.scope.to_string();
     for except in &step.except {
         scope = format!("{scope}, not {except}");

@@ -11,7 +11,7 @@ use crate::cli::arguments::ids::{self, Given};
 use crate::cli::arguments::names::{self, PlatformName};
 use crate::cli::arguments::values;
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::output::{Access, Existing, Output, is_stdout};
 use crate::cli::terminal::print;
 use crate::pipeline::words::{change_text, reason_text, value_text};
@@ -19,7 +19,7 @@ use crate::pipeline::{NumbersKind, NumbersRequest, write_parquet};
 use backline_model::growth::SPANS_DAYS;
 use backline_model::manifest::MetricEntry;
 use backline_model::{
-    Absence, ArtistId, Change, EngagementBasis, GrowthRow, Kind, Manifest, MetricName, MetricsRow, Severity,
+    Absence, ArtistId, EngagementBasis, GrowthChange, GrowthRow, Kind, Manifest, MetricName, MetricsRow, Severity,
 };
 use backline_rules::lists::Directory;
 use backline_store::{MetricsFilter, Scope, Store};
@@ -105,7 +105,7 @@ impl NumbersArguments {
 }
 
 /// Prints metrics.
-pub(in crate::cli) async fn metrics(context: &Context, arguments: MetricsArguments) -> Outcome {
+pub(in crate::cli) async fn metrics(context: &Context, arguments: MetricsArguments) -> CommandResult {
     let MetricsArguments { numbers: arguments, all } = arguments;
     let store = context.store().await?;
     let filter = arguments.filter(&store).await?;
@@ -253,7 +253,7 @@ fn remark(row: &MetricsRow, metric: &MetricName) -> String {
 }
 
 /// Prints growth.
-pub(in crate::cli) async fn growth(context: &Context, arguments: NumbersArguments) -> Outcome {
+pub(in crate::cli) async fn growth(context: &Context, arguments: NumbersArguments) -> CommandResult {
     let store = context.store().await?;
     let filter = arguments.filter(&store).await?;
     if arguments.write_file(&store, NumbersKind::Growth, &filter).await? {
@@ -273,7 +273,7 @@ pub(in crate::cli) async fn growth(context: &Context, arguments: NumbersArgument
 }
 
 fn growth_lines(row: &GrowthRow) -> Vec<Vec<String>> {
-    let line = |(metric, changes): (&backline_model::MetricName, &BTreeMap<u16, Change>)| {
+    let line = |(metric, changes): (&backline_model::MetricName, &BTreeMap<u16, GrowthChange>)| {
         let cells = SPANS_DAYS.iter().map(|span| changes.get(span).map_or(print::NONE.to_owned(), change_text));
         [row.metric_date.to_string(), row.platform.to_string(), metric.to_string()].into_iter().chain(cells).collect()
     };

@@ -5,7 +5,7 @@ use clap::Subcommand;
 use crate::cli::arguments::ids::{self, Given, QuarantinedId};
 use crate::cli::arguments::names::{self, PlatformName};
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::print;
 use backline_model::row::QuarantineStatus;
 use backline_model::{ArtistId, Quarantined};
@@ -52,7 +52,7 @@ pub(in crate::cli) const HEADERS: [&str; 9] =
     ["#id", "date", "platform", "artist", "??#artist id", "metric", ">value", "rule", "?status"];
 
 /// Runs the command.
-pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome {
+pub(in crate::cli) async fn run(context: &Context, command: Command) -> CommandResult {
     match command {
         Command::List { artist, platform, all, json } => {
             let store = context.store().await?;

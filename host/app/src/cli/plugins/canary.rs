@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::cli::arguments::names::{self, PlatformName};
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::print;
 use crate::pipeline::canary_share;
 use backline_store::Canary;
@@ -59,7 +59,7 @@ fn share(text: &str) -> Result<u32, String> {
 }
 
 /// Runs the command.
-pub(super) async fn canary(context: &Context, command: CanaryCommand) -> Outcome {
+pub(super) async fn canary(context: &Context, command: CanaryCommand) -> CommandResult {
     match command {
         CanaryCommand::Start(arguments) => start(context, arguments).await?,
         CanaryCommand::Stop { platform, json } => {

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::source::SourceArguments;
 use super::{listed, version_of};
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{Exit, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit};
 use crate::cli::terminal::print;
 use backline_component::{Inspection, Source, imports_shown};
 use backline_model::grant::{describe_budget, describe_policy, describe_slot};
@@ -59,7 +59,7 @@ impl<'a> From<&'a Release> for Described<'a> {
 }
 
 /// Prints what a component or an installed release may reach, without running it.
-pub(super) async fn inspect(context: &Context, arguments: InspectArguments) -> Outcome {
+pub(super) async fn inspect(context: &Context, arguments: InspectArguments) -> CommandResult {
     let InspectArguments { source, version, json } = arguments;
     if source.index.is_none()
         && let Some(name) = installed_name(&source.source, version.as_deref())
@@ -101,7 +101,7 @@ fn standing(release: &Release) -> String {
 }
 
 /// Prints what a release would change: its permissions compared with the grant, its metrics with the active release's.
-pub(super) async fn diff(context: &Context, arguments: DiffArguments) -> Outcome {
+pub(super) async fn diff(context: &Context, arguments: DiffArguments) -> CommandResult {
     let DiffArguments { name, version, json } = arguments;
     let host = context.host().await?;
     let release = host.releases().named(&name, version.as_deref()).await?;

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::install::{ApproveArguments, confirmed, say};
 use super::version_of;
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::print;
 use crate::pipeline::{Approve, Host, Revoke};
 use backline_model::{Grant, OriginPattern, Permissions, Release, ReleaseState};
@@ -50,7 +50,7 @@ pub(crate) struct RevokeArguments {
 }
 
 /// Grants a release what it asks for, or prints what is granted.
-pub(super) async fn grant(context: &Context, arguments: GrantArguments) -> Outcome {
+pub(super) async fn grant(context: &Context, arguments: GrantArguments) -> CommandResult {
     let GrantArguments { name, version, approve, print, json } = arguments;
     let host = context.host().await?;
     if print {
@@ -81,7 +81,7 @@ async fn ask(host: &Host, release: &Release) -> Result<Approve, Failure> {
     }
 }
 
-async fn print_grant(host: &Host, name: &str, version: Option<&str>, as_json: bool) -> Outcome {
+async fn print_grant(host: &Host, name: &str, version: Option<&str>, as_json: bool) -> CommandResult {
     let release = match version {
         Some(_) => host.releases().named(name, version).await?,
         None => {
@@ -114,7 +114,7 @@ async fn print_grant(host: &Host, name: &str, version: Option<&str>, as_json: bo
 }
 
 /// Revokes a grant, or a part of it.
-pub(super) async fn revoke(context: &Context, arguments: RevokeArguments) -> Outcome {
+pub(super) async fn revoke(context: &Context, arguments: RevokeArguments) -> CommandResult {
     let RevokeArguments { name, host: origin, slot, reason, json } = arguments;
     let (what, said) = match (origin, slot) {
         (Some(origin), _) => (Revoke::Host(origin.clone()), format!("requests to {origin} end")),

@@ -10,7 +10,7 @@ use super::source::SourceArguments;
 use super::{listed, version_of};
 use crate::cli::arguments::values;
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::print;
 use crate::pipeline::{
     Approve, CheckedWith, Ended, InstallOptions, Installed, Obtained, Proposal, Subject, check_component,
@@ -67,7 +67,7 @@ pub(crate) struct InstallArguments {
 }
 
 /// Runs the command.
-pub(super) async fn install(context: &Context, arguments: InstallArguments) -> Outcome {
+pub(super) async fn install(context: &Context, arguments: InstallArguments) -> CommandResult {
     let InstallArguments { source, approve, no_activate, allow_downgrade, budget, strict, json } = arguments;
     let approve = approve.approve()?;
     let Obtained { component, source: origin, signed_by, .. } = source.obtain(context, false).await?;
@@ -90,7 +90,7 @@ pub(super) async fn install(context: &Context, arguments: InstallArguments) -> O
         ..InstallOptions::default()
     };
     let installed = host.releases().install(&component, &options).await.map_err(about)?;
-    context.watch.made(Subject::Release(installed.release.digest));
+    context.subjects.made(Subject::Release(installed.release.digest));
     say("installed", &installed, json)
 }
 
@@ -150,7 +150,7 @@ pub(super) fn confirmed(question: &str) -> Result<bool, Failure> {
 }
 
 /// Prints how an installation or an approval ended.
-pub(super) fn say(done: &str, installed: &Installed, as_json: bool) -> Outcome {
+pub(super) fn say(done: &str, installed: &Installed, as_json: bool) -> CommandResult {
     let Installed { release, difference, ended } = installed;
     let (name, version) = version_of(&release.manifest);
     let exit = match ended {

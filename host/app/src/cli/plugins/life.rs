@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::cli::arguments::names::{self, PlatformName};
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::{print, timeline};
 use crate::pipeline::{ActivateOptions, TimelineFilter, connector_timeline};
 
@@ -79,7 +79,7 @@ pub(crate) struct TimelineArguments {
 }
 
 /// Activates a release on all hosts.
-pub(super) async fn activate(context: &Context, arguments: ActivateArguments) -> Outcome {
+pub(super) async fn activate(context: &Context, arguments: ActivateArguments) -> CommandResult {
     let ActivateArguments { name, version, wait, anyway, again, json } = arguments;
     let host = context.host().await?;
     let release = host.releases().named(&name, version.as_deref()).await?;
@@ -101,7 +101,7 @@ pub(super) async fn activate(context: &Context, arguments: ActivateArguments) ->
 }
 
 /// Removes a release's component.
-pub(super) async fn remove(context: &Context, arguments: RemoveArguments) -> Outcome {
+pub(super) async fn remove(context: &Context, arguments: RemoveArguments) -> CommandResult {
     let RemoveArguments { name, version, force, json } = arguments;
     let host = context.host().await?;
     let release = host.releases().named(&name, Some(&version)).await?;
@@ -123,7 +123,7 @@ pub(super) async fn remove(context: &Context, arguments: RemoveArguments) -> Out
 }
 
 /// Lists the activations.
-pub(super) async fn history(context: &Context, arguments: HistoryArguments) -> Outcome {
+pub(super) async fn history(context: &Context, arguments: HistoryArguments) -> CommandResult {
     let HistoryArguments { platform, limit, json } = arguments;
     let store = context.store().await?;
     let platform = names::platform_if_given(&store, platform.as_ref()).await?;
@@ -147,7 +147,7 @@ pub(super) async fn history(context: &Context, arguments: HistoryArguments) -> O
 }
 
 /// Lists what happened to a connector.
-pub(super) async fn timeline(context: &Context, arguments: TimelineArguments) -> Outcome {
+pub(super) async fn timeline(context: &Context, arguments: TimelineArguments) -> CommandResult {
     let TimelineArguments { name, limit, json } = arguments;
     let store = context.store().await?;
     let filter = TimelineFilter { after: None, with_acts: true, limit: Some(limit) };

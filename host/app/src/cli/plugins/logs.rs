@@ -8,7 +8,7 @@ use clap::Args;
 use crate::cli::arguments::ids::{self, Given};
 use crate::cli::arguments::names::{self, PlatformName};
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::print::{self, Tone};
 use backline_model::{AccountId, BatchId, Digest, Platform, Release};
 use backline_store::{PluginLogFilter, PluginLogLine, Scope, Store};
@@ -47,7 +47,7 @@ pub(crate) struct LogsArguments {
 }
 
 /// Runs the command.
-pub(super) async fn logs(context: &Context, arguments: LogsArguments) -> Outcome {
+pub(super) async fn logs(context: &Context, arguments: LogsArguments) -> CommandResult {
     let LogsArguments { name, release, batch, account, last, follow, json } = arguments;
     let store = context.store().await?;
     let platform = names::platform_if_given(&store, name.as_ref()).await?;

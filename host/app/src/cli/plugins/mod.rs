@@ -19,7 +19,7 @@ use serde_json::{Value as Json, json};
 
 use self::authors::{check, conformance, dev, index, new, publish, sign, trial, update};
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::output::{Access, Existing, Output, is_stdout};
 use crate::cli::terminal::print;
 use backline_component::{imports_shown, inspect, is_wasi, pack};
@@ -113,7 +113,7 @@ pub(super) enum Command {
 }
 
 /// Runs the command.
-pub(super) async fn run(context: &Context, command: Command) -> Outcome {
+pub(super) async fn run(context: &Context, command: Command) -> CommandResult {
     match command {
         Command::Install(arguments) => install::install(context, arguments).await,
         Command::List { json } => list(context, json).await,
@@ -151,7 +151,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
 pub(super) const HEADERS: [&str; 8] =
     ["platform", "name", "version", "digest", "state", "?source", "?signed by", "??installed"];
 
-async fn list(context: &Context, as_json: bool) -> Outcome {
+async fn list(context: &Context, as_json: bool) -> CommandResult {
     let store = context.store().await?;
     let releases = store.releases_list().await?;
     for row in store.unreadable_rows().iter().filter(|row| row.table == "releases") {
@@ -195,7 +195,7 @@ fn listed(release: &Release) -> Json {
     })
 }
 
-fn pack_file(file: &Path, manifest: &Path, output: &Path, force: bool, as_json: bool) -> Outcome {
+fn pack_file(file: &Path, manifest: &Path, output: &Path, force: bool, as_json: bool) -> CommandResult {
     if as_json && is_stdout(output) {
         return Err(Failure::usage(
             "standard output can't be the component and JSON; name a file, or leave out --json",

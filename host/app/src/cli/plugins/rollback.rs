@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::cli::arguments::names::{self, PlatformName};
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{Exit, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit};
 use crate::cli::terminal::print;
 
 /// Arguments of `backline plugins rollback`.
@@ -21,7 +21,7 @@ pub(crate) struct RollbackArguments {
 }
 
 /// Runs the command.
-pub(super) async fn rollback(context: &Context, arguments: RollbackArguments) -> Outcome {
+pub(super) async fn rollback(context: &Context, arguments: RollbackArguments) -> CommandResult {
     let host = context.host().await?;
     let platform = names::platform(host.store(), &arguments.platform).await?;
     let back = host.releases().roll_back(&platform, &arguments.reason).await?;

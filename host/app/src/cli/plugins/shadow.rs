@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::{print, progress};
 use crate::pipeline::{ShadowReport, ShadowRequest};
 use backline_model::AccountId;
@@ -28,7 +28,7 @@ pub(crate) struct ShadowArguments {
 }
 
 /// Runs the command. The exit code tells whether accounts would fail that did not before.
-pub(super) async fn shadow(context: &Context, arguments: ShadowArguments) -> Outcome {
+pub(super) async fn shadow(context: &Context, arguments: ShadowArguments) -> CommandResult {
     let host = context.host().await?;
     let release = host.releases().named(&arguments.name, Some(&arguments.version)).await?;
     let bar = progress::bar(0, "accounts");

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{Exit, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit};
 use crate::cli::terminal::print;
 use backline_model::ReleaseState;
 
@@ -26,7 +26,7 @@ pub(crate) struct TestArguments {
 }
 
 /// Runs the command. The exit code tells whether every check passed.
-pub(super) async fn test(context: &Context, arguments: TestArguments) -> Outcome {
+pub(super) async fn test(context: &Context, arguments: TestArguments) -> CommandResult {
     let host = context.host().await?;
     let release = host.releases().named(&arguments.name, arguments.version.as_deref()).await?;
     let report = host.conformance().test(&release, DOCUMENTS, arguments.accounts).await?;

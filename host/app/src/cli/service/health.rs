@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 
 use crate::cli::arguments::{names, values};
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::print;
 use crate::cli::terminal::print::Tone;
 use crate::pipeline::words::{ObjectiveText, decimal, objective_text};
@@ -78,7 +78,7 @@ pub(in crate::cli) const HEADERS: [&str; 14] = [
 pub(in crate::cli) const ALERT_HEADERS: [&str; 6] = ["alert", "platform", "state", "since", "?>value", "?>bound"];
 
 /// Runs the command.
-pub(in crate::cli) async fn run(context: &Context, arguments: HealthArguments) -> Outcome {
+pub(in crate::cli) async fn run(context: &Context, arguments: HealthArguments) -> CommandResult {
     let host = context.host().await?;
     if let Some(Command::Alerts { json }) = arguments.command {
         let alerts = host.health().alerts().await?;
@@ -102,7 +102,7 @@ pub(in crate::cli) async fn run(context: &Context, arguments: HealthArguments) -
 }
 
 /// Prints the report at an interval; on a terminal in place.
-async fn watch(host: &Host, show: &ShowArguments, every: Duration) -> Outcome {
+async fn watch(host: &Host, show: &ShowArguments, every: Duration) -> CommandResult {
     let in_place = std::io::stdout().is_terminal() && !show.json;
     let mut ticks = tokio::time::interval(every);
     loop {

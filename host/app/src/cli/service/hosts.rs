@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{Exit, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit};
 use crate::cli::terminal::print;
 use backline_store::KnownHost;
 
@@ -20,7 +20,7 @@ pub(in crate::cli) const HEADERS: [&str; 7] =
     ["name", "?version", "state", "??started", "seen", "leads", "?refreshes tokens"];
 
 /// Lists the hosts.
-pub(in crate::cli) async fn run(context: &Context, arguments: &HostsArguments) -> Outcome {
+pub(in crate::cli) async fn run(context: &Context, arguments: &HostsArguments) -> CommandResult {
     let hosts = context.store().await?.hosts_list(context.clock.now()).await?;
     let row = |host: &KnownHost| {
         let leads = if host.leads { "yes" } else { "" };

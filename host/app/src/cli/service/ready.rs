@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::api::to_own_host;
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::print;
 
 /// How long the host may take to answer; it waits up to 2 s for its database.
@@ -28,7 +28,7 @@ pub(in crate::cli) struct ReadyArguments {
 }
 
 /// Requests `/readyz` from the configured address and prints the answer.
-pub(in crate::cli) async fn run(context: &Context, arguments: &ReadyArguments) -> Outcome {
+pub(in crate::cli) async fn run(context: &Context, arguments: &ReadyArguments) -> CommandResult {
     let address = reachable(context.config().service.listen);
     let failed = |problem: String| Failure::failed(format!("no host answers on {address}: {problem}"));
     let is_tls = context.config().service.tls_certificate.is_some();

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::Tls;
 use crate::cli::arguments::ids::{self, Given};
 use crate::cli::context::{Context, Global};
-use crate::cli::terminal::exit::{Exit, Failure, Outcome, sentence};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure, sentence};
 use crate::cli::terminal::log::{self, Log};
 use crate::cli::terminal::print;
 use crate::config::{self, Override};
@@ -68,7 +68,7 @@ pub(in crate::cli) async fn run(
     arguments: &ServeArguments,
     global: &Global,
     log: Result<&Log, Failure>,
-) -> Outcome {
+) -> CommandResult {
     let mut signals = Signals::catch()?;
     let mut problems = Vec::new();
     if let Some(folder) = arguments.watch.as_ref().filter(|folder| !folder.is_dir()) {
@@ -230,7 +230,7 @@ pub(super) struct Api {
 impl Api {
     pub(super) fn start(listener: TcpListener, tls: Option<Tls>, service: &Service) -> Self {
         let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
-        let serving = crate::api::serve_over(listener, tls, service.watch(), stop.clone().cancelled_owned());
+        let serving = crate::api::serve_over(listener, tls, service.status(), stop.clone().cancelled_owned());
         tasks.spawn(async move {
             if let Err(error) = serving.await {
                 tracing::error!(%error, "the HTTP server failed; requests are no longer answered");

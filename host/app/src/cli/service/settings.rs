@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 
 use crate::cli::context::{Context, SIMULATED};
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::print;
 use crate::config::masked_url;
 
@@ -27,7 +27,7 @@ pub(in crate::cli) enum ConfigCommand {
 }
 
 /// Updates the schema.
-pub(in crate::cli) async fn migrate(context: &Context, arguments: &MigrateArguments) -> Outcome {
+pub(in crate::cli) async fn migrate(context: &Context, arguments: &MigrateArguments) -> CommandResult {
     context.warn_of_network();
     let store = context.open_any().await?;
     let report = store.migrate().await.map_err(Failure::from)?;
@@ -54,7 +54,7 @@ pub(in crate::cli) async fn migrate(context: &Context, arguments: &MigrateArgume
 }
 
 /// Prints the configuration.
-pub(in crate::cli) async fn show(context: &Context, json: bool) -> Outcome {
+pub(in crate::cli) async fn show(context: &Context, json: bool) -> CommandResult {
     let is_simulated = context.is_file_of_simulation().await;
     if json {
         let mut shown = context.loaded.to_json();

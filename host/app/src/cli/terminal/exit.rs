@@ -71,7 +71,7 @@ pub(in crate::cli) struct Failure {
 }
 
 /// What every command returns.
-pub(in crate::cli) type Outcome = Result<Exit, Failure>;
+pub(in crate::cli) type CommandResult = Result<Exit, Failure>;
 
 impl Failure {
     /// Something given is wrong; nothing was changed.

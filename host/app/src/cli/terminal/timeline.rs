@@ -1,6 +1,6 @@
 //! Timelines as tables: of an account, and of a connector.
 
-use super::exit::{Exit, Outcome};
+use super::exit::{CommandResult, Exit};
 use super::print;
 use crate::pipeline::{PlacedEntry, TimelineEntry};
 
@@ -8,7 +8,7 @@ use crate::pipeline::{PlacedEntry, TimelineEntry};
 pub(in crate::cli) const HEADERS: [&str; 4] = ["at", "kind", "what", "?details"];
 
 /// Prints a timeline, the latest first.
-pub(in crate::cli) fn show(entries: Vec<PlacedEntry>, as_json: bool) -> Outcome {
+pub(in crate::cli) fn show(entries: Vec<PlacedEntry>, as_json: bool) -> CommandResult {
     let entries: Vec<TimelineEntry> = entries.into_iter().map(|(_, entry)| entry).collect();
     let row =
         |entry: &TimelineEntry| vec![print::time(entry.at), entry.kind.to_owned(), entry.what.clone(), entry.words()];

@@ -18,7 +18,7 @@ use crate::cli::arguments::names::{self, PlatformName};
 use crate::cli::arguments::values;
 use crate::cli::context::Context;
 use crate::cli::service::installation;
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::print;
 use crate::pipeline::collection::report::{RunReport, RunRequest};
 use crate::pipeline::{Subject, exclusion, is_told};
@@ -96,7 +96,7 @@ struct Job {
 }
 
 /// Prints what is lacking, and collects it if that is confirmed.
-pub(in crate::cli) async fn run(context: &Context, arguments: BackfillArguments) -> Outcome {
+pub(in crate::cli) async fn run(context: &Context, arguments: BackfillArguments) -> CommandResult {
     let BackfillArguments { platform, from, to, artist, yes, json } = arguments;
     let host = context.host().await?;
     let store = host.store();
@@ -129,7 +129,7 @@ pub(in crate::cli) async fn run(context: &Context, arguments: BackfillArguments)
             // Another run, or one of a later date, may have collected it since the forecast.
             let Some(request) = job.request(store, date).await? else { continue };
             let done = run::collect(&host, &request, &stop).await?;
-            context.watch.made(Subject::Run(done.run.id));
+            context.subjects.made(Subject::Run(done.run.id));
             let counts = &done.run.counts;
             if !json {
                 print::line(&format!("{date}: {} of {} collected", counts.collected, counts.planned))?;

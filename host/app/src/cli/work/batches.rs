@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::cli::arguments::ids::{self, Given};
 use crate::cli::arguments::names::{self, PlatformName};
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::print;
 use backline_model::{self, BatchId, BatchState, RunId};
 use backline_store::{BatchAccountView, BatchFilter, BatchView, Retried, Scope, Store};
@@ -145,7 +145,7 @@ fn state(text: &str) -> Result<BatchState, String> {
 }
 
 /// Runs the command.
-pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome {
+pub(in crate::cli) async fn run(context: &Context, command: Command) -> CommandResult {
     let store = context.store().await?;
     let (weights, now) = (&context.config().collection.tenant_weights, context.clock.now());
     match command {

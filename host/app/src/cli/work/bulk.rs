@@ -10,7 +10,7 @@ use crate::cli::arguments::ids::{self, BulkActId, Given};
 use crate::cli::arguments::names::{self, PlatformName};
 use crate::cli::arguments::values;
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::{print, progress};
 use crate::pipeline::{BulkActFilter, Host, NewBulkAct, Subject};
 use backline_model::bulk::{BulkAct, BulkAction, BulkFilter, BulkState};
@@ -154,7 +154,7 @@ impl Meant {
 }
 
 /// Runs the command.
-pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome {
+pub(in crate::cli) async fn run(context: &Context, command: Command) -> CommandResult {
     let host = context.host().await?;
     let bulk = host.bulk();
     match command {
@@ -193,7 +193,7 @@ fn unknown(id: Uuid) -> Failure {
     Failure::usage(format!("no bulk act has the id {id}; `backline bulk list` shows them"))
 }
 
-async fn start(context: &Context, host: &Host, arguments: StartArguments) -> Outcome {
+async fn start(context: &Context, host: &Host, arguments: StartArguments) -> CommandResult {
     let StartArguments { what, reason, yes, no_wait, json } = arguments;
     let meant = what.find(host.store()).await?;
     let scope = meant.scope();
@@ -204,7 +204,7 @@ async fn start(context: &Context, host: &Host, arguments: StartArguments) -> Out
     let Meant { action, filter, .. } = meant;
     let new = NewBulkAct { action, filter, reason, count: counted.count };
     let act = host.bulk().start(&scope, new).await?;
-    context.watch.made(Subject::Bulk(act.id));
+    context.subjects.made(Subject::Bulk(act.id));
     if no_wait {
         print::done(json, &act, &format!("started {}; `backline bulk show {}` shows it", act.id, act.id))?;
         return Ok(Exit::Done);
@@ -228,7 +228,7 @@ fn ask(action: BulkAction, count: u64) -> Result<(), Failure> {
     }
 }
 
-async fn work_off(host: &Host, id: Uuid, as_json: bool) -> Outcome {
+async fn work_off(host: &Host, id: Uuid, as_json: bool) -> CommandResult {
     let bar = progress::bar(0, "things");
     let advance = |act: &BulkAct| {
         bar.set_length(act.total);

@@ -3,7 +3,7 @@
 use clap::Subcommand;
 
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::print;
 use crate::pipeline::believed_pauses;
 use backline_model::{Holder, Platform};
@@ -42,7 +42,7 @@ fn key(text: &str) -> Result<Holder, String> {
 }
 
 /// Runs the command.
-pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome {
+pub(in crate::cli) async fn run(context: &Context, command: Command) -> CommandResult {
     let (store, now) = (context.store().await?, context.clock.now());
     match command {
         Command::List { limit, json } => {

@@ -12,7 +12,7 @@ use crate::cli::arguments::names::{self, PlatformName};
 use crate::cli::arguments::values;
 use crate::cli::context::Context;
 use crate::cli::service::installation;
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::print;
 use crate::cli::terminal::progress::{self, ProgressBar};
 use crate::pipeline::collection::report::{
@@ -111,7 +111,7 @@ impl Selection {
 }
 
 /// Prints what a run would do.
-pub(in crate::cli) async fn plan(context: &Context, arguments: PlanArguments) -> Outcome {
+pub(in crate::cli) async fn plan(context: &Context, arguments: PlanArguments) -> CommandResult {
     let host = context.host().await?;
     let request = arguments.selection.request(context, host.store()).await?;
     let report = host.planner().plan(&request).await?;
@@ -131,7 +131,7 @@ pub(in crate::cli) async fn plan(context: &Context, arguments: PlanArguments) ->
 }
 
 /// Collects, with a progress bar, and prints the report.
-pub(in crate::cli) async fn run(context: &Context, arguments: RunArguments) -> Outcome {
+pub(in crate::cli) async fn run(context: &Context, arguments: RunArguments) -> CommandResult {
     let host = context.host().await?;
     if let Some(RunCommand::Cancel { run, reason, json }) = arguments.command {
         let run = run.find(host.store()).await?;
@@ -140,7 +140,7 @@ pub(in crate::cli) async fn run(context: &Context, arguments: RunArguments) -> O
     let request = arguments.selection.request(context, host.store()).await?;
     installation::warn(context, host.store()).await?;
     let report = collect(&host, &request, &CancellationToken::new()).await?;
-    context.watch.made(Subject::Run(report.run.id));
+    context.subjects.made(Subject::Run(report.run.id));
     if arguments.json {
         let write_transactions = host.telemetry().write_transactions();
         print::json(&ProcessReport { report: &report, peak_rss_bytes: memory::peak_bytes(), write_transactions })?;
@@ -167,7 +167,7 @@ pub(in crate::cli) async fn collect(
     report
 }
 
-async fn cancel(host: &Host, run: RunId, reason: &str, json: bool) -> Outcome {
+async fn cancel(host: &Host, run: RunId, reason: &str, json: bool) -> CommandResult {
     let report = host.runs().cancel(run, reason).await?;
     if json {
         print::json(&report)?;

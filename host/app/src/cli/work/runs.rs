@@ -5,7 +5,7 @@ use clap::Subcommand;
 use super::outcomes;
 use crate::cli::arguments::ids::Given;
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::print;
 use backline_model::{self, RunId, RunStatus};
 use backline_store::{RunDetails, RunFilter, Scope, Store};
@@ -47,7 +47,7 @@ fn status(text: &str) -> Result<RunStatus, String> {
 }
 
 /// Runs the command.
-pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome {
+pub(in crate::cli) async fn run(context: &Context, command: Command) -> CommandResult {
     let store = context.store().await?;
     match command {
         Command::List { status, trigger, limit, json } => {

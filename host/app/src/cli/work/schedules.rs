@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::cli::arguments::names::{self, PlatformName};
 use crate::cli::arguments::values;
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{Exit, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit};
 use crate::cli::terminal::print;
 use crate::pipeline::service::schedules;
 use backline_model::{CatchUp, Fire, Overlap, Schedule, ScheduleSpec};
@@ -88,7 +88,7 @@ pub(in crate::cli) const HEADERS: [&str; 10] =
 pub(in crate::cli) const FIRE_HEADERS: [&str; 5] = ["schedule", "fire time", "decision", "#run", "??decided at"];
 
 /// Runs the command.
-pub(in crate::cli) async fn run(context: &Context, command: Command) -> Outcome {
+pub(in crate::cli) async fn run(context: &Context, command: Command) -> CommandResult {
     let store = context.store().await?;
     let (config, now) = (context.config(), context.clock.now());
     match command {

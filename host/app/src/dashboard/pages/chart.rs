@@ -129,10 +129,10 @@ impl<'a> Series<'a> {
 mod tests {
     use super::*;
     use backline_model::fixtures::{day, ints, name, row};
-    use backline_model::{Absence, Change};
+    use backline_model::{Absence, GrowthChange};
 
     fn grown(like: &MetricsRow, reason: NoChange) -> GrowthRow {
-        let change = Change { reason: Some(reason), ..Change::default() };
+        let change = GrowthChange { reason: Some(reason), ..GrowthChange::default() };
         GrowthRow {
             account_id: like.account_id,
             artist_id: like.artist_id,

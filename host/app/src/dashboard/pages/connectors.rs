@@ -9,8 +9,8 @@ use super::{Ask, id};
 use crate::dashboard::frame::{View, facts, form, link, or_none, percent, table, text, time, time_or_none};
 use crate::dashboard::refusal::Refusal;
 use crate::dashboard::routes::FormAct;
-use crate::pipeline::{Classified as _, Comparison, ErrorClass, names, with_causes};
-use backline_model::grant::Change;
+use crate::pipeline::{Classified as _, ErrorClass, ReleaseComparison, names, with_causes};
+use backline_model::grant::GrantChange;
 use backline_model::{Digest, Platform, Release, ReleaseState, Tally};
 
 /// Over how many days failures are counted.
@@ -159,7 +159,7 @@ pub(super) async fn one(ask: &Ask<'_>, given: &str) -> Result<View, Refusal> {
 }
 
 /// What a release asks for and reports, compared with the one whose grant applies.
-fn difference(compared: &Comparison) -> Markup {
+fn difference(compared: &ReleaseComparison) -> Markup {
     let against = compared.against.as_ref().map_or_else(
         || "nothing, since no other release of it is granted".to_owned(),
         |other| format!("what {} ({}) is granted", named(other), other.digest.short()),
@@ -186,7 +186,7 @@ fn words(all: &[String]) -> String {
     if all.is_empty() { "none".to_owned() } else { all.join(", ") }
 }
 
-fn changes(heading: &str, changes: &[Change]) -> Markup {
+fn changes(heading: &str, changes: &[GrantChange]) -> Markup {
     html! {
         @if !changes.is_empty() {
             h3 { (heading) }

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::subjects::{Seen, State, Subject, Watch};
+use super::subjects::{ActSubjects, Seen, State, Subject};
 use backline_model::audit::{Act, ActOutcome, Actor};
 use backline_model::clock::Clock;
 use backline_model::{AccountId, ArtistId, Tenant};
@@ -45,18 +45,24 @@ impl AuditLog {
 
     /// Looks at a thing before an act that is about it. What can't be read is left out of the entry: it keeps no act
     /// from being done.
-    pub async fn about(&self, scope: &Scope, watch: &Watch, subject: Subject) {
-        if !watch.has(&subject) {
+    pub async fn about(&self, scope: &Scope, subjects: &ActSubjects, subject: Subject) {
+        if !subjects.has(&subject) {
             let before = self.seen(scope, &subject).await;
-            watch.add(subject, before);
+            subjects.add(subject, before);
         }
     }
 
-    /// Records an act, with what it was about: `watch`, whose things are looked at again.
+    /// Records an act, with what it was about: `subjects`, whose things are looked at again.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn record(&self, scope: &Scope, actor: Actor, deed: Deed, watch: &Watch) -> Result<(), StoreError> {
+    pub async fn record(
+        &self,
+        scope: &Scope,
+        actor: Actor,
+        deed: Deed,
+        subjects: &ActSubjects,
+    ) -> Result<(), StoreError> {
         let Deed { action, outcome, tenant, artist, account, details } = deed;
         let artist = match (artist, account) {
             (Some(artist), _) => Some(artist),
@@ -68,7 +74,7 @@ impl AuditLog {
             (None, None) => None,
         };
         let mut seen = Vec::new();
-        for (subject, before) in watch.take() {
+        for (subject, before) in subjects.take() {
             let after = self.seen(scope, &subject).await;
             seen.push((subject.name(), before, after));
         }

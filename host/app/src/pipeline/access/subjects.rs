@@ -99,9 +99,9 @@ pub(super) enum Seen {
 
 /// The things that an act is about, each as it was before. Cloning shares it.
 #[derive(Clone, Debug, Default)]
-pub struct Watch(Arc<Mutex<Vec<(Subject, Seen)>>>);
+pub struct ActSubjects(Arc<Mutex<Vec<(Subject, Seen)>>>);
 
-impl Watch {
+impl ActSubjects {
     /// Names a thing that the act itself made: there was none before.
     pub fn made(&self, subject: Subject) {
         self.add(subject, Seen::Nothing);
@@ -394,18 +394,18 @@ mod tests {
 
     #[test]
     fn a_thing_is_watched_once_and_not_without_end() {
-        let watch = Watch::default();
+        let subjects = ActSubjects::default();
         let run = |n| Subject::Run(RunId(Uuid::from_u128(n)));
-        watch.add(run(0), Seen::Unknown);
-        watch.made(run(0));
+        subjects.add(run(0), Seen::Unknown);
+        subjects.made(run(0));
         for n in 1..100 {
-            watch.made(run(n));
+            subjects.made(run(n));
         }
-        assert!(watch.has(&run(0)) && watch.has(&run(1_000)));
-        let watched = watch.take();
+        assert!(subjects.has(&run(0)) && subjects.has(&run(1_000)));
+        let watched = subjects.take();
         assert_eq!(watched.len(), SUBJECTS_MAX);
         assert_eq!(watched[0], (run(0), Seen::Unknown));
-        assert!(watch.take().is_empty());
+        assert!(subjects.take().is_empty());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::pipeline::credentials::installation::is_simulated;
 use crate::pipeline::names;
 use backline_model::{AlertChannel, AlertDigest, AlertMessage, DigestDays, QuietHours, Tenant, Zone};
 use backline_rules::alerting::end_of_quiet;
-use backline_rules::digest::{self, Facts, Moved, Movers, Needy, Period, SHOWN_MAX, Turn, Written};
+use backline_rules::digest::{self, DigestDue, Facts, Moved, Movers, Needy, Period, SHOWN_MAX, Written};
 use backline_store::{AlertFilter, ArtistFilter, MetricsFilter, NewDigestMessage, Scope, StoreError, digest_not_found};
 
 /// Rows of growth that are read at once.
@@ -172,10 +172,12 @@ impl Alerts {
     pub(super) async fn begin_digests(&self, now: DateTime<Utc>) -> Result<bool, StoreError> {
         let (all, mut begun, mut held_up) = (Scope::all_tenants(), false, None);
         for digest in self.store.alert_digests_list(&all).await? {
-            let moved = match digest::turn(&digest, now) {
-                Turn::Waits => continue,
-                Turn::Moves(next_at) => self.store.alert_digest_move(&all, &digest, next_at, None).await.map(|_| false),
-                Turn::Due { day, next_at } => {
+            let moved = match digest::due_now(&digest, now) {
+                DigestDue::Waits => continue,
+                DigestDue::Moves(next_at) => {
+                    self.store.alert_digest_move(&all, &digest, next_at, None).await.map(|_| false)
+                }
+                DigestDue::Due { day, next_at } => {
                     let quiet_until = digest.quiet.as_ref().and_then(|quiet| end_of_quiet(quiet, now));
                     let message = NewDigestMessage {
                         id: Uuid::now_v7(),

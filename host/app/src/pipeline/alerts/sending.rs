@@ -22,7 +22,7 @@ use backline_model::event::types;
 use backline_model::{
     AccountId, AlertChannel, AlertRoute, AlertState, ArtistId, ChannelTarget, Event, Platform, ReconnectUrl,
 };
-use backline_rules::alerting::{self, Attempted, Head, LEASE, Next, SHOWN_MAX, Shown, TIMEOUT, Text, Told};
+use backline_rules::alerting::{self, AlertNext, Attempted, Head, LEASE, SHOWN_MAX, Shown, TIMEOUT, Text, Told};
 use backline_rules::digest;
 use backline_store::{AlertLease, DueAlert, EventCursor, EventHead, NewAlert, Scope, StoreError, Term};
 
@@ -312,10 +312,10 @@ impl Alerts {
         let now = self.time_of(lease);
         let next = alerting::after(&channel.target, &attempted, lease.attempt, lease.alert.due_at, now);
         let (state, problem) = match next {
-            Next::Sent => (AlertState::Sent, None),
-            Next::Failed(problem) => (AlertState::Failed, Some(problem)),
-            Next::Unknown(problem) => (AlertState::Unknown, Some(problem)),
-            Next::Again { at, problem } => {
+            AlertNext::Sent => (AlertState::Sent, None),
+            AlertNext::Failed(problem) => (AlertState::Failed, Some(problem)),
+            AlertNext::Unknown(problem) => (AlertState::Unknown, Some(problem)),
+            AlertNext::Again { at, problem } => {
                 tracing::debug!(channel = channel.name, problem, "an alert is sent again");
                 let is_ours = self.store.alert_retry(lease, at, status, &problem).await?;
                 return Ok(if is_ours { AlertState::Waiting } else { AlertState::Sending });

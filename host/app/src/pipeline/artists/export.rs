@@ -22,7 +22,7 @@ use crate::pipeline::artists::privacy::Privacy;
 use crate::pipeline::credentials::installation::is_simulated;
 use crate::pipeline::error::{Classified, ErrorClass};
 use backline_model::ArtistId;
-use backline_model::privacy::{ColumnKind, Holds, Identifiers, Rows, TABLES, Table, personal};
+use backline_model::privacy::{ColumnKind, Holds, Identifiers, PersonalTable, Rows, TABLES, personal};
 use backline_model::text::csv_text;
 use backline_store::{Export, ExportedRow, Scope, StoreError, exported};
 
@@ -333,7 +333,7 @@ async fn read_all(
 
 async fn each_row(
     export: &mut Export,
-    table: &Table,
+    table: &PersonalTable,
     rows: &Rows,
     blocks: &mut Blocks<'_>,
     progress: &(dyn Fn(&str, u64) + Sync),

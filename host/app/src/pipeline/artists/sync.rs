@@ -128,12 +128,12 @@ pub struct SyncReport {
     pub dry_run: bool,
     /// What would be changed; only if nothing was written.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub differences: Vec<Difference>,
+    pub differences: Vec<SyncDifference>,
 }
 
 /// One change that would be made.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Difference {
+pub struct SyncDifference {
     /// `add`, `change`, `remove` and `restore`, of an artist or an account; `grant` and `withdraw` of a consent.
     pub what: &'static str,
     /// The artist's or account's id.
@@ -331,8 +331,8 @@ fn count(report: &mut SyncReport, changes: &RosterChanges) {
     report.withdrawals_kept += changes.withdrawals_kept;
 }
 
-fn differences(changes: &RosterChanges) -> Vec<Difference> {
-    let of = |what, id: String, about: String| Difference { what, id, about };
+fn differences(changes: &RosterChanges) -> Vec<SyncDifference> {
+    let of = |what, id: String, about: String| SyncDifference { what, id, about };
     let mut all = Vec::new();
     for (what, artists) in [("add artist", &changes.artists_added), ("change artist", &changes.artists_changed)] {
         all.extend(artists.iter().map(|artist| of(what, artist.id.to_string(), artist.name.clone())));

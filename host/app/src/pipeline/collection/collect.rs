@@ -15,7 +15,7 @@ use crate::pipeline::clocks::Clocks;
 use crate::pipeline::collection::batch_accounts::{BatchAccounts, FetchSetup};
 use crate::pipeline::collection::collect_error::CollectError;
 use crate::pipeline::collection::dispatch::Signal;
-use crate::pipeline::collection::evaluate::{self, Observation, Origin, RowContext, UnknownMetrics};
+use crate::pipeline::collection::evaluate::{self, DocumentOrigin, Observation, RowContext, UnknownMetrics};
 use crate::pipeline::collection::fetch::{self, AccountFailure, BatchBudget, SideEffects};
 use crate::pipeline::collection::given_back::{LONE_DEATHS_MAX, fail_host_killing, give_back, halve};
 use crate::pipeline::collection::held::{Held, HeldBytes};
@@ -31,7 +31,7 @@ use backline_model::kill_points::{Point, point};
 use backline_model::remedies::{Remedy, off};
 use backline_model::run::RunCounts;
 use backline_model::{AccountId, DocumentId, DocumentInput, FetchContext, Fetched, Lease, Outcome, Snapshot, Window};
-use backline_rules::dates::{self, Place};
+use backline_rules::dates::{self, StoredDate};
 use backline_store::{
     AccountResult, BatchResult, DocumentBody, DocumentRecord, PluginLog, Scope, Store, StoreError, Written,
 };
@@ -250,7 +250,7 @@ async fn observe(collector: &Collector, lease: &Lease) -> Result<Observed, Colle
     let (observations, unknown) = evaluated(&around, &places, window, fetched).await;
     // What was last accepted of an account is saved with the row of its own date.
     let is_stored = |observation: &&Observation| {
-        observation.prepared.is_ok() && !matches!(places[&observation.account], Place::Observed(_))
+        observation.prepared.is_ok() && !matches!(places[&observation.account], StoredDate::Observed(_))
     };
     let collected: BTreeSet<AccountId> = observations.iter().filter(is_stored).map(|one| one.account).collect();
     let past = past::prepare(&around, past, &collected).await;
@@ -263,7 +263,7 @@ async fn observe(collector: &Collector, lease: &Lease) -> Result<Observed, Colle
 /// is done before the transaction, which holds locks. Also says what to tell the operator of what was dropped.
 async fn evaluated(
     around: &Around<'_>,
-    places: &BTreeMap<AccountId, Place>,
+    places: &BTreeMap<AccountId, StoredDate>,
     window: Window,
     fetched: impl Iterator<Item = (((AccountId, Fetched), DocumentBody), Result<Snapshot, AccountFailure>)> + Send,
 ) -> (Vec<Observation>, Option<String>) {
@@ -272,11 +272,11 @@ async fn evaluated(
     let (mut observations, mut unknown) = (Vec::new(), UnknownMetrics::default());
     for (((account, fetched), body), snapshot) in fetched {
         let metric_date = match places[&account] {
-            Place::Observed(date) => date,
-            Place::Planned | Place::History => planned[&account],
+            StoredDate::Observed(date) => date,
+            StoredDate::Planned | StoredDate::History => planned[&account],
         };
-        let (document_id, only_history) = (DocumentId::generate(), places[&account] == Place::History);
-        let origin = Origin { metric_date, observed_at, window, run_id, document_id, only_history };
+        let (document_id, only_history) = (DocumentId::generate(), places[&account] == StoredDate::History);
+        let origin = DocumentOrigin { metric_date, observed_at, window, run_id, document_id, only_history };
         let prepared = snapshot.map(|mut snapshot| {
             unknown.trim(&mut snapshot, &release.manifest);
             evaluate::prepare(&RowContext::new(release, &collector.config, &candidates[&account], origin), snapshot)
@@ -293,8 +293,8 @@ async fn evaluated(
 async fn prepare(collector: &Collector, lease: &Lease, observed: &mut Observed) -> Result<(), CollectError> {
     let now = right_now(collector).await?;
     let date_of = |observation: &Observation| match observed.places[&observation.account] {
-        Place::Observed(date) => Some(date),
-        Place::Planned | Place::History => None,
+        StoredDate::Observed(date) => Some(date),
+        StoredDate::Planned | StoredDate::History => None,
     };
     let others = observed.observations.iter().filter_map(date_of).chain(observed.past.keys().copied());
     let others: BTreeSet<NaiveDate> = others.collect();
@@ -319,10 +319,10 @@ async fn aim(
     release: &LoadedRelease,
     accounts: &mut BatchAccounts,
     side: &mut SideEffects,
-) -> Result<(Window, BTreeMap<AccountId, Place>), CollectError> {
+) -> Result<(Window, BTreeMap<AccountId, StoredDate>), CollectError> {
     let (now, planned, allowed) = (right_now(collector).await?, dates_of(lease), collector.config.collection.late());
     let open = accounts.candidates.values().filter(|candidate| !accounts.ended.contains_key(&candidate.account_id));
-    let places: BTreeMap<AccountId, Place> = open
+    let places: BTreeMap<AccountId, StoredDate> = open
         .map(|candidate| {
             let id = candidate.account_id;
             (id, dates::place(planned[&id], &candidate.timezone, now, allowed, &release.manifest))
@@ -330,7 +330,7 @@ async fn aim(
         .collect();
     let mut late: BTreeMap<AccountId, NaiveDate> = places
         .iter()
-        .filter_map(|(id, place)| if let Place::Observed(date) = place { Some((*id, *date)) } else { None })
+        .filter_map(|(id, place)| if let StoredDate::Observed(date) = place { Some((*id, *date)) } else { None })
         .collect();
     if late.is_empty() {
         return Ok((lease.batch.window, places));
@@ -394,7 +394,7 @@ struct Observed {
     /// What to tell the operator of metrics that were dropped.
     unknown: Option<String>,
     /// Where the numbers of each observation belong.
-    places: BTreeMap<AccountId, Place>,
+    places: BTreeMap<AccountId, StoredDate>,
     /// When the documents were fetched.
     at: DateTime<Utc>,
     /// What was fetched of past dates besides.
@@ -432,7 +432,7 @@ async fn store(collector: &Collector, lease: &Lease, observed: &Observed) -> Res
         let known = known_of.remove(&observation.account).unwrap_or_default();
         match &observation.prepared {
             // Another run has collected that date since this batch began.
-            Ok(_) if matches!(place, Place::Observed(_)) && known.existing.is_some() => {
+            Ok(_) if matches!(place, StoredDate::Observed(_)) && known.existing.is_some() => {
                 let ending = AccountFailure::Final(Outcome::Superseded);
                 results.end(&mut result, candidate, planned[&observation.account], ending, None);
             }
@@ -440,7 +440,7 @@ async fn store(collector: &Collector, lease: &Lease, observed: &Observed) -> Res
                 let context = RowContext::new(release, &collector.config, candidate, origin);
                 let made = evaluate::finish(&context, prepared, known);
                 // What was left out on purpose says nothing about the release.
-                if place != Place::History {
+                if place != StoredDate::History {
                     result.tally.collected(&made.accepted, made.withheld.len() as u64);
                     result.tally.scored(made.row.quality_score);
                 }

@@ -97,7 +97,7 @@ pub(in crate::pipeline) struct Observation {
     /// Account that the document is about.
     pub account: AccountId,
     /// Where the document comes from, and which date it is about.
-    pub origin: Origin,
+    pub origin: DocumentOrigin,
     /// The document as it will be stored.
     pub body: DocumentBody,
     /// JSON text that the connector is handed back the next time.
@@ -134,7 +134,7 @@ pub(in crate::pipeline) struct RowContext<'a> {
 
 /// Where a document comes from, and which date it is about.
 #[derive(Clone, Copy)]
-pub(in crate::pipeline) struct Origin {
+pub(in crate::pipeline) struct DocumentOrigin {
     /// Logical date of the row.
     pub metric_date: NaiveDate,
     /// When the document was fetched.
@@ -149,7 +149,7 @@ pub(in crate::pipeline) struct Origin {
     pub only_history: bool,
 }
 
-impl Origin {
+impl DocumentOrigin {
     /// The document, as it is stored.
     pub(in crate::pipeline) fn document(&self, body: DocumentBody) -> DocumentRecord {
         DocumentRecord { id: self.document_id, body, observed_at: self.observed_at, window: self.window }
@@ -162,9 +162,9 @@ impl<'a> RowContext<'a> {
         release: &'a LoadedRelease,
         config: &'a Config,
         account: &'a Candidate,
-        origin: Origin,
+        origin: DocumentOrigin,
     ) -> Self {
-        let Origin { metric_date, observed_at, window, run_id, document_id, only_history } = origin;
+        let DocumentOrigin { metric_date, observed_at, window, run_id, document_id, only_history } = origin;
         let (validation, significance) = (&config.validation, &config.significance);
         let times_count = config.collection.times_count();
         Self {

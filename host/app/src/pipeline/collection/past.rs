@@ -13,14 +13,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 
 use crate::pipeline::collection::collect::Collector;
-use crate::pipeline::collection::evaluate::{self, Origin, Prepared, RowContext, UnknownMetrics};
+use crate::pipeline::collection::evaluate::{self, DocumentOrigin, Prepared, RowContext, UnknownMetrics};
 use crate::pipeline::collection::fetch::{self, BatchBudget, SideEffects};
 use crate::pipeline::collection::results::bare_result;
 use crate::pipeline::releases::cache::LoadedRelease;
 use backline_model::{
     AccountId, Candidate, DocumentId, DocumentInput, Fetched, Lease, Outcome, PastDocument, Snapshot, Window,
 };
-use backline_rules::dates::{self, Place};
+use backline_rules::dates::{self, StoredDate};
 use backline_store::{AccountResult, Completion, DocumentBody, MetricsFilter, Scope, StoreError};
 
 /// Most past dates that one batch asks for besides its own: a month. A batch has the time and the answers of one call
@@ -42,7 +42,7 @@ pub(super) type PastSnapshots = BTreeMap<NaiveDate, Vec<PastSnapshot>>;
 /// A document of a past date, and what was made of its snapshot.
 pub(super) struct PastObservation {
     account: AccountId,
-    origin: Origin,
+    origin: DocumentOrigin,
     body: DocumentBody,
     prepared: Prepared,
 }
@@ -120,7 +120,7 @@ fn dates_before(
 ) -> Vec<NaiveDate> {
     let is_past = |date: &NaiveDate| {
         let place = |candidate: &&Candidate| dates::place(*date, &candidate.timezone, now, late, &release.manifest);
-        open.iter().all(|candidate| place(candidate) == Place::History)
+        open.iter().all(|candidate| place(candidate) == StoredDate::History)
     };
     let before = (1..=DATES_MAX).map_while(|back| own.checked_sub_days(Days::new(back)));
     let mut dates: Vec<NaiveDate> = before.take_while(|date| *date >= since).filter(is_past).collect();
@@ -205,7 +205,7 @@ pub(super) async fn prepare(around: &Around<'_>, past: PastSnapshots, collected:
             let PastSnapshot { account, document_id, body, window, mut snapshot } = observed;
             unknown.trim(&mut snapshot, &release.manifest);
             let run_id = lease.batch.run_id;
-            let origin = Origin { metric_date, observed_at, window, run_id, document_id, only_history: true };
+            let origin = DocumentOrigin { metric_date, observed_at, window, run_id, document_id, only_history: true };
             let candidate = &candidates[&account];
             let made = evaluate::prepare(&RowContext::new(release, &collector.config, candidate, origin), snapshot);
             prepared.entry(metric_date).or_default().push(PastObservation { account, origin, body, prepared: made });

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::pipeline::collection::budgets;
-use crate::pipeline::collection::evaluate::{self, Origin, RowContext};
+use crate::pipeline::collection::evaluate::{self, DocumentOrigin, RowContext};
 use crate::pipeline::collection::fetch::{self, AccountFailure, BatchBudget, SideEffects};
 use crate::pipeline::credentials::manager::{BatchCredentials, CredentialManager};
 use crate::pipeline::error::{Classified, ErrorClass, with_causes};
@@ -231,7 +231,7 @@ impl Conformance {
         past: AccountPast,
         only_history: bool,
     ) -> Told {
-        let origin = Origin {
+        let origin = DocumentOrigin {
             metric_date: document.metric_date,
             observed_at: document.observed_at,
             window: document.window,

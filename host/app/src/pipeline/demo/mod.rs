@@ -163,14 +163,14 @@ impl Classified for DemoError {
 
 /// A day of the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum DemoDay {
     /// A date that is over, collected at its noon.
     Past(NaiveDate),
     /// Today, collected by the machine's clock.
     Today,
 }
 
-impl fmt::Display for Turn {
+impl fmt::Display for DemoDay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Past(date) => date.fmt(f),
@@ -269,22 +269,22 @@ impl Demo {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn open_turns(&self, store: &Store) -> Result<Vec<Turn>, DemoError> {
+    pub async fn open_days(&self, store: &Store) -> Result<Vec<DemoDay>, DemoError> {
         let runs = store.runs_list(&Scope::all_tenants(), RUNS_MAX, None).await?;
         let is_done = |date: Option<NaiveDate>| {
             runs.iter().any(|run| run.trigger == TRIGGER && run.date == date && run.finished_at.is_some())
         };
         let last = self.story.last();
         let past = self.story.dates().into_iter().filter(|date| *date != last && !is_done(Some(*date)));
-        let today = (!is_done(None)).then_some(Turn::Today);
-        Ok(past.map(Turn::Past).chain(today).collect())
+        let today = (!is_done(None)).then_some(DemoDay::Today);
+        Ok(past.map(DemoDay::Past).chain(today).collect())
     }
 
     /// Sets the clocks of host and platforms to a day of the history, with what happens on it. Returns what to collect.
-    pub fn turn_to(&self, turn: Turn) -> RunRequest {
-        let date = match turn {
-            Turn::Past(date) => Some(date),
-            Turn::Today => None,
+    pub fn turn_to(&self, day: DemoDay) -> RunRequest {
+        let date = match day {
+            DemoDay::Past(date) => Some(date),
+            DemoDay::Today => None,
         };
         let time = date.map(noon);
         *lock(&self.time) = time;
@@ -305,7 +305,7 @@ impl Demo {
 
     /// Lets the platforms' clock go with the machine's, for as long as this is awaited.
     pub async fn follow(&self) -> Infallible {
-        self.turn_to(Turn::Today);
+        self.turn_to(DemoDay::Today);
         let mut ticks = tokio::time::interval(FOLLOWS_EVERY);
         loop {
             ticks.tick().await;
@@ -410,7 +410,7 @@ mod tests {
     fn a_day_is_collected_at_its_noon() {
         let date = NaiveDate::from_ymd_opt(2026, 11, 20).expect("a date");
         assert_eq!(noon(date).to_rfc3339(), "2026-11-20T12:00:00+00:00");
-        assert_eq!(format!("{:10}|", Turn::Past(date)), "2026-11-20|");
-        assert_eq!(format!("{:10}|", Turn::Today), "today     |");
+        assert_eq!(format!("{:10}|", DemoDay::Past(date)), "2026-11-20|");
+        assert_eq!(format!("{:10}|", DemoDay::Today), "today     |");
     }
 }

@@ -2,7 +2,7 @@
 
 use super::columns::ColumnKind::{Date, Decimal, Integer, Json, Text, Time};
 use super::columns::{Cell, ColumnSpec, optional, required};
-use backline_model::{Change, GrowthRow, MetricName, MetricsRow, Value};
+use backline_model::{GrowthChange, GrowthRow, MetricName, MetricsRow, Value};
 
 /// The columns of metrics. Of the four that hold a value one is filled, or `absent` is.
 pub(super) const METRICS: &[ColumnSpec] = &[
@@ -94,7 +94,7 @@ pub(super) fn of_metrics(row: &MetricsRow) -> Vec<Vec<Cell>> {
 pub(super) fn of_growth(row: &GrowthRow) -> Vec<Vec<Cell>> {
     let [artist, account] = [row.artist_id.to_string(), row.account_id.to_string()].map(Cell::text);
     let platform = Cell::text(row.platform.as_str());
-    let line = |(metric, span, change): (&MetricName, u16, &Change)| {
+    let line = |(metric, span, change): (&MetricName, u16, &GrowthChange)| {
         vec![
             artist.clone(),
             account.clone(),

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::pipeline::error::{Classified, ErrorClass};
 use crate::pipeline::releases::manager::{LookupError, ReleaseManager};
 use backline_model::{Digest, MetricName, Platform, Release, ReleaseState, RunId, SwapCause, Tally};
-use backline_rules::rollback_analysis::{self, Regression, Verdict};
+use backline_rules::rollback_analysis::{self, Regression, RollbackVerdict};
 use backline_store::{Canary, Recollection, Rollback, Scope, StoreError, Swap};
 
 /// How long batches that were running when their release was rolled back may take to finish with it.
@@ -175,7 +175,7 @@ impl ReleaseManager {
             None => Tally::default(),
         };
         let catalogue = old.map(|old| declared_by_both(active, old)).unwrap_or_default();
-        let Verdict::Worse(regressions) = rollback_analysis::judge(&new, &record, &catalogue, rule) else {
+        let RollbackVerdict::Worse(regressions) = rollback_analysis::judge(&new, &record, &catalogue, rule) else {
             return Ok(());
         };
         let reason = told(&regressions);
@@ -211,10 +211,10 @@ impl ReleaseManager {
         // The other accounts in the same period: a problem of the platform affects both.
         let old = self.store.release_tally_get(active.digest, canary.started_at, None).await?;
         match rollback_analysis::judge(&new, &old, &declared_by_both(release, active), rule) {
-            Verdict::Worse(regressions) if rule.enabled => {
+            RollbackVerdict::Worse(regressions) if rule.enabled => {
                 self.take_back(release, active, true, &told(&regressions), &regressions, review).await
             }
-            Verdict::NotWorse if canary.promote_at.is_some_and(|at| at <= now) => {
+            RollbackVerdict::NotWorse if canary.promote_at.is_some_and(|at| at <= now) => {
                 // It may have been stopped by hand since it was read, or another host was faster.
                 if !self.store.canary_promote(canary, now).await? {
                     return Ok(());

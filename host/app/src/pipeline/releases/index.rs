@@ -8,7 +8,7 @@ use crate::pipeline::releases::obtain::{
     ObtainError, ObtainOptions, Obtained, download_signature, obtain, read_file, read_signature, with_suffix,
 };
 use backline_component::{
-    Demand, INDEX_BYTES_MAX, Index, IndexError, NameInIndex, SignatureError, Source, SourceError, beside, verify,
+    INDEX_BYTES_MAX, Index, IndexError, NameInIndex, SignatureError, SignatureRule, Source, SourceError, beside, verify,
 };
 use backline_gateway::{DownloadError, Downloader};
 use backline_model::Digest;
@@ -100,19 +100,19 @@ pub async fn read_index(
         (None, Some(configured)) => configured.parse()?,
         (None, None) => return Err(ReadIndexError::NotConfigured),
     };
-    let demand = if must_be_signed { Demand::Required } else { config.plugins.demand(&source, false) };
-    let (bytes, signature) = fetch(config, &source, demand != Demand::Ignored).await?;
-    let verdict = match (demand, &signature) {
-        (Demand::Ignored, _) | (Demand::IfPresent, None) => Ok(None),
+    let rule = if must_be_signed { SignatureRule::Required } else { config.plugins.signature_rule(&source, false) };
+    let (bytes, signature) = fetch(config, &source, rule != SignatureRule::Ignored).await?;
+    let verdict = match (rule, &signature) {
+        (SignatureRule::Ignored, _) | (SignatureRule::IfPresent, None) => Ok(None),
         (_, None) => Err(SignatureError::Missing { expected: beside(&source.to_string()) }),
         (_, Some(signature)) => verify(&bytes, signature, &config.plugins.trusted_keys, "").map(Some),
     };
     let (signed_by, warnings) = match verdict {
         Ok(signed_by) => (signed_by, Vec::new()),
-        Err(SignatureError::OtherConnector { name, .. }) if demand == Demand::Required => {
+        Err(SignatureError::OtherConnector { name, .. }) if rule == SignatureRule::Required => {
             return Err(ReadIndexError::Restricted(name));
         }
-        Err(error) if demand != Demand::Required && error.is_lack_of_trust() => {
+        Err(error) if rule != SignatureRule::Required && error.is_lack_of_trust() => {
             (None, vec![format!("the index {source}: {error}")])
         }
         Err(error) => return Err(ReadIndexError::Signature(error)),

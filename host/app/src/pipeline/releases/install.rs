@@ -119,7 +119,7 @@ impl Proposal {
 
 /// A release compared with the one whose grant applies.
 #[derive(Clone, Debug)]
-pub struct Comparison {
+pub struct ReleaseComparison {
     /// The release it was compared with; none if nothing is granted to the connector.
     pub against: Option<Release>,
     /// What it asks for, compared with that release's grant.
@@ -427,7 +427,7 @@ impl ReleaseManager {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn compare(&self, release: &Release) -> Result<Comparison, InstallError> {
+    pub async fn compare(&self, release: &Release) -> Result<ReleaseComparison, InstallError> {
         let mut others = self.store.releases_list().await?;
         others.retain(|other| release.active == (other.digest == release.digest));
         let against = self.granted_before(&release.manifest, &others).await?;
@@ -444,7 +444,7 @@ impl ReleaseManager {
         let (old, new) = (against.as_ref().map(catalogue).unwrap_or_default(), catalogue(release));
         let beyond =
             |of: &[String], other: &[String]| of.iter().filter(|metric| !other.contains(metric)).cloned().collect();
-        Ok(Comparison {
+        Ok(ReleaseComparison {
             permissions: Difference::between(granted, &asked),
             metrics: CatalogueDifference { added: beyond(&new, &old), removed: beyond(&old, &new) },
             against,

@@ -13,8 +13,8 @@ use crate::config::Config;
 use crate::pipeline::error::{Classified, ErrorClass};
 use crate::pipeline::releases::manager::ReleaseManager;
 use backline_component::{
-    Demand, InspectError, Inspection, OciReference, SIGNATURE_BYTES_MAX, SIGNATURE_SUFFIX, SignatureError, Source,
-    beside, inspect, verify,
+    InspectError, Inspection, OciReference, SIGNATURE_BYTES_MAX, SIGNATURE_SUFFIX, SignatureError, SignatureRule,
+    Source, beside, inspect, verify,
 };
 use backline_gateway::{DownloadError, Downloader, Pull, RegistryError, pull};
 use backline_model::Digest;
@@ -160,17 +160,17 @@ struct Fetched {
 /// # Errors
 /// When it can't be fetched, is too large, has another digest, is not a connector, or lacks a required signature.
 pub async fn obtain(config: &Config, source: &Source, options: &ObtainOptions) -> Result<Obtained, ObtainError> {
-    let demand = if options.must_be_signed {
-        Demand::Required
+    let rule = if options.must_be_signed {
+        SignatureRule::Required
     } else {
-        config.plugins.demand(source, options.signature.is_some())
+        config.plugins.signature_rule(source, options.signature.is_some())
     };
-    let looks_beside = demand != Demand::Ignored && options.signature.is_none();
+    let looks_beside = rule != SignatureRule::Ignored && options.signature.is_none();
     let fetching = fetch(config, source, looks_beside, options.deadline);
     let mut fetched = tokio::time::timeout(options.deadline, fetching)
         .await
         .map_err(|_| ObtainError::TimedOut(options.deadline))??;
-    if let Some(path) = options.signature.as_deref().filter(|_| demand != Demand::Ignored) {
+    if let Some(path) = options.signature.as_deref().filter(|_| rule != SignatureRule::Ignored) {
         fetched.signature = Some(read_signature(path).await?);
     }
     let Fetched { component, source: recorded, signature } = fetched;
@@ -180,15 +180,15 @@ pub async fn obtain(config: &Config, source: &Source, options: &ObtainOptions) -
     }
     let inspection = inspect(&component)?;
     let connector = &inspection.manifest.connector.name;
-    let verdict = match (demand, &signature) {
-        (Demand::Ignored, _) => Ok(None),
-        (Demand::IfPresent, None) => Ok(None),
+    let verdict = match (rule, &signature) {
+        (SignatureRule::Ignored, _) => Ok(None),
+        (SignatureRule::IfPresent, None) => Ok(None),
         (_, None) => Err(SignatureError::Missing { expected: expected_signature(source) }),
         (_, Some(signature)) => verify(&component, signature, &config.plugins.trusted_keys, connector).map(Some),
     };
     let (signed_by, warnings) = match verdict {
         Ok(signed_by) => (signed_by, Vec::new()),
-        Err(error) if demand != Demand::Required && error.is_lack_of_trust() => (None, vec![error.to_string()]),
+        Err(error) if rule != SignatureRule::Required && error.is_lack_of_trust() => (None, vec![error.to_string()]),
         Err(error) => return Err(error.into()),
     };
     Ok(Obtained { digest: actual, source: recorded, component, inspection, signed_by, warnings })

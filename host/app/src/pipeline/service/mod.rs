@@ -36,7 +36,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::loops::Loops;
-pub use self::status::{Readiness, Watch};
+pub use self::status::{Readiness, ServiceStatus};
 use crate::config::Config;
 use crate::pipeline::alerts::sending;
 use crate::pipeline::artists::sync;
@@ -144,8 +144,8 @@ impl Service {
 
     /// A handle for what is asked of the running service.
     #[must_use]
-    pub fn watch(&self) -> Watch {
-        Watch::new(self.context.clone())
+    pub fn status(&self) -> ServiceStatus {
+        ServiceStatus::new(self.context.clone())
     }
 
     /// Applies another configuration to all work that begins from now on. Connectors are loaded under it first.
@@ -168,7 +168,7 @@ impl Service {
 
     /// Whether this host can do its work right now.
     pub async fn readiness(&self) -> Readiness {
-        self.watch().readiness().await
+        self.status().readiness().await
     }
 
     /// Stops: no new work begins; running work finishes or is handed back within the configured deadline. Returns false

@@ -35,12 +35,12 @@ pub struct Readiness {
 
 /// A handle for what is asked of a running service. Cloning shares it.
 #[derive(Clone)]
-pub struct Watch {
+pub struct ServiceStatus {
     context: ServiceContext<Host>,
     census: Arc<Mutex<Option<Counted>>>,
 }
 
-impl Watch {
+impl ServiceStatus {
     pub(super) fn new(context: ServiceContext<Host>) -> Self {
         Self { context, census: Arc::default() }
     }

@@ -19,7 +19,7 @@ use crate::telemetry::Telemetry;
 use backline_model::clock::{Clock, ClockAhead, Past};
 use backline_model::kill_points::{Point, point};
 use backline_model::manifest::Policy;
-use backline_model::retention::{Action, Step, Table};
+use backline_model::retention::{Action, RetainedTable, RetentionStep};
 use backline_model::{Platform, Release, ScheduleSpec};
 use backline_rules::archive::{Plan, plan, rules};
 use backline_rules::schedule::{ScheduleError, Timetable};
@@ -107,7 +107,7 @@ impl Classified for ArchiveError {
 #[derive(Clone, Debug)]
 pub struct ArchiveProgress<'a> {
     /// The present step.
-    pub step: &'a Step,
+    pub step: &'a RetentionStep,
     /// Number of the step, from 1.
     pub number: usize,
     /// Number of steps.
@@ -316,7 +316,7 @@ impl Archive {
             point(Point::ArchiveStepDone);
         }
         if let Some(old) = at.date_naive().checked_sub_months(Months::new(EMPTY_MONTHS_KEPT)) {
-            for table in [Table::Metrics, Table::MetricsArchive, Table::Documents] {
+            for table in [RetainedTable::Metrics, RetainedTable::MetricsArchive, RetainedTable::Documents] {
                 store.months_drop_empty(table, old).await?;
             }
         }

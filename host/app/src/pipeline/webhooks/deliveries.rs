@@ -26,7 +26,7 @@ use backline_gateway::{Gateway, WebhookRequest};
 use backline_model::clock::Clock;
 use backline_model::kill_points::{Point, point};
 use backline_model::{DeliveryState, Event, Platform, Webhook, WebhookId, WebhookKind};
-use backline_rules::delivery::{self, Answer, Attempt, LEASE, Next, PlatformFacts, Prepared};
+use backline_rules::delivery::{self, Answer, Attempt, DeliveryNext, LEASE, PlatformFacts, Prepared};
 use backline_store::{DeliveryLease, EventCursor, EventHead, Finish, NewDelivery, Scope, Store, StoreError, Term};
 
 /// The role of the host that fans out new events.
@@ -430,7 +430,7 @@ impl Dispatcher {
         let attempt = Attempt { first_at: lease.first_tried_at, number: lease.attempt, now };
         let status = answer.status();
         match delivery::after(config, attempt, &answer, self.gateway.jitter()) {
-            Next::Delivered => {
+            DeliveryNext::Delivered => {
                 let finish = Finish { state: DeliveryState::Delivered, status, problem: None };
                 Ok((self.finished(lease, &finish, DeliveryOutcome::Delivered).await?, None))
             }
@@ -440,16 +440,16 @@ impl Dispatcher {
                 let problem = "this machine's clock jumped, so the next turn is not known".to_owned();
                 Ok((DeliveryOutcome::Lost, Some((problem, Then::Retried))))
             }
-            Next::Parked { problem } => {
+            DeliveryNext::Parked { problem } => {
                 let finish = Finish { state: DeliveryState::Parked, status, problem: Some(problem.clone()) };
                 let outcome = self.finished(lease, &finish, DeliveryOutcome::Parked).await?;
                 Ok((outcome, Some((problem, Then::Parked))))
             }
-            Next::Again { at, problem } => {
+            DeliveryNext::Again { at, problem } => {
                 let outcome = self.tried_again(lease, at, status, &problem).await?;
                 Ok((outcome, Some((problem, Then::Retried))))
             }
-            Next::Gone { problem } => {
+            DeliveryNext::Gone { problem } => {
                 // One that was changed since it was read is asked again, once it is read again.
                 let is_off = self.store.webhook_switch_off(&Scope::all_tenants(), webhook, &problem, now).await?;
                 let (wait, then) = if is_off {

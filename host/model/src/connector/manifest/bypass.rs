@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 
-use super::findings::{Findings, Place};
+use super::findings::{Findings, ManifestPath};
 
 /// A check of `backline plugins conformance` that a manifest may bypass. All others protect the numbers or the artists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -62,7 +62,7 @@ pub struct Bypass {
 pub(super) fn check(bypasses: &[Bypass], findings: &mut Findings) {
     let mut seen = BTreeSet::new();
     for (index, bypass) in bypasses.iter().enumerate() {
-        let place = Place::of("bypass").index(index);
+        let place = ManifestPath::of("bypass").index(index);
         let field = format!("bypass {}", bypass.check.as_str());
         if !seen.insert(bypass.check) {
             findings.add(place.key("check"), field.clone(), "it is bypassed twice");

@@ -9,7 +9,7 @@ use serde::{Deserialize as _, Serialize};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::findings::{Found, Place, Step};
+use super::findings::{Found, ManifestPath, Step};
 use super::{MANIFEST_BYTES_MAX, Manifest};
 use crate::nearest::nearest;
 use crate::text::one_line;
@@ -205,7 +205,7 @@ fn remove_below(value: &mut DeValue<'_>, steps: &[Step]) -> bool {
 }
 
 /// Where the value at a place is written; of one that is not, where the nearest is that would hold it.
-fn span_of(root: &DeTable<'_>, place: &Place) -> Range<usize> {
+fn span_of(root: &DeTable<'_>, place: &ManifestPath) -> Range<usize> {
     let mut steps = place.0.iter();
     let Some(Step::Key(first)) = steps.next() else { return 0..0 };
     let Some(mut at) = root.get(first.as_str()) else { return 0..0 };

@@ -12,9 +12,9 @@ pub(super) enum Step {
 
 /// Where in a manifest a value stands: the keys and indices that lead to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place(pub(super) Vec<Step>);
+pub(crate) struct ManifestPath(pub(super) Vec<Step>);
 
-impl Place {
+impl ManifestPath {
     /// The value of a key at the top.
     pub(crate) fn of(key: &str) -> Self {
         Self(vec![Step::Key(key.to_owned())])
@@ -40,7 +40,7 @@ impl Place {
 /// A value of the right form that is not valid.
 #[derive(Clone, Debug)]
 pub(super) struct Found {
-    pub(super) place: Place,
+    pub(super) place: ManifestPath,
     field: String,
     pub(super) problem: String,
 }
@@ -51,7 +51,7 @@ pub(crate) struct Findings(pub(super) Vec<Found>);
 
 impl Findings {
     /// Adds a value that is not valid: where it stands, what it is called in a message, and what is wrong with it.
-    pub(crate) fn add(&mut self, place: Place, field: impl Into<String>, problem: impl AsRef<str>) {
+    pub(crate) fn add(&mut self, place: ManifestPath, field: impl Into<String>, problem: impl AsRef<str>) {
         let (field, problem) = (printable(&field.into()), printable(problem.as_ref()));
         self.0.push(Found { place, field, problem });
     }

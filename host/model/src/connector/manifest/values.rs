@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value as Json;
 
-use super::findings::{Findings, Place};
+use super::findings::{Findings, ManifestPath};
 use super::{BATCH_SIZE_MAX, CredentialKind, CredentialSlot, Inject, Manifest, Owner, bypass};
 use crate::account_rule::{self, Declared};
 use crate::allowance;
@@ -17,7 +17,7 @@ impl Manifest {
     /// Every value that is not valid.
     pub(super) fn findings(&self) -> Findings {
         let mut findings = Findings::default();
-        let connector = Place::of("connector");
+        let connector = ManifestPath::of("connector");
         if let Err(error) = check_name("connector name", &self.connector.name, 64) {
             findings.add(connector.key("name"), "connector.name", error.to_string());
         }
@@ -26,7 +26,7 @@ impl Manifest {
             findings.add(connector.key("batch_size"), "connector.batch_size", problem);
         }
         for (index, host) in self.hosts.iter().enumerate() {
-            let (place, field) = (Place::of("host").index(index), format!("host {}", host.origin));
+            let (place, field) = (ManifestPath::of("host").index(index), format!("host {}", host.origin));
             if host.methods.is_empty() {
                 let problem = "it lists no method; write methods = [\"GET\"]";
                 findings.add(place.key("methods"), field.clone(), problem);
@@ -39,12 +39,17 @@ impl Manifest {
         self.check_texts(&mut findings);
         let mut seen = BTreeSet::new();
         for (index, slot) in self.credentials.iter().enumerate() {
-            self.check_credential(slot, seen.insert(&slot.slot), &Place::of("credential").index(index), &mut findings);
+            self.check_credential(
+                slot,
+                seen.insert(&slot.slot),
+                &ManifestPath::of("credential").index(index),
+                &mut findings,
+            );
         }
         allowance::check(&self.budgets, &|slot| self.slot(slot).is_some(), &mut findings);
         self.check_metrics(&mut findings);
         if !self.settings.is_object() {
-            findings.add(Place::of("settings"), "settings", "it is not a JSON Schema object");
+            findings.add(ManifestPath::of("settings"), "settings", "it is not a JSON Schema object");
         }
         if let Some(rule) = &self.account {
             let is_of_accounts = |slot: &str| self.slot(slot).map(|slot| slot.owner == Owner::Account);
@@ -76,13 +81,13 @@ impl Manifest {
                 "it is the longer one of two times; write documents_days and metrics_days of the others too".to_owned()
             }
         };
-        findings.add(Place::of("policy").key("authorised_days"), "policy.authorised_days", problem);
+        findings.add(ManifestPath::of("policy").key("authorised_days"), "policy.authorised_days", problem);
     }
 
     fn check_metrics(&self, findings: &mut Findings) {
         let mut seen = BTreeSet::new();
         for (index, metric) in self.metrics.iter().enumerate() {
-            let (place, field) = (Place::of("metric").index(index), format!("metric {}", metric.name));
+            let (place, field) = (ManifestPath::of("metric").index(index), format!("metric {}", metric.name));
             if !seen.insert(metric.name.as_str()) {
                 findings.add(place.key("name"), field.clone(), "it is declared twice");
             }
@@ -92,7 +97,7 @@ impl Manifest {
         }
         for (index, known) in self.breaks.iter().enumerate() {
             if !seen.contains(known.metric.as_str()) {
-                let place = Place::of("break").index(index).key("metric");
+                let place = ManifestPath::of("break").index(index).key("metric");
                 findings.add(place, format!("break of {}", known.metric), "the catalogue has no such metric");
             }
         }
@@ -103,11 +108,11 @@ impl Manifest {
         let whole = serde_json::to_value(self).unwrap_or_default();
         let Json::Object(entries) = &whole else { return };
         for (name, value) in entries {
-            misleading_texts(value, name, &Place::of(name), findings);
+            misleading_texts(value, name, &ManifestPath::of(name), findings);
         }
     }
 
-    fn check_credential(&self, slot: &CredentialSlot, is_first: bool, place: &Place, findings: &mut Findings) {
+    fn check_credential(&self, slot: &CredentialSlot, is_first: bool, place: &ManifestPath, findings: &mut Findings) {
         let field = format!("credential {}", slot.slot);
         let mut add = |key: &str, problem: String| findings.add(place.key(key), field.clone(), problem);
         if let Err(error) = check_name("credential slot", &slot.slot, 64) {
@@ -146,7 +151,7 @@ impl Manifest {
 }
 
 /// Adds every misleading text of the manifest. Descriptions, notes and the settings' schema may have several lines.
-fn misleading_texts(json: &Json, field: &str, place: &Place, findings: &mut Findings) {
+fn misleading_texts(json: &Json, field: &str, place: &ManifestPath, findings: &mut Findings) {
     let several_lines = field.starts_with("settings") || field.ends_with("description") || field.ends_with("note");
     let wrong = |text: &str| text.chars().any(|c| misleads(c) && !(several_lines && matches!(c, '\n' | '\t' | '\r')));
     let problem = "it has control or invisible characters; write plain text";

@@ -21,7 +21,7 @@ use report::{BadRow, BadRows, Report, print_report, refusal};
 use row::{ImportedArtist, RowFault, Warning};
 
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::print;
 use crate::pipeline::Host;
 use backline_gateway::secrets::Secret;
@@ -231,7 +231,7 @@ fn worded(faults: &[RowFault]) -> String {
 }
 
 /// Runs the command.
-pub(super) async fn run(context: &Context, path: &Path, options: &ImportOptions) -> Outcome {
+pub(super) async fn run(context: &Context, path: &Path, options: &ImportOptions) -> CommandResult {
     let host = context.host().await?;
     let input = Input::open(path)?;
     let mut bad = BadRows::new(path, options)?;

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{note_unreadable, quiet_text};
 use crate::cli::arguments::values;
-use crate::cli::terminal::exit::{Exit, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit};
 use crate::cli::terminal::print;
 use crate::pipeline::{Host, NewDigest};
 use backline_model::{AlertDigest, AlertState, DigestDays, Tenant};
@@ -88,7 +88,7 @@ fn days(text: &str) -> Result<DigestDays, String> {
 const HEADERS: [&str; 8] = ["name", "tenant", "channel", "every", ">hour", "?timezone", "?quiet", "next"];
 
 /// Runs the command.
-pub(super) async fn run(host: &Host, command: Digests) -> Outcome {
+pub(super) async fn run(host: &Host, command: Digests) -> CommandResult {
     match command {
         Digests::Add(arguments) => add(host, arguments).await,
         Digests::List { json } => {
@@ -107,7 +107,7 @@ pub(super) async fn run(host: &Host, command: Digests) -> Outcome {
     }
 }
 
-async fn add(host: &Host, arguments: AddDigest) -> Outcome {
+async fn add(host: &Host, arguments: AddDigest) -> CommandResult {
     let AddDigest { name, channel, tenant, every, hour, timezone, quiet, json } = arguments;
     let timezone = values::timezone(&timezone)?;
     let new = NewDigest { name, channel, tenant, every, hour, timezone, quiet };
@@ -119,7 +119,7 @@ async fn add(host: &Host, arguments: AddDigest) -> Outcome {
 }
 
 /// The exit code tells whether it arrived.
-async fn send(host: &Host, arguments: SendDigest) -> Outcome {
+async fn send(host: &Host, arguments: SendDigest) -> CommandResult {
     let SendDigest { name, dry_run, html, json } = arguments;
     if dry_run {
         let preview = host.alerts().preview_digest(&name).await?;

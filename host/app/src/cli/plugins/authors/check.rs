@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::output::{Access, Existing, Output};
 use crate::cli::terminal::print::{self, Tone};
 use backline_component::INDEX_SCHEMA;
@@ -40,7 +40,7 @@ pub(crate) struct SchemaArguments {
 }
 
 /// Checks a manifest. The exit code tells whether a component can be packed with it.
-pub(in crate::cli::plugins) fn check(arguments: &CheckArguments) -> Outcome {
+pub(in crate::cli::plugins) fn check(arguments: &CheckArguments) -> CommandResult {
     let CheckArguments { file, json } = arguments;
     let text = read_manifest(file)?;
     let faults = faults(&text);
@@ -63,7 +63,7 @@ pub(in crate::cli::plugins) fn check(arguments: &CheckArguments) -> Outcome {
 }
 
 /// Prints the JSON Schema of a manifest or of an index, or the reference of a manifest.
-pub(in crate::cli::plugins) fn schema(arguments: &SchemaArguments) -> Outcome {
+pub(in crate::cli::plugins) fn schema(arguments: &SchemaArguments) -> CommandResult {
     let output = Output::open(&arguments.output, Access::Shared, Existing::forced(arguments.force))?;
     let text = match arguments {
         SchemaArguments { reference: true, .. } => manifest::reference(),

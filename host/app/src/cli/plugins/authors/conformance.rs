@@ -7,7 +7,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use crate::cli::context::Context;
 use crate::cli::plugins::read_file;
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::output::{Access, Existing, Output};
 use crate::cli::terminal::print::{self, Tone};
 use crate::pipeline::{CheckResult, CheckedWith, ConformanceReport, check_component};
@@ -37,7 +37,7 @@ pub(crate) struct ConformanceArguments {
 }
 
 /// Runs the command. The exit code tells whether every check passed.
-pub(in crate::cli::plugins) async fn check(context: &Context, arguments: ConformanceArguments) -> Outcome {
+pub(in crate::cli::plugins) async fn check(context: &Context, arguments: ConformanceArguments) -> CommandResult {
     let ConformanceArguments { file, answers, before, junit, force, json } = arguments;
     let component = read_file(&file)?;
     let before = before.map(|path| read_file(&path)).transpose()?;

@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 use super::check;
 use super::project::{self, Project};
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::output::{self, Access, Existing};
 use crate::cli::terminal::print::{self, Tone};
 use crate::pipeline::{TrialReport, replay_component};
@@ -70,7 +70,7 @@ struct Built {
 }
 
 /// Builds until it is stopped, or once. With `--once` the exit code tells whether every recording passed.
-pub(in crate::cli::plugins) async fn dev(context: &Context, arguments: DevArguments) -> Outcome {
+pub(in crate::cli::plugins) async fn dev(context: &Context, arguments: DevArguments) -> CommandResult {
     let DevArguments { folder, answers, once, json } = arguments;
     let project = Project::open(&folder)?;
     let answers = answers.unwrap_or_else(|| project.folder.join("answers"));

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use super::sign::signing_key;
 use crate::cli::context::Context;
 use crate::cli::plugins::read_file;
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::output::{Access, Existing, NewFile};
 use crate::cli::terminal::print;
 use crate::pipeline::{ObtainOptions, ReadIndex, read_index};
@@ -72,7 +72,7 @@ pub(crate) struct VerifyArguments {
 }
 
 /// Searches an index.
-pub(in crate::cli::plugins) async fn search(context: &Context, arguments: SearchArguments) -> Outcome {
+pub(in crate::cli::plugins) async fn search(context: &Context, arguments: SearchArguments) -> CommandResult {
     let SearchArguments { words, index, json } = arguments;
     let read = read_index(context.config(), index.as_ref(), false).await?;
     warn(&read);
@@ -113,14 +113,14 @@ fn warn(read: &ReadIndex) {
 }
 
 /// Runs `index …`.
-pub(in crate::cli::plugins) async fn run(context: &Context, command: IndexCommand) -> Outcome {
+pub(in crate::cli::plugins) async fn run(context: &Context, command: IndexCommand) -> CommandResult {
     match command {
         IndexCommand::Add(arguments) => add(context, &arguments),
         IndexCommand::Verify(arguments) => verify(context, arguments).await,
     }
 }
 
-fn add(context: &Context, arguments: &AddArguments) -> Outcome {
+fn add(context: &Context, arguments: &AddArguments) -> CommandResult {
     let AddArguments { index: path, file, source, key, force, json } = arguments;
     let component = read_file(file)?;
     let inspection =
@@ -178,7 +178,7 @@ fn sign(context: &Context, key: &Path, index: &Path, text: &str) -> Result<Strin
     signed.map_err(|error| Failure::refused(&error).about(&index.display().to_string()))
 }
 
-async fn verify(context: &Context, arguments: VerifyArguments) -> Outcome {
+async fn verify(context: &Context, arguments: VerifyArguments) -> CommandResult {
     let VerifyArguments { index, components, json } = arguments;
     let read = read_index(context.config(), index.as_ref(), true).await?;
     let mut wrong = Vec::new();

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::project::missing_tools;
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::output::{self, Access, Existing};
 use crate::cli::terminal::print;
 use backline_component::{Language, ProjectFile, project};
@@ -28,7 +28,7 @@ pub(crate) struct NewArguments {
 }
 
 /// Makes the project, complete or not at all.
-pub(in crate::cli::plugins) fn new(arguments: &NewArguments) -> Outcome {
+pub(in crate::cli::plugins) fn new(arguments: &NewArguments) -> CommandResult {
     let NewArguments { name, lang, folder, json } = arguments;
     let files = project(name, *lang).map_err(|error| Failure::refused(&error))?;
     let target = folder.join(name);

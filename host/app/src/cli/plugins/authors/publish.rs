@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::print;
 use crate::pipeline::{PublishRequest, Published, publish};
 use backline_component::Source;
@@ -63,7 +63,7 @@ impl FromStr for Target {
 }
 
 /// Runs the command.
-pub(in crate::cli::plugins) async fn run(context: &Context, arguments: PublishArguments) -> Outcome {
+pub(in crate::cli::plugins) async fn run(context: &Context, arguments: PublishArguments) -> CommandResult {
     let PublishArguments { target, file, signature, unsigned, force, json } = arguments;
     let Target { registry, repository, tag } = target;
     let request =

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::cli::context::Context;
 use crate::cli::plugins::read_file;
 use crate::cli::plugins::source::SourceArguments;
-use crate::cli::terminal::exit::{Exit, Failure, Outcome, sentence};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure, sentence};
 use crate::cli::terminal::output::{Access, Existing, NewFile, Output};
 use crate::cli::terminal::print;
 use backline_component::{SIGNATURE_SUFFIX, SigningError, SigningKey, generate_key, inspect};
@@ -58,7 +58,7 @@ pub(crate) struct VerifyArguments {
 }
 
 /// Generates a key: the secret one in a file that only its owner can read, the public one beside it.
-pub(in crate::cli::plugins) fn keygen(arguments: &KeygenArguments) -> Outcome {
+pub(in crate::cli::plugins) fn keygen(arguments: &KeygenArguments) -> CommandResult {
     let KeygenArguments { name, folder, json } = arguments;
     if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)) {
         return Err(Failure::usage(format!("'{name}' can't be a key's name; use only letters, digits, - and _")));
@@ -85,7 +85,7 @@ pub(in crate::cli::plugins) fn keygen(arguments: &KeygenArguments) -> Outcome {
 }
 
 /// Signs a component and writes the signature beside it.
-pub(in crate::cli::plugins) fn sign(context: &Context, arguments: &SignArguments) -> Outcome {
+pub(in crate::cli::plugins) fn sign(context: &Context, arguments: &SignArguments) -> CommandResult {
     let SignArguments { file, key, force, json } = arguments;
     let component = read_file(file)?;
     let about = |error: &(dyn std::error::Error + 'static)| Failure::refused(error).about(&file.display().to_string());
@@ -139,7 +139,7 @@ fn password(key: &Path) -> Result<String, Failure> {
 }
 
 /// Obtains a component as `install` does and prints its signer; refuses one without a trusted signature.
-pub(in crate::cli::plugins) async fn verify(context: &Context, arguments: &VerifyArguments) -> Outcome {
+pub(in crate::cli::plugins) async fn verify(context: &Context, arguments: &VerifyArguments) -> CommandResult {
     let obtained = arguments.source.obtain(context, true).await?;
     let info = &obtained.inspection.manifest.connector;
     let signer = obtained.signed_by.as_deref().unwrap_or(print::NONE);

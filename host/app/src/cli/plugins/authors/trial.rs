@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use crate::cli::access::credentials::read_secret;
 use crate::cli::context::Context;
 use crate::cli::plugins::read_file;
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::print::{self, Tone};
 use crate::pipeline::words::decimal;
 use crate::pipeline::{TrialMetric, TrialReport, TrialRequest, TrialRequestSent, try_component};
@@ -67,7 +67,7 @@ fn route(text: &str) -> Result<(OriginPattern, url::Url), String> {
 }
 
 /// Runs the command. The exit code tells whether everything worked.
-pub(in crate::cli::plugins) async fn try_file(context: &Context, arguments: TryArguments) -> Outcome {
+pub(in crate::cli::plugins) async fn try_file(context: &Context, arguments: TryArguments) -> CommandResult {
     let TryArguments { file, account, settings, secret, route, record, replay, max_requests, json } = arguments;
     let component = read_file(&file)?;
     let mut secrets = Vec::new();

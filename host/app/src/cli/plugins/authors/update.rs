@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::project;
-use crate::cli::terminal::exit::{Exit, Failure, Outcome};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::output::{self, Access, Existing};
 use crate::cli::terminal::print::{self, Tone};
 use backline_component::{StepOutcome, TEMPLATE, VendorUpdate, renew};
@@ -26,7 +26,7 @@ pub(crate) struct UpdateArguments {
 }
 
 /// Updates the project. What is left to its author is printed, and ends with another exit code.
-pub(in crate::cli::plugins) fn update(arguments: &UpdateArguments) -> Outcome {
+pub(in crate::cli::plugins) fn update(arguments: &UpdateArguments) -> CommandResult {
     let UpdateArguments { folder, dry_run, json } = arguments;
     let shown = folder.display().to_string();
     let unreadable = |error: std::io::Error| Failure::usage(format!("{shown} can't be read: {error}; name a project"));

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::context::Global;
-use crate::cli::terminal::exit::Outcome;
+use crate::cli::terminal::exit::CommandResult;
 
 #[cfg(feature = "demo")]
 mod showing;
@@ -36,14 +36,14 @@ pub(in crate::cli) struct DemoArguments {
 
 /// Shows a demo until a signal stops it.
 #[cfg(feature = "demo")]
-pub(in crate::cli) fn run(global: &Global, arguments: &DemoArguments) -> Outcome {
+pub(in crate::cli) fn run(global: &Global, arguments: &DemoArguments) -> CommandResult {
     global.expect_no_configuration("backline demo")?;
     crate::cli::in_runtime(showing::run(global, arguments))
 }
 
 /// Says that there is none.
 #[cfg(not(feature = "demo"))]
-pub(in crate::cli) fn run(_: &Global, _: &DemoArguments) -> Outcome {
+pub(in crate::cli) fn run(_: &Global, _: &DemoArguments) -> CommandResult {
     use crate::cli::terminal::exit::Failure;
 
     Err(Failure::usage("this binary was built without simulated platforms; build it with the feature `demo`"))

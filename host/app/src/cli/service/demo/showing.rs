@@ -11,19 +11,19 @@ use tokio_util::sync::CancellationToken;
 use super::DemoArguments;
 use crate::cli::context::{Context, Global, SIMULATED};
 use crate::cli::service::serve::{Api, BACKLOG, Signals, bind, listed, not_bound};
-use crate::cli::terminal::exit::{Exit, Failure, Outcome, sentence};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure, sentence};
 use crate::cli::terminal::log::Log;
 use crate::cli::terminal::print;
 use crate::cli::work::run;
 use crate::config::ServiceConfig;
 use crate::pipeline::collection::report::RunReport;
-use crate::pipeline::demo::{Demo, DemoFolder, Turn, Wanted, components};
+use crate::pipeline::demo::{Demo, DemoDay, DemoFolder, Wanted, components};
 use crate::pipeline::service::{Service, due};
 use crate::pipeline::{self, Host};
 use backline_model::clock::Clock;
 
 /// Prepares, collects and serves.
-pub(super) async fn run(global: &Global, arguments: &DemoArguments) -> Outcome {
+pub(super) async fn run(global: &Global, arguments: &DemoArguments) -> CommandResult {
     let mut signals = Signals::catch()?;
     let clock = Clock::system();
     let components = components(arguments.connectors.as_deref())?;
@@ -78,21 +78,21 @@ fn listening(given: Option<SocketAddr>) -> Result<TcpListener, Failure> {
 /// the next start goes on.
 async fn collect(context: &Context, demo: &Demo, signals: &mut Signals) -> Result<bool, Failure> {
     let host = demo.host(context.config().clone()).await?;
-    let turns = demo.open_turns(host.store()).await?;
-    if !turns.is_empty() {
-        print::note(&format!("collecting {}", print::count(turns.len() as u64, "day")));
+    let days = demo.open_days(host.store()).await?;
+    if !days.is_empty() {
+        print::note(&format!("collecting {}", print::count(days.len() as u64, "day")));
     }
     let stop = CancellationToken::new();
-    for turn in turns {
+    for day in days {
         if signals.any().now_or_never().is_some() {
             return Ok(false);
         }
-        let request = demo.turn_to(turn);
+        let request = demo.turn_to(day);
         let report = run::collect(&host, &request, &stop).await?;
         if stop.is_cancelled() {
             return Ok(false);
         }
-        print::line(&collected(turn, &report))?;
+        print::line(&collected(day, &report))?;
     }
     // No schedule collected it: asked how fresh its numbers are, the demo would answer that none was due yet.
     if let Some(today) = demo.run_of_today(&host).await? {
@@ -103,9 +103,9 @@ async fn collect(context: &Context, demo: &Demo, signals: &mut Signals) -> Resul
 }
 
 /// What became of a day, in one line.
-fn collected(turn: Turn, report: &RunReport) -> String {
+fn collected(day: DemoDay, report: &RunReport) -> String {
     let counts = report.run.counts;
-    let mut said = format!("{turn:10}  {} collected", print::count(counts.collected, "account"));
+    let mut said = format!("{day:10}  {} collected", print::count(counts.collected, "account"));
     for (number, what) in [(counts.failed, "failed"), (counts.deferred, "deferred"), (counts.excluded, "left out")] {
         if number > 0 {
             said.push_str(&format!(", {number} {what}"));
@@ -115,7 +115,13 @@ fn collected(turn: Turn, report: &RunReport) -> String {
 }
 
 /// Serves until a signal.
-async fn serve(context: &Context, file: &Path, demo: &Demo, listener: TcpListener, signals: &mut Signals) -> Outcome {
+async fn serve(
+    context: &Context,
+    file: &Path,
+    demo: &Demo,
+    listener: TcpListener,
+    signals: &mut Signals,
+) -> CommandResult {
     let store = context.open_any().await?;
     let token = demo.token(&store).await?;
     let examined = tokio::select! {

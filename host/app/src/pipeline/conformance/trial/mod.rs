@@ -21,7 +21,7 @@ use self::recording::{About, NewRecording, Recording};
 use self::replay::Replay;
 pub use self::report::{TrialCall, TrialFailure, TrialLog, TrialMetric, TrialReport, TrialRequestSent};
 use crate::config::Config;
-use crate::pipeline::collection::evaluate::{self, Origin, RowContext};
+use crate::pipeline::collection::evaluate::{self, DocumentOrigin, RowContext};
 use crate::pipeline::collection::fetch::AccountFailure;
 use crate::pipeline::conformance::shadow::class_of;
 use crate::pipeline::error::{Classified, ErrorClass};
@@ -358,7 +358,7 @@ impl Tried<'_> {
             collected_before: false,
             unreadable: None,
         };
-        let origin = Origin {
+        let origin = DocumentOrigin {
             metric_date: self.now.date_naive(),
             observed_at: self.now,
             window: self.window,
