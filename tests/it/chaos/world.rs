@@ -274,3 +274,9 @@ pub async fn answers_within(host: &HostProcess, status: u16, text: &str, within:
     })
     .await
 }
+
+#[test]
+fn a_setting_that_a_server_refuses_is_told_as_soon_as_the_server_ends() {
+    let refused = Cluster::start(&["max_connections=many"]).expect_err("no server starts with it");
+    assert!(refused.contains("ended before") && refused.contains("max_connections"), "{refused}");
+}
