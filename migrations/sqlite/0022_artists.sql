@@ -58,11 +58,9 @@ BEGIN
                     unicode(substr(t, 8)), unicode(substr(t, 9)), unicode(substr(t, 10))), 1, length(t)))
         THEN RAISE(ABORT,
             'artists.subscription_status is not UTF-8: convert it before it is written')
-        -- Other triggers and reports compare with the word as it is.
-        WHEN trim(lower(NEW.subscription_status)) IN
-                ('active', 'trialing', 'past_due', 'inactive', 'canceled', 'cancelled')
-            AND NEW.subscription_status NOT IN
-                ('active', 'trialing', 'past_due', 'inactive', 'canceled', 'cancelled')
+        -- Other triggers and reports compare with this word as it is. Others may be written in any way, so that no
+        -- program is kept from ending a subscription.
+        WHEN trim(lower(NEW.subscription_status)) = 'active' AND NEW.subscription_status <> 'active'
         THEN RAISE(ABORT,
             'artists.subscription_status has capitals or blanks around it: write it without, such as active')
         WHEN NEW.data_collection_enabled NOT IN (0, 1)
@@ -137,12 +135,10 @@ BEGIN
                     unicode(substr(t, 8)), unicode(substr(t, 9)), unicode(substr(t, 10))), 1, length(t))))
         THEN RAISE(ABORT,
             'artists.subscription_status is not UTF-8: convert it before it is written')
-        -- Other triggers and reports compare with the word as it is.
+        -- Other triggers and reports compare with this word as it is. Others may be written in any way, so that no
+        -- program is kept from ending a subscription.
         WHEN NEW.subscription_status IS NOT OLD.subscription_status AND (
-            trim(lower(NEW.subscription_status)) IN
-                ('active', 'trialing', 'past_due', 'inactive', 'canceled', 'cancelled')
-            AND NEW.subscription_status NOT IN
-                ('active', 'trialing', 'past_due', 'inactive', 'canceled', 'cancelled'))
+            trim(lower(NEW.subscription_status)) = 'active' AND NEW.subscription_status <> 'active')
         THEN RAISE(ABORT,
             'artists.subscription_status has capitals or blanks around it: write it without, such as active')
         WHEN NEW.data_collection_enabled IS NOT OLD.data_collection_enabled AND (

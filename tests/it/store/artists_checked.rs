@@ -82,7 +82,7 @@ fn refused_by_a_file() -> Vec<Refused> {
         ("subscription_status", "X'41'".to_owned(), "cannot store BLOB value in TEXT column"),
         ("subscription_status", "'Active'".to_owned(), "capitals or blanks around it: write it without"),
         ("subscription_status", "' active'".to_owned(), "capitals or blanks around it: write it without"),
-        ("subscription_status", "'CANCELED '".to_owned(), "capitals or blanks around it: write it without"),
+        ("subscription_status", "'ACTIVE '".to_owned(), "capitals or blanks around it: write it without"),
         ("timezone", "CAST(X'55ff' AS TEXT)".to_owned(), ZONE),
         ("timezone", "'UTC' || char(0)".to_owned(), ZONE),
         ("data_collection_enabled", "2".to_owned(), FLAG),

@@ -6,13 +6,15 @@
 //! [docs/security.md](../../../../docs/security.md) lists the forms and what is not found.
 //!
 //! `first_pass` rules out most texts, `layers` decodes, `patterns` compares, `escapes` reads one escape, `pieces` are
-//! the bytes of a layer.
+//! the bytes of a layer. `windows` are the beginnings of the patterns, and `plain` makes of a whole text what a layer is.
 
 mod escapes;
 mod first_pass;
 mod layers;
 mod patterns;
 mod pieces;
+mod plain;
+mod windows;
 
 use layers::Search;
 use patterns::Patterns;

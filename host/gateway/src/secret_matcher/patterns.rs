@@ -8,8 +8,9 @@ use aho_corasick::nfa::contiguous::NFA;
 use aho_corasick::{Anchored, MatchKind};
 use zeroize::Zeroizing;
 
-use super::first_pass::{self, Windows};
 use super::pieces::DECODINGS_MAX;
+use super::plain;
+use super::windows::Windows;
 
 /// Most bytes of a secret that the automaton holds. The first bytes of a longer secret are as good as the secret; what
 /// follows them is compared byte by byte. So the automaton of 500 secrets has a few megabytes, however long they are.
@@ -148,13 +149,13 @@ impl Automaton {
 /// A secret in the forms in which decoding may leave it: as it is, and where it has characters outside ASCII, as UTF-16
 /// without the bytes that are zero; each of these also with what looks like escapes in it decoded.
 fn readings(value: &str) -> Vec<Zeroizing<Vec<u8>>> {
-    let mut bases = vec![plain(value.as_bytes())];
+    let mut bases = vec![kept(value.as_bytes())];
     if !value.is_ascii() {
         for to_bytes in [u16::to_le_bytes, u16::to_be_bytes] {
             // No character has more than twice as many bytes as in UTF-8. What grew would leave a copy behind.
             let mut bytes = Zeroizing::new(Vec::<u8>::with_capacity(2 * value.len()));
             bytes.extend(value.encode_utf16().flat_map(to_bytes));
-            bases.push(plain(&bytes));
+            bases.push(kept(&bytes));
         }
     }
     let mut readings = Vec::with_capacity(bases.len());
@@ -175,12 +176,12 @@ fn readings(value: &str) -> Vec<Zeroizing<Vec<u8>>> {
 }
 
 /// The bytes that a layer keeps.
-fn plain(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
-    Zeroizing::new(first_pass::kept(Cow::Borrowed(bytes)).into_owned())
+fn kept(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(plain::kept(Cow::Borrowed(bytes)).into_owned())
 }
 
 /// The text with its escapes decoded; `None` if it has none.
 fn unescaped(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let decoded = Zeroizing::new(first_pass::unescaped(text)?);
-    Some(plain(&decoded))
+    let decoded = Zeroizing::new(plain::unescaped(text)?);
+    Some(kept(&decoded))
 }
