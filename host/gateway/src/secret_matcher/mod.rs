@@ -6,7 +6,7 @@
 //! [docs/security.md](../../../../docs/security.md) lists the forms and what is not found.
 //!
 //! `first_pass` rules out most texts, `layers` decodes, `patterns` compares, `escapes` reads one escape, `pieces` are
-//! the bytes of a layer. `windows` are the beginnings of the patterns, and `plain` makes of a whole text what a layer is.
+//! the bytes of a layer. `windows` are the beginnings of the patterns, `plain` makes of a whole text what a layer is.
 
 mod escapes;
 mod first_pass;
