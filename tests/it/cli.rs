@@ -173,7 +173,7 @@ fn a_wrong_argument_is_refused_with_what_would_be_right() {
         (&["accounts", "set", ARTIST, "--status", "active"], "`backline accounts list` shows them"),
         (&["plugins", "inspect", "missing.wasm"], "missing.wasm can't be read"),
         (&["artists", "add", " "], "the artist's name is empty"),
-        (&["artists", "add", "x".repeat(501).as_str()], "longer than 500 characters"),
+        (&["artists", "add", "x".repeat(501).as_str()], "the artist's name is longer than 500 characters; give a"),
         (&["artists", "add", "Ada", "--timezone", "Berlin"], "did you mean 'Europe/Berlin'?"),
         (&["metrics", "--since", "2026-02-02", "--until", "2026-02-01"], "is after --until"),
         (&["--set", "collection.windw_days=3", "runs", "list"], "did you mean 'collection.window_days'?"),

@@ -211,7 +211,17 @@ async fn a_status_that_is_unknown_ends_collection_and_is_told() {
             found.into_iter().map(|artist| artist.id).collect::<Vec<_>>()
         };
         let longest = "x".repeat(64);
-        let words = ["unpaid", "paused", "incomplete", "incomplete_expired", "expired", "überfällig", longest.as_str()];
+        let words = [
+            "unpaid",
+            "paused",
+            "incomplete",
+            "incomplete_expired",
+            "expired",
+            "überfällig",
+            "active\u{a0}",
+            "\u{3000}active",
+            longest.as_str(),
+        ];
         for word in words {
             let id = artist(1).id;
             let ended = format!("UPDATE artists SET subscription_status = '{word}', name = '{word}' WHERE id = '{id}'");

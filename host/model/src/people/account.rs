@@ -45,7 +45,8 @@ impl SubscriptionStatus {
     /// Reads the name used in tables and files.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let text = text.trim();
+        // Blanks alone, as in statements and triggers: what they take for another word is not collected either.
+        let text = text.trim_matches(' ');
         Self::ALL
             .into_iter()
             .find(|status| status.as_str().eq_ignore_ascii_case(text))
@@ -57,7 +58,7 @@ impl SubscriptionStatus {
     /// what the table refuses.
     #[must_use]
     pub fn stored(text: &str) -> Option<Self> {
-        let word = text.trim();
+        let word = text.trim_matches(' ');
         let is_word =
             !word.is_empty() && word.chars().count() <= Self::CHARS_MAX && !word.chars().any(|c| c.is_ascii_control());
         Self::parse(word).or(is_word.then_some(Self::Inactive))

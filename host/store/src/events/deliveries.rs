@@ -243,8 +243,9 @@ impl Store {
     }
 
     /// Parks the deliveries to a webhook that are due at what is no time, such as `then`: they would never be due, and
-    /// keep their lines waiting. Those that a file takes for due are leased, and parked there. Returns whether there
-    /// were any.
+    /// keep their lines waiting. Those that a file takes for due are leased, and parked there. Those that it takes for
+    /// due within a day are left until then: tries that wait are many, and are not read at each look. Returns whether
+    /// there were any.
     async fn timeless_deliveries_park(
         &self,
         scope: &Scope,
@@ -252,20 +253,21 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
         const TIMELESS: &str = "SELECT d.event_seq, d.next_at FROM deliveries d
-             WHERE d.webhook_id = $1::uuid AND d.state = 'waiting' AND d.next_at > $2::timestamptz
+             WHERE d.webhook_id = $1::uuid AND d.state = 'waiting' AND d.next_at > $3::timestamptz
                  AND NOT ({next_at_is_a_time}) AND (d.lease_until IS NULL OR d.lease_until <= $2::timestamptz)
                  AND EXISTS (SELECT 1 FROM webhooks w WHERE w.id = $1::uuid AND w.enabled {and_tenant: w.tenant})";
         if self.kind() == DatabaseKind::Postgres {
             return Ok(false); // its type keeps others out
         }
         let what = "look for deliveries that are due at no time";
-        let statement = self.scoped(scope, TIMELESS).bind(webhook.to_string()).bind(time_text(now));
+        let far = time_text(now + TimeDelta::days(1));
+        let statement = self.scoped(scope, TIMELESS).bind(webhook.to_string()).bind(time_text(now)).bind(far.clone());
         // Nothing is written, and nobody kept from writing, where there are none.
         if !self.rows(what, statement).await?.iter().any(|row| timeless(row).is_some()) {
             return Ok(false);
         }
         let mut work = self.begin().await?;
-        let statement = work.scoped(scope, TIMELESS).bind(webhook.to_string()).bind(time_text(now));
+        let statement = work.scoped(scope, TIMELESS).bind(webhook.to_string()).bind(time_text(now)).bind(far);
         let mut parked = false;
         for row in work.rows(what, statement).await? {
             let Some(problem) = timeless(&row) else { continue };
@@ -302,8 +304,7 @@ impl Store {
              UPDATE deliveries SET lease_owner = $2, lease_until = $4::timestamptz, attempts = attempts + 1,
                  first_tried_at = COALESCE(first_tried_at, $3::timestamptz)
              WHERE webhook_id = $1::uuid AND event_seq IN (SELECT event_seq FROM due)
-             RETURNING event_seq, event_id::text AS event_id, attempts, line, first_tried_at::text AS first_tried_at,
-                 next_at::text AS next_at",
+             RETURNING event_seq, attempts, line, first_tried_at::text AS first_tried_at, next_at::text AS next_at",
         );
         let statement = statement
             .replanned()

@@ -394,8 +394,8 @@ impl Store {
             Ok(AccountName {
                 account_id: row.parsed("id")?,
                 platform: row.parsed("platform")?,
-                platform_id: row.text("platform_id")?,
-                artist: row.text("name")?,
+                platform_id: row.told("platform_id")?,
+                artist: row.told("name")?,
             })
         })
     }

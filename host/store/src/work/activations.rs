@@ -225,7 +225,10 @@ pub(crate) async fn activations_leave_in_txn(
         let found = work.rows("find where artists have accounts", statement.bind(id_rows(&artists)?)).await?;
         let mut rows = Vec::new();
         for row in &found {
-            let (artist, platform): (ArtistId, String) = (row.parsed("artist_id")?, row.text("platform")?);
+            // A name that is not UTF-8 is no platform's, and keeps no plan from being made.
+            let (Ok(artist), Ok(platform)) = (row.parsed::<ArtistId>("artist_id"), row.text("platform")) else {
+                continue;
+            };
             let is_planned = planned.iter().any(|planned| planned.as_str() == platform);
             let Some(activation) = by_artist.get(&artist).filter(|_| !is_planned) else { continue };
             let (cause, at) = (&activation.cause, time_text(activation.at));

@@ -286,8 +286,8 @@ impl Store {
             Ok(BatchAccountView {
                 account_id: row.parsed("account_id")?,
                 artist_id: row.parsed("artist_id")?,
-                artist_name: row.text("artist_name")?,
-                platform_id: row.text("platform_id")?,
+                artist_name: row.told("artist_name")?,
+                platform_id: row.told("platform_id")?,
                 metric_date: row.date("metric_date")?,
                 outcome,
                 note,

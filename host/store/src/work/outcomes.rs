@@ -180,9 +180,9 @@ fn named_of(row: &AnyRow) -> Result<NamedOutcome, StoreError> {
     Ok(NamedOutcome {
         account_id: row.parsed("account_id")?,
         artist_id: row.parsed("artist_id")?,
-        artist_name: row.text("artist_name")?,
+        artist_name: row.told("artist_name")?,
         platform: row.parsed("platform")?,
-        platform_id: row.text("platform_id")?,
+        platform_id: row.told("platform_id")?,
         metric_date: row.date("metric_date")?,
         outcome,
         attempts: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
