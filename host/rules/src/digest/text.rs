@@ -46,7 +46,7 @@ pub struct Facts<'a> {
 
 /// A digest in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Written {
+pub struct DigestText {
     /// Subject and lines.
     pub text: Text,
     /// The same as a page for mail, which asks for nothing from elsewhere.
@@ -69,7 +69,7 @@ enum Line {
 
 /// The words of a digest.
 #[must_use]
-pub fn written(facts: &Facts<'_>) -> Written {
+pub fn written(facts: &Facts<'_>) -> DigestText {
     let title = plain(&title(facts));
     let mut parts = vec![moved(facts), missing(facts), needy(facts)];
     if let Some(dashboard) = facts.dashboard {
@@ -81,7 +81,7 @@ pub fn written(facts: &Facts<'_>) -> Written {
         *text = plain(text);
     }
     let html = html(&title, &parts);
-    Written { text: Text { title, lines: parts.iter().flat_map(lines).collect() }, html }
+    DigestText { text: Text { title, lines: parts.iter().flat_map(lines).collect() }, html }
 }
 
 fn title(facts: &Facts<'_>) -> String {
