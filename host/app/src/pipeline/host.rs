@@ -63,8 +63,9 @@ impl Classified for OpenError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Store(error) => error.class(),
-            Self::Gateway(GatewayError::Client(_)) | Self::Sandbox(SandboxError::Ticker(_)) => ErrorClass::Unavailable,
-            Self::Config(_) | Self::Gateway(_) | Self::Sandbox(_) | Self::NeedsRestart { .. } => ErrorClass::Refused,
+            Self::Gateway(error) => error.class(),
+            Self::Sandbox(SandboxError::Ticker(_)) => ErrorClass::Unavailable,
+            Self::Config(_) | Self::Sandbox(_) | Self::NeedsRestart { .. } => ErrorClass::Refused,
         }
     }
 }
