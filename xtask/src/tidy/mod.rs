@@ -5,7 +5,7 @@ use clap::Args;
 
 use crate::process::{self, say};
 
-mod binary;
+pub(crate) mod binary;
 mod dependencies;
 mod directions;
 mod files;
