@@ -15,7 +15,7 @@ use crate::support::components::workspace;
 use crate::support::scene::{BREAK_NOTE, Scene};
 
 /// Longest time for all that the browser does.
-const PATIENCE: Duration = Duration::from_secs(1_200);
+const WAIT_MAX: Duration = Duration::from_secs(1_200);
 
 /// Delay of each answer of the platforms, in milliseconds: a run takes so long that it can be watched.
 const SLOW_MS: u64 = 400;
@@ -45,7 +45,7 @@ async fn people_do_their_work_in_a_real_browser() {
     let expose = |token: &SecretText| token.expose().to_owned();
     command.env("BROWSER_WANTED", wanted.to_string());
     command.env("BROWSER_TOKEN", expose(&own)).env("BROWSER_OTHER_TOKEN", expose(&other));
-    let ended = run(&mut command, folder.path(), PATIENCE).await;
+    let ended = run(&mut command, folder.path(), WAIT_MAX).await;
     assert_eq!(ended.code, Some(0), "{}\n{}", ended.said, host.log());
     let pictures = std::fs::read_dir(&shown).expect("readable").count();
     assert!(pictures >= 60, "{pictures} pictures: of each page in both themes and at both widths");

@@ -341,7 +341,7 @@ fn a_platform_of_a_third_party_is_imported_by_its_own_columns() {
     place.done(&["accounts", "set", account, "--status", "active"]);
 
     let add = |platform: &str, id: &str| place.refused(&["accounts", "add", ARTIST, platform, id]);
-    assert!(add("tempo", "N/A").contains("'N/A' is no id; give one such as tp123456"));
+    assert!(add("tempo", "N/A").contains("'N/A' is not an id; give one such as tp123456"));
     let sentence = add("temop", "tp123456");
     assert!(sentence.contains("there is no platform 'temop'; did you mean 'tempo'?"), "{sentence}");
     assert!(place.done(&["accounts", "add", ARTIST, "guest", "'tp123456 "]).starts_with("exists already"));

@@ -19,7 +19,7 @@ use crate::support::database::each_empty_database;
 use crate::support::scene::{ARTISTS, Scene, TENANTS};
 
 /// Longest time for the requests of one token, of a host that is not optimised.
-const PATIENCE: Duration = Duration::from_secs(1_800);
+const WAIT_MAX: Duration = Duration::from_secs(1_800);
 
 /// The seed from which requests are drawn.
 const SEED: &str = "20261130";
@@ -120,6 +120,6 @@ async fn checked(
     command.env("SCHEMATHESIS_HOOKS", workspace().join("tests/it/contract/checks.py"));
     command.env("CONTRACT_BASE", base).env("CONTRACT_RECEIVER", receiver).env("PYTHONDONTWRITEBYTECODE", "1");
     command.env("CONTRACT_TOKEN", token.expose()).env("CONTRACT_POOL_TOKEN", all.expose());
-    let ended = run(&mut command, folder.path(), PATIENCE).await;
+    let ended = run(&mut command, folder.path(), WAIT_MAX).await;
     if ended.code == Some(0) { Ok(ended.said) } else { Err(ended.said) }
 }

@@ -16,7 +16,7 @@ use crate::support::components::workspace;
 use crate::support::scene::Scene;
 
 /// Longest time for one command.
-const PATIENCE: Duration = Duration::from_secs(120);
+const WAIT_MAX: Duration = Duration::from_secs(120);
 
 /// Columns of the terminals.
 const WIDTHS: [usize; 2] = [80, 120];
@@ -75,7 +75,7 @@ impl Terminal {
         let mut command = Command::new(&self.python);
         command.arg(workspace().join("tests/it/terminal/capture.py")).arg(width.to_string());
         command.arg(env!("CARGO_BIN_EXE_backline")).args(arguments);
-        let text = succeeded(run(&mut command, &self.folder, PATIENCE).await, arguments);
+        let text = succeeded(run(&mut command, &self.folder, WAIT_MAX).await, arguments);
         let text = without_sequences(&text.replace("\r\n", "\n"));
         let name: String = arguments.join("-").chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
         std::fs::write(self.shown.join(format!("{name}-{width}.txt")), &text).expect("written");
@@ -85,7 +85,7 @@ impl Terminal {
     /// All that a command has to say, where it is no terminal that it says it to.
     async fn whole(&self, arguments: &[&str]) -> String {
         let mut command = Command::new(env!("CARGO_BIN_EXE_backline"));
-        succeeded(run(command.args(arguments), &self.folder, PATIENCE).await, arguments)
+        succeeded(run(command.args(arguments), &self.folder, WAIT_MAX).await, arguments)
     }
 
     /// What is wrong with a command at both widths.

@@ -179,7 +179,7 @@ fn origin_of(target: &MailTarget) -> Result<Origin, MailError> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || ".-:[]".contains(c);
     let wrong = |problem: String| MailError::Refused(format!("the mail server can't be used: {problem}"));
     if !target.server.chars().all(is_name) {
-        return Err(wrong(format!("'{}' is no name of a host", one_line(&target.server))));
+        return Err(wrong(format!("'{}' is not the name of a host", one_line(&target.server))));
     }
     let url = Url::parse(&format!("https://{}:{}", target.server, target.port));
     let url = url.map_err(|error| wrong(error.to_string()))?;
@@ -216,7 +216,7 @@ fn message(mail: &Mail<'_>) -> Result<Message, MailError> {
 }
 
 fn mailbox(text: &str) -> Result<Mailbox, MailError> {
-    text.parse().map_err(|_| MailError::Refused(format!("'{}' is no address of mail", one_line(text))))
+    text.parse().map_err(|_| MailError::Refused(format!("'{}' is not a mail address", one_line(text))))
 }
 
 /// What a mail server said, as one line. It may repeat the password that it was sent, in any form, so its text is

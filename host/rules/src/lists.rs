@@ -66,8 +66,8 @@ pub enum ListError {
     /// The file has nothing but white space.
     #[error("the file is empty; a CSV file starts with a header, a JSON file with [ or {{")]
     Empty,
-    /// The file is of a kind that is no list.
-    #[error("the file is {what}, which is no list; {remedy}")]
+    /// The file is of a kind that is not a list.
+    #[error("the file is {what}, which is not a list; {remedy}")]
     Foreign {
         /// What it is.
         what: &'static str,

@@ -70,7 +70,7 @@
 //!   `lone_batch_begin`, and `completion_begin` with the [`Completion`] that it begins
 //! - a [`PlanGuard`]: `plan_begin` with the [`Planning`] it begins
 //! - a [`DeliveryLease`]: `delivery_finish`, `delivery_retry`
-//! - an [`AlertLease`]: `alert_events_list`, `alert_finish`, `alert_retry`, `alert_sending`
+//! - an [`AlertLease`]: `alert_events_list`, `alert_finish`, `alert_retry`, `alert_mark_sending`
 //! - the [`Term`] of the role of bulk acts: `bulk_act_advance`, `bulk_act_finish`
 //! - the owner of a [`RefreshLease`]: `credential_mark_dead`, `refresh_release`
 //! - guards that were begun in a scope: [`Export`], [`QuarantineRelease`]
@@ -89,7 +89,7 @@
 //! - schedules and their times, roles ([`Term`]), hosts, archive runs, alerts
 //! - the installation's id, budgets, paces and pauses, and the operator's credentials that are dead
 //!   (`dead_credentials_list`)
-//! - tombstones of erased artists (`erasure_get`, `erasure_lift`, `erased_artists_of`, `candidates_without_erased`): a
+//! - tombstones of erased artists (`erasure_get`, `erasure_lift`, `erased_artists_of`, `candidates_drop_erased`): a
 //!   tombstone holds a hash and counts, so whose artist it was is not known any more
 //! - the schema: migrations, months (`months_ensure`, `months_drop_empty`, `archive_months_list`, `archive_prepare`),
 //!   `hidden_tables_list`, `server_time_get`, whose a file is (`file_owner_get`), and the rewriting of a SQLite file
@@ -136,13 +136,13 @@ pub use events::webhooks::SealedWebhookSecrets;
 pub use numbers::archive::{ArchivePlace, Taken};
 pub use numbers::archive_runs::{ArchiveRun, ArchiveRunFilter};
 pub use numbers::document_body::DocumentBody;
-pub use numbers::history::AccountPast;
+pub use numbers::history::AccountHistory;
 pub use numbers::metrics::MetricsFilter;
 pub use numbers::quarantine::{QuarantineFilter, QuarantineRelease};
+pub use releases::canaries::{Canary, LastDocument, Recollection, Rollback};
 pub use releases::grants::NarrowedGrants;
 pub use releases::installed::{InUse, LoadReport};
 pub use releases::swaps::Swap;
-pub use releases::trials::{Canary, LastDocument, Recollection, Rollback};
 pub use reports::health::HealthWindow;
 pub use reports::lookup::{FoundId, IdKind};
 pub use reports::timeline::{PlacedEntry, TimelineCursor, TimelineEntry, TimelineFilter};

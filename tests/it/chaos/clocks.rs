@@ -14,7 +14,7 @@ use chrono::TimeDelta;
 use rand::RngExt as _;
 use rand::seq::SliceRandom as _;
 
-use super::world::{PATIENCE, World, dice, number};
+use super::world::{WAIT_MAX, World, dice, number};
 use crate::support::fleet::until;
 use crate::support::host::HostExt as _;
 use crate::support::stage::platform;
@@ -66,7 +66,7 @@ impl Jumping {
     /// Waits until it is ready, or says that its clock is wrong.
     async fn is_ready(&self, is_ready: bool) {
         let what = format!("ready: {is_ready}");
-        until(PATIENCE, &what, async || {
+        until(WAIT_MAX, &what, async || {
             let readiness = self.service.readiness().await;
             let says_so = readiness.problems.iter().any(|problem| problem.contains("clock jumped"));
             (readiness.ready == is_ready && says_so != is_ready).then_some(())
@@ -91,7 +91,7 @@ async fn a_clock_that_jumps_on_one_of_two_hosts_stops_that_one_only_and_until_it
         world.join(group).await;
         // At some moment of the work.
         let share = dice.random_range(1..world.accounts(1));
-        until(PATIENCE, "so many are collected", async || {
+        until(WAIT_MAX, "so many are collected", async || {
             let rows = number(&mut database, "SELECT COUNT(*) FROM metrics").await;
             (rows >= world.accounts(group) + share).then_some(())
         })

@@ -7,7 +7,7 @@ use rand::RngExt as _;
 use rand::rngs::StdRng;
 use rustix::process::Signal;
 
-use super::world::{PATIENCE, World, dice, expect_erased, number};
+use super::world::{WAIT_MAX, World, dice, expect_erased, number};
 use crate::support::fleet::{Fleet, until};
 use crate::support::host::HostExt as _;
 use crate::support::proxy::Proxy;
@@ -24,7 +24,7 @@ fn start(fleet: &Fleet, arguments: &[&str]) -> Child {
 /// Runs a command to its end, which must be good.
 async fn done(fleet: &Fleet, arguments: &[&str]) {
     let mut child = start(fleet, arguments);
-    let status = until(PATIENCE, &format!("{arguments:?} ends"), async || child.try_wait().expect("its state")).await;
+    let status = until(WAIT_MAX, &format!("{arguments:?} ends"), async || child.try_wait().expect("its state")).await;
     assert!(status.success(), "{arguments:?}: {status}");
 }
 
@@ -42,10 +42,10 @@ async fn killed_and_given_again(
         let part = usual * u64::from(kill) / u64::from(KILLS);
         proxy.stop_at(part + dice.random_range(1..=(usual / u64::from(KILLS)).max(1)), dice.random_bool(0.5));
         let mut child = start(fleet, &arguments);
-        let stopped = tokio::time::timeout(PATIENCE, async {
+        let stopped = tokio::time::timeout(WAIT_MAX, async {
             tokio::select! {
                 () = proxy.stopped() => {}
-                _ = until(PATIENCE, "the command ends", async || child.try_wait().expect("its state")) => {}
+                _ = until(WAIT_MAX, "the command ends", async || child.try_wait().expect("its state")) => {}
             }
         });
         stopped.await.expect("it stops or ends");
@@ -67,7 +67,7 @@ async fn commands_killed_at_any_round_trip_are_given_again_and_done() {
     world.collected(1).await;
     // Stopped and not killed: by the stage's clock, which stands at noon, one that died after noon is still there.
     host.signal(Signal::TERM);
-    assert!(host.ended(PATIENCE).await.success(), "the host stops cleanly");
+    assert!(host.ended(WAIT_MAX).await.success(), "the host stops cleanly");
     let mut database = world.database().await;
     let artist = |index: u32| world.stage.simulator.world().artist(index).id;
 

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::disk::{Disk, Room};
-use super::world::{PATIENCE, World, answers, dice};
+use super::world::{WAIT_MAX, World, answers, dice};
 use crate::support::fleet::until;
 use crate::support::proxy::{Proxy, Slow};
 use crate::support::tables::number;
@@ -95,7 +95,7 @@ async fn two_hosts_outlive_a_database_that_fails_in_every_way() {
             lock.wait_until_given_up(&world).await;
             Held::default()
         } else {
-            tokio::time::timeout(PATIENCE, proxy.reached(at)).await.unwrap_or_else(|_| panic!("{fault:?}: no work"));
+            tokio::time::timeout(WAIT_MAX, proxy.reached(at)).await.unwrap_or_else(|_| panic!("{fault:?}: no work"));
             happen(fault, &world, &proxy, &disk, async |reason| {
                 for host in &hosts {
                     answers(host, 503, reason).await;
@@ -129,7 +129,7 @@ pub async fn happen(
             let slow = proxy.slow(SLOW_BY);
             let began = Instant::now();
             let url = proxy.url(&world.url);
-            until(PATIENCE, "a slow connection is made", async || PgConnection::connect(&url).await.ok()).await;
+            until(WAIT_MAX, "a slow connection is made", async || PgConnection::connect(&url).await.ok()).await;
             assert!(began.elapsed() >= SLOW_BY, "it is slow");
             return Held { _slow: Some(slow), ..Held::default() };
         }
@@ -139,7 +139,7 @@ pub async fn happen(
             let victim = number(server, "SELECT pg_backend_pid()::bigint").await;
             let pid = Pid::from_raw(i32::try_from(victim).expect("a process id")).expect("a process id");
             kill_process(pid, Signal::KILL).expect("the backend is killed");
-            until(PATIENCE, "the server's processes are new", async || {
+            until(WAIT_MAX, "the server's processes are new", async || {
                 let mut again = PgConnection::connect(&world.url).await.ok()?;
                 let since = "SELECT COUNT(*) FROM pg_stat_activity WHERE pid = ";
                 (number(&mut again, &format!("{since}{victim}")).await == 0).then_some(())
@@ -198,7 +198,7 @@ impl Lock {
     /// Frees the table when a host has given up waiting for it.
     async fn wait_until_given_up(self, world: &World) {
         let waiter = waiter(world).await;
-        given_up(world, waiter, PATIENCE).await;
+        given_up(world, waiter, WAIT_MAX).await;
         self.free().await;
     }
 }
@@ -207,7 +207,7 @@ impl Lock {
 pub async fn waiter(world: &World) -> i64 {
     let mut watching = connection(world).await;
     let waiting = "SELECT COALESCE(MIN(pid), 0)::bigint FROM pg_locks WHERE NOT granted";
-    until(PATIENCE, "a host waits for the table", async || {
+    until(WAIT_MAX, "a host waits for the table", async || {
         let pid = number(&mut watching, waiting).await;
         (pid != 0).then_some(pid)
     })
@@ -226,7 +226,7 @@ pub async fn given_up(world: &World, waiter: i64, within: Duration) {
 
 /// A connection of the test's own, once the server has room for one: it notices a moment late that others ended.
 async fn connection(world: &World) -> PgConnection {
-    until(PATIENCE, "the server answers", async || PgConnection::connect(&world.url).await.ok()).await
+    until(WAIT_MAX, "the server answers", async || PgConnection::connect(&world.url).await.ok()).await
 }
 
 async fn set_read_only(server: &mut PgConnection, is_on: bool) {

@@ -18,7 +18,7 @@ use rand::seq::IndexedRandom as _;
 
 use super::database::{FAULTS, Fault, Held, happen};
 use super::disk::Disk;
-use super::world::{PATIENCE, World, dice, number};
+use super::world::{WAIT_MAX, World, dice, number};
 use crate::pipeline::assert_truth;
 use crate::support::alone::alone;
 use crate::support::fleet::until;
@@ -86,7 +86,7 @@ async fn day() {
         proxy.count();
         set_time(&world, now);
         let at = dice.random_range(1..=usual);
-        tokio::time::timeout(PATIENCE, proxy.reached(at)).await.expect("the run begins");
+        tokio::time::timeout(WAIT_MAX, proxy.reached(at)).await.expect("the run begins");
         let fault = *FAULTS.choose(&mut dice).expect("there are some");
         let trouble = match dice.random_range(0..4) {
             0 => Trouble::Nothing,
@@ -104,7 +104,7 @@ async fn day() {
             Trouble::OfDatabase(fault) => {
                 let are_unready = async |reason: &'static str| {
                     for host in &hosts {
-                        until(PATIENCE, reason, async || {
+                        until(WAIT_MAX, reason, async || {
                             let problems = host.readiness().await.problems;
                             problems.iter().any(|problem| problem.contains(reason)).then_some(())
                         })
@@ -117,7 +117,7 @@ async fn day() {
         quiet(&world, now, hour).await;
         drop(held);
         for host in &hosts {
-            until(PATIENCE, &format!("ready after {trouble:?}"), async || host.readiness().await.ready.then_some(()))
+            until(WAIT_MAX, &format!("ready after {trouble:?}"), async || host.readiness().await.ready.then_some(()))
                 .await;
         }
         memory.push(resident());
@@ -160,7 +160,7 @@ fn set_time(world: &World, now: DateTime<Utc>) {
 async fn quiet(world: &World, since: DateTime<Utc>, runs: i64) {
     let mut database = world.database().await;
     let began = Instant::now();
-    until(PATIENCE, &format!("{runs} runs are over"), async || {
+    until(WAIT_MAX, &format!("{runs} runs are over"), async || {
         let elapsed = TimeDelta::from_std(began.elapsed()).expect("a short time");
         world.stage.set_time(since + elapsed);
         let otherwise = "SELECT COUNT(*) FROM outcomes_all WHERE outcome <> 'collected' OR attempts <> 1";

@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
-use super::world::{PATIENCE, World};
+use super::world::{WAIT_MAX, World};
 use crate::support::fleet::until;
 
 /// The room on the disk of a server. PostgreSQL itself can't be kept from growing without rights that a test has not,
@@ -77,7 +77,7 @@ impl Disk {
     /// By a connection of its own: faults of the server end those that are open, and leave none for a moment.
     async fn execute(&self, statement: &str) {
         let connect = async || PgConnection::connect(&self.url).await.ok();
-        let mut server = until(PATIENCE, "the server answers", connect).await;
+        let mut server = until(WAIT_MAX, "the server answers", connect).await;
         sqlx::query(AssertSqlSafe(statement.to_owned())).execute(&mut server).await.expect("done");
     }
 }
@@ -85,7 +85,7 @@ impl Disk {
 /// Runs a command to its end, which must come.
 pub async fn ended(mut command: Command) -> Output {
     let output = tokio::task::spawn_blocking(move || command.output());
-    let output = tokio::time::timeout(PATIENCE, output).await.expect("it ends by itself");
+    let output = tokio::time::timeout(WAIT_MAX, output).await.expect("it ends by itself");
     output.expect("it is waited for").expect("the binary starts")
 }
 

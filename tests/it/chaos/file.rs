@@ -4,7 +4,7 @@
 use rand::RngExt as _;
 use sqlx::Executor as _;
 
-use super::world::{PATIENCE, World, answers, dice, number};
+use super::world::{WAIT_MAX, World, answers, dice, number};
 use crate::support::fleet::until;
 
 /// Artists that join at a time.
@@ -23,12 +23,12 @@ async fn a_host_outlives_a_file_that_another_program_keeps_locked() {
     world.join(1).await;
     // At some moment of the work.
     let share = dice.random_range(0..world.accounts(1));
-    until(PATIENCE, "so many are collected", async || {
+    until(WAIT_MAX, "so many are collected", async || {
         let rows = number(&mut other, "SELECT COUNT(*) FROM metrics").await;
         (rows >= world.accounts(1) + share).then_some(())
     })
     .await;
-    until(PATIENCE, "the file is locked", async || other.execute("BEGIN IMMEDIATE").await.ok().map(drop)).await;
+    until(WAIT_MAX, "the file is locked", async || other.execute("BEGIN IMMEDIATE").await.ok().map(drop)).await;
     // Longer than the lease of a batch, and than the host waits to report itself.
     answers(&host, 503, "can't report that it is present").await;
     other.execute("ROLLBACK").await.expect("the file is free");

@@ -6,7 +6,7 @@ use backline_store::{DatabaseKind, NewSchedule};
 use rand::seq::SliceRandom as _;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
 
-use super::world::{PATIENCE, World, answers, dice, number};
+use super::world::{WAIT_MAX, World, answers, dice, number};
 use crate::support::database::each_database;
 use crate::support::fleet::until;
 use crate::support::host::HostExt as _;
@@ -141,7 +141,7 @@ async fn others_are_collected(world: &World, groups: u32, spoilt: [&String; 2]) 
         "SELECT COUNT(*) FROM outcomes_all WHERE account_id IN (SELECT id FROM accounts WHERE {theirs})
              AND (outcome <> 'collected' OR attempts <> 1)"
     );
-    until(PATIENCE, &format!("{groups} groups are collected"), async || {
+    until(WAIT_MAX, &format!("{groups} groups are collected"), async || {
         let rows = number(&mut database, &collected).await;
         let outcomes = number(&mut database, &ended).await;
         assert_eq!(number(&mut database, &otherwise).await, 0, "nobody innocent ends in another way");

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::disk::ended;
 use super::points::{Scene, scene_of};
-use super::world::{PATIENCE, World, answers, dice, expect_erased, number};
+use super::world::{WAIT_MAX, World, answers, dice, expect_erased, number};
 use crate::lifecycle::archive;
 use crate::support::database::each_database;
 use crate::support::fleet::{Fleet, HostProcess, until};
@@ -51,7 +51,7 @@ fn deadly(point: Point, dice: &mut StdRng) -> String {
 
 /// Waits until a host has died, as by `kill -9`.
 async fn died(host: &mut HostProcess, at: &str) {
-    let status = host.ended(PATIENCE).await;
+    let status = host.ended(WAIT_MAX).await;
     assert_eq!(status.code(), None, "{at}: it ended with {status}: {}", host.log());
 }
 
@@ -119,7 +119,7 @@ async fn delivered_in_spite_of_deaths(world: &World, receiver: &Server, dice: &m
         died(&mut victim, &at).await;
         let host = fleet.start("victim");
         world.collected(group + 1).await;
-        until(PATIENCE, "every event is delivered", async || {
+        until(WAIT_MAX, "every event is delivered", async || {
             let events = number(&mut database, "SELECT COUNT(*) FROM events").await - before;
             let delivered = number(&mut database, "SELECT COUNT(*) FROM deliveries WHERE state = 'delivered'").await;
             (events == delivered).then_some(())
@@ -194,7 +194,7 @@ async fn erased_in_spite_of_deaths(world: &World) {
     world.collected(1).await;
     // Stopped, so that nothing but the command is at work.
     host.signal(Signal::TERM);
-    assert!(host.ended(PATIENCE).await.success(), "the host stops cleanly");
+    assert!(host.ended(WAIT_MAX).await.success(), "the host stops cleanly");
     let mut database = world.database().await;
     for (index, point) in (0..).zip(&points) {
         let artist = world.stage.simulator.world().artist(index).id.to_string();
@@ -278,7 +278,7 @@ async fn a_run_on_a_file_that_can_not_grow_ends_and_a_host_goes_on_once_there_is
     assert!(!output.status.success() && told.contains("full"), "{}: {told}", output.status);
 
     let host = fleet.start_with("host", &[(FILE_PAGES_VARIABLE, "1")]);
-    until(PATIENCE, "the host has no room", async || host.log().contains("disk is full").then_some(())).await;
+    until(WAIT_MAX, "the host has no room", async || host.log().contains("disk is full").then_some(())).await;
     writer.execute("DROP TABLE ballast").await.expect("there is room");
     world.collected(1).await;
     answers(&host, 200, "").await;

@@ -3,7 +3,7 @@
 use backline_store::DatabaseKind;
 use rand::RngExt as _;
 
-use super::world::{PATIENCE, World, answers, dice, number};
+use super::world::{WAIT_MAX, World, answers, dice, number};
 use crate::support::database::each_database;
 use crate::support::fleet::until;
 use crate::support::proxy::Proxy;
@@ -34,7 +34,7 @@ async fn a_host_killed_at_any_round_trip_loses_and_doubles_nothing() {
         let is_passed = dice.random_bool(0.5);
         proxy.stop_at(at, is_passed);
         world.join(group).await;
-        tokio::time::timeout(PATIENCE, proxy.stopped()).await.expect("the host reaches that round trip");
+        tokio::time::timeout(WAIT_MAX, proxy.stopped()).await.expect("the host reaches that round trip");
         host.kill();
         proxy.reset();
         host = fleet.start("victim");
@@ -59,7 +59,7 @@ async fn a_host_on_a_file_killed_at_any_moment_loses_and_doubles_nothing() {
             let mut host = fleet.start("victim");
             let share = dice.random_range(0..world.accounts(1));
             let mut database = world.database().await;
-            until(PATIENCE, "so many are collected", async || {
+            until(WAIT_MAX, "so many are collected", async || {
                 let rows = number(&mut database, "SELECT COUNT(*) FROM metrics").await;
                 (rows >= world.accounts(group) + share).then_some(())
             })
@@ -70,7 +70,7 @@ async fn a_host_on_a_file_killed_at_any_moment_loses_and_doubles_nothing() {
             world.collected(group + 1).await;
             answers(&host, 200, "").await;
         }
-        let integrity = until(PATIENCE, "the file is checked", async || {
+        let integrity = until(WAIT_MAX, "the file is checked", async || {
             sqlx::any::install_default_drivers();
             let pool = sqlx::any::AnyPoolOptions::new().max_connections(1).connect(url).await.ok()?;
             let found: String = sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&pool).await.ok()?;

@@ -16,7 +16,7 @@ use sqlx::{AssertSqlSafe, Executor as _};
 use super::clocks::Jumping;
 use super::database::{Lock, given_up, waiter};
 use super::disk::{Disk, Room};
-use super::world::{PATIENCE, World, answers, answers_within, number};
+use super::world::{WAIT_MAX, World, answers, answers_within, number};
 use crate::support::alone::alone;
 use crate::support::fleet::{Fleet, HostProcess, until};
 use crate::support::proxy::Proxy;
@@ -39,7 +39,7 @@ struct Play {
     /// The remedy that its hosts lack.
     without: Option<Remedy>,
     /// How long that may take for which the remedy is needed.
-    patience: Duration,
+    wait_max: Duration,
 }
 
 impl Play {
@@ -116,8 +116,8 @@ fn breaks(remedy: Remedy) -> &'static str {
 
 /// The scene holds, and breaks without the remedy.
 async fn is_shown(remedy: Remedy) {
-    play(remedy, &Play { without: None, patience: PATIENCE }).await;
-    let lacking = Play { without: Some(remedy), patience: BROKEN_AFTER };
+    play(remedy, &Play { without: None, wait_max: WAIT_MAX }).await;
+    let lacking = Play { without: Some(remedy), wait_max: BROKEN_AFTER };
     let Err(panic) = AssertUnwindSafe(play(remedy, &lacking)).catch_unwind().await else {
         panic!("{}: the scene holds without it, so it shows nothing", remedy.name());
     };
@@ -189,12 +189,12 @@ async fn a_connection_goes_silent(play: &Play) {
     proxy.silence();
     lock.free().await;
     let mut database = world.database().await;
-    until(play.patience, "the connection without an answer is closed", async || {
+    until(play.wait_max, "the connection without an answer is closed", async || {
         let open = format!("SELECT COUNT(*) FROM pg_stat_activity WHERE pid = {waiter}");
         (number(&mut database, &open).await == 0).then_some(())
     })
     .await;
-    all_is_right(&world, &host, 2, PATIENCE).await;
+    all_is_right(&world, &host, 2, WAIT_MAX).await;
 }
 
 /// Another program locks a table for as long as it likes.
@@ -203,9 +203,9 @@ async fn a_table_is_locked(play: &Play) {
     let lock = Lock::on(&world, "metrics", "SHARE").await;
     world.join(1).await;
     let waiter = waiter(&world).await;
-    given_up(&world, waiter, play.patience).await;
+    given_up(&world, waiter, play.wait_max).await;
     lock.free().await;
-    all_is_right(&world, &host, 2, PATIENCE).await;
+    all_is_right(&world, &host, 2, WAIT_MAX).await;
 }
 
 /// Another program locks a table until a host gives up once.
@@ -215,7 +215,7 @@ async fn a_table_is_locked_for_a_moment(play: &Play) {
     let lock = Lock::on(&world, "metrics", "SHARE").await;
     world.join(1).await;
     let waiter = waiter(&world).await;
-    given_up(&world, waiter, PATIENCE).await;
+    given_up(&world, waiter, WAIT_MAX).await;
     lock.free().await;
     world.collected(2).await;
     assert!(!host.log().contains(GIVEN_BACK), "a batch is given back, and fetched again: {}", host.log());
@@ -233,7 +233,7 @@ async fn a_row_can_not_be_read(play: &Play) {
     let mut database = world.database().await;
     database.execute(AssertSqlSafe(row)).await.expect("the database lets it through");
     world.join(1).await;
-    all_is_right(&world, &host, 2, play.patience).await;
+    all_is_right(&world, &host, 2, play.wait_max).await;
 }
 
 /// The disk is full where rows of metrics are, until a batch could not be stored.
@@ -241,16 +241,16 @@ async fn the_disk_is_full_for_metrics(play: &Play) {
     let (world, _fleet, disk, host) = play.on_a_disk().await;
     disk.has(Room::NoMetrics).await;
     world.join(0).await;
-    until(PATIENCE, "a batch is given back", async || host.log().contains(GIVEN_BACK).then_some(())).await;
+    until(WAIT_MAX, "a batch is given back", async || host.log().contains(GIVEN_BACK).then_some(())).await;
     disk.has(Room::Everything).await;
-    all_is_right(&world, &host, 1, PATIENCE).await;
+    all_is_right(&world, &host, 1, WAIT_MAX).await;
 }
 
 /// The disk is full for everything.
 async fn the_disk_is_full(play: &Play) {
     let (_world, _fleet, disk, host) = play.on_a_disk().await;
     disk.has(Room::Nothing).await;
-    answers_within(&host, 503, "the database's disk is full", play.patience).await;
+    answers_within(&host, 503, "the database's disk is full", play.wait_max).await;
     disk.has(Room::Everything).await;
     answers(&host, 200, "").await;
 }
@@ -263,7 +263,7 @@ async fn a_host_dies_with_batches(play: &Play) {
     world.join(0).await;
     died(&mut victim).await;
     let host = play.host(&fleet, "other");
-    all_is_right(&world, &host, 1, PATIENCE).await;
+    all_is_right(&world, &host, 1, WAIT_MAX).await;
 }
 
 /// The workers of a host wait for a table, and no limit ends that.
@@ -277,7 +277,7 @@ async fn a_loop_waits_for_a_table(play: &Play) {
         .await;
     answers(&host, 200, "").await;
     let lock = Lock::on(&world, "batches", "ACCESS EXCLUSIVE").await;
-    answers_within(&host, 503, "is stuck", play.patience).await;
+    answers_within(&host, 503, "is stuck", play.wait_max).await;
     lock.free().await;
     answers(&host, 200, "").await;
     world.join(0).await;
@@ -295,7 +295,7 @@ async fn the_clock_jumps(play: &Play) {
     host.jump(86_400);
     world.join(1).await;
     let mut database = world.database().await;
-    until(PATIENCE, "the host says that its clock is wrong, or collects by it", async || {
+    until(WAIT_MAX, "the host says that its clock is wrong, or collects by it", async || {
         let problems = host.service.readiness().await.problems;
         let says_so = problems.iter().any(|problem| problem.contains("clock jumped"));
         let rows = number(&mut database, "SELECT COUNT(*) FROM metrics").await;
@@ -320,7 +320,7 @@ async fn a_role_is_held_for_weeks(play: &Play) {
     database.execute(role).await.expect("the role is taken");
     let host = play.host(&fleet, "host");
     world.join(0).await;
-    all_is_right(&world, &host, 1, play.patience).await;
+    all_is_right(&world, &host, 1, play.wait_max).await;
 }
 
 /// A host dies when the platform has granted it a token that is not in the database, and starts again.
@@ -334,7 +334,7 @@ async fn a_host_dies_with_a_fresh_token(play: &Play) {
     let host = play.host(&fleet, "host");
     let mut database = world.database().await;
     // What no file holds is asked for again once the lease of the refresh has expired, after 90 s.
-    until(PATIENCE, "the token is saved", async || {
+    until(WAIT_MAX, "the token is saved", async || {
         let saved = "SELECT COUNT(*) FROM credentials WHERE account_id IS NOT NULL AND version > 1";
         (number(&mut database, saved).await == 1).then_some(())
     })
@@ -353,6 +353,6 @@ async fn all_is_right(world: &World, host: &HostProcess, groups: u32, within: Du
 
 /// Waits until a host has died, as by `kill -9`.
 async fn died(host: &mut HostProcess) {
-    let status = host.ended(PATIENCE).await;
+    let status = host.ended(WAIT_MAX).await;
     assert_eq!(status.code(), None, "it ended with {status}: {}", host.log());
 }

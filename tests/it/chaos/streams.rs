@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::world::{PATIENCE, World, dice, number};
+use super::world::{WAIT_MAX, World, dice, number};
 use crate::support::fleet::{HostProcess, until};
 
 /// Artists that join before each kill.
@@ -169,13 +169,13 @@ async fn clients_that_follow_killed_hosts_hear_each_event_once_and_in_order() {
         let before = number(&mut database, "SELECT COUNT(*) FROM metrics").await;
         let share = dice.random_range(1..world.accounts(1));
         world.join(kill - 1).await;
-        until(PATIENCE, "so many are collected", async || {
+        until(WAIT_MAX, "so many are collected", async || {
             let rows = number(&mut database, "SELECT COUNT(*) FROM metrics").await;
             (rows >= before + share).then_some(())
         })
         .await;
         let client = &clients[dice.random_range(0..clients.len())];
-        let victim = until(PATIENCE, "a client follows a host", async || client.read(|heard| heard.host)).await;
+        let victim = until(WAIT_MAX, "a client follows a host", async || client.read(|heard| heard.host)).await;
         // The last time there is no host for a while.
         let is_killed = |host: usize| host == victim || kill == KILLS;
         for host in (0..HOSTS).filter(|host| is_killed(*host)) {
@@ -188,7 +188,7 @@ async fn clients_that_follow_killed_hosts_hear_each_event_once_and_in_order() {
     }
     world.join(KILLS).await;
     world.collected(KILLS + 1).await;
-    let (events, all_heard) = until(PATIENCE, "both clients have heard the last event", async || {
+    let (events, all_heard) = until(WAIT_MAX, "both clients have heard the last event", async || {
         if let Some(ended) = following.try_join_next() {
             panic!("a client gave up: {ended:?}");
         }

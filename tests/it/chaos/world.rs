@@ -19,7 +19,7 @@ use crate::support::postgres::Cluster;
 use crate::support::stage::{PLATFORMS, Stage};
 
 /// Longest wait for what has to happen, on a slow machine.
-pub const PATIENCE: Duration = Duration::from_secs(180);
+pub const WAIT_MAX: Duration = Duration::from_secs(180);
 
 /// Lease time of batches and roles, in milliseconds: short, so that what a dead host held is taken over soon.
 pub const LEASE_MS: u64 = 2_000;
@@ -105,10 +105,10 @@ impl World {
             // One that stops may end the connection before it answers.
             sqlx::query_scalar::<_, i64>(since).fetch_one(&mut server).await.ok()
         };
-        let before = until(PATIENCE, "the server says since when it runs", &started).await;
+        let before = until(WAIT_MAX, "the server says since when it runs", &started).await;
         let cluster = self.cluster.as_ref().expect("the world has a server of its own");
         cluster.restart().expect("the server is watched");
-        until(PATIENCE, "the server is started again", async || started().await.filter(|at| *at != before)).await;
+        until(WAIT_MAX, "the server is started again", async || started().await.filter(|at| *at != before)).await;
     }
 
     /// Hosts of this world, each a process.
@@ -122,7 +122,7 @@ impl World {
     /// A connection of the test's own, once the server has one: the hosts may be faster where there were none left.
     pub async fn database(&self) -> AnyConnection {
         sqlx::any::install_default_drivers();
-        until(PATIENCE, "the database answers", async || AnyConnection::connect(&self.url).await.ok()).await
+        until(WAIT_MAX, "the database answers", async || AnyConnection::connect(&self.url).await.ok()).await
     }
 
     /// A group joins, and is to be collected at once.
@@ -139,7 +139,7 @@ impl World {
 
     /// Waits until so many groups are collected and nothing is open.
     pub async fn collected(&self, groups: u32) {
-        self.collected_within(groups, PATIENCE).await;
+        self.collected_within(groups, WAIT_MAX).await;
     }
 
     /// The same, for no longer than this.
@@ -261,7 +261,7 @@ pub async fn expect_erased(database: &mut AnyConnection, artist: &str, when: &st
 
 /// Waits until a host's `/readyz` answers with a status, and with a text in its body.
 pub async fn answers(host: &HostProcess, status: u16, text: &str) -> String {
-    answers_within(host, status, text, PATIENCE).await
+    answers_within(host, status, text, WAIT_MAX).await
 }
 
 /// The same, for no longer than this.

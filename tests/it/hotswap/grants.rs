@@ -27,7 +27,7 @@ use crate::support::stage::{Stage, platform};
 use crate::support::variants::{forged_of, replace, variant};
 
 /// Maximum wait for a condition on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(180);
+const WAIT_MAX: Duration = Duration::from_secs(180);
 
 const YOUTUBE: &str = "https://youtube.googleapis.com";
 
@@ -140,7 +140,7 @@ async fn an_update_that_adds_a_host_waits_shows_only_that_host_and_is_activated_
 }
 
 async fn finished(store: &Store, run: backline_model::RunId) {
-    let run = until(PATIENCE, "the run is finished", async || {
+    let run = until(WAIT_MAX, "the run is finished", async || {
         let run = store.run_get(&Scope::all_tenants(), run).await.expect("runs are read").expect("the run exists");
         run.finished_at.is_some().then_some(run)
     })
@@ -270,7 +270,7 @@ async fn after_a_revocation_a_batch_in_flight_ends_and_none_follows() {
         stage.import_some(&["youtube"], |index| Tenant::new(format!("tenant-{index}")).expect("a tenant")).await;
         let run = planned(&stage.host).await;
         let service = Service::start(stage.host.clone()).await.expect("the service starts");
-        until(PATIENCE, "a batch is in flight", async || (!server.asked().is_empty()).then_some(())).await;
+        until(WAIT_MAX, "a batch is in flight", async || (!server.asked().is_empty()).then_some(())).await;
 
         // The revocation runs on another host, so this one learns about it from the database only.
         let other = stage.another_host(|_| {}).await;
@@ -280,11 +280,11 @@ async fn after_a_revocation_a_batch_in_flight_ends_and_none_follows() {
             let count = async |state| batches(&store, run, state).await.len();
             (count(BatchState::Done).await, count(BatchState::Leased).await, count(BatchState::Planned).await)
         };
-        until(PATIENCE, "the batch in flight ends", async || (states().await.0 >= 1).then_some(())).await;
+        until(WAIT_MAX, "the batch in flight ends", async || (states().await.0 >= 1).then_some(())).await;
         let asked = server.asked().len();
         // What waited ends as excluded, so that the run does not stay open.
-        until(PATIENCE, "the others are left out", async || (states().await == (3, 0, 0)).then_some(())).await;
-        until(PATIENCE, "the run ends", async || get(&store, run).await.finished_at).await;
+        until(WAIT_MAX, "the others are left out", async || (states().await == (3, 0, 0)).then_some(())).await;
+        until(WAIT_MAX, "the run ends", async || get(&store, run).await.finished_at).await;
         let counts = get(&store, run).await.counts;
         assert_eq!((counts.failed, counts.excluded, counts.planned), (1, 2, 1));
         let outcomes = store.run_outcomes_list(&Scope::all_tenants(), run, None, 10).await.expect("outcomes are read");
@@ -300,7 +300,7 @@ async fn after_a_revocation_a_batch_in_flight_ends_and_none_follows() {
         let approved = other.releases().approve(revoked.digest, &Approve::All).await.expect("granted again");
         assert_eq!(approved.ended, Ended::Activated);
         let run = planned(&stage.host).await;
-        until(PATIENCE, "the next run ends", async || get(&store, run).await.finished_at).await;
+        until(WAIT_MAX, "the next run ends", async || get(&store, run).await.finished_at).await;
         let counts = get(&store, run).await.counts;
         assert_eq!((counts.failed, counts.excluded, counts.planned), (3, 0, 3), "all were asked for again");
         service.stop().await;

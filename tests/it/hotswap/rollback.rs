@@ -21,7 +21,7 @@ use crate::support::variants::variant;
 
 const ACCOUNTS: usize = 400;
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const WAIT_MAX: Duration = Duration::from_secs(120);
 
 /// A stage on the day after a collection with the first release. The second release is active since then.
 async fn on_the_second_day(url: &str, begins: &str) -> (Stage, Digest, Digest) {
@@ -73,7 +73,7 @@ async fn a_service_rolls_back_what_traps_on_a_tenth_and_ends_the_run_complete() 
         let (stage, good, worse) = on_the_second_day(url, "trap").await;
         let run = planned(&stage.host, tomorrow()).await;
         let service = Service::start(stage.host.clone()).await.expect("it starts");
-        until(PATIENCE, "the run is complete", async || {
+        until(WAIT_MAX, "the run is complete", async || {
             let run =
                 store.run_get(&Scope::all_tenants(), run.id).await.expect("runs are read").expect("the run exists");
             (run.status == RunStatus::Success && run.counts.collected == 400).then_some(())
@@ -234,7 +234,7 @@ async fn an_operator_can_roll_back_only_to_an_existing_release() {
             store.run_get(&Scope::all_tenants(), report.run.id).await.expect("runs are read").expect("the run exists");
         assert_eq!((run.status, run.finished_at), (RunStatus::Running, None), "the run continues");
         let service = Service::start(stage.host.clone()).await.expect("it starts");
-        until(PATIENCE, "the rest is collected", async || {
+        until(WAIT_MAX, "the rest is collected", async || {
             let run = store
                 .run_get(&Scope::all_tenants(), report.run.id)
                 .await

@@ -26,7 +26,7 @@ use crate::support::http::{Asked, Server, answer};
 use crate::support::post::{Post, RECEIVER, Time, artist_id, body_of, event, id_of, routes, taken, verify};
 
 /// Maximum wait on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(180);
+const WAIT_MAX: Duration = Duration::from_secs(180);
 
 /// A receiver that fails until a time and then accepts everything. While `caught` is set, it takes a message but does
 /// not respond.
@@ -74,7 +74,7 @@ impl Moody {
 
 /// Waits until no delivery is due and none is leased.
 async fn quiet(post: &Post) {
-    until(PATIENCE, "nothing is due", async || {
+    until(WAIT_MAX, "nothing is due", async || {
         let now = post.time.now();
         // Asked first: of an event that is noted later, the listing would say nothing.
         let noted = post.states().await.values().sum::<usize>() == post.events().await.len();
@@ -139,7 +139,7 @@ async fn with_a_failing_receiver_and_a_killed_host_no_event_is_lost_or_out_of_or
                 // The receiver takes messages, but the host is killed before the response.
                 moody.caught.store(true, Ordering::SeqCst);
                 post.time.advance(TimeDelta::minutes(25));
-                until(PATIENCE, "messages under way", async || (moody.taken().len() >= 3).then_some(())).await;
+                until(WAIT_MAX, "messages under way", async || (moody.taken().len() >= 3).then_some(())).await;
                 drop(first.take());
                 moody.caught.store(false, Ordering::SeqCst);
                 let host = post.another_host(|config| config.service.name = Some("second".to_owned())).await;
@@ -298,15 +298,15 @@ async fn a_slow_receiver_delays_no_other_receiver() {
             post.write(Some(artist), types::METRICS_COLLECTED, json!({})).await;
         }
         let service = Service::start(post.host.clone()).await.expect("it starts");
-        until(PATIENCE, "the quick one has everything", async || {
+        until(WAIT_MAX, "the quick one has everything", async || {
             (post.receiver.asked().len() == artists as usize).then_some(())
         })
         .await;
         // The slow receiver has not responded yet; otherwise more messages would have been sent.
-        until(PATIENCE, "its share is in progress", async || (slow.asked().len() >= 4).then_some(())).await;
+        until(WAIT_MAX, "its share is in progress", async || (slow.asked().len() >= 4).then_some(())).await;
         assert_eq!(slow.asked().len(), 4, "no more than its share is in progress");
         gate.add_permits(1_000);
-        until(PATIENCE, "the slow one has everything too", async || {
+        until(WAIT_MAX, "the slow one has everything too", async || {
             (slow.asked().len() == artists as usize).then_some(())
         })
         .await;
@@ -437,7 +437,7 @@ async fn an_event_of_one_host_is_delivered_by_another_at_once() {
             let told = event(post.time.now(), None, types::RUN_COMPLETED, json!({ "n": n }));
             writer.store().events_write(&Scope::all_tenants(), std::slice::from_ref(&told)).await.expect("written");
             // A regular poll may find the first event. The next poll would be due in ten minutes.
-            until(PATIENCE, "it is delivered", async || (post.receiver.asked().len() == n).then_some(())).await;
+            until(WAIT_MAX, "it is delivered", async || (post.receiver.asked().len() == n).then_some(())).await;
         }
         assert!(service.stop().await);
     })

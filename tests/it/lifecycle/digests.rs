@@ -317,7 +317,7 @@ async fn a_digest_whose_host_died_is_made_again_unless_it_was_being_sent() {
             let lease = store.alert_lease(&all, &due, "dead", now, ttl, TimeDelta::zero()).await.expect("leased");
             let lease = lease.expect("it was free");
             if is_made {
-                assert!(store.alert_sending(&lease, now + ttl).await.expect("marked"));
+                assert!(store.alert_mark_sending(&lease, now + ttl).await.expect("marked"));
             }
             post.time.advance(TimeDelta::seconds(59));
             assert_eq!(round(&post.host).await, AlertReport::default(), "the host may live");
@@ -325,7 +325,7 @@ async fn a_digest_whose_host_died_is_made_again_unless_it_was_being_sent() {
             let unknown = AlertReport { unknown: 1, ..AlertReport::default() };
             assert_eq!(round(&post.host).await, if is_made { unknown } else { sent(1) });
             assert_eq!(post.receiver.asked().len(), usize::from(!is_made));
-            assert!(!store.alert_sending(&lease, now + ttl).await.expect("asked"), "the lease was lost");
+            assert!(!store.alert_mark_sending(&lease, now + ttl).await.expect("asked"), "the lease was lost");
             post.host.alerts().remove_digest(&channel).await.expect("removed");
         }
     })

@@ -196,7 +196,7 @@ async fn an_older_database_keeps_all_data_in_the_new_schema() {
         let store = Store::open(url, StoreOptions::default()).await.unwrap();
         let migrated = store.migrate().await.unwrap();
         assert_eq!(migrated.applied.first().map(String::as_str), Some("0004_layout"), "{migrated:?}");
-        store.check_schema().await.unwrap();
+        store.schema_check().await.unwrap();
         let rows = store.metrics_list(&Scope::all_tenants(), &MetricsFilter::default()).await.unwrap();
         assert_eq!(rows.len(), 3);
         for (what, expected) in [
@@ -259,7 +259,7 @@ async fn tables_of_the_artist_platform_are_not_changed() {
         database.execute("CREATE TABLE artists (id INT); INSERT INTO artists VALUES (7)").await.unwrap();
         let store = Store::open(url, StoreOptions::default()).await.unwrap();
         store.migrate().await.unwrap();
-        store.check_schema().await.unwrap();
+        store.schema_check().await.unwrap();
         assert_eq!(number(&mut database, "SELECT id::bigint FROM public.artists").await, 7);
         assert_eq!(number(&mut database, "SELECT COUNT(*) FROM backline.artists").await, 0);
         store.close().await;

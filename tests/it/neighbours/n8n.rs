@@ -27,7 +27,7 @@ use crate::support::fleet::{Fleet, until};
 use crate::support::stage::Stage;
 
 /// Longest wait for a command of n8n: the first one makes its tables.
-const PATIENCE: Duration = Duration::from_secs(600);
+const WAIT_MAX: Duration = Duration::from_secs(600);
 
 /// Id of the workflow, as its file says.
 const WORKFLOW: &str = "backline";
@@ -81,7 +81,7 @@ impl Engine {
 
     /// Runs a command to its end.
     async fn done(&self, arguments: &[&str]) {
-        let ended = run(&mut self.command(arguments), self.folder.path(), PATIENCE).await;
+        let ended = run(&mut self.command(arguments), self.folder.path(), WAIT_MAX).await;
         assert_eq!(ended.code, Some(0), "n8n {arguments:?}: {}", ended.said);
     }
 
@@ -168,7 +168,7 @@ async fn a_workflow_starts_a_run_and_takes_its_signed_end() {
 
     let serving = engine.start();
     let address = format!("127.0.0.1:{port}");
-    let delivered = until(PATIENCE, "the event of its end is delivered", async || {
+    let delivered = until(WAIT_MAX, "the event of its end is delivered", async || {
         let events = stage.events().await;
         let ended =
             |event: &&backline_model::Event| event.kind == types::RUN_COMPLETED && event.data["run_id"] == json!(id);

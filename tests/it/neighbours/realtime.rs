@@ -17,7 +17,7 @@ use crate::support::postgres::Cluster;
 use crate::support::stage::{PLATFORMS, Stage, noon};
 
 /// Longest wait for the client.
-const PATIENCE: Duration = Duration::from_secs(120);
+const WAIT_MAX: Duration = Duration::from_secs(120);
 
 /// What Supabase has before Backline comes: its roles, the one that PostgREST connects as, and its publication.
 const SUPABASE: &str = "
@@ -61,7 +61,7 @@ async fn received(program: &Path, url: &str, database: &mut PgConnection, folder
         .args(["--dbname", url, "--slot", "realtime", "--start", "--no-loop", "--endpos", &end, "--file"])
         .arg(&file);
     command.args(["--option", "proto_version=1", "--option", "publication_names=supabase_realtime"]);
-    let ended = run(&mut command, folder, PATIENCE).await;
+    let ended = run(&mut command, folder, WAIT_MAX).await;
     assert_eq!(ended.code, Some(0), "{}", ended.said);
     changes(&std::fs::read(&file).expect("written"))
 }

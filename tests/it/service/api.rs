@@ -30,7 +30,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use super::support::{PATIENCE, Place, ask};
+use super::support::{Place, WAIT_MAX, ask};
 use crate::store::fixtures::{account, artist, batch, day, event, now, release, run};
 use crate::store::scope::{bulk_act, fill, held, marks, ours, theirs};
 use crate::support::database::each_database;

@@ -6,7 +6,7 @@ use backline::pipeline::service::Service;
 use backline_simulator::SimulatorConfig;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
-use super::support::{PATIENCE, Place, ask};
+use super::support::{Place, WAIT_MAX, ask};
 use crate::support::components;
 use crate::support::database::{each_database, each_empty_database};
 use crate::support::host::HostExt as _;
@@ -212,7 +212,7 @@ async fn a_host_with_a_stuck_loop_is_not_ready_until_it_turns_again() {
                 other.execute("LOCK TABLE leaders IN ACCESS EXCLUSIVE MODE").await.unwrap()
             }
         };
-        let (until, mut body) = (Instant::now() + PATIENCE, serving.answers("/readyz", 503).await);
+        let (until, mut body) = (Instant::now() + WAIT_MAX, serving.answers("/readyz", 503).await);
         while !body.contains("the loop 'scheduler' is stuck") {
             assert!(Instant::now() < until, "{body}");
             body = serving.get("/readyz").await.2;
@@ -243,7 +243,7 @@ async fn a_host_whose_database_turns_read_only_is_not_ready_and_leads_no_more() 
             server.execute(close).await.unwrap();
             let body = serving.answers("/readyz", status).await;
             if status == 503 {
-                let until = Instant::now() + PATIENCE;
+                let until = Instant::now() + WAIT_MAX;
                 let mut body = body;
                 while !(body.contains("make it writable") && body.contains("its role can't be renewed")) {
                     assert!(Instant::now() < until, "{body}");

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::support::binary;
 
 /// Maximum wait on a loaded machine.
-pub const PATIENCE: Duration = Duration::from_secs(180);
+pub const WAIT_MAX: Duration = Duration::from_secs(180);
 
 /// Interval between checks of a condition.
 const LOOK: Duration = Duration::from_millis(50);
@@ -51,7 +51,7 @@ impl Place {
 
     /// Runs a command. Returns its exit code, standard output and standard error.
     pub async fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
-        let output = tokio::time::timeout(PATIENCE, self.command(arguments).output()).await;
+        let output = tokio::time::timeout(WAIT_MAX, self.command(arguments).output()).await;
         let output = output.expect("it ends in time").expect("it starts");
         let text = |bytes| String::from_utf8(bytes).expect("text");
         (output.status.code(), text(output.stdout), text(output.stderr))
@@ -64,7 +64,7 @@ impl Place {
         command.args(arguments).stderr(std::fs::File::create(&log).expect("a log"));
         let mut child = command.spawn().expect("it starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("it says so in time");
+        let line = tokio::time::timeout(WAIT_MAX, lines.next_line()).await.expect("it says so in time");
         let said = || std::fs::read_to_string(&log).expect("a log");
         let line = line.expect("readable").unwrap_or_else(|| panic!("it ended: {}", said()));
         let (name, url) = line.split_once(" listens on ").expect("where it listens");
@@ -92,7 +92,7 @@ impl Serving {
 
     /// Waits for the end of the process.
     pub async fn end(&mut self) -> ExitStatus {
-        tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it ends in time").expect("it ends")
+        tokio::time::timeout(WAIT_MAX, self.child.wait()).await.expect("it ends in time").expect("it ends")
     }
 
     /// The log output so far.
@@ -102,7 +102,7 @@ impl Serving {
 
     /// Waits until the log contains a text this many times.
     pub async fn logged(&self, text: &str, times: usize) {
-        let (until, mut looks) = (Instant::now() + PATIENCE, tokio::time::interval(LOOK));
+        let (until, mut looks) = (Instant::now() + WAIT_MAX, tokio::time::interval(LOOK));
         while self.log().matches(text).count() < times {
             assert!(Instant::now() < until, "'{text}' was not logged {times} times: {}", self.log());
             looks.tick().await;
@@ -116,7 +116,7 @@ impl Serving {
 
     /// Waits until a GET request for a path returns a status. Returns the body.
     pub async fn answers(&self, path: &str, status: u16) -> String {
-        let (until, mut looks) = (Instant::now() + PATIENCE, tokio::time::interval(LOOK));
+        let (until, mut looks) = (Instant::now() + WAIT_MAX, tokio::time::interval(LOOK));
         loop {
             let (found, _, body) = self.get(path).await;
             if found == status {

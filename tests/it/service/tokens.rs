@@ -110,11 +110,11 @@ fn asked(stage: &Stage, operation: &str) -> u64 {
 }
 
 /// Maximum wait on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(180);
+const WAIT_MAX: Duration = Duration::from_secs(180);
 
 /// Waits until a condition holds.
 async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    crate::support::fleet::until(PATIENCE, what, async || is_so().then_some(())).await;
+    crate::support::fleet::until(WAIT_MAX, what, async || is_so().then_some(())).await;
 }
 
 /// Makes the database refuse or accept new tokens.
@@ -671,7 +671,7 @@ async fn the_service_refreshes_credentials() {
                 stage.host.store().credential_get(&Scope::all_tenants(), &platform("spotify"), "app", None).await;
             client.expect("credentials are read").expect("the client").refresh_at
         };
-        crate::support::fleet::until(PATIENCE, "it was saved", async || {
+        crate::support::fleet::until(WAIT_MAX, "it was saved", async || {
             (saved().await == Some(after(0, 30))).then_some(())
         })
         .await;

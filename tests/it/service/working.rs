@@ -23,7 +23,7 @@ const YOUTUBE: &str = "youtube.googleapis.com";
 const SPOTIFY: &str = "api.spotify.com";
 
 /// Maximum wait for a condition on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(180);
+const WAIT_MAX: Duration = Duration::from_secs(180);
 
 /// Less than a host takes that waits for a platform which never answers: 25 s to its deadline, and 30 s for a request.
 const WITHOUT_AN_ANSWER: Duration = Duration::from_secs(20);
@@ -51,7 +51,7 @@ async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let began = Instant::now();
     let mut looks = tokio::time::interval(Duration::from_millis(10));
     while !is_so().await {
-        assert!(began.elapsed() < PATIENCE, "condition not met in time: {what}");
+        assert!(began.elapsed() < WAIT_MAX, "condition not met in time: {what}");
         looks.tick().await;
     }
 }

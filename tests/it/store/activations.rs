@@ -15,7 +15,7 @@ use super::fixtures::{
 use crate::support::database::each_database;
 
 /// Maximum wait for a notification on a loaded machine. A listener hears by nothing else: it never asks by itself.
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// A connection like that of other software.
 async fn foreign(url: &str) -> AnyPool {
@@ -311,7 +311,7 @@ async fn an_update_by_other_software_is_notified_at_once() {
                 store.artists_save(&Scope::all_tenants(), std::slice::from_ref(&one), now()).await.unwrap();
             }
         }
-        let heard = tokio::time::timeout(PATIENCE, listener.next()).await.expect("it is heard");
+        let heard = tokio::time::timeout(WAIT_MAX, listener.next()).await.expect("it is heard");
         assert_eq!(heard.unwrap(), Topic::Activations);
         assert_eq!(
             store.activations_list(&Scope::all_tenants(), 10).await.unwrap().len(),
@@ -334,11 +334,11 @@ async fn a_listener_reports_a_broken_connection_and_a_new_one_works() {
                     WHERE datname = current_database() AND query LIKE 'LISTEN%'";
         let killed = sqlx::query(kill).execute(&server).await.unwrap().rows_affected();
         assert_eq!(killed, 1);
-        let broken = tokio::time::timeout(PATIENCE, listener.next()).await.expect("the broken connection is detected");
+        let broken = tokio::time::timeout(WAIT_MAX, listener.next()).await.expect("the broken connection is detected");
         assert!(broken.is_err(), "{broken:?}");
         let mut listener = store.listener().await.unwrap();
         execute(&server, "SELECT pg_notify('backline', 'work')").await;
-        let heard = tokio::time::timeout(PATIENCE, listener.next()).await.expect("it is heard");
+        let heard = tokio::time::timeout(WAIT_MAX, listener.next()).await.expect("it is heard");
         assert_eq!(heard.unwrap(), Topic::Work);
         server.close().await;
     })

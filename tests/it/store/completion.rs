@@ -125,9 +125,9 @@ async fn a_row_that_can_not_be_read_is_replaced_beside_new_ones_and_on_a_past_da
 
         add_batches(&store, &[batch(1, &run(1), &[first, &accounts[1]], date)], now()).await;
         let mut completion = store.completion_begin(&lease(&store).await, now()).await.unwrap();
-        let pasts = completion.history_load(&[(first.id, one_back)]).await.unwrap();
-        assert!(pasts[&first.id].existing.is_none());
-        completion.past_add(vec![stored(followers(first, one_back, 200))]).await.unwrap();
+        let histories = completion.history_load(&[(first.id, one_back)]).await.unwrap();
+        assert!(histories[&first.id].existing.is_none());
+        completion.older_dates_add(vec![stored(followers(first, one_back, 200))]).await.unwrap();
         let wanted: Vec<_> = accounts.iter().map(|account| (account.id, date)).collect();
         completion.history_load(&wanted).await.unwrap();
         let rows = accounts.iter().map(|account| stored(followers(account, date, 300))).collect();
@@ -158,17 +158,17 @@ async fn past_dates_are_compared_with_those_before_them_and_end_no_account() {
             dates
         };
         let mut dropped = store.completion_begin(&held, now()).await.unwrap();
-        dropped.past_add(vec![stored(followers(first, two_back, 10))]).await.unwrap();
+        dropped.older_dates_add(vec![stored(followers(first, two_back, 10))]).await.unwrap();
         drop(dropped);
         assert!(rows().await.is_empty(), "nothing is written without the batch's own results");
 
         let mut completion = store.completion_begin(&held, now()).await.unwrap();
-        completion.past_add(vec![stored(followers(first, two_back, 10))]).await.unwrap();
+        completion.older_dates_add(vec![stored(followers(first, two_back, 10))]).await.unwrap();
         let past = completion.history_load(&[(first.id, one_back)]).await.unwrap().remove(&first.id).unwrap();
         assert!(past.existing.is_none());
         let before = past.history.latest_before(names::FOLLOWERS, one_back);
         assert_eq!(before, Some((two_back, &Value::Integer(10))), "it reads what was added");
-        completion.past_add(vec![stored(followers(first, one_back, 20))]).await.unwrap();
+        completion.older_dates_add(vec![stored(followers(first, one_back, 20))]).await.unwrap();
         let result = BatchResult { accounts: vec![stored(followers(first, date, 30))], ..BatchResult::default() };
         let completed = completion.commit(result).await.unwrap();
         assert_eq!((completed.counts.collected, completed.open), (1, 1), "the other account is still open");
@@ -356,15 +356,15 @@ async fn history_holds_only_the_days_needed_for_comparison() {
         let planned = batch(1, &run(1), &[&account, &other], date);
         add_batches(&store, &[planned], now()).await;
         let mut completion = store.completion_begin(&lease(&store).await, now()).await.unwrap();
-        let pasts = completion.history_load(&[(account.id, date), (other.id, date)]).await.unwrap();
-        let past = &pasts[&account.id];
+        let histories = completion.history_load(&[(account.id, date), (other.id, date)]).await.unwrap();
+        let past = &histories[&account.id];
         let ago: Vec<_> = past.history.dates().map(|day| (date - day).num_days()).collect();
         assert_eq!(ago, [200, 90, 28, 15, 14, 7, 2, 1], "the day 200 days ago has the latest `saves`");
         assert_eq!(past.history.on(names::FOLLOWERS, back(date, 28)), Some(&Value::Integer(972)));
         assert_eq!(past.history.basis_on(back(date, 1)), Some(EngagementBasis::Followers));
         assert_eq!(past.history.latest_before("saves", date), Some((back(date, 200), &Value::Integer(9))));
         assert_eq!((past.existing.clone(), past.later_dates.clone()), (None, Vec::new()));
-        let ago: Vec<_> = pasts[&other.id].history.dates().map(|day| (date - day).num_days()).collect();
+        let ago: Vec<_> = histories[&other.id].history.dates().map(|day| (date - day).num_days()).collect();
         assert_eq!(ago, [90, 28, 15, 14, 7, 2, 1]);
     })
     .await;

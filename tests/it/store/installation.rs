@@ -42,13 +42,13 @@ async fn a_host_says_whether_it_refreshes_tokens() {
         store.host_announce(&host, now()).await.unwrap();
         let refreshes = async || store.hosts_list(now()).await.unwrap()[0].refreshes_tokens;
         assert!(refreshes().await);
-        store.host_refreshes("a", now(), false).await.unwrap();
+        store.host_set_refreshes("a", now(), false).await.unwrap();
         assert!(!refreshes().await);
         assert!(store.host_beat(&host, now()).await.unwrap());
         assert!(!refreshes().await, "a heartbeat leaves it as it is");
-        store.host_refreshes("a", now() - TimeDelta::seconds(1), true).await.unwrap();
+        store.host_set_refreshes("a", now() - TimeDelta::seconds(1), true).await.unwrap();
         assert!(!refreshes().await, "an earlier host of that name says nothing");
-        store.host_refreshes("a", now(), true).await.unwrap();
+        store.host_set_refreshes("a", now(), true).await.unwrap();
         assert!(refreshes().await);
     })
     .await;

@@ -11,7 +11,7 @@ use crate::support::database::{each_database, each_empty_database};
 use crate::support::proxy::Proxy;
 
 /// How long each may take that ends by a limit, on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Keeps every other connection from the artists, until it is rolled back.
 async fn block(url: &str) -> PgConnection {
@@ -33,7 +33,7 @@ async fn waited_for(blocker: &mut PgConnection) {
 async fn works(store: &Store) {
     let all = Scope::all_tenants();
     let list = async || store.artists_list(&all, &ArtistFilter::default()).await;
-    let (one, two) = tokio::time::timeout(PATIENCE, async { tokio::join!(list(), list()) }).await.expect("in time");
+    let (one, two) = tokio::time::timeout(WAIT_MAX, async { tokio::join!(list(), list()) }).await.expect("in time");
     assert_eq!((one.unwrap().len(), two.unwrap().len()), (0, 0));
 }
 
@@ -132,7 +132,7 @@ async fn fewer_connections_than_are_configured_do_all_the_work() {
             }
             Ok::<_, StoreError>(())
         };
-        let done = tokio::time::timeout(PATIENCE, join_all((0..20).map(|_| one()))).await.expect("in time");
+        let done = tokio::time::timeout(WAIT_MAX, join_all((0..20).map(|_| one()))).await.expect("in time");
         for done in done {
             done.unwrap();
         }

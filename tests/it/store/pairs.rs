@@ -313,7 +313,7 @@ async fn alerts(store: &Store) -> Done {
         let Some(lease) = store.alert_lease(&all(), &due, "sender", now(), TTL, TimeDelta::zero()).await? else {
             continue;
         };
-        store.alert_sending(&lease, now() + TTL).await?;
+        store.alert_mark_sending(&lease, now() + TTL).await?;
         store.alert_finish(&lease, AlertState::Sent, 1, None, None, now()).await?;
     }
     store.alert_messages_remove(past(now() + TimeDelta::days(40))).await?;

@@ -229,7 +229,7 @@ async fn a_pooler_with_room_for_one_session_is_one_and_all_work_goes_through_it(
         let mut callers = JoinSet::new();
         for _ in 0..8 {
             let store = store.clone();
-            callers.spawn(async move { store.check_schema().await });
+            callers.spawn(async move { store.schema_check().await });
         }
         for answer in callers.join_all().await {
             let error = answer.expect_err("nothing was migrated");

@@ -59,7 +59,7 @@ async fn a_withheld_value_is_released_into_its_row_or_discarded() {
         drop(dropped);
         let mut release = store.quarantine_release_begin(&Scope::all_tenants(), likes.id, now()).await.unwrap();
         assert_eq!(release.quarantined(), &likes);
-        let past = release.past_load().await.unwrap();
+        let past = release.account_history_load().await.unwrap();
         let mut row = past.existing.unwrap();
         row.absent.remove(names::LIKES);
         row.values.insert(metric(names::LIKES), likes.value.clone());

@@ -114,7 +114,7 @@ async fn an_event_keeps_its_data_when_a_value_is_released_or_its_row_deleted() {
 
         let held = store.quarantine_list(&Scope::all_tenants(), &QuarantineFilter::default()).await.unwrap();
         let mut release = store.quarantine_release_begin(&Scope::all_tenants(), held[0].id, now()).await.unwrap();
-        let mut released = release.past_load().await.unwrap().existing.unwrap();
+        let mut released = release.account_history_load().await.unwrap().existing.unwrap();
         released.values.insert(metric("likes"), Value::Integer(-5));
         release.commit(&released, &[]).await.unwrap();
         assert_eq!(events(&store).await, told);

@@ -17,7 +17,7 @@ pub async fn raw(url: &str) -> AnyPool {
 async fn migrating_twice_is_harmless_and_a_newer_schema_is_refused() {
     each_empty_database(async |url| {
         let store = Store::open(url, StoreOptions::default()).await.unwrap();
-        let error = store.check_schema().await.unwrap_err();
+        let error = store.schema_check().await.unwrap_err();
         assert!(matches!(error, StoreError::NotMigrated { found: 0, .. }), "{error}");
         assert!(error.to_string().contains("backline migrate"), "{error}");
 
@@ -48,7 +48,7 @@ async fn migrating_twice_is_harmless_and_a_newer_schema_is_refused() {
                 "0021_digests"
             ]
         );
-        store.check_schema().await.unwrap();
+        store.schema_check().await.unwrap();
         let second = store.migrate().await.unwrap();
         assert!(second.applied.is_empty());
         assert_eq!(second.version, first.version);
@@ -57,7 +57,7 @@ async fn migrating_twice_is_harmless_and_a_newer_schema_is_refused() {
         let future = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
                       SELECT 999, 'future', success, checksum, 0 FROM _sqlx_migrations WHERE version = 1";
         sqlx::query(future).execute(&pool).await.unwrap();
-        for error in [store.check_schema().await.unwrap_err(), store.migrate().await.unwrap_err()] {
+        for error in [store.schema_check().await.unwrap_err(), store.migrate().await.unwrap_err()] {
             assert!(matches!(error, StoreError::NewerSchema { found: 999, .. }), "{error}");
         }
         pool.close().await;
@@ -72,7 +72,7 @@ async fn hosts_can_migrate_at_the_same_time() {
         let open = || async {
             let store = Store::open(url, StoreOptions::default()).await?;
             store.migrate().await?;
-            store.check_schema().await
+            store.schema_check().await
         };
         // SQLite has no lock for migrations, so the hosts migrate one after the other.
         if url.starts_with("sqlite") {

@@ -209,13 +209,13 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Read artist_zones_list();
         Read metrics_list(&MetricsFilter::default());
         Read growth_list(&MetricsFilter::default());
-        Read collected_on(&accounts().map(|account| (account.id, day("2026-11-22"))));
+        Read collected_accounts_of(&accounts().map(|account| (account.id, day("2026-11-22"))));
         Read document_get(document(2));
         Read quarantine_list(&QuarantineFilter::default());
         Read quarantine_get(held(2));
         Read release_documents_count(release().digest);
         Read last_documents_list(&demo(), 100);
-        Read pasts_of(&accounts().map(|account| (account.id, day("2026-11-22"))));
+        Read histories_of(&accounts().map(|account| (account.id, day("2026-11-22"))));
         Read accounts_to_reconnect_list();
         Read missing_numbers_list(now() - TimeDelta::days(1), now());
         Read webhooks_behind_list();

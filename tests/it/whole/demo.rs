@@ -17,7 +17,7 @@ use crate::service::support::ask;
 use crate::support::database::write;
 
 /// Longest wait for a line: the first start compiles the connectors, in a build that is not optimised.
-const PATIENCE: Duration = Duration::from_secs(300);
+const WAIT_MAX: Duration = Duration::from_secs(300);
 
 /// Artists of the demo: the first one's token expires, the sixth one's followers jump, and the eleventh one has more
 /// likes than views.
@@ -52,7 +52,7 @@ impl Newcomer {
 
     /// Runs a command to its end: exit code, standard output and standard error.
     async fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
-        let output = tokio::time::timeout(PATIENCE, self.command(arguments).output()).await;
+        let output = tokio::time::timeout(WAIT_MAX, self.command(arguments).output()).await;
         let output = output.expect("it ends in time").expect("it starts");
         let text = |bytes| String::from_utf8(bytes).expect("text");
         (output.status.code(), text(output.stdout), text(output.stderr))
@@ -64,7 +64,7 @@ impl Newcomer {
         let all = [&["--config", file.to_str().expect("a path")][..], arguments].concat();
         let mut command = self.command(&all);
         command.env_remove("BACKLINE_DATABASE__URL");
-        let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("in time").expect("it starts");
+        let output = tokio::time::timeout(WAIT_MAX, command.output()).await.expect("in time").expect("it starts");
         let text = |bytes| String::from_utf8(bytes).expect("text");
         let (told, said) = (text(output.stdout), text(output.stderr));
         assert_eq!(output.status.code(), Some(0), "{arguments:?}: {told}{said}");
@@ -80,7 +80,7 @@ impl Newcomer {
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let mut said = Vec::new();
         while !said.iter().any(|line: &String| line.contains("Ctrl-C ends")) {
-            let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("in time").expect("readable");
+            let line = tokio::time::timeout(WAIT_MAX, lines.next_line()).await.expect("in time").expect("readable");
             let Some(line) = line else {
                 panic!("it ended: {said:?} {}", std::fs::read_to_string(&log).unwrap_or_default());
             };
@@ -154,7 +154,7 @@ impl Showing {
         let id = self.child.id().expect("it runs").to_string();
         let status = Command::new("kill").args([signal, &id]).status().await.expect("kill runs");
         assert!(status.success());
-        tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it ends in time").expect("it ends")
+        tokio::time::timeout(WAIT_MAX, self.child.wait()).await.expect("it ends in time").expect("it ends")
     }
 }
 

@@ -34,7 +34,7 @@ const LATENCY_MS: u32 = 200;
 const LOOK: Duration = Duration::from_millis(200);
 
 /// How long the collection may take.
-const PATIENCE: Duration = Duration::from_secs(600);
+const WAIT_MAX: Duration = Duration::from_secs(600);
 
 /// How long a host may have no open batch before whatever is missing is lost.
 const LOST_AFTER: Duration = Duration::from_secs(10);
@@ -115,8 +115,8 @@ fn collect(lab: &mut Lab, artists: u32, versions: [&str; 2]) -> Result<Collected
         if !is_open && (rows >= scenario.accounts() || seen_open.elapsed() > LOST_AFTER) {
             break counted;
         }
-        if started.elapsed() > PATIENCE {
-            bail!("the host collected {rows} of {} accounts in {PATIENCE:?}", scenario.accounts());
+        if started.elapsed() > WAIT_MAX {
+            bail!("the host collected {rows} of {} accounts in {WAIT_MAX:?}", scenario.accounts());
         }
         if counted.open > 0.0 && made < SWAPS {
             let version = versions[usize::from(made.is_multiple_of(2))];

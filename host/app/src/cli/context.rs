@@ -118,7 +118,7 @@ impl Context {
     pub(super) async fn store(&self) -> Result<Store, Failure> {
         self.expect_database_file()?;
         let store = self.open_any().await?;
-        store.check_schema().await?;
+        store.schema_check().await?;
         if pipeline::is_simulated(&store).await? {
             self.say_simulated();
         }

@@ -114,7 +114,7 @@ enum Command {
     /// Deliver events to other systems: webhooks, the AI trigger, push notifications
     #[command(subcommand)]
     Webhooks(webhooks::Command),
-    /// Tell people of events: Slack, mail, PagerDuty, Opsgenie, with routes and quiet hours
+    /// Tell people about events: Slack, mail, PagerDuty, Opsgenie, with routes and quiet hours
     #[command(subcommand)]
     Alerts(alerts::Command),
     /// List, add, remove, enable and disable schedules
@@ -314,8 +314,8 @@ fn compile(arguments: &CompileArguments) -> CommandResult {
 fn usage_sentence(error: &clap::Error, arguments: &[OsString]) -> String {
     let text = error.to_string();
     let mut parts: Vec<String> = Vec::new();
-    let complaint: Vec<&str> = text.lines().take_while(|line| !line.trim().is_empty()).map(str::trim).collect();
-    parts.push(complaint.join(" ").trim_start_matches("error: ").trim_end_matches(':').to_owned());
+    let problem: Vec<&str> = text.lines().take_while(|line| !line.trim().is_empty()).map(str::trim).collect();
+    parts.push(problem.join(" ").trim_start_matches("error: ").trim_end_matches(':').to_owned());
     parts.extend(text.lines().filter_map(|line| Some(line.trim().strip_prefix("tip: ")?.to_owned())));
     parts.push(format!("see `{} --help`", typed_command(arguments)));
     parts.join("; ")
@@ -439,7 +439,7 @@ pub(in crate::cli) mod tests {
         }
     }
 
-    fn complaint(arguments: &[&str]) -> String {
+    fn problem(arguments: &[&str]) -> String {
         let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
         let error = command_line().try_get_matches_from(&arguments).expect_err("refused");
         usage_sentence(&error, &arguments)
@@ -451,13 +451,13 @@ pub(in crate::cli) mod tests {
     }
 
     #[test]
-    fn complaints_are_one_sentence_with_a_remedy() {
-        let text = complaint(&["backline", "run", "--dat", "2026-11-20"]);
+    fn problems_are_one_sentence_with_a_remedy() {
+        let text = problem(&["backline", "run", "--dat", "2026-11-20"]);
         assert_eq!(
             text,
             "unexpected argument '--dat' found; a similar argument exists: '--date'; see `backline run --help`"
         );
-        let text = complaint(&["backline", "run", "--date", "2026-02-30"]);
+        let text = problem(&["backline", "run", "--date", "2026-02-30"]);
         assert!(
             text.starts_with(
                 "invalid value '2026-02-30' for '--date <DATE>': it is not a calendar date; write YYYY-MM-DD"
@@ -466,9 +466,9 @@ pub(in crate::cli) mod tests {
         );
         assert!(text.ends_with("; see `backline run --help`"), "{text}");
         let text =
-            complaint(&["backline", "--config", "run", "--log=off", "webhooks", "rotate-secret", "--keep-old", "x"]);
+            problem(&["backline", "--config", "run", "--log=off", "webhooks", "rotate-secret", "--keep-old", "x"]);
         assert!(text.ends_with("; see `backline webhooks rotate-secret --help`"), "{text}");
-        let text = complaint(&["backline", "rnu"]);
+        let text = problem(&["backline", "rnu"]);
         assert!(text.starts_with("unrecognized subcommand 'rnu'") && !text.contains('\n'), "{text}");
     }
 
@@ -485,7 +485,7 @@ pub(in crate::cli) mod tests {
 
     #[test]
     fn no_secret_can_be_given_as_an_argument() {
-        let text = complaint(&["backline", "credentials", "set", "youtube", "app", "canary"]);
+        let text = problem(&["backline", "credentials", "set", "youtube", "app", "canary"]);
         assert!(text.contains("unexpected argument"), "{text}");
     }
 }

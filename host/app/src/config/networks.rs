@@ -23,9 +23,9 @@ pub struct Network {
     bits: u32,
 }
 
-/// A text is no network.
+/// A text is not a network.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{given}' is no network: write one such as 10.0.0.0/8 or fd00::/8, or one address")]
+#[error("'{given}' is not a network: write one such as 10.0.0.0/8 or fd00::/8, or one address")]
 pub struct NetworkError {
     /// The text that was given.
     given: String,

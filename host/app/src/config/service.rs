@@ -104,7 +104,7 @@ impl ServiceConfig {
         if let Some(url) = &self.url
             && !is_address(url)
         {
-            let text = "it is no address of a dashboard; write one such as https://backline.example.com, without \
+            let text = "it is not the address of a dashboard; write one such as https://backline.example.com, without \
                         parameters, user or password";
             return Err(("service.url", text.to_owned()));
         }

@@ -148,7 +148,7 @@ impl Host {
     /// When the database can't be reached or has another schema, or the configuration is not valid.
     pub async fn open(config: Config, clock: Clock) -> Result<Self, OpenError> {
         let store = Store::open(&config.database.url, store_options(&config.database)).await?;
-        store.check_schema().await?;
+        store.schema_check().await?;
         let keyring = config.secrets.keyring()?.map(Arc::new);
         Self::assemble(config, clock, store, keyring).await
     }

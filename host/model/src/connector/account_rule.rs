@@ -117,7 +117,7 @@ pub enum NotAnId {
     #[error(transparent)]
     Cell(#[from] CellError),
     /// A text that is empty or holds a placeholder.
-    #[error("'{0}' is no id; give {1}")]
+    #[error("'{0}' is not an id; give {1}")]
     Empty(String, String),
     /// Something else that the connector knows.
     #[error("'{given}' is {is}")]

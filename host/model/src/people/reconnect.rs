@@ -13,14 +13,14 @@ const CHARACTERS_MAX: usize = 300;
 /// What a template may name.
 const PLACEHOLDERS: [&str; 3] = ["artist", "account", "platform"];
 
-/// Why a text is no template of a link.
+/// Why a text is not a template of a link.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReconnectUrlError {
     /// It has characters that an address has not, or too many.
-    #[error("it is no address of at most {CHARACTERS_MAX} printable ASCII characters")]
+    #[error("it is not an address of at most {CHARACTERS_MAX} printable ASCII characters")]
     Text,
     /// It can't be parsed, or names a user.
-    #[error("it is no address; write one such as https://example.com/connect?artist={{artist}}")]
+    #[error("it is not an address; write one such as https://example.com/connect?artist={{artist}}")]
     Address,
     /// Others on the way could read and change it.
     #[error("it is not https; http is for this machine alone, such as http://localhost")]

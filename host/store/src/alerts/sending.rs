@@ -90,7 +90,7 @@ impl Store {
 
     /// Leases a message, if its wait and its channel's are over and no other host holds it; its channel is free again
     /// after `pause`. It gathers no more events, and counts as tried. A digest has yet to be made, and is not being
-    /// sent before [`alert_sending`](Self::alert_sending).
+    /// sent before [`alert_mark_sending`](Self::alert_mark_sending).
     ///
     /// # Errors
     /// When the database fails.
@@ -140,7 +140,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn alert_sending(&self, lease: &AlertLease, until: DateTime<Utc>) -> Result<bool, StoreError> {
+    pub async fn alert_mark_sending(&self, lease: &AlertLease, until: DateTime<Utc>) -> Result<bool, StoreError> {
         let statement = self.query(
             "UPDATE alert_messages SET state = 'sending', lease_until = $4::timestamptz
              WHERE id = $1::uuid AND attempts = $2 AND lease_owner = $3",

@@ -591,7 +591,7 @@ impl Store {
         let statement = self.scoped(scope, candidates_sql!("WHERE a.id {in_ids} {and_tenant: t.tenant} ORDER BY a.id"));
         let rows = self.rows("read candidates", statement.bind(id_rows(accounts)?)).await?;
         let candidates = self.unreadable.read("accounts", "account_id", Extent::Part, &rows, candidate_of)?;
-        self.candidates_without_erased(candidates).await
+        self.candidates_drop_erased(candidates).await
     }
 
     /// What a worker reads of a batch's accounts before it collects them, in one statement: what
@@ -617,7 +617,7 @@ impl Store {
         let mut candidates = self.unreadable.read("accounts", "account_id", Extent::Part, &rows, candidate_of)?;
         let has_tombstones = rows.first().map_or(Ok(false), |row| row.truth("has_tombstones"))?;
         if has_tombstones {
-            candidates = self.candidates_without_erased(candidates).await?;
+            candidates = self.candidates_drop_erased(candidates).await?;
         }
         let of = |row: &AnyRow| fetch_account_of(row, "account_id");
         let inputs = self.unreadable.read("accounts", "account_id", Extent::Part, &rows, of)?;

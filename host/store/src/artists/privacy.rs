@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::{Value as Json, json};
 use sqlx::any::AnyRow;
 
-use crate::artists::tombstones::{Holding, hold_off_in_txn, tombstone_in_txn};
+use crate::artists::tombstones::{Holding, erasure_lock_in_txn, tombstone_in_txn};
 use crate::database::connection::{ReadView, Store, Work};
 use crate::database::dialect::{Columns as _, DatabaseKind, json, time_text};
 use crate::database::error::{During as _, StoreError};
@@ -78,7 +78,7 @@ impl Store {
         point(Point::EraseTextsBlanked);
         let mut work = self.begin_durable().await?;
         work.long();
-        hold_off_in_txn(&mut work, Holding::Alone).await?;
+        erasure_lock_in_txn(&mut work, Holding::Alone).await?;
         // In the order in which refreshes and batches lock: credentials, accounts, the artist.
         let statement = work.query(
             "SELECT id::text AS id FROM credentials

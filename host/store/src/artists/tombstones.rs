@@ -51,12 +51,12 @@ impl Store {
         Ok(erased)
     }
 
-    /// The candidates without a tombstone: on PostgreSQL the artist platform may have put an erased artist back into
+    /// Drops the candidates with a tombstone: on PostgreSQL the artist platform may have put an erased artist back into
     /// its table.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn candidates_without_erased(&self, candidates: Vec<Candidate>) -> Result<Vec<Candidate>, StoreError> {
+    pub async fn candidates_drop_erased(&self, candidates: Vec<Candidate>) -> Result<Vec<Candidate>, StoreError> {
         let erased = self.erased_artists_of(&artists_of(&candidates)).await?;
         Ok(kept(candidates, &erased))
     }
@@ -72,7 +72,7 @@ pub(crate) enum Holding {
 }
 
 /// SQLite has one writer, so there is nothing to keep out.
-pub(crate) async fn hold_off_in_txn(work: &mut Work, holding: Holding) -> Result<(), StoreError> {
+pub(crate) async fn erasure_lock_in_txn(work: &mut Work, holding: Holding) -> Result<(), StoreError> {
     if work.kind == DatabaseKind::Sqlite {
         return Ok(());
     }
@@ -86,7 +86,7 @@ pub(crate) async fn hold_off_in_txn(work: &mut Work, holding: Holding) -> Result
 
 /// Keeps artists from being erased until this transaction is over. Called before anything else is locked.
 pub(crate) async fn erasures_hold_off_in_txn(work: &mut Work) -> Result<(), StoreError> {
-    hold_off_in_txn(work, Holding::Together).await
+    erasure_lock_in_txn(work, Holding::Together).await
 }
 
 /// Which of these artists have a tombstone; no other artist gets one until this transaction is over. Called before
@@ -95,7 +95,7 @@ pub(crate) async fn erased_artists_in_txn(
     work: &mut Work,
     artists: impl IntoIterator<Item = ArtistId>,
 ) -> Result<HashSet<ArtistId>, StoreError> {
-    hold_off_in_txn(work, Holding::Together).await?;
+    erasure_lock_in_txn(work, Holding::Together).await?;
     let mut erased = HashSet::new();
     let any = work.query(ANY_TOMBSTONE);
     if work.row("find tombstones", any).await?.is_none() {
@@ -111,8 +111,8 @@ pub(crate) async fn erased_artists_in_txn(
     Ok(erased)
 }
 
-/// As [`Store::candidates_without_erased`], inside a transaction.
-pub(crate) async fn candidates_without_erased_in_txn(
+/// As [`Store::candidates_drop_erased`], inside a transaction.
+pub(crate) async fn candidates_drop_erased_in_txn(
     work: &mut Work,
     candidates: Vec<Candidate>,
 ) -> Result<Vec<Candidate>, StoreError> {

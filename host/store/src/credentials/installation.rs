@@ -67,7 +67,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn host_refreshes(
+    pub async fn host_set_refreshes(
         &self,
         name: &str,
         started_at: DateTime<Utc>,

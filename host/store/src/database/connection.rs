@@ -78,9 +78,9 @@ impl Default for StoreOptions {
 /// let path = folder.path().join("backline.db");
 /// let options = StoreOptions { connections_max: 4, ..StoreOptions::default() };
 /// let store = Store::open(&path.to_string_lossy(), options).await?;
-/// assert!(store.check_schema().await.is_err(), "a new file has no tables yet");
+/// assert!(store.schema_check().await.is_err(), "a new file has no tables yet");
 /// store.migrate().await?;
-/// store.check_schema().await?;
+/// store.schema_check().await?;
 /// assert!(store.runs_list(&Scope::all_tenants(), 10, None).await?.is_empty());
 /// # Ok(())
 /// # })
@@ -113,7 +113,7 @@ impl std::fmt::Debug for Store {
 
 impl Store {
     /// Opens a database: `postgres://…`, `sqlite://path`, or the path of a SQLite file, which is created where it is
-    /// missing. The schema is not checked; see [`Store::check_schema`].
+    /// missing. The schema is not checked; see [`Store::schema_check`].
     ///
     /// # Errors
     /// When the URL names no database, the server can't be reached, or the file can't be opened. No error holds the

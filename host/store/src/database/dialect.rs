@@ -335,7 +335,7 @@ pub(crate) trait Columns {
     /// Growth in its short form, or none where NULL.
     fn growth_or_null(&self, column: &str) -> Result<Option<Changes>, StoreError> {
         let Some(short) = self.json_or_null::<serde_json::Value>(column)? else { return Ok(None) };
-        expanded(&short).map(Some).ok_or_else(|| unreadable(column, "it is no growth".to_owned()))
+        expanded(&short).map(Some).ok_or_else(|| unreadable(column, "it is not a growth".to_owned()))
     }
 
     /// JSON; NULL is an error.

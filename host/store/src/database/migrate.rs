@@ -239,7 +239,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotMigrated`] or [`StoreError::NewerSchema`] when it is not.
-    pub async fn check_schema(&self) -> Result<(), StoreError> {
+    pub async fn schema_check(&self) -> Result<(), StoreError> {
         match self.schema_version().await? {
             VERSION => Ok(()),
             found if found > VERSION => Err(StoreError::NewerSchema { found, known: VERSION }),

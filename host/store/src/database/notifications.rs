@@ -1,11 +1,11 @@
-//! Wake-ups: how a host learns of work at once instead of at its next poll.
+//! Notifications: how a host learns of work at once instead of at its next poll.
 //!
 //! On PostgreSQL they come from the server alone, by `LISTEN` on a connection of their own: what this process writes
 //! comes back that way too, and so does what the artist platform's own code writes. On SQLite there is one host, and
 //! its writes notify within the process. Either way the notification is sent when the transaction commits, never when
 //! it is undone.
 //!
-//! A wake-up is a hint: its receiver reads the tables, and a host that misses it reads them a little later.
+//! A notification is a hint: its receiver reads the tables, and a host that misses it reads them a little later.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +48,7 @@ impl Store {
     pub async fn listener(&self) -> Result<Listener, StoreError> {
         let source = match &self.server {
             None => Source::Here(self.wakes.subscribe()),
-            Some(server) => Source::Server(Box::new(listen(server).await.during("listen for wake-ups")?)),
+            Some(server) => Source::Server(Box::new(listen(server).await.during("listen for notifications")?)),
         };
         Ok(Listener { source, missed: Vec::new() })
     }
@@ -98,7 +98,7 @@ impl Listener {
                 }
                 Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
             },
-            Source::Server(server) => hear(server).await.during("listen for wake-ups"),
+            Source::Server(server) => hear(server).await.during("listen for notifications"),
         }
     }
 }

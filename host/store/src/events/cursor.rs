@@ -45,7 +45,7 @@ impl FromStr for EventCursor {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let number: i64 =
-            text.trim().parse().map_err(|_| "it is no cursor; `backline events tail` prints one with each event")?;
+            text.trim().parse().map_err(|_| "it is not a cursor; `backline events tail` prints one with each event")?;
         Ok(Self(number.max(0)))
     }
 }

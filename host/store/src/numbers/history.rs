@@ -38,7 +38,7 @@ pub(crate) type LastAccepted = BTreeMap<MetricName, NaiveDate>;
 
 /// What is known of an account besides the row about to be written.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct AccountPast {
+pub struct AccountHistory {
     /// The row of the same date, which the new one is merged with.
     pub existing: Option<MetricsRow>,
     /// Whether there is a row of the same date that can't be read, which the new one replaces.
@@ -53,7 +53,7 @@ pub struct AccountPast {
     pub later_rows: Vec<MetricsRow>,
 }
 
-impl AccountPast {
+impl AccountHistory {
     /// Whether there is no row of the same date, readable or not.
     pub(crate) fn has_no_row(&self) -> bool {
         self.existing.is_none() && !self.hides_row
@@ -85,35 +85,37 @@ fn table_of(work: &Work, statement: &'static str, spans: impl IntoIterator<Item 
 }
 
 /// Reads what is known besides the rows of these dates. An account may be asked for once.
-pub(crate) async fn load_in_txn(
+pub(crate) async fn histories_load_in_txn(
     work: &mut Work,
     wanted: &[(AccountId, NaiveDate)],
-) -> Result<(HashMap<AccountId, AccountPast>, HashMap<AccountId, LastAccepted>), StoreError> {
+) -> Result<(HashMap<AccountId, AccountHistory>, HashMap<AccountId, LastAccepted>), StoreError> {
     let accepted = last_accepted_in_txn(work, wanted).await?;
-    Ok((pasts_in_txn(work, wanted, &accepted).await?, accepted))
+    Ok((histories_of_in_txn(work, wanted, &accepted).await?, accepted))
 }
 
 /// The same where it is known when the accounts' metrics were last accepted.
-pub(crate) async fn pasts_in_txn(
+pub(crate) async fn histories_of_in_txn(
     work: &mut Work,
     wanted: &[(AccountId, NaiveDate)],
     accepted: &HashMap<AccountId, LastAccepted>,
-) -> Result<HashMap<AccountId, AccountPast>, StoreError> {
-    let mut pasts: HashMap<AccountId, AccountPast> =
-        wanted.iter().map(|(account, _)| (*account, AccountPast::default())).collect();
+) -> Result<HashMap<AccountId, AccountHistory>, StoreError> {
+    let mut histories: HashMap<AccountId, AccountHistory> =
+        wanted.iter().map(|(account, _)| (*account, AccountHistory::default())).collect();
     let dates: HashMap<AccountId, NaiveDate> = wanted.iter().copied().collect();
 
     let found = same_and_later(work, wanted).await?;
-    note_hidden(&found, &dates, &mut pasts);
+    note_hidden(&found, &dates, &mut histories);
     for row in found.rows {
-        let (Some(past), Some(date)) = (pasts.get_mut(&row.account_id), dates.get(&row.account_id)) else { continue };
+        let (Some(known), Some(date)) = (histories.get_mut(&row.account_id), dates.get(&row.account_id)) else {
+            continue;
+        };
         if row.metric_date == *date {
-            past.existing = Some(row);
+            known.existing = Some(row);
             continue;
         }
-        past.add_later(row);
+        known.add_later(row);
     }
-    further_on(work, wanted, accepted, &mut pasts).await?;
+    further_on(work, wanted, accepted, &mut histories).await?;
 
     let mut spans = Vec::with_capacity(wanted.len() * 3);
     for (account, date) in wanted {
@@ -122,43 +124,43 @@ pub(crate) async fn pasts_in_txn(
             spans.push(Span { account: *account, since: back(*date, span), until: back(*date, span) });
         }
     }
-    earlier(work, spans, &mut pasts).await?;
+    earlier(work, spans, &mut histories).await?;
 
     // A date of the past without a row may be in the archive.
     let is_past = |account: &AccountId, date: &NaiveDate| {
         accepted.get(account).is_some_and(|last| last.values().any(|accepted| accepted >= date))
     };
-    let has_none = |account: &AccountId| pasts.get(account).is_some_and(|past| past.existing.is_none());
+    let has_none = |account: &AccountId| histories.get(account).is_some_and(|known| known.existing.is_none());
     let may_be_archived: Vec<(AccountId, NaiveDate)> =
         wanted.iter().filter(|(account, date)| has_none(account) && is_past(account, date)).copied().collect();
     let found = archived(work, &may_be_archived).await?;
-    note_hidden(&found, &dates, &mut pasts);
+    note_hidden(&found, &dates, &mut histories);
     for row in found.rows {
-        if let Some(past) = pasts.get_mut(&row.account_id) {
-            past.existing = Some(row);
+        if let Some(known) = histories.get_mut(&row.account_id) {
+            known.existing = Some(row);
         }
     }
 
-    let spans = gaps(wanted, &pasts, accepted);
+    let spans = gaps(wanted, &histories, accepted);
     if !spans.is_empty() {
-        earlier(work, spans, &mut pasts).await?;
+        earlier(work, spans, &mut histories).await?;
     }
-    Ok(pasts)
+    Ok(histories)
 }
 
 /// What the first reading did not bring: values that have been missing for long, and the days later dates' growth is
 /// computed from.
 fn gaps(
     wanted: &[(AccountId, NaiveDate)],
-    pasts: &HashMap<AccountId, AccountPast>,
+    histories: &HashMap<AccountId, AccountHistory>,
     accepted: &HashMap<AccountId, LastAccepted>,
 ) -> Vec<Span> {
     let mut spans = Vec::new();
     for (account, date) in wanted {
-        let Some(past) = pasts.get(account) else { continue };
+        let Some(known) = histories.get(account) else { continue };
         let recent = back(*date, RECENT_DAYS);
         let mut days: BTreeSet<NaiveDate> = BTreeSet::new();
-        for later in &past.later_dates {
+        for later in &known.later_dates {
             days.extend(SPANS_DAYS.iter().map(|span| back(*later, u64::from(*span))).filter(|day| *day < recent));
         }
         let mut search = false;
@@ -166,7 +168,7 @@ fn gaps(
             // A day found before the recent ones was read for a span's sake: there may be later ones between it and
             // them.
             let is_recent =
-                past.history.latest_before(metric.as_str(), *date).is_some_and(|(found, _)| found >= recent);
+                known.history.latest_before(metric.as_str(), *date).is_some_and(|(found, _)| found >= recent);
             if is_recent {
                 continue;
             }
@@ -199,14 +201,14 @@ async fn further_on(
     work: &mut Work,
     wanted: &[(AccountId, NaiveDate)],
     accepted: &HashMap<AccountId, LastAccepted>,
-    pasts: &mut HashMap<AccountId, AccountPast>,
+    histories: &mut HashMap<AccountId, AccountHistory>,
 ) -> Result<(), StoreError> {
     // By account: up to where it was read, and the metrics whose first later value is beyond.
     let mut open: BTreeMap<AccountId, (NaiveDate, BTreeSet<MetricName>)> = BTreeMap::new();
     for (account, date) in wanted {
-        let Some(past) = pasts.get(account) else { continue };
-        let Some(read) = past.later_dates.last().filter(|last| **last > forward(*date, LATER_DAYS)) else { continue };
-        let is_found = |metric: &MetricName| past.later_rows.iter().any(|row| row.values.contains_key(metric));
+        let Some(known) = histories.get(account) else { continue };
+        let Some(read) = known.later_dates.last().filter(|last| **last > forward(*date, LATER_DAYS)) else { continue };
+        let is_found = |metric: &MetricName| known.later_rows.iter().any(|row| row.values.contains_key(metric));
         let later = accepted.get(account).into_iter().flatten().filter(|(_, last)| *last > read);
         let missing: BTreeSet<_> =
             later.map(|(metric, _)| metric).filter(|metric| !is_found(metric)).cloned().collect();
@@ -225,14 +227,14 @@ async fn further_on(
         let statement = work.query(FURTHER_ON).bind_table(table_of(work, FURTHER_ON, spans))?;
         let rows = work.rows("read the rows further on", statement).await?;
         for row in work.unreadable.read("metrics", "account_id", Extent::Part, &rows, row_of)? {
-            let (Some(past), Some((_, missing))) = (pasts.get_mut(&row.account_id), open.get_mut(&row.account_id))
+            let (Some(known), Some((_, missing))) = (histories.get_mut(&row.account_id), open.get_mut(&row.account_id))
             else {
                 continue;
             };
             // Beyond the last one that is missing, nothing is measured from this date.
             if !missing.is_empty() {
                 missing.retain(|metric| !row.values.contains_key(metric));
-                past.add_later(row);
+                known.add_later(row);
             }
         }
         for (account, (read, missing)) in &mut open {
@@ -264,12 +266,16 @@ impl Found {
 }
 
 /// Notes whose row of the date that is asked for can't be read.
-fn note_hidden(found: &Found, dates: &HashMap<AccountId, NaiveDate>, pasts: &mut HashMap<AccountId, AccountPast>) {
+fn note_hidden(
+    found: &Found,
+    dates: &HashMap<AccountId, NaiveDate>,
+    histories: &mut HashMap<AccountId, AccountHistory>,
+) {
     for (account, date) in &found.hidden {
         if dates.get(account) == Some(date)
-            && let Some(past) = pasts.get_mut(account)
+            && let Some(known) = histories.get_mut(account)
         {
-            past.hides_row = true;
+            known.hides_row = true;
         }
     }
 }
@@ -322,7 +328,7 @@ const EARLIER: &str = concat!(
 async fn earlier(
     work: &mut Work,
     spans: Vec<Span>,
-    pasts: &mut HashMap<AccountId, AccountPast>,
+    histories: &mut HashMap<AccountId, AccountHistory>,
 ) -> Result<(), StoreError> {
     let statement = work.query(EARLIER).bind_table(table_of(work, EARLIER, spans))?;
     let rows = work.rows("read earlier values", statement).await?;
@@ -332,9 +338,9 @@ async fn earlier(
         Ok((row.parsed::<AccountId>("account_id")?, row.date("metric_date")?, values_of(row)?, basis, observed))
     });
     for (account, date, values, basis, (observed_at, observed)) in found? {
-        if let Some(past) = pasts.get_mut(&account) {
-            past.history.insert(date, values, basis);
-            past.history.observe(date, observed_at, observed);
+        if let Some(known) = histories.get_mut(&account) {
+            known.history.insert(date, values, basis);
+            known.history.observe(date, observed_at, observed);
         }
     }
     Ok(())

@@ -191,7 +191,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn collected_on(
+    pub async fn collected_accounts_of(
         &self,
         scope: &Scope,
         wanted: &[(AccountId, NaiveDate)],
@@ -252,7 +252,7 @@ fn filtered(
 /// A number of a [`float_column`]; one that is none is an error, since it could not be written back.
 fn finite_or_null(row: &AnyRow, column: &str) -> Result<Option<f64>, StoreError> {
     match row.float_or_null(column)? {
-        Some(number) if !number.is_finite() => Err(unreadable(column, "it is no number")),
+        Some(number) if !number.is_finite() => Err(unreadable(column, "it is not a number")),
         number => Ok(number),
     }
 }

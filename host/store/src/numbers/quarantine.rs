@@ -14,7 +14,7 @@ use crate::database::error::StoreError;
 use crate::database::readable::{Extent, left_of, more_after};
 use crate::database::rows::ROWS_PER_STATEMENT;
 use crate::events::row_data::row_data_keep_in_txn;
-use crate::numbers::history::{self, AccountPast, LastAccepted};
+use crate::numbers::history::{self, AccountHistory, LastAccepted};
 use crate::numbers::metrics::{Present, metrics_save_in_txn};
 use crate::scope::Scope;
 use crate::work::locks::{account_states_save_in_txn, accounts_lock_in_txn};
@@ -161,11 +161,11 @@ impl QuarantineRelease {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn past_load(&mut self) -> Result<AccountPast, StoreError> {
+    pub async fn account_history_load(&mut self) -> Result<AccountHistory, StoreError> {
         let wanted: (AccountId, NaiveDate) = (self.quarantined.account_id, self.quarantined.metric_date);
-        let (mut pasts, accepted) = history::load_in_txn(&mut self.work, &[wanted]).await?;
+        let (mut histories, accepted) = history::histories_load_in_txn(&mut self.work, &[wanted]).await?;
         self.accepted = accepted;
-        Ok(pasts.remove(&wanted.0).unwrap_or_default())
+        Ok(histories.remove(&wanted.0).unwrap_or_default())
     }
 
     /// Writes the row that now holds the value and the growth it touches, and marks the value as released.

@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! let mut completion = store.completion_begin(&lease, now).await?;   // checks the token, locks the accounts
-//! completion.past_add(rows).await?;                                  // of past dates, one date after the other
-//! let pasts = completion.history_load(&accounts).await?;             // what the stages compare with
+//! completion.older_dates_add(rows).await?;                           // of past dates, one date after the other
+//! let histories = completion.history_load(&accounts).await?;         // what the stages compare with
 //! …                                                                  // the stages run
 //! completion.commit(result).await?;                                  // or drop it: nothing has happened
 //! ```
@@ -25,11 +25,11 @@ use crate::database::rows::{ROWS_PER_STATEMENT, id_rows};
 use crate::events::outbox::row_events_write_in_txn;
 use crate::events::row_data::row_data_keep_in_txn;
 use crate::numbers::documents::documents_add_in_txn;
-use crate::numbers::history::{self, AccountPast};
+use crate::numbers::history::{self, AccountHistory};
 use crate::numbers::metrics::{Present, metrics_save_in_txn};
 use crate::numbers::quarantine::quarantine_add_in_txn;
+use crate::releases::canaries::tally_add_in_txn;
 use crate::releases::installed::LOST_FOR;
-use crate::releases::trials::tally_add_in_txn;
 use crate::work::locks::{AccountFacts, account_facts_in_txn, account_states_save_in_txn, accounts_lock_in_txn};
 use crate::work::outcomes::{AccountOutcome, outcomes_save_in_txn};
 use crate::work::parts::{Part, part_split_off_in_txn};
@@ -72,8 +72,8 @@ impl Store {
         // A withdrawal locks the accounts too: what is read now holds until the commit.
         let facts = account_facts_in_txn(&mut work, &accounts, lease.batch.run_id).await?;
         let (lease, months, without_row) = (lease.clone(), self.months.clone(), HashSet::new());
-        let (completed, past) = (Arc::clone(&self.completed), Vec::new());
-        Ok(Completion { work, began, lease, alive, facts, used, without_row, past, months, completed, now })
+        let (completed, older) = (Arc::clone(&self.completed), Vec::new());
+        Ok(Completion { work, began, lease, alive, facts, used, without_row, older, months, completed, now })
     }
 
     /// Completes a batch none of whose accounts is stored, so that nothing has to be compared.
@@ -103,7 +103,7 @@ pub struct Completion {
     /// Accounts and dates that are known to have no row yet.
     without_row: HashSet<(AccountId, NaiveDate)>,
     /// What was added of past dates. Their rows are written already, so that later dates are compared with them.
-    past: Vec<AccountResult>,
+    older: Vec<AccountResult>,
     months: KnownMonths,
     /// Counts the batches that this process has completed.
     completed: Arc<AtomicU32>,
@@ -118,11 +118,11 @@ impl Completion {
     pub async fn history_load(
         &mut self,
         wanted: &[(AccountId, NaiveDate)],
-    ) -> Result<HashMap<AccountId, AccountPast>, StoreError> {
-        let pasts = history::pasts_in_txn(&mut self.work, wanted, &self.facts.accepted).await?;
-        let has_none = |account: &AccountId| pasts.get(account).is_some_and(AccountPast::has_no_row);
+    ) -> Result<HashMap<AccountId, AccountHistory>, StoreError> {
+        let histories = history::histories_of_in_txn(&mut self.work, wanted, &self.facts.accepted).await?;
+        let has_none = |account: &AccountId| histories.get(account).is_some_and(AccountHistory::has_no_row);
         self.without_row.extend(wanted.iter().filter(|(account, _)| has_none(account)));
-        Ok(pasts)
+        Ok(histories)
     }
 
     /// Adds what was fetched of one past date besides, of accounts that are stored for their own date too. It is read
@@ -130,7 +130,7 @@ impl Completion {
     ///
     /// # Errors
     /// When a value fits no column or the database fails; nothing can be committed then.
-    pub async fn past_add(&mut self, mut accounts: Vec<AccountResult>) -> Result<(), StoreError> {
+    pub async fn older_dates_add(&mut self, mut accounts: Vec<AccountResult>) -> Result<(), StoreError> {
         let facts = &mut self.facts;
         accounts.retain(|account| {
             self.alive.contains(&account.account_id) && !facts.withdrawn.contains(&account.account_id)
@@ -145,7 +145,7 @@ impl Completion {
         for account in &stored {
             self.without_row.remove(&(account.row.account_id, account.row.metric_date));
         }
-        self.past.extend(accounts);
+        self.older.extend(accounts);
         Ok(())
     }
 
@@ -175,15 +175,15 @@ impl Completion {
         let work = &mut self.work;
         rows_write_in_txn(work, &stored, &self.without_row, self.now).await?;
         // The rows of past dates are written; what goes with them comes first, as they do.
-        let past = std::mem::take(&mut self.past);
-        let documents: Vec<_> = past
+        let older = std::mem::take(&mut self.older);
+        let documents: Vec<_> = older
             .iter()
             .chain(accounts.iter().copied())
             .filter_map(|account| Some((account, account.document.as_ref()?)))
             .collect();
         documents_add_in_txn(work, &self.lease.batch, &documents).await?;
         let all_stored: Vec<&StoredAccount> =
-            past.iter().filter_map(|account| account.stored.as_ref()).chain(stored.iter().copied()).collect();
+            older.iter().filter_map(|account| account.stored.as_ref()).chain(stored.iter().copied()).collect();
         let withheld: Vec<_> = all_stored.iter().flat_map(|account| &account.withheld).collect();
         quarantine_add_in_txn(work, &withheld).await?;
         account_states_save_in_txn(work, &states, self.now).await?;

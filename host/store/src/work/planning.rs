@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 
 use crate::artists::accounts::{candidate_of, candidates_sql};
-use crate::artists::tombstones::{candidates_without_erased_in_txn, erasures_hold_off_in_txn};
+use crate::artists::tombstones::{candidates_drop_erased_in_txn, erasures_hold_off_in_txn};
 use crate::database::connection::{Store, Work};
 use crate::database::error::StoreError;
 use crate::database::notifications::notify;
@@ -18,7 +18,7 @@ use crate::work::leaders::{Term, term_check_in_txn};
 use crate::work::ledger::{batches_add_in_txn, run_add_in_txn};
 use crate::work::outcomes::{AccountOutcome, outcomes_save_in_txn};
 use crate::work::schedules::{ScheduleProgress, fire_start_in_txn, schedule_advance_in_txn};
-use crate::work::uncollected::supersede_in_txn;
+use crate::work::uncollected::uncollected_supersede_in_txn;
 use backline_model::kill_points::{Point, point};
 use backline_model::{ArtistId, Batch, Candidate, Platform, Run, RunId, Weights};
 
@@ -108,7 +108,7 @@ impl Planning {
         ));
         let rows = self.work.rows("read first candidates", statement.bind(activation_rows(&self.taken)?)).await?;
         let candidates = self.work.unreadable.read("accounts", "account_id", Extent::Part, &rows, candidate_of)?;
-        candidates_without_erased_in_txn(&mut self.work, candidates).await
+        candidates_drop_erased_in_txn(&mut self.work, candidates).await
     }
 
     /// Adds batches; tenants get turns by their weights. Accounts that have been erased since are left out. What other
@@ -118,7 +118,7 @@ impl Planning {
     /// When the database fails.
     pub async fn batches_add(&mut self, batches: &[Batch], weights: &Weights) -> Result<(), StoreError> {
         self.has_batches |= !batches.is_empty();
-        supersede_in_txn(&mut self.work, batches, self.now).await?;
+        uncollected_supersede_in_txn(&mut self.work, batches, self.now).await?;
         batches_add_in_txn(&mut self.work, batches, weights, self.now).await
     }
 

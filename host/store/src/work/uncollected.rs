@@ -238,7 +238,11 @@ impl Store {
 /// become superseded. What is deferred ends, and what was planned and left behind: its run holds no lease, and neither
 /// it nor any host that serves has shown a sign of life for a while. A dead entry of an earlier date can't be retried
 /// any more and keeps its failure.
-pub(crate) async fn supersede_in_txn(work: &mut Work, planned: &[Batch], now: DateTime<Utc>) -> Result<(), StoreError> {
+pub(crate) async fn uncollected_supersede_in_txn(
+    work: &mut Work,
+    planned: &[Batch],
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
     let mut platforms: BTreeMap<&Platform, (RunId, HashMap<AccountId, NaiveDate>)> = BTreeMap::new();
     for batch in planned {
         let (_, dates) = platforms.entry(&batch.platform).or_insert_with(|| (batch.run_id, HashMap::new()));
@@ -253,7 +257,7 @@ pub(crate) async fn supersede_in_txn(work: &mut Work, planned: &[Batch], now: Da
                 let batches = waiting_list_in_txn(work, statement.bind(time_text(now - LEFT_BEHIND_AFTER))).await?;
                 let Some(last) = batches.last() else { break };
                 after = last.id.clone();
-                some_supersede_in_txn(work, &batches, &dates, now).await?;
+                waiting_supersede_in_txn(work, &batches, &dates, now).await?;
             }
         }
     }
@@ -278,7 +282,7 @@ const DEAD: &str = waiting_sql!(
      ORDER BY id LIMIT $5 FOR UPDATE SKIP LOCKED"
 );
 
-async fn some_supersede_in_txn(
+async fn waiting_supersede_in_txn(
     work: &mut Work,
     batches: &[Waiting],
     dates: &HashMap<AccountId, NaiveDate>,

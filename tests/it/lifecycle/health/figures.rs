@@ -17,7 +17,7 @@ use crate::support::fleet::until;
 use crate::support::host::HostExt as _;
 use crate::support::stage::{PLATFORMS, Stage, noon};
 
-const PATIENCE: Duration = Duration::from_secs(180);
+const WAIT_MAX: Duration = Duration::from_secs(180);
 
 /// The names of Backline's metrics and of its process metrics in a text. Other words, such as PromQL keywords and
 /// labels, are ignored.
@@ -51,7 +51,7 @@ async fn figures_of_a_busy_service(url: &str) -> String {
     stage.import().await;
     let service = Service::start(stage.another_host(|_| {}).await).await.expect("it starts");
     let status = service.status();
-    let text = until(PATIENCE, "every account has ended and health was looked at since", async || {
+    let text = until(WAIT_MAX, "every account has ended and health was looked at since", async || {
         let text = status.metrics().await;
         let line = |figure: &str, number: u64| text.contains(&format!("{figure} {number}\n"));
         let all = PLATFORMS.iter().all(|platform| {
@@ -131,21 +131,21 @@ async fn one_host_shows_health_and_another_takes_over() {
             service.status().metrics().await.contains("backline_health_looked_timestamp_seconds{")
         };
         let one = start().await;
-        until(PATIENCE, "the first shows health", async || looks(&one).await.then_some(())).await;
+        until(WAIT_MAX, "the first shows health", async || looks(&one).await.then_some(())).await;
         let other = start().await;
         // Long enough for the other host to check too, if it did, and too short for the role to become free.
         for seconds in 1..4 {
             let now = noon(SimulatorConfig::default().date) + TimeDelta::seconds(seconds);
             stage.set_time(now);
             let shown = format!("backline_health_looked_timestamp_seconds{{}} {}.0\n", now.timestamp());
-            until(PATIENCE, "the first has looked once more", async || {
+            until(WAIT_MAX, "the first has looked once more", async || {
                 one.status().metrics().await.contains(&shown).then_some(())
             })
             .await;
             assert!(!looks(&other).await, "only one host shows health");
         }
         one.stop().await;
-        until(PATIENCE, "the other shows health", async || looks(&other).await.then_some(())).await;
+        until(WAIT_MAX, "the other shows health", async || looks(&other).await.then_some(())).await;
         other.stop().await;
     })
     .await;

@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::{Answering, Caller, PATIENCE, bearer};
+use super::{Answering, Caller, WAIT_MAX, bearer};
 use crate::store::fixtures::{artist, event};
 use crate::store::scope::{fill, marks, ours};
 use crate::support::database::each_database;
@@ -59,7 +59,7 @@ impl Following {
     pub(super) async fn until(&mut self, text: &str) {
         let mut buffer = [0; 4096];
         // For all reads together: a stream that has nothing to say says so now and then.
-        let end = tokio::time::Instant::now() + PATIENCE;
+        let end = tokio::time::Instant::now() + WAIT_MAX;
         while !self.read.contains(text) {
             let read = tokio::time::timeout_at(end, self.stream.read(&mut buffer)).await;
             let read = read.unwrap_or_else(|_| panic!("no '{text}': {}", self.read)).expect("readable");

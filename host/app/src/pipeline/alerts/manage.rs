@@ -257,7 +257,7 @@ impl Alerts {
     pub(super) async fn sent_now(&self, channel: &AlertChannel, id: Uuid) -> Result<AlertMessage, AlertError> {
         let until = Instant::now() + TEST_WITHIN;
         loop {
-            let went = self.deliver_to(channel).await;
+            let result = self.deliver_to(channel).await;
             let filter = AlertFilter { id: Some(id), ..AlertFilter::default() };
             let found = self.messages(&filter).await?.pop();
             let message = found.ok_or_else(|| AlertError::Invalid("the channel was removed".to_owned()))?;
@@ -268,7 +268,7 @@ impl Alerts {
                 return Ok(message);
             }
             // Another message that is held up says nothing about one that has ended.
-            went?;
+            result?;
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }

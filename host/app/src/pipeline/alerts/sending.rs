@@ -286,7 +286,7 @@ impl Alerts {
                 return self.concluded(channel, lease, 0, attempted).await;
             }
         };
-        if is_digest && !self.store.alert_sending(lease, self.time_of(lease) + LEASE).await? {
+        if is_digest && !self.store.alert_mark_sending(lease, self.time_of(lease) + LEASE).await? {
             // Making it took too long: another host holds it.
             return Ok(AlertState::Sending);
         }

@@ -94,7 +94,7 @@ impl BatchAccounts {
         let credentials = manager.for_batch(&release.manifest, &slots, &self.open(), until).await?;
         let BatchCredentials { usable, unusable } = credentials;
         for (id, error) in unusable {
-            self.ended.insert(id, ending_of_credential(&error, with_causes(&error)));
+            self.ended.insert(id, failure_of_credential(&error, with_causes(&error)));
         }
         Ok(usable)
     }
@@ -111,7 +111,7 @@ impl BatchAccounts {
         let refused: Vec<AccountId> = self
             .ended
             .iter()
-            .filter(|(_, ending)| matches!(ending, AccountFailure::Refused(_)))
+            .filter(|(_, failure)| matches!(failure, AccountFailure::Refused(_)))
             .map(|(id, _)| *id)
             .collect();
         if refused.is_empty() {
@@ -121,7 +121,7 @@ impl BatchAccounts {
         for (id, result) in refreshed {
             let refusal = self.ended.remove(&id);
             if let (Err(error), Some(AccountFailure::Refused(why))) = (result, refusal) {
-                self.ended.insert(id, ending_of_credential(&error, format!("{why}; {}", with_causes(&error))));
+                self.ended.insert(id, failure_of_credential(&error, format!("{why}; {}", with_causes(&error))));
             }
         }
         let before = std::mem::take(&mut side.without_turn);
@@ -145,9 +145,9 @@ impl BatchAccounts {
         } else {
             FetchError::Misconfigured
         };
-        for ending in self.ended.values_mut() {
-            if let AccountFailure::Refused(why) = ending {
-                *ending = AccountFailure::of(for_good(std::mem::take(why)));
+        for failure in self.ended.values_mut() {
+            if let AccountFailure::Refused(why) = failure {
+                *failure = AccountFailure::of(for_good(std::mem::take(why)));
             }
         }
     }
@@ -170,8 +170,8 @@ impl BatchAccounts {
                 Ok(fetched) => {
                     self.fetched.insert(id, fetched);
                 }
-                Err(ending) => {
-                    self.ended.insert(id, ending);
+                Err(failure) => {
+                    self.ended.insert(id, failure);
                 }
             }
         }
@@ -183,7 +183,7 @@ impl BatchAccounts {
     }
 }
 
-fn ending_of_credential(error: &CredentialError, message: String) -> AccountFailure {
+fn failure_of_credential(error: &CredentialError, message: String) -> AccountFailure {
     if error.is_outage() {
         return AccountFailure::Outage;
     }
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn what_keeps_a_credential_elsewhere_says_nothing_about_an_account() {
-        let ended = |error: CredentialError| ending_of_credential(&error, error.to_string());
+        let ended = |error: CredentialError| failure_of_credential(&error, error.to_string());
         let silent = StoreError::NoAnswer { what: "read", seconds: 9 };
         let full = Arc::new(io::Error::from(io::ErrorKind::StorageFull));
         let elsewhere = [

@@ -34,13 +34,19 @@ pub(in crate::pipeline) async fn serve(store: Store, clock: Clock, clocks: Clock
 async fn answer(store: &Store, clock: &Clock, clocks: &Clocks, demand: Demand) {
     match demand {
         Demand::Units(demand) if !clocks.is_within(demand.window_start, demand.window_end) => {
-            tracing::warn!(budget = %demand.key.budget, "the clock jumped; no unit of a budget is taken by it");
+            tracing::warn!(
+                budget = %demand.key.budget,
+                "the clock jumped; this host takes no units of a budget until its clock is right"
+            );
         }
         Demand::Units(demand) => answer_units(store, clock, demand).await,
         Demand::Places(PlaceDemand { key, ask, reply }) => {
             let asked_at = DateTime::from_timestamp_micros(ask.now_us);
             if !asked_at.is_some_and(|at| clocks.agrees_with(at)) {
-                tracing::warn!(budget = %key.budget, "the clock jumped; no place of a budget is taken by it");
+                tracing::warn!(
+                    budget = %key.budget,
+                    "the clock jumped; this host takes no places of a budget until its clock is right"
+                );
                 return;
             }
             let budget = of(&key);
@@ -56,7 +62,7 @@ async fn answer(store: &Store, clock: &Clock, clocks: &Clocks, demand: Demand) {
             }
         }
         Demand::Pause(_) if !clocks.is_right() => {
-            tracing::warn!("the clock jumped; a pause that the platform asked for is not told to other hosts");
+            tracing::warn!("the clock jumped; this host tells other hosts of no pause until its clock is right");
         }
         Demand::Pause(Pause { holder, platform, wait, pace, .. }) => {
             let told = pauses::begin(store, &holder, &platform, wait, pace, clock.now());

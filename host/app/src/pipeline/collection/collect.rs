@@ -19,7 +19,7 @@ use crate::pipeline::collection::evaluate::{self, DocumentOrigin, Observation, R
 use crate::pipeline::collection::fetch::{self, AccountFailure, BatchBudget, SideEffects};
 use crate::pipeline::collection::given_back::{LONE_DEATHS_MAX, fail_host_killing, give_back, halve};
 use crate::pipeline::collection::held::{Held, HeldBytes};
-use crate::pipeline::collection::past::{self, Around, PastDates};
+use crate::pipeline::collection::older_dates::{self, Around, PastDates};
 use crate::pipeline::collection::pauses::Pauses;
 use crate::pipeline::collection::results::ResultBuilder;
 use crate::pipeline::credentials::manager::CredentialManager;
@@ -207,7 +207,7 @@ async fn observe(collector: &Collector, lease: &Lease) -> Result<Observed, Colle
     accounts.exclude_withdrawn(&release);
     let (window, places) = aim(collector, lease, &release, &mut accounts, &mut side).await?;
     let lost_metrics = collector.store.lost_metrics_list(batch.release, collector.clock.now()).await?;
-    let past_dates = past::wanted(collector, lease, &release, &accounts.open_candidates()).await?;
+    let past_dates = older_dates::wanted(collector, lease, &release, &accounts.open_candidates()).await?;
     let history = past_dates.iter().map(|(_, window)| *window).collect();
     let context = FetchContext { window, lost_metrics, history };
     let deadline = Duration::from_millis(collector.config.collection.batch_deadline_ms);
@@ -233,13 +233,13 @@ async fn observe(collector: &Collector, lease: &Lease) -> Result<Observed, Colle
     // It may be right again when they are stored.
     let observed_at = right_now(collector).await?;
     let mut documents = accounts.take_documents();
-    let of_past = past::taken_from(&mut documents);
+    let of_past = older_dates::taken_from(&mut documents);
     let texts = documents.iter_mut().map(|(_, fetched)| std::mem::take(&mut fetched.body)).collect();
     let (bodies, texts) = DocumentBody::compress_all(texts).await?;
     let inputs = texts.into_iter().map(|body| DocumentInput { body, window, observed_at }).collect();
     let ids: Vec<AccountId> = documents.iter().map(|(account, _)| *account).collect();
     let snapshots = fetch::normalize(&release, &ids, inputs, &mut budget, &mut side).await;
-    let past = past::observe(&release, of_past, &past_dates, observed_at, &mut budget, &mut side).await?;
+    let past = older_dates::observe(&release, of_past, &past_dates, observed_at, &mut budget, &mut side).await?;
     point(Point::BatchNormalised);
     if budget.lacked_room() {
         collector.held.enlarge(batch.release, &held);
@@ -253,7 +253,7 @@ async fn observe(collector: &Collector, lease: &Lease) -> Result<Observed, Colle
         observation.prepared.is_ok() && !matches!(places[&observation.account], StoredDate::Observed(_))
     };
     let collected: BTreeSet<AccountId> = observations.iter().filter(is_stored).map(|one| one.account).collect();
-    let past = past::prepare(&around, past, &collected).await;
+    let past = older_dates::prepare(&around, past, &collected).await;
     let named = BTreeSet::new();
     let at = observed_at;
     Ok(Observed { release, accounts, observations, unknown, places, at, past, side, pauses, named, _held: held })
@@ -337,7 +337,7 @@ async fn aim(
     }
     let all_are_late = late.len() == places.len();
     let dates: Vec<_> = late.iter().map(|(id, date)| (*id, *date)).collect();
-    for id in collector.store.collected_on(&Scope::all_tenants(), &dates).await? {
+    for id in collector.store.collected_accounts_of(&Scope::all_tenants(), &dates).await? {
         late.remove(&id);
         accounts.ended.insert(id, AccountFailure::Final(Outcome::Superseded));
     }
@@ -424,7 +424,7 @@ async fn store(collector: &Collector, lease: &Lease, observed: &Observed) -> Res
     let mut result = BatchResult { logs: logs_of(side, unknown.as_deref()), ..result_of(side) };
 
     let mut completion = collector.store.completion_begin(lease, now).await?;
-    past::add(&mut completion, &around, past).await?;
+    older_dates::add(&mut completion, &around, past).await?;
     let mut known_of = completion.history_load(&keys).await?;
     for (observation, document) in observations.iter().zip(documents) {
         let candidate = &accounts.candidates[&observation.account];
@@ -433,8 +433,8 @@ async fn store(collector: &Collector, lease: &Lease, observed: &Observed) -> Res
         match &observation.prepared {
             // Another run has collected that date since this batch began.
             Ok(_) if matches!(place, StoredDate::Observed(_)) && known.existing.is_some() => {
-                let ending = AccountFailure::Final(Outcome::Superseded);
-                results.end(&mut result, candidate, planned[&observation.account], ending, None);
+                let failure = AccountFailure::Final(Outcome::Superseded);
+                results.end(&mut result, candidate, planned[&observation.account], failure, None);
             }
             Ok(prepared) => {
                 let context = RowContext::new(release, &collector.config, candidate, origin);
@@ -450,13 +450,13 @@ async fn store(collector: &Collector, lease: &Lease, observed: &Observed) -> Res
                     ..results.bare_result(candidate, origin.metric_date, Outcome::Collected)
                 });
             }
-            Err(ending) => {
-                results.end(&mut result, candidate, planned[&observation.account], ending.clone(), Some(document));
+            Err(failure) => {
+                results.end(&mut result, candidate, planned[&observation.account], failure.clone(), Some(document));
             }
         }
     }
-    for (id, ending) in &accounts.ended {
-        results.end(&mut result, &accounts.candidates[id], planned[id], ending.clone(), None);
+    for (id, failure) in &accounts.ended {
+        results.end(&mut result, &accounts.candidates[id], planned[id], failure.clone(), None);
     }
     let completed = completion.commit(result).await?;
     let Written { took, rows, bytes } = completed.written;

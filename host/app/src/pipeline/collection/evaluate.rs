@@ -23,7 +23,7 @@ use backline_rules::conform::{conform, fits};
 use backline_rules::dates;
 use backline_rules::growth::{self, SignificanceConfig};
 use backline_rules::validate::{self, Screened, Subject, ValidationConfig};
-use backline_store::{AccountPast, DocumentBody, DocumentRecord, StoredAccount};
+use backline_store::{AccountHistory, DocumentBody, DocumentRecord, StoredAccount};
 
 /// Most reports of one batch that do not fit the connector's catalogue: of a metric that it does not know, of another
 /// kind than it says, or of a metric that is reported more than once. Each is kept for the operator to look at, or
@@ -218,8 +218,8 @@ impl EvaluatedRow {
 }
 
 /// All stages, where nothing is locked meanwhile.
-pub(in crate::pipeline) fn make(context: &RowContext<'_>, snapshot: Snapshot, past: AccountPast) -> EvaluatedRow {
-    finish(context, &prepare(context, snapshot), past)
+pub(in crate::pipeline) fn make(context: &RowContext<'_>, snapshot: Snapshot, known: AccountHistory) -> EvaluatedRow {
+    finish(context, &prepare(context, snapshot), known)
 }
 
 /// Date → conform → the rules that compare with nothing.
@@ -239,13 +239,13 @@ pub(in crate::pipeline) fn prepare(context: &RowContext<'_>, mut snapshot: Snaps
 pub(in crate::pipeline) fn finish(
     context: &RowContext<'_>,
     prepared: &Prepared,
-    mut past: AccountPast,
+    mut known: AccountHistory,
 ) -> EvaluatedRow {
     if !context.times_count {
-        past.history.forget_times();
+        known.history.forget_times();
     }
     let Prepared { conformed, screened, late } = prepared;
-    let verdict = validate::judge(&context.subject(conformed), screened, &past.history, context.validation);
+    let verdict = validate::judge(&context.subject(conformed), screened, &known.history, context.validation);
     let withheld = verdict
         .withheld
         .into_iter()
@@ -286,15 +286,15 @@ pub(in crate::pipeline) fn finish(
         run_id: context.run_id,
         document_id: context.document_id,
     };
-    let row = match past.existing {
+    let row = match known.existing {
         Some(existing) => {
             dates::keep_reasons(&mut observed.absent, late, &existing.absent);
             MetricsRow::merge(existing, observed)
         }
         None => observed,
     };
-    let growth = touched_growth(&row, &past.history, &context.release.manifest);
-    let events = events(context, &row, &past.history);
+    let growth = touched_growth(&row, &known.history, &context.release.manifest);
+    let events = events(context, &row, &known.history);
     EvaluatedRow { accepted, row, withheld, growth, events }
 }
 

@@ -387,19 +387,19 @@ pub(in crate::pipeline) async fn fetch(
         }
     }
     let ids = |part: Range<usize>| accounts[part].iter().map(|account| account.id).collect();
-    let ended = |account: AccountId, ending: AccountFailure| match ending {
+    let ended = |account: AccountId, failure: AccountFailure| match failure {
         AccountFailure::Retry { .. } if kept_back.contains(&account) => AccountFailure::Outage,
-        ending => ending,
+        failure => failure,
     };
     side.without_turn.extend(bisection.take_unserved().into_iter().map(ids));
     let results = bisection.into_results().into_iter().map(|result| match result {
         Some(Ok(Ok(fetched))) => Ok(fetched),
         Some(Ok(Err(error))) => Err(AccountFailure::of(error)),
-        Some(Err(error)) => Err(ending_of_call(&error)),
+        Some(Err(error)) => Err(failure_of_call(&error)),
         None => Err(AccountFailure::NoTurn),
     });
     let results = accounts.iter().map(|account| account.id).zip(results);
-    results.map(|(id, result)| (id, result.map_err(|ending| ended(id, ending)))).collect()
+    results.map(|(id, result)| (id, result.map_err(|failure| ended(id, failure)))).collect()
 }
 
 /// Calls `normalize`, without any capability.
@@ -449,7 +449,7 @@ pub(in crate::pipeline) async fn normalize(
         Some(Ok(Err(why))) => {
             Err(AccountFailure::Final(Outcome::Failed { class: FailureClass::NotNormalised, message: why }))
         }
-        Some(Err(error)) => Err(ending_of_call(&error)),
+        Some(Err(error)) => Err(failure_of_call(&error)),
         None => Err(AccountFailure::NoTurn),
     });
     results.collect()
@@ -557,7 +557,7 @@ fn end_of(error: &CallError) -> &'static str {
 }
 
 /// The failure that a call without an answer means for its accounts.
-pub(in crate::pipeline) fn ending_of_call(error: &CallError) -> AccountFailure {
+pub(in crate::pipeline) fn failure_of_call(error: &CallError) -> AccountFailure {
     let class = match error {
         CallError::Trapped(_) => FailureClass::Trapped,
         CallError::TimedOut { .. } | CallError::CpuExhausted { .. } => FailureClass::TimedOut,

@@ -11,7 +11,7 @@ pub(super) mod evaluate;
 pub(super) mod fetch;
 mod given_back;
 pub(super) mod held;
-mod past;
+mod older_dates;
 pub(crate) mod pauses;
 pub(super) mod planning;
 pub(super) mod quarantine;

@@ -162,11 +162,11 @@ impl Pauses {
         gateway: &Gateway,
         ended: &BTreeMap<AccountId, AccountFailure>,
     ) -> BTreeSet<AccountId> {
-        let is_named = |account: &AccountId, ending: &AccountFailure| match ending {
+        let is_named = |account: &AccountId, failure: &AccountFailure| match failure {
             AccountFailure::Wait { wait } => wait.is_some() || gateway.pause_asked(self.holder_of(*account)).is_some(),
             _ => false,
         };
-        ended.iter().filter(|(account, ending)| is_named(account, ending)).map(|(account, _)| *account).collect()
+        ended.iter().filter(|(account, failure)| is_named(account, failure)).map(|(account, _)| *account).collect()
     }
 
     /// How long an account waits whose platform limits the rate. Where it named no time, or refuses again soon after a

@@ -232,7 +232,7 @@ impl Planner {
                 }
             }
         }
-        self.store.candidates_without_erased(all).await
+        self.store.candidates_drop_erased(all).await
     }
 
     /// The pending first collections that a run covers. They are read before the accounts are, so that one requested

@@ -96,11 +96,11 @@ impl Quarantine {
         if !dates::may_hold(date, &held.metric, &zone, observed, late, &origin) {
             return Err(QuarantineError::OfAnotherDate { id, metric: held.metric, date, observed, zone });
         }
-        let mut past = release.past_load().await?;
+        let mut known = release.account_history_load().await?;
         if !collection.times_count() {
-            past.history.forget_times();
+            known.history.forget_times();
         }
-        let (Some(mut row), Ok(metric)) = (past.existing, MetricName::new(&held.metric)) else {
+        let (Some(mut row), Ok(metric)) = (known.existing, MetricName::new(&held.metric)) else {
             return Err(QuarantineError::NotHeld(id));
         };
         // A value of the same or a later observation may have been accepted too; it stays.
@@ -112,7 +112,7 @@ impl Quarantine {
             }
             row.values.insert(metric, held.value);
         }
-        let growth = evaluate::touched_growth(&row, &past.history, &manifest);
+        let growth = evaluate::touched_growth(&row, &known.history, &manifest);
         Ok(release.commit(&row, &growth).await?)
     }
 

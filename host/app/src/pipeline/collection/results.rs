@@ -45,11 +45,11 @@ impl ResultBuilder<'_> {
     /// back is none: the budget itself holds the others of its holder.
     pub(super) fn asked(&self, ended: &BTreeMap<AccountId, AccountFailure>) -> Asked {
         let mut asked = Asked::default();
-        for (account, ending) in ended {
+        for (account, failure) in ended {
             if !self.spent_of(*account).is_empty() {
                 continue;
             }
-            let until = match ending {
+            let until = match failure {
                 AccountFailure::Wait { wait } => self.now + self.wait(*account, *wait).kept,
                 AccountFailure::Defer { until } => self.deferral(*account, *until),
                 _ => continue,
@@ -104,11 +104,11 @@ impl ResultBuilder<'_> {
         result: &mut BatchResult,
         candidate: &Candidate,
         metric_date: NaiveDate,
-        ending: AccountFailure,
+        failure: AccountFailure,
         document: Option<DocumentRecord>,
     ) {
         let collection = &self.collector.config.collection;
-        let outcome = match ending {
+        let outcome = match failure {
             AccountFailure::Outage => {
                 let wait = backoff(self.lease.batch.attempts).max(OUTAGE_WAIT);
                 result.waiting.insert(candidate.account_id);

@@ -55,7 +55,7 @@ pub(in crate::pipeline) fn holders(open: &[OpenBatches]) -> BTreeSet<String> {
     open.iter().filter_map(|open| open.holder.clone()).collect()
 }
 
-/// Whether a wake-up can be about batches of a run: work was planned, or something was stored.
+/// Whether a notification can be about batches of a run: work was planned, or something was stored.
 pub(in crate::pipeline) fn is_about_runs(topic: Topic) -> bool {
     matches!(topic, Topic::Work | Topic::Events)
 }

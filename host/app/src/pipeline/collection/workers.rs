@@ -39,8 +39,8 @@ const LOOK_AGAIN_MIN: Duration = Duration::from_millis(20);
 /// pool by itself.
 const LOOK_WHILE_BUSY_MIN: Duration = Duration::from_millis(200);
 
-/// How long after a wake-up the database is asked: many hosts at work wake this one often.
-const WAKE_UP_WAIT: Duration = Duration::from_millis(100);
+/// How long after a notification the database is asked: many hosts at work notify this one often.
+const NOTIFICATION_WAIT: Duration = Duration::from_millis(100);
 
 /// How long batches that are under way after the deadline may take to be given up and handed back: a busy database
 /// needs more than a moment, and a service ends its loops 3 s after the deadline.
@@ -229,7 +229,7 @@ impl WorkerPool {
                     }
                 }
                 () = self.notified.notified() => look = true,
-                () = wake_up(&mut self.listener) => look_at = look_at.min(Instant::now() + WAKE_UP_WAIT),
+                () = database_notified(&mut self.listener) => look_at = look_at.min(Instant::now() + NOTIFICATION_WAIT),
                 () = tokio::time::sleep_until(look_at) => look = true,
                 () = self.stop.cancelled() => {}
             }
@@ -360,7 +360,9 @@ impl WorkerPool {
         }
         match collector.store.listener().await {
             Ok(listener) => self.listener = Some(listener),
-            Err(error) => tracing::warn!(%error, "no wake-ups from the database; it is asked in intervals instead"),
+            Err(error) => {
+                tracing::warn!(%error, "no notifications from the database; it is asked in intervals instead");
+            }
         }
         // What happened before it listened was not heard.
         Ok(Poll::Held(Instant::now() + LOOK_AGAIN_MIN, holders))
@@ -546,15 +548,15 @@ fn tell_end(run: &Run, now: DateTime<Utc>) {
     }
 }
 
-/// Waits for a wake-up that may be about the run. Never, where nothing is listened to.
-async fn wake_up(listener: &mut Option<Listener>) {
+/// Waits for a notification that may be about the run; without a listener, forever.
+async fn database_notified(listener: &mut Option<Listener>) {
     let Some(open) = listener else { return std::future::pending().await };
     loop {
         match open.next().await {
             Ok(topic) if waiting::is_about_runs(topic) => return,
             Ok(_) => {}
             Err(error) => {
-                tracing::warn!(%error, "wake-ups from the database broke off; it is asked in intervals instead");
+                tracing::warn!(%error, "notifications from the database broke off; it is asked in intervals instead");
                 *listener = None;
                 return;
             }

@@ -24,7 +24,7 @@ use backline_model::{
 };
 use backline_rules::dates;
 use backline_rules::shadow::{Comparison, Side};
-use backline_store::{AccountPast, LastDocument, Scope, Store, StoreError};
+use backline_store::{AccountHistory, LastDocument, Scope, Store, StoreError};
 
 /// Documents processed at once: bounds memory, and is the step of the progress bar.
 const DOCUMENTS_AT_ONCE: usize = 50;
@@ -179,16 +179,16 @@ impl Conformance {
     ) -> Result<(), StoreError> {
         let (documents, inputs) = self.bodies(documents).await?;
         let wanted: Vec<_> = documents.iter().map(|document| (document.account, document.metric_date)).collect();
-        let mut pasts = self.store.pasts_of(&Scope::all_tenants(), &wanted).await?;
+        let mut histories = self.store.histories_of(&Scope::all_tenants(), &wanted).await?;
         let candidates = self.candidates_by_id(wanted.iter().map(|(account, _)| *account)).await?;
         let accounts: Vec<AccountId> = documents.iter().map(|document| document.account).collect();
         let (mut budget, mut side) = (self.budget_of(loaded), SideEffects::default());
         let snapshots = fetch::normalize(loaded, &accounts, inputs, &mut budget, &mut side).await;
         for (document, snapshot) in documents.iter().zip(snapshots) {
             let Some(candidate) = candidates.get(&document.account) else { continue };
-            let mut past = pasts.remove(&document.account).unwrap_or_default();
+            let mut known = histories.remove(&document.account).unwrap_or_default();
             // Values from another document of the same date are not in this one.
-            let mut before = past.existing.take().filter(|row| row.document_id == document.id);
+            let mut before = known.existing.take().filter(|row| row.document_id == document.id);
             if let Some(row) = &mut before {
                 let earlier: Vec<_> = row.observed.keys().cloned().collect();
                 row.values.retain(|metric, _| !earlier.contains(metric));
@@ -196,7 +196,7 @@ impl Conformance {
             // Another release would keep no others of such a document either.
             let only_history =
                 before.as_ref().is_some_and(|row| row.notes.iter().any(|note| note == dates::ONLY_HISTORY));
-            let after = self.row_of(loaded, candidate, document, snapshot, past, only_history);
+            let after = self.row_of(loaded, candidate, document, snapshot, known, only_history);
             add(comparison, document.account, before.as_ref(), &after);
         }
         Ok(())
@@ -228,7 +228,7 @@ impl Conformance {
         candidate: &Candidate,
         document: &LastDocument,
         snapshot: Result<Snapshot, AccountFailure>,
-        past: AccountPast,
+        known: AccountHistory,
         only_history: bool,
     ) -> Told {
         let origin = DocumentOrigin {
@@ -241,8 +241,8 @@ impl Conformance {
         };
         let context = RowContext::new(loaded, &self.config, candidate, origin);
         match snapshot {
-            Ok(snapshot) => Ok(Box::new(evaluate::make(&context, snapshot, past).row)),
-            Err(ending) => Err(class_of(ending)),
+            Ok(snapshot) => Ok(Box::new(evaluate::make(&context, snapshot, known).row)),
+            Err(failure) => Err(class_of(failure)),
         }
     }
 
@@ -312,19 +312,19 @@ impl Conformance {
                         inputs.push(DocumentInput { body: fetched.body, window, observed_at: now });
                         documents.push(account);
                     }
-                    Err(ending) => {
-                        told.insert(account, Err(class_of(ending)));
+                    Err(failure) => {
+                        told.insert(account, Err(class_of(failure)));
                     }
                 }
             }
             let date = |candidate: &Candidate| candidate.timezone.date_at(now);
             let wanted: Vec<_> = chunk.iter().map(|candidate| (candidate.account_id, date(candidate))).collect();
-            let mut pasts = self.store.pasts_of(&Scope::all_tenants(), &wanted).await?;
+            let mut histories = self.store.histories_of(&Scope::all_tenants(), &wanted).await?;
             let snapshots = fetch::normalize(release, &documents, inputs, &mut budget, &mut side).await;
             for (account, snapshot) in documents.into_iter().zip(snapshots) {
                 let Some(candidate) = chunk.iter().find(|candidate| candidate.account_id == account) else { continue };
-                let mut past = pasts.remove(&account).unwrap_or_default();
-                past.existing = None;
+                let mut known = histories.remove(&account).unwrap_or_default();
+                known.existing = None;
                 let document = LastDocument {
                     account,
                     metric_date: date(candidate),
@@ -333,7 +333,7 @@ impl Conformance {
                     observed_at: now,
                     window,
                 };
-                told.insert(account, self.row_of(release, candidate, &document, snapshot, past, false));
+                told.insert(account, self.row_of(release, candidate, &document, snapshot, known, false));
             }
         }
         budgets::settle(&self.store, &self.gateway).await;
@@ -466,7 +466,7 @@ impl Conformance {
                 let problem = error.to_string();
                 report(None, Some((class_of(AccountFailure::of(error)).0, problem)))
             }
-            Err(error) => report(None, Some((class_of(fetch::ending_of_call(&error)).0, error.to_string()))),
+            Err(error) => report(None, Some((class_of(fetch::failure_of_call(&error)).0, error.to_string()))),
         })
     }
 }
@@ -482,8 +482,8 @@ fn add(comparison: &mut Comparison, account: AccountId, before: Option<&MetricsR
 }
 
 /// The class and message of a failure that is not retried.
-pub(super) fn class_of(ending: AccountFailure) -> (FailureClass, String) {
-    match ending {
+pub(super) fn class_of(failure: AccountFailure) -> (FailureClass, String) {
+    match failure {
         AccountFailure::Final(Outcome::Failed { class, message }) | AccountFailure::Retry { class, message, .. } => {
             (class, message)
         }

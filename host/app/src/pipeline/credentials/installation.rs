@@ -130,7 +130,7 @@ impl Installation {
             Ok(None) => return Ok(Standing::Unclaimed),
             // Another program wrote it: no file has such a name, so no process belongs to it.
             Err(StoreError::Unreadable { problem, .. }) => {
-                let reason = format!("the id in the database is {problem}, which is no UUID");
+                let reason = format!("the id in the database is {problem}, which is not a UUID");
                 return Ok(Standing::Stranger(Stranger { id: None, reason }));
             }
             Err(error) => return Err(error),

@@ -94,7 +94,7 @@ async fn tell_standing(
     if before == Some(refreshes) {
         return Ok(refreshes);
     }
-    manager.store.host_refreshes(&context.name, context.started_at, refreshes).await?;
+    manager.store.host_set_refreshes(&context.name, context.started_at, refreshes).await?;
     match standing {
         Standing::Stranger(stranger) => tracing::error!(%stranger, "this host refreshes no token"),
         _ if before.is_some() => tracing::info!("this host belongs to the installation now and refreshes tokens"),

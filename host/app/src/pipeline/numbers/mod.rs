@@ -324,7 +324,7 @@ mod tests {
     use super::*;
 
     /// Longest wait for what must happen.
-    const PATIENCE: Duration = Duration::from_secs(20);
+    const WAIT_MAX: Duration = Duration::from_secs(20);
 
     /// Writes so many blocks on a thread, as the encoder does.
     async fn written(mut out: Box<dyn Write + Send>, blocks: usize) -> Result<u64, NumbersError> {
@@ -343,7 +343,7 @@ mod tests {
         let turn = PLACES.try_acquire().expect("it is free");
         let pace = Pace { slack: Duration::from_millis(50), per_block: Duration::from_millis(1) };
         let mut stream = stream_of(turn, pace, |out| written(out, usize::MAX));
-        let freed = tokio::time::timeout(PATIENCE, PLACES.acquire()).await.expect("the place is free in time");
+        let freed = tokio::time::timeout(WAIT_MAX, PLACES.acquire()).await.expect("the place is free in time");
         drop(freed.expect("it is open"));
         let mut ends = Vec::new();
         while let Some(block) = stream.next().await {
@@ -381,7 +381,7 @@ mod tests {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, reading).await.expect("it ends in time");
+        tokio::time::timeout(WAIT_MAX, reading).await.expect("it ends in time");
         assert!(matches!(handing.join_next().await, Some(Ok(Err(NumbersError::Slow)))));
         assert!(matches!(feeding.join_next().await, Some(Ok(()))));
     }

@@ -132,7 +132,7 @@ pub async fn examine(config: &Config, clock: &Clock, store: Option<Store>) -> Re
     }
     let keyring = config.secrets.keyring().map_err(|error| obstacles.push(OpenError::from(error).into())).ok();
     let Some(store) = store else { return Err(obstacles) };
-    if let Err(error) = store.check_schema().await {
+    if let Err(error) = store.schema_check().await {
         obstacles.push(OpenError::from(error).into());
         return Err(obstacles);
     }

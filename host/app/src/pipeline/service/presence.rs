@@ -70,7 +70,10 @@ async fn beat_once(
     let had_jumped = context.condition.clock_jumped(jumped);
     match jumped {
         Some(ahead) if !had_jumped => {
-            tracing::error!(ahead_s = ahead.num_seconds(), "this machine's clock jumped; nothing is collected by it");
+            tracing::error!(
+                ahead_s = ahead.num_seconds(),
+                "this machine's clock jumped; this host collects nothing until its clock is right"
+            );
         }
         None if had_jumped => tracing::info!("this machine's clock is right again"),
         _ => {}

@@ -63,7 +63,7 @@ impl ServiceStatus {
         if self.context.stop.is_cancelled() {
             problems.push("it is stopping".to_owned());
         }
-        match tokio::time::timeout(ANSWER_WITHIN, self.context.current().store().check_schema()).await {
+        match tokio::time::timeout(ANSWER_WITHIN, self.context.current().store().schema_check()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => problems.push(error.to_string()),
             Err(_) => problems.push("the database does not answer".to_owned()),

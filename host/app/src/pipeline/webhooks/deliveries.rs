@@ -85,8 +85,8 @@ pub struct DeliveryReport {
 }
 
 impl DeliveryReport {
-    fn count(&mut self, went: DeliveryOutcome) {
-        match went {
+    fn count(&mut self, outcome: DeliveryOutcome) {
+        match outcome {
             DeliveryOutcome::Delivered => self.delivered += 1,
             DeliveryOutcome::Again => self.failed += 1,
             DeliveryOutcome::Parked => self.parked += 1,
@@ -307,10 +307,10 @@ impl Dispatcher {
         let now = self.clock.now();
         let mut rounds = stream::iter(&on).map(|(webhook, _)| self.deliver_to(webhook, now)).buffer_unordered(8);
         let mut troubles = Troubles::default();
-        while let Some(went) = rounds.next().await {
-            match went {
-                Ok(went) => {
-                    for Ended { webhook, outcome, failure } in went {
+        while let Some(result) = rounds.next().await {
+            match result {
+                Ok(ended) => {
+                    for Ended { webhook, outcome, failure } in ended {
                         report.count(outcome);
                         failure.into_iter().for_each(|failure| troubles.add(webhook, failure, now));
                     }
@@ -478,11 +478,11 @@ impl Dispatcher {
         &self,
         lease: &DeliveryLease,
         finish: &Finish,
-        went: DeliveryOutcome,
+        outcome: DeliveryOutcome,
     ) -> Result<DeliveryOutcome, StoreError> {
         let is_ours = self.store.delivery_finish(lease, finish, self.clock.now()).await?;
         point(Point::DeliveryRecorded);
-        Ok(if is_ours { went } else { DeliveryOutcome::Lost })
+        Ok(if is_ours { outcome } else { DeliveryOutcome::Lost })
     }
 
     /// Posts a message. The inner error says why there is no answer.

@@ -95,8 +95,8 @@ fn what_is_no_id_is_named_with_what_to_give() {
         ("https://evil.test/?https://example.com/artists/1234", "give one such as 1234"),
         ("1.78403E+16", "rounded"),
         ("#REF!", "error of the spreadsheet"),
-        ("N/A", "'N/A' is no id; give one such as 1234"),
-        ("", "no id"),
+        ("N/A", "'N/A' is not an id; give one such as 1234"),
+        ("", "'' is not an id"),
         ("12", "give one such as 1234"),
         ("1234\n5678", "give one such as 1234"),
     ] {

@@ -26,7 +26,7 @@ const LOOK: Duration = Duration::from_millis(300);
 const LINES_MAX: usize = 60;
 
 /// Where the last build's results are kept, beside what the build writes.
-const KEPT: &str = "dev.json";
+const RESULTS_FILE: &str = "dev.json";
 
 /// Arguments of `dev`.
 #[derive(Args)]
@@ -132,7 +132,7 @@ async fn build(context: &Context, project: &Project, answers: &Path) -> Result<B
     let name = |folder: &PathBuf| folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let recordings: BTreeMap<String, Seen> = folders.iter().map(name).zip(reports.iter().map(seen)).collect();
 
-    let kept = core.with_file_name(KEPT);
+    let kept = core.with_file_name(RESULTS_FILE);
     // A file of another form says nothing about a build before.
     let before: Option<BTreeMap<String, Seen>> =
         std::fs::read(&kept).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());

@@ -36,7 +36,7 @@ use backline_model::{
     Snapshot, SubscriptionStatus, Tenant, Window, Zone,
 };
 use backline_sandbox::{CallError, Connector, LoadError, Sandbox, SandboxError};
-use backline_store::AccountPast;
+use backline_store::AccountHistory;
 
 /// What to try.
 #[derive(Clone, Debug, Default)]
@@ -400,7 +400,7 @@ impl Tried<'_> {
             only_history: false,
         };
         let context = RowContext::new(&release, self.config, &candidate, origin);
-        report.evaluated(evaluate::make(&context, snapshot, AccountPast::default()).row, &release.manifest);
+        report.evaluated(evaluate::make(&context, snapshot, AccountHistory::default()).row, &release.manifest);
     }
 }
 
@@ -411,5 +411,5 @@ fn failure_of(failure: AccountFailure) -> TrialFailure {
 }
 
 fn failure_of_call(error: &CallError) -> TrialFailure {
-    failure_of(crate::pipeline::collection::fetch::ending_of_call(error))
+    failure_of(crate::pipeline::collection::fetch::failure_of_call(error))
 }

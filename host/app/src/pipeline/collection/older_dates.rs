@@ -237,7 +237,7 @@ pub(super) async fn add(completion: &mut Completion, around: &Around<'_>, past: 
                 ..bare_result(candidate, *date, Outcome::Collected, 0)
             });
         }
-        completion.past_add(rows).await?;
+        completion.older_dates_add(rows).await?;
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use crate::database::rows::id_rows;
 use crate::database::topic::Topic;
 use crate::events::outbox::events_write_in_txn;
 use crate::numbers::history;
-use crate::numbers::history::AccountPast;
+use crate::numbers::history::AccountHistory;
 use crate::releases::installed::{release_activate_in_txn, release_lock_in_txn};
 use crate::scope::Scope;
 use crate::work::batches::{Standing, batches_plan_again_in_txn, runs_reopen_in_txn};
@@ -382,16 +382,16 @@ impl Store {
         })
     }
 
-    /// The past of accounts as of these dates; nothing is locked and nothing is written. An account may be asked for
-    /// once. Accounts outside of the scope are left out.
+    /// What is known of accounts besides the rows of these dates; nothing is locked and nothing is written. An account
+    /// may be asked for once. Accounts outside of the scope are left out.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn pasts_of(
+    pub async fn histories_of(
         &self,
         scope: &Scope,
         wanted: &[(AccountId, NaiveDate)],
-    ) -> Result<HashMap<AccountId, AccountPast>, StoreError> {
+    ) -> Result<HashMap<AccountId, AccountHistory>, StoreError> {
         let mut work = self.begin().await?;
         let mut wanted = wanted.to_vec();
         if scope.only().is_some() {
@@ -405,7 +405,7 @@ impl Store {
             let own = rows.iter().map(|row| row.parsed("id")).collect::<Result<BTreeSet<AccountId>, _>>()?;
             wanted.retain(|(account, _)| own.contains(account));
         }
-        Ok(history::load_in_txn(&mut work, &wanted).await?.0)
+        Ok(history::histories_load_in_txn(&mut work, &wanted).await?.0)
     }
 }
 
