@@ -130,7 +130,7 @@ pub enum TrialError {
         source: std::io::Error,
     },
     /// A file of a recording is no JSON, or has another form.
-    #[error("{} is no part of a recording; `backline plugins try --record` makes one", path.display())]
+    #[error("{} is not part of a recording; `backline plugins try --record` makes one", path.display())]
     Form {
         /// The file.
         path: PathBuf,
