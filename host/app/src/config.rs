@@ -47,8 +47,9 @@ pub use service::ServiceConfig;
 pub use show::masked_url;
 pub use zones::TimezonesConfig;
 
-/// The version that runs. A build for tests that weaken it says so, and is never to be released. What decides is whether
-/// bounds can be switched off, however the build came by that; tidy searches the release binary for the last word.
+/// The version that runs. A build for tests that weaken it says so, and is never to be released. What decides is
+/// whether bounds can be switched off, however the build came by that; tidy searches the release binary for the last
+/// word.
 pub const VERSION: &str =
     if CAN_SWITCH { concat!(env!("CARGO_PKG_VERSION"), " BACKLINE-WEAKENED-BUILD") } else { env!("CARGO_PKG_VERSION") };
 

@@ -108,6 +108,7 @@ fn rules() -> Result<bool> {
     }
     breaches.extend(files::check_map(&sources));
     breaches.extend(files::check_rooms(&sources, &manifests::ROOMS.map(|room| room.folder)));
+    breaches.extend(files::check_parts(&sources));
     breaches.extend(files::check_suites(&sources, &crate::test::suites()));
     breaches.extend(directions::check(&sources));
     breaches.extend(circles::check(&sources));
