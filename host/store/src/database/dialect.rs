@@ -18,9 +18,8 @@ use sqlx::{Row as _, SqlSafeStr as _, SqlStr};
 use uuid::Uuid;
 
 use crate::database::error::StoreError;
-use crate::database::table::with_columns;
 use crate::database::times;
-use crate::scope::limited;
+use crate::scope::{last_parameter, limited};
 
 /// The kind of database in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -172,6 +171,37 @@ fn outside(text: &str) -> impl Iterator<Item = (usize, char)> {
         }
         quote.is_none() && depth == 0
     })
+}
+
+/// Puts what the database in use understands in the place of `{columns: …}`.
+fn with_columns(kind: DatabaseKind, text: &str) -> String {
+    let Some((before, columns, after)) = split(text) else { return text.to_owned() };
+    let first = last_parameter(text) + 1;
+    let names: Vec<&str> = pairs(columns).map(|(name, _)| name).collect();
+    let rows = match kind {
+        DatabaseKind::Sqlite => {
+            let values: Vec<String> = names.iter().map(|name| format!("r.value->>'{name}' AS {name}")).collect();
+            format!("(SELECT {} FROM json_each(${first}) AS r) AS r", values.join(", "))
+        }
+        DatabaseKind::Postgres => {
+            let arrays: Vec<String> =
+                pairs(columns).zip(first..).map(|((_, of), number)| format!("${number}::{of}[]")).collect();
+            format!("unnest({}) AS r({})", arrays.join(", "), names.join(", "))
+        }
+    };
+    [before, &rows, after].concat()
+}
+
+/// A statement before, within and after `{columns: …}`.
+pub(super) fn split(text: &str) -> Option<(&str, &str, &str)> {
+    let (before, rest) = text.split_once("{columns: ")?;
+    let (columns, after) = rest.split_once('}')?;
+    Some((before, columns, after))
+}
+
+/// Names and types of columns.
+pub(super) fn pairs(columns: &str) -> impl Iterator<Item = (&str, &str)> {
+    columns.split(',').filter_map(|column| column.trim().split_once(' '))
 }
 
 /// Reads what is stored in a column as NULL where it is no JSON: SQLite's `->>` would fail the whole statement for the

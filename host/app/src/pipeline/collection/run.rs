@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::collection::budgets;
-use crate::pipeline::collection::collect::Collector;
 use crate::pipeline::collection::collect_error::CollectError;
+use crate::pipeline::collection::collector::Collector;
 use crate::pipeline::collection::planning::{PlanError, Planner};
 use crate::pipeline::collection::report::{PlatformReport, Progress, RunReport, RunRequest};
 use crate::pipeline::collection::waiting::{self, WaitLimits};

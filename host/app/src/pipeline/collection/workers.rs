@@ -19,8 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::pipeline::collection::budgets;
-use crate::pipeline::collection::collect::{self, BatchReport, Collector};
+use crate::pipeline::collection::collect::collect_or_give_back;
 use crate::pipeline::collection::collect_error::CollectError;
+use crate::pipeline::collection::collector::{BatchReport, Collector, turn_of};
 use crate::pipeline::collection::dispatch::{Bounds, Dispatch, Signal, Ticket};
 use crate::pipeline::collection::waiting::{self, WaitLimits};
 use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
@@ -488,7 +489,7 @@ impl WorkerPool {
 /// Collects a batch, and ends its run where that was the last one.
 async fn attend(collector: Collector, lease: Lease) -> Result<BatchReport, CollectError> {
     point(Point::BatchLeased);
-    let report = collect::collect_or_give_back(&collector, &lease).await?;
+    let report = collect_or_give_back(&collector, &lease).await?;
     point(Point::BatchReported);
     end_run_if_done(&collector, lease.batch.run_id).await;
     Ok(report)
@@ -566,7 +567,7 @@ async fn database_notified(listener: &mut Option<Listener>) {
 
 async fn hand_back(held: &RunningBatch) {
     let RunningBatch { collector, lease, began, .. } = held;
-    let turn = collect::turn_of(collector, lease, Duration::ZERO);
+    let turn = turn_of(collector, lease, Duration::ZERO);
     match collector.store.batch_release(lease, turn, false).await {
         Ok(()) => collector.telemetry.batch_ended(&lease.batch.platform, BatchEnd::GivenBack, began.elapsed()),
         // It was stored before it let go, or another host has it: this one has to see to the run's end in the first

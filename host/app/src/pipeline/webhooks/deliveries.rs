@@ -268,9 +268,8 @@ async fn send_due(
     held_up.map_or(Ok(()), Err)
 }
 
-/// Delivers events to webhooks. Cloning shares it.
-#[derive(Clone)]
-pub struct Dispatcher {
+/// What a [`Dispatcher`] is made of.
+pub(in crate::pipeline) struct DispatcherParts {
     pub(in crate::pipeline) name: Arc<str>,
     pub(in crate::pipeline) config: Arc<Config>,
     pub(in crate::pipeline) telemetry: Telemetry,
@@ -281,7 +280,25 @@ pub struct Dispatcher {
     pub(in crate::pipeline) signer: Signer,
 }
 
+/// Delivers events to webhooks. Cloning shares it.
+#[derive(Clone)]
+pub struct Dispatcher {
+    name: Arc<str>,
+    config: Arc<Config>,
+    telemetry: Telemetry,
+    clock: Clock,
+    clocks: Clocks,
+    store: Store,
+    gateway: Gateway,
+    signer: Signer,
+}
+
 impl Dispatcher {
+    pub(in crate::pipeline) fn new(parts: DispatcherParts) -> Self {
+        let DispatcherParts { name, config, telemetry, clock, clocks, store, gateway, signer } = parts;
+        Self { name, config, telemetry, clock, clocks, store, gateway, signer }
+    }
+
     /// One round without a service: records new deliveries, and sends everything that is due now, whichever host has
     /// the role. What fails waits for another round.
     ///
