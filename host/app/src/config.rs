@@ -42,7 +42,7 @@ pub use networks::Network;
 #[cfg(feature = "weakened")]
 pub(crate) use points::let_go_wrong;
 #[cfg(feature = "weakened")]
-pub use points::{DIES_AT_VARIABLE, FILE_PAGES_VARIABLE, WITHOUT_VARIABLE};
+pub use points::{DIES_AT_VARIABLE, FILE_PAGES_VARIABLE, FILE_READ_ONLY_VARIABLE, WITHOUT_VARIABLE};
 pub use service::ServiceConfig;
 pub use show::masked_url;
 pub use zones::TimezonesConfig;

@@ -25,7 +25,7 @@ use crate::database::topic::Topic;
 use crate::scope::Scope;
 use backline_model::health::UnreadableRow;
 use backline_model::remedies::{Remedy, off};
-use backline_model::weakened::file_pages_max;
+use backline_model::weakened::{file_pages_max, read_only_mark};
 
 /// Wake-ups that may wait for a listener; a listener that misses some checks everything.
 pub(crate) const WAKES_WAITING: usize = 64;
@@ -168,6 +168,9 @@ impl Store {
             .test_before_acquire(false)
             .after_connect(move |connection, _| Box::pin(prepare_connection(kind, limits, connection)));
         let pool = match kind {
+            DatabaseKind::Sqlite if read_only_mark().is_some() => {
+                pool.before_acquire(|connection, _| Box::pin(obey_read_only_mark(connection)))
+            }
             DatabaseKind::Sqlite => pool,
             DatabaseKind::Postgres => pool.before_acquire(|connection, _| Box::pin(link::check(connection))),
         };
@@ -431,6 +434,7 @@ async fn prepare_connection(
         if let Some(pages) = file_pages_max() {
             connection.execute(AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"))).await?;
         }
+        obey_read_only_mark(connection).await?;
     } else {
         // Set on the connection, not on the role or the database, which are the operator's. The path finds the tables.
         // A host that was stopped in the middle of a transaction keeps others from what it has locked for 60 s at
@@ -453,6 +457,20 @@ async fn prepare_connection(
         connection.execute(AssertSqlSafe(settings)).await?;
     }
     Ok(())
+}
+
+/// Makes a connection to a file read-only or not, where a build for tests has a mark for it: SQLite itself refuses to
+/// write then, as it does with a file whose mode or file system is read-only.
+///
+/// # Errors
+/// When the connection does not take the setting: the pool opens another one instead.
+async fn obey_read_only_mark(connection: &mut sqlx::AnyConnection) -> Result<bool, sqlx::Error> {
+    if let Some(mark) = read_only_mark() {
+        // Not prepared: SQLite changes the setting when it compiles the statement.
+        let setting = format!("PRAGMA query_only = {}", mark.exists());
+        connection.execute(sqlx::raw_sql(AssertSqlSafe(setting))).await?;
+    }
+    Ok(true)
 }
 
 #[cfg(test)]

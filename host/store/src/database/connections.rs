@@ -14,6 +14,8 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _, Row as _};
 use tokio::time::Instant;
 
+use backline_model::remedies::{Remedy, off};
+
 /// How long opening a database, or waiting for a free connection, may take.
 pub(crate) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -68,7 +70,9 @@ impl Connections {
     /// # Errors
     /// When there is none in time: what the server says, if it refuses further ones.
     pub(crate) async fn acquire(&self) -> Result<PoolConnection<Any>, sqlx::Error> {
-        let Some(server) = &self.server else { return self.pool.acquire().await };
+        let Some(server) = self.server.as_ref().filter(|_| !off(Remedy::FewConnections)) else {
+            return self.pool.acquire().await;
+        };
         let until = Instant::now() + ACQUIRE_TIMEOUT;
         let mut is_only_busy = false;
         loop {
