@@ -15,6 +15,7 @@ mod leases;
 mod ledger;
 mod limits;
 mod logs;
+mod numbers;
 mod odd_texts;
 mod order;
 mod outcomes;

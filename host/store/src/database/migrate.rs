@@ -10,7 +10,7 @@ use crate::database::dialect::{Columns as _, DatabaseKind};
 use crate::database::error::{During as _, StoreError};
 
 /// Version, name, and the text for SQLite and for PostgreSQL.
-const MIGRATIONS: [(i64, &str, &str, &str); 22] = [
+const MIGRATIONS: [(i64, &str, &str, &str); 23] = [
     (
         1,
         "first",
@@ -142,6 +142,12 @@ const MIGRATIONS: [(i64, &str, &str, &str); 22] = [
         "artists",
         include_str!("../../../../migrations/sqlite/0022_artists.sql"),
         include_str!("../../../../migrations/postgres/0022_artists.sql"),
+    ),
+    (
+        23,
+        "numbers",
+        include_str!("../../../../migrations/sqlite/0023_numbers.sql"),
+        include_str!("../../../../migrations/postgres/0023_numbers.sql"),
     ),
 ];
 

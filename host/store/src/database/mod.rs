@@ -2,6 +2,7 @@
 
 pub(crate) mod connection;
 pub(crate) mod connections;
+pub(crate) mod counters;
 pub(crate) mod dialect;
 pub(crate) mod error;
 pub(crate) mod known_months;

@@ -261,7 +261,7 @@ impl Store {
                          WHERE e.webhook_id = $1::uuid AND e.line = d.line AND e.state = 'waiting'
                              AND e.event_seq < d.event_seq)
                  ORDER BY d.next_at, d.event_seq LIMIT $5 FOR UPDATE SKIP LOCKED)
-             UPDATE deliveries SET lease_owner = $2, lease_until = $4::timestamptz, attempts = attempts + 1,
+             UPDATE deliveries SET lease_owner = $2, lease_until = $4::timestamptz, attempts = {counted: attempts + 1},
                  first_tried_at = COALESCE(first_tried_at, $3::timestamptz)
              WHERE webhook_id = $1::uuid AND event_seq IN (SELECT event_seq FROM due)
              RETURNING event_seq, event_id::text AS event_id, attempts, line, first_tried_at::text AS first_tried_at,

@@ -385,7 +385,7 @@ pub(crate) async fn batches_add_in_txn(
             work.execute("add a batch's accounts", statement).await?;
         }
         for (run, accounts) in planned {
-            let statement = work.query("UPDATE runs SET planned = planned + $2 WHERE id = $1::uuid");
+            let statement = work.query("UPDATE runs SET planned = {raised: planned + $2::bigint} WHERE id = $1::uuid");
             work.execute("count what is planned", statement.bind(run.to_string()).bind(accounts)).await?;
         }
     }

@@ -73,6 +73,37 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<Collector>) {
     }
 }
 
+/// What the database did not do, while it is asked for what else there is.
+#[derive(Default)]
+struct HeldUp {
+    first: Option<StoreError>,
+    outages: u32,
+}
+
+impl HeldUp {
+    /// What the database answered; none where it refused, which is kept.
+    ///
+    /// # Errors
+    /// Where it would refuse everything else too: once, that may be about what was asked, such as a lock.
+    fn passed<T>(&mut self, answered: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+        let error = match answered {
+            Ok(answer) => return Ok(Some(answer)),
+            Err(error) => error,
+        };
+        self.outages += u32::from(error.is_outage());
+        if self.outages > 1 {
+            return Err(error);
+        }
+        self.first.get_or_insert(error);
+        Ok(None)
+    }
+
+    /// The first refusal.
+    fn ended(self) -> Result<(), StoreError> {
+        self.first.map_or(Ok(()), Err)
+    }
+}
+
 /// Running batches, and the decision on the next ones.
 pub(in crate::pipeline) struct WorkerPool {
     /// Returns the collector as it is configured now.
@@ -209,8 +240,9 @@ impl WorkerPool {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    failures += 1;
-                    tracing::warn!(%error, "no batch can be leased; the database is asked again");
+                    // What is under way may end, and others of the run after it.
+                    failures = if self.under_way.is_empty() { failures + 1 } else { 0 };
+                    tracing::warn!(%error, "not all batches can be leased; the database is asked again");
                     if self.run.is_some() && failures == FAILURES_MAX {
                         failure = failure.or(Some(error.into()));
                         break;
@@ -256,6 +288,10 @@ impl WorkerPool {
 
     /// Leases and begins as many batches as may be under way. With `look`, the database is first asked which platforms
     /// have work.
+    ///
+    /// # Errors
+    /// The first that the database has returned: of what concerns one platform, or one of the questions, the others are
+    /// leased and asked all the same.
     async fn take_up(&mut self, collector: &Collector, look: bool, failed: bool) -> Result<Option<Poll>, StoreError> {
         let (store, clock, collection) = (&collector.store, &collector.clock, &collector.config.collection);
         self.dispatch.rebound(bounds(&collector.config));
@@ -264,24 +300,30 @@ impl WorkerPool {
             let again = Poll::Again(Instant::now() + RETRY_AFTER);
             return Ok(Some(if self.run.is_some() { Poll::ClockJumped } else { again }));
         }
+        let (all, mut held_up) = (Scope::all_tenants(), HeldUp::default());
         if look {
-            store.deferred_batches_wake(&Scope::all_tenants(), &collection.tenant_weights, clock.now()).await?;
-            if self.run.is_none() {
-                self.dispatch.add_platforms(store.active_platforms_list().await?);
+            let woken = store.deferred_batches_wake(&all, &collection.tenant_weights, clock.now());
+            held_up.passed(woken.await)?;
+            if self.run.is_none()
+                && let Some(platforms) = held_up.passed(store.active_platforms_list().await)?
+            {
+                self.dispatch.add_platforms(platforms);
             }
-            let mut platforms = store.platforms_with_work_list(&Scope::all_tenants(), self.run, clock.now()).await?;
+            let mut platforms = store.platforms_with_work_list(&all, self.run, clock.now()).await?;
             // A pool of one run continues even if its platform is blocked, until the attempts are used up.
             platforms.retain(|platform| self.run.is_some() || !collector.cache.is_blocked(platform));
             self.dispatch.work_for(platforms);
         }
         let lease_ttl = Duration::from_millis(collection.lease_ttl_ms);
-        if look && self.lone.is_none() {
-            let mut platforms = store.lone_platforms_list(&Scope::all_tenants(), self.run, clock.now()).await?;
+        if look
+            && self.lone.is_none()
+            && let Some(mut platforms) = held_up.passed(store.lone_platforms_list(&all, self.run, clock.now()).await)?
+        {
             platforms.retain(|platform| self.run.is_some() || !collector.cache.is_blocked(platform));
             self.lone_waits = platforms;
         }
         if self.under_way.is_empty() && Instant::now() >= self.lone_after {
-            self.take_up_lone(collector, lease_ttl).await?;
+            self.take_up_lone(collector, lease_ttl, &mut held_up).await?;
         }
         while !self.is_for_a_lone_batch()
             && !self.stop.is_cancelled()
@@ -289,10 +331,8 @@ impl WorkerPool {
         {
             // The next turn asks the database which clock is wrong.
             let Some(now) = collector.clocks.right_now() else { return Ok(Some(Poll::Again(Instant::now()))) };
-            match store
-                .batch_lease(&Scope::all_tenants(), self.run, Some(&platform), &collector.name, now, lease_ttl)
-                .await?
-            {
+            let lease = store.batch_lease(&all, self.run, Some(&platform), &collector.name, now, lease_ttl);
+            match held_up.passed(lease.await)?.flatten() {
                 Some(lease) => {
                     self.begin(collector, lease);
                 }
@@ -300,18 +340,19 @@ impl WorkerPool {
             }
         }
         if self.under_way.is_empty() {
-            self.take_up_lone(collector, lease_ttl).await?;
+            self.take_up_lone(collector, lease_ttl, &mut held_up).await?;
         }
+        held_up.ended()?;
         if !look {
             return Ok(None);
         }
         let poll = Duration::from_millis(collector.config.service.poll_ms);
         let until = |at: DateTime<Utc>| (at - clock.now()).to_std().unwrap_or_default();
         let wait = match self.run {
-            None => store.next_open_get(&Scope::all_tenants(), clock.now()).await?.map(until),
+            None => store.next_open_get(&all, clock.now()).await?.map(until),
             Some(run) if self.under_way.is_empty() => return Ok(Some(self.rest_of_run(collector, run, failed).await?)),
             Some(run) => {
-                let next = store.next_batch_get(&Scope::all_tenants(), Some(run), None).await?;
+                let next = store.next_batch_get(&all, Some(run), None).await?;
                 next.map(|at| until(at).max(LOOK_WHILE_BUSY_MIN))
             }
         };
@@ -326,14 +367,19 @@ impl WorkerPool {
     }
 
     /// Begins a batch that was in the hands of a host when that host ended, if one waits. Nothing must be under way.
-    async fn take_up_lone(&mut self, collector: &Collector, lease_ttl: Duration) -> Result<(), StoreError> {
+    async fn take_up_lone(
+        &mut self,
+        collector: &Collector,
+        lease_ttl: Duration,
+        held_up: &mut HeldUp,
+    ) -> Result<(), StoreError> {
         for platform in std::mem::take(&mut self.lone_waits) {
             if self.stop.is_cancelled() {
                 return Ok(());
             }
             let (scope, Some(now)) = (Scope::all_tenants(), collector.clocks.right_now()) else { return Ok(()) };
             let lease = collector.store.lone_batch_lease(&scope, self.run, &platform, &collector.name, now, lease_ttl);
-            if let Some(lease) = lease.await? {
+            if let Some(lease) = held_up.passed(lease.await)?.flatten() {
                 self.dispatch.add_platforms([platform]);
                 self.lone = Some(self.begin(collector, lease));
                 return Ok(());

@@ -159,15 +159,17 @@ async fn renew(context: &ServiceContext<Host>, host: &Host, ttl: Duration) {
 async fn lead(host: &Host, term: &Term, leadership: &mut Leadership) -> Result<(), LeadError> {
     let store = host.store();
     if leadership.synced.as_ref() != Some(&host.config().schedules) {
-        let now = host.clock().now();
-        store.schedules_sync(term, &configured(host.config(), now)?, now).await?;
-        leadership.synced = Some(host.config().schedules.clone());
+        let synced = sync_schedules(host, term).await;
+        if synced.is_ok() {
+            leadership.synced = Some(host.config().schedules.clone());
+        }
+        settled("the configuration's schedules", synced)?;
     }
-    let schedules = store.schedules_list().await?;
+    let schedules = listed("schedules", store.schedules_list().await)?;
     // Health names those whose times can't be read.
     let is_on = |schedule: &&Schedule| schedule.spec.enabled && Timetable::of(&schedule.spec).is_ok();
     let enabled = || schedules.iter().filter(is_on);
-    for fire in store.queued_fires_list().await? {
+    for fire in listed("queued times of firing", store.queued_fires_list().await)? {
         if let Some(schedule) = enabled().find(|schedule| schedule.name == fire.schedule) {
             settled(&fire.schedule, start_queued(host, term, schedule, &fire).await)?;
         }
@@ -179,14 +181,21 @@ async fn lead(host: &Host, term: &Term, leadership: &mut Leadership) -> Result<(
     settled("releases", host.releases().review_news(&mut leadership.reviewed).await.map_err(LeadError::from))?;
     if leadership.searched_at.is_none_or(|at| at.elapsed() >= SEARCH_EVERY) {
         leadership.searched_at = Some(Instant::now());
-        settled("rows that hold others up", let_others_pass(host).await.map_err(LeadError::from))?;
+        settled("batches that can't be read", end_unreadable(host).await.map_err(LeadError::from))?;
+        settled("times that are ahead", set_times_back(host).await.map_err(LeadError::from))?;
     }
     settled("batches without a connector", exclude_orphaned(host).await.map_err(LeadError::from))?;
-    for run in store.unfinished_runs_list(&Scope::all_tenants()).await? {
+    for run in listed("open runs", store.unfinished_runs_list(&Scope::all_tenants()).await)? {
         let finished = finish_free_run(store, run, host.clock().now()).await;
         settled("a run's end", finished.map_err(LeadError::from))?;
     }
     Ok(())
+}
+
+/// Writes the configuration's schedules into the database.
+async fn sync_schedules(host: &Host, term: &Term) -> Result<(), LeadError> {
+    let now = host.clock().now();
+    Ok(host.store().schedules_sync(term, &configured(host.config(), now)?, now).await?)
 }
 
 /// Ends batches whose platform has no connector any more, so that their runs end too.
@@ -198,15 +207,19 @@ async fn exclude_orphaned(host: &Host) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Ends batches that can't be read, and sets times back that a clock that was ahead has set: their runs, and so their
-/// schedules, would wait for them.
-async fn let_others_pass(host: &Host) -> Result<(), StoreError> {
-    let (store, all, now) = (host.store(), Scope::all_tenants(), host.clock().now());
-    let ended = store.unreadable_batches_end(&all, now).await?;
+/// Ends batches that can't be read: their runs, and so their schedules, would wait for them.
+async fn end_unreadable(host: &Host) -> Result<(), StoreError> {
+    let ended = host.store().unreadable_batches_end(&Scope::all_tenants(), host.clock().now()).await?;
     if ended.batches > 0 {
         let (batches, accounts) = (ended.batches, ended.accounts);
         tracing::warn!(batches, accounts, "batches can't be read; their accounts are left out, and health names them");
     }
+    Ok(())
+}
+
+/// Sets times back that a clock that was ahead has set: runs and lines would wait for them.
+async fn set_times_back(host: &Host) -> Result<(), StoreError> {
+    let (store, all, now) = (host.store(), Scope::all_tenants(), host.clock().now());
     // To a clock that is behind, all times are ahead.
     if host.clocks().difference().await?.is_some_and(|ahead| ahead < TimeDelta::zero()) {
         return Ok(());
@@ -245,6 +258,16 @@ fn furthest(config: &Config, now: DateTime<Utc>) -> Furthest {
 /// An error with its causes, for the log.
 fn chain<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
     error
+}
+
+/// A list of what may be due; an empty one where it can't be read, which is logged. A database that does not answer is
+/// not asked for what comes after it.
+fn listed<T>(what: &str, list: Result<Vec<T>, StoreError>) -> Result<Vec<T>, LeadError> {
+    match list {
+        Ok(list) => Ok(list),
+        Err(error) if error.is_outage() => Err(error.into()),
+        Err(error) => settled(what, Err(error.into())).map(|()| Vec::new()),
+    }
 }
 
 /// Logs errors, and returns only the loss of the role.

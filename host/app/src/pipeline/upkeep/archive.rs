@@ -93,6 +93,33 @@ pub enum ArchiveError {
     TakenOver,
 }
 
+/// What the database refused of an archive run's work, while it goes on with the rest.
+#[derive(Default)]
+struct Failures(Option<StoreError>);
+
+impl Failures {
+    /// What a part of the work returned; none where the database refused it, which is told and kept.
+    ///
+    /// # Errors
+    /// Where it would refuse everything else too. One that does not answer is met again when the role is renewed.
+    fn passed<T>(&mut self, what: &str, done: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+        match done {
+            Ok(done) => Ok(Some(done)),
+            Err(error) if error.is_outage() && !error.is_transient() => Err(error),
+            Err(error) => {
+                tracing::warn!(error = with_causes(&error), what, "a part of the archive's work failed");
+                self.0.get_or_insert(error);
+                Ok(None)
+            }
+        }
+    }
+
+    /// The first error.
+    fn ended(self) -> Result<(), StoreError> {
+        self.0.map_or(Ok(()), Err)
+    }
+}
+
 impl Classified for ArchiveError {
     fn class(&self) -> ErrorClass {
         match self {
@@ -271,7 +298,8 @@ impl Archive {
         let (mut held_until, holder) = (term.expires_at, term.holder.as_str());
         let at = past.at();
         let ahead = (0..=MONTHS_AHEAD).filter_map(|months| at.date_naive().checked_add_months(Months::new(months)));
-        store.months_ensure(ahead).await?;
+        let mut failures = Failures::default();
+        failures.passed("months to come", store.months_ensure(ahead).await)?;
         let (mut plan, zones) = self.archive_steps(at).await?;
         if run.origin == origin::TERMS {
             plan.steps.retain(|step| step.daily);
@@ -279,37 +307,34 @@ impl Archive {
         let limit = self.config.archive.rows_per_transaction;
         let of = plan.steps.len();
         for (index, step) in plan.steps.iter().enumerate() {
+            let name = format!("{} {}", step.action.as_str(), step.table.as_str());
             let mut rows = 0;
             let mut tell = |more: u64| {
                 rows += more;
                 if more > 0 {
-                    let name = format!("{} {}", step.action.as_str(), step.table.as_str());
-                    *run.counts.entry(name).or_default() += more;
+                    *run.counts.entry(name.clone()).or_default() += more;
                     self.telemetry.rows_archived(step.action.as_str(), step.table.as_str(), more);
                 }
                 progress(&ArchiveProgress { step, number: index + 1, of, rows });
             };
             tell(0);
-            for month in store.archive_months_list(step).await? {
+            for month in failures.passed(&name, store.archive_months_list(step).await)?.unwrap_or_default() {
                 self.keep_role(holder, &mut held_until, ttl).await?;
-                tell(
-                    retry_transient(|| async {
-                        store.archive_month_put_away(&Scope::all_tenants(), step, month, past).await
-                    })
-                    .await?
-                    .unwrap_or(0),
-                );
+                let put_away = retry_transient(|| async {
+                    store.archive_month_put_away(&Scope::all_tenants(), step, month, past).await
+                });
+                tell(failures.passed(&name, put_away.await)?.flatten().unwrap_or(0));
             }
-            if step.action == Action::Archive {
-                store.archive_prepare(step).await?;
+            if step.action == Action::Archive && failures.passed(&name, store.archive_prepare(step).await)?.is_none() {
+                continue;
             }
             let mut place = Some(ArchivePlace::default());
             while let Some(from) = place {
                 self.keep_role(holder, &mut held_until, ttl).await?;
-                let taken = retry_transient(|| async {
+                let put_away = retry_transient(|| async {
                     store.archive_due_put_away(&Scope::all_tenants(), step, &zones, &from, limit, past).await
-                })
-                .await?;
+                });
+                let Some(taken) = failures.passed(&name, put_away.await)? else { break };
                 tell(taken.rows);
                 place = taken.next;
             }
@@ -317,10 +342,10 @@ impl Archive {
         }
         if let Some(old) = at.date_naive().checked_sub_months(Months::new(EMPTY_MONTHS_KEPT)) {
             for table in [RetainedTable::Metrics, RetainedTable::MetricsArchive, RetainedTable::Documents] {
-                store.months_drop_empty(table, old).await?;
+                failures.passed("empty months", store.months_drop_empty(table, old).await)?;
             }
         }
-        Ok(())
+        Ok(failures.ended()?)
     }
 
     /// Renews the role when a third of its term is over.
