@@ -90,18 +90,18 @@ impl Default for StoreOptions {
 /// ```
 #[derive(Clone)]
 pub struct Store {
-    pub(crate) pool: AnyPool,
+    pub(in crate::database) pool: AnyPool,
     connections: Connections,
     /// Where it is, without user and password.
     place: Arc<str>,
     kind: DatabaseKind,
-    pub(crate) limits: StoreLimits,
+    pub(in crate::database) limits: StoreLimits,
     /// SQLite has one writer; waiting for it here is fair and costs no busy loop. Unused on PostgreSQL.
     writer: Arc<Mutex<()>>,
     /// What this process wrote that others in it may wait for.
     pub(crate) wakes: broadcast::Sender<Topic>,
     /// What a connection that listens takes, password included; none on SQLite.
-    pub(crate) server: Option<Arc<PgConnectOptions>>,
+    pub(in crate::database) server: Option<Arc<PgConnectOptions>>,
     pub(crate) months: KnownMonths,
     /// Batches that this process has completed.
     pub(crate) completed: Arc<AtomicU32>,

@@ -110,7 +110,48 @@ pub(crate) fn rows_within<'a, R: Send + 'a>(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::path::{Path, PathBuf};
+
     use super::*;
+
+    /// The files that reach a connection of sqlx. Each wait in them passes one of the functions above, or is a part of
+    /// one that does. All others work with `Link`, which has no other way.
+    const REACHING: [&str; 10] = [
+        "artists/source_table.rs",
+        "database/connection.rs",
+        "database/connections.rs",
+        "database/limits.rs",
+        "database/link.rs",
+        "database/migrate.rs",
+        "database/notifications.rs",
+        "database/owner.rs",
+        "database/place.rs",
+        "database/pooler.rs",
+    ];
+
+    /// What a file imports that reaches one.
+    const IMPORTS: [&str; 4] = ["Executor as _", "ConnectOptions as _", "Connection as _", "PgListener"];
+
+    #[test]
+    fn no_other_file_can_wait_for_a_connection() {
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let (mut folders, mut reaching) = (vec![sources.clone()], BTreeSet::<PathBuf>::new());
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).expect("a folder") {
+                let path = entry.expect("an entry").path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    let text = std::fs::read_to_string(&path).expect("text");
+                    let own = path.strip_prefix(&sources).expect("below it").to_owned();
+                    reaching.extend(IMPORTS.iter().any(|import| text.contains(import)).then_some(own));
+                }
+            }
+        }
+        let known: BTreeSet<PathBuf> = REACHING.iter().map(PathBuf::from).collect();
+        assert_eq!(reaching, known);
+    }
 
     /// What is ready comes whatever the limit is.
     const SHORT: Duration = Duration::from_millis(10);
