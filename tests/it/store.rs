@@ -35,3 +35,4 @@ mod traces;
 mod unreadable;
 mod unreadable_work;
 mod values;
+mod waits;

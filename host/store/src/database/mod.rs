@@ -6,6 +6,7 @@ pub(crate) mod counters;
 pub(crate) mod dialect;
 pub(crate) mod error;
 pub(crate) mod known_months;
+pub(crate) mod limits;
 pub(crate) mod link;
 pub(crate) mod migrate;
 pub(crate) mod months;
