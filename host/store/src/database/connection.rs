@@ -1,6 +1,7 @@
 //! The open database: connections, transactions, and the one way in which statements are run.
 
 use std::ops::{Deref, DerefMut};
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Once};
 
@@ -98,6 +99,10 @@ pub struct Store {
     pub(crate) wakes: broadcast::Sender<Topic>,
     /// What a connection that listens takes, password included; none on SQLite.
     pub(crate) server: Option<Arc<PgConnectOptions>>,
+    /// Where the database is, in one line and without password.
+    pub(crate) address: Arc<str>,
+    /// The file; none on PostgreSQL.
+    pub(crate) file: Option<Arc<Path>>,
     pub(crate) months: KnownMonths,
     /// Batches that this process has completed.
     pub(crate) completed: Arc<AtomicU32>,
@@ -172,9 +177,23 @@ impl Store {
         let pool = pool.connect_lazy_with(connect);
         let wakes = broadcast::channel(WAKES_WAITING).0;
         let (server, months) = (place.server()?.map(Arc::new), KnownMonths::default());
+        let (address, file) = (place.address()?.into(), place.file().map(Arc::from));
         let (unreadable, writer, completed) = (Unreadable::default(), Arc::default(), Arc::default());
         let connections = Connections::new(pool.clone(), server.clone());
-        Ok(Self { pool, connections, kind, limits, writer, wakes, server, months, completed, unreadable })
+        Ok(Self {
+            pool,
+            connections,
+            kind,
+            limits,
+            writer,
+            wakes,
+            server,
+            address,
+            file,
+            months,
+            completed,
+            unreadable,
+        })
     }
 
     /// Which database is in use.
