@@ -5,11 +5,11 @@ use std::borrow::Cow;
 
 use backline_model::clock::{FIRST_TIME, LAST_TIME};
 use backline_model::roster::RosterChanges;
-use backline_model::{Artist, ArtistId, Provenance, SubscriptionStatus, Tenant};
+use backline_model::{Artist, ArtistId, Provenance, SubscriptionStatus, Tenant, Zone};
 use backline_store::{ArtistFilter, DatabaseKind, Scope, Store, StoreOptions};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::PgDatabaseError;
-use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, SqlSafeStr as _};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, Row as _, SqlSafeStr as _};
 use uuid::Uuid;
 
 use super::fixtures::{account, artist, demo, now, people};
@@ -114,13 +114,36 @@ fn refused_by_a_file() -> Vec<Refused> {
 
 /// What PostgreSQL alone can check, or takes.
 fn refused_by_postgres() -> Vec<Refused> {
-    vec![
-        ("timezone", "'Mars/Phobos'".to_owned(), ZONE),
+    let mut refused = vec![
+        ("timezone", "'Europe/berlin'".to_owned(), "write it as Europe/Berlin"),
+        ("timezone", "'EUROPE/BERLIN'".to_owned(), "write it as Europe/Berlin"),
+        ("timezone", "'Etc/gmt+12'".to_owned(), "write it as Etc/GMT+12"),
         ("created_at", "'infinity'".to_owned(), TIME),
         ("updated_at", "'-infinity'".to_owned(), TIME),
         ("created_at", "'10000-01-01 00:00:00+00'".to_owned(), TIME),
         ("updated_at", "'0044-03-15 12:00:00+00 BC'".to_owned(), TIME),
-    ]
+    ];
+    // No zone, another case than the name's, abbreviations, and rules: PostgreSQL itself computes with all but the
+    // first two.
+    for zone in [
+        "Mars/Phobos",
+        "Europe",
+        "Utc",
+        "Gmt",
+        "CEST",
+        "PDT",
+        "Z",
+        "UTC+2",
+        "UTC+2CEST",
+        "Foo5",
+        "FOO5",
+        "FOO-5BAR",
+        "Etc/GMT+99",
+        "ETC/GMT+99",
+    ] {
+        refused.push(("timezone", format!("'{zone}'"), "use the exact name of a zone, such as Europe/Berlin or UTC"));
+    }
+    refused
 }
 
 /// A statement that adds an artist, with this in one column.
@@ -213,6 +236,41 @@ async fn what_hosts_read_passes_from_every_writer() {
         if store.kind() == DatabaseKind::Postgres {
             write(url, &insert("id", &format!("'{}'", NEW.to_uppercase()))).await;
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn each_zone_that_server_and_hosts_know_passes_and_the_session_keeps_its_own() {
+    each_database(async |store, url| {
+        if store.kind() == DatabaseKind::Sqlite {
+            return; // it knows no zones
+        }
+        people(&store, 1).await;
+        let mut database = AnyConnection::connect(url).await.unwrap();
+        database.execute("SET TimeZone = 'Asia/Tokyo'").await.unwrap();
+        let rows = sqlx::query("SELECT name FROM pg_timezone_names ORDER BY name").fetch_all(&mut database).await;
+        let names = rows.unwrap().into_iter().map(|row| row.get::<String, _>("name"));
+        let known: Vec<String> = names.filter(|name| name.parse::<Zone>().is_ok()).collect();
+        assert!(known.len() > 300, "{} zones", known.len());
+        // A name such as EST5EDT reads all zones of the server, so only some of those are tried.
+        let could_be_rule = |name: &&String| !name.contains(|one: char| one.is_ascii_lowercase());
+        let (rules, others): (Vec<&String>, Vec<&String>) = known.iter().partition(could_be_rule);
+        for zone in others.into_iter().chain(rules.into_iter().rev().take(10)) {
+            let sql = format!("UPDATE artists SET timezone = '{zone}'");
+            let written = database.execute(AssertSqlSafe(sql)).await;
+            written.unwrap_or_else(|error| panic!("{zone}: {error}"));
+        }
+        let row = sqlx::query("SELECT current_setting('TimeZone') AS zone").fetch_one(&mut database).await.unwrap();
+        assert_eq!(row.get::<String, _>("zone"), "Asia/Tokyo", "a check leaves the session as it was");
+        // Neither does it change the rest of a transaction.
+        let mut transaction = database.begin().await.unwrap();
+        let change = sqlx::query("UPDATE artists SET timezone = 'Europe/Paris'");
+        change.execute(&mut *transaction).await.unwrap();
+        let row = sqlx::query("SELECT current_setting('TimeZone') AS zone").fetch_one(&mut *transaction).await.unwrap();
+        assert_eq!(row.get::<String, _>("zone"), "Asia/Tokyo");
+        transaction.rollback().await.unwrap();
+        database.close().await.unwrap();
     })
     .await;
 }

@@ -78,8 +78,10 @@ impl Alerts {
             AlertDigest { id, name, channel, tenant, every, hour, timezone, quiet, next_at: now, created_at: now };
         digest::check(&digest).map_err(AlertError::Invalid)?;
         digest.next_at = digest::next_after(&digest, now);
-        self.store.alert_digest_add(&Scope::all_tenants(), &digest).await?;
-        Ok(digest)
+        match self.store.alert_digest_add(&Scope::all_tenants(), &digest).await {
+            Ok(()) => Ok(digest),
+            Err(error) => Err(self.with_nearest_channel(error, &digest.channel).await.into()),
+        }
     }
 
     /// The channels that take a digest.
@@ -103,15 +105,17 @@ impl Alerts {
     /// One digest by its name.
     async fn digest(&self, name: &str) -> Result<AlertDigest, StoreError> {
         let digests = self.store.alert_digests_list(&Scope::all_tenants()).await?;
-        digests.into_iter().find(|digest| digest.name == name).ok_or_else(|| {
-            // The list leaves out what can't be read, and notes it.
-            let mut left_out = self.store.unreadable_rows().into_iter();
-            let unread = left_out.find(|row| row.table == "alert_digests" && row.name == name);
-            unread.map_or_else(
-                || digest_not_found(name),
-                |row| StoreError::Unreadable { column: row.column, problem: row.problem },
-            )
-        })
+        if let Some(digest) = digests.iter().find(|digest| digest.name == name) {
+            return Ok(digest.clone());
+        }
+        // The list leaves out what can't be read, and notes it.
+        let mut left_out = self.store.unreadable_rows().into_iter();
+        let unread = left_out.find(|row| row.table == "alert_digests" && row.name == name);
+        let known = digests.iter().map(|digest| digest.name.as_str());
+        Err(unread.map_or_else(
+            || names::with_nearest(digest_not_found(name), name, known),
+            |row| StoreError::Unreadable { column: row.column, problem: row.problem },
+        ))
     }
 
     /// Removes a digest, and what is not sent of it.
@@ -119,7 +123,14 @@ impl Alerts {
     /// # Errors
     /// When there is none of the name.
     pub async fn remove_digest(&self, name: &str) -> Result<(), StoreError> {
-        self.store.alert_digest_remove(&Scope::all_tenants(), name).await
+        let removed = self.store.alert_digest_remove(&Scope::all_tenants(), name).await;
+        match removed {
+            Err(error @ StoreError::NotFound { .. }) => {
+                let digests = self.store.alert_digests_list(&Scope::all_tenants()).await.unwrap_or_default();
+                Err(names::with_nearest(error, name, digests.iter().map(|digest| digest.name.as_str())))
+            }
+            removed => removed,
+        }
     }
 
     /// A digest as it would be sent now. Nothing is sent.

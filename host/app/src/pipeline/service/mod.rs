@@ -17,6 +17,7 @@
 //! Each is started by `Loops`, which watches that it turns.
 //! A loop takes its capability again for each piece of work, so that a changed configuration applies to the next one.
 
+mod configured;
 #[cfg(feature = "demo")]
 pub mod due;
 pub mod freshness;
@@ -154,6 +155,10 @@ impl Service {
     /// Every problem that keeps it from being applied; the old configuration stays in force then.
     pub async fn reload(&self, config: Config) -> Result<(), Vec<Obstacle>> {
         let before = self.host();
+        let slips = preflight::check_names(before.store(), &config).await;
+        if !slips.is_empty() {
+            return Err(slips);
+        }
         let host = before.reconfigured(config).map_err(|error| vec![error.into()])?;
         let problems = preflight::load_active(&host, Some(&before)).await;
         if !problems.is_empty() {
