@@ -156,7 +156,8 @@ pub fn step(before: Option<&Alert>, reading: &Reading, now: DateTime<Utc>, confi
     if let Some(crossing) = crossing {
         alert.firing = crossing == Crossing::Degraded;
         (alert.since, alert.worse_since) = (now, None);
-        alert.crossings += 1;
+        // Another program may have written the greatest number.
+        alert.crossings = alert.crossings.saturating_add(1);
     }
     Some(AlertStep { alert, crossing })
 }
@@ -178,7 +179,7 @@ pub fn cease(alert: &Alert, readings: &[Reading], figures: &Figures, now: DateTi
         firing: false,
         since: now,
         worse_since: None,
-        crossings: alert.crossings + 1,
+        crossings: alert.crossings.saturating_add(1),
         changed_at: now,
         ..alert.clone()
     })

@@ -10,7 +10,7 @@ use sqlx::any::AnyRow;
 use uuid::Uuid;
 
 use crate::database::connection::Store;
-use crate::database::dialect::{Columns as _, clean, time_text};
+use crate::database::dialect::{Columns as _, clean, time_text, unreadable};
 use crate::database::error::StoreError;
 use crate::database::readable::Extent;
 use crate::events::cursor::event_sql;
@@ -228,6 +228,10 @@ impl Store {
 }
 
 fn due_of(row: &AnyRow) -> Result<DueAlert, StoreError> {
+    let attempts = row.count("attempts")?;
+    // Of one that can't be counted on, no lease could be taken, and the others of its channel would wait for it.
+    let countable = u32::try_from(attempts).ok().filter(|attempts| *attempts < u32::MAX);
+    let attempts = countable.ok_or_else(|| unreadable("attempts", attempts.to_string()))?;
     let was_sending = row.text("state")? == AlertState::Sending.as_str();
     Ok(DueAlert {
         id: row.uuid("id")?,
@@ -241,6 +245,6 @@ fn due_of(row: &AnyRow) -> Result<DueAlert, StoreError> {
         due_at: row.time("due_at")?,
         was_sending,
         was_making: !was_sending && row.truth("is_leased")?,
-        attempts: u32::try_from(row.count("attempts")?).unwrap_or(u32::MAX),
+        attempts,
     })
 }
