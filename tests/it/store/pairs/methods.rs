@@ -103,7 +103,7 @@ impl Source {
     }
 
     fn texts<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.closure(name).into_iter().filter_map(|name| Some(self.0.get(name)?.text.as_str()))
+        self.closure(name).into_iter().filter_map(move |name| Some(self.0.get(name)?.text.as_str()))
     }
 
     /// The public methods that begin a transaction or write.
