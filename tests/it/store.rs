@@ -29,6 +29,7 @@ mod row_events;
 mod scheduling;
 pub mod schema;
 pub mod scope;
+mod spoilt;
 mod timeline;
 mod tokens;
 mod traces;

@@ -366,7 +366,9 @@ impl Store {
         // Those behind it need not be checked before.
         let statement = work.query(
             "UPDATE deliveries SET next_at = $4::timestamptz
-             WHERE webhook_id = $1::uuid AND line = $2 AND state = 'waiting' AND event_seq > $3",
+             WHERE webhook_id = $1::uuid AND event_seq IN (SELECT d.event_seq FROM deliveries d
+                 WHERE d.webhook_id = $1::uuid AND d.line = $2 AND d.state = 'waiting' AND d.event_seq > $3
+                 ORDER BY d.event_seq FOR UPDATE)",
         );
         let statement = statement
             .bind(lease.webhook.to_string())
@@ -488,9 +490,11 @@ impl Store {
             scope,
             "UPDATE deliveries SET state = 'waiting', attempts = 0, first_tried_at = NULL, finished_at = NULL,
                  next_at = $3::timestamptz
-             WHERE webhook_id = $1::uuid AND state <> 'waiting' {and_webhook: deliveries.webhook_id}
-                 AND CASE WHEN $2::timestamptz IS NULL THEN state = 'parked'
-                     ELSE event_seq IN (SELECT e.seq FROM events e WHERE e.occurred_at >= $2::timestamptz) END",
+             WHERE webhook_id = $1::uuid AND event_seq IN (SELECT d.event_seq FROM deliveries d
+                 WHERE d.webhook_id = $1::uuid AND d.state <> 'waiting' {and_webhook: d.webhook_id}
+                     AND CASE WHEN $2::timestamptz IS NULL THEN d.state = 'parked'
+                         ELSE d.event_seq IN (SELECT e.seq FROM events e WHERE e.occurred_at >= $2::timestamptz) END
+                 ORDER BY d.event_seq FOR UPDATE)",
         );
         let statement = statement.bind(webhook.id.to_string()).bind(since.map(time_text)).bind(time_text(now));
         let resent = work.execute("send deliveries again", statement).await?;

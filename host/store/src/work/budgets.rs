@@ -70,8 +70,10 @@ impl Store {
             // The window's first taker also removes long gone windows: those of a second each would pile up otherwise.
             // They are gone by the database's clock too: a taker whose clock is ahead must not free what is spent.
             let statement = self.query(
-                "DELETE FROM budgets WHERE holder = $1 AND budget = $2 AND window_end < $3::timestamptz
-                     AND window_end < {now}",
+                "DELETE FROM budgets WHERE (holder, budget, window_start) IN (
+                     SELECT b.holder, b.budget, b.window_start FROM budgets b
+                     WHERE b.holder = $1 AND b.budget = $2 AND b.window_end < $3::timestamptz AND b.window_end < {now}
+                     FOR UPDATE SKIP LOCKED)",
             );
             let statement =
                 statement.bind(key.holder.to_string()).bind(key.budget.clone()).bind(time_text(now - WINDOW_RETENTION));
