@@ -6,7 +6,8 @@
 //!
 //! - Those below the source by escapes alone. They are one text each, at most five in all, and the first pass makes
 //!   the same ones: [`kept`] leaves out what a layer leaves out, [`unescaped`] decodes what a layer decodes. Most texts
-//!   have one or two of them. Each is searched for the beginnings of all secrets ([`Windows`](super::windows::Windows)).
+//!   have one or two of them. Each is searched for the beginnings of all secrets
+//!   ([`Windows`](super::windows::Windows)).
 //! - Those below a run of digits of one of the first kind. A run too short for the shortest secret holds none, however
 //!   it is decoded further. The others are few, and the layered search reads them alone: nothing is found across the
 //!   border of a run.

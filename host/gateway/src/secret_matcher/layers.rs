@@ -125,7 +125,7 @@ pub(super) struct Search<'a> {
     pub(super) layers: Vec<Layer>,
     /// Layers with something to read.
     waiting: Vec<usize>,
-    /// Layers that have read their part of the batch, which they keep: the layers below ask where their bytes come from.
+    /// Layers that have read their part of the batch. The layers below still ask them where their bytes come from.
     advanced: Vec<usize>,
     pub(super) scratch: Scratch,
     /// Ranges of the source.
