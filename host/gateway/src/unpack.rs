@@ -1,6 +1,6 @@
-//! Content codings: what an answer is packed with, and its bytes unpacked. The HTTP client decodes nothing by itself:
-//! where a header stands twice it would decode by the first value and remove them all, and what is still packed could
-//! not be told from what is plain.
+//! Content codings: what an answer is packed with, and its bytes unpacked. The HTTP library is built without its
+//! decoders: where a header stands twice they would decode by the first value and remove them all, and what is still
+//! packed could not be told from what is plain.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -66,7 +66,12 @@ impl Coding {
         packed: impl AsyncBufRead + Send + Unpin + 'a,
     ) -> Box<dyn AsyncRead + Send + Unpin + 'a> {
         match self {
-            Self::Gzip => Box::new(GzipDecoder::new(packed)),
+            Self::Gzip => {
+                // RFC 1952: what is packed is one member after the other.
+                let mut decoder = GzipDecoder::new(packed);
+                decoder.multiple_members(true);
+                Box::new(decoder)
+            }
             Self::Brotli => Box::new(BrotliDecoder::new(packed)),
             Self::Deflate => Box::new(ZlibDecoder::new(packed)),
             Self::Zstd => {

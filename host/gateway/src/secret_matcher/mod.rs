@@ -5,14 +5,20 @@
 //! inside the other. Upper and lower case are the same, since host names and header names lose their case on the way.
 //! [docs/security.md](../../../../docs/security.md) lists the forms and what is not found.
 //!
-//! `first_pass` rules out most texts, `layers` decodes, `patterns` compares, `escapes` reads one escape, `pieces` are
-//! the bytes of a layer.
+//! `first_pass` rules out most texts. `layers` decodes: `inbox` are the bytes of a layer, `escapes` reads one escape,
+//! `runs` decodes runs of `digits`. `matching` searches a layer for the `patterns`, of which `windows` finds where they
+//! may begin. `blocks` passes over what is of no interest.
 
+mod blocks;
+mod digits;
 mod escapes;
 mod first_pass;
+mod inbox;
 mod layers;
+mod matching;
 mod patterns;
-mod pieces;
+mod runs;
+mod windows;
 
 use layers::Search;
 use patterns::Patterns;
@@ -160,5 +166,7 @@ fn without(bytes: &[u8], ranges: &[(u32, u32)]) -> Vec<u8> {
     clean
 }
 
+#[cfg(test)]
+mod reference;
 #[cfg(test)]
 mod tests;
