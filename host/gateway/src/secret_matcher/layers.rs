@@ -9,14 +9,18 @@
 //! four of the layer above in each layer of base64, and there are at most [`DECODINGS_MAX`] layers in a row. Memory is
 //! bounded too: a layer keeps a batch, its automaton's state, and where the bytes of an unfinished match began.
 
+mod matching;
+mod runs;
+
+use matching::Matching;
+use runs::{Run, Scratch};
+
 use super::SLICE_BYTES;
 use super::blocks::first_place;
 use super::digits::Digits;
 use super::escapes::{ESCAPE_BYTES_MAX, Found, begins_escape, escape_at};
 use super::inbox::{DECODINGS_MAX, Inbox, MadeOf, Waiting};
-use super::matching::Matching;
 use super::patterns::{Automaton, Patterns};
-use super::runs::{Run, Scratch};
 
 /// Most bytes of the source that are handed down at once. The fewer they are, the more a batch costs beside its bytes;
 /// the more, the fewer layers stay near the processor. The buffers of all layers stay below some megabytes.

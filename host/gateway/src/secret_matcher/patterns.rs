@@ -9,8 +9,8 @@ use aho_corasick::{Anchored, MatchKind};
 use zeroize::Zeroizing;
 
 use super::digits::Digits;
-use super::first_pass;
 use super::inbox::DECODINGS_MAX;
+use super::plain;
 use super::windows::Windows;
 
 /// Most bytes of a secret that the automaton holds. The first bytes of a longer secret are as good as the secret; what
@@ -194,13 +194,13 @@ impl Automaton {
 /// A secret in the forms in which decoding may leave it: as it is, and where it has characters outside ASCII, as UTF-16
 /// without the bytes that are zero; each of these also with what looks like escapes in it decoded.
 pub(super) fn readings(value: &str) -> Vec<Zeroizing<Vec<u8>>> {
-    let mut bases = vec![plain(value.as_bytes())];
+    let mut bases = vec![kept(value.as_bytes())];
     if !value.is_ascii() {
         for to_bytes in [u16::to_le_bytes, u16::to_be_bytes] {
             // No character has more than twice as many bytes as in UTF-8. What grew would leave a copy behind.
             let mut bytes = Zeroizing::new(Vec::<u8>::with_capacity(2 * value.len()));
             bytes.extend(value.encode_utf16().flat_map(to_bytes));
-            bases.push(plain(&bytes));
+            bases.push(kept(&bytes));
         }
     }
     let mut readings = Vec::with_capacity(bases.len());
@@ -221,14 +221,14 @@ pub(super) fn readings(value: &str) -> Vec<Zeroizing<Vec<u8>>> {
 }
 
 /// The bytes that a layer keeps.
-fn plain(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
-    Zeroizing::new(first_pass::kept(Cow::Borrowed(bytes)).into_owned())
+fn kept(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(plain::kept(Cow::Borrowed(bytes)).into_owned())
 }
 
 /// The text with its escapes decoded; `None` if it has none.
 fn unescaped(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let decoded = Zeroizing::new(first_pass::unescaped(text)?);
-    Some(plain(&decoded))
+    let decoded = Zeroizing::new(plain::unescaped(text)?);
+    Some(kept(&decoded))
 }
 
 #[cfg(test)]

@@ -3,13 +3,13 @@
 
 use std::ops::Range;
 
-use super::digits::Digits;
-use super::inbox::Inbox;
-use super::layers::{Edge, Search, child_of};
+use super::super::digits::Digits;
+use super::super::inbox::Inbox;
+use super::{Edge, Search, child_of};
 
 /// A run of digits that goes on with the next batch.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Run {
+pub(in crate::secret_matcher) struct Run {
     /// Number of its digits so far; 0 if there is no run.
     length: usize,
     /// The last ones: the last whole group, which the first reading has in full, and what is behind it.
@@ -28,7 +28,7 @@ struct Digit {
 
 /// Buffers that each run uses.
 #[derive(Default)]
-pub(super) struct Scratch {
+pub(in crate::secret_matcher) struct Scratch {
     digits: Vec<u8>,
     packed: Vec<u8>,
     moved: Vec<u8>,

@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use aho_corasick::automaton::StateID;
 
-use super::layers::{Edge, Search};
-use super::patterns::{Automaton, Following, PATTERN_BYTES_MAX};
-use super::windows::{Doubts, Windows};
+use super::super::patterns::{Automaton, Following, PATTERN_BYTES_MAX};
+use super::super::windows::{Doubts, Windows};
+use super::{Edge, Search};
 
 /// Fewest bytes of a long secret that are followed without the automaton. It must read again what its state depends on
 /// then, which is at most half as many bytes.
@@ -14,7 +14,7 @@ const FOLLOWED_ALONE_MIN: usize = 2 * PATTERN_BYTES_MAX;
 
 /// How far the search of a layer is.
 #[derive(Clone)]
-pub(super) struct Matching {
+pub(in crate::secret_matcher) struct Matching {
     state: StateID,
     /// Bytes since no secret had begun: at least as many as the match under way has.
     since: usize,
