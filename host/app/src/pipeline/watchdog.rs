@@ -1,19 +1,33 @@
-//! Whether every loop of the service still turns.
+//! Whether every loop of the service still turns, and does what it turns for.
 //!
 //! A loop says how long it waits now, or how long its present work may take, each time it turns. One that has said
 //! nothing for longer than that, and `service.stuck_after_ms` more, is stuck: readiness names it. A loop can only be
 //! started with a [`Heartbeat`], since the service's `loops.rs` alone starts one.
 //!
+//! It can't end a turn without saying how it went, a [`TurnEnd`]. One whose turns have all failed for longer than
+//! `service.stuck_after_ms` is failing: readiness names it with its last error. What the database as a whole is why
+//! for is told once, in the words of the one that finds it out, and not by each loop again.
+//!
 //! Time here is that of the process, which no change of the machine's clock moves.
 
 use std::collections::BTreeMap;
+use std::error::Error;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use crate::pipeline::context::RETRY_AFTER;
+use crate::pipeline::error::with_causes;
 use backline_model::remedies::{Remedy, off};
+use backline_store::StoreError;
+
+/// How long after an outage of the database was told last a failure may be of the same outage: as long as two reports
+/// of a host's presence and their time-outs take.
+const SAME_OUTAGE: Duration = Duration::from_secs(15);
 
 /// What a loop does until its next turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -38,20 +52,85 @@ pub struct LoopStatus {
     pub next_turn_s: f64,
     /// Whether the next one is overdue by more than `service.stuck_after_ms`.
     pub is_stuck: bool,
+    /// Over how many seconds each turn has failed, up to the latest one; 0 where that did not fail.
+    pub failing_s: f64,
+    /// Whether that is more than `service.stuck_after_ms`, and not told as an outage of the database already.
+    pub is_failing: bool,
+    /// Why the latest turn failed; none where it did not.
+    pub error: Option<String>,
 }
 
 impl LoopStatus {
-    /// The sentence about a loop that is stuck; none about one that turns.
+    /// The sentence about a loop that is stuck or fails; none about one that works.
     #[must_use]
     pub fn problem(&self) -> Option<String> {
-        let Self { name, last_turn_s, next_turn_s, .. } = self;
-        self.is_stuck.then(|| {
-            format!(
+        let Self { name, last_turn_s, next_turn_s, failing_s, .. } = self;
+        if self.is_stuck {
+            return Some(format!(
                 "the loop '{name}' is stuck: its last turn was {last_turn_s:.0} s ago, and the next was expected \
                  within {next_turn_s:.0} s; check the database's locks and the network, and restart this host if it \
                  stays so"
-            )
-        })
+            ));
+        }
+        let error = self.error.as_deref().filter(|_| self.is_failing)?;
+        Some(format!("the loop '{name}' has failed at each turn for {failing_s:.0} s, and tries again: {error}"))
+    }
+}
+
+/// Why a turn of a loop failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::pipeline) struct Failure {
+    why: String,
+    /// Whether the database as a whole is why.
+    is_outage: bool,
+}
+
+impl Failure {
+    /// What the database refused or did not answer.
+    pub(in crate::pipeline) fn of(error: &StoreError) -> Self {
+        Self { why: with_causes(error), is_outage: error.is_outage() }
+    }
+
+    /// Anything else.
+    pub(in crate::pipeline) fn other(error: &(dyn Error + 'static)) -> Self {
+        Self::told(with_causes(error))
+    }
+
+    /// The same, in words.
+    pub(in crate::pipeline) fn told(why: impl Into<String>) -> Self {
+        Self { why: why.into(), is_outage: false }
+    }
+
+    /// That it panicked; the log has the message.
+    pub(in crate::pipeline) fn panicked() -> Self {
+        Self::told("it panicked; the log says where")
+    }
+}
+
+/// How a turn of a loop ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::pipeline) enum TurnEnd {
+    /// It did what there was to do, or there was nothing.
+    Good,
+    /// It failed.
+    Failed(Failure),
+    /// It says nothing of what the loop is for: that was not due, or readiness learns of it in other words.
+    Skipped,
+}
+
+impl TurnEnd {
+    /// The end of a turn that only the database can keep from being good.
+    pub(in crate::pipeline) fn of<T>(turn: &Result<T, StoreError>) -> Self {
+        turn.as_ref().map_or_else(|error| Self::Failed(Failure::of(error)), |_| Self::Good)
+    }
+
+    /// The worse of two parts of a turn.
+    pub(in crate::pipeline) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Failed(failure), _) | (_, Self::Failed(failure)) => Self::Failed(failure),
+            (Self::Good, _) | (_, Self::Good) => Self::Good,
+            (Self::Skipped, Self::Skipped) => Self::Skipped,
+        }
     }
 }
 
@@ -63,41 +142,89 @@ struct Turn {
     within: Duration,
 }
 
+/// Turns that failed, with no good one between them or since.
+#[derive(Clone, Debug)]
+struct Failing {
+    since: Instant,
+    latest: Instant,
+    failure: Failure,
+}
+
+impl Failing {
+    /// Whether it went on for longer than `grace`, and is not what was told as an outage of the database.
+    fn is_to_be_told(&self, grace: Duration, outage_told: Option<Instant>) -> bool {
+        let is_told = outage_told.is_some_and(|told| self.failure.is_outage && self.latest <= told + SAME_OUTAGE);
+        self.latest.saturating_duration_since(self.since) > grace && !is_told
+    }
+}
+
+/// What is known of a loop.
+#[derive(Clone, Debug)]
+struct Watched {
+    turn: Turn,
+    failing: Option<Failing>,
+}
+
 /// The loops of a service and their latest turns. Cloning shares them.
 #[derive(Clone, Debug, Default)]
 pub(in crate::pipeline) struct Watchdog {
-    turns: Arc<Mutex<BTreeMap<&'static str, Turn>>>,
+    loops: Arc<Mutex<BTreeMap<&'static str, Watched>>>,
 }
 
 impl Watchdog {
     /// Watches a loop from now on.
     pub(in crate::pipeline) fn watch(&self, name: &'static str) -> Heartbeat {
+        self.loops().remove(name);
         let heartbeat = Heartbeat { name, watchdog: self.clone() };
-        heartbeat.wait(Duration::ZERO);
+        heartbeat.wait(TurnEnd::Skipped, Duration::ZERO);
         heartbeat
     }
 
-    /// Every loop by its name, as it is at `now`. One is stuck whose turn is overdue by more than `grace`.
-    pub(in crate::pipeline) fn status(&self, now: Instant, grace: Duration) -> Vec<LoopStatus> {
-        let status = |(name, turn): (&&'static str, &Turn)| {
+    /// Every loop by its name, as it is at `now`. One is stuck whose turn is overdue by more than `grace`, and failing
+    /// where each turn failed for longer than that. `outage_told`: when an outage of the database was told last.
+    pub(in crate::pipeline) fn status(
+        &self,
+        now: Instant,
+        grace: Duration,
+        outage_told: Option<Instant>,
+    ) -> Vec<LoopStatus> {
+        let status = |(name, Watched { turn, failing }): (&&'static str, &Watched)| {
             let since = now.saturating_duration_since(turn.at);
+            let failing = failing.as_ref();
+            let failing_for = |one: &Failing| one.latest.saturating_duration_since(one.since);
             LoopStatus {
                 name,
                 state: turn.state,
                 last_turn_s: seconds(since),
                 next_turn_s: seconds(turn.within),
                 is_stuck: since > turn.within.saturating_add(grace) && !off(Remedy::Watchdog),
+                failing_s: failing.map_or(0.0, |one| seconds(failing_for(one))),
+                is_failing: failing.is_some_and(|one| one.is_to_be_told(grace, outage_told)) && !off(Remedy::Watchdog),
+                error: failing.map(|one| one.failure.why.clone()),
             }
         };
-        self.turns().iter().map(status).collect()
+        self.loops().iter().map(status).collect()
     }
 
     fn turned(&self, name: &'static str, turn: Turn) {
-        self.turns().insert(name, turn);
+        self.loops().entry(name).or_insert(Watched { turn, failing: None }).turn = turn;
     }
 
-    fn turns(&self) -> MutexGuard<'_, BTreeMap<&'static str, Turn>> {
-        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    fn ended(&self, name: &'static str, at: Instant, end: TurnEnd) {
+        let mut loops = self.loops();
+        let Some(watched) = loops.get_mut(name) else { return };
+        match end {
+            TurnEnd::Good => watched.failing = None,
+            TurnEnd::Skipped => {}
+            TurnEnd::Failed(failure) => {
+                let since = watched.failing.as_ref().map_or(at, |failing| failing.since);
+                watched.failing = Some(Failing { since, latest: at, failure });
+            }
+        }
+    }
+
+    fn loops(&self) -> MutexGuard<'_, BTreeMap<&'static str, Watched>> {
+        self.loops.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -109,9 +236,10 @@ pub(in crate::pipeline) struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// A turn is over; the next one comes within a time.
-    pub(in crate::pipeline) fn wait(&self, within: Duration) {
+    /// A turn is over, and ended in this way; the next one comes within a time.
+    pub(in crate::pipeline) fn wait(&self, end: TurnEnd, within: Duration) {
         self.turned(Instant::now(), LoopState::Waiting, within);
+        self.ended(end);
     }
 
     /// Work begins or goes on, and ends or says so again within a time.
@@ -124,6 +252,11 @@ impl Heartbeat {
         self.turned(began, LoopState::Working, within);
     }
 
+    /// A part of the work ended in this way, and the turn goes on.
+    pub(in crate::pipeline) fn ended(&self, end: TurnEnd) {
+        self.watchdog.ended(self.name, Instant::now(), end);
+    }
+
     /// Watches something else that this loop answers for.
     pub(in crate::pipeline) fn beside(&self, name: &'static str) -> Self {
         self.watchdog.watch(name)
@@ -131,6 +264,15 @@ impl Heartbeat {
 
     fn turned(&self, at: Instant, state: LoopState, within: Duration) {
         self.watchdog.turned(self.name, Turn { at, state, within });
+    }
+}
+
+/// Does work to its end. Begins it again after a panic, which counts as a turn that failed.
+pub(in crate::pipeline) async fn restarted<F: Future<Output = ()>>(heartbeat: Heartbeat, work: impl Fn() -> F) {
+    while AssertUnwindSafe(work()).catch_unwind().await.is_err() {
+        tracing::error!(name = heartbeat.name, "a loop of this host panicked; it is restarted");
+        heartbeat.wait(TurnEnd::Failed(Failure::panicked()), RETRY_AFTER);
+        tokio::time::sleep(RETRY_AFTER).await;
     }
 }
 
@@ -146,7 +288,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn stuck(watchdog: &Watchdog, at: Instant) -> Vec<&'static str> {
-        let status = watchdog.status(at, SECOND * 60);
+        let status = watchdog.status(at, SECOND * 60, None);
         status.iter().filter(|status| status.problem().is_some()).map(|status| status.name).collect()
     }
 
@@ -158,7 +300,7 @@ mod tests {
         archive.turned(now, LoopState::Working, SECOND * 3_600);
         assert_eq!(stuck(&watchdog, now + SECOND * 61), [""; 0]);
         assert_eq!(stuck(&watchdog, now + SECOND * 62), ["scheduler"]);
-        let said = watchdog.status(now + SECOND * 62, SECOND * 60).pop().and_then(|status| status.problem());
+        let said = watchdog.status(now + SECOND * 62, SECOND * 60, None).pop().and_then(|status| status.problem());
         let said = said.expect("it is stuck");
         assert!(said.starts_with("the loop 'scheduler' is stuck: its last turn was 62 s ago"), "{said}");
         assert_eq!(stuck(&watchdog, now + SECOND * 3_661), ["archive", "scheduler"]);
@@ -178,6 +320,57 @@ mod tests {
             assert!(!stuck(&watchdog, now + SECOND * seconds).contains(&"batches"), "{seconds}");
         }
         assert!(stuck(&watchdog, now + SECOND * 362).contains(&"batches"));
-        assert!(watchdog.status(now, SECOND)[0].last_turn_s <= 0.0, "a time before the turn");
+        assert!(watchdog.status(now, SECOND, None)[0].last_turn_s <= 0.0, "a time before the turn");
+    }
+
+    #[test]
+    fn a_loop_fails_whose_turns_all_failed_for_long_and_none_that_had_nothing_to_do() {
+        let (watchdog, now) = (Watchdog::default(), Instant::now());
+        watchdog.watch("archive");
+        let failed = |why: &str| TurnEnd::Failed(Failure::told(why));
+        let end = |second: u32, end: TurnEnd| watchdog.ended("archive", now + SECOND * second, end);
+        let told = || watchdog.status(now, SECOND * 60, None).pop().and_then(|status| status.problem());
+        end(0, failed("no right"));
+        assert_eq!(told(), None, "once");
+        end(60, failed("no right"));
+        assert_eq!(told(), None, "not for longer than a minute");
+        // What was not due, or is told in other words, makes it neither better nor worse.
+        end(61, TurnEnd::Skipped);
+        end(62, failed("still no right"));
+        let said = told().expect("it fails");
+        assert_eq!(said, "the loop 'archive' has failed at each turn for 62 s, and tries again: still no right");
+        end(63, TurnEnd::Good);
+        assert_eq!(told(), None, "there was nothing to do, or it was done");
+        end(200, failed("again"));
+        assert_eq!(told(), None, "it counts from the first one since then");
+    }
+
+    #[test]
+    fn an_outage_that_is_told_is_not_told_by_each_loop() {
+        let (watchdog, now) = (Watchdog::default(), Instant::now());
+        watchdog.watch("archive");
+        let end = |second: u32, is_outage: bool| {
+            let failure = Failure { why: "no answer".to_owned(), is_outage };
+            watchdog.ended("archive", now + SECOND * second, TurnEnd::Failed(failure));
+        };
+        let is_failing = |told: u32| {
+            watchdog.status(now, SECOND * 60, Some(now + SECOND * told)).iter().any(|status| status.is_failing)
+        };
+        end(0, true);
+        end(330, true);
+        assert!(!is_failing(330) && !is_failing(900), "also while the loop rests after its end");
+        assert!(is_failing(100), "it is of this loop alone");
+        end(331, false);
+        assert!(is_failing(331), "it is no outage");
+    }
+
+    #[test]
+    fn a_part_that_failed_is_not_made_good_by_another() {
+        let failed = TurnEnd::Failed(Failure::panicked());
+        for other in [TurnEnd::Good, TurnEnd::Skipped] {
+            assert_eq!(failed.clone().and(other.clone()), failed);
+            assert_eq!(other.and(failed.clone()), failed);
+        }
+        assert_eq!(TurnEnd::Skipped.and(TurnEnd::Good), TurnEnd::Good);
     }
 }

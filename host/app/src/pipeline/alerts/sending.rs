@@ -16,6 +16,7 @@ use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
 use crate::pipeline::credentials::installation::is_simulated;
 use crate::pipeline::error::with_causes;
 use crate::pipeline::retry::retry_transient;
+use crate::pipeline::watchdog::TurnEnd;
 use backline_gateway::secrets::{SecretText, open_channel};
 use backline_gateway::{Mail, MailError, WebhookRequest, WebhookRequestError};
 use backline_model::event::types;
@@ -91,14 +92,16 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<Alerts>) {
     let (mut term, mut sends) = (None, JoinSet::new());
     while !context.stop.is_cancelled() {
         let alerts = context.current();
-        let rest = match alerts.look(&context.name, &mut term, &mut sends).await {
+        let looked = alerts.look(&context.name, &mut term, &mut sends).await;
+        let end = TurnEnd::of(&looked);
+        let rest = match looked {
             Ok(rest) => rest,
             Err(error) => {
                 tracing::warn!(%error, "alerts can't be read; this is retried");
                 RETRY_AFTER
             }
         };
-        context.heartbeat.wait(rest);
+        context.heartbeat.wait(end, rest);
         tokio::select! {
             () = tokio::time::sleep(rest) => {}
             () = context.stop.cancelled() => {}

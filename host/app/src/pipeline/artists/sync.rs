@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::pipeline::context::ServiceContext;
 use crate::pipeline::credentials::journal::Journal;
 use crate::pipeline::error::{Classified, ErrorClass};
+use crate::pipeline::watchdog::{Failure, TurnEnd};
 use backline_model::clock::Clock;
 use backline_model::roster::{RosterChanges, SourceArtist};
 use backline_model::{ArtistId, Platform};
@@ -401,13 +402,18 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<ArtistSync>) {
             // A clock that was ahead at the last one has been set back since.
             last.is_none_or(|last| now < last || every.is_some_and(|every| now - last >= every))
         });
-        let mut rest = LOOK_EVERY;
+        let (mut end, mut rest) = (TurnEnd::Skipped, LOOK_EVERY);
         if due {
             context.heartbeat.work(SYNC_MAX);
+            end = TurnEnd::Good;
             match sync_if_leading(&artists, &context.name).await {
                 Ok(true) => last = Some(now),
                 Ok(false) => {}
                 Err(error) => {
+                    end = TurnEnd::Failed(match &error {
+                        SyncError::Store(error) => Failure::of(error),
+                        error => Failure::other(error),
+                    });
                     // After a short outage of a database, the next sync does not wait for a whole interval.
                     if matches!(&error, SyncError::Store(error) if error.is_outage()) {
                         rest = AWAY_WAIT;
@@ -419,7 +425,7 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<ArtistSync>) {
                 }
             }
         }
-        context.rest(rest).await;
+        context.rest(end, rest).await;
     }
 }
 

@@ -24,7 +24,7 @@ use crate::pipeline::collection::collect_error::CollectError;
 use crate::pipeline::collection::dispatch::{Bounds, Dispatch, Signal, Ticket};
 use crate::pipeline::collection::waiting::{self, WaitLimits};
 use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
-use crate::pipeline::watchdog::Heartbeat;
+use crate::pipeline::watchdog::{Heartbeat, TurnEnd};
 use crate::telemetry::BatchEnd;
 use backline_model::kill_points::{Point, point};
 use backline_model::run::RunCounts;
@@ -184,7 +184,7 @@ impl WorkerPool {
             |failure: &Option<CollectError>| is_of_run && failure.as_ref().is_some_and(CollectError::is_unwritable);
         while !self.stop.is_cancelled() && !is_in_vain(&failure) {
             let collector = (self.collectors)();
-            self.tell_turn(Duration::ZERO);
+            self.tell_turn(TurnEnd::Skipped, Duration::ZERO);
             look |= self.under_way.is_empty();
             let (stop, grace) = (self.stop.clone(), stop_deadline(&collector));
             let looked = tokio::select! {
@@ -194,6 +194,11 @@ impl WorkerPool {
                     stop_by = Some(Instant::now());
                     break;
                 }
+            };
+            let end = match &looked {
+                // The database was not asked for everything.
+                Ok(None) => TurnEnd::Skipped,
+                looked => TurnEnd::of(looked),
             };
             match looked {
                 Ok(Some(Poll::Finished)) => break,
@@ -219,7 +224,7 @@ impl WorkerPool {
             }
             self.settle_when_idle().await;
             look = false;
-            self.tell_turn(look_at.saturating_duration_since(Instant::now()));
+            self.tell_turn(end, look_at.saturating_duration_since(Instant::now()));
             tokio::select! {
                 Some(joined) = self.under_way.join_next_with_id() => {
                     let mut joined = Some(joined);
@@ -239,17 +244,18 @@ impl WorkerPool {
         failure.map_or(Ok(()), Err)
     }
 
-    /// Tells that the pool turns, and since when its oldest batch is under way: each has its deadline.
-    fn tell_turn(&self, wait: Duration) {
+    /// Tells that the pool turns, how the turn went, and since when its oldest batch is under way: each has its
+    /// deadline.
+    fn tell_turn(&self, end: TurnEnd, wait: Duration) {
         let Some((batches, pool)) = &self.heartbeats else { return };
-        pool.wait(wait);
+        pool.wait(end, wait);
         match self.held.values().min_by_key(|held| held.began) {
             Some(RunningBatch { collector, began, .. }) => {
                 // Beside its deadline: half of it for credentials, and as long again for those whose room it waits for.
                 let deadline = Duration::from_millis(collector.config.collection.batch_deadline_ms).saturating_mul(3);
                 batches.work_since(*began, deadline);
             }
-            None => batches.wait(wait),
+            None => batches.wait(TurnEnd::Good, wait),
         }
     }
 

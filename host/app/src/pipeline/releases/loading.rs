@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::pipeline::context::ServiceContext;
 use crate::pipeline::releases::cache::ReleaseError;
 use crate::pipeline::releases::manager::ReleaseManager;
+use crate::pipeline::watchdog::TurnEnd;
 use backline_model::Digest;
 use backline_store::{InUse, StoreError};
 
@@ -30,12 +31,13 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<ReleaseManager>) 
     let mut attempts = HashMap::new();
     while !context.stop.is_cancelled() {
         let releases = context.current();
-        // Readiness checks the database by itself.
-        if let Some(Err(error)) = context.stop.run_until_cancelled(look(&context, &releases, &mut attempts)).await {
+        let looked = context.stop.run_until_cancelled(look(&context, &releases, &mut attempts)).await;
+        if let Some(Err(error)) = &looked {
             tracing::warn!(%error, "the releases to load can't be read");
         }
+        let end = looked.as_ref().map_or(TurnEnd::Skipped, TurnEnd::of);
         tokio::select! {
-            () = context.rest(context.poll_interval()) => {}
+            () = context.rest(end, context.poll_interval()) => {}
             () = context.releases.notified() => {}
         }
     }

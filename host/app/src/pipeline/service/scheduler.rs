@@ -16,6 +16,7 @@ use crate::pipeline::collection::report::RunRequest;
 use crate::pipeline::collection::workers::finish_free_run;
 use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
 use crate::pipeline::service::schedules::configured;
+use crate::pipeline::watchdog::{Failure, TurnEnd};
 use backline_model::clock::LAST_TIME;
 use backline_model::{Fire, FireDecision, Release, Schedule, ScheduleSpec};
 use backline_rules::alerting;
@@ -52,6 +53,10 @@ struct Leadership {
     reviewed: Option<(u64, i64)>,
     /// When the ledger was last searched for rows that hold others up.
     searched_at: Option<Instant>,
+    /// Why that search failed, where the latest one did.
+    search_failure: Option<Failure>,
+    /// Why some of the due work of the latest pass failed.
+    failure: Option<Failure>,
 }
 
 /// Why due work was not done.
@@ -61,6 +66,18 @@ enum LeadError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
+    /// The role can neither be taken nor renewed.
+    #[error(transparent)]
+    Role(StoreError),
+}
+
+impl From<&LeadError> for Failure {
+    fn from(error: &LeadError) -> Self {
+        match error {
+            LeadError::Store(error) | LeadError::Role(error) => Self::of(error),
+            LeadError::Schedule(error) => Self::other(error),
+        }
+    }
 }
 
 /// Runs until the service stops; then resigns the role, so that another host takes it at once.
@@ -68,15 +85,20 @@ pub(super) async fn serve(context: ServiceContext<Host>) {
     let mut leadership = Leadership::default();
     while !context.stop.is_cancelled() {
         let host = context.current();
-        let rest = match look(&context, &host, &mut leadership).await {
-            Ok(()) => Duration::from_millis(host.config().service.poll_ms),
+        let (end, rest) = match look(&context, &host, &mut leadership).await {
+            Ok(()) => {
+                let end = leadership.failure.take().map_or(TurnEnd::Good, TurnEnd::Failed);
+                (end, Duration::from_millis(host.config().service.poll_ms))
+            }
             Err(error) => {
                 tracing::warn!(error = chain(&error), "the scheduler could not read what is due; it retries");
-                RETRY_AFTER
+                // Readiness says that of a role as soon as it has run out.
+                let is_told = matches!(error, LeadError::Role(_));
+                (if is_told { TurnEnd::Skipped } else { TurnEnd::Failed(Failure::from(&error)) }, RETRY_AFTER)
             }
         };
         tokio::select! {
-            () = context.rest(rest) => {}
+            () = context.rest(end, rest) => {}
             () = context.activations.notified() => {}
         }
     }
@@ -109,7 +131,7 @@ async fn look(context: &ServiceContext<Host>, host: &Host, leadership: &mut Lead
                 host.telemetry().leads(false);
                 context.condition.role_lost(Some(&error));
             }
-            return Err(error.into());
+            return Err(LeadError::Role(error));
         }
     };
     context.condition.role_lost(None);
@@ -157,7 +179,7 @@ async fn renew(context: &ServiceContext<Host>, host: &Host, ttl: Duration) {
 
 /// Does everything that is due. A failure is logged and retried with the next pass; it does not stop the rest.
 async fn lead(host: &Host, term: &Term, leadership: &mut Leadership) -> Result<(), LeadError> {
-    let store = host.store();
+    let (store, mut failure) = (host.store(), None);
     if leadership.synced.as_ref() != Some(&host.config().schedules) {
         let now = host.clock().now();
         store.schedules_sync(term, &configured(host.config(), now)?, now).await?;
@@ -169,23 +191,27 @@ async fn lead(host: &Host, term: &Term, leadership: &mut Leadership) -> Result<(
     let enabled = || schedules.iter().filter(is_on);
     for fire in store.queued_fires_list().await? {
         if let Some(schedule) = enabled().find(|schedule| schedule.name == fire.schedule) {
-            settled(&fire.schedule, start_queued(host, term, schedule, &fire).await)?;
+            settled(&mut failure, &fire.schedule, start_queued(host, term, schedule, &fire).await)?;
         }
     }
     for schedule in enabled() {
-        settled(&schedule.name, decide(host, term, schedule).await)?;
+        settled(&mut failure, &schedule.name, decide(host, term, schedule).await)?;
     }
-    settled("activations", first_collections(host, term).await)?;
-    settled("releases", host.releases().review_news(&mut leadership.reviewed).await.map_err(LeadError::from))?;
+    settled(&mut failure, "activations", first_collections(host, term).await)?;
+    let reviewed = host.releases().review_news(&mut leadership.reviewed).await.map_err(LeadError::from);
+    settled(&mut failure, "releases", reviewed)?;
     if leadership.searched_at.is_none_or(|at| at.elapsed() >= SEARCH_EVERY) {
         leadership.searched_at = Some(Instant::now());
-        settled("rows that hold others up", let_others_pass(host).await.map_err(LeadError::from))?;
+        leadership.search_failure = None;
+        let passed = let_others_pass(host).await.map_err(LeadError::from);
+        settled(&mut leadership.search_failure, "rows that hold others up", passed)?;
     }
-    settled("batches without a connector", exclude_orphaned(host).await.map_err(LeadError::from))?;
+    settled(&mut failure, "batches without a connector", exclude_orphaned(host).await.map_err(LeadError::from))?;
     for run in store.unfinished_runs_list(&Scope::all_tenants()).await? {
         let finished = finish_free_run(store, run, host.clock().now()).await;
-        settled("a run's end", finished.map_err(LeadError::from))?;
+        settled(&mut failure, "a run's end", finished.map_err(LeadError::from))?;
     }
+    leadership.failure = failure.or_else(|| leadership.search_failure.clone());
     Ok(())
 }
 
@@ -247,12 +273,13 @@ fn chain<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::erro
     error
 }
 
-/// Logs errors, and returns only the loss of the role.
-fn settled(what: &str, done: Result<(), LeadError>) -> Result<(), LeadError> {
+/// Logs errors and notes the last one, and returns only the loss of the role.
+fn settled(failure: &mut Option<Failure>, what: &str, done: Result<(), LeadError>) -> Result<(), LeadError> {
     match done {
         Err(lost @ LeadError::Store(StoreError::TermLost { .. })) => Err(lost),
         Err(error) => {
             tracing::warn!(error = chain(&error), what, "due work failed; it is retried");
+            *failure = Some(Failure::from(&error));
             Ok(())
         }
         Ok(()) => Ok(()),

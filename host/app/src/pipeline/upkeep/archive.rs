@@ -15,6 +15,7 @@ use crate::pipeline::clocks::Clocks;
 use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
 use crate::pipeline::error::{Classified, ErrorClass, with_causes};
 use crate::pipeline::retry::retry_transient;
+use crate::pipeline::watchdog::{Failure, TurnEnd};
 use crate::telemetry::Telemetry;
 use backline_model::clock::{Clock, ClockAhead, Past};
 use backline_model::kill_points::{Point, point};
@@ -366,16 +367,35 @@ fn policies(releases: &[Release]) -> Vec<(Platform, Policy)> {
 pub(in crate::pipeline) async fn serve(context: ServiceContext<Archive>) {
     while !context.stop.is_cancelled() {
         let archive = context.current();
-        if let Some(Err(error)) = context.stop.run_until_cancelled(archive.answers_remove()).await {
-            // What follows fails of the same, and says so.
-            tracing::debug!(%error, "old answers to requests were not removed; it is retried");
+        let mut end = TurnEnd::Skipped;
+        if let Some(removed) = context.stop.run_until_cancelled(archive.answers_remove()).await {
+            if let Err(error) = &removed {
+                // What follows mostly fails of the same, and says so.
+                tracing::debug!(%error, "old answers to requests were not removed; it is retried");
+            }
+            end = end_of(&archive, &removed);
         }
+        let mut rest = LOOK_EVERY.min(Duration::from_millis(archive.config.service.poll_ms.saturating_mul(10)));
         let work = look(&context, &archive);
-        if let Some(Err(error)) = context.stop.run_until_cancelled(work).await {
-            tracing::warn!(%error, "the archive run failed; it is retried");
-            context.rest(LOOK_EVERY * 10).await;
+        if let Some(looked) = context.stop.run_until_cancelled(work).await {
+            if let Err(error) = &looked {
+                tracing::warn!(%error, "the archive run failed; it is retried");
+                rest += LOOK_EVERY * 10;
+            }
+            end = end_of(&archive, &looked).and(end);
         }
-        context.rest(LOOK_EVERY.min(Duration::from_millis(archive.config.service.poll_ms.saturating_mul(10)))).await;
+        context.rest(end, rest).await;
+    }
+}
+
+/// How a turn ended of which this came.
+fn end_of<T>(archive: &Archive, turn: &Result<T, ArchiveError>) -> TurnEnd {
+    match turn {
+        Ok(_) | Err(ArchiveError::TakenOver | ArchiveError::Busy { .. }) => TurnEnd::Good,
+        // Readiness says at once that the clock jumped.
+        Err(ArchiveError::Clock(_)) if !archive.clocks.is_right() => TurnEnd::Skipped,
+        Err(ArchiveError::Store(error)) => TurnEnd::Failed(Failure::of(error)),
+        Err(error) => TurnEnd::Failed(Failure::other(error)),
     }
 }
 

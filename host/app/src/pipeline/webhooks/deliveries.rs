@@ -19,6 +19,7 @@ use crate::pipeline::clocks::Clocks;
 use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
 use crate::pipeline::error::with_causes;
 use crate::pipeline::retry::retry_transient;
+use crate::pipeline::watchdog::{Failure, TurnEnd};
 use crate::pipeline::webhooks::signing::{SignError, Signer};
 use crate::pipeline::webhooks::troubles::{Failure, Then, Troubles};
 use crate::telemetry::Telemetry;
@@ -124,11 +125,14 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<Dispatcher>) {
         let dispatcher = context.current();
         if !dispatcher.clocks.is_right() {
             // Leases and retries would get a wrong time; another host sends what is due.
-            context.rest(RETRY_AFTER).await;
+            context.rest(TurnEnd::Skipped, RETRY_AFTER).await;
             continue;
         }
+        let mut end = TurnEnd::Skipped;
         if Instant::now() >= look_at {
-            look_at = match look(&context, &dispatcher, &mut deliveries).await {
+            let looked = look(&context, &dispatcher, &mut deliveries).await;
+            end = TurnEnd::of(&looked);
+            look_at = match looked {
                 Ok(rest) => Instant::now() + rest,
                 Err(error) => {
                     tracing::warn!(%error, "deliveries can't be read; this is retried");
@@ -139,8 +143,9 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<Dispatcher>) {
         if let Err(error) = send_due(&context, &dispatcher, &mut deliveries).await {
             tracing::warn!(%error, "deliveries can't be leased; this is retried");
             look_at = look_at.min(Instant::now() + RETRY_AFTER);
+            end = end.and(TurnEnd::Failed(Failure::of(&error)));
         }
-        context.heartbeat.wait(look_at.saturating_duration_since(Instant::now()));
+        context.heartbeat.wait(end, look_at.saturating_duration_since(Instant::now()));
         tokio::select! {
             () = tokio::time::sleep_until(look_at) => {}
             () = context.stop.cancelled() => {}
