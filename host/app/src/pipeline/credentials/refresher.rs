@@ -248,7 +248,8 @@ impl CredentialManager {
                 let asking = Asking::default();
                 self.renew(slot, client, credential, None, Duration::ZERO, &asking).await.map(Some)
             }
-            Some(at) => again(at).await.map(|()| None).map_err(CredentialError::from),
+            // No later than one that is never due: what is too far ahead is not believed.
+            Some(at) => again(at.min(now + NEVER_DUE_AGAIN)).await.map(|()| None).map_err(CredentialError::from),
             None => again(now + NEVER_DUE_AGAIN).await.map(|()| None).map_err(CredentialError::from),
         }
     }

@@ -239,8 +239,17 @@ async fn let_others_pass(host: &Host) -> Result<(), StoreError> {
     }
     let set_back = store.times_set_back(&all, &furthest(host.config(), now), now).await?;
     if set_back != SetBack::default() {
-        let SetBack { batches, deliveries, alerts } = set_back;
-        tracing::warn!(batches, deliveries, alerts, "a clock that was ahead had set their times; they are due now");
+        let SetBack { batches, deliveries, alerts, releases, receivers } = set_back;
+        tracing::warn!(
+            batches,
+            deliveries,
+            alerts,
+            releases,
+            "a clock that was ahead had set their times; they are due now, and releases are judged from now on"
+        );
+        if receivers > 0 {
+            tracing::warn!(receivers, "webhooks or routes of alerts had a place past the latest event; set back to it");
+        }
     }
     Ok(())
 }

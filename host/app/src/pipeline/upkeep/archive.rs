@@ -17,7 +17,7 @@ use crate::pipeline::error::{Classified, ErrorClass, with_causes};
 use crate::pipeline::retry::retry_transient;
 use crate::pipeline::watchdog::{Failure, TurnEnd};
 use crate::telemetry::Telemetry;
-use backline_model::clock::{Clock, ClockAhead, Past};
+use backline_model::clock::{Clock, ClockAhead, Past, latest_believed};
 use backline_model::kill_points::{Point, point};
 use backline_model::manifest::Policy;
 use backline_model::retention::{Action, RetainedTable, RetentionStep};
@@ -441,13 +441,26 @@ async fn due(archive: &Archive, timetable: &Timetable) -> Result<Option<Due>, St
     if let Some(cut_off) = runs.iter().find(|run| run.state == "running") {
         return Ok(Some(Due { at: cut_off.as_of.min(now), origin: cut_off.origin.clone() }));
     }
+    // What a clock that was ahead wrote down is done again now, and not when its time has come.
+    let (believed, ahead): (Vec<&ArchiveRun>, Vec<&ArchiveRun>) =
+        runs.iter().filter(|run| run.state == "done").partition(|run| run.as_of <= latest_believed(now));
+    if !ahead.is_empty() && archive.clocks.difference().await?.is_some_and(|ahead| ahead < TimeDelta::zero()) {
+        // To a clock that is behind, all times are ahead.
+        return Ok(None);
+    }
+    let told = || {
+        if let Some(ArchiveRun { id, as_of, .. }) = ahead.iter().max_by_key(|run| run.as_of) {
+            tracing::warn!(run = %id, %as_of, "a clock that was ahead ran the archive; that run does not count");
+        }
+    };
     // A run for an earlier time does not move the next due time.
-    let done = runs.iter().filter(|run| run.state == "done" && run.started_at - run.as_of < TERMS_EVERY);
+    let done = believed.into_iter().filter(|run| run.started_at - run.as_of < TERMS_EVERY);
     let latest = |whole: bool| {
         let of_use = done.clone().filter(|run| !whole || run.origin != origin::TERMS);
         of_use.map(|run| run.as_of).max()
     };
     let Some(any) = latest(false) else {
+        told();
         let start = ArchiveRun {
             id: uuid::Uuid::now_v7(),
             origin: origin::START.to_owned(),
@@ -461,7 +474,10 @@ async fn due(archive: &Archive, timetable: &Timetable) -> Result<Option<Due>, St
         archive.store.archive_run_save(&start).await?;
         return Ok(None);
     };
-    let due = |origin: &str| Some(Due { at: now, origin: origin.to_owned() });
+    let due = |origin: &str| {
+        told();
+        Some(Due { at: now, origin: origin.to_owned() })
+    };
     if timetable.next_after(latest(true).unwrap_or(any)).is_some_and(|time| time <= now) {
         return Ok(due(origin::SCHEDULE));
     }
