@@ -123,10 +123,13 @@ impl Journal {
     }
 
     /// The entry of a credential; `None` without one that can be read.
-    pub(crate) async fn entry(&self, id: CredentialId) -> Option<Entry> {
-        let folder = self.folder.clone()?;
+    ///
+    /// # Errors
+    /// When the folder does not answer: there may be one, so that the platform must not be asked again.
+    pub(crate) async fn entry(&self, id: CredentialId) -> io::Result<Option<Entry>> {
+        let Some(folder) = self.folder.clone() else { return Ok(None) };
         let path = path_of(&folder, id);
-        self.files.run(&folder, move || Ok(read(&path))).await.ok().flatten()
+        self.files.run(&folder, move || Ok(read(&path))).await
     }
 
     /// Every entry that can be read.
@@ -268,9 +271,9 @@ mod tests {
         assert_eq!(kept[0].over(&credential(CredentialId::generate(), 3, Vec::new())), None);
 
         journal.forget(&Entry { base_version: 2, ..entry.clone() }).await;
-        assert_eq!(journal.entry(id).await.as_ref(), Some(&entry), "a later one stays");
+        assert_eq!(journal.entry(id).await.expect("it is read").as_ref(), Some(&entry), "a later one stays");
         journal.forget(&entry).await;
-        assert_eq!(journal.entry(id).await, None);
+        assert_eq!(journal.entry(id).await.expect("it is read"), None);
         journal.forget(&entry).await;
     }
 
@@ -298,5 +301,26 @@ mod tests {
         let file = place.path().join("file");
         std::fs::write(&file, "").expect("written");
         assert!(Journal::new(Some(&file)).check().await.is_err(), "a file is no folder");
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_does_not_answer_is_not_taken_for_one_without_an_entry() {
+        let place = tempfile::tempdir().expect("a folder");
+        let files = FileWork::within(std::time::Duration::from_millis(50));
+        let journal = Journal { files, ..Journal::new(Some(place.path())) };
+        let (id, folder) = (CredentialId::generate(), place.path().join(FOLDER));
+        make_folder(&folder).expect("made");
+        // Who opens a pipe to read from it waits for a writer, as for a share that is gone.
+        let pipe = path_of(&folder, id);
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("it runs");
+        assert!(made.success(), "{made}");
+        let error = journal.entry(id).await.expect_err("it may be there");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(journal.trouble().is_some_and(|trouble| trouble.contains("does not answer")));
+        assert!(journal.entries().await.is_empty(), "it does not hang either");
+        // The threads that wait are let go, also one that comes to it late.
+        let writer = std::fs::OpenOptions::new().read(true).write(true).open(&pipe).expect("opened");
+        std::fs::remove_file(&pipe).expect("removed");
+        drop(writer);
     }
 }
