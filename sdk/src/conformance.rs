@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
 
-use crate::testing::{Replay, SentRequest, account, context, response};
+use crate::replay::{Replay, SentRequest, response};
+use crate::testing::{account, context};
 use crate::{Account, Connector, Document, FetchError, HttpError, Method, Snapshot, Value};
 
 pub use answers::check_answers;

@@ -1,12 +1,11 @@
-//! The trait that a connector implements, and the macro that exports it as a component.
+//! The trait that a connector implements, and what its types can do.
 
 use std::future::Future;
 
-use futures::stream::{self, StreamExt as _};
 use serde_json::Value as Json;
 
 use crate::numbers::without_nul;
-use crate::{Account, BatchResult, Context, Document, FetchError, Fetched, Http, Snapshot, Window};
+use crate::{Account, BatchResult, Context, Document, FetchError, Fetched, Http, Snapshot, Window, gather};
 
 /// A connector for one platform.
 ///
@@ -55,22 +54,6 @@ impl BatchResult {
     {
         Self { accounts: gather(accounts, at_once, fetch).await, lost_metrics: Vec::new() }
     }
-}
-
-/// Calls `act` for every item, at most `at_once` calls at a time, and returns the results in the order of the items.
-///
-/// ```
-/// # futures::executor::block_on(async {
-/// let doubled = backline_sdk::gather([1, 2, 3], 2, |number| async move { number * 2 }).await;
-/// assert_eq!(doubled, [2, 4, 6]);
-/// # });
-/// ```
-pub async fn gather<T, F, Fut>(items: impl IntoIterator<Item = T>, at_once: usize, act: F) -> Vec<Fut::Output>
-where
-    F: FnMut(T) -> Fut,
-    Fut: Future,
-{
-    stream::iter(items).map(act).buffered(at_once.max(1)).collect().await
 }
 
 impl Window {
@@ -123,52 +106,4 @@ impl Document {
     pub fn json(&self) -> Result<Json, String> {
         serde_json::from_str(&self.body).map_err(|error| format!("the document is not JSON: {error}"))
     }
-}
-
-/// Logs the message and location of a panic before it traps. Without this the host sees only `unreachable`.
-#[cfg(target_arch = "wasm32")]
-pub fn log_panics() {
-    std::panic::set_hook(Box::new(|panic| crate::log::write(crate::log::Level::Error, &panic.to_string())));
-}
-
-/// Exports a type that implements [`Connector`] from the component.
-#[macro_export]
-macro_rules! export_connector {
-    ($connector:ty) => {
-        // A native build exports nothing, but a type that can't be exported must still fail to compile.
-        #[cfg(not(target_arch = "wasm32"))]
-        const _: fn() = || {
-            fn is_connector<C: $crate::Connector>() {}
-            is_connector::<$connector>();
-        };
-
-        #[cfg(target_arch = "wasm32")]
-        mod backline_component {
-            use $crate::exported::{BatchResult, Context};
-            use $crate::{Account, Connector, Document, FetchError, Snapshot};
-
-            use super::*;
-
-            struct Component;
-
-            impl $crate::bindings::exports::backline::connector::source::Guest for Component {
-                async fn check(account: Account) -> Result<String, FetchError> {
-                    $crate::log_panics();
-                    <$connector as Connector>::check(&$crate::Http::host(), account).await
-                }
-
-                async fn fetch(accounts: Vec<Account>, context: Context) -> BatchResult {
-                    $crate::log_panics();
-                    $crate::exported::fetch::<$connector>(&$crate::Http::host(), accounts, context).await
-                }
-
-                fn normalize(documents: Vec<Document>) -> Vec<Result<Snapshot, String>> {
-                    $crate::log_panics();
-                    documents.into_iter().map(<$connector as Connector>::normalize).collect()
-                }
-            }
-
-            $crate::bindings::export!(Component with_types_in $crate::bindings);
-        }
-    };
 }

@@ -24,7 +24,7 @@ const TOGETHER_MAX: usize = 64;
 #[derive(Clone, Debug)]
 pub struct Http {
     #[cfg(not(target_arch = "wasm32"))]
-    pub(crate) replay: crate::testing::Replay,
+    pub(crate) replay: crate::replay::Replay,
 }
 
 impl Http {
@@ -40,7 +40,7 @@ impl Http {
     #[cfg(not(target_arch = "wasm32"))]
     #[must_use]
     pub fn host() -> Self {
-        Self { replay: crate::testing::Replay::new() }
+        Self { replay: crate::replay::Replay::new() }
     }
 
     /// Starts a GET request.

@@ -43,11 +43,13 @@
 mod batch;
 pub mod bindings;
 mod calendar;
+mod component;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod conformance;
 mod connector;
 #[doc(hidden)]
 pub mod exported;
+mod gather;
 mod halves;
 mod http;
 mod list;
@@ -60,6 +62,8 @@ mod paging;
 mod parts;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod recordings;
+#[cfg(not(target_arch = "wasm32"))]
+mod replay;
 mod snapshot;
 mod sorted;
 mod stop;
@@ -77,8 +81,9 @@ pub use bindings::backline::connector::types::{BatchResult, Context};
 pub use calendar::Placement;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
-pub use connector::log_panics;
-pub use connector::{Connector, gather};
+pub use component::log_panics;
+pub use connector::Connector;
+pub use gather::gather;
 pub use halves::halves;
 pub use http::{Http, HttpError, Method, Request, Response, encode};
 pub use list::{NotAList, list, list_of};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value as Json;
 
 use crate::bindings::backline::connector::http as wit;
-use crate::testing::{Replay, Source, response};
+use crate::replay::{Replay, Source, response};
 use crate::{Account, Connector, Context, Document, FetchError, HttpError, Snapshot, Window, timestamp};
 
 /// One account's recorded answers.

@@ -3,7 +3,7 @@
 //! lists the faults.
 //!
 //! What happens when is drawn from a seed, which `cargo xtask test --suite chaos --seed N` sets. A test that fails
-//! names it.
+//! names it, and the run ends with what was played.
 
 mod clocks;
 mod commands;
@@ -15,6 +15,7 @@ mod hostile;
 #[cfg(feature = "weakened")]
 mod killed;
 mod kills;
+mod played;
 mod points;
 #[cfg(feature = "weakened")]
 mod remedies;

@@ -581,7 +581,7 @@ async fn a_batch_that_cannot_be_collected_at_all_ends_its_run_as_failed() {
         };
         let lose_a_release = |progress: Progress| {
             if let Progress::Planned { .. } = progress {
-                let lose = execute(url, "DELETE FROM releases WHERE platform = 'youtube'");
+                let lose = write(url, "DELETE FROM releases WHERE platform = 'youtube'");
                 tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(lose));
             }
         };
@@ -608,12 +608,6 @@ async fn a_batch_that_cannot_be_collected_at_all_ends_its_run_as_failed() {
         assert_eq!(completed, 1);
     })
     .await;
-}
-
-async fn execute(url: &str, statement: &'static str) {
-    let pool = sqlx::any::AnyPoolOptions::new().max_connections(1).connect(url).await.expect("the database opens");
-    sqlx::query(statement).execute(&pool).await.expect("the statement runs");
-    pool.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -180,7 +180,7 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
-        // From the beginning: while tables are filled on a slow machine the background worker would begin with them.
+        // The background worker reads tables too, and its reads would be counted with ours.
         let cluster = Cluster::start(&["autovacuum=off"]).expect("a PostgreSQL cluster starts");
         let mut url = url::Url::parse(&cluster.url()).expect("the server's URL is one");
         let mut server = PgConnection::connect(url.as_str()).await.expect("the PostgreSQL server answers");
@@ -207,7 +207,6 @@ async fn costs_on(url: &str, artists: u32, empty: Statistics) -> Vec<(Statistics
         database.execute("VACUUM").await.unwrap();
     }
     let first = first_accounts(&store, &mut database).await;
-    without_autovacuum(&mut database).await;
     let batches = vec![first; BATCHES as usize];
     collect(&store, &batches).await;
     if matches!(empty, Statistics::OfFewRows) {
@@ -299,7 +298,6 @@ async fn putting_away_a_part_reads_that_part_however_much_is_due() {
     costs_the_same(
         async |_, mut database, artists| {
             database.execute(AssertSqlSafe(OLD.replace("{artists}", &artists.to_string()))).await.unwrap();
-            without_autovacuum(&mut database).await;
             database
         },
         async |store| {
@@ -323,7 +321,6 @@ async fn a_page_of_a_plan_costs_the_same_in_a_database_ten_times_as_large() {
     costs_the_same(
         async |store, mut database, artists| {
             first_accounts(store, &mut database).await;
-            without_autovacuum(&mut database).await;
             database.execute(AssertSqlSafe(FILL.replace("{artists}", &artists.to_string()))).await.unwrap();
             // With these statistics the planner knows how many accounts a page has, and may prefer whole tables.
             database.execute("ANALYZE").await.unwrap();
@@ -401,23 +398,6 @@ async fn chosen_accounts(database: &mut PgConnection) -> Vec<Vec<Account>> {
         })
         .collect();
     accounts.chunks(ACCOUNTS_PER_BATCH as usize).map(<[Account]>::to_vec).collect()
-}
-
-/// The background worker reads tables too, and its reads are counted with ours.
-async fn without_autovacuum(database: &mut PgConnection) {
-    database
-        .execute(
-            "DO $$ DECLARE name REGCLASS; BEGIN
-                 FOR name IN SELECT relid FROM pg_stat_user_tables WHERE schemaname IN ('backline', 'public')
-                 LOOP
-                     IF (SELECT relkind FROM pg_class WHERE oid = name) = 'r' THEN
-                         EXECUTE format('ALTER TABLE %s SET (autovacuum_enabled = FALSE)', name);
-                     END IF;
-                 END LOOP;
-             END $$",
-        )
-        .await
-        .unwrap();
 }
 
 /// Waits until the counters hold what the first batches did: a connection adds its own once a second at most, when it

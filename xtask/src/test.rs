@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
 use std::num::NonZero;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
@@ -196,7 +196,11 @@ pub(crate) fn test(arguments: &TestArguments) -> Result<bool> {
     let (found, missing) = companions_of(&beside);
     let mut command = tests_of(&without(cargo_arguments, &missing));
     command.envs(found);
+    let played = process::target_folder().join("chaos.txt");
+    // Of an earlier run; most often there is none.
+    let _ = std::fs::remove_file(&played);
     command.env("CHAOS_SEED", arguments.seed.to_string());
+    command.env("CHAOS_PLAYED", &played);
     command.env("TESTS_LONG", if arguments.long { "1" } else { "" });
     let cluster = if !is_needed(Postgres) {
         None
@@ -226,6 +230,7 @@ pub(crate) fn test(arguments: &TestArguments) -> Result<bool> {
     }
     let left_out: BTreeSet<&str> = missing.iter().map(|one| one.companion.tests).collect();
     let skipped = if left_out.is_empty() { String::new() } else { format!(", {} skipped", left_out.len()) };
+    print_played(&played, arguments.seed);
     failures.print();
     println!("{} passed, {} failed{skipped}", tally.passed, tally.failed);
     if succeeded && tally == Tally::default() && missing.is_empty() {
@@ -236,6 +241,26 @@ pub(crate) fn test(arguments: &TestArguments) -> Result<bool> {
         say("a test binary did not compile or ended before its closing line; see above");
     }
     Ok(succeeded && tally.failed == 0)
+}
+
+/// Prints what the suite `chaos` has played, where it ran.
+fn print_played(file: &Path, seed: u64) {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let lines = by_test(&text);
+    if !lines.is_empty() {
+        println!("---- played by the suite chaos, from seed {seed} ----");
+    }
+    for line in lines {
+        println!("{line}");
+    }
+}
+
+/// The lines of tests that ran at once, test by test. Each begins with the name of its test and a colon; those of one
+/// test stay in their order.
+fn by_test(text: &str) -> Vec<&str> {
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_by_cached_key(|line| line.split(": ").next().map(str::to_owned));
+    lines
 }
 
 /// The variables that name programs which the tests run beside Backline, and those that can't be had.
@@ -444,6 +469,15 @@ mod tests {
         }
         let kept: Vec<(&str, String)> = failures.0.iter().map(|(name, lines)| (&**name, lines.join("|"))).collect();
         assert_eq!(kept, [("one", "thread 'one' panicked||left: 1|".to_owned()), ("three", "why|".to_owned())]);
+    }
+
+    #[test]
+    fn what_tests_played_is_listed_test_by_test_and_in_the_order_of_each() {
+        let text = "chaos::kills: killed\nchaos::database: Slow at 7\nchaos::kills: all is right\nchaos::a: b\n";
+        let expected =
+            ["chaos::a: b", "chaos::database: Slow at 7", "chaos::kills: killed", "chaos::kills: all is right"];
+        assert_eq!(by_test(text), expected);
+        assert!(by_test("").is_empty());
     }
 
     #[test]

@@ -190,7 +190,7 @@ fn identifiers(name: &str) -> (String, String) {
 
 /// Whether a type of this name would hide one that the Rust template, or what its macro expands to, is written with.
 fn hides_a_type(type_name: &str) -> bool {
-    let expanded = source("sdk/src/connector.rs").split_once("macro_rules! export_connector");
+    let expanded = source("sdk/src/component.rs").split_once("macro_rules! export_connector");
     let used = [source("sdk/templates/rust/src/lib.rs"), expanded.map_or("", |(_, text)| text)];
     let lines = used.iter().flat_map(|text| text.lines()).filter(|line| !line.trim_start().starts_with("//"));
     let mut words = lines.flat_map(|line| line.split(|c: char| !c.is_alphanumeric() && c != '_'));

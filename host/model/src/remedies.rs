@@ -16,6 +16,9 @@ named! {
     LockLimit, "lock-limit",
         "A statement that does not get a lock in time fails.",
         "It waits for as long as another program holds the lock.";
+    FewConnections, "few-connections",
+        "Who is refused a connection looks again at those that come back.",
+        "It waits for one of its own beside a free one, and fails.";
     UnreadableRows, "unreadable-rows",
         "A row that can't be read is left out of its list.",
         "One such row ends every plan of first collections.";

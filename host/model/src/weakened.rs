@@ -116,11 +116,20 @@ pub const fn file_pages_max() -> Option<u32> {
     None
 }
 
+/// The file that makes every file of SQLite read-only for this process while it exists: none, in this build.
+#[cfg(not(feature = "weakened"))]
+#[must_use]
+pub const fn read_only_mark() -> Option<&'static std::path::Path> {
+    None
+}
+
 #[cfg(feature = "weakened")]
-pub use switched::{file_pages_max, limit_file_pages, off, only};
+pub use switched::{file_pages_max, limit_file_pages, off, only, read_only_mark, read_only_while};
 
 #[cfg(feature = "weakened")]
 mod switched {
+    use std::path::{Path, PathBuf};
+    use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::Bound;
@@ -141,6 +150,20 @@ mod switched {
     /// Sets that limit for connections that are opened from now on. A file that has more already may not grow.
     pub fn limit_file_pages(pages: u32) {
         FILE_PAGES.store(pages, Ordering::Relaxed);
+    }
+
+    /// The file that makes files of SQLite read-only while it exists.
+    static READ_ONLY_MARK: OnceLock<PathBuf> = OnceLock::new();
+
+    /// The file that makes every file of SQLite read-only for this process while it exists.
+    #[must_use]
+    pub fn read_only_mark() -> Option<&'static Path> {
+        READ_ONLY_MARK.get().map(PathBuf::as_path)
+    }
+
+    /// Makes every file of SQLite read-only for this process while that file exists. The first one that is named stays.
+    pub fn read_only_while(mark: PathBuf) {
+        let _ = READ_ONLY_MARK.set(mark);
     }
 
     /// Whether a bound is switched off in this process.

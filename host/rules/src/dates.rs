@@ -6,9 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 
-use crate::plan::date_end;
 use backline_model::metric::names::ENGAGEMENT_RATE;
 use backline_model::snapshot::Reported;
 use backline_model::{Absence, Candidate, Manifest, MetricName, MetricsRow, Snapshot, Window, Zone};
@@ -73,6 +72,12 @@ pub fn place(
 /// The date of the last moment before a time.
 fn last_date(zone: &Zone, until: DateTime<Utc>) -> NaiveDate {
     zone.date_at(until.checked_sub_signed(TimeDelta::microseconds(1)).unwrap_or(until))
+}
+
+/// The midnight that ends a date where the artist is; `None` only for the last date of chrono, which has no successor.
+/// Where clocks skip midnight, the date ends when the next one begins.
+pub(crate) fn date_end(metric_date: NaiveDate, zone: &Zone) -> Option<DateTime<Utc>> {
+    Some(zone.instant_of(metric_date.succ_opt()?.and_time(NaiveTime::MIN)))
 }
 
 /// Whether a collection at a time can bring numbers of a planned date.

@@ -3,14 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
-use crate::dates::{LATE_S_DEFAULT, is_served};
+use crate::dates::{LATE_S_DEFAULT, date_end, is_served};
 use backline_model::account::{AccountStatus, Candidate, SubscriptionStatus};
 use backline_model::manifest::{Budget, BudgetWindow, Of, Owner, Per, RequestEstimate};
 use backline_model::outcome::Exclusion;
 use backline_model::run::Forecast;
-use backline_model::{AccountId, ArtistId, BatchAccount, Digest, Manifest, Platform, Tenant, Window, Zone};
+use backline_model::{AccountId, ArtistId, BatchAccount, Digest, Manifest, Platform, Tenant, Window};
 
 /// Default number of days that post-level metrics look back: long enough for a new post's numbers to settle.
 pub const WINDOW_DAYS_DEFAULT: u16 = 28;
@@ -180,12 +180,6 @@ pub fn exclusion(candidate: &Candidate, manifest: &Manifest) -> Option<Exclusion
             AccountStatus::NotFound => Some(Exclusion::NotFound),
         }
     }
-}
-
-/// The midnight that ends a date where the artist is; `None` only for the last date of chrono, which has no successor.
-/// Where clocks skip midnight, the date ends when the next one begins.
-pub(crate) fn date_end(metric_date: NaiveDate, zone: &Zone) -> Option<DateTime<Utc>> {
-    Some(zone.instant_of(metric_date.succ_opt()?.and_time(NaiveTime::MIN)))
 }
 
 /// The days over which daily allowances spread these units, by budget: 1 if they suffice. `limits` are what the

@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use super::walk;
-use crate::testing::{Replay, Sent, response};
+use crate::replay::{Replay, Sent, response};
 use crate::{Account, Connector, Context, Document, FetchError, Fetched, Metric, Snapshot, Value};
 
 /// A batch as it came back: for every account the fetched document and its snapshot, or the error.

@@ -1,5 +1,5 @@
 //! The clock of one of two hosts jumps while they work: it does nothing until its clock is right, says so, and the
-//! other one collects.
+//! other one collects. On a file the clock counts as right, and what it has set holds nobody up once it is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -10,11 +10,12 @@ use backline::pipeline::{CollectError, Host, RunError};
 use backline_model::clock::Clock;
 use backline_model::{CatchUp, Overlap, ScheduleSpec};
 use backline_store::Scope;
-use chrono::TimeDelta;
+use chrono::{SecondsFormat, TimeDelta};
 use rand::RngExt as _;
 use rand::seq::SliceRandom as _;
 
-use super::world::{WAIT_MAX, World, dice, number};
+use super::played::{list, played};
+use super::world::{WAIT_MAX, World, dice, is_long, number};
 use crate::support::fleet::until;
 use crate::support::host::HostExt as _;
 use crate::support::stage::platform;
@@ -39,7 +40,12 @@ pub struct Jumping {
 
 impl Jumping {
     pub async fn start(world: &World, name: &str) -> Self {
-        let ahead = Arc::new(AtomicI64::new(0));
+        Self::start_with(world, name, 0, "* * * * *").await
+    }
+
+    /// The same, with a clock that is ahead from the beginning, and a schedule that is due at other times.
+    pub async fn start_with(world: &World, name: &str, ahead_s: i64, cron: &str) -> Self {
+        let ahead = Arc::new(AtomicI64::new(ahead_s));
         let mut config = world.stage.host.config().clone();
         config.database = world.hosts.clone();
         config.service.name = Some(name.to_owned());
@@ -47,14 +53,14 @@ impl Jumping {
         // The simulated platforms are at noon, whatever the time is.
         config.collection.late_s = u32::MAX;
         let spec = ScheduleSpec {
-            cron: "* * * * *".to_owned(),
+            cron: cron.to_owned(),
             // Its runs would collect again what the test counts.
             platforms: vec![platform("nothing")],
             catch_up: CatchUp::None,
             overlap: Overlap::Skip,
             ..ScheduleSpec::default()
         };
-        config.schedules = [("every-minute".to_owned(), spec)].into();
+        config.schedules = [("by-the-clock".to_owned(), spec)].into();
         let host = Host::open(config, wrong_by(&ahead)).await.expect("the host opens");
         Self { service: Service::start(host).await.expect("it starts"), ahead }
     }
@@ -114,6 +120,7 @@ async fn a_clock_that_jumps_on_one_of_two_hosts_stops_that_one_only_and_until_it
         }
     }
     world.expect_right(groups).await;
+    played(format!("the clock of one of two hosts jumped by so many seconds: {}", list(jumps)));
     let reconnect = world.stage.host.store().accounts_to_reconnect_list(&Scope::all_tenants()).await;
     let reconnect = reconnect.expect("they are read");
     assert!(reconnect.is_empty(), "nobody is asked to connect again: {reconnect:?}");
@@ -152,4 +159,68 @@ async fn a_run_whose_clock_jumps_ends_with_the_reason_and_one_whose_clock_is_set
         assert!(open > 0 && number(&mut database, free).await == open, "any host can go on with it at once");
         assert_eq!(number(&mut database, "SELECT COUNT(*) FROM runs WHERE finished_at IS NULL").await, 1);
     }
+    played("a run ended whose clock jumped, and one went on whose clock was set right");
+}
+
+/// Accounts of a platform that takes a key. The tokens of others end by the clock of a host that has no other one.
+const WITH_A_KEY: &str = "youtube";
+
+/// By how much a time of a host may differ from the one that its clock is set to, in seconds.
+const GIVE_OR_TAKE_S: i64 = 300;
+
+/// The time in so many seconds, as a file of SQLite holds it.
+fn text_of(seconds: i64) -> String {
+    let time = Clock::system().now() + TimeDelta::seconds(seconds);
+    time.to_rfc3339_opts(SecondsFormat::Micros, true)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_on_a_file_goes_on_once_its_clock_is_right_again() {
+    if !is_long() {
+        return;
+    }
+    let mut jumps = JUMPS;
+    jumps.shuffle(&mut dice());
+    let folder = tempfile::tempdir().expect("a folder");
+    let artists = u32::try_from(jumps.len()).expect("few");
+    let world = World::on_a_file(folder.path(), artists, 1, |_| {}).await;
+    let host = Jumping::start_with(&world, "host", 0, "0 * * * *").await;
+    let mut database = world.database().await;
+    for (artist, seconds) in (0..).zip(jumps) {
+        for ahead in [seconds, 0] {
+            host.jump(ahead);
+            let (from, to) = (text_of(ahead - GIVE_OR_TAKE_S), text_of(ahead + GIVE_OR_TAKE_S));
+            let seen = format!("SELECT COUNT(*) FROM hosts WHERE seen_at BETWEEN '{from}' AND '{to}'");
+            until(WAIT_MAX, "it reports itself by that clock", async || {
+                (number(&mut database, &seen).await == 1).then_some(())
+            })
+            .await;
+        }
+        world.stage.import_of(&[artist], &[WITH_A_KEY], |_| "default".to_owned()).await;
+        until(WAIT_MAX, "it collects by the right clock", async || {
+            let rows = number(&mut database, "SELECT COUNT(*) FROM metrics").await;
+            let open = number(&mut database, "SELECT COUNT(*) FROM batches WHERE finished_at IS NULL").await;
+            (rows == i64::from(artist) + 1 && open == 0).then_some(())
+        })
+        .await;
+        until(WAIT_MAX, "nothing waits for the wrong time", async || {
+            let later = text_of(GIVE_OR_TAKE_S);
+            let roles = format!("SELECT COUNT(*) FROM leaders WHERE role = 'scheduler' AND expires_at > '{later}'");
+            let fires = format!("SELECT COUNT(*) FROM schedule_fires WHERE fire_time > '{later}'");
+            let waits = number(&mut database, &roles).await + number(&mut database, &fires).await;
+            (waits == 0).then_some(())
+        })
+        .await;
+        host.is_ready(true).await;
+    }
+    let (from, to) = (text_of(-2 * 86_400), text_of(2 * 86_400));
+    let others = format!(
+        "SELECT COUNT(*) FROM metrics WHERE observed_at NOT BETWEEN '{from}' AND '{to}'
+             OR metric_date NOT BETWEEN substr('{from}', 1, 10) AND substr('{to}', 1, 10)"
+    );
+    assert_eq!(number(&mut database, &others).await, 0, "numbers of another day");
+    let otherwise = "SELECT COUNT(*) FROM outcomes_all WHERE outcome <> 'collected' OR attempts <> 1";
+    assert_eq!(number(&mut database, otherwise).await, 0, "each account is collected by its first attempt");
+    assert!(host.service.stop().await, "it stops cleanly");
+    played(format!("the clock of a host on a file jumped by so many seconds: {}", list(jumps)));
 }

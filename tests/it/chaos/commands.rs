@@ -7,6 +7,7 @@ use rand::RngExt as _;
 use rand::rngs::StdRng;
 use rustix::process::Signal;
 
+use super::played::{list, played};
 use super::world::{WAIT_MAX, World, dice, expect_erased, number};
 use crate::support::fleet::{Fleet, until};
 use crate::support::host::HostExt as _;
@@ -36,11 +37,14 @@ async fn killed_and_given_again(
     usual: u64,
     command: impl Fn(u32) -> Vec<String>,
 ) {
+    let mut kills = Vec::new();
     for kill in 0..KILLS {
         let arguments = command(kill);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let part = usual * u64::from(kill) / u64::from(KILLS);
-        proxy.stop_at(part + dice.random_range(1..=(usual / u64::from(KILLS)).max(1)), dice.random_bool(0.5));
+        let at = part + dice.random_range(1..=(usual / u64::from(KILLS)).max(1));
+        proxy.stop_at(at, dice.random_bool(0.5));
+        kills.push(format!("`{}` at {at}", arguments[..2].join(" ")));
         let mut child = start(fleet, &arguments);
         let stopped = tokio::time::timeout(WAIT_MAX, async {
             tokio::select! {
@@ -54,6 +58,7 @@ async fn killed_and_given_again(
         proxy.reset();
         done(fleet, &arguments).await;
     }
+    played(format!("commands were killed at round trips of about {usual}: {}", list(kills)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::disk::{Disk, Room};
+use super::played::{list, played};
 use super::world::{WAIT_MAX, World, answers, dice};
 use crate::support::fleet::until;
 use crate::support::proxy::{Proxy, Slow};
@@ -84,6 +85,7 @@ async fn two_hosts_outlive_a_database_that_fails_in_every_way() {
     world.collected(1).await;
     let usual = proxy.counted();
     assert!(usual > 20, "{usual} round trips: the proxy sees them");
+    let mut happened = Vec::new();
     for (group, fault) in (1..).zip(faults) {
         // Taken before there is work: whenever a host comes to the table, it waits.
         let lock = if fault == Fault::Locked { Some(Lock::of(&world).await) } else { None };
@@ -108,8 +110,10 @@ async fn two_hosts_outlive_a_database_that_fails_in_every_way() {
         for host in &hosts {
             answers(host, 200, "").await;
         }
+        happened.push(format!("{fault:?} at {at}"));
     }
     world.expect_right(groups).await;
+    played(format!("two hosts, faults at round trips of about {usual}: {}", list(happened)));
 }
 
 /// Lets a fault happen. Where nothing can be written, waits until all hosts are unready for that reason. Returns what

@@ -18,7 +18,8 @@ use rand::seq::IndexedRandom as _;
 
 use super::database::{FAULTS, Fault, Held, happen};
 use super::disk::Disk;
-use super::world::{WAIT_MAX, World, dice, number};
+use super::played::{list, played};
+use super::world::{WAIT_MAX, World, dice, is_long, number};
 use crate::pipeline::assert_truth;
 use crate::support::alone::alone;
 use crate::support::fleet::until;
@@ -52,9 +53,7 @@ enum Trouble {
 
 #[test]
 fn a_day_of_faults_leaves_no_backlog_no_wrong_row_and_flat_memory() {
-    #[expect(clippy::disallowed_methods, reason = "the size is an argument of the test run")]
-    let is_long = std::env::var("TESTS_LONG").is_ok_and(|long| !long.is_empty());
-    if !is_long {
+    if !is_long() {
         return;
     }
     let name = "chaos::day::a_day_of_faults_leaves_no_backlog_no_wrong_row_and_flat_memory";
@@ -76,7 +75,7 @@ async fn day() {
     world.join(0).await;
     quiet(&world, start_at, 0).await;
     let usual = proxy.counted().max(1);
-    let mut memory = Vec::new();
+    let (mut memory, mut troubles) = (Vec::new(), Vec::new());
     for hour in 1..=HOURS {
         // The loops turn between two runs too.
         let half_past = start_at + TimeDelta::hours(hour) - TimeDelta::minutes(30);
@@ -93,6 +92,7 @@ async fn day() {
             1 => Trouble::Death,
             _ => Trouble::OfDatabase(fault),
         };
+        troubles.push(format!("{trouble:?}"));
         let mut held = Held::default();
         match trouble {
             Trouble::Nothing => {}
@@ -123,6 +123,7 @@ async fn day() {
         memory.push(resident());
     }
     expect_right(&world).await;
+    played(format!("two hosts, {HOURS} hours: {}", list(troubles)));
     let warm = memory[WARM..WARM + 4].iter().max().copied().unwrap_or_default();
     let last = memory[memory.len() - 4..].iter().min().copied().unwrap_or_default();
     assert!(last <= warm + GROWTH_MAX, "memory grows: {memory:?}");

@@ -4,6 +4,7 @@ use std::process::{Command, Output};
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
+use super::played::played;
 use super::world::{WAIT_MAX, World};
 use crate::support::fleet::until;
 
@@ -105,5 +106,6 @@ async fn a_run_on_a_full_disk_ends_with_the_reason_and_a_host_does_the_rest_once
         let _host = fleet.start("host");
         world.collected(1).await;
         world.expect_right(1).await;
+        played(format!("a run ended on a disk that was full: {room:?}"));
     }
 }

@@ -4,6 +4,7 @@
 use rand::RngExt as _;
 use sqlx::Executor as _;
 
+use super::played::played;
 use super::world::{WAIT_MAX, World, answers, dice, number};
 use crate::support::fleet::until;
 
@@ -35,4 +36,5 @@ async fn a_host_outlives_a_file_that_another_program_keeps_locked() {
     world.collected(2).await;
     answers(&host, 200, "").await;
     world.expect_right(2).await;
+    played(format!("a file was locked after {share} of {} accounts", world.accounts(1)));
 }

@@ -6,6 +6,7 @@ use backline_store::{DatabaseKind, NewSchedule};
 use rand::seq::SliceRandom as _;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
 
+use super::played::played;
 use super::world::{WAIT_MAX, World, answers, dice, number};
 use crate::support::database::{each_database, unchecked};
 use crate::support::fleet::until;
@@ -127,6 +128,7 @@ async fn rows_that_no_one_can_read_cost_themselves_while_hosts_work() {
             answers(host, 200, "").await;
         }
         writer.close().await.expect("closed");
+        played(format!("{} let {let_through} of {} hostile rows through", store.kind(), ROWS.len()));
     })
     .await;
 }

@@ -17,6 +17,7 @@ use sqlx::{Executor as _, Row as _};
 use uuid::Uuid;
 
 use super::disk::ended;
+use super::played::{list, played};
 use super::points::{Scene, scene_of};
 use super::world::{WAIT_MAX, World, answers, dice, expect_erased, number};
 use crate::lifecycle::archive;
@@ -34,6 +35,11 @@ const GROUP: u32 = 4;
 /// The points of a scene, in the order of the work.
 fn points_of(scene: Scene) -> Vec<Point> {
     Point::ALL.iter().copied().filter(|point| scene_of(*point) == Some(scene)).collect()
+}
+
+/// Their names.
+fn names_of(scene: Scene) -> impl Iterator<Item = &'static str> {
+    points_of(scene).into_iter().map(Point::name)
 }
 
 /// A number of things that is small.
@@ -70,6 +76,7 @@ async fn died_and_given_again(fleet: &Fleet, arguments: &[&str], point: Point) {
 async fn collected_in_spite_of_deaths(world: &World, dice: &mut StdRng) {
     let points = points_of(Scene::Collection);
     let fleet = world.fleet(|_| {});
+    let mut deaths = Vec::new();
     for (group, point) in (0..).zip(&points) {
         let at = deadly(*point, dice);
         let mut victim = fleet.start_with("victim", &[(DIES_AT_VARIABLE, at.as_str())]);
@@ -80,8 +87,10 @@ async fn collected_in_spite_of_deaths(world: &World, dice: &mut StdRng) {
         let host = fleet.start(name);
         world.collected(group + 1).await;
         answers(&host, 200, "").await;
+        deaths.push(at);
     }
     world.expect_right(few(&points)).await;
+    played(format!("hosts died at {}", list(deaths)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -112,6 +121,7 @@ async fn delivered_in_spite_of_deaths(world: &World, receiver: &Server, dice: &m
     let mut database = world.database().await;
     let before = number(&mut database, "SELECT COUNT(*) FROM events").await;
     let fleet = world.fleet(|_| {});
+    let mut deaths = Vec::new();
     for (group, point) in (0..).zip(&points) {
         let at = deadly(*point, dice);
         let mut victim = fleet.start_with("victim", &[(DIES_AT_VARIABLE, at.as_str())]);
@@ -126,6 +136,7 @@ async fn delivered_in_spite_of_deaths(world: &World, receiver: &Server, dice: &m
         })
         .await;
         answers(&host, 200, "").await;
+        deaths.push(at);
     }
     world.expect_right(few(&points)).await;
     let rows = sqlx::query("SELECT CAST(id AS TEXT) FROM events ORDER BY seq").fetch_all(&mut database).await;
@@ -134,6 +145,7 @@ async fn delivered_in_spite_of_deaths(world: &World, receiver: &Server, dice: &m
     let written: BTreeSet<Uuid> = written.map(|row| row.get::<String, _>(0).parse().expect("an id")).collect();
     let received: BTreeSet<Uuid> = receiver.asked().iter().map(id_of).collect();
     assert_eq!(received, written, "each event has come, however often");
+    played(format!("{} events came in spite of deaths at {}", written.len(), list(deaths)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -178,6 +190,7 @@ async fn an_archive_run_that_dies_at_any_point_is_finished_by_the_next_one() {
         })
         .await;
     }
+    played(format!("runs of the archive died at {}", list(names_of(Scene::Archive))));
 }
 
 /// How many artists the erasures need: one for each point, and one who stays.
@@ -205,6 +218,7 @@ async fn erased_in_spite_of_deaths(world: &World) {
     }
     let rows = number(&mut database, "SELECT COUNT(*) FROM metrics").await;
     assert_eq!(rows, world.accounts(1) - i64::from(few(&points)) * 5, "everyone else's rows are there");
+    played(format!("erasures died at {}", list(names_of(Scene::Erasure))));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -242,6 +256,7 @@ async fn activated_in_spite_of_deaths(world: &World) {
         answers(&host, 200, "").await;
     }
     world.expect_right(few(&points)).await;
+    played(format!("activations died at {}", list(names_of(Scene::Activation))));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -283,4 +298,5 @@ async fn a_run_on_a_file_that_can_not_grow_ends_and_a_host_goes_on_once_there_is
     world.collected(1).await;
     answers(&host, 200, "").await;
     world.expect_right(1).await;
+    played("a run ended, and a host waited, on a file that could not grow");
 }

@@ -3,6 +3,7 @@
 use backline_store::DatabaseKind;
 use rand::RngExt as _;
 
+use super::played::{list, played};
 use super::world::{WAIT_MAX, World, answers, dice, number};
 use crate::support::database::each_database;
 use crate::support::fleet::until;
@@ -27,12 +28,14 @@ async fn a_host_killed_at_any_round_trip_loses_and_doubles_nothing() {
     world.collected(1).await;
     let usual = proxy.counted();
     assert!(usual > 20, "{usual} round trips: the proxy sees them");
+    let mut kills = Vec::new();
     for group in 1..=KILLS {
         // One in each part of the work, so that no part is left out whatever the seed is.
         let part = usual * u64::from(group - 1) / u64::from(KILLS);
         let at = part + dice.random_range(1..=usual / u64::from(KILLS));
         let is_passed = dice.random_bool(0.5);
         proxy.stop_at(at, is_passed);
+        kills.push(format!("{at} ({})", if is_passed { "carried out" } else { "not carried out" }));
         world.join(group).await;
         tokio::time::timeout(WAIT_MAX, proxy.stopped()).await.expect("the host reaches that round trip");
         host.kill();
@@ -42,6 +45,7 @@ async fn a_host_killed_at_any_round_trip_loses_and_doubles_nothing() {
     }
     answers(&host, 200, "").await;
     world.expect_right(KILLS + 1).await;
+    played(format!("a host was killed at round trips of about {usual}: {}", list(kills)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -51,7 +55,7 @@ async fn a_host_on_a_file_killed_at_any_moment_loses_and_doubles_nothing() {
             return; // the other test is about PostgreSQL
         }
         let mut dice = dice();
-        let kills = 3;
+        let (kills, mut shares) = (3, Vec::new());
         let world = World::on(url, kills, GROUP, |_| {}).await;
         let fleet = world.fleet(|_| {});
         for group in 0..kills {
@@ -65,6 +69,7 @@ async fn a_host_on_a_file_killed_at_any_moment_loses_and_doubles_nothing() {
             })
             .await;
             host.kill();
+            shares.push(share);
             drop(host);
             let host = fleet.start("victim");
             world.collected(group + 1).await;
@@ -80,6 +85,8 @@ async fn a_host_on_a_file_killed_at_any_moment_loses_and_doubles_nothing() {
         .await;
         assert_eq!(integrity, "ok");
         world.expect_right(kills).await;
+        let accounts = world.accounts(1);
+        played(format!("a host on a file was killed after so many of {accounts} accounts: {}", list(shares)));
     })
     .await;
 }

@@ -12,6 +12,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use super::played::played;
 use super::world::{WAIT_MAX, World, dice, number};
 use crate::support::fleet::{HostProcess, until};
 
@@ -204,6 +205,8 @@ async fn clients_that_follow_killed_hosts_hear_each_event_once_and_in_order() {
     }
     let streams: u32 = clients.iter().map(|client| client.read(|heard| heard.streams)).sum();
     assert!(streams >= KILLS + 2, "{streams} streams: each kill ended one");
+    let heard = events.len();
+    played(format!("{HOSTS} clients heard {heard} events each, over {streams} streams in all and {KILLS} kills"));
     let collected = number(&mut database, "SELECT COUNT(*) FROM events WHERE type = 'metrics.collected'").await;
     assert_eq!(collected, world.accounts(KILLS + 1), "the events are those of the work that was done");
 }

@@ -13,6 +13,7 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, PgConnection, Row as _};
 
+use super::played::played;
 use crate::service::support::ask;
 use crate::support::fleet::{Fleet, HostProcess, until, until_told};
 use crate::support::postgres::Cluster;
@@ -34,6 +35,13 @@ pub fn dice() -> StdRng {
         eprintln!("CHAOS_SEED={seed}");
     }
     StdRng::seed_from_u64(seed)
+}
+
+/// Whether this is a run with `--long`.
+pub fn is_long() -> bool {
+    #[expect(clippy::disallowed_methods, reason = "the size is an argument of the test run")]
+    let long = std::env::var("TESTS_LONG");
+    long.is_ok_and(|long| !long.is_empty())
 }
 
 /// A stage with its own server, and with artists that join group by group.
@@ -65,7 +73,13 @@ impl World {
     /// The same on a SQLite file in a folder.
     pub async fn on_a_file(folder: &Path, groups: u32, group: u32, change: impl FnOnce(&mut Config)) -> Self {
         let url = format!("sqlite://{}", folder.join("backline.db").display());
-        Self::on(&url, groups, group, change).await
+        let roomy = |config: &mut Config| {
+            // Its hosts and commands wait for each other's locks of the whole file.
+            config.database.statement_timeout_ms = 20_000;
+            config.database.lock_timeout_ms = 10_000;
+            change(config);
+        };
+        Self::on(&url, groups, group, roomy).await
     }
 
     /// The same on a database that is there already.
@@ -214,6 +228,8 @@ impl World {
         let counts = self.stage.simulator.counts();
         assert_eq!(counts.statuses.get(&403), None, "no allowance was overspent");
         self.expect_truth(groups).await;
+        let requests = counts.requests;
+        played(format!("{accounts} accounts were collected once each, with {requests} requests to platforms"));
     }
 
     /// How accounts ended that took more than one attempt, or were not collected.
@@ -273,4 +289,10 @@ pub async fn answers_within(host: &HostProcess, status: u16, text: &str, within:
         (found == status && body.contains(text)).then_some(body)
     })
     .await
+}
+
+#[test]
+fn a_setting_that_a_server_refuses_is_told_as_soon_as_the_server_ends() {
+    let refused = Cluster::start(&["max_connections=many"]).expect_err("no server starts with it");
+    assert!(refused.contains("ended before") && refused.contains("max_connections"), "{refused}");
 }

@@ -14,12 +14,11 @@ use backline_model::{BatchState, Difference, Digest, Grant, Outcome, ReleaseStat
 use backline_simulator::SimulatorConfig;
 use backline_store::{BatchFilter, BatchView, Scope, Store};
 use chrono::{Days, NaiveDate};
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqliteConnection};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::components::plugin;
-use crate::support::database::each_database;
+use crate::support::database::{each_database, write};
 use crate::support::fleet::{Fleet, until};
 use crate::support::host::HostExt as _;
 use crate::support::http::{Asked, Server, answer};
@@ -274,7 +273,8 @@ async fn after_a_revocation_a_batch_in_flight_ends_and_none_follows() {
 
         // The revocation runs on another host, so this one learns about it from the database only.
         let other = stage.another_host(|_| {}).await;
-        assert_eq!(other.releases().revoke("youtube", &Revoke::All, "a test").await.expect("revoked"), 1);
+        let revoked = other.releases().revoke("youtube", &Revoke::All, "a test").await.expect("revoked");
+        assert_eq!((revoked.changed, revoked.emptied), (1, Vec::new()));
         gate.add_permits(1_000);
         let states = async || {
             let count = async |state| batches(&store, run, state).await.len();
@@ -488,13 +488,7 @@ async fn a_grant_of_an_earlier_version_is_read_and_stays_valid() {
                 "host": [{ "origin": YOUTUBE, "methods": ["GET"] }], "slots": ["app"], "budgets": { "units": 55 },
             })
         );
-        if url.starts_with("sqlite") {
-            let mut database = SqliteConnection::connect(url).await.expect("the database opens");
-            database.execute(AssertSqlSafe(early)).await.expect("written");
-        } else {
-            let mut database = PgConnection::connect(url).await.expect("the database opens");
-            database.execute(AssertSqlSafe(early)).await.expect("written");
-        }
+        write(url, &early).await;
         let read = store.release_get(now.digest).await.expect("read").expect("it is there");
         assert_eq!((&read.grant.slots, read.grant.budgets["units"]), (&now.grant.slots, 55));
         assert!(read.grant.lets_use(&now.manifest.credentials[0]));
@@ -504,6 +498,20 @@ async fn a_grant_of_an_earlier_version_is_read_and_stays_valid() {
         let after = stage.host.releases().active(&platform("youtube")).await.expect("active");
         assert_eq!(after.grant.budgets["units"], 55, "the operator's limit stays");
         assert!(!after.imports.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revocation_names_the_release_whose_grant_can_not_be_read() {
+    each_database(async |_store: Store, url: &str| {
+        let stage = Stage::bare(url, artists(1), prompt).await;
+        stage.install(&["youtube"]).await;
+        write(url, "UPDATE releases SET granted = '{\"odd\": 1}'").await;
+        let taken = Revoke::Slot("app".to_owned());
+        let revoked = stage.host.releases().revoke("youtube", &taken, "a test").await.expect("revoked");
+        let digest = Digest::of(&plugin("youtube")).to_string();
+        assert_eq!((revoked.changed, revoked.emptied), (1, vec![digest]));
     })
     .await;
 }

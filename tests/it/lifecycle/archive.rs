@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use backline::config::Config;
 use backline::pipeline::service::Service;
-use backline::pipeline::{ArchiveError, Host};
+use backline::pipeline::{ArchiveError, Host, with_causes};
 use backline_model::clock::Clock;
 use backline_model::health::RecommendationKind;
 use backline_model::retention::Action;
@@ -19,7 +19,7 @@ use backline_store::{ArchiveRun, EventCursor, MetricsFilter, Scope};
 use chrono::{DateTime, Datelike as _, Days, NaiveDate, TimeDelta, Utc};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, Row as _};
 
-use crate::support::database::each_database;
+use crate::support::database::{each_database, refuse};
 use crate::support::fleet::{Fleet, until};
 use crate::support::stage::{Stage, noon, platform};
 
@@ -443,6 +443,25 @@ async fn a_month_that_cannot_be_locked_is_done_row_by_row() {
         expect(&mut database, ARTISTS, at(NOW), Moved::Months).await;
         holder.close().await.unwrap();
         database.close().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_step_that_fails_keeps_no_other_from_being_done() {
+    each_database(async |_, url| {
+        let stage = stage(url, |_| {}).await;
+        fill(&stage, url, 8).await;
+        refuse(url, "documents", "DELETE", "TRUE").await;
+        let now = at("2025-06-20T12:30:00Z");
+        stage.set_time(now);
+        let error = stage.host.archive().run(now, &|_| {}).await.unwrap_err();
+        assert!(with_causes(&error).contains("refused by a test"), "{error}");
+        let run = stage.host.store().archive_runs_list(1).await.unwrap().remove(0);
+        assert_eq!(run.state, "failed");
+        assert!(run.message.is_some_and(|message| message.contains("refused by a test")));
+        // It comes after all that is deleted.
+        assert!(run.counts.contains_key("archive metrics"), "{:?}", run.counts);
     })
     .await;
 }

@@ -457,13 +457,7 @@ async fn pending_deliveries_about_an_erased_artist_are_removed() {
         }
         assert_eq!(post.host.dispatcher().deliver_due().await.expect("a round").failed, 2);
         assert_eq!(post.states().await["waiting"], 3);
-        let pool = AnyPoolOptions::new().max_connections(1).connect(url).await.expect("the database opens");
-        let foreign_keys =
-            if url.starts_with("sqlite") { "PRAGMA foreign_keys = ON" } else { "SET search_path = backline, public" };
-        sqlx::query(foreign_keys).execute(&pool).await.expect("set");
-        let delete = format!("DELETE FROM artists WHERE id = '{gone}'");
-        sqlx::query(sqlx::AssertSqlSafe(delete)).execute(&pool).await.expect("deleted");
-        pool.close().await;
+        write(url, &format!("DELETE FROM artists WHERE id = '{gone}'")).await;
         assert_eq!(post.states().await, BTreeMap::from([("waiting".to_owned(), 1)]));
         let before = post.receiver.asked().len();
         post.time.advance(TimeDelta::hours(1));

@@ -5,30 +5,14 @@ use std::time::Duration;
 use backline_model::RunStatus;
 use backline_simulator::SimulatorConfig;
 use backline_store::{DatabaseKind, Scope};
-use sqlx::{Connection as _, PgConnection, SqliteConnection};
 
 use super::serve;
-use crate::support::database::each_database;
+use crate::support::database::{each_database, write};
 use crate::support::fleet::until;
 use crate::support::stage::Stage;
 
 /// Maximum wait on a slow machine.
 const SOON: Duration = Duration::from_secs(180);
-
-/// Runs a statement like other software: over its own connection, without Backline.
-async fn elsewhere(kind: DatabaseKind, url: &str, statement: &'static str) {
-    match kind {
-        DatabaseKind::Postgres => {
-            let mut connection = PgConnection::connect(url).await.expect("the database answers");
-            sqlx::query(statement).execute(&mut connection).await.expect("it is done");
-        }
-        DatabaseKind::Sqlite => {
-            let mut connection = SqliteConnection::connect(url).await.expect("the file opens");
-            sqlx::query("PRAGMA busy_timeout = 10000").execute(&mut connection).await.expect("it waits");
-            sqlx::query(statement).execute(&mut connection).await.expect("it is done");
-        }
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_artist_who_becomes_active_is_collected_once() {
@@ -40,9 +24,8 @@ async fn an_artist_who_becomes_active_is_collected_once() {
             config.service.poll_ms = if store.kind() == DatabaseKind::Postgres { 600_000 } else { 50 };
         })
         .await;
-        let kind = store.kind();
-        elsewhere(kind, url, "UPDATE artists SET subscription_status = 'inactive'").await;
-        elsewhere(kind, url, "DELETE FROM activations").await;
+        write(url, "UPDATE artists SET subscription_status = 'inactive'").await;
+        write(url, "DELETE FROM activations").await;
         let service = serve(stage.another_host(|_| {}).await).await;
 
         let runs = async |number: usize| {
@@ -52,14 +35,14 @@ async fn an_artist_who_becomes_active_is_collected_once() {
             })
             .await
         };
-        elsewhere(kind, url, "UPDATE artists SET subscription_status = 'active'").await;
+        write(url, "UPDATE artists SET subscription_status = 'active'").await;
         let first = runs(1).await;
         assert_eq!((first.len(), first[0].counts.collected), (1, 15), "{first:?}");
 
         // This is no transition, so nothing follows. The next transition shows that.
-        elsewhere(kind, url, "UPDATE artists SET name = name || '!', updated_at = updated_at").await;
-        elsewhere(kind, url, "UPDATE accounts SET status = 'disabled' WHERE platform = 'tiktok'").await;
-        elsewhere(kind, url, "UPDATE accounts SET status = 'active' WHERE platform = 'tiktok'").await;
+        write(url, "UPDATE artists SET name = name || '!', updated_at = updated_at").await;
+        write(url, "UPDATE accounts SET status = 'disabled' WHERE platform = 'tiktok'").await;
+        write(url, "UPDATE accounts SET status = 'active' WHERE platform = 'tiktok'").await;
         let second = runs(2).await;
         assert_eq!(
             (second.len(), second[0].counts.collected),

@@ -16,11 +16,10 @@ use backline_store::{CredentialFilter, DatabaseKind, Scope, SealedCredential, St
 use base64::Engine as _;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde_json::json;
-use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
 use tokio::runtime::Runtime;
 
 use crate::support::components;
-use crate::support::database::each_database;
+use crate::support::database::{each_database, write};
 use crate::support::host::HostExt as _;
 use crate::support::http::{Asked, Server, answer};
 use crate::support::stage::{Stage, noon, platform};
@@ -130,11 +129,9 @@ async fn refuse_saves(store: &Store, url: &str, refuse: bool) {
         ],
         (DatabaseKind::Postgres, false) => &["DROP TRIGGER refuse ON credentials", "DROP FUNCTION refuse"],
     };
-    let mut connection = AnyConnection::connect(url).await.expect("a connection");
     for statement in statements {
-        connection.execute(AssertSqlSafe((*statement).to_owned())).await.expect("the trigger is made or dropped");
+        write(url, statement).await;
     }
-    connection.close().await.expect("the connection closes");
 }
 
 /// A host in its own runtime, so that all its tasks end at once, like those of a killed process.

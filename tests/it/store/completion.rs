@@ -483,10 +483,7 @@ async fn an_account_erased_during_a_batch_does_not_affect_the_others() {
         let date = day("2026-11-22");
         add_batches(&store, &[batch(1, &run(1), &[&accounts[0], &accounts[1]], date)], now()).await;
         let held = lease(&store).await;
-        let pool = AnyPoolOptions::new().max_connections(1).connect(url).await.unwrap();
-        let erase = format!("DELETE FROM artists WHERE id = '{}'", artist(1).id);
-        sqlx::query(sqlx::AssertSqlSafe(erase)).execute(&pool).await.unwrap();
-        pool.close().await;
+        write(url, &format!("DELETE FROM artists WHERE id = '{}'", artist(1).id)).await;
         let completion = store.completion_begin(&held, now()).await.unwrap();
         let both = BatchResult {
             accounts: vec![stored(row(&accounts[0], date)), stored(row(&accounts[1], date))],

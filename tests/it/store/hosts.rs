@@ -8,7 +8,7 @@ use backline_store::{Presence, Scope};
 use chrono::TimeDelta;
 
 use super::fixtures::{add_batches, batch, day, demo, now, past, people, release, run};
-use crate::support::database::each_database;
+use crate::support::database::{each_database, write};
 
 fn host(name: &str) -> Presence {
     Presence { name: name.to_owned(), version: "1.2.3".to_owned(), state: "ready", started_at: now() }
@@ -53,16 +53,9 @@ async fn a_host_whose_name_was_taken_learns_it_and_does_not_take_it_back() {
 async fn the_holder_of_a_role_is_returned_until_it_expires() {
     each_database(async |store, url| {
         store.host_announce(&host("a"), now()).await.unwrap();
-        sqlx::any::install_default_drivers();
-        let pool = sqlx::any::AnyPoolOptions::new().max_connections(1).connect(url).await.unwrap();
-        let insert = if url.starts_with("sqlite") {
-            "INSERT INTO leaders (role, holder, term, expires_at)
-             VALUES ('scheduler', 'a', 1, '2026-11-22T12:00:10.000000Z')"
-        } else {
-            "INSERT INTO leaders (role, holder, term, expires_at) VALUES ('scheduler', 'a', 1, '2026-11-22T12:00:10Z')"
-        };
-        sqlx::query(insert).execute(&pool).await.unwrap();
-        pool.close().await;
+        let insert = "INSERT INTO leaders (role, holder, term, expires_at)
+             VALUES ('scheduler', 'a', 1, '2026-11-22T12:00:10.000000Z')";
+        write(url, insert).await;
         assert!(store.hosts_list(now()).await.unwrap()[0].leads);
         assert!(!store.hosts_list(now() + TimeDelta::minutes(1)).await.unwrap()[0].leads);
     })

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use backline_model::SwapCause;
 use backline_model::roster::RosterChanges;
+use backline_model::{AlertChannel, ChannelId, ChannelTarget, SwapCause};
 use backline_store::{Canary, DatabaseKind, Presence, Scope, StoreError};
 use chrono::TimeDelta;
 use sqlx::{Connection as _, Executor as _, PgConnection};
+use uuid::Uuid;
 
-use super::fixtures::{TTL, artist, demo, now, release, release_of, webhook};
-use crate::support::database::each_database;
+use super::fixtures::{TTL, artist, demo, now, release, release_of, webhook, weekly_digest};
+use crate::support::database::{each_database, spoil};
 use crate::support::fleet::until;
 
 fn host(name: &str) -> Presence {
@@ -123,6 +124,40 @@ async fn a_webhook_that_was_switched_on_again_stays_on() {
         let off = store.webhook_get(&all, "app").await.unwrap();
         assert_eq!((off.enabled, off.disabled_reason.as_deref()), (false, Some("it answered 410")));
         assert!(!store.webhook_switch_off(&all, &off, "it answered 410", later).await.unwrap(), "it is off already");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_time_that_is_written_in_another_form_is_still_the_one_that_was_read() {
+    each_database(async |store, url| {
+        let (all, later) = (Scope::all_tenants(), now() + TimeDelta::hours(1));
+        let in_another_form = async |table: &str, column: &str| {
+            spoil(url, table, column, "'2026-11-22 12:00:00.5+00'", "TRUE").await;
+        };
+        store.webhook_add(&all, &webhook(1, "app"), vec![1], true).await.unwrap();
+        in_another_form("webhooks", "updated_at").await;
+        let read = store.webhook_get(&all, "app").await.unwrap();
+        assert!(store.webhook_switch_off(&all, &read, "it answered 410", later).await.unwrap());
+
+        let (active, next) = (release(), release_of("1.1.0", b"next"));
+        store.release_save(&active, b"component").await.unwrap();
+        store.release_save(&next, b"next").await.unwrap();
+        store.release_activate(active.digest, SwapCause::Activated, now()).await.unwrap();
+        let canary =
+            Canary { platform: demo(), release: next.digest, share: 1_000, started_at: now(), promote_at: Some(now()) };
+        store.canary_start(&canary).await.unwrap();
+        in_another_form("canaries", "started_at").await;
+        assert!(store.canary_promote(&canary, later).await.unwrap());
+
+        let (id, name) = (ChannelId(Uuid::from_u128(1)), "people".to_owned());
+        let channel = AlertChannel { id, name, target: ChannelTarget::Slack, created_at: now() };
+        store.alert_channel_add(&all, &channel, vec![1]).await.unwrap();
+        store.alert_digest_add(&all, &weekly_digest(Uuid::from_u128(2), "weekly", &channel.name)).await.unwrap();
+        in_another_form("alert_digests", "next_at").await;
+        let digest = store.alert_digests_list(&all).await.unwrap().remove(0);
+        assert!(store.alert_digest_move(&all, &digest, later, None).await.unwrap());
+        assert!(!store.alert_digest_move(&all, &digest, later, None).await.unwrap(), "another host was faster");
     })
     .await;
 }

@@ -3,12 +3,12 @@
 use backline_model::metric::names;
 use backline_model::row::QuarantineStatus;
 use backline_model::{Absence, DocumentId, GrowthRow, MetricsRow, Quarantined, Value};
-use backline_store::{BatchResult, MetricsFilter, QuarantineFilter, Scope, Store, StoreError};
+use backline_store::{BatchResult, DatabaseKind, MetricsFilter, QuarantineFilter, Scope, Store, StoreError};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use super::fixtures::{add_batches, batch, day, followers, lease, metric, now, people, release, run, stored};
-use crate::support::database::each_database;
+use crate::support::database::{each_database, latin_1_after, spoil};
 
 fn held(n: u128, row: &MetricsRow, metric: &str, value: Value) -> Quarantined {
     Quarantined {
@@ -111,6 +111,27 @@ async fn a_value_withheld_again_takes_the_place_of_the_one_still_held() {
         let left = store.quarantine_list(&Scope::all_tenants(), &QuarantineFilter::default()).await.unwrap();
         let values: Vec<_> = left.iter().map(|held| held.value.clone()).collect();
         assert_eq!(values, [-4, -3, -1].map(Value::Integer));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_page_goes_on_after_values_whose_ids_can_not_be_read() {
+    each_database(async |store, url| {
+        if store.kind() == DatabaseKind::Postgres {
+            return; // its types keep such ids out
+        }
+        let [account] = people(&store, 1).await.try_into().unwrap();
+        let row = followers(&account, day("2026-11-22"), 100);
+        let metrics = [(1, names::LIKES), (2, names::SHARES), (3, names::COMMENTS)];
+        let values = metrics.map(|(n, metric)| held(n, &row, metric, Value::Integer(-5)));
+        withhold(&store, 1, row, values.to_vec()).await;
+        for (value, odd) in [(&values[1], "'no id'".to_owned()), (&values[2], latin_1_after("f"))] {
+            spoil(url, "quarantine", "id", &odd, &format!("id = '{}'", value.id)).await;
+        }
+        let filter = QuarantineFilter { limit: Some(1), ..QuarantineFilter::default() };
+        let listed = store.quarantine_list(&Scope::all_tenants(), &filter).await.unwrap();
+        assert_eq!(listed, [values[0].clone()]);
     })
     .await;
 }

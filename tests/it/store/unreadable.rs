@@ -23,7 +23,9 @@ use super::fixtures::{
     store_rows, webhook, weekly_digest,
 };
 use super::scope::bulk_act;
-use crate::support::database::{each_database, write, write_unchecked};
+use crate::support::database::{
+    LATIN_1, each_database, latin_1_after, spoil, write, write_past_check, write_unchecked,
+};
 
 fn new(name: &str) -> NewSchedule {
     NewSchedule { name: name.to_owned(), spec: ScheduleSpec::default(), next_fire: Some(at("2026-11-23T02:00:00Z")) }
@@ -38,11 +40,11 @@ async fn schedules(store: &Store) -> Vec<String> {
 }
 
 /// Table, name and column of each row that was left out.
-fn left_out(store: &Store) -> Vec<[String; 3]> {
+pub(super) fn left_out(store: &Store) -> Vec<[String; 3]> {
     store.unreadable_rows().into_iter().map(|row| [row.table, row.name, row.column]).collect()
 }
 
-fn named(rows: &[[&str; 3]]) -> Vec<[String; 3]> {
+pub(super) fn named(rows: &[[&str; 3]]) -> Vec<[String; 3]> {
     rows.iter().map(|row| row.map(str::to_owned)).collect()
 }
 
@@ -87,10 +89,14 @@ async fn a_budget_whose_units_are_negative_hides_no_other() {
         for key in &keys {
             store.budget_take(key, now(), now() + TimeDelta::hours(1), 10, 4, now()).await.unwrap();
         }
-        write(url, "UPDATE budgets SET spent = -1 WHERE budget = 'bad'").await;
+        write_past_check(url, "budgets", "spent", "UPDATE budgets SET spent = -1 WHERE budget = 'bad'").await;
         let found = store.budgets_of(&keys.clone().map(|key| (key, now()))).await.unwrap();
         assert_eq!(found.into_iter().collect::<Vec<_>>(), [(keys[0].clone(), 4)]);
         assert_eq!(left_out(&store), named(&[["budgets", &holder.to_string(), "spent"]]));
+        let taken = store.budget_take(&keys[1], now(), now() + TimeDelta::hours(1), 10, 4, now()).await.unwrap();
+        assert_eq!(taken, 4, "it is counted from its beginning");
+        let found = store.budgets_of(&[(keys[1].clone(), now())]).await.unwrap();
+        assert_eq!(found[&keys[1]], 4);
     })
     .await;
 }
@@ -277,17 +283,13 @@ async fn text_that_is_not_utf_8_costs_its_own_row() {
         }
         let all = Scope::all_tenants();
         people(&store, 3).await;
-        let latin_1 = "CAST(X'4AFC7267656E' AS TEXT)";
-        let spoil = async |table: &str, column: &str, of: &str| {
-            write_unchecked(url, &format!("UPDATE {table} SET {column} = {latin_1} WHERE {of}")).await;
-        };
         let [first, second, third] = [1, 2, 3].map(|n| artist(n).id);
-        spoil("artists", "name", &format!("id = '{first}'")).await;
-        spoil("artists", "timezone", &format!("id = '{second}'")).await;
+        spoil(url, "artists", "name", LATIN_1, &format!("id = '{first}'")).await;
+        spoil(url, "artists", "timezone", LATIN_1, &format!("id = '{second}'")).await;
         // Consents are added only.
         let withdrawn = format!(
             "INSERT INTO consents (artist_id, platform, granted, scope, source, recorded_at)
-             VALUES ('{first}', '{}', 0, 'metrics', {latin_1}, '2026-11-22T12:00:00.000000Z')",
+             VALUES ('{first}', '{}', 0, 'metrics', {LATIN_1}, '2026-11-22T12:00:00.000000Z')",
             demo()
         );
         write(url, &withdrawn).await;
@@ -317,7 +319,7 @@ async fn text_that_is_not_utf_8_costs_its_own_row() {
         for new in [&credential(1), &other] {
             store.credential_save(&all, new, now()).await.unwrap();
         }
-        spoil("credentials", "status", &format!("id = '{}'", credential(1).id)).await;
+        spoil(url, "credentials", "status", LATIN_1, &format!("id = '{}'", credential(1).id)).await;
         let listed = store.credentials_list(&all, &CredentialFilter::default()).await.unwrap();
         assert_eq!(listed.iter().map(|found| found.id).collect::<Vec<_>>(), [other.id]);
         assert_eq!(listed[0].sealed, other.sealed, "bytes are what they were");
@@ -333,7 +335,7 @@ async fn an_artist_whose_name_is_not_utf_8_is_exported() {
             return; // its encoding keeps such texts out
         }
         people(&store, 1).await;
-        write_unchecked(url, "UPDATE artists SET name = CAST(X'4AFC7267656E' AS TEXT)").await;
+        spoil(url, "artists", "name", LATIN_1, "TRUE").await;
         let (table, rows) = personal().find(|(table, _)| table.name == "artists").unwrap();
         let mut export = store.export_begin(&Scope::all_tenants(), artist(1).id).await.unwrap();
         let exported: Vec<_> = export.rows(table, &rows).try_collect().await.unwrap();
@@ -352,7 +354,7 @@ async fn a_document_whose_id_is_not_utf_8_keeps_no_export_from_its_end() {
         }
         let accounts = people(&store, 1).await;
         store_rows(&store, vec![followers(&accounts[0], day("2026-11-20"), 5)]).await;
-        write(url, "UPDATE documents SET id = CAST(X'4AFC' AS TEXT)").await;
+        spoil(url, "documents", "id", &latin_1_after("J"), "TRUE").await;
         let mut export = store.export_begin(&Scope::all_tenants(), artist(1).id).await.unwrap();
         let found: Vec<_> = export.documents().try_collect().await.unwrap();
         assert_eq!(found, [("J\u{fffd}".to_owned(), None)], "it is named, and has no file");
@@ -455,7 +457,7 @@ async fn an_artist_without_a_readable_id_is_named_and_keeps_no_list_from_being_r
             write(url, &format!("DELETE FROM artists WHERE id = '{id}'")).await;
         }
         // One that is not UTF-8 is the last of a full page.
-        write_unchecked(url, &add("-").replace("'-'", "CAST(x'2de4' AS TEXT)")).await;
+        write_unchecked(url, &add("-").replace("'-'", &latin_1_after("-"))).await;
         let filter = ArtistFilter { limit: Some(1), ..ArtistFilter::default() };
         let listed = store.artists_list(&all, &filter).await.unwrap();
         assert_eq!(listed.iter().map(|found| found.id).collect::<Vec<_>>(), [artist(1).id]);

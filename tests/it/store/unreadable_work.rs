@@ -15,7 +15,7 @@ use super::fixtures::{
     TTL, account, add_batches, artist, batch, create_run, day, defer, demo, event, followers, lease, now, past, people,
     run, store_rows, stored,
 };
-use crate::support::database::{each_database, write, write_unchecked};
+use crate::support::database::{self, each_database, write, write_unchecked};
 
 /// A time that the database takes and nothing can read.
 fn odd_time(store: &Store) -> &'static str {
@@ -27,7 +27,7 @@ fn odd_time(store: &Store) -> &'static str {
 
 /// Changes a column of a batch as another program does.
 async fn spoil(url: &str, id: BatchId, column: &str, value: &str) {
-    write(url, &format!("UPDATE batches SET {column} = '{value}' WHERE id = '{id}'")).await;
+    database::spoil(url, "batches", column, &format!("'{value}'"), &format!("id = '{id}'")).await;
 }
 
 /// The reasons why accounts of run 1 were excluded as unreadable, in the order of the accounts.

@@ -1,5 +1,6 @@
 //! Databases for tests: each test runs on SQLite and on PostgreSQL, each time with a new database.
 
+use std::fmt::Write as _;
 use std::panic::AssertUnwindSafe;
 use std::sync::OnceLock;
 
@@ -48,10 +49,14 @@ pub async fn each_empty_database(test: impl AsyncFn(&str)) {
     dropped.expect("the database is dropped");
 }
 
-/// Writes into the tables as another program does, past the checks.
+/// Writes into the tables as another program does, over a connection of its own and past the checks.
 pub async fn write(url: &str, sql: &str) {
     sqlx::any::install_default_drivers();
     let mut database = AnyConnection::connect(url).await.expect("the database opens");
+    if url.starts_with("sqlite") {
+        // Hosts may be writing.
+        database.execute("PRAGMA busy_timeout = 10000").await.expect("it waits");
+    }
     database.execute(AssertSqlSafe(sql.to_owned())).await.expect("another program writes");
     database.close().await.expect("closed");
 }
@@ -60,6 +65,10 @@ pub async fn write(url: &str, sql: &str) {
 pub async fn write_unchecked(url: &str, sql: &str) {
     sqlx::any::install_default_drivers();
     let mut database = AnyConnection::connect(url).await.expect("the database opens");
+    if url.starts_with("sqlite") {
+        let alone = "PRAGMA busy_timeout = 10000; PRAGMA foreign_keys = OFF";
+        execute(&mut database, alone).await.expect("it waits, and no table checks another");
+    }
     unchecked(url, &mut database, sql).await.expect("it was there before");
     database.close().await.expect("closed");
 }
@@ -93,8 +102,60 @@ async fn without_checks(is_file: bool, database: &mut AnyConnection, sql: &str) 
     Ok(())
 }
 
+/// Writes into a table past the check of one of its numbers, which is gone from then on.
+pub async fn write_past_check(url: &str, table: &str, column: &str, sql: &str) {
+    let without = if url.starts_with("sqlite") {
+        format!("DROP TRIGGER {table}_numbers_changed")
+    } else {
+        format!("ALTER TABLE {table} DROP CONSTRAINT {table}_{column}")
+    };
+    write(url, &without).await;
+    write(url, sql).await;
+}
+
+/// Has the database refuse a kind of change of a table's rows from now on, as a trigger of another program may.
+pub async fn refuse(url: &str, table: &str, event: &str, condition: &str) {
+    let trigger = if url.starts_with("sqlite") {
+        format!(
+            "CREATE TRIGGER refused BEFORE {event} ON {table} WHEN {condition}
+             BEGIN SELECT RAISE(ABORT, 'refused by a test'); END"
+        )
+    } else {
+        format!(
+            "CREATE FUNCTION refused() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+                 BEGIN RAISE EXCEPTION 'refused by a test'; END $$;
+             CREATE TRIGGER refused BEFORE {event} ON {table} FOR EACH ROW WHEN ({condition})
+                 EXECUTE FUNCTION refused()"
+        )
+    };
+    write(url, &trigger).await;
+}
+
 async fn execute(database: &mut AnyConnection, sql: &str) -> sqlx::Result<()> {
     database.execute(AssertSqlSafe(sql.to_owned())).await.map(|_| ())
+}
+
+/// A name in Latin-1, as an expression of SQLite: a text that is not UTF-8. PostgreSQL takes no such text.
+pub const LATIN_1: &str = "CAST(X'4AFC7267656E' AS TEXT)";
+
+/// A text that is not UTF-8 and comes after all ASCII texts that begin so, as an expression of SQLite.
+pub fn latin_1_after(start: &str) -> String {
+    let mut hex = String::new();
+    for byte in start.bytes() {
+        let _ = write!(hex, "{byte:02X}");
+    }
+    format!("CAST(X'{hex}E4' AS TEXT)")
+}
+
+/// Sets a column to the value of an expression, in the rows for which a condition holds, as another program does that
+/// checks nothing.
+pub async fn spoil(url: &str, table: &str, column: &str, value: &str, of: &str) {
+    let update = format!("UPDATE {table} SET {column} = {value} WHERE {of}");
+    match table {
+        "artists" => write_unchecked(url, &update).await,
+        _ if url.starts_with("sqlite") => write(url, &format!("PRAGMA foreign_keys = OFF; {update}")).await,
+        _ => write(url, &update).await,
+    }
 }
 
 /// URL of the server: `DATABASE_URL`, or a cluster that this process starts.

@@ -11,8 +11,9 @@ use std::net::TcpListener;
 use std::os::unix::fs::{DirBuilderExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 /// Maximum wait until the server starts. A loaded machine needs a few seconds.
@@ -25,13 +26,15 @@ const PORTS_MAX: u32 = 10;
 const PORT_TAKEN: &str = "could not create any TCP/IP sockets";
 
 /// Script of the supervising shell: `$1` is the folder, the other arguments start the server. With each line that it
-/// reads, the server is stopped and started again.
+/// reads, the server is stopped and started again. The first server alone has the shell's output, to which nothing is
+/// written: its reader finds out when that server ends.
 const WATCH: &str = r#"trap "" INT TERM HUP
 folder=$1
 shift
 while :; do
-    "$@" >>"$folder/log" 2>&1 </dev/null &
+    "$@" 3>&1 >>"$folder/log" 2>&1 </dev/null &
     server=$!
+    exec >/dev/null
     read -r order || break
     kill -INT "$server"
     wait "$server"
@@ -110,16 +113,19 @@ impl Cluster {
         for setting in own.iter().chain(settings) {
             server.args(["-c", setting]);
         }
-        let watcher = server
+        let mut watcher = server
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .map_err(|error| failed("run", Path::new("/bin/sh"), &error))?;
+        let end = end_of(watcher.stdout.take());
         let cluster = Self { port, watcher };
 
         let started = Instant::now();
         loop {
+            // Before the log is read, which then holds all that the server said.
+            let has_ended = end.try_recv().is_ok();
             if is_ready(&data) {
                 let ready = command(&programs.join("pg_isready"))
                     .args(["-q", "-h", "127.0.0.1", "-p", &port.to_string(), "-U", "postgres"])
@@ -132,6 +138,9 @@ impl Cluster {
             let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
             if log.contains(PORT_TAKEN) {
                 return Ok(None);
+            }
+            if has_ended {
+                return Err(format!("the server ended before it accepted connections: {}", log.trim()));
             }
             if started.elapsed() > START_TIMEOUT {
                 return Err(format!("the server did not start: {}", log.trim()));
@@ -162,6 +171,18 @@ impl Drop for Cluster {
         drop(self.watcher.stdin.take());
         let _ = self.watcher.wait();
     }
+}
+
+/// Says when every process has ended that may write to a pipe.
+fn end_of(pipe: Option<ChildStdout>) -> Receiver<()> {
+    let (says, hears) = mpsc::channel();
+    std::thread::spawn(move || {
+        if let Some(mut pipe) = pipe {
+            let _ = std::io::copy(&mut pipe, &mut std::io::sink());
+        }
+        let _ = says.send(());
+    });
+    hears
 }
 
 /// Whether the server of this folder, and not another one at its port, says that it accepts connections: in the eighth

@@ -4,7 +4,8 @@ use chrono::{Days, NaiveDate};
 use serde_json::{Value as Json, json};
 
 use crate::ids::Kind;
-use crate::server::{Reply, Request, Shared};
+use crate::message::{Reply, Request};
+use crate::state::Shared;
 use crate::world::{ANALYTICS_METRICS, GOOGLE_ACCESS, GOOGLE_REFRESH};
 use crate::youtube;
 

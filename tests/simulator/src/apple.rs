@@ -9,7 +9,8 @@ use p256::ecdsa::{Signature, VerifyingKey};
 use serde_json::{Map, Value as Json, json};
 
 use crate::ids::Kind;
-use crate::server::{Reply, Request, Shared, lock};
+use crate::message::{Reply, Request};
+use crate::state::{Shared, lock};
 use crate::world::{Platform, Release, Trait};
 
 const IDS_MAX: usize = 25;

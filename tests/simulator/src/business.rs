@@ -4,7 +4,8 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::ids::Kind;
 use crate::instagram::{error, read_cursor, split_fields, unversioned, write_cursor};
-use crate::server::{Reply, Request, Shared, lock};
+use crate::message::{Reply, Request};
+use crate::state::{Shared, lock};
 use crate::world::{Platform, Post};
 
 /// Posts on a page if the request names no limit.

@@ -8,7 +8,8 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::faults::{Fault, Faults};
-use crate::server::{HOSTS, Reply, Request, Shared, lock};
+use crate::message::{Reply, Request};
+use crate::state::{HOSTS, Shared, lock};
 use crate::world::{Platform, World, noon};
 
 pub(crate) fn handle(shared: &Shared, request: &Request) -> Reply {

@@ -9,7 +9,7 @@ use flate2::{Compression, Crc, FlushCompress};
 use futures::stream;
 use serde::{Deserialize, Serialize};
 
-use crate::server::Reply;
+use crate::message::Reply;
 
 /// One rule. The first rule that matches a request and is not used up applies.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

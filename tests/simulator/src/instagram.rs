@@ -6,7 +6,8 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::{Map, Value as Json, json};
 
 use crate::ids::{Kind, Token, mix};
-use crate::server::{Reply, Request, Shared, lock};
+use crate::message::{Reply, Request};
+use crate::state::{Shared, lock};
 use crate::world::{INSTAGRAM_TOKEN, Platform, Post, PostStats, Trait};
 
 const TOKEN_SECONDS: i64 = 60 * 86_400;

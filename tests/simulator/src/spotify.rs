@@ -6,7 +6,8 @@ use chrono::Datelike as _;
 use serde_json::{Value as Json, json};
 
 use crate::ids::{self, Kind, Token};
-use crate::server::{Reply, Request, Shared, SpotifyMode};
+use crate::message::{Reply, Request};
+use crate::state::{Shared, SpotifyMode};
 use crate::world::{Platform, Release, Trait};
 
 const IDS_MAX: usize = 50;

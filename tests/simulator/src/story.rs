@@ -12,7 +12,7 @@
 use chrono::{Days, NaiveDate};
 
 use crate::faults::{Fault, FaultKind, RetryAfter};
-use crate::server::SimulatorConfig;
+use crate::state::SimulatorConfig;
 use crate::world::{Platform, World};
 
 /// The artist whose token expires.

@@ -3,7 +3,8 @@
 use serde_json::{Map, Value as Json, json};
 
 use crate::ids::{Kind, Token};
-use crate::server::{Reply, Request, Shared, TiktokRotation, lock};
+use crate::message::{Reply, Request};
+use crate::state::{Shared, TiktokRotation, lock};
 use crate::world::{Platform, Post, TIKTOK_ACCESS, TIKTOK_REFRESH, Trait};
 
 const PAGE_MAX: u64 = 20;

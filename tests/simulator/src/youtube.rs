@@ -8,7 +8,8 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value as Json, json};
 
 use crate::ids::{Kind, mix_text};
-use crate::server::{Reply, Request, Shared};
+use crate::message::{Reply, Request};
+use crate::state::Shared;
 use crate::world::{Platform, Post, Trait, three_figures};
 
 const IDS_MAX: usize = 50;

@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 use crate::build;
 use crate::process::{self, say};
 use crate::sbom;
+use crate::tidy::binary;
 use tar::Entry;
 
 /// Shells, with the file that each reads completions from.
@@ -66,6 +67,9 @@ pub(crate) fn dist(arguments: &DistArguments) -> Result<bool> {
     let folder = arguments.output.clone().unwrap_or_else(|| process::target_folder().join("dist"));
     std::fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
     let made = build::distribution()?;
+    if !binary::check_file(&made.host)? {
+        return Ok(false);
+    }
     let version = version_of(&made.host)?;
     let entries = gather(&made)?;
 

@@ -1,6 +1,8 @@
 //! That the release binary is what operators may run: without the feature that tests use to switch bounds off, and of
 //! a size that can be handed out.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result};
 
 use crate::process::{self, say};
@@ -21,7 +23,15 @@ pub(crate) fn check() -> Result<bool> {
         say("release binary: not checked, there is none");
         return Ok(true);
     }
-    let bytes = std::fs::read(&path).with_context(|| format!("failed to read {}", path.display()))?;
+    check_file(&path)
+}
+
+/// Checks a release binary; says whether it may be handed out.
+///
+/// # Errors
+/// When it can't be read.
+pub(crate) fn check_file(path: &Path) -> Result<bool> {
+    let bytes = std::fs::read(path).with_context(|| format!("failed to read {}", path.display()))?;
     let problem = problem_of(&bytes);
     if let Some(problem) = &problem {
         eprintln!("{}: {problem}", path.display());
@@ -55,6 +65,18 @@ mod tests {
         let problem = |bytes: &[u8]| problem_of(bytes).expect("refused");
         assert!(problem(&vec![0; BYTES_MAX + 1]).contains("60 MB"));
         assert!(problem(&[&[0; 9], MARKER].concat()).contains("`weakened`"));
+    }
+
+    #[test]
+    fn the_marker_is_what_the_host_writes_where_bounds_can_be_switched() {
+        let path = process::workspace_root().join("host/app/src/config.rs");
+        let text = std::fs::read_to_string(path).expect("the host's configuration");
+        let marker = std::str::from_utf8(MARKER).expect("a word");
+        let version = text.split("pub const VERSION: &str =").nth(1).and_then(|rest| rest.split(';').next());
+        let version = version.expect("a constant");
+        let (weakened, ordinary) = version.split_once("else").expect("one of two versions");
+        assert!(weakened.contains("if CAN_SWITCH {") && weakened.contains(&format!(" {marker}\"")), "{weakened}");
+        assert!(!ordinary.contains(marker), "{ordinary}");
     }
 
     #[test]

@@ -217,7 +217,6 @@ const ACQUAINTANCES: [Acquaintance; 7] = [
             "RenewError",
             "VendorUpdate",
             "SIGNATURE_SUFFIX",
-            "SigningError",
             "SigningKey",
             "Source",
             "Stamp",

@@ -1,5 +1,6 @@
 //! Rules about files: how they open, what must not stand in them, and that ARCHITECTURE.md tells the truth.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -192,6 +193,52 @@ pub(crate) fn check_rooms(sources: &[Source], folders: &[&str]) -> Vec<Breach> {
     missing.map(|folder| Breach { path: path.to_owned(), line: 0, problem: problem(folder) }).collect()
 }
 
+/// Folders whose parts have rows of their own in CONTRIBUTING.md: in the table below the line that ends with its name.
+const TABLES: [&str; 3] = ["host/app/src", "host/app/src/pipeline", "host/store/src"];
+
+/// Files that hold nothing but what they are made of.
+const ROOTS: [&str; 3] = ["lib.rs", "main.rs", "mod.rs"];
+
+/// Checks that CONTRIBUTING.md says what is changed in each part of the folders of [`TABLES`]: a subfolder, or a file
+/// that has none.
+pub(crate) fn check_parts(sources: &[Source]) -> Vec<Breach> {
+    let path = "CONTRIBUTING.md";
+    let Some(source) = sources.iter().find(|source| source.path == path) else { return Vec::new() };
+    let mut breaches = Vec::new();
+    for folder in TABLES {
+        let (line, rows) = table_of(&source.text, folder);
+        for part in parts_of(folder, sources) {
+            if !rows.iter().any(|row| row.contains(&format!("`{part}"))) {
+                let problem = format!("no row below `{folder}/` says what is changed in `{part}`");
+                breaches.push(Breach { path: path.to_owned(), line, problem });
+            }
+        }
+    }
+    breaches
+}
+
+/// The parts of a folder: `name/` for a subfolder, also where a file has its name, and `name.rs`.
+fn parts_of(folder: &str, sources: &[Source]) -> BTreeSet<String> {
+    let inside = |source: &Source| source.path.strip_prefix(folder)?.strip_prefix('/').map(str::to_owned);
+    let files: Vec<String> = sources.iter().filter_map(inside).filter(|path| path.ends_with(".rs")).collect();
+    let folders: BTreeSet<&str> = files.iter().filter_map(|path| Some(path.split_once('/')?.0)).collect();
+    let has_its_own = |name: &&str| TABLES.contains(&format!("{folder}/{name}").as_str());
+    let alone = files.iter().filter(|file| {
+        let name = file.strip_suffix(".rs").unwrap_or(file);
+        !file.contains('/') && !folders.contains(name) && !ROOTS.contains(&file.as_str())
+    });
+    let named = folders.iter().filter(|name| !has_its_own(name)).map(|name| format!("{name}/"));
+    named.chain(alone.cloned()).collect()
+}
+
+/// The line that ends with a folder, from 1, and the rows of the table below it; no rows where there is none.
+fn table_of<'a>(text: &'a str, folder: &str) -> (usize, Vec<&'a str>) {
+    let opening = format!("`{folder}/`:");
+    let mut lines = text.lines();
+    let Some(index) = lines.position(|line| line.ends_with(&opening)) else { return (0, Vec::new()) };
+    (index + 1, lines.take_while(|line| line.is_empty() || line.starts_with('|')).collect())
+}
+
 /// Checks that CONTRIBUTING.md lists the suites of `cargo xtask test`, in their order.
 pub(crate) fn check_suites(sources: &[Source], suites: &[&str]) -> Option<Breach> {
     const OPENING: &str = "The suites are ";
@@ -352,6 +399,41 @@ mod tests {
         let missing = check_rooms(&source, &["host/rules", "host/store", "host/sandbox"]);
         assert_eq!(missing.len(), 1);
         assert!(missing[0].problem.contains("host/sandbox"));
+    }
+
+    #[test]
+    fn contributing_covers_the_parts_of_the_large_folders() {
+        let source = |path: &str, text: &str| Source { path: path.to_owned(), text: text.to_owned() };
+        let text = "The store, `host/store/src/`:\n\n| to change | look in |\n|---|---|\n| runs | `work/` |\n\n\
+                    The edges, `host/app/src/`:\n\n| tables | `cli/terminal/` |\n| keys | `config/` |\n\n\
+                    More: `scope.rs`\n";
+        let files = [
+            "host/store/src/lib.rs",
+            "host/store/src/work/mod.rs",
+            "host/store/src/work/runs.rs",
+            "host/app/src/main.rs",
+            "host/app/src/cli/mod.rs",
+            "host/app/src/config.rs",
+            "host/app/src/config/layers.rs",
+        ];
+        let mut sources: Vec<Source> = files.iter().map(|path| source(path, "")).collect();
+        sources.push(source("CONTRIBUTING.md", text));
+        let found = |sources: &[Source]| -> Vec<String> {
+            check_parts(sources).into_iter().map(|breach| format!("{}: {}", breach.line, breach.problem)).collect()
+        };
+        assert_eq!(found(&sources), Vec::<String>::new());
+        for path in ["host/store/src/scope.rs", "host/store/src/events/mod.rs", "host/app/src/pipeline/host.rs"] {
+            sources.push(source(path, ""));
+        }
+        let below = |line: usize, folder: &str, part: &str| {
+            format!("{line}: no row below `{folder}/` says what is changed in `{part}`")
+        };
+        let expected = [
+            below(0, "host/app/src/pipeline", "host.rs"),
+            below(1, "host/store/src", "events/"),
+            below(1, "host/store/src", "scope.rs"),
+        ];
+        assert_eq!(found(&sources), expected);
     }
 
     #[test]

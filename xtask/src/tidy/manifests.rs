@@ -45,10 +45,12 @@ pub(crate) const ROOMS: [Room; 7] = [
 ];
 
 /// Libraries with one owner: which package may depend on them. Tests of any package may.
-pub(crate) const OWNERS: [(&str, &str); 50] = [
+pub(crate) const OWNERS: [(&str, &str); 55] = [
+    ("aho-corasick", "backline-gateway"),
     ("anstream", "backline"),
     ("anstyle", "backline"),
     ("anyhow", "backline"),
+    ("async-compression", "backline-gateway"),
     ("axum", "backline"),
     ("chacha20poly1305", "backline-gateway"),
     ("clap", "backline"),
@@ -64,6 +66,7 @@ pub(crate) const OWNERS: [(&str, &str); 50] = [
     ("jsonschema", "backline"),
     ("landlock", "backline-sandbox"),
     ("lettre", "backline-gateway"),
+    ("libc", "backline-sandbox"),
     ("maud", "backline"),
     ("minisign", "backline-component"),
     ("minisign-verify", "backline-component"),
@@ -73,8 +76,10 @@ pub(crate) const OWNERS: [(&str, &str); 50] = [
     ("opentelemetry-otlp", "backline"),
     ("opentelemetry_sdk", "backline"),
     ("p256", "backline-gateway"),
+    ("parquet", "backline"),
     ("prometheus-client", "backline"),
     ("psl", "backline-model"),
+    ("quick-junit", "backline"),
     ("regex", "backline-model"),
     ("reqwest", "backline-gateway"),
     ("rustls", "backline-gateway"),

@@ -5,7 +5,8 @@ use clap::Args;
 
 use crate::process::{self, say};
 
-mod binary;
+pub(crate) mod binary;
+mod circles;
 mod dependencies;
 mod directions;
 mod files;
@@ -21,7 +22,7 @@ pub(crate) use manifests::ROOMS;
 /// What `cargo xtask tidy` takes.
 #[derive(Args)]
 pub(crate) struct TidyArguments {
-    /// Only the rules that need no compiler: formatting, directions, files, texts
+    /// Only the rules that need no compiler: formatting, directions, circles, files, texts
     #[arg(long)]
     quick: bool,
 }
@@ -107,8 +108,10 @@ fn rules() -> Result<bool> {
     }
     breaches.extend(files::check_map(&sources));
     breaches.extend(files::check_rooms(&sources, &manifests::ROOMS.map(|room| room.folder)));
+    breaches.extend(files::check_parts(&sources));
     breaches.extend(files::check_suites(&sources, &crate::test::suites()));
     breaches.extend(directions::check(&sources));
+    breaches.extend(circles::check(&sources));
     breaches.extend(platforms::check(&sources));
     breaches.extend(manifests::check(&sources)?);
     for Breach { path, line, problem } in &breaches {

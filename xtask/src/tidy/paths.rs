@@ -40,6 +40,8 @@ pub(crate) struct Named {
     pub(crate) reexports: Vec<Target>,
     /// Whether everything in the target is imported: `use …::*`.
     pub(crate) is_glob: bool,
+    /// Whether it is a `use`, and not a path inside the code.
+    is_import: bool,
 }
 
 /// A problem with a file that the check can't look into.
@@ -140,7 +142,7 @@ impl Crate {
             if self.tests.iter().any(|test| key.starts_with(test)) {
                 continue;
             }
-            let mut name = |path: &Written, target: Target, is_glob: bool| {
+            let mut name = |path: &Written, target: Target, import: Option<&Import>| {
                 let reexports = self.reexports(&target);
                 named.push(Named {
                     module: key.clone(),
@@ -148,18 +150,38 @@ impl Crate {
                     line: path.line,
                     target,
                     reexports,
-                    is_glob,
+                    is_glob: import.is_some_and(|import| import.alias.is_none()),
+                    is_import: import.is_some(),
                 });
             };
             for (index, import) in module.imports.iter().enumerate() {
                 let target = self.resolve(key, &import.path, Some(index), 0);
-                name(&import.path, target, import.alias.is_none());
+                name(&import.path, target, Some(import));
             }
             for path in &module.paths {
-                name(path, self.resolve(key, path, None, 0), false);
+                name(path, self.resolve(key, path, None, 0), None);
             }
         }
         named
+    }
+
+    /// The file that defines what a path leads to, past all re-exports. None for another crate, and for the import of a
+    /// module by itself: what is taken out of the module has a path of its own.
+    pub(crate) fn definer(&self, named: &Named) -> Option<&str> {
+        let Target::Internal(path) = named.reexports.last().unwrap_or(&named.target) else { return None };
+        if named.is_import && !named.is_glob && self.modules.contains_key(path) {
+            // A function may have the name of its module: `pub use gather::gather`.
+            let (name, parent) = path.split_last()?;
+            let Target::Internal(path) = self.import_of(parent, name, 0)? else { return None };
+            return self.file_of(&path);
+        }
+        self.file_of(path)
+    }
+
+    /// The file of the innermost module on a path.
+    fn file_of(&self, path: &[String]) -> Option<&str> {
+        let module = (0..=path.len()).rev().find_map(|length| self.modules.get(&path[..length]))?;
+        Some(&module.file)
     }
 
     /// Resolves a path as code of a module means it. An import does not resolve itself: `own` says which.

@@ -18,6 +18,8 @@ use tokio_rustls::rustls::{self, ClientConfig, DigitallySignedStruct, ServerConf
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{Accept, TlsAcceptor, TlsConnector, client};
 
+use crate::pipeline::{Classified, ErrorClass};
+
 /// What is spoken over TLS, by the names of ALPN.
 const PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
 
@@ -73,6 +75,12 @@ pub enum TlsError {
         #[source]
         source: rustls::Error,
     },
+}
+
+impl Classified for TlsError {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::Refused
+    }
 }
 
 /// Certificate and key, as they were read last. Cloning shares them.

@@ -2,7 +2,7 @@
 
 use backline_model::kill_points::{Point, die_at};
 use backline_model::remedies::{Remedy, without};
-use backline_model::weakened::limit_file_pages;
+use backline_model::weakened::{limit_file_pages, read_only_while};
 
 /// The environment variable that names the point, such as `batch-leased`, or `batch-leased:3` for the third time that
 /// it is reached.
@@ -10,6 +10,9 @@ pub const DIES_AT_VARIABLE: &str = "WEAKENED_DIES_AT";
 
 /// The environment variable that limits the pages of a SQLite file.
 pub const FILE_PAGES_VARIABLE: &str = "WEAKENED_FILE_PAGES_MAX";
+
+/// The environment variable that names a file: while it exists, the process may write to no file of SQLite.
+pub const FILE_READ_ONLY_VARIABLE: &str = "WEAKENED_FILE_READ_ONLY_WHILE";
 
 /// The environment variable that names the remedy which is switched off, such as `lock-limit`.
 pub const WITHOUT_VARIABLE: &str = "WEAKENED_WITHOUT";
@@ -21,6 +24,9 @@ pub const WITHOUT_VARIABLE: &str = "WEAKENED_WITHOUT";
 pub(crate) fn let_go_wrong() {
     if let Some(given) = std::env::var_os(FILE_PAGES_VARIABLE) {
         limit_file_pages(given.to_string_lossy().parse().expect("a number of pages"));
+    }
+    if let Some(mark) = std::env::var_os(FILE_READ_ONLY_VARIABLE) {
+        read_only_while(mark.into());
     }
     if let Some(given) = std::env::var_os(WITHOUT_VARIABLE) {
         let remedy = Remedy::ALL.iter().copied().find(|remedy| given.to_str() == Some(remedy.name()));

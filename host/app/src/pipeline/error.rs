@@ -3,6 +3,9 @@
 use std::error::Error;
 
 use crate::config::ConfigError;
+use crate::telemetry::TracesError;
+use backline_component::{IndexError, InspectError, PackError, RenewError, ScaffoldError, SigningError};
+use backline_gateway::GatewayError;
 use backline_store::StoreError;
 
 /// What an error says of the state it leaves behind, and of whether repeating helps.
@@ -27,6 +30,65 @@ pub trait Classified: Error + 'static {
 impl Classified for ConfigError {
     fn class(&self) -> ErrorClass {
         ErrorClass::Refused
+    }
+}
+
+impl Classified for GatewayError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Config { .. } => ErrorClass::Refused,
+            Self::Client(_) => ErrorClass::Unavailable,
+        }
+    }
+}
+
+impl Classified for TracesError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Endpoint { .. } => ErrorClass::Refused,
+            Self::Client(error) => error.class(),
+        }
+    }
+}
+
+// Component files are handled in memory: what fails is what was given, except where the system gives no random bytes.
+
+impl Classified for InspectError {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::Refused
+    }
+}
+
+impl Classified for PackError {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::Refused
+    }
+}
+
+impl Classified for IndexError {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::Refused
+    }
+}
+
+impl Classified for ScaffoldError {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::Refused
+    }
+}
+
+impl Classified for RenewError {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::Refused
+    }
+}
+
+impl Classified for SigningError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Generate(_) | Self::Sign(_) => ErrorClass::Unavailable,
+            Self::NotAKey | Self::Locked(_) | Self::Name(_) => ErrorClass::Refused,
+        }
     }
 }
 
@@ -88,6 +150,19 @@ pub fn with_causes(error: &(dyn Error + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_signature_that_lacks_random_bytes_may_be_made_later() {
+        let unavailable =
+            [SigningError::Generate("no entropy".to_owned()), SigningError::Sign("no entropy".to_owned())];
+        assert!(unavailable.iter().all(|error| error.class() == ErrorClass::Unavailable));
+        let refused = [
+            SigningError::NotAKey,
+            SigningError::Locked("wrong password".to_owned()),
+            SigningError::Name("a\nb".to_owned()),
+        ];
+        assert!(refused.iter().all(|error| error.class() == ErrorClass::Refused));
+    }
 
     #[test]
     fn causes_follow_on_one_line_and_are_not_repeated() {

@@ -12,8 +12,7 @@ use crate::pipeline::artists::sync::ArtistSync;
 use crate::pipeline::bulk::{self, Bulk};
 use crate::pipeline::clocks::Clocks;
 use crate::pipeline::collection::budgets::{self, Budgets};
-use crate::pipeline::collection::collect::Collector;
-use crate::pipeline::collection::held::HeldBytes;
+use crate::pipeline::collection::collector::{Collector, CollectorParts};
 use crate::pipeline::collection::planning::Planner;
 use crate::pipeline::collection::quarantine::Quarantine;
 use crate::pipeline::collection::run::Runs;
@@ -27,7 +26,7 @@ use crate::pipeline::releases::manager::ReleaseManager;
 use crate::pipeline::upkeep::archive::Archive;
 use crate::pipeline::upkeep::health::HealthMonitor;
 use crate::pipeline::watchdog::Watchdog;
-use crate::pipeline::webhooks::deliveries::Dispatcher;
+use crate::pipeline::webhooks::deliveries::{Dispatcher, DispatcherParts};
 use crate::pipeline::webhooks::manage::Webhooks;
 use crate::pipeline::webhooks::signing::Signer;
 use crate::telemetry::Telemetry;
@@ -64,8 +63,9 @@ impl Classified for OpenError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Store(error) => error.class(),
-            Self::Gateway(GatewayError::Client(_)) | Self::Sandbox(SandboxError::Ticker(_)) => ErrorClass::Unavailable,
-            Self::Config(_) | Self::Gateway(_) | Self::Sandbox(_) | Self::NeedsRestart { .. } => ErrorClass::Refused,
+            Self::Gateway(error) => error.class(),
+            Self::Sandbox(SandboxError::Ticker(_)) => ErrorClass::Unavailable,
+            Self::Config(_) | Self::Sandbox(_) | Self::NeedsRestart { .. } => ErrorClass::Refused,
         }
     }
 }
@@ -217,7 +217,7 @@ impl Host {
             None => credentials,
         };
         let config = Arc::new(config);
-        let collector = Collector {
+        let collector_parts = CollectorParts {
             name: Arc::clone(&name),
             config: Arc::clone(&config),
             telemetry: telemetry.clone(),
@@ -227,13 +227,8 @@ impl Host {
             gateway: gateway.clone(),
             cache: cache.clone(),
             credentials: credentials.clone(),
-            held: before
-                .filter(|before| before.config.collection.held_bytes_max == config.collection.held_bytes_max)
-                .map_or_else(
-                    || HeldBytes::new(config.collection.held_bytes_max),
-                    |before| before.collector.held.clone(),
-                ),
         };
+        let collector = Collector::new(collector_parts, before.map(|before| &before.collector));
         let releases =
             ReleaseManager::new(Arc::clone(&config), clock.clone(), clocks.clone(), store.clone(), cache.clone());
         let planner = Planner::new(Arc::clone(&config), clock.clone(), store.clone(), releases.clone());
@@ -245,26 +240,26 @@ impl Host {
             store.clone(),
             credentials.clone(),
         );
-        let conformance = Conformance {
-            config: Arc::clone(&config),
-            clock: clock.clone(),
-            store: store.clone(),
-            gateway: gateway.clone(),
-            cache: cache.clone(),
-            releases: releases.clone(),
-            credentials: credentials.clone(),
-        };
-        let alerts = Alerts {
-            name: Arc::clone(&name),
-            config: Arc::clone(&config),
-            clock: clock.clone(),
-            clocks: clocks.clone(),
-            store: store.clone(),
-            gateway: gateway.clone(),
-            keyring: keyring.clone(),
-        };
+        let conformance = Conformance::new(
+            Arc::clone(&config),
+            clock.clone(),
+            store.clone(),
+            gateway.clone(),
+            cache.clone(),
+            releases.clone(),
+            credentials.clone(),
+        );
+        let alerts = Alerts::new(
+            Arc::clone(&name),
+            Arc::clone(&config),
+            clock.clone(),
+            clocks.clone(),
+            store.clone(),
+            gateway.clone(),
+            keyring.clone(),
+        );
         let signer = Signer::new(clock.clone(), store.clone(), keyring);
-        let dispatcher = Dispatcher {
+        let dispatcher = Dispatcher::new(DispatcherParts {
             name: Arc::clone(&name),
             config: Arc::clone(&config),
             telemetry: telemetry.clone(),
@@ -273,7 +268,7 @@ impl Host {
             store: store.clone(),
             gateway: gateway.clone(),
             signer: signer.clone(),
-        };
+        });
         let runs =
             Runs::new(planner.clone(), collector.clone(), releases.clone(), health.clone(), installation.clone());
         let quarantine = Quarantine::new(Arc::clone(&config), clock.clone(), store.clone());
@@ -526,9 +521,16 @@ impl Host {
 /// How a database is used, as it is configured.
 #[must_use]
 pub fn store_options(config: &DatabaseConfig) -> StoreOptions {
-    let DatabaseConfig { connections_max, statement_timeout_ms, long_statement_timeout_ms, lock_timeout_ms, .. } =
-        *config;
+    let DatabaseConfig {
+        connections_max,
+        connect_timeout_ms,
+        statement_timeout_ms,
+        long_statement_timeout_ms,
+        lock_timeout_ms,
+        ..
+    } = *config;
     let limits = StoreLimits {
+        connect: Duration::from_millis(connect_timeout_ms),
         statement: Duration::from_millis(statement_timeout_ms),
         long_statement: Duration::from_millis(long_statement_timeout_ms),
         lock: Duration::from_millis(lock_timeout_ms),

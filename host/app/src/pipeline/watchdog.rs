@@ -8,9 +8,14 @@
 //! `service.stuck_after_ms` is failing: readiness names it with its last error. What the database as a whole is why
 //! for is told once, in the words of the one that finds it out, and not by each loop again.
 //!
+//! A turn failed where the loop's own work did: reading what there is to do, leasing it, what its role writes. One
+//! thing of many is not that, such as a receiver or a schedule: it would take the host out of service for all others.
+//! Nor is what is outside the host. Both are told where they are: in the log, in health, in the thing's own state. So
+//! a turn with things ends in an [`Undone`], which only [`Things`] can tell from a failure of the loop.
+//!
 //! Time here is that of the process, which no change of the machine's clock moves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -52,7 +57,8 @@ pub struct LoopStatus {
     pub next_turn_s: f64,
     /// Whether the next one is overdue by more than `service.stuck_after_ms`.
     pub is_stuck: bool,
-    /// Over how many seconds each turn has failed, up to the latest one; 0 where that did not fail.
+    /// Over how many seconds each turn has failed, up to the latest one; 0 where that did not fail. One thing of many
+    /// is no failure of a turn, nor is what is outside the host.
     pub failing_s: f64,
     /// Whether that is more than `service.stuck_after_ms`, and not told as an outage of the database already.
     pub is_failing: bool,
@@ -107,6 +113,117 @@ impl Failure {
     }
 }
 
+impl From<&StoreError> for Failure {
+    fn from(error: &StoreError) -> Self {
+        Self::of(error)
+    }
+}
+
+/// Why a turn did not do all that there was to do. An error that comes by itself is of the loop's own work.
+#[derive(Debug)]
+pub(in crate::pipeline) enum Undone<E> {
+    /// The loop's own work failed, or all that it had to do, because of the database as a whole.
+    All(E),
+    /// Only some of the things failed, of which this is one. They are told by themselves.
+    Some(E),
+}
+
+impl<E> From<E> for Undone<E> {
+    fn from(error: E) -> Self {
+        Self::All(error)
+    }
+}
+
+impl<E> Undone<E> {
+    /// The error.
+    pub(in crate::pipeline) fn error(&self) -> &E {
+        let (Self::All(error) | Self::Some(error)) = self;
+        error
+    }
+
+    /// The same, for who has no turn.
+    pub(in crate::pipeline) fn into_error(self) -> E {
+        let (Self::All(error) | Self::Some(error)) = self;
+        error
+    }
+
+    /// The worst of several parts of a turn.
+    pub(in crate::pipeline) fn worst(parts: impl IntoIterator<Item = Result<(), Self>>) -> Result<(), Self> {
+        let mut worst = None;
+        for undone in parts.into_iter().filter_map(Result::err) {
+            if worst.is_none() || matches!(undone, Self::All(_)) {
+                worst = Some(undone);
+            }
+        }
+        worst.map_or(Ok(()), Err)
+    }
+}
+
+/// What became of the things that a turn had to do, such as schedules or receivers, by what tells them apart.
+#[derive(Debug)]
+pub(in crate::pipeline) struct Things<K, E> {
+    done: BTreeSet<K>,
+    failed: BTreeMap<K, E>,
+}
+
+impl<K, E> Default for Things<K, E> {
+    fn default() -> Self {
+        Self { done: BTreeSet::new(), failed: BTreeMap::new() }
+    }
+}
+
+impl<K: Ord, E> Things<K, E>
+where
+    Failure: for<'a> From<&'a E>,
+{
+    /// Notes what became of one. What it returned; none where it failed.
+    pub(in crate::pipeline) fn note<T>(&mut self, thing: K, done: Result<T, E>) -> Option<T> {
+        match done {
+            Ok(done) => {
+                self.done.insert(thing);
+                Some(done)
+            }
+            Err(error) => {
+                self.failed.insert(thing, error);
+                None
+            }
+        }
+    }
+
+    /// The end of things that say nothing of each other: the loop failed where at least two were to be done, and an
+    /// outage of the database kept it from each.
+    ///
+    /// # Errors
+    /// Of one of them, if any failed.
+    pub(in crate::pipeline) fn ended(self) -> Result<(), Undone<E>> {
+        let is_outage = self.failed.values().all(|error| Failure::from(error).is_outage);
+        self.ended_where(2, is_outage)
+    }
+
+    /// The end of the loop's own work where it is done for each thing, such as a lease: the loop failed where at least
+    /// two were to be done and none was, whatever kept it from them.
+    ///
+    /// # Errors
+    /// Of one of them, if any failed.
+    pub(in crate::pipeline) fn leased(self) -> Result<(), Undone<E>> {
+        self.ended_where(2, true)
+    }
+
+    /// The end of reading what there is to do in parts: the loop failed where none could be read.
+    ///
+    /// # Errors
+    /// Of one of them, if any failed.
+    pub(in crate::pipeline) fn read(self) -> Result<(), Undone<E>> {
+        self.ended_where(1, true)
+    }
+
+    fn ended_where(self, least: usize, is_of_loop: bool) -> Result<(), Undone<E>> {
+        let is_all = self.done.is_empty() && self.failed.len() >= least && is_of_loop;
+        let Some(error) = self.failed.into_values().next() else { return Ok(()) };
+        Err(if is_all { Undone::All(error) } else { Undone::Some(error) })
+    }
+}
+
 /// How a turn of a loop ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::pipeline) enum TurnEnd {
@@ -122,6 +239,28 @@ impl TurnEnd {
     /// The end of a turn that only the database can keep from being good.
     pub(in crate::pipeline) fn of<T>(turn: &Result<T, StoreError>) -> Self {
         turn.as_ref().map_or_else(|error| Self::Failed(Failure::of(error)), |_| Self::Good)
+    }
+
+    /// The end of a turn that had things to do. One in which only some failed is good.
+    pub(in crate::pipeline) fn of_things<T, E>(turn: &Result<T, Undone<E>>) -> Self
+    where
+        Failure: for<'a> From<&'a E>,
+    {
+        match turn {
+            Err(Undone::All(error)) => Self::Failed(Failure::from(error)),
+            Ok(_) | Err(Undone::Some(_)) => Self::Good,
+        }
+    }
+
+    /// The same of a turn that did not look at everything, and so can't be good by itself.
+    pub(in crate::pipeline) fn of_part<T, E>(turn: &Result<T, Undone<E>>) -> Self
+    where
+        Failure: for<'a> From<&'a E>,
+    {
+        match Self::of_things(turn) {
+            Self::Good => Self::Skipped,
+            end => end,
+        }
     }
 
     /// The worse of two parts of a turn.
@@ -287,6 +426,8 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    type Turn = Result<(), Undone<StoreError>>;
+
     fn stuck(watchdog: &Watchdog, at: Instant) -> Vec<&'static str> {
         let status = watchdog.status(at, SECOND * 60, None);
         status.iter().filter(|status| status.problem().is_some()).map(|status| status.name).collect()
@@ -343,6 +484,37 @@ mod tests {
         assert_eq!(told(), None, "there was nothing to do, or it was done");
         end(200, failed("again"));
         assert_eq!(told(), None, "it counts from the first one since then");
+    }
+
+    #[test]
+    fn one_thing_of_many_and_any_number_that_no_outage_is_why_for_fail_no_turn() {
+        let outage = || StoreError::NoAnswer { what: "a test", seconds: 1 };
+        let of_row = || StoreError::Unreadable { column: "id".to_owned(), problem: "a test".to_owned() };
+        let turn = |ends: Vec<Result<(), StoreError>>, end: fn(Things<usize, StoreError>) -> Turn| {
+            let mut things = Things::default();
+            for (thing, done) in ends.into_iter().enumerate() {
+                things.note(thing, done);
+            }
+            TurnEnd::of_things(&end(things))
+        };
+        let is_failed = |end: TurnEnd| matches!(end, TurnEnd::Failed(_));
+        assert_eq!(turn(Vec::new(), Things::ended), TurnEnd::Good);
+        assert_eq!(turn(vec![Err(outage())], Things::ended), TurnEnd::Good, "one thing");
+        assert_eq!(turn(vec![Err(outage()), Ok(()), Err(outage())], Things::ended), TurnEnd::Good, "one was done");
+        assert_eq!(turn(vec![Err(of_row()), Err(outage())], Things::ended), TurnEnd::Good, "one is why by itself");
+        assert!(is_failed(turn(vec![Err(outage()), Err(outage())], Things::ended)));
+
+        assert_eq!(turn(vec![Err(of_row())], Things::leased), TurnEnd::Good, "one thing");
+        assert_eq!(turn(vec![Err(of_row()), Ok(())], Things::leased), TurnEnd::Good);
+        assert!(is_failed(turn(vec![Err(of_row()), Err(of_row())], Things::leased)), "nothing is leased");
+
+        assert_eq!(turn(vec![Err(of_row()), Ok(())], Things::read), TurnEnd::Good);
+        assert!(is_failed(turn(vec![Err(of_row())], Things::read)), "nothing is known of what there is to do");
+
+        let worst = Undone::worst([Ok(()), Err(Undone::Some(of_row())), Err(Undone::All(outage()))]);
+        assert!(is_failed(TurnEnd::of_things(&worst)));
+        let part: Turn = Err(Undone::Some(of_row()));
+        assert_eq!(TurnEnd::of_part(&part), TurnEnd::Skipped, "it does not make up for a turn that failed");
     }
 
     #[test]

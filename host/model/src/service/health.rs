@@ -136,8 +136,10 @@ pub struct Suspects {
     pub zones: Option<ZoneData>,
     /// Zones whose files it can't read.
     pub zone_faults: Vec<ZoneFault>,
-    /// Rows that can't be read.
+    /// Rows that can't be read, as far as they are named: a table that is broken as a whole has very many.
     pub unreadable: Vec<UnreadableRow>,
+    /// How many more there are, by table.
+    pub unreadable_others: BTreeMap<String, u64>,
     /// How far the clock of the process that reports is ahead of another one, or behind it where that is negative;
     /// `None` where they agree.
     pub clock_ahead: Option<TimeDelta>,

@@ -125,6 +125,7 @@ pub fn everything_wrong() -> HealthReport {
         pauses: Vec::new(),
         zone_faults: Vec::new(),
         unreadable: Vec::new(),
+        unreadable_others: BTreeMap::new(),
         clock_ahead: None,
         simulated: false,
     };

@@ -72,7 +72,7 @@ pub(super) fn recommend(
     found.extend(strangers(&figures.hosts, now));
     found.extend(suspects.webhooks.iter().map(undelivered));
     found.extend(suspects.zone_faults.iter().map(zone_from_copy));
-    found.extend(left_out(&suspects.unreadable));
+    found.extend(left_out(&suspects.unreadable, &suspects.unreadable_others));
     found.extend(suspects.clock_ahead.map(wrong_clock));
     found.extend(suspects.zones.as_ref().filter(|zones| zones.is_older_than_bundled()).map(old_zones));
     found.sort_by(|a, b| (a.urgency, a.kind, &a.blame.platform).cmp(&(b.urgency, b.kind, &b.blame.platform)));
@@ -145,8 +145,8 @@ fn wrong_clock(ahead: TimeDelta) -> Recommendation {
     }
 }
 
-/// Rows that can't be read, counted and named by table.
-fn left_out(rows: &[UnreadableRow]) -> Vec<Recommendation> {
+/// Rows that can't be read, counted and named by table. `others` are counted only.
+fn left_out(rows: &[UnreadableRow], others: &BTreeMap<String, u64>) -> Vec<Recommendation> {
     let mut tables: BTreeMap<&str, Vec<&UnreadableRow>> = BTreeMap::new();
     for row in rows {
         tables.entry(&row.table).or_default().push(row);
@@ -154,8 +154,9 @@ fn left_out(rows: &[UnreadableRow]) -> Vec<Recommendation> {
     let told = tables.into_iter().map(|(table, rows)| {
         let named = rows.iter().take(NAMED_MAX);
         let names: Vec<_> = named.map(|row| format!("{} ({}: {})", row.name, row.column, row.problem)).collect();
-        let more = if rows.len() > NAMED_MAX { " and others" } else { "" };
-        let how_many = if rows.len() == 1 { "1 row".to_owned() } else { format!("{} rows", rows.len()) };
+        let count = rows.len() as u64 + others.get(table).copied().unwrap_or_default();
+        let more = if count > NAMED_MAX as u64 { " and others" } else { "" };
+        let how_many = if count == 1 { "1 row".to_owned() } else { format!("{count} rows") };
         let remedy = match table {
             "schedules" => "backline schedules list",
             "releases" => "backline plugins list",

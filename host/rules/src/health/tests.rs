@@ -215,7 +215,8 @@ fn rows_that_can_not_be_read_are_counted_and_named_by_table() {
     };
     let mut unreadable = vec![row("webhooks", "crm"), row("artists", "018f4e6a-7c1d-7b3a-9c55-3f1d2a4b5c6d")];
     unreadable.extend((0..7).map(|n| row("schedules", &format!("nightly-{n}"))));
-    let suspects = Suspects { unreadable, ..Suspects::default() };
+    let unreadable_others = BTreeMap::from([("webhooks".to_owned(), 9)]);
+    let suspects = Suspects { unreadable, unreadable_others, ..Suspects::default() };
     let report = report_of(&figures([("youtube", healthy(10))]), &suspects);
     assert_eq!(kinds(&report), [Kind::RowsUnreadable, Kind::RowsUnreadable, Kind::RowsUnreadable]);
     let [artists, schedules, webhooks] = &report.recommendations[..] else { panic!("one for each table") };
@@ -223,7 +224,8 @@ fn rows_that_can_not_be_read_are_counted_and_named_by_table() {
     assert!(schedules.sentence.starts_with("7 rows of schedules can't be read"), "{}", schedules.sentence);
     assert!(schedules.sentence.ends_with("nightly-4 (timezone: 'Mars/Phobos') and others"), "{}", schedules.sentence);
     assert_eq!(schedules.remedy, "backline schedules list");
-    assert!(webhooks.sentence.contains("1 row of webhooks") && webhooks.sentence.contains("crm"), "{webhooks:?}");
+    assert!(webhooks.sentence.starts_with("10 rows of webhooks") && webhooks.sentence.contains("crm"), "{webhooks:?}");
+    assert!(webhooks.sentence.ends_with(" and others"), "those that are only counted count: {}", webhooks.sentence);
 }
 
 #[test]

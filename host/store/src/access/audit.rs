@@ -94,7 +94,7 @@ impl Store {
             let rows = self.rows("read the audit log", statement).await?;
             found.extend(self.unreadable.read("audit", "seq", Extent::Part, &rows, entry_of)?);
             let Some(last) = more_after(&rows, asked, found.len(), most) else { return Ok(found) };
-            before = last.int("seq")?;
+            before = last.number("seq")?;
         }
     }
 }

@@ -80,7 +80,7 @@ impl Store {
         // What is added at this moment keeps the channel by its foreign key.
         if let Some(row) = work.row("find what leads to a channel", statement.bind(clean(name))).await? {
             let by = if row.text("kind")? == "route" { "route" } else { "digest" };
-            return Err(StoreError::ChannelInUse { name: name.to_owned(), what: by, by: row.text("name")? });
+            return Err(StoreError::ChannelInUse { name: name.to_owned(), what: by, by: row.told("name")? });
         }
         let statement = work.query("DELETE FROM alert_channels WHERE name = $1").bind(clean(name));
         if work.execute("remove a channel of alerts", statement).await? == 0 {

@@ -102,13 +102,14 @@ impl Store {
     ) -> Result<bool, StoreError> {
         scope.require_all("send digests")?;
         let mut work = self.begin().await?;
-        let statement = work.query(
-            "UPDATE alert_digests SET next_at = $3::timestamptz WHERE id = $1::uuid AND next_at = $2::timestamptz",
-        );
-        let statement = statement.bind(digest.id.to_string()).bind(time_text(digest.next_at)).bind(time_text(next_at));
-        if work.execute("set when a digest is due", statement).await? == 0 {
+        let text = "SELECT next_at::text AS at FROM alert_digests WHERE id = $1::uuid FOR NO KEY UPDATE";
+        let statement = work.query(text).bind(digest.id.to_string());
+        if !work.is_still("find out whether a digest was begun", statement, digest.next_at).await? {
             return Ok(false);
         }
+        let statement = work.query("UPDATE alert_digests SET next_at = $2::timestamptz WHERE id = $1::uuid");
+        let statement = statement.bind(digest.id.to_string()).bind(time_text(next_at));
+        work.execute("set when a digest is due", statement).await?;
         if let Some(message) = message {
             message_add_in_txn(&mut work, digest.id, message).await?;
         }

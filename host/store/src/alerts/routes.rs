@@ -95,7 +95,10 @@ impl Store {
         );
         let mut channels: HashMap<String, Vec<String>> = HashMap::new();
         for row in self.rows("list the channels of routes", statement).await? {
-            channels.entry(row.text("route_id")?).or_default().push(row.text("name")?);
+            // One that is not UTF-8 can't be read of the route and the channel either, which are named.
+            if let (Ok(route), Ok(name)) = (row.text("route_id"), row.text("name")) {
+                channels.entry(route).or_default().push(name);
+            }
         }
         let statement = self.query(
             "SELECT id::text AS id, name, events::text AS events, severity, tenant, window_s, quiet::text AS quiet,
@@ -174,8 +177,7 @@ async fn put_in_txn(work: &mut Work, alert: &NewAlert) -> Result<u64, StoreError
              attempts, due_at, next_at)
          VALUES ($1::uuid, $2::uuid, $3, $4, $5, $6, $7, FALSE, 'gathering', 0, 0, $8::timestamptz,
              $8::timestamptz)
-         ON CONFLICT (channel_id, group_key) WHERE state = 'gathering' DO UPDATE SET type = excluded.type
-         RETURNING id::text AS id",
+         ON CONFLICT (channel_id, group_key) WHERE state = 'gathering' DO UPDATE SET type = excluded.type",
     );
     let statement = statement
         .bind(Uuid::now_v7().to_string())
@@ -186,12 +188,14 @@ async fn put_in_txn(work: &mut Work, alert: &NewAlert) -> Result<u64, StoreError
         .bind(alert.phase.as_str())
         .bind(alert.severity.as_str())
         .bind(time_text(alert.due_at));
-    let Some(row) = work.row("find the message that gathers", statement).await? else { return Ok(0) };
+    work.execute("find the message that gathers", statement).await?;
     let statement = work.query(
-        "INSERT INTO alert_events (channel_id, event_seq, message_id) VALUES ($1::uuid, $2, $3::uuid)
+        "INSERT INTO alert_events (channel_id, event_seq, message_id)
+         SELECT $1::uuid, $2::bigint, m.id FROM alert_messages m
+         WHERE m.channel_id = $1::uuid AND m.group_key = $3 AND m.state = 'gathering'
          ON CONFLICT (channel_id, event_seq) DO NOTHING",
     );
-    let statement = statement.bind(alert.channel.to_string()).bind(alert.event.number()).bind(row.text("id")?);
+    let statement = statement.bind(alert.channel.to_string()).bind(alert.event.number()).bind(clean(&alert.group));
     work.execute("put an event into a message", statement).await
 }
 

@@ -10,7 +10,7 @@ use crate::artists::tombstones::erased_artists_in_txn;
 use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, json, time_text};
 use crate::database::error::StoreError;
-use crate::database::readable::{Extent, left_of, more_after, place_of};
+use crate::database::readable::{Extent, LastRow, left_of, more_after};
 use crate::database::rows::{ROWS_PER_STATEMENT, id_rows, limit};
 use crate::database::topic::Topic;
 use crate::scope::Scope;
@@ -214,8 +214,9 @@ impl Store {
                     other => found.push(other?),
                 }
             }
-            let Some(last) = more_after(&rows, asked, found.len(), most) else { return Ok(found) };
-            after = Some(place_of(last, "id")?);
+            let last = more_after(&rows, asked, found.len(), most);
+            let Some(place) = last.and_then(|last| last.above("id")) else { return Ok(found) };
+            after = Some(place);
         }
     }
 
@@ -240,8 +241,6 @@ impl Store {
             );
             let statement = statement.bind(after).bind(ROWS_PER_STATEMENT as i64);
             let rows = self.rows("check artists", statement).await?;
-            let Some(last) = rows.last() else { return Ok(found) };
-            after = Some(place_of(last, "id")?);
             for row in &rows {
                 match (artist_of(row), row.parsed("id")) {
                     (Err(StoreError::Unreadable { column, problem }), Ok(id)) => {
@@ -255,6 +254,8 @@ impl Store {
                     (Ok(_), _) => {}
                 }
             }
+            let Some(place) = LastRow::of(&rows).and_then(|last| last.above("id")) else { return Ok(found) };
+            after = Some(place);
         }
     }
 
@@ -430,8 +431,9 @@ impl Store {
                 .bind(filter.added_until.map(time_text));
             let rows = self.rows("list accounts", statement).await?;
             found.extend(self.unreadable.read("accounts", "id", Extent::Part, &rows, account_of)?);
-            let Some(last) = more_after(&rows, asked, found.len(), most) else { return Ok(found) };
-            after = Some(place_of(last, "id")?);
+            let last = more_after(&rows, asked, found.len(), most);
+            let Some(place) = last.and_then(|last| last.above("id")) else { return Ok(found) };
+            after = Some(place);
         }
     }
 
@@ -577,8 +579,9 @@ impl Store {
             }
             let rows = self.rows("read candidates", statement).await?;
             found.extend(self.unreadable.read("accounts", "account_id", Extent::Part, &rows, candidate_of)?);
-            let Some(last) = more_after(&rows, asked, found.len(), limit) else { return Ok(found) };
-            after = place_of(last, "account_id")?;
+            let last = more_after(&rows, asked, found.len(), limit);
+            let Some(place) = last.and_then(|last| last.above("account_id")) else { return Ok(found) };
+            after = place;
         }
     }
 

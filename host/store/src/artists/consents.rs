@@ -32,7 +32,7 @@ pub struct Recorded {
     pub added: u64,
     /// Entries left out since their artists were erased.
     pub left_out: u64,
-    /// Credentials that were removed with withdrawals.
+    /// Credentials that were removed with withdrawals, without those whose ids can't be read.
     pub credentials: Vec<CredentialId>,
 }
 
@@ -156,7 +156,8 @@ pub(crate) async fn consents_add_in_txn(
          RETURNING id::text AS id",
     );
     let removed = work.rows("remove the credentials of withdrawn consents", statement.bind(withdrawn)).await?;
-    removed.iter().map(|row| row.parsed("id")).collect()
+    // One whose id can't be read is removed too: no host can hold a token of it.
+    work.unreadable.read("credentials", "id", Extent::Part, &removed, |row| row.parsed("id"))
 }
 
 /// Locks the credentials of accounts whose consent is withdrawn, given as rows of artist and platform, and returns the
@@ -177,7 +178,8 @@ pub(crate) async fn withdrawn_accounts_in_txn(
              AND a.platform || '' = r.value->>'platform' WHERE (a.id IS NULL) = FALSE",
     );
     let accounts = work.rows("find accounts whose consent is withdrawn", statement.bind(withdrawn)).await?;
-    accounts.iter().map(|row| row.parsed("id")).collect()
+    // No batch can hold one whose id can't be read.
+    work.unreadable.read("accounts", "id", Extent::Columns, &accounts, |row| row.parsed("id"))
 }
 
 fn consent_of(row: &AnyRow) -> Result<Consent, StoreError> {

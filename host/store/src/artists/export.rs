@@ -9,8 +9,9 @@ use sqlx::any::AnyRow;
 
 use crate::artists::privacy::is_about_artist;
 use crate::database::connection::{ReadView, Store};
-use crate::database::dialect::{Columns as _, DatabaseKind, unreadable};
-use crate::database::error::{During as _, StoreError};
+use crate::database::dialect::{Columns as _, DatabaseKind, text_in_bytes, unreadable};
+use crate::database::error::StoreError;
+use crate::database::readable::LastRow;
 use crate::database::statement::Statement;
 use crate::events::cursor::{EventCursor, event_sql};
 use crate::events::row_data::{Reader, events_of};
@@ -74,8 +75,8 @@ impl Export {
             order.join(", ")
         );
         let statement = Statement::made(self.view.kind, &text).bind(self.artist.to_string());
-        let found = self.view.stream(statement);
-        found.map(move |row| object(&row.during("export a row")?, &columns)).boxed()
+        let found = self.view.stream("export a row", statement);
+        found.map(move |row| object(&row?, &columns)).boxed()
     }
 
     /// The artist's events with their data, of which a part may be in the rows that they are about.
@@ -93,8 +94,8 @@ impl Export {
         let text = event_sql!("WHERE e.artist_id = $1::uuid AND e.seq > $2 ORDER BY e.seq LIMIT $3");
         let statement = self.view.query(text).bind(self.artist.to_string()).bind(after).bind(EVENTS_PER_PAGE);
         let rows = self.view.rows("export events", statement).await?;
-        let Some(last) = rows.last() else { return Ok(None) };
-        let last = last.int("seq")?;
+        let Some(last) = LastRow::of(&rows) else { return Ok(None) };
+        let last = last.number("seq")?;
         Ok(Some((events_of(Reader::View(&mut self.view), &rows).await?, last)))
     }
 
@@ -107,9 +108,9 @@ impl Export {
              WHERE t.account_id IN (SELECT id FROM accounts WHERE artist_id = $1::uuid) ORDER BY t.metric_date, t.id"
         );
         let statement = Statement::made(self.view.kind, &text);
-        let found = self.view.stream(statement.bind(self.artist.to_string()));
-        let document = |row: Result<AnyRow, sqlx::Error>| {
-            let row = row.during("export a document")?;
+        let found = self.view.stream("export a document", statement.bind(self.artist.to_string()));
+        let document = |row: Result<AnyRow, StoreError>| {
+            let row = row?;
             // The id becomes the name of a file.
             let Ok(id) = row.parsed::<DocumentId>("id") else { return Ok((row.told("id")?, None)) };
             let text = match expanded(&row) {
@@ -158,11 +159,7 @@ fn selected(database: DatabaseKind, name: &str, kind: ColumnKind) -> String {
         ColumnKind::Whole => "bigint",
         ColumnKind::Flag => "int",
         // A file may hold any bytes as text, and sqlx would fail the whole export for the sake of one.
-        _ if database == DatabaseKind::Sqlite => {
-            return format!(
-                "CASE WHEN typeof(t.{name}) = 'text' THEN CAST(t.{name} AS BLOB) ELSE t.{name} END AS {name}"
-            );
-        }
+        _ if database == DatabaseKind::Sqlite => return text_in_bytes(&format!("t.{name}"), name),
         _ => "text",
     };
     format!("t.{name}::{cast} AS {name}")

@@ -14,7 +14,7 @@ use crate::credentials::sealed::{SealedCredential, conflict, credential_of, cred
 use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, clean, json, time_text};
 use crate::database::error::StoreError;
-use crate::database::readable::{Extent, left_of, more_after, place_of};
+use crate::database::readable::{Extent, left_of, more_after};
 use crate::events::outbox::events_write_in_txn;
 use crate::scope::Scope;
 use backline_model::kill_points::{Point, point};
@@ -247,8 +247,9 @@ impl Store {
             let statement = statement.bind(time_text(now + LISTED_AHEAD_MAX)).bind(time_text(now + DUE_AHEAD_MAX));
             let rows = self.rows("find credentials to refresh", statement).await?;
             found.extend(self.unreadable.read("credentials", "id", Extent::Part, &rows, credential_of)?);
-            let Some(last) = more_after(&rows, asked, found.len(), limit) else { return Ok(found) };
-            after = place_of(last, "id")?;
+            let last = more_after(&rows, asked, found.len(), limit);
+            let Some(place) = last.and_then(|last| last.above("id")) else { return Ok(found) };
+            after = place;
         }
     }
 
@@ -290,8 +291,9 @@ impl Store {
             let statement = statement.bind(time_text(now + LISTED_AHEAD_MAX));
             let rows = self.rows("find credentials that expire soon", statement).await?;
             found.extend(self.unreadable.read("credentials", "id", Extent::Part, &rows, expiring_of)?);
-            let Some(last) = more_after(&rows, asked, found.len(), limit) else { return Ok(found) };
-            after = place_of(last, "id")?;
+            let last = more_after(&rows, asked, found.len(), limit);
+            let Some(place) = last.and_then(|last| last.above("id")) else { return Ok(found) };
+            after = place;
         }
     }
 }

@@ -1,8 +1,11 @@
 //! Everything that is sealed with the operator's key, in whichever table: for counting and for sealing it again.
 
+use sqlx::any::AnyRow;
+
 use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, DatabaseKind};
 use crate::database::error::StoreError;
+use crate::database::readable::{Extent, left_of, more_after};
 use crate::database::statement::Statement;
 use crate::scope::Scope;
 
@@ -62,7 +65,8 @@ pub struct Keyed {
 }
 
 impl Store {
-    /// A page of the sealed values of a place, in order of id.
+    /// A page of the sealed values of a place, in order of id, without those whose ids can't be read: they are bound to
+    /// these.
     ///
     /// # Errors
     /// When the database fails.
@@ -79,10 +83,18 @@ impl Store {
             "SELECT t.{id}::text AS id, t.{column} AS sealed FROM {table} t
              WHERE t.{id} > $1::uuid AND t.{column} IS NOT NULL ORDER BY t.{id} LIMIT $2"
         );
-        let after = after.map_or_else(|| uuid::Uuid::nil().to_string(), str::to_owned);
-        let statement = Statement::made(self.kind(), &text).bind(after).bind(i64::from(limit));
-        let rows = self.rows("read what is sealed", statement).await?;
-        rows.iter().map(|row| Ok(Sealed { id: row.text("id")?, bytes: row.bytes("sealed")? })).collect()
+        let sealed_of = |row: &AnyRow| Ok(Sealed { id: row.text("id")?, bytes: row.bytes("sealed")? });
+        let mut after = after.map_or_else(|| uuid::Uuid::nil().to_string(), str::to_owned);
+        let mut found = Vec::new();
+        loop {
+            let asked = left_of(limit, found.len());
+            let statement = Statement::made(self.kind(), &text).bind(after).bind(i64::from(asked));
+            let rows = self.rows("read what is sealed", statement).await?;
+            found.extend(self.unreadable.read(table, "id", Extent::Columns, &rows, sealed_of)?);
+            let last = more_after(&rows, asked, found.len(), limit);
+            let Some(place) = last.and_then(|last| last.above("id")) else { return Ok(found) };
+            after = place;
+        }
     }
 
     /// Replaces sealed bytes by those sealed again, all in one transaction, each only where the stored bytes are still

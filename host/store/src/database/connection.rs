@@ -1,20 +1,23 @@
 //! The open database: connections, transactions, and the one way in which statements are run.
 
+use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Once};
 
+use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
-use sqlx::any::{AnyPoolOptions, AnyRow};
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AnyPool, AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
 use tokio::sync::{Mutex, broadcast};
 
-use crate::database::connections::{self, ACQUIRE_TIMEOUT, CONNECT_TIMEOUT, Connections};
-use crate::database::dialect::DatabaseKind;
-use crate::database::error::{During as _, StoreError};
+use crate::database::connections::{self, Connections};
+use crate::database::dialect::{Columns as _, DatabaseKind, time_text};
+use crate::database::error::StoreError;
 use crate::database::known_months::KnownMonths;
-use crate::database::link::{self, Link, StoreLimits, WriterTurn};
+use crate::database::limits::{self, ACQUIRE_TIMEOUT, StoreLimits};
+use crate::database::link::{self, Link, WriterTurn};
 use crate::database::place::DatabasePlace;
 use crate::database::pooler;
 use crate::database::readable::Unreadable;
@@ -23,7 +26,7 @@ use crate::database::topic::Topic;
 use crate::scope::Scope;
 use backline_model::health::UnreadableRow;
 use backline_model::remedies::{Remedy, off};
-use backline_model::weakened::file_pages_max;
+use backline_model::weakened::{file_pages_max, read_only_mark};
 
 /// Wake-ups that may wait for a listener; a listener that misses some checks everything.
 pub(crate) const WAKES_WAITING: usize = 64;
@@ -39,7 +42,8 @@ const WRITE_BY_KEY: &str = "BEGIN; SET LOCAL plan_cache_mode = force_generic_pla
 /// Begins to read as of one moment.
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
-/// The same, for as long as the reader of the rows takes. Nothing waits for such a transaction.
+/// The same, for as long as the reader of the rows takes: the server would count that time too, and this process has a
+/// limit for each row. Nothing waits for such a transaction.
 const UNBOUNDED_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0;
     SET LOCAL idle_in_transaction_session_timeout = 0";
 
@@ -88,16 +92,18 @@ impl Default for StoreOptions {
 /// ```
 #[derive(Clone)]
 pub struct Store {
-    pub(crate) pool: AnyPool,
+    pub(in crate::database) pool: AnyPool,
     connections: Connections,
+    /// Where it is, without user and password.
+    place: Arc<str>,
     kind: DatabaseKind,
-    limits: StoreLimits,
+    pub(in crate::database) limits: StoreLimits,
     /// SQLite has one writer; waiting for it here is fair and costs no busy loop. Unused on PostgreSQL.
     writer: Arc<Mutex<()>>,
     /// What this process wrote that others in it may wait for.
     pub(crate) wakes: broadcast::Sender<Topic>,
     /// What a connection that listens takes, password included; none on SQLite.
-    pub(crate) server: Option<Arc<PgConnectOptions>>,
+    pub(in crate::database) server: Option<Arc<PgConnectOptions>>,
     pub(crate) months: KnownMonths,
     /// Batches that this process has completed.
     pub(crate) completed: Arc<AtomicU32>,
@@ -127,45 +133,43 @@ impl Store {
         let (connect, limits) = (place.options()?, options.limits);
         place.make_private()?;
         // One connection of our own first: a pool reports a wrong address by a time-out only.
-        let first = tokio::time::timeout(CONNECT_TIMEOUT, connect.connect())
-            .await
-            .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));
-        let mut connections_max = options.connections_max.max(1);
-        match first {
-            Ok(mut connection) => {
-                if kind == DatabaseKind::Postgres {
-                    let between = pooler::is_between(&connect, &mut connection);
-                    let between = tokio::time::timeout(CONNECT_TIMEOUT, between)
-                        .await
-                        .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));
-                    if between.map_err(|source| place.refused(source))? {
-                        return Err(StoreError::TransactionPooler { place: place.shown() });
-                    }
-                }
-                prepare_connection(kind, limits, &mut connection).await.map_err(|source| place.refused(source))?;
-                if kind == DatabaseKind::Postgres
-                    && let Ok(Some(allowed)) = connections::allowed(&mut connection).await
-                    && allowed <= connections_max
-                {
-                    // One is for the connection that listens.
-                    connections_max = allowed.saturating_sub(1).max(1);
-                    let configured = options.connections_max;
-                    tracing::warn!(
-                        allowed,
-                        configured,
-                        "the database lets its role have fewer connections than database.connections_max"
-                    );
-                }
-                connection.close().await.map_err(|source| place.refused(source))?;
-            }
-            Err(source) => return Err(place.refused(source)),
+        let opened = limits::within(limits.opening(kind), open_first(kind, limits, &connect)).await;
+        let First { is_mixed, allowed } = opened.map_err(|source| place.refused(source))?;
+        if is_mixed {
+            return Err(StoreError::TransactionPooler { place: place.shown() });
         }
+        let mut connections_max = options.connections_max.max(1);
+        if let Some(allowed) = allowed.filter(|allowed| *allowed <= connections_max) {
+            // One is for the connection that listens.
+            connections_max = allowed.saturating_sub(1).max(1);
+            let configured = options.connections_max;
+            tracing::warn!(
+                allowed,
+                configured,
+                "the database lets its role have fewer connections than database.connections_max"
+            );
+        }
+        // Set by the connection that is given several processes of the server.
+        let is_mixed = Arc::new(AtomicBool::new(false));
+        let found = Arc::clone(&is_mixed);
         let pool = AnyPoolOptions::new()
             .max_connections(connections_max)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .test_before_acquire(false)
-            .after_connect(move |connection, _| Box::pin(prepare_connection(kind, limits, connection)));
+            .after_connect(move |connection, _| {
+                let found = Arc::clone(&found);
+                Box::pin(async move {
+                    let prepared = prepare_connection(kind, limits, connection).await;
+                    if prepared.as_ref().is_err_and(pooler::is_mixed) {
+                        found.store(true, Ordering::Relaxed);
+                    }
+                    prepared
+                })
+            });
         let pool = match kind {
+            DatabaseKind::Sqlite if read_only_mark().is_some() => {
+                pool.before_acquire(|connection, _| Box::pin(obey_read_only_mark(connection)))
+            }
             DatabaseKind::Sqlite => pool,
             DatabaseKind::Postgres => pool.before_acquire(|connection, _| Box::pin(link::check(connection))),
         };
@@ -173,8 +177,9 @@ impl Store {
         let wakes = broadcast::channel(WAKES_WAITING).0;
         let (server, months) = (place.server()?.map(Arc::new), KnownMonths::default());
         let (unreadable, writer, completed) = (Unreadable::default(), Arc::default(), Arc::default());
-        let connections = Connections::new(pool.clone(), server.clone());
-        Ok(Self { pool, connections, kind, limits, writer, wakes, server, months, completed, unreadable })
+        let connections = Connections::new(pool.clone(), server.clone(), limits, is_mixed);
+        let place = Arc::from(place.shown());
+        Ok(Self { pool, connections, place, kind, limits, writer, wakes, server, months, completed, unreadable })
     }
 
     /// Which database is in use.
@@ -183,16 +188,24 @@ impl Store {
         self.kind
     }
 
-    /// The rows that this process met in the last hour and could not read, by table and name, at most 100: lists leave
-    /// them out. Those of `artists` are in `unreadable_artists_list`.
+    /// The rows that this process met in the last hour and could not read, by table and name, at most 100 of each
+    /// table: lists leave them out. Those of `artists` are in `unreadable_artists_list`.
     #[must_use]
     pub fn unreadable_rows(&self) -> Vec<UnreadableRow> {
         self.unreadable.rows()
     }
 
-    /// Closes every connection, waiting for those in use.
+    /// How many rows it met besides those that [`unreadable_rows`](Self::unreadable_rows) names, by table, at most
+    /// 10,000 of each.
+    #[must_use]
+    pub fn unreadable_others(&self) -> BTreeMap<String, u64> {
+        self.unreadable.others()
+    }
+
+    /// Closes every connection, waiting for those in use, but for no longer than opening one may take.
     pub async fn close(&self) {
-        self.pool.close().await;
+        // What is left over ends with its statement, or with the process.
+        let _ = tokio::time::timeout(self.limits.connect, self.pool.close()).await;
     }
 
     pub(crate) fn query(&self, statement: &'static str) -> Statement {
@@ -227,12 +240,23 @@ impl Store {
     }
 
     async fn link(&self, what: &'static str) -> Result<Link, StoreError> {
-        Link::of(&self.connections, self.kind, self.limits, None).await.during(what)
+        self.link_with(None, what).await
     }
 
     async fn writing_link(&self, what: &'static str) -> Result<Link, StoreError> {
-        let turn = self.writer().await;
-        Link::of(&self.connections, self.kind, self.limits, turn).await.during(what)
+        let turn = self.writer().await?;
+        self.link_with(turn, what).await
+    }
+
+    async fn link_with(&self, turn: WriterTurn, what: &'static str) -> Result<Link, StoreError> {
+        let link = Link::of(&self.connections, self.kind, self.limits, turn).await;
+        link.map_err(|source| {
+            if pooler::is_mixed(&source) {
+                StoreError::TransactionPooler { place: self.place.to_string() }
+            } else {
+                StoreError::Query { what, source }
+            }
+        })
     }
 
     pub(crate) async fn begin(&self) -> Result<Work, StoreError> {
@@ -305,10 +329,14 @@ impl Store {
         Ok(view)
     }
 
-    pub(crate) async fn writer(&self) -> WriterTurn {
+    /// Waits for the turn of the one writer of a file.
+    pub(crate) async fn writer(&self) -> Result<WriterTurn, StoreError> {
         match self.kind {
-            DatabaseKind::Sqlite => Some(Arc::clone(&self.writer).lock_owned().await),
-            DatabaseKind::Postgres => None,
+            DatabaseKind::Sqlite => {
+                let turn = async { Ok(Some(Arc::clone(&self.writer).lock_owned().await)) };
+                StoreError::in_time(self.limits.statement, "finish what was to be written before", turn).await
+            }
+            DatabaseKind::Postgres => Ok(None),
         }
     }
 }
@@ -339,8 +367,12 @@ impl ReadView {
     }
 
     /// Rows as they come, of which none is held.
-    pub(crate) fn stream(&mut self, statement: Statement) -> BoxStream<'_, Result<AnyRow, sqlx::Error>> {
-        self.link.stream(statement)
+    pub(crate) fn stream(
+        &mut self,
+        what: &'static str,
+        statement: Statement,
+    ) -> BoxStream<'_, Result<AnyRow, StoreError>> {
+        self.link.stream(what, statement)
     }
 }
 
@@ -371,6 +403,19 @@ impl Work {
         self.view.link.execute(what, statement).await
     }
 
+    /// Whether a row's time is still the one that was read, in whatever form it is written: SQLite would compare the
+    /// texts. The statement locks the row and returns its time as `at`.
+    pub(crate) async fn is_still(
+        &mut self,
+        what: &'static str,
+        statement: Statement,
+        read: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        let row = self.row(what, statement).await?;
+        let stored = row.and_then(|row| row.time("at").ok());
+        Ok(stored.is_some_and(|stored| time_text(stored) == time_text(read)))
+    }
+
     /// Gives each of the next statements the time of one that changes whole tables.
     pub(crate) fn long(&mut self) {
         self.view.link.long();
@@ -391,6 +436,36 @@ impl Work {
     }
 }
 
+/// What is found out on the first connection of a database.
+struct First {
+    /// Whether its statements run on several sessions.
+    is_mixed: bool,
+    /// How many connections the server lets the role have, where it has a limit.
+    allowed: Option<u32>,
+}
+
+/// Opens a connection, finds out what has to be known before there are others, and closes it.
+async fn open_first(
+    kind: DatabaseKind,
+    limits: StoreLimits,
+    connect: &AnyConnectOptions,
+) -> Result<First, sqlx::Error> {
+    let mut connection = connect.connect().await?;
+    if kind == DatabaseKind::Postgres && pooler::is_between(connect, &mut connection).await? {
+        return Ok(First { is_mixed: true, allowed: None });
+    }
+    match prepare_connection(kind, limits, &mut connection).await {
+        Err(error) if pooler::is_mixed(&error) => return Ok(First { is_mixed: true, allowed: None }),
+        prepared => prepared?,
+    }
+    let allowed = match kind {
+        DatabaseKind::Sqlite => None,
+        DatabaseKind::Postgres => connections::allowed(&mut connection).await.unwrap_or_default(),
+    };
+    connection.close().await?;
+    Ok(First { is_mixed: false, allowed })
+}
+
 async fn prepare_connection(
     kind: DatabaseKind,
     limits: StoreLimits,
@@ -400,15 +475,16 @@ async fn prepare_connection(
         // WAL lets readers go on while one writes; with it, NORMAL may lose the last commits in a power cut, never the
         // file. The busy timeout is for other processes: within this one, writers queue for `Store::writer`. What is
         // deleted is overwritten, so that little of an erased text is left in the file's free space.
-        connection
-            .execute(
-                "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
-                 PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON",
-            )
-            .await?;
+        let busy = limits.lock.as_millis();
+        let settings = format!(
+            "PRAGMA busy_timeout = {busy}; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
+             PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON"
+        );
+        connection.execute(AssertSqlSafe(settings)).await?;
         if let Some(pages) = file_pages_max() {
             connection.execute(AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"))).await?;
         }
+        obey_read_only_mark(connection).await?;
     } else {
         // Set on the connection, not on the role or the database, which are the operator's. The path finds the tables.
         // A host that was stopped in the middle of a transaction keeps others from what it has locked for 60 s at
@@ -428,15 +504,28 @@ async fn prepare_connection(
              SET tcp_user_timeout = '45s';
              DO $$ BEGIN SET client_connection_check_interval = '10s'; EXCEPTION WHEN OTHERS THEN NULL; END $$"
         );
-        connection.execute(AssertSqlSafe(settings)).await?;
+        pooler::set_on_one(connection, settings).await?;
     }
     Ok(())
+}
+
+/// Makes a connection to a file read-only or not, where a build for tests has a mark for it: SQLite itself refuses to
+/// write then, as it does with a file whose mode or file system is read-only.
+///
+/// # Errors
+/// When the connection does not take the setting: the pool opens another one instead.
+async fn obey_read_only_mark(connection: &mut sqlx::AnyConnection) -> Result<bool, sqlx::Error> {
+    if let Some(mark) = read_only_mark() {
+        // Not prepared: SQLite changes the setting when it compiles the statement.
+        let setting = format!("PRAGMA query_only = {}", mark.exists());
+        connection.execute(sqlx::raw_sql(AssertSqlSafe(setting))).await?;
+    }
+    Ok(true)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::database::dialect::Columns as _;
 
     #[tokio::test]
     async fn a_durable_transaction_waits_for_the_disk_and_the_next_one_does_not() {

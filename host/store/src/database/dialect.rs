@@ -17,10 +17,10 @@ use sqlx::any::AnyRow;
 use sqlx::{Row as _, SqlSafeStr as _, SqlStr};
 use uuid::Uuid;
 
+use crate::database::counters::{COUNTER_MAX, TIMES_MAX, with_counters};
 use crate::database::error::StoreError;
-use crate::database::table::with_columns;
 use crate::database::times;
-use crate::scope::limited;
+use crate::scope::{last_parameter, limited};
 
 /// The kind of database in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,7 +41,7 @@ impl std::fmt::Display for DatabaseKind {
 }
 
 /// The words in braces: what each means on SQLite and on PostgreSQL.
-const WORDS: [(&str, &str, &str); 7] = [
+const WORDS: [(&str, &str, &str); 10] = [
     // Compares with the ids in the rows of the first parameter. On PostgreSQL they are one array that is made once: no
     // plan can read the table and look each row up among the ids, however the planner guesses.
     (
@@ -67,7 +67,15 @@ const WORDS: [(&str, &str, &str); 7] = [
     // A time's minute, to count by.
     ("{minute_of_at}", "substr(at, 1, 16)", "date_trunc('minute', at)"),
     ("{minute_of_began_at}", "substr(began_at, 1, 16)", "date_trunc('minute', began_at)"),
+    // The bytes of an id, by which a row is found whose id no parameter can be.
+    ("{bytes_of_id}", "CAST(id AS BLOB)", "convert_to(id::text, 'UTF8')"),
+    // Whether what is stored as a time is one. PostgreSQL's type keeps others out.
+    ("{next_at_is_a_time}", "julianday(d.next_at) IS NOT NULL", "TRUE"),
+    ("{fire_time_is_a_time}", "julianday(fire_time) IS NOT NULL", "TRUE"),
 ];
+
+/// The word before what a writing statement returns.
+const RETURNING: &str = "RETURNING";
 
 /// Row locks: SQLite has one writer, so there is nothing to lock.
 const LOCKS: [&str; 4] = ["FOR UPDATE OF m SKIP LOCKED", "FOR UPDATE SKIP LOCKED", "FOR NO KEY UPDATE", "FOR UPDATE"];
@@ -94,14 +102,107 @@ pub(crate) fn translate(kind: DatabaseKind, statement: &str, to_one_tenant: bool
     for (word, sqlite, postgres) in WORDS {
         text = text.replace(word, if kind == DatabaseKind::Sqlite { sqlite } else { postgres });
     }
-    let mut text = limited(&with_columns(kind, &text), to_one_tenant);
+    let mut text = limited(&with_columns(kind, &with_counters(&text)), to_one_tenant);
     if kind == DatabaseKind::Postgres {
         return text;
     }
     for lock in LOCKS {
         text = text.replace(lock, "");
     }
-    valid_json_only(&without_casts(&text))
+    returned_in_bytes(valid_json_only(&without_casts(&text)))
+}
+
+/// Makes what a statement for a file returns come as bytes where it is text. A file takes any bytes as text, and sqlx
+/// fails the whole statement for the sake of one that is not UTF-8. One that only reads is run again then (see
+/// `database::statement`); one that returns what it wrote can't be.
+fn returned_in_bytes(text: String) -> String {
+    let Some(at) = returning_at(&text) else { return text };
+    let (statement, returned) = text.split_at(at + RETURNING.len());
+    let columns: Vec<String> = parts(returned)
+        .into_iter()
+        .map(|column| {
+            let column = column.trim();
+            let of_table = || (column, column.rsplit_once('.').map_or(column, |(_, name)| name));
+            let (value, name) = column.rsplit_once(" AS ").unwrap_or_else(of_table);
+            let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+            debug_assert!(is_name, "what is returned has no name: {column}");
+            text_in_bytes(value, name)
+        })
+        .collect();
+    format!("{statement} {}", columns.join(", "))
+}
+
+/// A column of a statement for a file, which has the bytes of a text, and everything else as it is.
+pub(crate) fn text_in_bytes(value: &str, name: &str) -> String {
+    format!("CASE typeof({value}) WHEN 'text' THEN CAST({value} AS BLOB) ELSE {value} END AS {name}")
+}
+
+/// Whether a statement returns what it writes.
+pub(crate) fn is_returning(text: &str) -> bool {
+    returning_at(text).is_some()
+}
+
+/// Where a statement says what it returns of what it writes.
+fn returning_at(text: &str) -> Option<usize> {
+    let is_there = |at: &usize| text[*at..].starts_with(RETURNING) && text[..*at].ends_with(char::is_whitespace);
+    outside(text).map(|(at, _)| at).find(is_there)
+}
+
+/// The texts between the commas of a list.
+fn parts(list: &str) -> Vec<&str> {
+    let (mut parts, mut from) = (Vec::new(), 0);
+    for (at, _) in outside(list).filter(|(_, character)| *character == ',') {
+        parts.push(&list[from..at]);
+        from = at + 1;
+    }
+    parts.push(&list[from..]);
+    parts
+}
+
+/// The characters of a text that are outside of its quotes and brackets, with their places.
+fn outside(text: &str) -> impl Iterator<Item = (usize, char)> {
+    let (mut quote, mut depth) = (None, 0_usize);
+    text.char_indices().filter(move |(_, character)| {
+        match (quote, *character) {
+            (None, '\'' | '"') => quote = Some(*character),
+            (Some(begun), ended) if begun == ended => quote = None,
+            (None, '(') => depth += 1,
+            (None, ')') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        quote.is_none() && depth == 0
+    })
+}
+
+/// Puts what the database in use understands in the place of `{columns: …}`.
+fn with_columns(kind: DatabaseKind, text: &str) -> String {
+    let Some((before, columns, after)) = split(text) else { return text.to_owned() };
+    let first = last_parameter(text) + 1;
+    let names: Vec<&str> = pairs(columns).map(|(name, _)| name).collect();
+    let rows = match kind {
+        DatabaseKind::Sqlite => {
+            let values: Vec<String> = names.iter().map(|name| format!("r.value->>'{name}' AS {name}")).collect();
+            format!("(SELECT {} FROM json_each(${first}) AS r) AS r", values.join(", "))
+        }
+        DatabaseKind::Postgres => {
+            let arrays: Vec<String> =
+                pairs(columns).zip(first..).map(|((_, of), number)| format!("${number}::{of}[]")).collect();
+            format!("unnest({}) AS r({})", arrays.join(", "), names.join(", "))
+        }
+    };
+    [before, &rows, after].concat()
+}
+
+/// A statement before, within and after `{columns: …}`.
+pub(super) fn split(text: &str) -> Option<(&str, &str, &str)> {
+    let (before, rest) = text.split_once("{columns: ")?;
+    let (columns, after) = rest.split_once('}')?;
+    Some((before, columns, after))
+}
+
+/// Names and types of columns.
+pub(super) fn pairs(columns: &str) -> impl Iterator<Item = (&str, &str)> {
+    columns.split(',').filter_map(|column| column.trim().split_once(' '))
 }
 
 /// Reads what is stored in a column as NULL where it is no JSON: SQLite's `->>` would fail the whole statement for the
@@ -232,12 +333,17 @@ pub(crate) trait Columns {
         self.text_or_null(column)?.ok_or_else(|| null(column))
     }
 
-    /// Text that is only told to people: what of it is not UTF-8 is replaced. NULL is an error.
-    fn told(&self, column: &str) -> Result<String, StoreError> {
-        self.text(column).or_else(|error| match self.bytes(column) {
-            Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+    /// Text that is only told to people, or none where NULL: what of it is not UTF-8 is replaced.
+    fn told_or_null(&self, column: &str) -> Result<Option<String>, StoreError> {
+        self.text_or_null(column).or_else(|error| match self.bytes(column) {
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
             Err(_) => Err(error),
         })
+    }
+
+    /// The same; NULL is an error.
+    fn told(&self, column: &str) -> Result<String, StoreError> {
+        self.told_or_null(column)?.ok_or_else(|| null(column))
     }
 
     /// A whole number; NULL is an error.
@@ -248,6 +354,19 @@ pub(crate) trait Columns {
     /// A whole number that can't be negative.
     fn count(&self, column: &str) -> Result<u64, StoreError> {
         u64::try_from(self.int(column)?).map_err(|_| unreadable(column, "a negative count"))
+    }
+
+    /// A number that only grows, such as a token: not negative, and there is one after it.
+    fn counter(&self, column: &str) -> Result<i64, StoreError> {
+        let number = self.int(column)?;
+        if (0..COUNTER_MAX).contains(&number) { Ok(number) } else { Err(unreadable(column, number.to_string())) }
+    }
+
+    /// How many times something happened: not negative, and small enough for it to happen again.
+    fn times(&self, column: &str) -> Result<u32, StoreError> {
+        let number = self.int(column)?;
+        let times = u32::try_from(number).ok().filter(|times| *times < TIMES_MAX);
+        times.ok_or_else(|| unreadable(column, number.to_string()))
     }
 
     /// Truth, which crosses as 0 or 1.
@@ -411,6 +530,27 @@ mod tests {
         assert!(
             translate(DatabaseKind::Postgres, text, false).starts_with("SELECT e.data->>'platform', SUM((usage->>")
         );
+    }
+
+    #[test]
+    fn what_a_statement_for_a_file_returns_comes_as_bytes() {
+        let text = "WITH due AS (SELECT x.id FROM x WHERE y = 'RETURNING, z') UPDATE t SET n = n + 1
+             WHERE t.id = $1::uuid RETURNING t.id, COALESCE(at, 'a, b')::text AS at";
+        let written = "WITH due AS (SELECT x.id FROM x WHERE y = 'RETURNING, z') UPDATE t SET n = n + 1
+             WHERE t.id = $1 RETURNING ";
+        assert_eq!(
+            translate(DatabaseKind::Sqlite, text, false),
+            format!(
+                "{written}CASE typeof(t.id) WHEN 'text' THEN CAST(t.id AS BLOB) ELSE t.id END AS id, \
+                 CASE typeof(COALESCE(at, 'a, b')) WHEN 'text' THEN CAST(COALESCE(at, 'a, b') AS BLOB) \
+                 ELSE COALESCE(at, 'a, b') END AS at"
+            )
+        );
+        assert_eq!(translate(DatabaseKind::Postgres, text, false), text);
+        for read in ["SELECT 'x RETURNING y' AS z", "SELECT (SELECT 1 RETURNING 2) AS z"] {
+            assert!(is_returning(text) && !is_returning(read), "{read}");
+            assert_eq!(translate(DatabaseKind::Sqlite, read, false), read);
+        }
     }
 
     #[test]

@@ -399,7 +399,10 @@ impl StoreError {
             Self::Query { source: sqlx::Error::Database(error), .. } => error.code(),
             _ => None,
         };
-        self.is_transient() || self.refusal().is_some() || code.is_some_and(|code| is_of_the_whole_database(&code))
+        matches!(self, Self::TransactionPooler { .. })
+            || self.is_transient()
+            || self.refusal().is_some()
+            || code.is_some_and(|code| is_of_the_whole_database(&code))
     }
 
     fn refusal(&self) -> Option<Unwritable> {

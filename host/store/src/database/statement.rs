@@ -4,7 +4,7 @@ use sqlx::any::AnyArguments;
 use sqlx::query::Query;
 use sqlx::{Any, Arguments as _, AssertSqlSafe, Column, Encode, SqlSafeStr as _, SqlStr, Type};
 
-use crate::database::dialect::{DatabaseKind, sql, translate};
+use crate::database::dialect::{DatabaseKind, is_returning, sql, text_in_bytes, translate};
 use crate::database::error::StoreError;
 use crate::database::table::Table;
 use crate::scope::{Scope, is_limitable};
@@ -113,10 +113,11 @@ pub(crate) struct Again {
 }
 
 impl Again {
-    /// None where the statement writes: it is not run twice. PostgreSQL keeps such texts out.
+    /// None where the statement writes: it is not run twice, and what it returns comes as bytes at once (see
+    /// `database::dialect`). PostgreSQL keeps such texts out.
     fn of(kind: DatabaseKind, text: &SqlStr) -> Option<Self> {
         let begin = text.as_str().trim_start();
-        let reads = begin.starts_with("SELECT") || begin.starts_with("WITH");
+        let reads = (begin.starts_with("SELECT") || begin.starts_with("WITH")) && !is_returning(begin);
         (kind == DatabaseKind::Sqlite && reads).then(|| Self { text: text.clone(), arguments: AnyArguments::default() })
     }
 
@@ -141,7 +142,7 @@ fn in_bytes<'a>(statement: &str, columns: impl Iterator<Item = &'a str>) -> Stri
     let columns: Vec<String> = columns
         .map(|name| {
             let name = format!("\"{}\"", name.replace('"', "\"\""));
-            format!("CASE typeof({name}) WHEN 'text' THEN CAST({name} AS BLOB) ELSE {name} END AS {name}")
+            text_in_bytes(&name, &name)
         })
         .collect();
     format!("SELECT {} FROM ({statement}\n) AS q", columns.join(", "))
@@ -208,6 +209,8 @@ mod tests {
         let again = |kind, text| Statement::new(kind, text).bind(1_i64).into_query_and_again().1;
         assert!(again(DatabaseKind::Sqlite, "\n    SELECT name FROM artists WHERE seq = $1").is_some());
         assert!(again(DatabaseKind::Sqlite, "UPDATE artists SET seq = $1 RETURNING name").is_none());
+        let after_reading = "WITH few AS (SELECT seq FROM events) UPDATE artists SET seq = $1 RETURNING name";
+        assert!(again(DatabaseKind::Sqlite, after_reading).is_none());
         assert!(again(DatabaseKind::Postgres, "SELECT name FROM artists WHERE seq = $1").is_none());
         let made = |text| Statement::made(DatabaseKind::Sqlite, text).into_query_and_again().1;
         assert!(made("SELECT \"odd\" FROM t").is_some() && made("DELETE FROM t").is_none());

@@ -6,9 +6,8 @@
 
 use serde_json::{Map, Value as Json};
 
-use crate::database::dialect::{DatabaseKind, json, without_escaped_nul};
+use crate::database::dialect::{DatabaseKind, json, pairs, split, without_escaped_nul};
 use crate::database::error::StoreError;
-use crate::scope::last_parameter;
 
 /// Rows for a statement.
 pub(crate) struct Table {
@@ -93,37 +92,6 @@ fn add_quoted(cells: &mut String, text: &str) {
         cells.push(character);
     }
     cells.push('"');
-}
-
-/// Puts what the database in use understands in the place of `{columns: …}`.
-pub(crate) fn with_columns(kind: DatabaseKind, text: &str) -> String {
-    let Some((before, columns, after)) = split(text) else { return text.to_owned() };
-    let first = last_parameter(text) + 1;
-    let names: Vec<&str> = pairs(columns).map(|(name, _)| name).collect();
-    let rows = match kind {
-        DatabaseKind::Sqlite => {
-            let values: Vec<String> = names.iter().map(|name| format!("r.value->>'{name}' AS {name}")).collect();
-            format!("(SELECT {} FROM json_each(${first}) AS r) AS r", values.join(", "))
-        }
-        DatabaseKind::Postgres => {
-            let arrays: Vec<String> =
-                pairs(columns).zip(first..).map(|((_, of), number)| format!("${number}::{of}[]")).collect();
-            format!("unnest({}) AS r({})", arrays.join(", "), names.join(", "))
-        }
-    };
-    [before, &rows, after].concat()
-}
-
-/// A statement before, within and after `{columns: …}`.
-fn split(text: &str) -> Option<(&str, &str, &str)> {
-    let (before, rest) = text.split_once("{columns: ")?;
-    let (columns, after) = rest.split_once('}')?;
-    Some((before, columns, after))
-}
-
-/// Names and types of columns.
-fn pairs(columns: &str) -> impl Iterator<Item = (&str, &str)> {
-    columns.split(',').filter_map(|column| column.trim().split_once(' '))
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use crate::database::topic::Topic;
 use crate::events::cursor::{EventCursor, event_sql};
 use crate::events::row_data::{Reader, events_of};
 use crate::scope::Scope;
+use crate::work::leases::readable_time;
 use backline_model::kill_points::{Point, point};
 use backline_model::{ArtistId, Delivery, DeliveryState, Event, Webhook, WebhookId, WebhookKind};
 
@@ -146,7 +147,7 @@ impl Store {
             let rows = self.in_commit_order(statement.bind(after).bind(i64::from(asked))).await?;
             found.extend(self.unreadable.read("events", "seq", Extent::Part, &rows, head_of)?);
             let Some(last) = more_after(&rows, asked, found.len(), limit) else { return Ok(found) };
-            after = last.int("seq")?;
+            after = last.number("seq")?;
         }
     }
 
@@ -183,7 +184,7 @@ impl Store {
                  SELECT $2::uuid, e.seq, e.id, e.artist_id, r.value->>'line', 'waiting', 0,
                      COALESCE((SELECT MAX(d.next_at) FROM deliveries d
                          WHERE d.webhook_id = $2::uuid AND d.line = r.value->>'line'
-                             AND d.state = 'waiting'), $3::timestamptz)
+                             AND d.state = 'waiting' AND {next_at_is_a_time}), $3::timestamptz)
                  FROM {rows} LEFT JOIN events e ON e.seq = (r.value->>'seq')::bigint
                  WHERE (e.seq IS NULL) = FALSE {and_event: e}
                  ON CONFLICT (webhook_id, event_seq) DO NOTHING",
@@ -199,7 +200,8 @@ impl Store {
     }
 
     /// Leases up to `limit` deliveries to a webhook, each the head of its line, in the order in which
-    /// they are due. Each counts as an attempt.
+    /// they are due. Each counts as an attempt. One that can't be read, or of whose event that is true, is parked: the
+    /// next one of its line is due then.
     ///
     /// # Errors
     /// When the database fails.
@@ -228,6 +230,25 @@ impl Store {
         held_until: DateTime<Utc>,
         limit: u32,
     ) -> Result<Vec<DeliveryLease>, StoreError> {
+        loop {
+            match self.some_deliveries_lease(scope, webhook, owner, due_at, held_until, limit).await? {
+                // All were parked: others are the heads of their lines now.
+                Some(leases) if leases.is_empty() => {}
+                leases => return Ok(leases.unwrap_or_default()),
+            }
+        }
+    }
+
+    /// None where nothing is due.
+    async fn some_deliveries_lease(
+        &self,
+        scope: &Scope,
+        webhook: WebhookId,
+        owner: &str,
+        due_at: DateTime<Utc>,
+        held_until: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Option<Vec<DeliveryLease>>, StoreError> {
         let mut work = self.begin().await?;
         let statement = work.scoped(
             scope,
@@ -240,10 +261,11 @@ impl Store {
                          WHERE e.webhook_id = $1::uuid AND e.line = d.line AND e.state = 'waiting'
                              AND e.event_seq < d.event_seq)
                  ORDER BY d.next_at, d.event_seq LIMIT $5 FOR UPDATE SKIP LOCKED)
-             UPDATE deliveries SET lease_owner = $2, lease_until = $4::timestamptz, attempts = attempts + 1,
+             UPDATE deliveries SET lease_owner = $2, lease_until = $4::timestamptz, attempts = {counted: attempts + 1},
                  first_tried_at = COALESCE(first_tried_at, $3::timestamptz)
              WHERE webhook_id = $1::uuid AND event_seq IN (SELECT event_seq FROM due)
-             RETURNING event_seq, attempts, line, first_tried_at::text AS first_tried_at, next_at::text AS next_at",
+             RETURNING event_seq, event_id::text AS event_id, attempts, line, first_tried_at::text AS first_tried_at,
+                 next_at::text AS next_at",
         );
         let statement = statement
             .replanned()
@@ -254,55 +276,44 @@ impl Store {
             .bind(i64::from(limit));
         let leased = work.rows("lease deliveries", statement).await?;
         if leased.is_empty() {
-            return Ok(Vec::new());
+            return Ok(None);
         }
-        let rows = leased.iter().map(|row| Ok(json!({ "seq": row.int("event_seq")? })));
-        let rows: Vec<_> = rows.collect::<Result<_, StoreError>>()?;
+        let mut held = work.unreadable.read("deliveries", "event_id", Extent::Columns, &leased, held_of)?;
+        for row in &leased {
+            let Err(StoreError::Unreadable { column, problem }) = held_of(row) else { continue };
+            let problem = format!("its {column} can't be read: {problem}");
+            park_in_txn(&mut work, webhook, row.int("event_seq")?, &problem, due_at).await?;
+        }
+        let rows: Vec<_> = held.iter().map(|held| json!({ "seq": held.seq })).collect();
         let statement = work.query(event_sql!("WHERE e.seq IN (SELECT (r.value->>'seq')::bigint FROM {rows})"));
         let events = work.rows("read what is to be delivered", statement.bind(json("events", &rows)?)).await?;
         let events = events_of(Reader::View(&mut work), &events).await?;
-        let (mut tried_since, mut moved) = (HashMap::new(), Vec::new());
-        for row in &leased {
-            let (seq, before) = (row.int("event_seq")?, row.time("first_tried_at")?);
-            let first = without_absence(before, row.time("next_at")?, due_at);
-            tried_since.insert(seq, first);
-            if first != before {
-                moved.push(json!({ "seq": seq, "first": time_text(first) }));
+        let mut events: HashMap<i64, Event> =
+            events.into_iter().map(|(cursor, event)| (cursor.number(), event)).collect();
+        let mut moved = Vec::new();
+        for held in &mut held {
+            let first = without_absence(held.first_tried_at, held.next_at, due_at);
+            if first != held.first_tried_at {
+                moved.push(json!({ "seq": held.seq, "first": time_text(first) }));
+                held.first_tried_at = first;
             }
         }
         first_tries_move_in_txn(&mut work, webhook, &moved).await?;
-        let mut events: HashMap<EventCursor, Event> = events.into_iter().collect();
-        let is_missing =
-            |row: &&AnyRow| row.int("event_seq").is_ok_and(|seq| !events.contains_key(&EventCursor::from(seq)));
-        for row in leased.iter().filter(is_missing) {
-            // Nothing can be sent of an event that can't be read; the next one of its line is.
-            let statement = work.query(
-                "UPDATE deliveries SET state = 'parked', problem = 'the event can''t be read',
-                     finished_at = $3::timestamptz, lease_owner = NULL, lease_until = NULL
-                 WHERE webhook_id = $1::uuid AND event_seq = $2",
-            );
-            let statement = statement.bind(webhook.to_string()).bind(row.int("event_seq")?).bind(time_text(due_at));
-            work.execute("park a delivery", statement).await?;
+        for held in held.iter().filter(|held| !events.contains_key(&held.seq)) {
+            // Nothing can be sent of an event that can't be read.
+            park_in_txn(&mut work, webhook, held.seq, "the event can't be read", due_at).await?;
         }
         work.commit().await?;
-        let mut leases = Vec::with_capacity(leased.len());
-        for row in &leased {
-            let cursor = EventCursor::from(row.int("event_seq")?);
+        let mut leases = Vec::with_capacity(held.len());
+        for Held { seq, attempts, line, first_tried_at, .. } in held {
             // An event that was erased in the meantime has taken its delivery along.
-            let Some(event) = events.remove(&cursor) else { continue };
-            leases.push(DeliveryLease {
-                webhook,
-                event,
-                attempt: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
-                first_tried_at: tried_since.get(&cursor.number()).copied().unwrap_or(due_at),
-                until: held_until,
-                cursor,
-                owner: clean(owner),
-                line: row.text("line")?,
-            });
+            let Some(event) = events.remove(&seq) else { continue };
+            let (attempt, cursor) = (u32::try_from(attempts).unwrap_or(u32::MAX), EventCursor::from(seq));
+            let (owner, until) = (clean(owner), held_until);
+            leases.push(DeliveryLease { webhook, event, attempt, first_tried_at, until, cursor, owner, line });
         }
         leases.sort_by_key(|lease| lease.cursor);
-        Ok(leases)
+        Ok(Some(leases))
     }
 
     /// Records how a delivery ended; the next one of its line can be sent. False where the lease is lost.
@@ -367,7 +378,7 @@ impl Store {
         Ok(true)
     }
 
-    /// When the next delivery comes due after `now`; none where none waits.
+    /// When the next delivery comes due after `now`; none where none waits, or that time can't be read.
     ///
     /// # Errors
     /// When the database fails.
@@ -384,7 +395,7 @@ impl Store {
                  FROM webhooks w WHERE w.enabled {and_tenant: w.tenant}) AS s",
         );
         let row = self.row("find when the next delivery is due", statement.replanned().bind(time_text(now))).await?;
-        row.map_or(Ok(None), |row| row.time_or_null("next_at"))
+        row.map_or(Ok(None), |row| readable_time(&row, "next_at"))
     }
 
     /// Deliveries, those of the latest events first.
@@ -406,7 +417,8 @@ impl Store {
         filter: &DeliveryFilter,
     ) -> Result<Vec<(EventCursor, Delivery)>, StoreError> {
         let most = if filter.limit == 0 { 100 } else { filter.limit };
-        let (mut after, mut found) = (filter.after.clone(), Vec::new());
+        let mut after = filter.after.as_ref().map(|(event, webhook)| (event.number(), Some(clean(webhook))));
+        let mut found = Vec::new();
         loop {
             let statement = self.scoped(
                 scope,
@@ -424,14 +436,15 @@ impl Store {
              ORDER BY d.event_seq DESC, w.name LIMIT $5",
             );
             let asked = left_of(most, found.len());
+            let (event, webhook) = after.unzip();
             let statement = statement
                 .bind(filter.webhook.map(|id| id.to_string()))
                 .bind(filter.state.map(|state| state.as_str()))
                 .bind(filter.artist.map(|id| id.to_string()))
                 .bind(filter.event.map(|id| id.to_string()))
                 .bind(i64::from(asked))
-                .bind(after.as_ref().map(|(event, _)| event.number()))
-                .bind(after.as_ref().map(|(_, webhook)| clean(webhook)));
+                .bind(event)
+                .bind(webhook.flatten());
             let rows = self.rows("list deliveries", statement).await?;
             found.extend(self.unreadable.read("deliveries", "event_id", Extent::Part, &rows, |row| {
                 let state = row.named("state", DeliveryState::parse)?;
@@ -453,7 +466,8 @@ impl Store {
                 Ok((EventCursor::from(row.int("event_seq")?), delivery))
             })?);
             let Some(last) = more_after(&rows, asked, found.len(), most) else { return Ok(found) };
-            after = Some((EventCursor::from(last.int("event_seq")?), last.text("name")?));
+            // Without a name that comes after it, the next event's come next.
+            after = Some((last.number("event_seq")?, last.above("name")));
         }
     }
 
@@ -535,6 +549,44 @@ impl Store {
             Ok(Backlog { kind, waiting: row.count("n")?, oldest: row.time("oldest")? })
         })
     }
+}
+
+/// A delivery that was just leased, without its event.
+struct Held {
+    seq: i64,
+    attempts: i64,
+    line: String,
+    first_tried_at: DateTime<Utc>,
+    /// When it was due.
+    next_at: DateTime<Utc>,
+}
+
+fn held_of(row: &AnyRow) -> Result<Held, StoreError> {
+    Ok(Held {
+        seq: row.int("event_seq")?,
+        attempts: row.int("attempts")?,
+        line: row.text("line")?,
+        first_tried_at: row.time("first_tried_at")?,
+        next_at: row.time("next_at")?,
+    })
+}
+
+/// Parks a delivery that was just leased. What can't be read of its times goes, so that lists show it.
+async fn park_in_txn(
+    work: &mut Work,
+    webhook: WebhookId,
+    seq: i64,
+    problem: &str,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let statement = work.query(
+        "UPDATE deliveries SET state = 'parked', problem = $3, first_tried_at = $4::timestamptz,
+             next_at = $4::timestamptz, finished_at = $4::timestamptz, lease_owner = NULL, lease_until = NULL
+         WHERE webhook_id = $1::uuid AND event_seq = $2",
+    );
+    let statement = statement.bind(webhook.to_string()).bind(seq).bind(clean(problem)).bind(time_text(now));
+    work.execute("park a delivery", statement).await?;
+    Ok(())
 }
 
 /// The parameters by which a lease is found.

@@ -41,7 +41,7 @@ const OLD_EVENTS_FIND: &str = old_events!(
 /// The owner of an event, by which scopes find it: its artist's tenant, or else the one in its data; '' where there is
 /// none.
 fn owner_of(row: &AnyRow) -> Result<String, StoreError> {
-    let of_artist = row.text_or_null("tenant")?;
+    let of_artist = row.told_or_null("tenant")?;
     let in_data = || row.json_or_null::<Json>("data").ok().flatten()?.get("tenant")?.as_str().map(str::to_owned);
     Ok(of_artist.or_else(in_data).unwrap_or_default())
 }

@@ -38,7 +38,7 @@ impl Store {
             let rows = self.in_commit_order(statement.bind(after).bind(i64::from(asked))).await?;
             found.extend(events_of(Reader::Store(self), &rows).await?);
             let Some(last) = more_after(&rows, asked, found.len(), limit) else { return Ok(found) };
-            after = last.int("seq")?;
+            after = last.number("seq")?;
         }
     }
 
@@ -63,7 +63,7 @@ impl Store {
             let rows = self.rows("read events", statement).await?;
             found.extend(events_of(Reader::Store(self), &rows).await?);
             let Some(last) = more_after(&rows, asked, found.len(), limit) else { return Ok(found) };
-            after = last.int("seq")?;
+            after = last.number("seq")?;
         }
     }
 
@@ -95,7 +95,7 @@ impl Store {
             let rows = self.in_commit_order(statement.bind(before).bind(i64::from(asked))).await?;
             found.extend(events_of(Reader::Store(self), &rows).await?);
             let Some(last) = more_after(&rows, asked, found.len(), limit) else { return Ok(found) };
-            before = last.int("seq")?;
+            before = last.number("seq")?;
         }
     }
 

@@ -168,7 +168,7 @@ async fn say_replaced(reader: &mut Reader<'_>, events: &mut [StoredEvent]) -> Re
     }
     let statement = reader.query("SELECT id::text AS id, platform FROM accounts WHERE id {in_ids}");
     let rows = reader.rows("read the platforms of events", statement.bind(id_rows(&accounts)?)).await?;
-    let platforms = rows.iter().map(|row| Ok((row.parsed("id")?, row.text("platform")?)));
+    let platforms = rows.iter().map(|row| Ok((row.parsed("id")?, row.told("platform")?)));
     let platforms: HashMap<AccountId, String> = platforms.collect::<Result<_, StoreError>>()?;
     for StoredEvent { event, row, .. } in events {
         let Some(((account, date), _)) = row.take() else { continue };

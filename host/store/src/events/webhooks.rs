@@ -216,17 +216,19 @@ impl Store {
         let mut work = self.begin().await?;
         let statement = work.scoped(
             scope,
-            "UPDATE webhooks SET enabled = FALSE, disabled_reason = $2, updated_at = $3::timestamptz
-             WHERE id = $1::uuid AND enabled AND updated_at = $4::timestamptz {and_tenant: tenant}",
+            "SELECT updated_at::text AS at FROM webhooks
+             WHERE id = $1::uuid AND enabled {and_tenant: tenant} FOR NO KEY UPDATE",
         );
-        let statement = statement
-            .bind(webhook.id.to_string())
-            .bind(clean(reason))
-            .bind(time_text(now))
-            .bind(time_text(webhook.updated_at));
-        if work.execute("switch a webhook off", statement).await? == 0 {
+        let statement = statement.bind(webhook.id.to_string());
+        if !work.is_still("find out whether a webhook was changed", statement, webhook.updated_at).await? {
             return Ok(false);
         }
+        let statement = work.query(
+            "UPDATE webhooks SET enabled = FALSE, disabled_reason = $2, updated_at = $3::timestamptz
+             WHERE id = $1::uuid",
+        );
+        let statement = statement.bind(webhook.id.to_string()).bind(clean(reason)).bind(time_text(now));
+        work.execute("switch a webhook off", statement).await?;
         notify(&mut work, Topic::Events).await?;
         work.commit().await?;
         Ok(true)

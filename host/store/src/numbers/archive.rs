@@ -225,7 +225,9 @@ impl Store {
     pub async fn artist_zones_list(&self, scope: &Scope) -> Result<Vec<String>, StoreError> {
         let statement = self
             .scoped(scope, "SELECT DISTINCT timezone FROM artists WHERE TRUE {and_tenant: tenant} ORDER BY timezone");
-        self.rows("read the time zones", statement).await?.iter().map(|row| row.text("timezone")).collect()
+        let rows = self.rows("read the time zones", statement).await?;
+        // What is not UTF-8 is no zone: `unreadable_artists_list` names its artists.
+        Ok(rows.iter().filter_map(|row| row.text("timezone").ok()).collect())
     }
 
     /// How many rows a step takes now. `zones` are the artists' time zones; `now` is the plan's time.
@@ -617,6 +619,7 @@ async fn next_due(
     let due = work.unreadable.read(step.table.as_str(), "id", Extent::Part, &rows, |row| {
         Ok(Due { id: row.text("id")?, account: row.parsed("account")?, date: row.date("date")? })
     })?;
+    // Both can be read: the statement has compared the date, and the place is a number, or an id of PostgreSQL's type.
     let last = rows.last().filter(|_| rows.len() >= limit as usize);
     let last = last.map(|row| Ok::<_, StoreError>((row.text("place")?, row.date("date")?))).transpose()?;
     Ok((due, last))

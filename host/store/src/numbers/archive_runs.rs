@@ -101,9 +101,10 @@ impl Store {
                 statement.bind(time).bind(id).bind(filter.state.as_deref().map(clean)).bind(i64::from(asked));
             let rows = self.rows("list archive runs", statement).await?;
             found.extend(self.unreadable.read("archive_runs", "id", Extent::Part, &rows, run_of)?);
-            let Some(last) = more_after(&rows, asked, found.len(), filter.limit) else { return Ok(found) };
-            // As they are stored: what can't be read has its place too.
-            before = Some((last.text("started_at")?, last.text("id")?));
+            let last = more_after(&rows, asked, found.len(), filter.limit);
+            let place = last.and_then(|last| last.below("started_at").zip(last.below("id")));
+            let Some(place) = place else { return Ok(found) };
+            before = Some(place);
         }
     }
 }

@@ -11,7 +11,8 @@ use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, date_text, json, time_text, unreadable};
 use crate::database::error::StoreError;
 use crate::database::readable::{Extent, left_of, more_after};
-use crate::database::rows::{ROWS_PER_STATEMENT, limit};
+use crate::database::rows::ROWS_PER_STATEMENT;
+use crate::database::statement::Statement;
 use crate::database::table::Table;
 use crate::scope::Scope;
 use backline_model::growth::shortened;
@@ -175,15 +176,22 @@ impl Store {
         of: impl Fn(&AnyRow) -> Result<T, StoreError>,
     ) -> Result<Vec<T>, StoreError> {
         let most = filter.limit.unwrap_or(u32::MAX);
-        let (mut asking, mut found) = (filter.clone(), Vec::new());
+        let mut after = filter.after.map(|(date, account)| (date_text(date), Some(account.to_string())));
+        let mut until = [filter.until, filter.after.map(|(date, _)| date)].into_iter().flatten().min().map(date_text);
+        let mut found = Vec::new();
         loop {
             let asked = left_of(most, found.len());
-            asking.limit = Some(asked);
-            let statement = self.scoped(scope, asking.choose(texts));
-            let rows = self.rows(what, filtered(statement, &asking)).await?;
+            let (date, account) = after.unzip();
+            let statement = filtered(self.scoped(scope, filter.choose(texts)), filter);
+            let statement = statement.bind(until).bind(i64::from(asked)).bind(date).bind(account.flatten());
+            let rows = self.rows(what, statement).await?;
             found.extend(self.unreadable.read("metrics", "account_id", Extent::Part, &rows, &of)?);
-            let Some(last) = more_after(&rows, asked, found.len(), most) else { return Ok(found) };
-            asking.after = Some((last.date("metric_date")?, last.parsed("account_id")?));
+            let last = more_after(&rows, asked, found.len(), most);
+            let place = last.and_then(|last| Some((last.below("metric_date")?, last.above("account_id"))));
+            let Some((date, account)) = place else { return Ok(found) };
+            // Later dates than the page's first need not be looked at.
+            until = Some(date.clone());
+            after = Some((date, account));
         }
     }
 
@@ -231,22 +239,13 @@ impl Store {
     }
 }
 
-fn filtered(
-    statement: crate::database::statement::Statement,
-    filter: &MetricsFilter,
-) -> crate::database::statement::Statement {
-    let (after_date, after_account) = filter.after.unzip();
-    // Later dates than the page's first need not be looked at.
-    let until = [filter.until, after_date].into_iter().flatten().min();
+/// Binds the first four parameters of a filter's statement.
+fn filtered(statement: Statement, filter: &MetricsFilter) -> Statement {
     statement
         .bind(filter.artist.map(|id| id.to_string()))
         .bind(filter.account.map(|id| id.to_string()))
         .bind(filter.platform.as_ref().map(|platform| platform.as_str().to_owned()))
         .bind(filter.since.map(date_text))
-        .bind(until.map(date_text))
-        .bind(limit(filter.limit))
-        .bind(after_date.map(date_text))
-        .bind(after_account.map(|id| id.to_string()))
 }
 
 /// A number of a [`float_column`]; one that is none is an error, since it could not be written back.

@@ -59,7 +59,7 @@ impl Store {
         filter: &QuarantineFilter,
     ) -> Result<Vec<Quarantined>, StoreError> {
         let most = filter.limit.unwrap_or(u32::MAX);
-        let (mut before, mut found) = (filter.before, Vec::new());
+        let (mut before, mut found) = (filter.before.map(|id| id.to_string()), Vec::new());
         loop {
             let statement = self.scoped(
                 scope,
@@ -75,11 +75,12 @@ impl Store {
                 .bind(filter.platform.as_ref().map(|platform| platform.as_str().to_owned()))
                 .bind(filter.artist.map(|id| id.to_string()))
                 .bind(i64::from(asked))
-                .bind(before.map(|id| id.to_string()));
+                .bind(before);
             let rows = self.rows("list quarantined values", statement).await?;
             found.extend(self.unreadable.read("quarantine", "id", Extent::Part, &rows, quarantined_of)?);
-            let Some(last) = more_after(&rows, asked, found.len(), most) else { return Ok(found) };
-            before = Some(last.uuid("id")?);
+            let last = more_after(&rows, asked, found.len(), most);
+            let Some(place) = last.and_then(|last| last.below("id")) else { return Ok(found) };
+            before = Some(place);
         }
     }
 

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use sqlx::any::AnyRow;
 
 use crate::database::connection::{Store, Work};
-use crate::database::dialect::{Columns as _, clean, json, time_text};
+use crate::database::dialect::{Columns as _, clean, json, time_text, unreadable};
 use crate::database::error::StoreError;
 use crate::database::notifications::notify;
 use crate::database::readable::Extent;
@@ -231,14 +231,10 @@ impl Store {
         let mut work = self.begin().await?;
         platform_lock_in_txn(&mut work, &canary.platform).await?;
         let statement = work.query(
-            "SELECT platform FROM canaries
-             WHERE platform = $1 AND release_digest = $2 AND started_at = $3::timestamptz FOR UPDATE",
+            "SELECT started_at::text AS at FROM canaries WHERE platform = $1 AND release_digest = $2 FOR UPDATE",
         );
-        let statement = statement
-            .bind(canary.platform.as_str().to_owned())
-            .bind(canary.release.to_string())
-            .bind(time_text(canary.started_at));
-        if work.row("check whether a canary goes on", statement).await?.is_none() {
+        let statement = statement.bind(canary.platform.as_str().to_owned()).bind(canary.release.to_string());
+        if !work.is_still("check whether a canary goes on", statement, canary.started_at).await? {
             return Ok(false);
         }
         release_activate_in_txn(&mut work, canary.release, SwapCause::Promoted, None, now).await?;
@@ -495,7 +491,7 @@ async fn recollect_in_txn(
     for batch in &batches {
         let accounts = batch.accounts.len() as u64;
         // They were planned before, and are not planned twice.
-        let statement = work.query("UPDATE runs SET planned = planned - $2 WHERE id = $1::uuid");
+        let statement = work.query("UPDATE runs SET planned = {lowered: planned - $2::bigint} WHERE id = $1::uuid");
         let statement = statement.bind(batch.run_id.to_string()).bind(i64::try_from(accounts).unwrap_or(i64::MAX));
         work.execute("count what is planned", statement).await?;
         recollected.accounts += accounts;
@@ -589,11 +585,18 @@ fn batches_for(failed: &[Failed], places: &Places, rollback: &Rollback<'_>) -> V
     batches
 }
 
+/// The share that is all accounts.
+const SHARE_MAX: u32 = 10_000;
+
 fn canary_of(row: &AnyRow) -> Result<Canary, StoreError> {
+    let share = row.times("share")?;
+    if share > SHARE_MAX {
+        return Err(unreadable("share", format!("{share} parts of {SHARE_MAX}")));
+    }
     Ok(Canary {
         platform: row.parsed("platform")?,
         release: row.parsed("release_digest")?,
-        share: u32::try_from(row.int("share")?).unwrap_or(u32::MAX),
+        share,
         started_at: row.time("started_at")?,
         promote_at: row.time_or_null("promote_at")?,
     })

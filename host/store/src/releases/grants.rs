@@ -1,11 +1,13 @@
 //! What releases were granted, changed while they may be collecting: every batch reads its grant again.
 
 use chrono::{DateTime, Utc};
+use sqlx::any::AnyRow;
 
 use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, clean, json};
 use crate::database::error::StoreError;
 use crate::database::notifications::notify;
+use crate::database::readable::Extent;
 use crate::database::topic::Topic;
 use crate::releases::installed::swap_add_in_txn;
 use crate::releases::stored_grant::grant_of_row;
@@ -72,11 +74,14 @@ impl Store {
                  AND state = 'revoked')",
         );
         work.execute("end a canary", statement.bind(name.to_owned())).await?;
-        let mut revoked = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let digest: Digest = row.parsed("digest")?;
-            if row.truth("active")? {
-                let platform: Platform = row.parsed("platform")?;
+        // Of what can't be read, such as a platform of no possible name, no swap can be told: it is revoked too.
+        let read = |row: &AnyRow| {
+            Ok((row.parsed::<Digest>("digest")?, row.truth("active")?, row.parsed::<Platform>("platform")))
+        };
+        let read = work.unreadable.read("releases", "digest", Extent::Columns, &rows, read)?;
+        let mut revoked = Vec::with_capacity(read.len());
+        for (digest, is_active, platform) in read {
+            if let (true, Ok(platform)) = (is_active, platform) {
                 swap_add_in_txn(&mut work, &platform, None, Some(digest), SwapCause::Revoked, Some(reason), now)
                     .await?;
             }

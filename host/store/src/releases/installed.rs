@@ -300,9 +300,9 @@ impl Store {
         let rows = self.rows("read load reports", statement.bind(digest.to_string())).await?;
         rows.iter()
             .map(|row| {
-                let message = row.text_or_null("message")?;
-                let problem = (row.text("state")? == "failed").then(|| message.unwrap_or_default());
-                Ok(LoadReport { host: row.text("host")?, problem })
+                let message = row.told_or_null("message")?;
+                let problem = (row.told("state")? == "failed").then(|| message.unwrap_or_default());
+                Ok(LoadReport { host: row.told("host")?, problem })
             })
             .collect()
     }
@@ -386,7 +386,8 @@ impl Store {
         let statement = statement.bind(release.to_string()).bind(time_text(now - LOST_FOR));
         let statement = statement.bind(time_text(latest_believed(now)));
         let rows = self.rows("read lost metrics", statement).await?;
-        let mut names = rows.iter().map(|row| row.text("name")).collect::<Result<Vec<_>, _>>()?;
+        // What is not UTF-8 is no metric's name.
+        let mut names: Vec<_> = rows.iter().filter_map(|row| row.text("name").ok()).collect();
         names.sort();
         Ok(names)
     }

@@ -65,7 +65,7 @@ impl Store {
                 })?,
             );
             let Some(last) = more_after(&rows, asked, found.len(), limit) else { return Ok(found) };
-            before = last.int("seq")?;
+            before = last.number("seq")?;
         }
     }
 }

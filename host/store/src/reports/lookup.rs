@@ -1,5 +1,6 @@
 //! Ids by their beginning, and by the name that goes with them: what people type instead of a whole id.
 
+use sqlx::any::AnyRow;
 use uuid::Uuid;
 
 use crate::database::connection::Store;
@@ -129,6 +130,8 @@ impl Store {
         statement: crate::database::statement::Statement,
     ) -> Result<Vec<FoundId>, StoreError> {
         let rows = self.rows(what, statement).await?;
-        rows.iter().map(|row| Ok(FoundId { id: row.parsed("id")?, name: row.text("name")? })).collect()
+        // An id that can't be read is none that anyone types.
+        let found = |row: &AnyRow| Some(FoundId { id: row.parsed("id").ok()?, name: row.told("name").ok()? });
+        Ok(rows.iter().filter_map(found).collect())
     }
 }

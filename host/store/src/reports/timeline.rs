@@ -421,9 +421,9 @@ impl Store {
                 .bind(i64::from(asked));
             let rows = self.rows("read a timeline", statement).await?;
             found.extend(self.unreadable.read(kind.table, "key", Extent::Part, &rows, |row| placed(kind, row))?);
-            let Some(last) = more_after(&rows, asked, found.len(), limit) else { return Ok(found) };
-            // As the database has it: of a row that can't be read, it may be the time.
-            (at, is_inclusive, key) = (last.text("at")?, true, Some(last.text("key")?));
+            let last = more_after(&rows, asked, found.len(), limit);
+            let Some(place) = last.and_then(|last| last.below("at").zip(last.below("key"))) else { return Ok(found) };
+            (at, is_inclusive, key) = (place.0, true, Some(place.1));
         }
     }
 }

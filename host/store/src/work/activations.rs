@@ -12,7 +12,7 @@ use sqlx::any::AnyRow;
 use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, json, time_text};
 use crate::database::error::StoreError;
-use crate::database::readable::Extent;
+use crate::database::readable::{Extent, LastRow, left_of, more_after};
 use crate::database::rows::{ROWS_PER_STATEMENT, id_rows};
 use crate::scope::Scope;
 use backline_model::{ArtistId, Platform};
@@ -40,8 +40,8 @@ macro_rules! is_being_collected {
 macro_rules! lock_sql {
     ($which:literal) => {
         concat!(
-            "SELECT a.artist_id::text AS artist_id, a.platform FROM {rows} JOIN activations a
-                 ON a.artist_id = (r.value->>'artist')::uuid AND ",
+            "SELECT a.artist_id::text AS artist_id, a.platform, a.at::text AS at, r.value->>'at' AS read_at
+             FROM {rows} JOIN activations a ON a.artist_id = (r.value->>'artist')::uuid AND ",
             $which,
             " FOR UPDATE SKIP LOCKED"
         )
@@ -77,8 +77,18 @@ impl Taking {
     /// Locks what is to be removed.
     fn lock_sql(self) -> &'static str {
         match self {
-            Self::AsRead => lock_sql!("a.platform = r.value->>'platform' AND a.at = (r.value->>'at')::timestamptz"),
+            Self::AsRead => lock_sql!("a.platform = r.value->>'platform'"),
             Self::UntilNow => lock_sql!("(r.value->>'platform' = '' OR a.platform = r.value->>'platform')"),
+        }
+    }
+
+    /// Whether a row that is locked is to be removed. Times are compared as what they are, and not as SQLite would: one
+    /// that is written in another form would be planned for again and again.
+    fn takes(self, row: &AnyRow) -> bool {
+        let is_as_read = || Ok::<_, StoreError>(time_text(row.time("at")?) == row.text("read_at")?);
+        match self {
+            Self::AsRead => is_as_read().unwrap_or(false),
+            Self::UntilNow => true,
         }
     }
 
@@ -125,6 +135,7 @@ impl Store {
     pub async fn activations_list(&self, scope: &Scope, limit: u32) -> Result<Vec<Activation>, StoreError> {
         let (mut found, mut after): (Vec<Activation>, [Option<String>; 3]) = (Vec::new(), [None, None, None]);
         loop {
+            let asked = left_of(limit, found.len());
             let statement = self.scoped(
                 scope,
                 concat!(
@@ -137,20 +148,18 @@ impl Store {
                      ORDER BY activations.at, activations.artist_id, activations.platform LIMIT $1"
                 ),
             );
-            let room = limit as usize - found.len();
-            let [at, artist, platform] = after.clone();
-            let statement =
-                statement.bind(i64::try_from(room).unwrap_or(i64::MAX)).bind(at).bind(artist).bind(platform);
+            let [at, artist, platform] = after;
+            let statement = statement.bind(i64::from(asked)).bind(at).bind(artist).bind(platform);
             let rows = self.rows("read activations", statement).await?;
             // Rows under a name that no connector can have can't be collected, and keep none that can from its place.
             found.extend(self.unreadable.read("activations", "artist_id", Extent::Part, &rows, activation_of)?);
-            match rows.last() {
-                Some(last) if rows.len() == room && found.len() < limit as usize => {
-                    // As they are stored: a time that can't be read has its place too.
-                    after = [last.text_or_null("at")?, last.text_or_null("artist_id")?, last.text_or_null("platform")?];
-                }
-                _ => return Ok(found),
-            }
+            let last = more_after(&rows, asked, found.len(), limit);
+            let place_of = |last: LastRow<'_>| {
+                // Without a text that comes after one of an artist or a time, the next artist's or time's come next.
+                Some([Some(last.above("at")?), last.above("artist_id"), last.above("platform")])
+            };
+            let Some(place) = last.and_then(place_of) else { return Ok(found) };
+            after = place;
         }
     }
 }
@@ -183,9 +192,12 @@ pub(crate) async fn activations_take_in_txn(
         let statement = work.query(taking.lock_sql()).bind(json("activations", &rows)?);
         let found = work.rows("lock activations that are planned", statement).await?;
         let mut locked = Vec::with_capacity(found.len());
-        for row in &found {
-            // As they are stored: a name that can't be read is removed too.
-            locked.push(json!({ "artist": row.text("artist_id")?, "platform": row.text("platform")? }));
+        for row in found.iter().filter(|row| taking.takes(row)) {
+            // As they are stored: a name that no platform can have is removed too. One that is not UTF-8 stays, since
+            // no statement can say it: lists leave it out.
+            if let (Ok(artist), Ok(platform)) = (row.text("artist_id"), row.text("platform")) {
+                locked.push(json!({ "artist": artist, "platform": platform }));
+            }
         }
         let statement = work.query(taking.remove_sql()).bind(json("activations", &locked)?);
         let rows = work.rows("remove activations that are planned", statement).await?;

@@ -49,9 +49,9 @@ impl Store {
              VALUES ($1, $2, $3::timestamptz, $4::timestamptz, $5, $5, $8::uuid)
              ON CONFLICT (holder, budget, window_start) DO UPDATE SET
                  window_end = excluded.window_end,
-                 spent = budgets.spent + CASE
-                     WHEN budgets.spent >= $6 THEN 0 WHEN budgets.spent + $7 > $6 THEN $6 - budgets.spent ELSE $7 END,
-                 last_granted = CASE
+                 spent = CASE WHEN budgets.spent < 0 THEN $5 WHEN budgets.spent >= $6 THEN budgets.spent
+                     WHEN budgets.spent + $7 > $6 THEN $6 ELSE budgets.spent + $7 END,
+                 last_granted = CASE WHEN budgets.spent < 0 THEN $5
                      WHEN budgets.spent >= $6 THEN 0 WHEN budgets.spent + $7 > $6 THEN $6 - budgets.spent ELSE $7 END
              RETURNING spent, last_granted",
         );

@@ -105,8 +105,9 @@ impl Store {
                 statement.bind(filter.state.map(|state| state.as_str().to_owned())).bind(before).bind(i64::from(asked));
             let rows = self.rows("list bulk acts", statement).await?;
             found.extend(self.unreadable.read("bulk_acts", "id", Extent::Part, &rows, act_of)?);
-            let Some(last) = more_after(&rows, asked, found.len(), most) else { return Ok(found) };
-            before = Some(last.text("id")?);
+            let last = more_after(&rows, asked, found.len(), most);
+            let Some(place) = last.and_then(|last| last.below("id")) else { return Ok(found) };
+            before = Some(place);
         }
     }
 
@@ -160,8 +161,9 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let mut work = self.begin().await?;
         let statement = work.query(
-            "UPDATE bulk_acts SET place = CASE WHEN state = 'running' THEN $2 END, done = done + $3,
-                 skipped = skipped + $4, failed = failed + $5, problem = COALESCE($6, problem),
+            "UPDATE bulk_acts SET place = CASE WHEN state = 'running' THEN $2 END,
+                 done = {raised: done + $3::bigint}, skipped = {raised: skipped + $4::bigint},
+                 failed = {raised: failed + $5::bigint}, problem = COALESCE($6, problem),
                  updated_at = $7::timestamptz
              WHERE id = $1::uuid RETURNING state",
         );
@@ -175,7 +177,9 @@ impl Store {
             .bind(step.problem.as_deref().map(clean))
             .bind(time_text(now));
         let row = work.row("note the progress of a bulk act", statement).await?;
-        let goes_on = row.map(|row| row.named("state", BulkState::parse)).transpose()? == Some(BulkState::Running);
+        // One whose state can't be read is not in the list of those that go on.
+        let state = row.and_then(|row| row.named("state", BulkState::parse).ok());
+        let goes_on = state == Some(BulkState::Running);
         term_check_in_txn(&mut work, term).await?;
         work.commit().await?;
         Ok(goes_on)

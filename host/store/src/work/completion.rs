@@ -511,7 +511,7 @@ async fn record_lost(
     let release = lease.batch.release;
     let statement = work.query("SELECT name FROM lost_metrics WHERE release_digest = $1");
     let rows = work.rows("find lost metrics", statement.bind(release.to_string())).await?;
-    let known = rows.iter().map(|row| row.text("name")).collect::<Result<HashSet<String>, StoreError>>()?;
+    let known: HashSet<String> = rows.iter().filter_map(|row| row.text("name").ok()).collect();
     let again: Vec<&LostMetric> = lost.iter().filter(|metric| known.contains(&metric.name)).collect();
     if !again.is_empty() {
         let statement = work.query(

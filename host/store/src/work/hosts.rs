@@ -159,7 +159,7 @@ impl Store {
              GROUP BY state ORDER BY state",
         );
         let rows = self.rows("count open batches", statement).await?;
-        rows.iter().map(|row| Ok((row.text("state")?, row.count("n")?))).collect()
+        rows.iter().map(|row| Ok((row.told("state")?, row.count("n")?))).collect()
     }
 }
 

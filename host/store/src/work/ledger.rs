@@ -134,9 +134,9 @@ impl Store {
                 .bind(filter.trigger.as_deref().and_then(trigger_beginning).map(str::to_owned));
             let rows = view.rows("list runs", statement).await?;
             runs.extend(view.unreadable.read("runs", "id", Extent::Part, &rows, run_of)?);
-            let Some(last) = more_after(&rows, asked, runs.len(), limit) else { break };
-            // As they are stored: what can't be read has its place too.
-            before = Some((last.text("started_at")?, last.text("id")?));
+            let last = more_after(&rows, asked, runs.len(), limit);
+            let Some(place) = last.and_then(|last| last.below("started_at").zip(last.below("id"))) else { break };
+            before = Some(place);
         }
         count_in(&mut view, scope, &mut runs).await?;
         Ok(runs)
@@ -271,7 +271,7 @@ async fn finish_in_txn(work: &mut Work, scope: &Scope, mut found: Run, now: Date
     let open = work.rows("find open batches", statement.bind(run.to_string())).await?;
     let mut waiting_only = true;
     for row in &open {
-        waiting_only &= row.text("state")? == "deferred";
+        waiting_only &= row.told("state")? == "deferred";
     }
     let outcomes = work.scoped(scope, COUNTS);
     let outcomes = work.rows("count outcomes", outcomes.bind(id_rows(&[run])?)).await?;
@@ -385,7 +385,7 @@ pub(crate) async fn batches_add_in_txn(
             work.execute("add a batch's accounts", statement).await?;
         }
         for (run, accounts) in planned {
-            let statement = work.query("UPDATE runs SET planned = planned + $2 WHERE id = $1::uuid");
+            let statement = work.query("UPDATE runs SET planned = {raised: planned + $2::bigint} WHERE id = $1::uuid");
             work.execute("count what is planned", statement.bind(run.to_string()).bind(accounts)).await?;
         }
     }
@@ -453,7 +453,7 @@ fn add_counts(runs: &mut [Run], outcomes: &[AnyRow]) -> Result<(), StoreError> {
         let id: RunId = row.parsed("run_id")?;
         let Some(run) = runs.iter_mut().find(|run| run.id == id) else { continue };
         let n = row.count("n")?;
-        match row.text("outcome")?.as_str() {
+        match row.told("outcome")?.as_str() {
             // Some have rows of their own, and of others their batches say it.
             "collected" => run.counts.collected += n,
             "deferred" => run.counts.deferred += n,

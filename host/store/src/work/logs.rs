@@ -93,7 +93,7 @@ impl Store {
             let rows = self.rows("list what connectors logged", statement).await?;
             lines.extend(self.unreadable.read("plugin_logs", "seq", Extent::Part, &rows, line_of)?);
             let Some(last) = more_after(&rows, asked, lines.len(), most) else { break };
-            before = last.int("seq")?;
+            before = last.number("seq")?;
         }
         lines.reverse();
         Ok(lines)

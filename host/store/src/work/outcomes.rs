@@ -168,8 +168,9 @@ pub(crate) async fn outcomes_in(
             .bind(kind);
         let rows = view.rows("read outcomes", statement).await?;
         found.extend(view.unreadable.read("collection_outcomes", "account_id", Extent::Part, &rows, named_of)?);
-        let Some(last) = more_after(&rows, asked, found.len(), limit) else { return Ok(found) };
-        after = last.text("account_id")?;
+        let last = more_after(&rows, asked, found.len(), limit);
+        let Some(place) = last.and_then(|last| last.above("account_id")) else { return Ok(found) };
+        after = place;
     }
 }
 
@@ -313,10 +314,11 @@ impl Store {
         erasures_hold_off_in_txn(&mut work).await?;
         let statement = work.query(text).bind(before.to_owned()).bind(i64::from(limit));
         let rows = work.rows("find batches with outcomes", statement).await?;
-        if rows.is_empty() {
+        let id = |row: &AnyRow| row.parsed("id");
+        let batches: Vec<BatchId> = work.unreadable.read("batches", "id", Extent::Columns, &rows, id)?;
+        if batches.is_empty() {
             return Ok(None);
         }
-        let batches: Vec<BatchId> = rows.iter().map(|row| row.parsed("id")).collect::<Result<_, _>>()?;
         let ids = id_rows(&batches)?;
         let forgotten = if forget {
             let statement = work.query(concat!("SELECT COUNT(*)::bigint AS n ", of_batches!()));
@@ -326,8 +328,8 @@ impl Store {
             let statement = work.query(concat!(
                 "INSERT INTO collection_outcomes (run_id, account_id, artist_id, platform, metric_date, outcome,
                      attempts, at, release_digest)
-                 SELECT b.run_id, m.account_id, a.artist_id, b.platform, m.metric_date, 'collected', b.attempts + 1,
-                     b.collected_at, b.release_digest ",
+                 SELECT b.run_id, m.account_id, a.artist_id, b.platform, m.metric_date, 'collected',
+                     {counted: b.attempts + 1}, b.collected_at, b.release_digest ",
                 of_batches!(),
                 " ON CONFLICT (run_id, account_id) DO NOTHING"
             ));

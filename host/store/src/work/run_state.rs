@@ -144,7 +144,7 @@ fn open_of(row: &AnyRow) -> Result<OpenBatches, StoreError> {
     Ok(OpenBatches {
         platform: row.parsed("platform").unwrap_or_else(|_| Platform::unreadable()),
         state,
-        holder: row.text_or_null("lease_owner")?.filter(|_| state == BatchState::Leased),
+        holder: row.told_or_null("lease_owner")?.filter(|_| state == BatchState::Leased),
         holder_seen_at: readable_time(row, "seen_at")?.filter(|_| state == BatchState::Leased),
         has_connector: row.truth("has_connector")?,
         batches: row.count("batches")?,
@@ -155,7 +155,7 @@ fn open_of(row: &AnyRow) -> Result<OpenBatches, StoreError> {
 async fn open_accounts_in(view: &mut ReadView, scope: &Scope, run: RunId) -> Result<Vec<OpenAccounts>, StoreError> {
     type Key = (String, String, Option<String>);
     let key = |row: &AnyRow| -> Result<Key, StoreError> {
-        Ok((row.text("platform")?, row.text("state")?, row.text_or_null("lease_owner")?))
+        Ok((row.told("platform")?, row.told("state")?, row.told_or_null("lease_owner")?))
     };
     let statement = view.scoped(scope, OPEN_ACCOUNTS).bind(run.to_string());
     let mut accounts: BTreeMap<Key, (u64, u64)> = BTreeMap::new();
@@ -175,7 +175,7 @@ async fn open_accounts_in(view: &mut ReadView, scope: &Scope, run: RunId) -> Res
 async fn requests_in(view: &mut ReadView, scope: &Scope, run: RunId) -> Result<BTreeMap<Platform, u64>, StoreError> {
     let statement = view.scoped(
         scope,
-        "SELECT platform, COALESCE(SUM((usage->>'requests')::bigint), 0)::bigint AS requests
+        "SELECT platform, COALESCE(SUM({amount: usage->>'requests'}), 0)::bigint AS requests
          FROM batches WHERE run_id = $1::uuid {and_tenant: tenant} GROUP BY platform",
     );
     let rows = view.rows("count a run's requests", statement.bind(run.to_string())).await?;

@@ -10,7 +10,7 @@ use sqlx::any::AnyRow;
 use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, clean, json, time_text};
 use crate::database::error::StoreError;
-use crate::database::readable::{Extent, left_of, more_after};
+use crate::database::readable::{Extent, LastRow, left_of, more_after};
 use crate::work::leaders::{Term, term_check_in_txn};
 use backline_model::{CatchUp, Fire, FireDecision, Overlap, RunId, Schedule, ScheduleOrigin, ScheduleSpec, Zone};
 
@@ -80,7 +80,8 @@ impl Store {
             match schedule_of(row) {
                 Ok(schedule) => stored.push(schedule),
                 Err(StoreError::Unreadable { .. }) => {
-                    let name = row.text("name")?;
+                    // One whose name is not UTF-8 is none of the configuration's.
+                    let Ok(name) = row.text("name") else { continue };
                     let is_configured = configured.iter().any(|new| new.name == name);
                     if is_configured || origin_of(row) == ScheduleOrigin::Config {
                         delete(&mut work, &name, now).await?;
@@ -194,9 +195,9 @@ impl Store {
             let statement = statement.bind(clean(schedule)).bind(before).bind(i64::from(asked));
             let rows = self.rows("list a schedule's times of firing", statement).await?;
             found.extend(self.unreadable.read("schedule_fires", "schedule", Extent::Part, &rows, fire_of)?);
-            let Some(last) = more_after(&rows, asked, found.len(), limit) else { return Ok(found) };
-            // As it is stored: what can't be read has its place too.
-            before = Some(last.text("fire_time")?);
+            let last = more_after(&rows, asked, found.len(), limit);
+            let Some(place) = last.and_then(|last| last.below("fire_time")) else { return Ok(found) };
+            before = Some(place);
         }
     }
 
@@ -215,8 +216,8 @@ impl Store {
         self.unreadable.read("schedule_fires", "schedule", Extent::Part, &rows, fire_of)
     }
 
-    /// Skips the oldest of the times that wait for a schedule's turn, so that no more than `kept` do. Returns those
-    /// that it skipped.
+    /// Skips the oldest of the times that wait for a schedule's turn, so that no more than `kept` do, and those that
+    /// can't be read. Returns those that it skipped and could read.
     ///
     /// # Errors
     /// [`StoreError::TermLost`] when another host has taken the role over.
@@ -230,16 +231,20 @@ impl Store {
         const BEYOND: &str = "SELECT fire_time::text AS fire_time FROM schedule_fires
              WHERE schedule = $1 AND decision = 'queued' ORDER BY fire_time DESC LIMIT 1 OFFSET $2";
         let latest = self.query(BEYOND).bind(clean(schedule)).bind(i64::from(kept));
-        let Some(latest) = self.row("measure a schedule's queue", latest).await? else { return Ok(Vec::new()) };
+        let latest = self.rows("measure a schedule's queue", latest).await?;
+        let latest = LastRow::of(&latest).and_then(|latest| latest.above("fire_time"));
         let mut work = self.begin().await?;
+        // One whose time is none never has its turn, and would keep the schedule busy.
         let statement = work.query(
             "UPDATE schedule_fires SET decision = 'skipped', decided_at = $3::timestamptz
-             WHERE schedule = $1 AND decision = 'queued' AND fire_time <= $2::timestamptz
+             WHERE schedule = $1 AND decision = 'queued'
+                 AND (fire_time <= $2::timestamptz OR NOT ({fire_time_is_a_time}))
              RETURNING fire_time::text AS fire_time",
         );
-        let statement = statement.bind(clean(schedule)).bind(time_text(latest.time("fire_time")?)).bind(time_text(now));
+        let statement = statement.bind(clean(schedule)).bind(latest).bind(time_text(now));
         let rows = work.rows("skip the oldest of a schedule's queue", statement).await?;
-        let mut skipped = rows.iter().map(|row| row.time("fire_time")).collect::<Result<Vec<_>, _>>()?;
+        let time = |row: &AnyRow| row.time("fire_time");
+        let mut skipped = work.unreadable.read("schedule_fires", "fire_time", Extent::Columns, &rows, time)?;
         skipped.sort();
         term_check_in_txn(&mut work, term).await?;
         work.commit().await?;

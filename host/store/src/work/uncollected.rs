@@ -9,12 +9,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use sqlx::any::AnyRow;
 
 use crate::artists::tombstones::erasures_hold_off_in_txn;
 use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, clean, time_text};
 use crate::database::error::StoreError;
-use crate::database::readable::Extent;
+use crate::database::readable::{Extent, LastRow};
 use crate::database::rows::id_rows;
 use crate::database::statement::Statement;
 use crate::scope::Scope;
@@ -257,10 +258,13 @@ pub(crate) async fn uncollected_supersede_in_txn(
                 let statement = work.query(text).bind(platform.as_str().to_owned()).bind(run.to_string());
                 let statement = statement.bind(after).bind(time_text(now)).bind(BATCHES_AT_ONCE);
                 let statement = statement.bind(time_text(now - LEFT_BEHIND_AFTER));
-                let batches = waiting_list_in_txn(work, statement.bind(time_text(latest_believed(now)))).await?;
-                let Some(last) = batches.last() else { break };
-                after = last.id.clone();
+                let statement = statement.bind(time_text(latest_believed(now)));
+                let rows = work.rows("find batches that wait", statement).await?;
+                let Some(last) = LastRow::of(&rows) else { break };
+                let batches = waiting_of(work, &rows)?;
                 waiting_supersede_in_txn(work, &batches, &dates, now).await?;
+                let Some(place) = last.above("id") else { break };
+                after = place;
             }
         }
     }
@@ -379,18 +383,21 @@ impl UncollectedReason<'_> {
 
 pub(crate) async fn waiting_list_in_txn(work: &mut Work, statement: Statement) -> Result<Vec<Waiting>, StoreError> {
     let rows = work.rows("find batches that wait", statement).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(Waiting {
-                id: row.text("id")?,
-                run: row.parsed("run_id").ok(),
-                // The statement has selected by it; here it is told to people.
-                state: row.named("state", BatchState::parse).unwrap_or(BatchState::Planned),
-                attempts: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
-                has_begun: row.truth("was_leased")?,
-            })
+    waiting_of(work, &rows)
+}
+
+/// The batches of these rows, without those whose ids are not UTF-8: they end by themselves (see `unreadable`).
+fn waiting_of(work: &Work, rows: &[AnyRow]) -> Result<Vec<Waiting>, StoreError> {
+    work.unreadable.read("batches", "id", Extent::Columns, rows, |row| {
+        Ok(Waiting {
+            id: row.text("id")?,
+            run: row.parsed("run_id").ok(),
+            // The statement has selected by it; here it is told to people.
+            state: row.named("state", BatchState::parse).unwrap_or(BatchState::Planned),
+            attempts: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
+            has_begun: row.truth("was_leased")?,
         })
-        .collect()
+    })
 }
 
 /// Ends batches whole: each of their accounts gets its outcome, and they are done. Returns how many entries of accounts

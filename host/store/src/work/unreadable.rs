@@ -8,7 +8,7 @@ use sqlx::any::AnyRow;
 
 use crate::artists::tombstones::erasures_hold_off_in_txn;
 use crate::database::connection::Store;
-use crate::database::dialect::{Columns as _, json, time_text};
+use crate::database::dialect::{Columns as _, clean, json, time_text};
 use crate::database::error::StoreError;
 use crate::database::readable::Extent;
 use crate::database::rows::ROWS_PER_STATEMENT;
@@ -34,14 +34,14 @@ impl Store {
     /// ends what it can't read itself.
     ///
     /// # Errors
-    /// When the scope is one tenant's, or the database fails.
+    /// When the scope is one tenant's, or the database fails: the first error, after the others were ended.
     pub async fn unreadable_batches_end(
         &self,
         scope: &Scope,
         now: DateTime<Utc>,
     ) -> Result<UnreadableBatches, StoreError> {
         scope.require_all("end batches that can't be read")?;
-        let (mut ended, mut passed) = (UnreadableBatches::default(), 0);
+        let (mut ended, mut passed, mut failed) = (UnreadableBatches::default(), 0, None);
         loop {
             // In the order of an index that holds open batches only. What a page misses, since others change batches
             // meanwhile, is found the next time. The lease replaces the release where one is active.
@@ -61,14 +61,20 @@ impl Store {
             passed += i64::try_from(rows.len()).unwrap_or(i64::MAX);
             for row in &rows {
                 let Err(StoreError::Unreadable { column, problem }) = batch_of(row) else { continue };
-                if let Some(accounts) = self.unreadable_batch_end(row, &column, &problem, now).await? {
-                    ended.batches += 1;
-                    ended.accounts += accounts;
-                    passed -= 1;
+                match self.unreadable_batch_end(row, &column, &problem, now).await {
+                    Ok(None) => {}
+                    Ok(Some(accounts)) => {
+                        ended.batches += 1;
+                        ended.accounts += accounts;
+                        passed -= 1;
+                    }
+                    Err(error) if error.is_outage() => return Err(error),
+                    // One that can't be ended either keeps no other one open.
+                    Err(error) => failed = failed.or(Some(error)),
                 }
             }
             if rows.len() < ROWS_PER_STATEMENT {
-                return Ok(ended);
+                return failed.map_or(Ok(ended), Err);
             }
         }
     }
@@ -83,10 +89,11 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<Option<u64>, StoreError> {
         let reason = cause(column, problem);
+        let Ok(id) = row.text("id") else { return self.nameless_batch_end(row, &reason, now).await };
         let mut work = self.begin().await?;
         erasures_hold_off_in_txn(&mut work).await?;
         let statement = work.query(waiting_sql!("WHERE id = $1::uuid AND finished_at IS NULL FOR UPDATE SKIP LOCKED"));
-        let batches = waiting_list_in_txn(&mut work, statement.bind(row.text("id")?)).await?;
+        let batches = waiting_list_in_txn(&mut work, statement.bind(id)).await?;
         if batches.is_empty() {
             return Ok(None);
         }
@@ -94,6 +101,23 @@ impl Store {
             batches_end_in_txn(&mut work, &batches, UncollectedReason::Unreadable(&reason), &reason, now).await?;
         work.commit().await?;
         Ok(Some(accounts))
+    }
+
+    /// The same for a batch of a file whose id is not UTF-8. Its accounts have no outcome: no statement could ask for
+    /// those of the batch.
+    async fn nameless_batch_end(
+        &self,
+        row: &AnyRow,
+        reason: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Option<u64>, StoreError> {
+        let statement = self.query(
+            "UPDATE batches SET state = 'done', finished_at = $2::timestamptz, lease_owner = NULL, message = $3
+             WHERE finished_at IS NULL AND {bytes_of_id} = $1",
+        );
+        let statement = statement.bind(row.bytes("id")?).bind(time_text(now)).bind(clean(reason));
+        let ended = self.write("end a batch that can't be read", statement).await?;
+        Ok((ended > 0).then_some(0))
     }
 
     /// The accounts of a batch that was just leased, by their rows in order. Those that can't be read end as excluded,

@@ -115,11 +115,13 @@ pub(in crate::api) struct CanaryEnded {
     ended: bool,
 }
 
-/// How many releases a revocation was about.
+/// How many releases a revocation was about, and the digests of those whose grant could not be read: nothing is left of
+/// it.
 #[derive(Serialize)]
 pub(in crate::api) struct Revoked {
     name: String,
     releases: u64,
+    emptied: Vec<String>,
 }
 
 plain! {
@@ -137,7 +139,7 @@ described! {
     }
     Granted { release: Digest, ended: Ended }
     CanaryEnded { release: Digest, ended: bool }
-    Revoked { name: String, releases: u64 }
+    Revoked { name: String, releases: u64, emptied: Vec<String> }
     LoadReport { host: String, problem: Option<String> }
     Activated { release: Digest, before: Option<Digest>, hosts: Vec<LoadReport> }
     RolledBack {
@@ -261,8 +263,9 @@ pub(in crate::api) async fn revoke(call: Call, body: RevokeGrant) -> Result<Reco
         (None, Some(slot)) => Revoke::Slot(slot),
         (None, None) => Revoke::All,
     };
-    let releases = call.host().releases().revoke(&name, &what, &reason).await?;
-    Ok(Recorded { answer: Item(Revoked { name, releases }), details, artist: None })
+    let revoked = call.host().releases().revoke(&name, &what, &reason).await?;
+    let answer = Item(Revoked { name, releases: revoked.changed, emptied: revoked.emptied });
+    Ok(Recorded { answer, details, artist: None })
 }
 
 /// A reason that is given, or else this one.

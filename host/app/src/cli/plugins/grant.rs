@@ -121,11 +121,17 @@ pub(super) async fn revoke(context: &Context, arguments: RevokeArguments) -> Com
         (None, Some(slot)) => (Revoke::Slot(slot.clone()), format!("the secret {slot} is no longer used")),
         (None, None) => (Revoke::All, "it collects nothing, and its platform's batches wait".to_owned()),
     };
-    let releases = context.host().await?.releases().revoke(&name, &what, &reason).await?;
+    let revoked = context.host().await?.releases().revoke(&name, &what, &reason).await?;
+    for release in &revoked.emptied {
+        print::note(&format!(
+            "the grant of the release {release} can't be read, so all of it is revoked: grant what it may do with \
+             `backline plugins grant {name}`"
+        ));
+    }
     if json {
-        print::json(&json!({ "name": name, "releases": releases }))?;
+        print::json(&json!({ "name": name, "releases": revoked.changed, "emptied": revoked.emptied }))?;
     } else {
-        let releases = print::count(releases, "release");
+        let releases = print::count(revoked.changed, "release");
         print::line(&format!("revoked for {releases} of {name}: {said} from each host's next batch on"))?;
     }
     Ok(Exit::Done)

@@ -214,14 +214,13 @@ fn pack_file(file: &Path, manifest: &Path, output: &Path, force: bool, as_json: 
         };
         return Err(Failure::usage(format!("{}{others}", check::shown(&name, first))));
     }
-    let component = pack(&wasm, &text).map_err(|error| Failure::refused(&error).about(&file.display().to_string()))?;
+    let component = pack(&wasm, &text).map_err(|error| Failure::from(error).about(&file.display().to_string()))?;
     target.finish_with(&component)?;
     if as_json {
         print::json(&json!({ "file": output, "size_bytes": component.len() }))?;
     }
     print::note(&format!("wrote {} ({} bytes)", output.display(), component.len()));
-    let inspection =
-        inspect(&component).map_err(|error| Failure::refused(&error).about(&file.display().to_string()))?;
+    let inspection = inspect(&component).map_err(|error| Failure::from(error).about(&file.display().to_string()))?;
     if let Some(line) = stubbed(&inspection.imports) {
         print::note(&line);
     }

@@ -44,8 +44,7 @@ impl Log {
         let telemetry = &config.telemetry;
         let traces = match telemetry.otlp_endpoint.as_deref() {
             Some(endpoint) => {
-                let traces = Traces::start(endpoint, &telemetry.service_name, tokio::runtime::Handle::current())
-                    .map_err(|error| Failure::refused(&error))?;
+                let traces = Traces::start(endpoint, &telemetry.service_name, tokio::runtime::Handle::current())?;
                 layers.push(traces.layer().boxed());
                 Some(traces)
             }

@@ -107,16 +107,28 @@ pub struct TestedAlert {
 /// Alerts to people: channels, routes and messages. Cloning shares it.
 #[derive(Clone)]
 pub struct Alerts {
-    pub(in crate::pipeline) name: Arc<str>,
-    pub(in crate::pipeline) config: Arc<Config>,
-    pub(in crate::pipeline) clock: Clock,
-    pub(in crate::pipeline) clocks: Clocks,
-    pub(in crate::pipeline) store: Store,
-    pub(in crate::pipeline) gateway: Gateway,
-    pub(in crate::pipeline) keyring: Option<Arc<Keyring>>,
+    pub(super) name: Arc<str>,
+    pub(super) config: Arc<Config>,
+    pub(super) clock: Clock,
+    pub(super) clocks: Clocks,
+    pub(super) store: Store,
+    pub(super) gateway: Gateway,
+    pub(super) keyring: Option<Arc<Keyring>>,
 }
 
 impl Alerts {
+    pub(in crate::pipeline) fn new(
+        name: Arc<str>,
+        config: Arc<Config>,
+        clock: Clock,
+        clocks: Clocks,
+        store: Store,
+        gateway: Gateway,
+        keyring: Option<Arc<Keyring>>,
+    ) -> Self {
+        Self { name, config, clock, clocks, store, gateway, keyring }
+    }
+
     /// Adds a channel with its secret: the URL of Slack or of a generic receiver, the key of a service, the password of
     /// a mail server, or nothing where that asks for none.
     ///

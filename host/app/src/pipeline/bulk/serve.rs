@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{Bulk, BulkError, scope_of};
 use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
 use crate::pipeline::error::with_causes;
-use crate::pipeline::watchdog::{Failure, TurnEnd};
+use crate::pipeline::watchdog::{Failure, Things, TurnEnd, Undone};
 use backline_model::bulk::{BulkAct, BulkState};
 use backline_store::{BulkStep, Scope, StoreError, Term};
 
@@ -57,8 +57,8 @@ enum Turn {
     Idle,
     /// There may be more to do at once.
     More,
-    /// The database does not answer, or refuses something that may work later: why, and what kept an act from its next
-    /// things, where it was not one of these.
+    /// The database does not answer, or refuses something that may work later: why, and that of all acts where none
+    /// could go on.
     HeldUp(String, Option<Failure>),
 }
 
@@ -151,7 +151,7 @@ impl Bulk {
             return Ok(Turn::Idle);
         }
         // Again, since the one who had the role may have gone on until it was taken.
-        let (mut held_up, mut failure) = (None, None);
+        let (mut held_up, mut acts) = (None, Things::default());
         let open = self.store.open_bulk_acts_list(&Scope::all_tenants()).await?;
         places.0.retain(|id, _| open.iter().any(|(act, _)| act.id == *id));
         for (act, place) in open {
@@ -160,13 +160,22 @@ impl Bulk {
                 return Ok(Turn::Idle);
             }
             // What holds one act up keeps none of the others waiting.
-            match self.some_of(&act, place, (&mut held, &mut *places), owner, &is_to_stop).await {
-                Ok(problem) => held_up = problem.or(held_up),
-                Err(error @ StoreError::TermLost { .. }) => return Err(error),
-                Err(error) => (held_up, failure) = (Some(with_causes(&error)), Some(Failure::of(&error))),
+            let done = self.some_of(&act, place, (&mut held, &mut *places), owner, &is_to_stop).await;
+            match &done {
+                Ok(problem) => held_up = problem.clone().or(held_up),
+                Err(StoreError::TermLost { .. }) => {}
+                Err(error) => held_up = Some(with_causes(error)),
             }
+            if let Err(lost @ StoreError::TermLost { .. }) = done {
+                return Err(lost);
+            }
+            acts.note(act.id, done);
             *term = Some(held);
         }
+        let failure = match acts.ended() {
+            Err(Undone::All(error)) => Some(Failure::of(&error)),
+            Ok(()) | Err(Undone::Some(_)) => None,
+        };
         Ok(held_up.map_or(Turn::More, |problem| Turn::HeldUp(problem, failure)))
     }
 

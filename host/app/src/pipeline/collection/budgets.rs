@@ -1,6 +1,6 @@
 //! Grants the gateway units of budgets from the database, so that all hosts on it share every budget.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -46,6 +46,8 @@ pub(in crate::pipeline) struct Budgets {
 struct Open {
     last: u64,
     since: BTreeMap<u64, Instant>,
+    /// Budgets that could not be read, by their names, since one was.
+    unread: BTreeSet<String>,
 }
 
 /// A demand that is under way until this is dropped.
@@ -142,7 +144,7 @@ impl Budgets {
                 );
                 TurnEnd::Skipped
             }
-            Demand::Units(demand) => answer_units(store, clock, demand).await,
+            Demand::Units(demand) => self.answer_units(demand).await,
             Demand::Places(PlaceDemand { key, ask, reply }) => {
                 let asked_at = DateTime::from_timestamp_micros(ask.now_us);
                 if !asked_at.is_some_and(|at| clocks.agrees_with(at)) {
@@ -155,7 +157,7 @@ impl Budgets {
                 let budget = of(&key);
                 let taken = store.pace_take(&budget, &ask);
                 let taken = StoreError::in_time(ANSWER_WITHIN, "take places of a budget", taken).await;
-                let end = TurnEnd::of(&taken);
+                let end = self.end_of(&budget, &taken);
                 match taken {
                     // Places that are no longer waited for are lost: others may be reserved behind them.
                     Ok(places) => {
@@ -180,24 +182,37 @@ impl Budgets {
             }
         }
     }
-}
 
-async fn answer_units(store: &Store, clock: &Clock, demand: BudgetDemand) -> TurnEnd {
-    let BudgetDemand { key, limit, window_start, window_end, want, reply } = demand;
-    let budget = of(&key);
-    let taken = store.budget_take(&budget, window_start, window_end, limit, want, clock.now());
-    let taken = StoreError::in_time(ANSWER_WITHIN, "take from a budget", taken).await;
-    let end = TurnEnd::of(&taken);
-    match taken {
-        Ok(granted) => {
-            if reply.send(granted).is_err() && granted > 0 {
-                // The request that asked was dropped; nothing will spend its units.
-                give_back(store, &key, window_start, granted).await;
+    async fn answer_units(&self, demand: BudgetDemand) -> TurnEnd {
+        let Self { store, clock, .. } = self;
+        let BudgetDemand { key, limit, window_start, window_end, want, reply } = demand;
+        let budget = of(&key);
+        let taken = store.budget_take(&budget, window_start, window_end, limit, want, clock.now());
+        let taken = StoreError::in_time(ANSWER_WITHIN, "take from a budget", taken).await;
+        let end = self.end_of(&budget, &taken);
+        match taken {
+            Ok(granted) => {
+                if reply.send(granted).is_err() && granted > 0 {
+                    // The request that asked was dropped; nothing will spend its units.
+                    give_back(store, &key, window_start, granted).await;
+                }
             }
+            Err(error) => tracing::error!(budget = %key.budget, %error, "a budget can't be read; nothing is granted"),
         }
-        Err(error) => tracing::error!(budget = %key.budget, %error, "a budget can't be read; nothing is granted"),
+        end
     }
-    end
+
+    /// How an answer ended for the server. One budget that can't be read says nothing of the others; two do, where none
+    /// could be read since.
+    fn end_of<T>(&self, budget: &BudgetKey, taken: &Result<T, StoreError>) -> TurnEnd {
+        let mut open = self.open();
+        if taken.is_ok() {
+            open.unread.clear();
+            return TurnEnd::Good;
+        }
+        open.unread.insert(format!("{:?}", (&budget.holder, &budget.budget)));
+        if open.unread.len() > 1 { TurnEnd::of(taken) } else { TurnEnd::Skipped }
+    }
 }
 
 /// Gives back units that were granted and not used.

@@ -3,96 +3,35 @@
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use futures::FutureExt as _;
 use serde_json::json;
 
-use crate::config::Config;
-use crate::pipeline::clocks::Clocks;
 use crate::pipeline::collection::batch_accounts::{BatchAccounts, FetchSetup};
 use crate::pipeline::collection::collect_error::CollectError;
-use crate::pipeline::collection::dispatch::Signal;
+use crate::pipeline::collection::collector::{BatchReport, Collector, dates_of, turn_of};
 use crate::pipeline::collection::evaluate::{self, DocumentOrigin, Observation, RowContext, UnknownMetrics};
 use crate::pipeline::collection::fetch::{self, AccountFailure, BatchBudget, SideEffects};
 use crate::pipeline::collection::given_back::{LONE_DEATHS_MAX, fail_host_killing, give_back, halve};
-use crate::pipeline::collection::held::{Held, HeldBytes};
+use crate::pipeline::collection::held::Held;
 use crate::pipeline::collection::older_dates::{self, Around, PastDates};
 use crate::pipeline::collection::pauses::Pauses;
 use crate::pipeline::collection::results::ResultBuilder;
-use crate::pipeline::credentials::manager::CredentialManager;
-use crate::pipeline::releases::cache::{LoadedRelease, ReleaseCache, ReleaseError};
-use crate::telemetry::{BatchEnd, Telemetry};
-use backline_gateway::Gateway;
-use backline_model::clock::Clock;
+use crate::pipeline::releases::cache::{LoadedRelease, ReleaseError};
+use crate::telemetry::BatchEnd;
 use backline_model::kill_points::{Point, point};
 use backline_model::remedies::{Remedy, off};
-use backline_model::run::RunCounts;
 use backline_model::{AccountId, DocumentId, DocumentInput, FetchContext, Fetched, Lease, Outcome, Snapshot, Window};
 use backline_rules::dates::{self, StoredDate};
-use backline_store::{
-    AccountResult, BatchResult, DocumentBody, DocumentRecord, PluginLog, Scope, Store, StoreError, Written,
-};
+use backline_store::{AccountResult, BatchResult, DocumentBody, DocumentRecord, PluginLog, Scope, StoreError, Written};
 
 /// How many times the results of a batch are stored before it is given back.
 const STORE_TRIES: u32 = 5;
 
 /// Wait after the first of these tries; it grows with each.
 const STORE_WAIT: Duration = Duration::from_millis(100);
-
-/// Collects batches: everything that one batch needs, from its lease to storage. Cloning shares it.
-#[derive(Clone)]
-pub(in crate::pipeline) struct Collector {
-    /// The host's name, in leases.
-    pub name: Arc<str>,
-    pub config: Arc<Config>,
-    pub telemetry: Telemetry,
-    pub clock: Clock,
-    pub clocks: Clocks,
-    pub store: Store,
-    pub gateway: Gateway,
-    pub cache: ReleaseCache,
-    pub credentials: CredentialManager,
-    /// What batches hold before they are stored.
-    pub held: HeldBytes,
-}
-
-/// The result of one batch.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::pipeline) struct BatchReport {
-    /// How the batch ended.
-    pub end: BatchEnd,
-    /// Accounts by outcome. Those that will be retried are not counted.
-    pub counts: RunCounts,
-    /// Accounts that are still open: deferred, or to be retried.
-    pub open: u64,
-    /// Requests sent.
-    pub requests: u64,
-    /// Responses that said the host sends too fast (HTTP 429).
-    pub throttled: u64,
-    /// Requests that timed out, and calls that passed their deadline.
-    pub timed_out: u64,
-}
-
-impl BatchReport {
-    /// A batch without results.
-    pub(in crate::pipeline) fn nothing(end: BatchEnd) -> Self {
-        Self { end, counts: RunCounts::default(), open: 0, requests: 0, throttled: 0, timed_out: 0 }
-    }
-
-    /// What the batch says about the load that its platform takes.
-    pub(in crate::pipeline) fn signal(&self) -> Signal {
-        if self.throttled + self.timed_out > 0 {
-            Signal::Pressed
-        } else if self.requests > 0 && self.end == BatchEnd::Stored {
-            Signal::Good
-        } else {
-            Signal::Silent
-        }
-    }
-}
 
 /// Collects a batch. When that fails or panics, the batch is given back, so that another host can lease it at once.
 ///
@@ -128,12 +67,6 @@ pub(in crate::pipeline) async fn collect_or_give_back(
         Err(error) => give_back(collector, lease, error).await,
         collected => collected,
     }
-}
-
-/// When a batch that is given back may be leased again: after a wait. Where the clock is wrong, when the lease would
-/// have expired, which was taken by a clock that was right.
-pub(super) fn turn_of(collector: &Collector, lease: &Lease, wait: Duration) -> DateTime<Utc> {
-    collector.clocks.right_now().map_or(lease.expires_at, |now| now + wait)
 }
 
 /// Turns a panic into an error. No shared state is left half changed: the work writes only in transactions.
@@ -351,11 +284,6 @@ async fn aim(
     Ok((lease.batch.window, places))
 }
 
-/// The date of each account of a batch.
-pub(super) fn dates_of(lease: &Lease) -> BTreeMap<AccountId, NaiveDate> {
-    lease.batch.accounts.iter().map(|account| (account.account_id, account.metric_date)).collect()
-}
-
 /// Renews the lease until the work is done, and drops the work when another host has taken the batch over. The lease is
 /// not renewed while results are stored: that transaction locks the batch's row, and checks the token itself. A
 /// database that does not answer stops no work, because the token is checked again when results are stored.
@@ -507,15 +435,5 @@ mod tests {
         let error = caught(panicking).await.expect_err("it panicked");
         assert!(matches!(&error, CollectError::Worker(text) if text == "index 2 of 1"), "{error}");
         assert_eq!(caught(async { Ok(3) }).await.expect("it did not"), 3);
-    }
-
-    #[test]
-    fn only_what_a_platform_said_speaks_for_or_against_it() {
-        let stored = BatchReport { requests: 3, ..BatchReport::nothing(BatchEnd::Stored) };
-        assert_eq!(stored.signal(), Signal::Good);
-        assert_eq!(BatchReport { throttled: 1, ..stored }.signal(), Signal::Pressed);
-        assert_eq!(BatchReport { timed_out: 1, ..stored }.signal(), Signal::Pressed);
-        assert_eq!(BatchReport { requests: 0, ..stored }.signal(), Signal::Silent, "nothing was asked of it");
-        assert_eq!(BatchReport { end: BatchEnd::GivenBack, ..stored }.signal(), Signal::Silent);
     }
 }

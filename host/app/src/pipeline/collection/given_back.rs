@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::pipeline::collection::collect::{BatchReport, Collector, dates_of, turn_of};
 use crate::pipeline::collection::collect_error::CollectError;
+use crate::pipeline::collection::collector::{BatchReport, Collector, dates_of, turn_of};
 use crate::pipeline::collection::results::{backoff, bare_result};
 use crate::pipeline::error::with_causes;
 use crate::telemetry::BatchEnd;

@@ -5,6 +5,7 @@ pub(super) mod batch_accounts;
 pub(super) mod budgets;
 pub(super) mod collect;
 pub(super) mod collect_error;
+pub(super) mod collector;
 mod deferral;
 pub(super) mod dispatch;
 pub(super) mod evaluate;

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 
-use crate::pipeline::collection::collect::Collector;
+use crate::pipeline::collection::collector::Collector;
 use crate::pipeline::collection::evaluate::{self, DocumentOrigin, Prepared, RowContext, UnknownMetrics};
 use crate::pipeline::collection::fetch::{self, BatchBudget, SideEffects};
 use crate::pipeline::collection::results::bare_result;

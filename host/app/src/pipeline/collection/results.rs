@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
 
-use crate::pipeline::collection::collect::Collector;
+use crate::pipeline::collection::collector::Collector;
 use crate::pipeline::collection::deferral::{deferral, next_reset, wait_cut, waits_for};
 use crate::pipeline::collection::fetch::{AccountFailure, SideEffects};
 use crate::pipeline::collection::pauses::{self, Asked, AskedWait, Pauses, Wait};

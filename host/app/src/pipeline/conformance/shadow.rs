@@ -123,16 +123,28 @@ impl Classified for ShadowError {
 /// Tries releases without storing anything. Cloning shares it.
 #[derive(Clone)]
 pub struct Conformance {
-    pub(in crate::pipeline) config: Arc<Config>,
-    pub(in crate::pipeline) clock: Clock,
-    pub(in crate::pipeline) store: Store,
-    pub(in crate::pipeline) gateway: Gateway,
-    pub(in crate::pipeline) cache: ReleaseCache,
-    pub(in crate::pipeline) releases: ReleaseManager,
-    pub(in crate::pipeline) credentials: CredentialManager,
+    config: Arc<Config>,
+    clock: Clock,
+    store: Store,
+    gateway: Gateway,
+    cache: ReleaseCache,
+    releases: ReleaseManager,
+    credentials: CredentialManager,
 }
 
 impl Conformance {
+    pub(in crate::pipeline) fn new(
+        config: Arc<Config>,
+        clock: Clock,
+        store: Store,
+        gateway: Gateway,
+        cache: ReleaseCache,
+        releases: ReleaseManager,
+        credentials: CredentialManager,
+    ) -> Self {
+        Self { config, clock, store, gateway, cache, releases, credentials }
+    }
+
     /// Runs a release over the documents that the platform's accounts were last collected with, and compares its
     /// results with what is stored. If requested, it also fetches some accounts with it and with the active release.
     /// Nothing is stored or sent to subscribers. `progress` gets the accounts done and their total.

@@ -56,8 +56,8 @@ pub enum CredentialError {
         account: Option<AccountId>,
     },
     /// The stored bytes can't be opened.
-    #[error("a stored credential can't be opened: {0}")]
-    Sealed(String),
+    #[error("a stored credential can't be opened")]
+    Sealed(#[source] Arc<SecretError>),
     /// No key is configured.
     #[error(
         "credentials are encrypted, and no key is configured; set secrets.key_file or BACKLINE_SECRETS__KEY \
@@ -473,7 +473,7 @@ impl CredentialManager {
             (Err(SecretError::UnknownKey { .. }), Some(newer)) => newer.open(&credential.sealed, &context),
             (opened, _) => opened,
         };
-        opened.map_err(|error| CredentialError::Sealed(error.to_string()))
+        opened.map_err(|error| CredentialError::Sealed(Arc::new(error)))
     }
 
     pub(in crate::pipeline) fn seal(&self, secret: &Secret, id: CredentialId) -> Result<Vec<u8>, CredentialError> {
@@ -509,6 +509,7 @@ fn session_credential(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::error::with_causes;
 
     #[test]
     fn only_an_accounts_own_credential_is_for_its_artist_to_fix() {
@@ -533,6 +534,13 @@ mod tests {
         };
         assert_eq!(class(None), FailureClass::Misconfigured);
         assert_eq!(class(Some(AccountId(uuid::Uuid::from_u128(1)))), FailureClass::Reconnect);
+    }
+
+    #[test]
+    fn what_can_t_be_opened_keeps_its_cause() {
+        let error = CredentialError::Sealed(Arc::new(SecretError::Damaged));
+        let told = "a stored credential can't be opened: the sealed secret is damaged or belongs to another credential";
+        assert_eq!(with_causes(&error), told);
     }
 
     #[tokio::test]

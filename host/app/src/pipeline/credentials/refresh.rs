@@ -40,6 +40,7 @@ use crate::pipeline::credentials::expiry;
 use crate::pipeline::credentials::installation::Standing;
 use crate::pipeline::credentials::journal::Entry;
 use crate::pipeline::credentials::manager::{Asking, CredentialError, CredentialManager, is_refused, missing};
+use crate::pipeline::error::with_causes;
 use backline_gateway::TokenError;
 use backline_gateway::secrets::{Secret, SecretText};
 use backline_model::kill_points::{Point, point};
@@ -393,7 +394,7 @@ impl CredentialManager {
                 Err(error) => {
                     tracing::warn!(
                         credential = %entry.credential,
-                        %error,
+                        error = with_causes(&error),
                         "an interrupted refresh can't be completed yet"
                     );
                 }

@@ -16,6 +16,7 @@ use crate::pipeline::credentials::expiry::{announced_until, expiring_event};
 use crate::pipeline::credentials::installation::{Standing, is_replaced};
 use crate::pipeline::credentials::manager::{Asking, CredentialError, CredentialManager, REFRESHES_AT_ONCE};
 use crate::pipeline::credentials::refresh::Renewal;
+use crate::pipeline::error::with_causes;
 use crate::pipeline::watchdog::{Failure, TurnEnd};
 use backline_model::manifest::CredentialSlot;
 use backline_model::{CredentialId, Event, Platform};
@@ -192,7 +193,7 @@ impl CredentialManager {
             tracing::warn!(
                 %platform,
                 count,
-                %error,
+                error = with_causes(&error),
                 "tokens could not be refreshed; they are used until they end, and the refresh is retried"
             );
         }

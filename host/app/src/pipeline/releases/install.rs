@@ -468,43 +468,32 @@ impl ReleaseManager {
     }
 
     /// Revokes a connector's grant, or a part of it, for all its releases; each host applies it with its next batch. A
-    /// connector without a grant is no longer active, and its platform's batches wait. Returns the number of affected
-    /// releases.
+    /// connector without a grant is no longer active, and its platform's batches wait. Returns how many releases this
+    /// was about, with those whose grant could not be read.
     ///
     /// # Errors
     /// [`RevokeError::NotRevocable`] when nothing of the kind is granted.
-    pub async fn revoke(&self, name: &str, what: &Revoke, reason: &str) -> Result<u64, RevokeError> {
-        let (count, thing) = match what {
+    pub async fn revoke(&self, name: &str, what: &Revoke, reason: &str) -> Result<NarrowedGrants, RevokeError> {
+        let (narrowed, thing) = match what {
             Revoke::All => {
                 let revoked = self.store.releases_revoke(name, reason, self.clock.now()).await?;
-                (revoked.len() as u64, "anything".to_owned())
+                let changed = revoked.len() as u64;
+                (NarrowedGrants { changed, ..NarrowedGrants::default() }, "anything".to_owned())
             }
             Revoke::Host(origin) => {
                 let narrowed = self.store.grants_narrow(name, |grant| grant.without_host(origin)).await?;
-                (changed(name, narrowed), format!("the host {origin}"))
+                (narrowed, format!("the host {origin}"))
             }
             Revoke::Slot(slot) => {
                 let narrowed = self.store.grants_narrow(name, |grant| grant.without_slot(slot)).await?;
-                (changed(name, narrowed), format!("the credential slot '{slot}'"))
+                (narrowed, format!("the credential slot '{slot}'"))
             }
         };
-        if count == 0 {
+        if narrowed.changed == 0 {
             return Err(RevokeError::NotRevocable { name: name.to_owned(), thing });
         }
-        Ok(count)
+        Ok(narrowed)
     }
-}
-
-/// How many grants of a connector changed. Those that could not be read are named.
-fn changed(connector: &str, narrowed: NarrowedGrants) -> u64 {
-    for release in narrowed.emptied {
-        tracing::warn!(
-            connector,
-            release,
-            "the grant of a release can't be read: all of it is revoked; grant it again with `backline plugins grant`"
-        );
-    }
-    narrowed.changed
 }
 
 /// Wildcards over public suffixes are neither asked for nor granted.

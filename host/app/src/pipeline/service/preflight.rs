@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::config::Config;
 use crate::pipeline::Host;
 use crate::pipeline::context::is_present;
-use crate::pipeline::error::with_causes;
+use crate::pipeline::error::{Classified, ErrorClass, with_causes};
 use crate::pipeline::host::OpenError;
 use crate::pipeline::releases::cache::ReleaseError;
 use crate::pipeline::service::presence::BEAT;
@@ -97,6 +97,21 @@ pub enum Obstacle {
         #[source]
         source: ReleaseError,
     },
+}
+
+impl Classified for Obstacle {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Open(error) => error.class(),
+            Self::NotLoaded { source, .. } => source.class(),
+            Self::NoKey
+            | Self::WrongKey
+            | Self::Clock { .. }
+            | Self::SecondHost { .. }
+            | Self::NameTaken { .. }
+            | Self::NoToken { .. } => ErrorClass::Refused,
+        }
+    }
 }
 
 /// Assembles a host and checks everything it needs. Without `store`, because the caller could not open it, only what

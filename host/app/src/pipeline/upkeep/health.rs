@@ -4,7 +4,7 @@
 //! In a service one host at a time does so, in a role of its own; a run from the command line does so at its end. Two
 //! at the same time report a crossing once, because an alert is written only if it has not been changed meanwhile.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ const RECORD: TimeDelta = TimeDelta::days(14);
 /// Runs until the service stops; then resigns the role, so that another host takes it at once.
 pub(in crate::pipeline) async fn serve(context: ServiceContext<HealthMonitor>) {
     let mut term: Option<Term> = None;
-    let mut told = BTreeSet::new();
+    let mut told = Told::default();
     while !context.stop.is_cancelled() {
         let monitor = context.current();
         if !monitor.clocks.is_right() {
@@ -63,7 +63,7 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<HealthMonitor>) {
             tracing::info!(%data, "the time zones have changed; they are read again");
         }
         match monitor.unreadable().await {
-            Ok(rows) => tell_unreadable(rows, &mut told),
+            Ok(rows) => told.tell(rows, &monitor.store.unreadable_others()),
             Err(error) => tracing::debug!(%error, "which rows can't be read is not known"),
         }
         context.heartbeat.work(LOOK_MAX);
@@ -97,13 +97,32 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<HealthMonitor>) {
     }
 }
 
-/// Names each row that can't be read in the log, once.
-fn tell_unreadable(rows: Vec<UnreadableRow>, told: &mut BTreeSet<UnreadableRow>) {
-    let rows: BTreeSet<UnreadableRow> = rows.into_iter().collect();
-    for UnreadableRow { table, name, column, problem } in rows.difference(told) {
-        tracing::warn!(table, row = name, column, problem, "a row can't be read and is left out; correct or remove it");
+/// What the log was told of rows that can't be read.
+#[derive(Default)]
+struct Told {
+    rows: BTreeSet<UnreadableRow>,
+    /// Tables with more rows than are named.
+    tables: BTreeSet<String>,
+}
+
+impl Told {
+    /// Names each row that can't be read in the log, once, and each table with others.
+    fn tell(&mut self, rows: Vec<UnreadableRow>, others: &BTreeMap<String, u64>) {
+        let rows: BTreeSet<UnreadableRow> = rows.into_iter().collect();
+        for UnreadableRow { table, name, column, problem } in rows.difference(&self.rows) {
+            tracing::warn!(
+                table,
+                row = name,
+                column,
+                problem,
+                "a row can't be read and is left out; correct or remove it"
+            );
+        }
+        for (table, others) in others.iter().filter(|(table, _)| !self.tables.contains(*table)) {
+            tracing::warn!(table, others, "more rows can't be read than are named, and are left out too");
+        }
+        (self.rows, self.tables) = (rows, others.keys().cloned().collect());
     }
-    *told = rows;
 }
 
 /// Only the host that has the role exports these metrics: each is about all hosts.
@@ -336,6 +355,7 @@ impl HealthMonitor {
             zones,
             zone_faults,
             unreadable,
+            unreadable_others: store.unreadable_others(),
             clock_ahead,
             simulated,
         })

@@ -122,7 +122,7 @@ async fn build(context: &Context, project: &Project, answers: &Path) -> Result<B
     if let Some(fault) = check::faults(&text).first() {
         return Err(Failure::usage(check::shown("connector.toml", fault)));
     }
-    let component = pack(&wasm, &text).map_err(|error| Failure::refused(&error).about(&build.output))?;
+    let component = pack(&wasm, &text).map_err(|error| Failure::from(error).about(&build.output))?;
     let file = folder.join(format!("{}.wasm", stamp.name));
     output::write(&file, &component, Access::Shared, Existing::updated())?;
 

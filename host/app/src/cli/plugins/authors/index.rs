@@ -123,15 +123,14 @@ pub(in crate::cli::plugins) async fn run(context: &Context, command: IndexComman
 fn add(context: &Context, arguments: &AddArguments) -> CommandResult {
     let AddArguments { index: path, file, source, key, force, json } = arguments;
     let component = read_file(file)?;
-    let inspection =
-        inspect(&component).map_err(|error| Failure::refused(&error).about(&file.display().to_string()))?;
+    let inspection = inspect(&component).map_err(|error| Failure::from(error).about(&file.display().to_string()))?;
     let about = |failure: Failure| failure.about(&path.display().to_string());
     let now = context.clock.now();
     let mut index = match path.exists() {
-        true => Index::parse(&read_file(path)?).map_err(|error| about(Failure::refused(&error)))?,
+        true => Index::parse(&read_file(path)?).map_err(|error| about(error.into()))?,
         false => Index::empty(now),
     };
-    index.add(&inspection, source, *force, now).map_err(|error| about(Failure::refused(&error)))?;
+    index.add(&inspection, source, *force, now).map_err(|error| about(error.into()))?;
     let signature_path = PathBuf::from(format!("{}{SIGNATURE_SUFFIX}", path.display()));
     if key.is_none() && signature_path.exists() {
         return Err(about(Failure::usage(
@@ -175,7 +174,7 @@ fn new_file(path: &Path, bytes: &[u8]) -> Result<NewFile, Failure> {
 fn sign(context: &Context, key: &Path, index: &Path, text: &str) -> Result<String, Failure> {
     let name = index.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let signed = signing_key(key)?.sign(text.as_bytes(), &name, context.clock.now());
-    signed.map_err(|error| Failure::refused(&error).about(&index.display().to_string()))
+    signed.map_err(|error| Failure::from(error).about(&index.display().to_string()))
 }
 
 async fn verify(context: &Context, arguments: VerifyArguments) -> CommandResult {

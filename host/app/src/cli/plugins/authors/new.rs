@@ -30,7 +30,7 @@ pub(crate) struct NewArguments {
 /// Makes the project, complete or not at all.
 pub(in crate::cli::plugins) fn new(arguments: &NewArguments) -> CommandResult {
     let NewArguments { name, lang, folder, json } = arguments;
-    let files = project(name, *lang).map_err(|error| Failure::refused(&error))?;
+    let files = project(name, *lang)?;
     let target = folder.join(name);
     let failed = |error: std::io::Error| {
         Failure::usage(format!(

@@ -38,10 +38,11 @@ impl Project {
     /// Opens the project in a folder.
     pub(super) fn open(folder: &Path) -> Result<Self, Failure> {
         let wrong = |why: String| Failure::usage(format!("{}: {why}", folder.display()));
+        let refused = |error: RenewError| Failure::from(error).about(&folder.display().to_string());
         let folder = folder.canonicalize().map_err(|error| wrong(format!("{error}; name a project's folder")))?;
         let texts = texts(&folder).map_err(|error| wrong(format!("the project can't be read: {error}")))?;
-        let stamp = stamp_of(&texts).ok_or_else(|| wrong(RenewError::NotAProject.to_string()))?;
-        let language = stamp.language.parse().map_err(|error| wrong(RenewError::Language(error).to_string()))?;
+        let stamp = stamp_of(&texts).ok_or_else(|| refused(RenewError::NotAProject))?;
+        let language = stamp.language.parse().map_err(|error| refused(RenewError::Language(error)))?;
         Ok(Self { folder, stamp, language })
     }
 }

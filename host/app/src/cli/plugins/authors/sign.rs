@@ -9,10 +9,10 @@ use zeroize::Zeroizing;
 use crate::cli::context::Context;
 use crate::cli::plugins::read_file;
 use crate::cli::plugins::source::SourceArguments;
-use crate::cli::terminal::exit::{CommandResult, Exit, Failure, sentence};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::output::{Access, Existing, NewFile, Output};
 use crate::cli::terminal::print;
-use backline_component::{SIGNATURE_SUFFIX, SigningError, SigningKey, generate_key, inspect};
+use backline_component::{SIGNATURE_SUFFIX, SigningKey, generate_key, inspect};
 
 /// Largest key file that is read, in bytes; one has under 400.
 const KEY_BYTES_MAX: u64 = 8 * 1024;
@@ -63,7 +63,7 @@ pub(in crate::cli::plugins) fn keygen(arguments: &KeygenArguments) -> CommandRes
     if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)) {
         return Err(Failure::usage(format!("'{name}' can't be a key's name; use only letters, digits, - and _")));
     }
-    let files = generate_key(name).map_err(|error| Failure::failed(sentence(&error)))?;
+    let files = generate_key(name)?;
     let (secret, public) = (folder.join(format!("{name}.key")), folder.join(format!("{name}.pub")));
     // Without --force: replacing a key that operators trust would end every update that it signs. Both files are
     // complete before either gets its name, so that a full disk does not leave one without the other.
@@ -88,13 +88,13 @@ pub(in crate::cli::plugins) fn keygen(arguments: &KeygenArguments) -> CommandRes
 pub(in crate::cli::plugins) fn sign(context: &Context, arguments: &SignArguments) -> CommandResult {
     let SignArguments { file, key, force, json } = arguments;
     let component = read_file(file)?;
-    let about = |error: &(dyn std::error::Error + 'static)| Failure::refused(error).about(&file.display().to_string());
-    let inspection = inspect(&component).map_err(|error| about(&error))?;
+    let about = |failure: Failure| failure.about(&file.display().to_string());
+    let inspection = inspect(&component).map_err(|error| about(error.into()))?;
     let target = PathBuf::from(format!("{}{SIGNATURE_SUFFIX}", file.display()));
     let output = Output::open(&target, Access::Shared, Existing::forced(*force))?;
     let signing = signing_key(key)?;
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let signature = signing.sign(&component, &name, context.clock.now()).map_err(|error| about(&error))?;
+    let signature = signing.sign(&component, &name, context.clock.now()).map_err(|error| about(error.into()))?;
     output.finish_with(signature.as_bytes())?;
     let info = &inspection.manifest.connector;
     if *json {
@@ -121,10 +121,7 @@ pub(in crate::cli::plugins) fn signing_key(path: &Path) -> Result<SigningKey, Fa
     let text = std::fs::read_to_string(path).map(Zeroizing::new);
     let text = text.map_err(|error| unreadable(format!("can't be read: {error}")))?;
     let password = if SigningKey::is_locked(&text) { Some(password(path)?) } else { None };
-    SigningKey::parse(&text, password).map_err(|error| match error {
-        SigningError::NotAKey => Failure::refused(&error).about(&path.display().to_string()),
-        error => unreadable(format!("can't be used: {error}")),
-    })
+    SigningKey::parse(&text, password).map_err(|error| Failure::from(error).about(&path.display().to_string()))
 }
 
 /// One line of standard input; refused on a terminal, which would show the password.

@@ -31,7 +31,7 @@ pub(in crate::cli::plugins) fn update(arguments: &UpdateArguments) -> CommandRes
     let shown = folder.display().to_string();
     let unreadable = |error: std::io::Error| Failure::usage(format!("{shown} can't be read: {error}; name a project"));
     let texts = project::texts(folder).map_err(unreadable)?;
-    let renewal = renew(&texts).map_err(|error| Failure::refused(&error).about(&shown))?;
+    let renewal = renew(&texts).map_err(|error| Failure::from(error).about(&shown))?;
     if !dry_run {
         let unfinished = format!("{shown} is not updated as a whole; run the command again");
         write(folder, &renewal).map_err(|failure| failure.about(&unfinished))?;

@@ -158,10 +158,10 @@ async fn alone(bench: &Bench) -> (CheckResult, Option<(Vec<Made>, Vec<Vec<Exchan
 }
 
 fn recordings_in(answers: &Path) -> Result<Vec<Recording>, TrialError> {
-    let wrong = |problem: String| TrialError::Recording { path: answers.to_owned(), problem };
+    let unreadable = |source: std::io::Error| TrialError::Unreadable { path: answers.to_owned(), source };
     let mut folders: Vec<PathBuf> = Vec::new();
-    for entry in std::fs::read_dir(answers).map_err(|error| wrong(error.to_string()))? {
-        let path = entry.map_err(|error| wrong(error.to_string()))?.path();
+    for entry in std::fs::read_dir(answers).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
         // Hidden ones are other programs', or what a killed `try --record` left.
         let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         if path.is_dir() && !is_hidden {
@@ -172,7 +172,8 @@ fn recordings_in(answers: &Path) -> Result<Vec<Recording>, TrialError> {
     let recordings = folders.iter().map(|folder| Recording::load(folder)).collect::<Result<Vec<_>, _>>()?;
     if recordings.len() < ACCOUNTS_MIN {
         let found = recordings.len();
-        return Err(wrong(format!("the checks need the answers of {ACCOUNTS_MIN} accounts, and it has {found}")));
+        let problem = format!("the checks need the answers of {ACCOUNTS_MIN} accounts, and it has {found}");
+        return Err(TrialError::Recording { path: answers.to_owned(), problem });
     }
     Ok(recordings)
 }

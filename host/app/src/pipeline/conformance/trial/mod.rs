@@ -27,8 +27,8 @@ use crate::pipeline::conformance::shadow::class_of;
 use crate::pipeline::error::{Classified, ErrorClass};
 use crate::pipeline::releases::cache::LoadedRelease;
 use backline_component::{InspectError, Inspection, inspect};
-use backline_gateway::secrets::SecretText;
-use backline_gateway::{Gateway, GatewayError, Route, SessionCredential, SessionSetup, Trial};
+use backline_gateway::secrets::{SecretError, SecretText};
+use backline_gateway::{Gateway, GatewayError, Route, SessionCredential, SessionSetup, TokenError, Trial};
 use backline_model::clock::Clock;
 use backline_model::origin::OriginPattern;
 use backline_model::{
@@ -90,20 +90,52 @@ pub enum TrialError {
         known: String,
     },
     /// A secret can't be used.
-    #[error("the secret of the slot {slot} can't be used: {problem}")]
+    #[error("the secret of the slot {slot} can't be used")]
     Secret {
         /// The slot.
         slot: String,
         /// What is wrong, and what is expected; never the secret.
-        problem: String,
+        source: SecretError,
     },
-    /// A recording can't be read.
+    /// A secret is of no use in a trial.
+    #[error("the secret of the slot {slot} can't be used: {problem}")]
+    NoToken {
+        /// The slot.
+        slot: String,
+        /// What is wrong, and what is expected; never the secret.
+        problem: &'static str,
+    },
+    /// A secret gives no token.
+    #[error("no token can be made from the secret of the slot {slot}")]
+    Token {
+        /// The slot.
+        slot: String,
+        /// What the token endpoint says, or why none can be signed; never the secret.
+        source: TokenError,
+    },
+    /// A recording holds too much or too little, or is of another version.
     #[error("{} can't be read as a recording: {problem}; `backline plugins try --record` makes one", path.display())]
     Recording {
         /// The file or folder.
         path: PathBuf,
         /// What is wrong.
         problem: String,
+    },
+    /// A file or folder of a recording can't be read.
+    #[error("{} can't be read as a recording; `backline plugins try --record` makes one", path.display())]
+    Unreadable {
+        /// The file or folder.
+        path: PathBuf,
+        /// Error of the system.
+        source: std::io::Error,
+    },
+    /// A file of a recording is no JSON, or has another form.
+    #[error("{} is not part of a recording; `backline plugins try --record` makes one", path.display())]
+    Form {
+        /// The file.
+        path: PathBuf,
+        /// Where it differs.
+        source: serde_json::Error,
     },
     /// No recording can be written there.
     #[error("a recording can't be made at {}; name another folder, or remove it first", folder.display())]
@@ -126,9 +158,10 @@ pub enum TrialError {
 impl Classified for TrialError {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::Sandbox(SandboxError::Ticker(_)) | Self::Gateway(GatewayError::Client(_)) | Self::Write { .. } => {
-                ErrorClass::Unavailable
-            }
+            Self::Gateway(error) => error.class(),
+            Self::Sandbox(SandboxError::Ticker(_))
+            | Self::Token { source: TokenError::Unavailable(_), .. }
+            | Self::Write { .. } => ErrorClass::Unavailable,
             _ => ErrorClass::Refused,
         }
     }
@@ -214,7 +247,7 @@ async fn try_loaded(
     let now = about.as_ref().map_or_else(|| clock.now(), |about| about.observed_at);
     let days = chrono::TimeDelta::days(config.collection.window_days.into());
     let window = about.as_ref().map_or(Window { since: now - days, until: now }, |about| about.window);
-    let replay = recording.map(Recording::replay);
+    let replay = recording.map(|recording| Replay::of([recording]));
 
     config.gateway.routes.extend(
         request.routes.iter().map(|(origin, connect)| Route { origin: origin.clone(), connect: connect.clone() }),

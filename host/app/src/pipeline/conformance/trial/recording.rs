@@ -15,7 +15,6 @@ use serde_json::Value as Json;
 use tempfile::{Builder, TempDir};
 
 use super::TrialError;
-use super::replay::Replay;
 use super::scrub::Scrub;
 use backline_gateway::{Asked, Exchange, GatewayConfig, Response, SendError};
 use backline_model::Window;
@@ -315,8 +314,7 @@ impl Recording {
             let problem = format!("it has format {}, and this version reads {FORMAT}; record it again", about.format);
             return Err(TrialError::Recording { path: folder.join(ABOUT), problem });
         }
-        let unreadable =
-            |error: std::io::Error| TrialError::Recording { path: folder.to_owned(), problem: error.to_string() };
+        let unreadable = |source: std::io::Error| TrialError::Unreadable { path: folder.to_owned(), source };
         let mut files: Vec<PathBuf> = Vec::new();
         for entry in std::fs::read_dir(folder).map_err(unreadable)? {
             let path = entry.map_err(unreadable)?.path();
@@ -334,21 +332,17 @@ impl Recording {
         let recorded = files.iter().map(|file| read(file)).collect::<Result<_, _>>()?;
         Ok(Self { about, recorded })
     }
-
-    /// The answers, for a trial.
-    pub(in crate::pipeline::conformance) fn replay(self) -> Replay {
-        Replay::of([self])
-    }
 }
 
 fn read<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, TrialError> {
-    let wrong = |problem: String| TrialError::Recording { path: path.to_owned(), problem };
-    let size = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?.len();
+    let unreadable = |source: std::io::Error| TrialError::Unreadable { path: path.to_owned(), source };
+    let size = std::fs::metadata(path).map_err(unreadable)?.len();
     if size > FILE_BYTES_MAX {
-        return Err(wrong(format!("it has {size} bytes, more than {FILE_BYTES_MAX}")));
+        let problem = format!("it has {size} bytes, more than {FILE_BYTES_MAX}");
+        return Err(TrialError::Recording { path: path.to_owned(), problem });
     }
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-    serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    serde_json::from_str(&text).map_err(|source| TrialError::Form { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -360,7 +354,8 @@ mod tests {
     use backline_model::manifest::Method;
 
     use super::*;
-    use crate::pipeline::error::{Classified as _, ErrorClass};
+    use crate::pipeline::conformance::trial::replay::Replay;
+    use crate::pipeline::error::{Classified as _, ErrorClass, with_causes};
 
     fn asked(url: &str) -> Asked {
         Asked { method: Method::Get, url: url.to_owned(), headers: Vec::new(), body: None, credential: None }
@@ -390,6 +385,23 @@ mod tests {
     }
 
     #[test]
+    fn what_can_t_be_read_keeps_its_cause() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let problem = || {
+            let error = Recording::load(folder.path()).expect_err("no recording");
+            (with_causes(&error), error)
+        };
+        let (told, missing) = problem();
+        let TrialError::Unreadable { source, .. } = missing else { panic!("{missing:?}") };
+        assert_eq!(source.kind(), ErrorKind::NotFound);
+        assert!(told.contains(ABOUT) && told.ends_with(&source.to_string()), "{told}");
+        std::fs::write(folder.path().join(ABOUT), "{").expect("written");
+        let (told, broken) = problem();
+        let TrialError::Form { source, .. } = broken else { panic!("{broken:?}") };
+        assert!(source.is_eof() && told.contains(ABOUT) && told.ends_with(&source.to_string()), "{told}");
+    }
+
+    #[test]
     fn what_was_recorded_is_answered_in_turn_and_nothing_else() {
         let (_folder, path) = recorded(&[
             exchange("https://a.test/v1/artists/a1", Ok((200, r#"{"n":1,"name":"Ada"}"#))),
@@ -398,7 +410,7 @@ mod tests {
             exchange("https://b.test/", Err(SendError::Denied("policy".to_owned()))),
             exchange("https://a.test/page", Ok((200, "<html>Ada</html>"))),
         ]);
-        let replay = Recording::load(&path).expect("a recording").replay();
+        let replay = Replay::of([Recording::load(&path).expect("a recording")]);
         let body =
             |url: &str| replay.answer(&asked(url)).map(|answer| String::from_utf8_lossy(&answer.body).into_owned());
         let artist = "https://a.test/v1/artists/a1";
@@ -436,7 +448,7 @@ mod tests {
             exchange("https://a.test/v2/users", Ok((200, first.as_str()))),
             exchange(&second, Ok((200, "{}"))),
         ]);
-        let replay = Recording::load(&path).expect("a recording").replay();
+        let replay = Replay::of([Recording::load(&path).expect("a recording")]);
         let json = |url: &str| -> Json {
             serde_json::from_slice(&replay.answer(&asked(url)).expect("an answer").body).expect("JSON")
         };

@@ -23,11 +23,11 @@ pub(super) async fn given(
             let known: Vec<&str> = manifest.credentials.iter().map(|slot| slot.slot.as_str()).collect();
             return Err(TrialError::UnknownSlot { slot: name.clone(), known: listed(&known) });
         };
-        let wrong = |problem: String| TrialError::Secret { slot: name.clone(), problem };
-        let secret = Secret::parse(slot.kind, slot.owner, text.expose()).map_err(|error| wrong(error.to_string()))?;
+        let secret = Secret::parse(slot.kind, slot.owner, text.expose())
+            .map_err(|source| TrialError::Secret { slot: name.clone(), source })?;
         let secret = if secret.injectable(now).is_some() { secret } else { renewed(gateway, slot, &secret).await? };
         let Some(value) = secret.injectable(now) else {
-            return Err(wrong("it gives no token that can be sent".to_owned()));
+            return Err(TrialError::NoToken { slot: name.clone(), problem: "it gives no token that can be sent" });
         };
         credentials.push(credential(slot, account, value.clone()));
     }
@@ -62,16 +62,16 @@ fn credential(slot: &CredentialSlot, account: AccountId, value: SecretText) -> S
 
 /// Exchanges or signs a secret, where that leaves the one in the file as good as before.
 async fn renewed(gateway: &Gateway, slot: &CredentialSlot, secret: &Secret) -> Result<Secret, TrialError> {
-    let wrong = |problem: String| TrialError::Secret { slot: slot.slot.clone(), problem };
+    let name = || slot.slot.clone();
     match slot.kind {
         CredentialKind::Oauth2ClientCredentials | CredentialKind::AppleDeveloperToken => {
-            gateway.refresh(slot, None, secret).await.map_err(|error| wrong(error.to_string()))
+            gateway.refresh(slot, None, secret).await.map_err(|source| TrialError::Token { slot: name(), source })
         }
-        _ => Err(wrong(
-            "it has no access token that is still valid, and a trial does not refresh it, since the platform may \
-             replace the refresh token; give a file with access_token, obtained_at and expires_at"
-                .to_owned(),
-        )),
+        _ => Err(TrialError::NoToken {
+            slot: name(),
+            problem: "it has no access token that is still valid, and a trial does not refresh it, since the platform \
+                      may replace the refresh token; give a file with access_token, obtained_at and expires_at",
+        }),
     }
 }
 
