@@ -559,6 +559,40 @@ async fn retention_by_platform_terms_runs_daily_and_nothing_else_does() {
 }
 
 #[tokio::test]
+async fn a_run_of_a_clock_that_was_ahead_holds_up_no_later_one() {
+    each_database(async |store, url| {
+        let stage = stage(url, |config| config.service.poll_ms = 5).await;
+        // A Monday.
+        stage.set_time(at("2025-06-23T12:00:00Z"));
+        let ahead = at("2025-08-02T12:00:00Z");
+        let run = ArchiveRun {
+            id: uuid::Uuid::from_u128(1),
+            origin: "schedule".to_owned(),
+            as_of: ahead,
+            started_at: ahead,
+            finished_at: Some(ahead),
+            state: "done".to_owned(),
+            counts: BTreeMap::new(),
+            message: None,
+        };
+        store.archive_run_save(&run).await.unwrap();
+        let service = Service::start(stage.host.clone()).await.unwrap();
+        let done = async |origin: &str| {
+            let runs = store.archive_runs_list(50).await.unwrap();
+            let found = runs.iter().any(|run| run.origin == origin && run.state == "done" && run.as_of < ahead);
+            found.then_some(())
+        };
+        until(SOON, "the first look", async || done("start").await).await;
+        stage.set_time(at("2025-06-24T12:00:00Z"));
+        until(SOON, "a day is over", async || done("terms").await).await;
+        stage.set_time(at("2025-06-29T12:00:00Z"));
+        until(SOON, "a week is over", async || done("schedule").await).await;
+        assert!(service.stop().await);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_late_number_for_an_archived_date_is_merged_with_its_row() {
     each_database(async |_, url| {
         let day = date("2025-06-20");

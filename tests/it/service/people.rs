@@ -327,7 +327,7 @@ async fn a_table_that_another_program_locks_ends_one_sync_and_no_more() {
         let sources = host.artist_sync();
         let synced = tokio::time::timeout(WAIT_MAX, sources.sync(SyncRequest::default())).await.expect("in time");
         let error = synced.unwrap_err();
-        assert!(matches!(&error, SyncError::Store(error) if error.is_outage()), "{error}");
+        assert!(matches!(&error, SyncError::Source(error) if error.is_outage()), "{error}");
         lock.rollback().await.unwrap();
         assert_eq!(sync(&host).await.artists_added, 1_203, "it goes on");
         table.close().await;

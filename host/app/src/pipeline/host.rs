@@ -11,7 +11,7 @@ use crate::pipeline::artists::privacy::Privacy;
 use crate::pipeline::artists::sync::ArtistSync;
 use crate::pipeline::bulk::{self, Bulk};
 use crate::pipeline::clocks::Clocks;
-use crate::pipeline::collection::budgets;
+use crate::pipeline::collection::budgets::{self, Budgets};
 use crate::pipeline::collection::collector::{Collector, CollectorParts};
 use crate::pipeline::collection::planning::Planner;
 use crate::pipeline::collection::quarantine::Quarantine;
@@ -25,6 +25,7 @@ use crate::pipeline::releases::cache::ReleaseCache;
 use crate::pipeline::releases::manager::ReleaseManager;
 use crate::pipeline::upkeep::archive::Archive;
 use crate::pipeline::upkeep::health::HealthMonitor;
+use crate::pipeline::watchdog::Watchdog;
 use crate::pipeline::webhooks::deliveries::{Dispatcher, DispatcherParts};
 use crate::pipeline::webhooks::manage::Webhooks;
 use crate::pipeline::webhooks::signing::Signer;
@@ -107,9 +108,11 @@ struct Parts {
     telemetry: Telemetry,
     clock: Clock,
     clocks: Clocks,
+    watchdog: Watchdog,
     store: Store,
     gateway: Gateway,
     cache: ReleaseCache,
+    budgets: Budgets,
     collector: Collector,
     planner: Planner,
     runs: Runs,
@@ -175,13 +178,21 @@ impl Host {
             Some(before) => before.clocks.clone(),
             None => Clocks::new(store.clone(), clock.clone()),
         };
+        let (watchdog, budgets) = match before {
+            Some(before) => (before.watchdog.clone(), before.budgets.clone()),
+            None => {
+                let watchdog = Watchdog::default();
+                let budgets = Budgets::new(store.clone(), clock.clone(), clocks.clone(), watchdog.watch("budgets"));
+                (watchdog, budgets)
+            }
+        };
         // What the configuration does not change is kept: units that the gateway holds, connectors that are loaded.
         let (gateway, background) = match before.filter(|before| before.config.gateway == config.gateway) {
             Some(before) => (before.gateway.clone(), Arc::clone(&before.background)),
             None => {
                 let (gateway, demands) = Gateway::new(config.gateway.clone(), clock.clone())?;
                 let mut background = JoinSet::new();
-                background.spawn(budgets::serve(store.clone(), clock.clone(), clocks.clone(), demands));
+                background.spawn(budgets::serve(budgets.clone(), demands));
                 (gateway, Arc::new(background))
             }
         };
@@ -290,9 +301,11 @@ impl Host {
             telemetry,
             clock,
             clocks,
+            watchdog,
             store,
             gateway,
             cache,
+            budgets,
             collector,
             planner,
             releases,
@@ -480,6 +493,16 @@ impl Host {
 
     pub(in crate::pipeline) fn clocks(&self) -> &Clocks {
         &self.parts.clocks
+    }
+
+    /// Watches the loops of a service on this host, and what the host itself runs.
+    pub(in crate::pipeline) fn watchdog(&self) -> &Watchdog {
+        &self.parts.watchdog
+    }
+
+    /// What answers the gateway; ends when nobody holds it any more.
+    pub(in crate::pipeline) fn background(&self) -> Arc<JoinSet<()>> {
+        Arc::clone(&self.parts.background)
     }
 
     pub(in crate::pipeline) fn gateway(&self) -> &Gateway {

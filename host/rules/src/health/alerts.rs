@@ -5,6 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::config::HealthConfig;
 use backline_model::Platform;
+use backline_model::clock::latest_believed;
 use backline_model::health::{Alert, AlertName, Figures, Health, HealthReport};
 
 /// Largest error of a sum of two decimal fractions.
@@ -150,7 +151,9 @@ pub fn step(before: Option<&Alert>, reading: &Reading, now: DateTime<Utc>, confi
             crossing = Some(Crossing::Recovered);
         }
     } else if worse {
-        let since = *alert.worse_since.get_or_insert(now);
+        // One that a clock ahead wrote would keep the alert from firing until that time has come.
+        let since = alert.worse_since.filter(|since| *since <= latest_believed(now)).unwrap_or(now);
+        alert.worse_since = Some(since);
         if now - since >= TimeDelta::minutes(config.for_minutes.into()).max(reading.worse_for_min) {
             crossing = Some(Crossing::Degraded);
         }

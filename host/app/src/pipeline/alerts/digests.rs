@@ -12,6 +12,7 @@ use super::sending::SIMULATED;
 use crate::pipeline::artists::attention::{AttentionFilter, accounts_that_need_someone};
 use crate::pipeline::credentials::installation::is_simulated;
 use crate::pipeline::names;
+use crate::pipeline::watchdog::{Things, Undone};
 use backline_model::{AlertChannel, AlertDigest, AlertMessage, DigestDays, QuietHours, Tenant, Zone};
 use backline_rules::alerting::end_of_quiet;
 use backline_rules::digest::{self, DigestDue, Facts, Moved, Movers, Needy, Period, SHOWN_MAX, Written};
@@ -180,8 +181,8 @@ impl Alerts {
     }
 
     /// Begins the messages of the digests that are due. Returns whether there was one.
-    pub(super) async fn begin_digests(&self, now: DateTime<Utc>) -> Result<bool, StoreError> {
-        let (all, mut begun, mut held_up) = (Scope::all_tenants(), false, None);
+    pub(super) async fn begin_digests(&self, now: DateTime<Utc>) -> Result<bool, Undone<StoreError>> {
+        let (all, mut begun, mut moves) = (Scope::all_tenants(), false, Things::default());
         for digest in self.store.alert_digests_list(&all).await? {
             let moved = match digest::due_now(&digest, now) {
                 DigestDue::Waits => continue,
@@ -200,13 +201,10 @@ impl Alerts {
                     self.store.alert_digest_move(&all, &digest, next_at, Some(&message)).await
                 }
             };
-            match moved {
-                Ok(is_begun) => begun |= is_begun,
-                // One that is held up keeps no other one waiting.
-                Err(error) => held_up = Some(error),
-            }
+            // One that is held up keeps no other one waiting.
+            begun |= moves.note(digest.id, moved).unwrap_or(false);
         }
-        held_up.map_or(Ok(begun), Err)
+        moves.ended().map(|()| begun)
     }
 
     /// The words of a digest that tells of the time up to a moment.

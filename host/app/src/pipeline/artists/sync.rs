@@ -16,7 +16,7 @@ use crate::pipeline::context::ServiceContext;
 use crate::pipeline::credentials::journal::Journal;
 use crate::pipeline::error::{Classified, ErrorClass};
 use crate::pipeline::host::store_options;
-use crate::pipeline::watchdog::Heartbeat;
+use crate::pipeline::watchdog::{Failure, Heartbeat, TurnEnd};
 use backline_model::clock::Clock;
 use backline_model::roster::{RosterChanges, SourceArtist};
 use backline_model::{ArtistId, Platform};
@@ -49,6 +49,9 @@ pub enum SyncError {
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The source failed: another database, or the operator's query or table in this one.
+    #[error(transparent)]
+    Source(StoreError),
     /// The query's columns are not usable.
     #[error("nothing was synced: {0}; see sync.query")]
     Columns(#[from] ColumnError),
@@ -81,7 +84,7 @@ pub enum SyncError {
 impl Classified for SyncError {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::Store(error) => error.class(),
+            Self::Store(error) | Self::Source(error) => error.class(),
             Self::Columns(_) | Self::OwnTable | Self::NoTable | Self::Removals { .. } => ErrorClass::Refused,
         }
     }
@@ -262,11 +265,12 @@ impl ArtistSync {
         let sync = &self.config.sync;
         let url = sync.url.as_ref().unwrap_or(&self.config.database.url);
         let directory = Directory::of_releases(&self.store.releases_list().await?);
-        let mut source = ForeignSource::open(url, store_options(&self.config.database).limits).await?;
+        let limits = store_options(&self.config.database).limits;
+        let mut source = ForeignSource::open(url, limits).await.map_err(SyncError::Source)?;
         let query = match &sync.query {
             Some(query) => query.clone(),
             None => {
-                let columns = source.table_columns(TABLE).await?;
+                let columns = source.table_columns(TABLE).await.map_err(SyncError::Source)?;
                 if columns.is_empty() {
                     return Err(SyncError::NoTable);
                 }
@@ -276,7 +280,7 @@ impl ArtistSync {
                 roster::default_query(TABLE, &columns, &directory)?
             }
         };
-        let names = source.query_columns(&query).await?;
+        let names = source.query_columns(&query).await.map_err(SyncError::Source)?;
         let columns = Columns::of(&names, &directory)?;
         let mut survey = Survey::default();
         survey.report.speaks_of_consent = columns.speaks_of_consent();
@@ -284,7 +288,7 @@ impl ArtistSync {
         let mut page = Vec::with_capacity(PAGE);
         while let Some(row) = rows.next().await {
             self.beat(lead);
-            if let Some(artist) = survey.take(&columns, &row?) {
+            if let Some(artist) = survey.take(&columns, &row.map_err(SyncError::Source)?) {
                 page.push(artist);
             }
             if page.len() == PAGE {
@@ -293,7 +297,7 @@ impl ArtistSync {
             }
         }
         drop(rows);
-        source.close().await?;
+        source.close().await.map_err(SyncError::Source)?;
         self.compare(&mut survey, &page).await?;
         survey.report.query = query;
         Ok(survey)
@@ -431,15 +435,20 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<ArtistSync>) {
             // A clock that was ahead at the last one has been set back since.
             last.is_none_or(|last| now < last || every.is_some_and(|every| now - last >= every))
         });
-        let mut rest = LOOK_EVERY;
+        let (mut end, mut rest) = (TurnEnd::Skipped, LOOK_EVERY);
         if due {
             context.heartbeat.work(artists.step_max());
+            end = TurnEnd::Good;
             match sync_if_leading(&artists, &context.name, &context.heartbeat).await {
                 Ok(true) => last = Some(now),
                 Ok(false) => {}
                 Err(error) => {
+                    // What the source is why for, the log says: it is outside the host.
+                    if let SyncError::Store(error) = &error {
+                        end = TurnEnd::Failed(Failure::of(error));
+                    }
                     // After a short outage of a database, the next sync does not wait for a whole interval.
-                    if matches!(&error, SyncError::Store(error) if error.is_outage()) {
+                    if matches!(&error, SyncError::Store(error) | SyncError::Source(error) if error.is_outage()) {
                         rest = AWAY_WAIT;
                     } else {
                         last = Some(now);
@@ -449,7 +458,7 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<ArtistSync>) {
                 }
             }
         }
-        context.rest(rest).await;
+        context.rest(end, rest).await;
     }
 }
 

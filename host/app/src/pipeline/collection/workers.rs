@@ -25,7 +25,7 @@ use crate::pipeline::collection::collector::{BatchReport, Collector, turn_of};
 use crate::pipeline::collection::dispatch::{Bounds, Dispatch, Signal, Ticket};
 use crate::pipeline::collection::waiting::{self, WaitLimits};
 use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
-use crate::pipeline::watchdog::Heartbeat;
+use crate::pipeline::watchdog::{Heartbeat, TurnEnd, Undone};
 use crate::telemetry::BatchEnd;
 use backline_model::kill_points::{Point, point};
 use backline_model::run::RunCounts;
@@ -78,29 +78,72 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<Collector>) {
 struct HeldUp {
     first: Option<StoreError>,
     outages: u32,
+    /// Whether a question about all platforms was refused.
+    is_of_all: bool,
+    /// Whether it answered when a platform was to be leased.
+    has_leased: bool,
+    /// Platforms that could not be leased.
+    refused: BTreeSet<Platform>,
+    /// Whether no other platform collects than one.
+    is_single: bool,
 }
 
 impl HeldUp {
-    /// What the database answered; none where it refused, which is kept.
+    /// What the database answered to a question about all platforms; none where it refused, which is kept.
     ///
     /// # Errors
     /// Where it would refuse everything else too: once, that may be about what was asked, such as a lock.
-    fn passed<T>(&mut self, answered: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    fn passed<T>(&mut self, answered: Result<T, StoreError>) -> Result<Option<T>, Undone<StoreError>> {
+        self.is_of_all |= answered.is_err();
+        self.kept(answered)
+    }
+
+    /// The same where a platform was to be leased.
+    fn leased<T>(
+        &mut self,
+        platform: &Platform,
+        answered: Result<Option<T>, StoreError>,
+    ) -> Result<Option<T>, Undone<StoreError>> {
+        if answered.is_ok() {
+            self.has_leased = true;
+        } else {
+            self.refused.insert(platform.clone());
+        }
+        Ok(self.kept(answered)?.flatten())
+    }
+
+    /// The same of what one row can keep from all others.
+    fn kept<T>(&mut self, answered: Result<T, StoreError>) -> Result<Option<T>, Undone<StoreError>> {
         let error = match answered {
             Ok(answer) => return Ok(Some(answer)),
             Err(error) => error,
         };
         self.outages += u32::from(error.is_outage());
         if self.outages > 1 {
-            return Err(error);
+            return Err(self.told(error));
         }
         self.first.get_or_insert(error);
         Ok(None)
     }
 
     /// The first refusal.
-    fn ended(self) -> Result<(), StoreError> {
-        self.first.map_or(Ok(()), Err)
+    fn ended(mut self) -> Result<(), Undone<StoreError>> {
+        self.first.take().map_or(Ok(()), |error| Err(self.told(error)))
+    }
+
+    /// Whether the workers failed, or some platforms alone. One that can't be leased says nothing of the others: those
+    /// may just have no work.
+    fn told(&self, error: StoreError) -> Undone<StoreError> {
+        let is_none_leased = match self.refused.len() {
+            0 => false,
+            1 => self.is_single,
+            _ => true,
+        };
+        if self.is_of_all || !self.has_leased && (is_none_leased || self.outages > 1) {
+            Undone::All(error)
+        } else {
+            Undone::Some(error)
+        }
     }
 }
 
@@ -216,7 +259,7 @@ impl WorkerPool {
             |failure: &Option<CollectError>| is_of_run && failure.as_ref().is_some_and(CollectError::is_unwritable);
         while !self.stop.is_cancelled() && !is_in_vain(&failure) {
             let collector = (self.collectors)();
-            self.tell_turn(Duration::ZERO);
+            self.tell_turn(TurnEnd::Skipped, Duration::ZERO);
             look |= self.under_way.is_empty();
             let (stop, grace) = (self.stop.clone(), stop_deadline(&collector));
             let looked = tokio::select! {
@@ -226,6 +269,12 @@ impl WorkerPool {
                     stop_by = Some(Instant::now());
                     break;
                 }
+            };
+            let end = match &looked {
+                Ok(Some(_)) => TurnEnd::Good,
+                // The database was not asked for everything.
+                looked if !look => TurnEnd::of_part(looked),
+                looked => TurnEnd::of_things(looked),
             };
             match looked {
                 Ok(Some(Poll::Finished)) => break,
@@ -239,7 +288,8 @@ impl WorkerPool {
                     tell(WorkerEvent::Waiting(holders));
                 }
                 Ok(None) => {}
-                Err(error) => {
+                Err(undone) => {
+                    let error = undone.into_error();
                     // What is under way may end, and others of the run after it.
                     failures = if self.under_way.is_empty() { failures + 1 } else { 0 };
                     tracing::warn!(%error, "not all batches can be leased; the database is asked again");
@@ -252,7 +302,7 @@ impl WorkerPool {
             }
             self.settle_when_idle().await;
             look = false;
-            self.tell_turn(look_at.saturating_duration_since(Instant::now()));
+            self.tell_turn(end, look_at.saturating_duration_since(Instant::now()));
             tokio::select! {
                 Some(joined) = self.under_way.join_next_with_id() => {
                     let mut joined = Some(joined);
@@ -272,17 +322,18 @@ impl WorkerPool {
         failure.map_or(Ok(()), Err)
     }
 
-    /// Tells that the pool turns, and since when its oldest batch is under way: each has its deadline.
-    fn tell_turn(&self, wait: Duration) {
+    /// Tells that the pool turns, how the turn went, and since when its oldest batch is under way: each has its
+    /// deadline.
+    fn tell_turn(&self, end: TurnEnd, wait: Duration) {
         let Some((batches, pool)) = &self.heartbeats else { return };
-        pool.wait(wait);
+        pool.wait(end, wait);
         match self.held.values().min_by_key(|held| held.began) {
             Some(RunningBatch { collector, began, .. }) => {
                 // Beside its deadline: half of it for credentials, and as long again for those whose room it waits for.
                 let deadline = Duration::from_millis(collector.config.collection.batch_deadline_ms).saturating_mul(3);
                 batches.work_since(*began, deadline);
             }
-            None => batches.wait(wait),
+            None => batches.wait(TurnEnd::Good, wait),
         }
     }
 
@@ -292,7 +343,12 @@ impl WorkerPool {
     /// # Errors
     /// The first that the database has returned: of what concerns one platform, or one of the questions, the others are
     /// leased and asked all the same.
-    async fn take_up(&mut self, collector: &Collector, look: bool, failed: bool) -> Result<Option<Poll>, StoreError> {
+    async fn take_up(
+        &mut self,
+        collector: &Collector,
+        look: bool,
+        failed: bool,
+    ) -> Result<Option<Poll>, Undone<StoreError>> {
         let (store, clock, collection) = (&collector.store, &collector.clock, &collector.config.collection);
         self.dispatch.rebound(bounds(&collector.config));
         if collector.clocks.asked_now().await?.is_none() {
@@ -303,10 +359,11 @@ impl WorkerPool {
         let (all, mut held_up) = (Scope::all_tenants(), HeldUp::default());
         if look {
             let woken = store.deferred_batches_wake(&all, &collection.tenant_weights, clock.now());
-            held_up.passed(woken.await)?;
+            held_up.kept(woken.await)?;
             if self.run.is_none()
                 && let Some(platforms) = held_up.passed(store.active_platforms_list().await)?
             {
+                held_up.is_single = platforms.len() == 1;
                 self.dispatch.add_platforms(platforms);
             }
             let mut platforms = store.platforms_with_work_list(&all, self.run, clock.now()).await?;
@@ -332,7 +389,7 @@ impl WorkerPool {
             // The next turn asks the database which clock is wrong.
             let Some(now) = collector.clocks.right_now() else { return Ok(Some(Poll::Again(Instant::now()))) };
             let lease = store.batch_lease(&all, self.run, Some(&platform), &collector.name, now, lease_ttl);
-            match held_up.passed(lease.await)?.flatten() {
+            match held_up.leased(&platform, lease.await)? {
                 Some(lease) => {
                     self.begin(collector, lease);
                 }
@@ -372,14 +429,14 @@ impl WorkerPool {
         collector: &Collector,
         lease_ttl: Duration,
         held_up: &mut HeldUp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), Undone<StoreError>> {
         for platform in std::mem::take(&mut self.lone_waits) {
             if self.stop.is_cancelled() {
                 return Ok(());
             }
             let (scope, Some(now)) = (Scope::all_tenants(), collector.clocks.right_now()) else { return Ok(()) };
             let lease = collector.store.lone_batch_lease(&scope, self.run, &platform, &collector.name, now, lease_ttl);
-            if let Some(lease) = held_up.passed(lease.await)?.flatten() {
+            if let Some(lease) = held_up.leased(&platform, lease.await)? {
                 self.dispatch.add_platforms([platform]);
                 self.lone = Some(self.begin(collector, lease));
                 return Ok(());

@@ -17,10 +17,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::pipeline::credentials::journal::blocking;
 use crate::pipeline::credentials::places::{Place, Places};
 use crate::pipeline::error::{Classified, ErrorClass, with_causes};
-use crate::pipeline::files::{make_folder, write_whole};
+use crate::pipeline::files::{FileWork, make_folder, write_whole};
 use backline_model::InstallationId;
 use backline_model::clock::Clock;
 use backline_model::manifest::CredentialKind;
@@ -113,13 +112,19 @@ pub struct Installation {
     store: Store,
     clock: Clock,
     folder: Option<Arc<Path>>,
+    files: FileWork,
 }
 
 impl Installation {
     /// The installation of a database. `folder` holds the files of all installations that this machine belongs to.
     #[must_use]
     pub fn new(store: Store, clock: Clock, folder: Option<&Path>) -> Self {
-        Self { store, clock, folder: folder.map(Arc::from) }
+        Self { store, clock, folder: folder.map(Arc::from), files: FileWork::default() }
+    }
+
+    /// That its folder did not answer when it was last used, where it did not.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.files.trouble()
     }
 
     /// How this process stands to it at this moment: the file may have come or gone, and the database may have been
@@ -143,7 +148,7 @@ impl Installation {
             return Ok(stranger("no folder is configured as installation.folder or service.state_dir".to_owned()));
         };
         let sought = file.clone();
-        let places = match blocking(move || Places::read(&sought)).await {
+        let places = match self.files.run(&file, move || Places::read(&sought)).await {
             Ok(Some(places)) => places,
             Ok(None) => return Ok(stranger(format!("{} is no file", file.display()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -210,7 +215,8 @@ impl Installation {
         let in_force = self.store.installation_claim(id, self.clock.now()).await?;
         if in_force != id {
             // Another process was faster.
-            let _ = blocking(move || std::fs::remove_file(&file)).await;
+            let unused = file.clone();
+            let _ = self.files.run(&file, move || std::fs::remove_file(&unused)).await;
         }
         Ok(self.standing().await?)
     }
@@ -255,7 +261,8 @@ impl Installation {
                 let in_force = self.store.installation_replace_unreadable(id, self.clock.now()).await?;
                 if in_force != id {
                     // Another process was faster.
-                    let _ = blocking(move || std::fs::remove_file(&file)).await;
+                    let unused = file.clone();
+                    let _ = self.files.run(&file, move || std::fs::remove_file(&unused)).await;
                     self.write(in_force).await?;
                 }
                 Ok(self.standing().await?)
@@ -277,7 +284,7 @@ impl Installation {
         let identity = self.store.database_identity_get().await?;
         let place = Place { address: self.store.database_address().to_owned(), identity };
         let target = file.clone();
-        let written = blocking(move || {
+        let written = self.files.run(&file, move || {
             make_folder(&folder)?;
             // A symbolic link to a file stays one: several folders may share it.
             let target = std::fs::canonicalize(&target).unwrap_or(target);
