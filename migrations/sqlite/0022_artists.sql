@@ -1,6 +1,6 @@
--- What other programs write into `artists` is checked where it is written. Rows that were there before stay as they
--- are, and of a row that changes only what changes is checked: each column can be corrected by itself, and the artist
--- can be switched off and removed. The two triggers check the same.
+-- What other programs write into `artists` is checked where it is written, in every column that hosts read. Rows that
+-- were there before stay as they are, and of a row that changes only what changes is checked: each column can be
+-- corrected by itself, and the artist can be switched off and removed. The two triggers check the same.
 --
 -- Each message is one fixed text: `RAISE` takes no other one in the versions of SQLite that other programs have. The
 -- table is STRICT, so that a value of another type is refused without a trigger.
@@ -14,37 +14,55 @@ BEGIN
         WHEN instr(NEW.name, char(0)) > 0
         THEN RAISE(ABORT,
             'artists.name is text with a NUL in it: write it without')
-        -- Hosts write an artist as a whole: a longer name that was there before may stay.
-        WHEN (length(NEW.name) > 500 OR length(CAST(NEW.name AS BLOB)) > 2000)
-            AND NEW.name IS NOT (SELECT a.name FROM artists a WHERE a.id = NEW.id)
+        -- Hosts write an artist as a whole: a name that was there before may stay.
+        WHEN NEW.name IS NOT (SELECT a.name FROM artists a WHERE a.id = NEW.id) AND (
+            length(NEW.name) > 500 OR length(CAST(NEW.name AS BLOB)) > 2000)
         THEN RAISE(ABORT,
             'artists.name is longer than 500 characters: check that columns are not mixed up')
-        -- Each byte is ASCII, or begins a sequence that is as it should be, or is inside of one: `here` is up to four
-        -- bytes from this one on, `past` up to three before it. A file in UTF-16 has other bytes, and no such fault.
-        WHEN NEW.name GLOB '*[^ -~]*' AND length(CAST(NEW.name AS BLOB)) <= 2000 AND hex('a') = '61' AND EXISTS (
+        -- Characters are read as SQLite reads them, and written again, ten at a time: these are the same bytes where
+        -- they are UTF-8, and others where they are not. Of two characters SQLite reads another one: they count as
+        -- hyphens. A file in UTF-16 has other bytes, and no such fault.
+        WHEN NEW.name IS NOT (SELECT a.name FROM artists a WHERE a.id = NEW.id) AND (
+            NEW.name GLOB '*[^ -~]*' AND hex('a') = '61' AND EXISTS (
                 SELECT 1 FROM (
-                    SELECT hex(substr(CAST(NEW.name AS BLOB), b.key + 1, 4)) AS here,
-                        hex(substr(CAST(NEW.name AS BLOB), max(b.key - 2, 1), min(b.key, 3))) AS past
+                    SELECT substr(replace(replace(NEW.name, char(65534), '-'), char(65535), '-'),
+                        10 * b.key + 1, 10) AS t
                     FROM json_each('[0'
-                        || replace(hex(zeroblob(length(CAST(NEW.name AS BLOB)) - 1)), '00', ',0') || ']') AS b)
-                WHERE NOT (here GLOB '[0-7]*'
-                    OR here GLOB 'C[2-9A-F][89AB]*' OR here GLOB 'D?[89AB]*'
-                    OR here GLOB 'E0[AB]?[89AB]*' OR here GLOB 'ED[89]?[89AB]*'
-                    OR here GLOB 'E[1-9ABCEF][89AB]?[89AB]*'
-                    OR here GLOB 'F0[9AB]?[89AB]?[89AB]*' OR here GLOB 'F[123][89AB]?[89AB]?[89AB]*'
-                    OR here GLOB 'F48?[89AB]?[89AB]*'
-                    OR here GLOB '[89AB]*' AND (past GLOB '*[CDEF]?' OR past GLOB '*[EF]?[89AB]?'
-                        OR past GLOB '*F?[89AB]?[89AB]?')))
+                        || replace(hex(zeroblob((length(NEW.name) - 1) / 10)), '00', ',0') || ']') AS b
+                    LIMIT 500)
+                WHERE t IS NOT substr(char(unicode(t), unicode(substr(t, 2)), unicode(substr(t, 3)),
+                    unicode(substr(t, 4)), unicode(substr(t, 5)), unicode(substr(t, 6)), unicode(substr(t, 7)),
+                    unicode(substr(t, 8)), unicode(substr(t, 9)), unicode(substr(t, 10))), 1, length(t))))
         THEN RAISE(ABORT,
             'artists.name is not UTF-8: convert it before it is written')
         WHEN NEW.tenant NOT GLOB '[a-z]*' OR NEW.tenant GLOB '*[^a-z0-9_-]*' OR length(NEW.tenant) > 64
             OR instr(NEW.tenant, char(0)) > 0
         THEN RAISE(ABORT,
             'artists.tenant is no name of a tenant: use up to 64 of a-z, 0-9, - and _, and begin with a letter')
-        WHEN trim(lower(NEW.subscription_status))
-                NOT IN ('active', 'trialing', 'past_due', 'inactive', 'canceled', 'cancelled')
+        -- Any word is taken, since only active is collected: no program is kept from ending a subscription.
+        WHEN trim(NEW.subscription_status) = '' OR length(NEW.subscription_status) > 64
+            OR length(CAST(NEW.subscription_status AS BLOB)) > 256 OR instr(NEW.subscription_status, char(0)) > 0
+            OR NEW.subscription_status GLOB '*[' || char(1) || '-' || char(31) || char(127) || ']*'
         THEN RAISE(ABORT,
-            'artists.subscription_status is unknown: write active, trialing, past_due, inactive or canceled')
+            'artists.subscription_status is no word of up to 64 characters: write one such as active or inactive')
+        -- As for names.
+        WHEN NEW.subscription_status GLOB '*[^ -~]*' AND hex('a') = '61' AND EXISTS (
+                SELECT 1 FROM (
+                    SELECT substr(replace(replace(NEW.subscription_status, char(65534), '-'), char(65535), '-'),
+                        10 * b.key + 1, 10) AS t
+                    FROM json_each('[0'
+                        || replace(hex(zeroblob((length(NEW.subscription_status) - 1) / 10)), '00', ',0') || ']') AS b
+                    LIMIT 500)
+                WHERE t IS NOT substr(char(unicode(t), unicode(substr(t, 2)), unicode(substr(t, 3)),
+                    unicode(substr(t, 4)), unicode(substr(t, 5)), unicode(substr(t, 6)), unicode(substr(t, 7)),
+                    unicode(substr(t, 8)), unicode(substr(t, 9)), unicode(substr(t, 10))), 1, length(t)))
+        THEN RAISE(ABORT,
+            'artists.subscription_status is not UTF-8: convert it before it is written')
+        -- Other triggers and reports compare with this word as it is. Others may be written in any way, so that no
+        -- program is kept from ending a subscription.
+        WHEN trim(lower(NEW.subscription_status)) = 'active' AND NEW.subscription_status <> 'active'
+        THEN RAISE(ABORT,
+            'artists.subscription_status has capitals or blanks around it: write it without, such as active')
         WHEN NEW.data_collection_enabled NOT IN (0, 1)
         THEN RAISE(ABORT,
             'artists.data_collection_enabled is neither true nor false: write 1 or 0')
@@ -56,18 +74,6 @@ BEGIN
         WHEN NEW.origin NOT IN ('manual', 'import', 'sync', 'sync-removed')
         THEN RAISE(ABORT,
             'artists.origin is unknown: leave it out, or write manual, import, sync or sync-removed')
-        WHEN strftime('%Y-%m-%dT%H:%M:%S', substr(NEW.created_at, 1, 19), '+0 days')
-                IS NOT substr(NEW.created_at, 1, 19)
-            OR substr(NEW.created_at, 20) NOT GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]Z'
-            OR NEW.created_at < '0001' OR instr(NEW.created_at, char(0)) > 0
-        THEN RAISE(ABORT,
-            'artists.created_at is no time in UTC with six decimals: write one such as 2026-11-22T16:00:01.250000Z')
-        WHEN strftime('%Y-%m-%dT%H:%M:%S', substr(NEW.updated_at, 1, 19), '+0 days')
-                IS NOT substr(NEW.updated_at, 1, 19)
-            OR substr(NEW.updated_at, 20) NOT GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]Z'
-            OR NEW.updated_at < '0001' OR instr(NEW.updated_at, char(0)) > 0
-        THEN RAISE(ABORT,
-            'artists.updated_at is no time in UTC with six decimals: write one such as 2026-11-22T16:00:01.250000Z')
     END;
 END;
 
@@ -87,23 +93,20 @@ BEGIN
             length(NEW.name) > 500 OR length(CAST(NEW.name AS BLOB)) > 2000)
         THEN RAISE(ABORT,
             'artists.name is longer than 500 characters: check that columns are not mixed up')
-        -- Each byte is ASCII, or begins a sequence that is as it should be, or is inside of one: `here` is up to four
-        -- bytes from this one on, `past` up to three before it. A file in UTF-16 has other bytes, and no such fault.
+        -- Characters are read as SQLite reads them, and written again, ten at a time: these are the same bytes where
+        -- they are UTF-8, and others where they are not. Of two characters SQLite reads another one: they count as
+        -- hyphens. A file in UTF-16 has other bytes, and no such fault.
         WHEN NEW.name IS NOT OLD.name AND (
-            NEW.name GLOB '*[^ -~]*' AND length(CAST(NEW.name AS BLOB)) <= 2000 AND hex('a') = '61' AND EXISTS (
+            NEW.name GLOB '*[^ -~]*' AND hex('a') = '61' AND EXISTS (
                 SELECT 1 FROM (
-                    SELECT hex(substr(CAST(NEW.name AS BLOB), b.key + 1, 4)) AS here,
-                        hex(substr(CAST(NEW.name AS BLOB), max(b.key - 2, 1), min(b.key, 3))) AS past
+                    SELECT substr(replace(replace(NEW.name, char(65534), '-'), char(65535), '-'),
+                        10 * b.key + 1, 10) AS t
                     FROM json_each('[0'
-                        || replace(hex(zeroblob(length(CAST(NEW.name AS BLOB)) - 1)), '00', ',0') || ']') AS b)
-                WHERE NOT (here GLOB '[0-7]*'
-                    OR here GLOB 'C[2-9A-F][89AB]*' OR here GLOB 'D?[89AB]*'
-                    OR here GLOB 'E0[AB]?[89AB]*' OR here GLOB 'ED[89]?[89AB]*'
-                    OR here GLOB 'E[1-9ABCEF][89AB]?[89AB]*'
-                    OR here GLOB 'F0[9AB]?[89AB]?[89AB]*' OR here GLOB 'F[123][89AB]?[89AB]?[89AB]*'
-                    OR here GLOB 'F48?[89AB]?[89AB]*'
-                    OR here GLOB '[89AB]*' AND (past GLOB '*[CDEF]?' OR past GLOB '*[EF]?[89AB]?'
-                        OR past GLOB '*F?[89AB]?[89AB]?'))))
+                        || replace(hex(zeroblob((length(NEW.name) - 1) / 10)), '00', ',0') || ']') AS b
+                    LIMIT 500)
+                WHERE t IS NOT substr(char(unicode(t), unicode(substr(t, 2)), unicode(substr(t, 3)),
+                    unicode(substr(t, 4)), unicode(substr(t, 5)), unicode(substr(t, 6)), unicode(substr(t, 7)),
+                    unicode(substr(t, 8)), unicode(substr(t, 9)), unicode(substr(t, 10))), 1, length(t))))
         THEN RAISE(ABORT,
             'artists.name is not UTF-8: convert it before it is written')
         WHEN NEW.tenant IS NOT OLD.tenant AND (
@@ -111,11 +114,33 @@ BEGIN
             OR instr(NEW.tenant, char(0)) > 0)
         THEN RAISE(ABORT,
             'artists.tenant is no name of a tenant: use up to 64 of a-z, 0-9, - and _, and begin with a letter')
+        -- Any word is taken, since only active is collected: no program is kept from ending a subscription.
         WHEN NEW.subscription_status IS NOT OLD.subscription_status AND (
-            trim(lower(NEW.subscription_status))
-                NOT IN ('active', 'trialing', 'past_due', 'inactive', 'canceled', 'cancelled'))
+            trim(NEW.subscription_status) = '' OR length(NEW.subscription_status) > 64
+            OR length(CAST(NEW.subscription_status AS BLOB)) > 256 OR instr(NEW.subscription_status, char(0)) > 0
+            OR NEW.subscription_status GLOB '*[' || char(1) || '-' || char(31) || char(127) || ']*')
         THEN RAISE(ABORT,
-            'artists.subscription_status is unknown: write active, trialing, past_due, inactive or canceled')
+            'artists.subscription_status is no word of up to 64 characters: write one such as active or inactive')
+        -- As for names.
+        WHEN NEW.subscription_status IS NOT OLD.subscription_status AND (
+            NEW.subscription_status GLOB '*[^ -~]*' AND hex('a') = '61' AND EXISTS (
+                SELECT 1 FROM (
+                    SELECT substr(replace(replace(NEW.subscription_status, char(65534), '-'), char(65535), '-'),
+                        10 * b.key + 1, 10) AS t
+                    FROM json_each('[0'
+                        || replace(hex(zeroblob((length(NEW.subscription_status) - 1) / 10)), '00', ',0') || ']') AS b
+                    LIMIT 500)
+                WHERE t IS NOT substr(char(unicode(t), unicode(substr(t, 2)), unicode(substr(t, 3)),
+                    unicode(substr(t, 4)), unicode(substr(t, 5)), unicode(substr(t, 6)), unicode(substr(t, 7)),
+                    unicode(substr(t, 8)), unicode(substr(t, 9)), unicode(substr(t, 10))), 1, length(t))))
+        THEN RAISE(ABORT,
+            'artists.subscription_status is not UTF-8: convert it before it is written')
+        -- Other triggers and reports compare with this word as it is. Others may be written in any way, so that no
+        -- program is kept from ending a subscription.
+        WHEN NEW.subscription_status IS NOT OLD.subscription_status AND (
+            trim(lower(NEW.subscription_status)) = 'active' AND NEW.subscription_status <> 'active')
+        THEN RAISE(ABORT,
+            'artists.subscription_status has capitals or blanks around it: write it without, such as active')
         WHEN NEW.data_collection_enabled IS NOT OLD.data_collection_enabled AND (
             NEW.data_collection_enabled NOT IN (0, 1))
         THEN RAISE(ABORT,
@@ -130,19 +155,5 @@ BEGIN
             NEW.origin NOT IN ('manual', 'import', 'sync', 'sync-removed'))
         THEN RAISE(ABORT,
             'artists.origin is unknown: leave it out, or write manual, import, sync or sync-removed')
-        WHEN NEW.created_at IS NOT OLD.created_at AND (
-            strftime('%Y-%m-%dT%H:%M:%S', substr(NEW.created_at, 1, 19), '+0 days')
-                IS NOT substr(NEW.created_at, 1, 19)
-            OR substr(NEW.created_at, 20) NOT GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]Z'
-            OR NEW.created_at < '0001' OR instr(NEW.created_at, char(0)) > 0)
-        THEN RAISE(ABORT,
-            'artists.created_at is no time in UTC with six decimals: write one such as 2026-11-22T16:00:01.250000Z')
-        WHEN NEW.updated_at IS NOT OLD.updated_at AND (
-            strftime('%Y-%m-%dT%H:%M:%S', substr(NEW.updated_at, 1, 19), '+0 days')
-                IS NOT substr(NEW.updated_at, 1, 19)
-            OR substr(NEW.updated_at, 20) NOT GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]Z'
-            OR NEW.updated_at < '0001' OR instr(NEW.updated_at, char(0)) > 0)
-        THEN RAISE(ABORT,
-            'artists.updated_at is no time in UTC with six decimals: write one such as 2026-11-22T16:00:01.250000Z')
     END;
 END;

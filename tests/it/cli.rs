@@ -362,6 +362,19 @@ fn tokens_without_a_connector_are_refused_before_anything_is_written() {
 }
 
 #[test]
+fn a_status_that_another_program_wrote_is_told_beside_the_list() {
+    let place = Place::migrated();
+    place.done(&["artists", "add", "Ada", "--id", ARTIST]);
+    place.write_row("UPDATE artists SET subscription_status = 'unpaid'".to_owned());
+    let listed = place.run(&["artists", "list", "--status", "inactive", "--json"]);
+    let told = String::from_utf8(listed.stderr).expect("text").split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(told.contains("'unpaid' is none of Backline's and counts as inactive; artists with it: 1"), "{told}");
+    let found = String::from_utf8(listed.stdout).expect("text");
+    assert!(found.contains(ARTIST), "{found}");
+    assert_eq!(place.done(&["artists", "list", "--status", "active", "--json"]).trim(), "[]");
+}
+
+#[test]
 fn a_key_file_is_the_owners_alone_and_never_replaced() {
     use std::os::unix::fs::PermissionsExt as _;
 

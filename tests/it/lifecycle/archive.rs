@@ -111,7 +111,7 @@ pub async fn fill(stage: &Stage, url: &str, artists: usize) {
         let (artist, account) = (artist_id(index), account_id(index));
         let on = if youtube { "youtube" } else { "spotify" };
         people.push(format!(
-            "('{artist}', 'A', '{tenant}', 'inactive', FALSE, '{zone}', \
+            "('{artist}', 'A', '{tenant}', 'paused', FALSE, '{zone}', \
              '2022-01-01T00:00:00.000000Z', '2022-01-01T00:00:00.000000Z')"
         ));
         accounts.push(format!(

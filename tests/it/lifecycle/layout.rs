@@ -218,7 +218,7 @@ async fn an_older_database_keeps_all_data_in_the_new_schema() {
             assert_eq!(number(&mut database, what).await, expected, "{what}");
         }
         // Triggers find their tables for every role.
-        let pause = "UPDATE public.artists SET subscription_status = 'inactive'; TRUNCATE backline.activations";
+        let pause = "UPDATE public.artists SET subscription_status = 'paused'; TRUNCATE backline.activations";
         database.execute(pause).await.unwrap();
         database.execute("UPDATE public.artists SET subscription_status = 'active'").await.unwrap();
         assert_eq!(number(&mut database, "SELECT COUNT(*) FROM backline.activations").await, 1);

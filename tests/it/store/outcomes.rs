@@ -11,7 +11,7 @@ use super::fixtures::{
     add_batches, batch, create_run, day, defer, followers, lease, now, people, release, result, run, store_rows, stored,
 };
 use super::schema::raw;
-use crate::support::database::each_database;
+use crate::support::database::{LATIN_1, each_database, spoil};
 
 /// An account's outcome as it is shown: platform's id, outcome, date and attempts.
 type Shown = (String, Outcome, String, u32);
@@ -150,6 +150,35 @@ async fn delete(store: &Store, step: &RetentionStep, at: DateTime<Utc>, each: &m
             None => return rows,
         }
     }
+}
+
+#[tokio::test]
+async fn outcomes_past_their_time_are_taken_behind_a_batch_whose_id_is_not_utf_8() {
+    each_database(async |store, url| {
+        if store.kind() == DatabaseKind::Postgres {
+            return; // its encoding keeps such texts out
+        }
+        let all = Scope::all_tenants();
+        let accounts = people(&store, 2).await;
+        let planned = [1, 2].map(|n| batch(n, &run(1), &[&accounts[n as usize - 1]], day("2026-11-22")));
+        add_batches(&store, &planned, now()).await;
+        let mut first = None;
+        for seconds in 0..2 {
+            let held = lease(&store).await;
+            let account = accounts.iter().find(|one| one.id == held.batch.accounts[0].account_id).unwrap();
+            let rows = vec![stored(followers(account, day("2026-11-22"), 5))];
+            let result = BatchResult { accounts: rows, ..BatchResult::default() };
+            store.batch_complete(&held, result, now() + TimeDelta::seconds(seconds)).await.unwrap();
+            first = first.or(Some(held.batch.id));
+        }
+        spoil(url, "batches", "id", LATIN_1, &format!("id = '{}'", first.unwrap())).await;
+        assert_eq!(store.run_outcomes_list(&all, run(1).id, None, 10).await.unwrap().len(), 1);
+        let step = past(RetainedTable::CollectionOutcomes, now() + TimeDelta::seconds(5));
+        let later = now() + TimeDelta::days(400);
+        assert_eq!(delete(&store, &step, later, &mut async || {}).await, 1);
+        assert_eq!(store.run_outcomes_list(&all, run(1).id, None, 10).await.unwrap(), []);
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -162,6 +162,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Read artists_list(&ArtistFilter::default());
         Read tenants_list();
         Read unreadable_artists_list();
+        Read unknown_statuses_list();
         Read account_get(account(2).id);
         Read accounts_list(&AccountFilter::default());
         Read accounts_of(&[artist(1).id, artist(2).id]);
@@ -444,8 +445,11 @@ async fn one_tenants_scope_touches_nothing_of_anothers() {
         // One of theirs that nothing can read.
         let unreadable = Artist { id: artist(9).id, ..owned(2) };
         store.artists_save(&all(), &[unreadable], now()).await.unwrap();
-        write_unchecked(url, &format!("UPDATE artists SET timezone = 'Mars/Phobos' WHERE id = '{}'", artist(9).id))
-            .await;
+        let odd = format!(
+            "UPDATE artists SET timezone = 'Mars/Phobos', subscription_status = 'lapsed' WHERE id = '{}'",
+            artist(9).id
+        );
+        write_unchecked(url, &odd).await;
         let cases = cases(&store);
         let before = snapshot(&store).await;
         let mut refused: Vec<String> = Vec::new();

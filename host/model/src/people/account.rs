@@ -27,6 +27,9 @@ impl SubscriptionStatus {
     /// Every status, in the order they are documented.
     pub const ALL: [Self; 5] = [Self::Active, Self::Trialing, Self::PastDue, Self::Inactive, Self::Canceled];
 
+    /// Longest word in the table `artists`, in characters.
+    pub const CHARS_MAX: usize = 64;
+
     /// The name used in tables and files.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -47,6 +50,17 @@ impl SubscriptionStatus {
             .into_iter()
             .find(|status| status.as_str().eq_ignore_ascii_case(text))
             .or(if text.eq_ignore_ascii_case("cancelled") { Some(Self::Canceled) } else { None })
+    }
+
+    /// Reads what stands in the table `artists`, where other programs write words of their own, such as `unpaid`. One
+    /// that is no name counts as [`Inactive`](Self::Inactive): only who is known to be active is collected. None for
+    /// what the table refuses.
+    #[must_use]
+    pub fn stored(text: &str) -> Option<Self> {
+        let word = text.trim();
+        let is_word =
+            !word.is_empty() && word.chars().count() <= Self::CHARS_MAX && !word.chars().any(|c| c.is_ascii_control());
+        Self::parse(word).or(is_word.then_some(Self::Inactive))
     }
 }
 

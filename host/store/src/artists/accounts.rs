@@ -198,7 +198,10 @@ impl Store {
                 "SELECT id::text AS id, name, tenant, subscription_status,
                  data_collection_enabled::int AS data_collection_enabled, timezone
              FROM artists
-             WHERE ($1::text IS NULL OR tenant = $1) AND ($2::text IS NULL OR subscription_status = $2)
+             WHERE ($1::text IS NULL OR tenant = $1)
+                 AND ($2::text IS NULL OR $2::text = CASE WHEN {status_word} = 'cancelled' THEN 'canceled'
+                     WHEN {status_word} IN ('active', 'trialing', 'past_due', 'canceled') THEN {status_word}
+                     ELSE 'inactive' END)
                  AND ($3::uuid IS NULL OR id > $3::uuid) {and_tenant: tenant}
              ORDER BY artists.id LIMIT $4",
             );
@@ -257,6 +260,28 @@ impl Store {
             let Some(place) = LastRow::of(&rows).and_then(|last| last.above("id")) else { return Ok(found) };
             after = Some(place);
         }
+    }
+
+    /// The words that other programs wrote as a status and that hosts don't know, with how many artists have each.
+    /// These artists count as inactive.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn unknown_statuses_list(&self, scope: &Scope) -> Result<BTreeMap<String, u64>, StoreError> {
+        let statement = self.scoped(
+            scope,
+            "SELECT subscription_status, COUNT(*)::bigint AS n FROM artists WHERE TRUE {and_tenant: tenant}
+             GROUP BY subscription_status",
+        );
+        let mut found = BTreeMap::new();
+        for row in &self.rows("count artists by status", statement).await? {
+            // What is no word at all is named by `unreadable_artists_list`.
+            let Ok(word) = row.text("subscription_status") else { continue };
+            if SubscriptionStatus::parse(&word).is_none() && SubscriptionStatus::stored(&word).is_some() {
+                found.insert(word, row.count("n")?);
+            }
+        }
+        Ok(found)
     }
 
     /// Whether any artist's row holds what this binary can't read. Health asks each minute, so one statement tells: the
@@ -703,7 +728,7 @@ pub(crate) fn artist_of(row: &AnyRow) -> Result<Artist, StoreError> {
         id: ArtistId(row.exact_uuid("id")?),
         name: row.told("name")?,
         tenant: row.parsed("tenant")?,
-        subscription_status: row.named("subscription_status", SubscriptionStatus::parse)?,
+        subscription_status: row.named("subscription_status", SubscriptionStatus::stored)?,
         data_collection_enabled: row.flag("data_collection_enabled")?,
         timezone: row.parsed("timezone")?,
     })
@@ -726,7 +751,7 @@ pub(crate) fn candidate_of(row: &AnyRow) -> Result<Candidate, StoreError> {
     let mut unreadable = None;
     let tenant = or_noted(row.parsed("tenant"), Tenant::default(), &mut unreadable)?;
     let timezone = or_noted(row.parsed("timezone"), Zone::utc(), &mut unreadable)?;
-    let subscription_status = row.named("subscription_status", SubscriptionStatus::parse);
+    let subscription_status = row.named("subscription_status", SubscriptionStatus::stored);
     let subscription_status = or_noted(subscription_status, SubscriptionStatus::Inactive, &mut unreadable)?;
     let account_status = row.named("status", AccountStatus::parse);
     let account_status = or_noted(account_status, AccountStatus::Disabled, &mut unreadable)?;

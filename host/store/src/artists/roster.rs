@@ -223,7 +223,7 @@ fn known_of(row: &AnyRow) -> Result<(Artist, Provenance), StoreError> {
             name: row.told("name").unwrap_or_default(),
             tenant: row.parsed("tenant").unwrap_or_default(),
             subscription_status: row
-                .named("subscription_status", SubscriptionStatus::parse)
+                .named("subscription_status", SubscriptionStatus::stored)
                 .unwrap_or(SubscriptionStatus::Inactive),
             data_collection_enabled: row.flag("data_collection_enabled").unwrap_or_default(),
             timezone: row.parsed("timezone").unwrap_or_else(|_| Zone::utc()),

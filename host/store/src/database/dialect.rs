@@ -41,7 +41,7 @@ impl std::fmt::Display for DatabaseKind {
 }
 
 /// The words in braces: what each means on SQLite and on PostgreSQL.
-const WORDS: [(&str, &str, &str); 10] = [
+const WORDS: [(&str, &str, &str); 11] = [
     // Compares with the ids in the rows of the first parameter. On PostgreSQL they are one array that is made once: no
     // plan can read the table and look each row up among the ids, however the planner guesses.
     (
@@ -69,9 +69,20 @@ const WORDS: [(&str, &str, &str); 10] = [
     ("{minute_of_began_at}", "substr(began_at, 1, 16)", "date_trunc('minute', began_at)"),
     // The bytes of an id, by which a row is found whose id no parameter can be.
     ("{bytes_of_id}", "CAST(id AS BLOB)", "convert_to(id::text, 'UTF8')"),
-    // Whether what is stored as a time is one. PostgreSQL's type keeps others out.
-    ("{next_at_is_a_time}", "julianday(d.next_at) IS NOT NULL", "TRUE"),
-    ("{fire_time_is_a_time}", "julianday(fire_time) IS NOT NULL", "TRUE"),
+    // Whether what is stored as a time is one: it begins with a date of the calendar, since SQLite takes `now`, `12:00`
+    // and numbers of days too. PostgreSQL's type keeps others out.
+    (
+        "{next_at_is_a_time}",
+        "date(substr(d.next_at, 1, 10), '+0 days') IS substr(d.next_at, 1, 10) AND julianday(d.next_at) IS NOT NULL",
+        "TRUE",
+    ),
+    (
+        "{fire_time_is_a_time}",
+        "date(substr(fire_time, 1, 10), '+0 days') IS substr(fire_time, 1, 10) AND julianday(fire_time) IS NOT NULL",
+        "TRUE",
+    ),
+    // What other programs wrote as a status, by its letters: those of PostgreSQL depend on the language otherwise.
+    ("{status_word}", "lower(trim(subscription_status))", "lower(btrim(subscription_status) COLLATE \"C\")"),
 ];
 
 /// The word before what a writing statement returns.

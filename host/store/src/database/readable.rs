@@ -191,6 +191,25 @@ fn named(row: &AnyRow, name: &str) -> String {
     row.told(name).or_else(|_| number()).map_or_else(|_| "?".to_owned(), shortened)
 }
 
+/// Reads rows, without those that can't be read, which the same transaction corrects: they are not noted, since they
+/// would be named when nothing is wrong any more.
+///
+/// # Errors
+/// Any but [`StoreError::Unreadable`].
+pub(crate) fn read_corrected<T>(
+    rows: &[AnyRow],
+    of: impl Fn(&AnyRow) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    let mut read = Vec::with_capacity(rows.len());
+    for row in rows {
+        match of(row) {
+            Err(StoreError::Unreadable { .. }) if !off(Remedy::UnreadableRows) => {}
+            value => read.push(value?),
+        }
+    }
+    Ok(read)
+}
+
 /// How many rows of a page are still to be found.
 pub(crate) fn left_of(limit: u32, found: usize) -> u32 {
     limit.saturating_sub(u32::try_from(found).unwrap_or(u32::MAX))

@@ -13,16 +13,17 @@ use sqlx::any::AnyRow;
 use uuid::Uuid;
 
 use crate::database::connection::{Store, Work};
-use crate::database::dialect::{Columns as _, clean, json, time_text};
+use crate::database::dialect::{Columns as _, DatabaseKind, clean, json, time_text};
 use crate::database::error::StoreError;
 use crate::database::notifications::notify;
-use crate::database::readable::{Extent, left_of, more_after};
+use crate::database::readable::{Extent, left_of, more_after, read_corrected};
 use crate::database::rows::ROWS_PER_STATEMENT;
 use crate::database::topic::Topic;
 use crate::events::cursor::{EventCursor, event_sql};
 use crate::events::row_data::{Reader, events_of};
 use crate::scope::Scope;
 use crate::work::leases::readable_time;
+use backline_model::clock::LAST_TIME;
 use backline_model::kill_points::{Point, point};
 use backline_model::{ArtistId, Delivery, DeliveryState, Event, Webhook, WebhookId, WebhookKind};
 
@@ -234,9 +235,46 @@ impl Store {
             match self.some_deliveries_lease(scope, webhook, owner, due_at, held_until, limit).await? {
                 // All were parked: others are the heads of their lines now.
                 Some(leases) if leases.is_empty() => {}
-                leases => return Ok(leases.unwrap_or_default()),
+                Some(leases) => return Ok(leases),
+                None if self.timeless_deliveries_park(scope, webhook, due_at).await? => {}
+                None => return Ok(Vec::new()),
             }
         }
+    }
+
+    /// Parks the deliveries to a webhook that are due at what is no time, such as `then`: they would never be due, and
+    /// keep their lines waiting. Those that a file takes for due are leased, and parked there. Returns whether there
+    /// were any.
+    async fn timeless_deliveries_park(
+        &self,
+        scope: &Scope,
+        webhook: WebhookId,
+        now: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        const TIMELESS: &str = "SELECT d.event_seq, d.next_at FROM deliveries d
+             WHERE d.webhook_id = $1::uuid AND d.state = 'waiting' AND d.next_at > $2::timestamptz
+                 AND NOT ({next_at_is_a_time}) AND (d.lease_until IS NULL OR d.lease_until <= $2::timestamptz)
+                 AND EXISTS (SELECT 1 FROM webhooks w WHERE w.id = $1::uuid AND w.enabled {and_tenant: w.tenant})";
+        if self.kind() == DatabaseKind::Postgres {
+            return Ok(false); // its type keeps others out
+        }
+        let what = "look for deliveries that are due at no time";
+        let statement = self.scoped(scope, TIMELESS).bind(webhook.to_string()).bind(time_text(now));
+        // Nothing is written, and nobody kept from writing, where there are none.
+        if !self.rows(what, statement).await?.iter().any(|row| timeless(row).is_some()) {
+            return Ok(false);
+        }
+        let mut work = self.begin().await?;
+        let statement = work.scoped(scope, TIMELESS).bind(webhook.to_string()).bind(time_text(now));
+        let mut parked = false;
+        for row in work.rows(what, statement).await? {
+            let Some(problem) = timeless(&row) else { continue };
+            let problem = format!("its next_at can't be read: {problem}");
+            park_in_txn(&mut work, webhook, row.int("event_seq")?, &problem, now).await?;
+            parked = true;
+        }
+        work.commit().await?;
+        Ok(parked)
     }
 
     /// None where nothing is due.
@@ -278,7 +316,7 @@ impl Store {
         if leased.is_empty() {
             return Ok(None);
         }
-        let mut held = work.unreadable.read("deliveries", "event_id", Extent::Columns, &leased, held_of)?;
+        let mut held = read_corrected(&leased, held_of)?;
         for row in &leased {
             let Err(StoreError::Unreadable { column, problem }) = held_of(row) else { continue };
             let problem = format!("its {column} can't be read: {problem}");
@@ -575,7 +613,18 @@ fn held_of(row: &AnyRow) -> Result<Held, StoreError> {
     })
 }
 
-/// Parks a delivery that was just leased. What can't be read of its times goes, so that lists show it.
+/// What stands in the place of the time at which a delivery is due, where it is no time, or none that comes. SQLite
+/// knows fewer forms of times than hosts do.
+fn timeless(row: &AnyRow) -> Option<String> {
+    match row.text("next_at") {
+        Ok(text) if row.time("next_at").is_ok() && text <= time_text(LAST_TIME) => None,
+        Ok(text) => Some(format!("'{text}'")),
+        Err(StoreError::Unreadable { problem, .. }) => Some(problem),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+/// Parks a delivery, which is leased or can't be. What can't be read of its times goes, so that lists show it.
 async fn park_in_txn(
     work: &mut Work,
     webhook: WebhookId,

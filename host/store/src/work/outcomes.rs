@@ -301,24 +301,32 @@ impl Store {
         let text = match table {
             RetainedTable::CollectionOutcomes => {
                 "SELECT id::text AS id FROM batches WHERE collected_at < $1::timestamptz
-                 ORDER BY batches.collected_at LIMIT $2 FOR UPDATE"
+                 ORDER BY batches.collected_at LIMIT $2 OFFSET $3 FOR UPDATE"
             }
             RetainedTable::Batches => {
                 "SELECT id::text AS id FROM batches WHERE collected_at IS NOT NULL AND finished_at < $1::timestamptz
-                 ORDER BY batches.finished_at LIMIT $2 FOR UPDATE"
+                 ORDER BY batches.finished_at LIMIT $2 OFFSET $3 FOR UPDATE"
             }
             _ => return Ok(None),
         };
         let mut work = self.begin().await?;
         // An erasure has the accounts whose outcomes are added below, and then blanks texts of batches.
         erasures_hold_off_in_txn(&mut work).await?;
-        let statement = work.query(text).bind(before.to_owned()).bind(i64::from(limit));
-        let rows = work.rows("find batches with outcomes", statement).await?;
-        let id = |row: &AnyRow| row.parsed("id");
-        let batches: Vec<BatchId> = work.unreadable.read("batches", "id", Extent::Columns, &rows, id)?;
-        if batches.is_empty() {
-            return Ok(None);
-        }
+        let mut passed = 0_i64;
+        let batches: Vec<BatchId> = loop {
+            let statement = work.query(text).bind(before.to_owned()).bind(i64::from(limit)).bind(passed);
+            let rows = work.rows("find batches with outcomes", statement).await?;
+            let id = |row: &AnyRow| row.parsed("id");
+            let batches = work.unreadable.read("batches", "id", Extent::Columns, &rows, id)?;
+            if !batches.is_empty() {
+                break batches;
+            }
+            if rows.is_empty() {
+                return Ok(None);
+            }
+            // None of them can be asked for. Many are of one time, so their number is the place behind them.
+            passed += i64::try_from(rows.len()).unwrap_or(i64::MAX);
+        };
         let ids = id_rows(&batches)?;
         let forgotten = if forget {
             let statement = work.query(concat!("SELECT COUNT(*)::bigint AS n ", of_batches!()));

@@ -8,9 +8,9 @@ use serde_json::json;
 use sqlx::any::AnyRow;
 
 use crate::database::connection::{Store, Work};
-use crate::database::dialect::{Columns as _, clean, json, time_text};
+use crate::database::dialect::{Columns as _, DatabaseKind, clean, json, time_text};
 use crate::database::error::StoreError;
-use crate::database::readable::{Extent, LastRow, left_of, more_after};
+use crate::database::readable::{Extent, LastRow, left_of, more_after, read_corrected};
 use crate::work::leaders::{Term, term_check_in_txn};
 use backline_model::{CatchUp, Fire, FireDecision, Overlap, RunId, Schedule, ScheduleOrigin, ScheduleSpec, Zone};
 
@@ -229,9 +229,14 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<Vec<DateTime<Utc>>, StoreError> {
         const BEYOND: &str = "SELECT fire_time::text AS fire_time FROM schedule_fires
-             WHERE schedule = $1 AND decision = 'queued' ORDER BY fire_time DESC LIMIT 1 OFFSET $2";
+             WHERE schedule = $1 AND decision = 'queued' AND {fire_time_is_a_time}
+             ORDER BY fire_time DESC LIMIT 1 OFFSET $2";
         let latest = self.query(BEYOND).bind(clean(schedule)).bind(i64::from(kept));
         let latest = self.rows("measure a schedule's queue", latest).await?;
+        // This is asked at each time of the schedule, so nothing is written where nothing is to be skipped.
+        if latest.is_empty() && !self.has_timeless_fire(schedule).await? {
+            return Ok(Vec::new());
+        }
         let latest = LastRow::of(&latest).and_then(|latest| latest.above("fire_time"));
         let mut work = self.begin().await?;
         schedule_lock_in_txn(&mut work, schedule).await?;
@@ -244,12 +249,23 @@ impl Store {
         );
         let statement = statement.bind(clean(schedule)).bind(latest).bind(time_text(now));
         let rows = work.rows("skip the oldest of a schedule's queue", statement).await?;
-        let time = |row: &AnyRow| row.time("fire_time");
-        let mut skipped = work.unreadable.read("schedule_fires", "fire_time", Extent::Columns, &rows, time)?;
+        let mut skipped = read_corrected(&rows, |row| row.time("fire_time"))?;
         skipped.sort();
         term_check_in_txn(&mut work, term).await?;
         work.commit().await?;
         Ok(skipped)
+    }
+
+    /// Whether a time that waits for the schedule's turn is none: it would wait for ever.
+    async fn has_timeless_fire(&self, schedule: &str) -> Result<bool, StoreError> {
+        if self.kind() == DatabaseKind::Postgres {
+            return Ok(false); // its type keeps others out
+        }
+        let statement = self.query(
+            "SELECT 1 AS n FROM schedule_fires
+             WHERE schedule = $1 AND decision = 'queued' AND NOT ({fire_time_is_a_time}) LIMIT 1",
+        );
+        Ok(self.row("look for times that are none", statement.bind(clean(schedule))).await?.is_some())
     }
 
     /// Whether a run of the schedule is under way, or queued to be.

@@ -111,16 +111,19 @@ impl Store {
     ) -> Result<Option<u64>, StoreError> {
         let mut work = self.begin().await?;
         erasures_hold_off_in_txn(&mut work).await?;
-        let statement = work.query(waiting_sql!(
-            "WHERE platform = $1 AND finished_at IS NULL AND (state <> 'leased' OR available_at <= $2::timestamptz)
-                 AND (created_at <= $3::timestamptz OR created_at > $6::timestamptz)
-                 AND EXISTS (SELECT 1 FROM releases r WHERE r.digest = $5 AND r.active)
-             ORDER BY id LIMIT $4 FOR UPDATE SKIP LOCKED"
-        ));
-        let statement = statement.bind(platform.as_str().to_owned()).bind(time_text(now));
-        let statement = statement.bind(time_text(now - UNLOADED_FOR)).bind(BATCHES_AT_ONCE).bind(digest.to_owned());
-        let statement = statement.bind(time_text(latest_believed(now)));
-        let batches = waiting_list_in_txn(&mut work, statement).await?;
+        let batches = next_waiting_list_in_txn(&mut work, |work, after| {
+            let statement = work.query(waiting_sql!(
+                "WHERE platform = $1 AND finished_at IS NULL AND (state <> 'leased' OR available_at <= $2::timestamptz)
+                     AND (created_at <= $3::timestamptz OR created_at > $7::timestamptz)
+                     AND ($6::uuid IS NULL OR id > $6::uuid)
+                     AND EXISTS (SELECT 1 FROM releases r WHERE r.digest = $5 AND r.active)
+                 ORDER BY id LIMIT $4 FOR UPDATE SKIP LOCKED"
+            ));
+            let statement = statement.bind(platform.as_str().to_owned()).bind(time_text(now));
+            let statement = statement.bind(time_text(now - UNLOADED_FOR)).bind(BATCHES_AT_ONCE);
+            statement.bind(digest.to_owned()).bind(after).bind(time_text(latest_believed(now)))
+        })
+        .await?;
         if batches.is_empty() {
             return Ok(None);
         }
@@ -146,13 +149,17 @@ impl Store {
     async fn orphans_exclude_some(&self, platform: &Platform, now: DateTime<Utc>) -> Result<Option<u64>, StoreError> {
         let mut work = self.begin().await?;
         erasures_hold_off_in_txn(&mut work).await?;
-        let statement = work.query(waiting_sql!(
-            "WHERE platform = $1 AND finished_at IS NULL AND (state <> 'leased' OR available_at <= $2::timestamptz)
-                 AND NOT EXISTS (SELECT 1 FROM releases r WHERE r.platform = batches.platform AND r.active)
-             ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED"
-        ));
-        let statement = statement.bind(platform.as_str().to_owned()).bind(time_text(now)).bind(BATCHES_AT_ONCE);
-        let batches = waiting_list_in_txn(&mut work, statement).await?;
+        let batches = next_waiting_list_in_txn(&mut work, |work, after| {
+            let statement = work.query(waiting_sql!(
+                "WHERE platform = $1 AND finished_at IS NULL AND (state <> 'leased' OR available_at <= $2::timestamptz)
+                     AND NOT EXISTS (SELECT 1 FROM releases r WHERE r.platform = batches.platform AND r.active)
+                     AND ($4::uuid IS NULL OR id > $4::uuid)
+                 ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED"
+            ));
+            let statement = statement.bind(platform.as_str().to_owned()).bind(time_text(now));
+            statement.bind(BATCHES_AT_ONCE).bind(after)
+        })
+        .await?;
         if batches.is_empty() {
             return Ok(None);
         }
@@ -211,11 +218,15 @@ impl Store {
         }
         let mut cancelled = CancelledBatches::default();
         loop {
-            let statement = work
-                .query(waiting_sql!("WHERE run_id = $1::uuid AND finished_at IS NULL ORDER BY id LIMIT $2 FOR UPDATE"));
-            let statement = statement.bind(run.to_string()).bind(BATCHES_AT_ONCE);
             // Each look finds the parts too that a host has just split off what it stored.
-            let batches = waiting_list_in_txn(&mut work, statement).await?;
+            let batches = next_waiting_list_in_txn(&mut work, |work, after| {
+                let statement = work.query(waiting_sql!(
+                    "WHERE run_id = $1::uuid AND finished_at IS NULL AND ($3::uuid IS NULL OR id > $3::uuid)
+                     ORDER BY id LIMIT $2 FOR UPDATE"
+                ));
+                statement.bind(run.to_string()).bind(BATCHES_AT_ONCE).bind(after)
+            })
+            .await?;
             if batches.is_empty() {
                 break;
             }
@@ -386,18 +397,69 @@ pub(crate) async fn waiting_list_in_txn(work: &mut Work, statement: Statement) -
     waiting_of(work, &rows)
 }
 
+/// The first page of a list, in the order of ids, that has a batch whose id can be read; empty where none has. The
+/// statement lists those after an id. What is on a page that is passed ends by itself (see `unreadable`).
+async fn next_waiting_list_in_txn(
+    work: &mut Work,
+    statement: impl Fn(&Work, Option<String>) -> Statement,
+) -> Result<Vec<Waiting>, StoreError> {
+    let mut after = None;
+    loop {
+        let page = statement(&*work, after);
+        let rows = work.rows("find batches that wait", page).await?;
+        let batches = waiting_of(work, &rows)?;
+        let last = LastRow::of(&rows).filter(|_| batches.is_empty());
+        let Some(place) = last.and_then(|last| last.above("id")) else { return Ok(batches) };
+        after = Some(place);
+    }
+}
+
 /// The batches of these rows, without those whose ids are not UTF-8: they end by themselves (see `unreadable`).
 fn waiting_of(work: &Work, rows: &[AnyRow]) -> Result<Vec<Waiting>, StoreError> {
-    work.unreadable.read("batches", "id", Extent::Columns, rows, |row| {
-        Ok(Waiting {
-            id: row.text("id")?,
-            run: row.parsed("run_id").ok(),
-            // The statement has selected by it; here it is told to people.
-            state: row.named("state", BatchState::parse).unwrap_or(BatchState::Planned),
-            attempts: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
-            has_begun: row.truth("was_leased")?,
-        })
+    work.unreadable.read("batches", "id", Extent::Columns, rows, |row| one_waiting_of(row, row.text("id")?))
+}
+
+fn one_waiting_of(row: &AnyRow, id: String) -> Result<Waiting, StoreError> {
+    Ok(Waiting {
+        id,
+        run: row.parsed("run_id").ok(),
+        // The statement has selected by it; here it is told to people.
+        state: row.named("state", BatchState::parse).unwrap_or(BatchState::Planned),
+        attempts: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
+        has_begun: row.truth("was_leased")?,
     })
+}
+
+/// Ends the open batch of a file whose id is these bytes, which are not UTF-8: no parameter can be that id. Its
+/// accounts, which hold the same bytes, get their outcomes. Returns how many entries of accounts it held; none where it
+/// has ended already.
+pub(crate) async fn nameless_batch_end_in_txn(
+    work: &mut Work,
+    id: &[u8],
+    reason: &str,
+    now: DateTime<Utc>,
+) -> Result<Option<u64>, StoreError> {
+    let statement = work.query(waiting_sql!("WHERE finished_at IS NULL AND {bytes_of_id} = $1 FOR UPDATE SKIP LOCKED"));
+    let Some(row) = work.row("find a batch that can't be read", statement.bind(id.to_vec())).await? else {
+        return Ok(None);
+    };
+    let batch = one_waiting_of(&row, String::new())?;
+    let statement = work.query(
+        "SELECT account_id::text AS account_id, metric_date::text AS metric_date FROM batch_accounts
+         WHERE batch_id = (SELECT id FROM batches WHERE finished_at IS NULL AND {bytes_of_id} = $1)
+         ORDER BY account_id",
+    );
+    let rows = work.rows("read the accounts of a batch", statement.bind(id.to_vec())).await?;
+    let accounts: Vec<_> = rows.iter().filter_map(|row| waiting_account_of(row, now)).collect();
+    let held = accounts.len() as u64;
+    outcomes_record_in_txn(work, &[(&batch, accounts)], UncollectedReason::Unreadable(reason), now).await?;
+    let statement = work.query(
+        "UPDATE batches SET state = 'done', finished_at = $2::timestamptz, lease_owner = NULL, message = $3
+         WHERE finished_at IS NULL AND {bytes_of_id} = $1",
+    );
+    let statement = statement.bind(id.to_vec()).bind(time_text(now)).bind(clean(reason));
+    work.execute("end a batch that can't be read", statement).await?;
+    Ok(Some(held))
 }
 
 /// Ends batches whole: each of their accounts gets its outcome, and they are done. Returns how many entries of accounts
@@ -417,8 +479,14 @@ pub(crate) async fn batches_end_in_txn(
     Ok(ended.iter().map(|(_, accounts)| accounts.len() as u64).sum())
 }
 
-/// The accounts of batches. A date that can't be read counts as today's; an account whose id can't be read is no
-/// account's row.
+/// An account of a batch. A date that can't be read counts as today's; where the id can't be, it is no account's row.
+fn waiting_account_of(row: &AnyRow, now: DateTime<Utc>) -> Option<BatchAccount> {
+    let account_id = row.parsed("account_id").ok()?;
+    let metric_date = row.date("metric_date").unwrap_or_else(|_| now.date_naive());
+    Some(BatchAccount { account_id, metric_date })
+}
+
+/// The accounts of batches.
 async fn accounts_list_in_txn(
     work: &mut Work,
     batches: &[Waiting],
@@ -431,9 +499,8 @@ async fn accounts_list_in_txn(
     );
     let mut accounts: BTreeMap<String, Vec<BatchAccount>> = BTreeMap::new();
     for row in &work.rows("read the accounts of batches", statement.bind(id_rows(&ids)?)).await? {
-        let Ok(account_id) = row.parsed("account_id") else { continue };
-        let metric_date = row.date("metric_date").unwrap_or_else(|_| now.date_naive());
-        accounts.entry(row.text("batch_id")?).or_default().push(BatchAccount { account_id, metric_date });
+        let Some(account) = waiting_account_of(row, now) else { continue };
+        accounts.entry(row.text("batch_id")?).or_default().push(account);
     }
     Ok(accounts)
 }

@@ -8,14 +8,16 @@ use sqlx::any::AnyRow;
 
 use crate::artists::tombstones::erasures_hold_off_in_txn;
 use crate::database::connection::Store;
-use crate::database::dialect::{Columns as _, clean, json, time_text};
+use crate::database::dialect::{Columns as _, json, time_text};
 use crate::database::error::StoreError;
 use crate::database::readable::Extent;
 use crate::database::rows::ROWS_PER_STATEMENT;
 use crate::scope::Scope;
 use crate::work::leases::{batch_account_of, batch_of};
 use crate::work::outcomes::{AccountOutcome, outcomes_save_in_txn};
-use crate::work::uncollected::{UncollectedReason, batches_end_in_txn, waiting_list_in_txn, waiting_sql};
+use crate::work::uncollected::{
+    UncollectedReason, batches_end_in_txn, nameless_batch_end_in_txn, waiting_list_in_txn, waiting_sql,
+};
 use backline_model::outcome::{Exclusion, Outcome};
 use backline_model::{AccountId, Batch, BatchAccount};
 
@@ -103,21 +105,18 @@ impl Store {
         Ok(Some(accounts))
     }
 
-    /// The same for a batch of a file whose id is not UTF-8. Its accounts have no outcome: no statement could ask for
-    /// those of the batch.
+    /// The same for a batch of a file whose id is not UTF-8.
     async fn nameless_batch_end(
         &self,
         row: &AnyRow,
         reason: &str,
         now: DateTime<Utc>,
     ) -> Result<Option<u64>, StoreError> {
-        let statement = self.query(
-            "UPDATE batches SET state = 'done', finished_at = $2::timestamptz, lease_owner = NULL, message = $3
-             WHERE finished_at IS NULL AND {bytes_of_id} = $1",
-        );
-        let statement = statement.bind(row.bytes("id")?).bind(time_text(now)).bind(clean(reason));
-        let ended = self.write("end a batch that can't be read", statement).await?;
-        Ok((ended > 0).then_some(0))
+        let mut work = self.begin().await?;
+        erasures_hold_off_in_txn(&mut work).await?;
+        let accounts = nameless_batch_end_in_txn(&mut work, &row.bytes("id")?, reason, now).await?;
+        work.commit().await?;
+        Ok(accounts)
     }
 
     /// The accounts of a batch that was just leased, by their rows in order. Those that can't be read end as excluded,

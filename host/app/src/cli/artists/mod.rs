@@ -223,6 +223,12 @@ pub(super) async fn run(context: &Context, command: Command) -> CommandResult {
                      read; correct the row in `artists`"
                 )));
             }
+            for (word, artists) in store.unknown_statuses_list(&Scope::all_tenants()).await? {
+                print::note(&print::hanging(&format!(
+                    "the subscription_status '{word}' is none of Backline's and counts as inactive; artists with it: \
+                     {artists}"
+                )));
+            }
             print::listing(
                 json,
                 &artists,

@@ -113,7 +113,8 @@ impl Classified for Obstacle {
             | Self::Clock { .. }
             | Self::SecondHost { .. }
             | Self::NameTaken { .. }
-            | Self::NoToken { .. } => ErrorClass::Refused,
+            | Self::NoToken { .. }
+            | Self::Name(_) => ErrorClass::Refused,
         }
     }
 }
