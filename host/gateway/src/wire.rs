@@ -356,10 +356,10 @@ impl Wire {
 /// settings, and hands answers over as they came. The HTTP library is built without its decoders; the client says so
 /// too, for the case that another crate builds them.
 ///
-/// It speaks HTTP/1.1 only. With HTTP/2 a host can send frames that no body, header or answer pays for: settings, pings,
-/// resets, and interim answers, of which ten bytes on the wire are hundreds in memory. The library bounds neither their
-/// number nor what they hold, so the host speaks a version that has none. Interim answers of HTTP/1.1 are read and
-/// forgotten one by one.
+/// It speaks HTTP/1.1 only. With HTTP/2 a host can send frames that no body, header or answer pays for: settings,
+/// pings, resets, and interim answers, of which ten bytes on the wire are hundreds in memory. The library bounds
+/// neither their number nor what they hold, so the host speaks a version that has none. Interim answers of HTTP/1.1 are
+/// read and forgotten one by one.
 #[expect(clippy::disallowed_methods, reason = "the one place that may")]
 pub(super) fn client_builder() -> ClientBuilder {
     // Fails if a provider is already installed, which is equally good.

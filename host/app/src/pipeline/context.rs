@@ -14,8 +14,7 @@ use crate::pipeline::error::with_causes;
 use crate::pipeline::watchdog::{Heartbeat, LoopStatus, TurnEnd, Watchdog};
 use backline_store::{KnownHost, StoreError};
 
-/// How long a loop that failed waits before it starts again, and how long the database is left alone after an error.
-pub(in crate::pipeline) const RETRY_AFTER: Duration = Duration::from_secs(1);
+pub(in crate::pipeline) use crate::pipeline::watchdog::RETRY_AFTER;
 
 /// A host is taken for dead when it was last seen longer ago than this: five beats.
 const GONE_AFTER: TimeDelta = TimeDelta::seconds(10);

@@ -1,11 +1,10 @@
 //! The parts of Backline, assembled from a configuration.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::config::{Config, ConfigError, DatabaseConfig};
+use crate::config::{Config, ConfigError};
 use crate::pipeline::alerts::manage::Alerts;
 use crate::pipeline::artists::privacy::Privacy;
 use crate::pipeline::artists::sync::ArtistSync;
@@ -21,6 +20,7 @@ use crate::pipeline::credentials::installation::{Installation, is_simulated};
 use crate::pipeline::credentials::journal::Journal;
 use crate::pipeline::credentials::manager::{CredentialManager, Outside};
 use crate::pipeline::error::{Classified, ErrorClass};
+use crate::pipeline::options::store_options;
 use crate::pipeline::releases::cache::ReleaseCache;
 use crate::pipeline::releases::manager::ReleaseManager;
 use crate::pipeline::upkeep::archive::Archive;
@@ -34,7 +34,7 @@ use backline_gateway::secrets::Keyring;
 use backline_gateway::{Gateway, GatewayError};
 use backline_model::clock::Clock;
 use backline_sandbox::{Sandbox, SandboxError};
-use backline_store::{Store, StoreError, StoreLimits, StoreOptions};
+use backline_store::{Store, StoreError};
 
 /// Why a host can't be opened or reconfigured.
 #[derive(Debug, thiserror::Error)]
@@ -516,26 +516,6 @@ impl Host {
     pub(in crate::pipeline) fn collector(&self) -> &Collector {
         &self.parts.collector
     }
-}
-
-/// How a database is used, as it is configured.
-#[must_use]
-pub fn store_options(config: &DatabaseConfig) -> StoreOptions {
-    let DatabaseConfig {
-        connections_max,
-        connect_timeout_ms,
-        statement_timeout_ms,
-        long_statement_timeout_ms,
-        lock_timeout_ms,
-        ..
-    } = *config;
-    let limits = StoreLimits {
-        connect: Duration::from_millis(connect_timeout_ms),
-        statement: Duration::from_millis(statement_timeout_ms),
-        long_statement: Duration::from_millis(long_statement_timeout_ms),
-        lock: Duration::from_millis(lock_timeout_ms),
-    };
-    StoreOptions { connections_max, limits }
 }
 
 /// A name that no two hosts share: the machine, the process and a random part.

@@ -25,10 +25,12 @@ use futures::FutureExt as _;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::pipeline::context::RETRY_AFTER;
 use crate::pipeline::error::with_causes;
 use backline_model::remedies::{Remedy, off};
 use backline_store::StoreError;
+
+/// How long a loop that failed waits before it starts again, and how long the database is left alone after an error.
+pub(in crate::pipeline) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// How long after an outage of the database was told last a failure may be of the same outage: as long as two reports
 /// of a host's presence and their time-outs take.

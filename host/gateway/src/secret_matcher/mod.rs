@@ -6,8 +6,8 @@
 //! [docs/security.md](../../../../docs/security.md) lists the forms and what is not found.
 //!
 //! `first_pass` rules out most texts. `layers` decodes: `inbox` are the bytes of a layer, `escapes` reads one escape,
-//! and the files inside `layers` decode runs of `digits` and search a layer for the `patterns`, of which `windows` finds
-//! where they may begin. `plain` makes the same of a whole text. `blocks` passes over what is of no interest.
+//! and the files inside `layers` decode runs of `digits` and search a layer for the `patterns`. `windows` finds where
+//! these may begin. `plain` makes of a whole text what a layer is. `blocks` passes over what is of no interest.
 
 mod blocks;
 mod digits;

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::pipeline::context::ServiceContext;
 use crate::pipeline::credentials::journal::Journal;
 use crate::pipeline::error::{Classified, ErrorClass};
-use crate::pipeline::host::store_options;
+use crate::pipeline::options::store_options;
 use crate::pipeline::watchdog::{Failure, Heartbeat, TurnEnd};
 use backline_model::clock::Clock;
 use backline_model::roster::{RosterChanges, SourceArtist};

@@ -166,8 +166,8 @@ impl CredentialManager {
     )]
     async fn run(&self, errand: Errand) -> (Result<Renewal, CredentialError>, Option<Unsaved>) {
         let Errand { slot, client, current, secret, lease, asking, .. } = &errand;
-        // An earlier answer of the platform that never reached the database is used before asking again. While it is not
-        // known whether there is one, nobody is asked: the platform may have replaced the token already.
+        // An earlier answer of the platform that never reached the database is used before asking again. While it is
+        // not known whether there is one, nobody is asked: the platform may have replaced the token already.
         let kept = match self.journal.entry(current.id).await {
             Ok(kept) => kept,
             Err(error) => return (self.after_hang(&errand, error).await, None),

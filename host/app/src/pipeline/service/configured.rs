@@ -1,5 +1,5 @@
-//! The names in a configuration: each is looked up among what the database knows, where the configuration is about to take
-//! effect. An artist or a connector may come later, so only what is a slip of a known platform is refused.
+//! The names in a configuration: each is looked up among what the database knows, where the configuration is about to
+//! take effect. An artist or a connector may come later, so only what is a slip of a known platform is refused.
 
 use crate::config::{CollectionConfig, Config};
 use backline_model::{Platform, Tenant, nearest};
