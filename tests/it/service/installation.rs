@@ -5,15 +5,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use backline::pipeline::collection::report::RunRequest;
-use backline::pipeline::{Host, Installation, Standing};
-use backline_model::clock::Clock;
+use backline::pipeline::{Host, Standing};
 use backline_model::health::RecommendationKind;
 use backline_simulator::SimulatorConfig;
-use backline_store::{DatabaseKind, Scope, Store, StoreOptions};
+use backline_store::{DatabaseKind, Scope};
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
 use super::serve;
-use crate::support::database::{each_database, each_empty_database, write};
+use crate::support::database::{each_database, write};
 use crate::support::fleet::{Fleet, until};
 use crate::support::host::HostExt as _;
 use crate::support::stage::{Stage, noon, platform};
@@ -55,10 +54,6 @@ fn of_tiktok() -> RunRequest {
         platforms: vec![platform("tiktok")],
         artists: Vec::new(),
     }
-}
-
-async fn opened(url: &str) -> Store {
-    Store::open(url, StoreOptions { connections_max: 2, ..StoreOptions::default() }).await.expect("the database opens")
 }
 
 async fn standing(host: &Host) -> Standing {
@@ -218,125 +213,6 @@ async fn a_host_whose_file_or_database_is_replaced_refreshes_no_token_any_more()
         assert!(asked(&stage)[0] > before[0], "it goes on where it belongs");
     })
     .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_copy_that_finds_the_folder_is_told_from_the_original() {
-    each_database(async |_, url| {
-        let (stage, _place) = claimed(url).await;
-        let Standing::Member { id, .. } = standing(&stage.host).await else { panic!("it does not belong to it") };
-        each_empty_database(async |other| {
-            if other.starts_with("sqlite") != url.starts_with("sqlite") {
-                return;
-            }
-            // As a copy is: a database of its own at another address, with the same id.
-            let copy = opened(other).await;
-            copy.migrate().await.expect("the copy migrates");
-            assert_eq!(copy.installation_claim(id, noon(day())).await.expect("it has the id"), id);
-            let host = stage.another_host(|config| config.database.url = other.to_owned()).await;
-            let Standing::Stranger(why) = host.installation().claim().await.expect("it looks") else {
-                panic!("a copy refreshes the original's tokens")
-            };
-            for address in [stage.host.store().database_address(), copy.database_address()] {
-                assert!(why.to_string().contains(address), "{why}");
-            }
-            assert!(!why.to_string().contains("postgres://"), "{why}");
-            assert!(matches!(standing(&stage.host).await, Standing::Member { .. }));
-
-            host.installation().join().await.expect("it joins");
-            assert!(matches!(standing(&host).await, Standing::Member { .. }));
-            assert!(
-                matches!(standing(&stage.host).await, Standing::Member { .. }),
-                "as hosts that share the folder do"
-            );
-            copy.close().await;
-        })
-        .await;
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_copied_file_refreshes_no_token_until_it_joins() {
-    each_database(async |store, url| {
-        if store.kind() == DatabaseKind::Postgres {
-            return; // a server's database is not copied by a command of the shell
-        }
-        let (stage, place) = claimed(url).await;
-        let copied = place.path().join("copy.db");
-        write(url, &format!("VACUUM INTO '{}'", copied.display())).await;
-        let copy = stage.another_host(|config| config.database.url = format!("sqlite://{}", copied.display())).await;
-        let before = asked(&stage);
-        go_to(&stage, 23);
-        copy.refresh_credentials().await.expect("a round");
-        assert_eq!(asked(&stage)[..2], before[..2], "nothing that a platform replaces");
-        copy.installation().join().await.expect("it joins");
-        copy.refresh_credentials().await.expect("a round");
-        assert!(asked(&stage)[0] > before[0], "an operator has said that it is the database");
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_file_that_is_moved_renamed_or_restored_in_place_is_no_copy() {
-    let place = tempfile::tempdir().expect("a folder");
-    let installations = place.path().join("installations");
-    let look = async |file: &Path, claims: bool| {
-        let store = opened(&format!("sqlite://{}", file.display())).await;
-        let clock = Clock::from_fn(|| noon(day()));
-        let installation = Installation::new(store.clone(), clock, Some(&installations));
-        let standing =
-            if claims { installation.claim().await } else { Ok(installation.standing().await.expect("read")) };
-        store.close().await;
-        standing.expect("it is looked at")
-    };
-    let is_member = async |file: &Path| matches!(look(file, false).await, Standing::Member { .. });
-    let (first, second) = (place.path().join("first.db"), place.path().join("second.db"));
-    let store = opened(&format!("sqlite://{}", first.display())).await;
-    store.migrate().await.expect("it migrates");
-    let can_be_told = store.database_identity_get().await.expect("it is read").is_some();
-    store.close().await;
-    let Standing::Member { file, .. } = look(&first, true).await else { panic!("it is not claimed") };
-
-    // By its folder's path through a link, as some systems have it.
-    std::os::unix::fs::symlink(place.path(), place.path().join("link")).expect("linked");
-    assert!(is_member(&place.path().join("link/first.db")).await);
-    // Renamed: the same file at another path. Not every file system says when a file was made.
-    if can_be_told {
-        std::fs::rename(&first, &second).expect("renamed");
-        assert!(is_member(&second).await);
-        assert!(matches!(look(&second, true).await, Standing::Member { .. }));
-    } else {
-        std::fs::rename(&first, &second).expect("renamed");
-        std::fs::remove_file(&file).expect("forgotten");
-        std::fs::write(&file, "").expect("by hand");
-        assert!(matches!(look(&second, true).await, Standing::Member { .. }), "a file that says nothing");
-    }
-    // Restored in place: another file at the path that is known by now.
-    let backup = place.path().join("backup.db");
-    std::fs::copy(&second, &backup).expect("copied");
-    std::fs::remove_file(&second).expect("lost");
-    std::fs::copy(&backup, &second).expect("restored");
-    assert!(is_member(&second).await);
-    assert!(matches!(look(&second, true).await, Standing::Member { .. }));
-    // The backup itself is a copy.
-    let Standing::Stranger(why) = look(&backup, true).await else { panic!("a copy refreshes tokens") };
-    assert!(why.to_string().contains("second.db") && why.to_string().contains("backup.db"), "{why}");
-
-    // A file of an earlier version says nothing of a place; the next service notes it.
-    std::fs::write(&file, "Processes with this file refresh the tokens.\n").expect("written");
-    assert!(is_member(&backup).await);
-    assert!(matches!(look(&second, true).await, Standing::Member { .. }));
-    assert!(!is_member(&backup).await && is_member(&second).await);
-    // One that can't be written keeps nothing from working, and a link stays one.
-    let shared = place.path().join("shared");
-    std::fs::rename(&file, &shared).expect("moved");
-    std::os::unix::fs::symlink(&shared, &file).expect("linked");
-    let moved = std::fs::read_to_string(&shared).expect("read");
-    std::fs::write(&shared, "").expect("emptied");
-    assert!(matches!(look(&second, true).await, Standing::Member { .. }));
-    assert!(std::fs::symlink_metadata(&file).expect("there").is_symlink());
-    assert!(moved.contains("second.db") && std::fs::read_to_string(&shared).expect("read").contains("second.db"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,11 +1,11 @@
 //! Tests of the installation that a database belongs to.
 
 use backline_model::InstallationId;
-use backline_store::{DatabaseKind, FileOwner, Presence, Scope, Store, StoreError, StoreOptions};
+use backline_store::{DatabaseKind, FileOwner, Presence, Scope, Store, StoreError};
 use chrono::TimeDelta;
 
 use super::fixtures::{artist, now};
-use crate::support::database::{each_database, each_empty_database, write};
+use crate::support::database::{each_database, write};
 
 #[tokio::test]
 async fn a_database_is_claimed_once_and_keeps_its_id() {
@@ -31,27 +31,6 @@ async fn processes_that_claim_at_once_agree_on_one_id() {
         });
         let agreed = futures::future::join_all(claims).await;
         assert!(ids.contains(&agreed[0]) && agreed.iter().all(|id| *id == agreed[0]), "{agreed:?}");
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_database_is_the_same_one_by_any_connection_and_another_is_not() {
-    each_database(async |store, url| {
-        let identity = store.database_identity_get().await.unwrap();
-        assert!(identity.is_some() || store.kind() == DatabaseKind::Sqlite, "a user of all rights may ask a server");
-        let again = Store::open(url, StoreOptions::default()).await.unwrap();
-        assert_eq!(again.database_address(), store.database_address());
-        assert_eq!(again.database_identity_get().await.unwrap(), identity);
-        again.close().await;
-        each_empty_database(async |other| {
-            let other = Store::open(other, StoreOptions::default()).await.unwrap();
-            assert_ne!(other.database_address(), store.database_address());
-            let theirs = other.database_identity_get().await.unwrap();
-            assert!(theirs.is_none() || theirs != identity, "{theirs:?}");
-            other.close().await;
-        })
-        .await;
     })
     .await;
 }

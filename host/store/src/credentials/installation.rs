@@ -1,9 +1,5 @@
 //! The installation that the database belongs to: one random id, which its hosts also keep outside the database.
 
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
-use std::time::UNIX_EPOCH;
-
 use chrono::{DateTime, Utc};
 
 use backline_model::InstallationId;
@@ -21,40 +17,6 @@ impl Store {
         let statement = self.query("SELECT id::text AS id FROM installation WHERE number = 1");
         let row = self.row("read the installation's id", statement).await?;
         row.map(|row| row.parsed("id")).transpose()
-    }
-
-    /// Where the database is, in one line and without user and password: the path of its file, or its server and name.
-    #[must_use]
-    pub fn database_address(&self) -> &str {
-        &self.address
-    }
-
-    /// Which database it is, wherever it is: what a move or another address leaves as it is, and a copy does not. Of a
-    /// file this is its device, inode and time of making; of a server's, the cluster's identifier and the database's
-    /// number. None where the file system or the server does not say.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn database_identity_get(&self) -> Result<Option<String>, StoreError> {
-        if let Some(file) = self.file.clone() {
-            let read = tokio::task::spawn_blocking(move || identity_of_file(&file));
-            return Ok(read.await.ok().flatten());
-        }
-        let what = "read which database it is";
-        let statement = self.query(
-            "SELECT d.oid::text AS number, COALESCE(pg_catalog.has_function_privilege(
-                 pg_catalog.to_regprocedure('pg_catalog.pg_control_system()')::oid, 'EXECUTE'), FALSE)::int::bigint
-                 AS may_ask
-             FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()",
-        );
-        let Some(row) = self.row(what, statement).await? else { return Ok(None) };
-        // Some providers of servers keep it from their users.
-        if !row.truth("may_ask")? {
-            return Ok(None);
-        }
-        let statement = self.query("SELECT s.system_identifier::text AS cluster FROM pg_catalog.pg_control_system() s");
-        let Some(of_cluster) = self.row(what, statement).await? else { return Ok(None) };
-        Ok(Some(format!("{}/{}", of_cluster.text("cluster")?, row.text("number")?)))
     }
 
     /// Makes this the installation's id unless there is one. Returns the one that is in force.
@@ -119,11 +81,4 @@ impl Store {
         self.write("record whether a host refreshes tokens", statement).await?;
         Ok(())
     }
-}
-
-/// None where the file system does not say when the file was made: inodes alone are used again.
-fn identity_of_file(path: &Path) -> Option<String> {
-    let file = std::fs::metadata(path).ok()?;
-    let made = file.created().ok()?.duration_since(UNIX_EPOCH).ok()?;
-    Some(format!("{}/{}/{}", file.dev(), file.ino(), made.as_nanos()))
 }

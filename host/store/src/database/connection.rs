@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Once};
 
@@ -105,10 +104,6 @@ pub struct Store {
     pub(crate) wakes: broadcast::Sender<Topic>,
     /// What a connection that listens takes, password included; none on SQLite.
     pub(in crate::database) server: Option<Arc<PgConnectOptions>>,
-    /// Where the database is, in one line and without password.
-    pub(crate) address: Arc<str>,
-    /// The file; none on PostgreSQL.
-    pub(crate) file: Option<Arc<Path>>,
     pub(crate) months: KnownMonths,
     /// Batches that this process has completed.
     pub(crate) completed: Arc<AtomicU32>,
@@ -181,25 +176,10 @@ impl Store {
         let pool = pool.connect_lazy_with(connect);
         let wakes = broadcast::channel(WAKES_WAITING).0;
         let (server, months) = (place.server()?.map(Arc::new), KnownMonths::default());
-        let (address, file) = (place.address()?.into(), place.file().map(Arc::from));
         let (unreadable, writer, completed) = (Unreadable::default(), Arc::default(), Arc::default());
         let connections = Connections::new(pool.clone(), server.clone(), limits, is_mixed);
         let place = Arc::from(place.shown());
-        Ok(Self {
-            pool,
-            connections,
-            place,
-            kind,
-            limits,
-            writer,
-            wakes,
-            server,
-            address,
-            file,
-            months,
-            completed,
-            unreadable,
-        })
+        Ok(Self { pool, connections, place, kind, limits, writer, wakes, server, months, completed, unreadable })
     }
 
     /// Which database is in use.

@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr as _;
 
 use sqlx::ConnectOptions as _;
@@ -113,28 +113,6 @@ impl DatabasePlace {
         }
     }
 
-    /// The path of a file that is there, without links; none for a server.
-    pub(crate) fn file(&self) -> Option<PathBuf> {
-        let Self::File(path) = self else { return None };
-        std::fs::canonicalize(path).or_else(|_| std::path::absolute(path)).ok()
-    }
-
-    /// The address by which one database is found, without password: the path of its [`file`](Self::file), or host,
-    /// port and name. What could end a line is escaped.
-    pub(crate) fn address(&self) -> Result<String, StoreError> {
-        let address = match self.server()? {
-            None => self.file().map_or_else(|| self.shown(), |file| file.display().to_string()),
-            Some(server) => {
-                let socket = server.get_socket().map(|socket| socket.display().to_string());
-                let host = socket.unwrap_or_else(|| server.get_host().to_owned());
-                // A server takes the user's name for the database's where none is given.
-                let name = server.get_database().unwrap_or_else(|| server.get_username());
-                format!("{host}:{}/{name}", server.get_port())
-            }
-        };
-        Ok(address.replace('\n', "\\n").replace('\r', "\\r"))
-    }
-
     /// The place without user and password.
     pub(crate) fn shown(&self) -> String {
         match self {
@@ -164,35 +142,6 @@ mod tests {
         std::fs::write(&path, "kept").expect("written");
         place.make_private().expect("it is there");
         assert_eq!(std::fs::read(&path).expect("read"), b"kept");
-    }
-
-    #[test]
-    fn an_address_is_the_same_however_it_is_written() {
-        let address = |url: &str| DatabasePlace::parse(url).expect("a place").address().expect("an address");
-        let folder = tempfile::tempdir().expect("a folder");
-        let folder = folder.path().canonicalize().expect("it is there");
-        let file = folder.join("backline.db");
-        std::fs::write(&file, "").expect("written");
-        std::os::unix::fs::symlink(&file, folder.join("link.db")).expect("linked");
-        let written = file.display().to_string();
-        for url in [
-            written.clone(),
-            format!("sqlite://{written}?mode=rwc"),
-            format!("{}/link.db", folder.display()),
-            format!("{}/./backline.db", folder.display()),
-        ] {
-            assert_eq!(address(&url), written, "{url}");
-        }
-        std::fs::write(folder.join("two\nlines.db"), "").expect("written");
-        assert!(!address(&folder.join("two\nlines.db").display().to_string()).contains('\n'), "it has one line");
-
-        for url in [
-            "postgres://u:canary@h.example/numbers",
-            "postgresql://other@h.example:5432/numbers?sslmode=disable",
-            "postgres://numbers:canary@h.example",
-        ] {
-            assert_eq!(address(url), "h.example:5432/numbers", "{url}");
-        }
     }
 
     #[test]

@@ -3,9 +3,7 @@
 //! Platforms replace refresh tokens: the first to refresh one makes the other copy worthless. So a database that was
 //! copied (a backup that is opened beside the original, staging made from production) must not be refreshed from.
 //! An installation has a random id. The database has it, and each process that belongs to the installation has a file
-//! of that name in a folder outside the database, which a copy of the database does not bring along. The file also says
-//! where the database is and which one it is there, since a copy may find the folder: a process belongs to the
-//! installation if one of the two is as the file says.
+//! of that name in a folder outside the database, which a copy of the database does not bring along.
 //!
 //! The first `serve` or `run` makes the id. Every other process joins with `backline installation join`, or shares the
 //! folder. Without the file a process collects and refreshes nothing that a platform may replace.
@@ -17,7 +15,6 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::pipeline::credentials::places::{Place, Places};
 use crate::pipeline::error::{Classified, ErrorClass, with_causes};
 use crate::pipeline::files::{FileWork, make_folder, write_whole};
 use backline_model::InstallationId;
@@ -148,30 +145,15 @@ impl Installation {
             return Ok(stranger("no folder is configured as installation.folder or service.state_dir".to_owned()));
         };
         let sought = file.clone();
-        let places = match self.files.run(&file, move || Places::read(&sought)).await {
-            Ok(Some(places)) => places,
-            Ok(None) => return Ok(stranger(format!("{} is no file", file.display()))),
+        // A symbolic link to a file is one too: orchestrators mount files so.
+        match self.files.run(&file, move || std::fs::metadata(&sought)).await {
+            Ok(data) if data.is_file() => Ok(Standing::Member { id, file }),
+            Ok(_) => Ok(stranger(format!("{} is no file", file.display()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(stranger(format!("there is no file {}", file.display())));
+                Ok(stranger(format!("there is no file {}", file.display())))
             }
-            Err(error) => return Ok(stranger(format!("{} can't be read: {error}", file.display()))),
-        };
-        // All simulated databases are of one installation, and their tokens are worth nothing.
-        if id.is_simulated() || self.is_at(&places).await? {
-            return Ok(Standing::Member { id, file });
+            Err(error) => Ok(stranger(format!("{} can't be read: {error}", file.display()))),
         }
-        let (file, here) = (file.display(), self.store.database_address());
-        Ok(stranger(format!("{file} is of the database at {places}, and this one is at {here}")))
-    }
-
-    /// Whether the database is where a file says, or is the one that it names. A file that says nothing was written by
-    /// an earlier version or by hand.
-    async fn is_at(&self, places: &Places) -> Result<bool, StoreError> {
-        if places.is_empty() || places.has_address(self.store.database_address()) {
-            return Ok(true);
-        }
-        let identity = self.store.database_identity_get().await?;
-        Ok(identity.is_some_and(|identity| places.has_identity(&identity)))
     }
 
     /// Why this process must not refresh a credential of this kind; none if it may.
@@ -188,24 +170,12 @@ impl Installation {
         }
     }
 
-    /// Claims a database that belongs to no installation for a new one, where there is a folder for its file. In the
-    /// file of one that this process belongs to, it notes where the database is now, if it can.
+    /// Claims a database that belongs to no installation for a new one, where there is a folder for its file.
     ///
     /// # Errors
-    /// When the database fails, or the file of a new one can't be written; nothing has changed then.
+    /// When the database fails, or the file can't be written; nothing has changed then.
     pub async fn claim(&self) -> Result<Standing, InstallationError> {
         let standing = self.standing().await?;
-        if let Standing::Member { id, .. } = &standing {
-            match self.write(*id).await {
-                Ok(_) => {}
-                Err(InstallationError::Store(error)) => return Err(error.into()),
-                // Orchestrators mount it so.
-                Err(error) => tracing::info!(
-                    error = with_causes(&error),
-                    "where the database is can't be noted, so that a copy may not be told from it"
-                ),
-            }
-        }
         if standing != Standing::Unclaimed || self.folder.is_none() {
             return Ok(standing);
         }
@@ -275,27 +245,16 @@ impl Installation {
         self.folder.as_ref().map(|folder| folder.join(id.to_string()))
     }
 
-    /// Writes the file of an installation with the place of its database, unless it says so already, and waits until it
-    /// is on disk. Places of other hosts in it stay.
+    /// Writes the file of an installation, and waits until it is on disk.
     async fn write(&self, id: InstallationId) -> Result<PathBuf, InstallationError> {
         let (Some(folder), Some(file)) = (self.folder.clone(), self.file_of(id)) else {
             return Err(InstallationError::NoFolder);
         };
-        let identity = self.store.database_identity_get().await?;
-        let place = Place { address: self.store.database_address().to_owned(), identity };
         let target = file.clone();
         let written = self.files.run(&file, move || {
             make_folder(&folder)?;
-            // A symbolic link to a file stays one: several folders may share it.
-            let target = std::fs::canonicalize(&target).unwrap_or(target);
-            let folder = target.parent().unwrap_or(&folder);
-            let before = Places::read(&target).ok().flatten();
-            let mut places = before.clone().unwrap_or_default();
-            places.note(place);
-            if before.as_ref() == Some(&places) {
-                return Ok(());
-            }
-            write_whole(folder, &target, places.to_text().as_bytes(), || {})
+            let content = b"Processes with this file refresh the tokens of the Backline database that has this id.\n";
+            write_whole(&folder, &target, content, || {})
         });
         match written.await {
             Ok(()) => Ok(file),

@@ -4,7 +4,6 @@ pub(super) mod expiry;
 pub(super) mod installation;
 pub(super) mod journal;
 pub(super) mod manager;
-mod places;
 pub(super) mod refresh;
 pub(super) mod refresher;
 pub(super) mod rotate;
