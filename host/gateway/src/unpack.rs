@@ -17,6 +17,9 @@ pub(super) const ACCEPTED: &str = "gzip, br, zstd, deflate";
 /// 128 MiB for one answer.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
+/// The first byte of a member of gzip.
+const GZIP_FIRST_BYTE: u8 = 0x1f;
+
 /// A coding that is decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coding {
@@ -60,18 +63,19 @@ impl Coding {
         }
     }
 
-    /// The unpacked bytes of packed ones.
+    /// Whether what follows the end of packed bytes is more of them (RFC 1952): gzip is one member after the other.
+    /// Anything else behind it is no part of the answer, such as padding. The other decoders go on by themselves.
+    pub(super) fn goes_on_with(self, rest: &[u8]) -> bool {
+        self == Self::Gzip && rest.first() == Some(&GZIP_FIRST_BYTE)
+    }
+
+    /// The unpacked bytes of packed ones; of gzip, those of one member.
     pub(super) fn unpacked<'a>(
         self,
         packed: impl AsyncBufRead + Send + Unpin + 'a,
     ) -> Box<dyn AsyncRead + Send + Unpin + 'a> {
         match self {
-            Self::Gzip => {
-                // RFC 1952: what is packed is one member after the other.
-                let mut decoder = GzipDecoder::new(packed);
-                decoder.multiple_members(true);
-                Box::new(decoder)
-            }
+            Self::Gzip => Box::new(GzipDecoder::new(packed)),
             Self::Brotli => Box::new(BrotliDecoder::new(packed)),
             Self::Deflate => Box::new(ZlibDecoder::new(packed)),
             Self::Zstd => {

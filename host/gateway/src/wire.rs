@@ -49,6 +49,9 @@ const EXPECTED_BYTES_MAX: usize = 64 * 1024;
 /// Bytes that are unpacked at a time.
 const UNPACKED_BYTES: usize = 16 * 1024;
 
+/// Most members of a packed answer. Each has a decoder of its own, and may hold nothing.
+const MEMBERS_MAX: u32 = 1_000;
+
 /// Bytes of one permit for large answers.
 const PERMIT_BYTES: u64 = 1024;
 
@@ -281,7 +284,10 @@ impl Wire {
             return Ok(());
         }
         let mut buffer = vec![0; UNPACKED_BYTES];
-        {
+        for member in 1.. {
+            if member > MEMBERS_MAX {
+                return Err(WireFault::Broken(format!("the answer has more than {MEMBERS_MAX} members of gzip")));
+            }
             let mut unpacked = coding.unpacked(&mut packed);
             loop {
                 let read = unpacked.read(&mut buffer).await.map_err(fault)?;
@@ -291,6 +297,10 @@ impl Wire {
                 meter.unpacked(read);
                 // So a small answer that unpacks to gigabytes ends here.
                 self.keep(kept, host, &buffer[..read]).await?;
+            }
+            drop(unpacked);
+            if !coding.goes_on_with(packed.fill_buf().await.map_err(fault)?) {
+                break;
             }
         }
         // What follows the end of the packed bytes is no part of the answer; read, so that the connection can be kept.

@@ -66,14 +66,16 @@ async fn bodies_are_decompressed_up_to_the_limit_and_a_bomb_ends_there() {
     assert_eq!(session.send(get("https://api.test/exact")).await.expect("an answer").body.len(), 1 << 20);
 }
 
-/// All members of a packed answer are one text, so nothing in them is left unread.
+/// All members of a packed answer are one text, so nothing in them is left unread. What is no member is none of it.
 #[tokio::test]
-async fn a_secret_over_two_members_is_found_and_what_is_no_member_is_refused() {
+async fn a_secret_over_two_members_is_found_and_padding_behind_them_is_left_out() {
     let server = Server::start(|asked: &Asked| {
         let (first, second) = TOKEN.as_bytes().split_at(9);
         let body = match asked.target.as_str() {
             "/members" => [gzip(first), gzip(second)].concat(),
-            _ => [gzip(b"numbers"), b"more".to_vec()].concat(),
+            "/padding" => [gzip(b"num"), gzip(b"bers"), vec![0; 600], b"\n".to_vec()].concat(),
+            "/most" => gzip(b"").repeat(1_000),
+            _ => gzip(b"").repeat(1_001),
         };
         answer(200, &[("content-encoding", "gzip")], body)
     })
@@ -82,8 +84,11 @@ async fn a_secret_over_two_members_is_found_and_what_is_no_member_is_refused() {
     setup.config.retries_max = 0;
     let response = setup.send(with_token(get("https://api.test/members"), setup.account)).await.expect("an answer");
     assert_eq!(response.body, b"[secret]");
-    let refused = setup.send(get("https://api.test/more")).await.expect_err("no member follows").to_string();
-    assert!(refused.contains("can't be unpacked by gzip"), "{refused}");
+    let padded = setup.send(get("https://api.test/padding")).await.expect("an answer");
+    assert_eq!(padded.body, b"numbers");
+    assert_eq!(setup.send(get("https://api.test/most")).await.expect("an answer").body, b"");
+    let refused = setup.send(get("https://api.test/more")).await.expect_err("too many members").to_string();
+    assert!(refused.contains("more than 1000 members of gzip"), "{refused}");
 }
 
 #[tokio::test]

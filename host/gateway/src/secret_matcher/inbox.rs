@@ -9,6 +9,12 @@ use super::escapes::begins_escape;
 /// Most decodings between the source and a layer.
 pub(super) const DECODINGS_MAX: u8 = 4;
 
+/// Bytes that a layer keeps room for between two batches.
+const KEPT_BYTES: usize = 4 * 1024;
+
+/// Stretches that it keeps room for.
+const KEPT_STRETCHES: usize = 512;
+
 /// A gap in a layer: no byte of it belongs to a secret, a number or an escape.
 pub(super) const GAP: u8 = 0;
 
@@ -204,6 +210,9 @@ impl Inbox {
     pub(super) fn settle(&mut self, waiting: &mut Vec<Waiting>) {
         self.bytes.clear();
         self.stretches.clear();
+        // There may be thousands of layers, and each may have been large once.
+        self.bytes.shrink_to(KEPT_BYTES);
+        self.stretches.shrink_to(KEPT_STRETCHES);
         self.may_escape = false;
         for Waiting { byte, start, end, difference } in waiting.drain(..) {
             self.may_escape |= begins_escape(byte);

@@ -23,7 +23,7 @@ use super::inbox::{DECODINGS_MAX, Inbox, MadeOf, Waiting};
 use super::patterns::{Automaton, Patterns};
 
 /// Most bytes of the source that are handed down at once. The fewer they are, the more a batch costs beside its bytes;
-/// the more, the fewer layers stay near the processor. The buffers of all layers stay below some megabytes.
+/// the more, the fewer layers stay near the processor. A layer gives room for more than some kilobytes back after each.
 pub(super) const BATCH_BYTES: usize = SLICE_BYTES;
 
 /// Decodings from which on a layer is skimmed: the automaton reads it only where a secret may begin. A layer below a
