@@ -5,8 +5,8 @@
 --
 -- A time zone is right by its exact name, as hosts read it. `AT TIME ZONE` takes a name in any case, abbreviations such
 -- as CEST and rules such as UTC+2. The setting TimeZone has the exact name of the zone that it was given, so it is set
--- here and compared, and the function's own `SET` puts it back. That reads one file, once a session;
--- `pg_timezone_names` reads all of them, so it is asked only about names that could be rules.
+-- here and compared, and the function's own `SET` puts it back. That reads one file, once a session. A rule is its own
+-- name in capitals, so only the few zones that are written like rules have to be known here.
 CREATE OR REPLACE FUNCTION backline.backline_artists_checked() RETURNS TRIGGER
 LANGUAGE plpgsql SET search_path = backline, public, pg_temp SET TimeZone = 'UTC' AS $$
 DECLARE
@@ -49,9 +49,12 @@ BEGIN
         END;
         -- Times in the messages below are shown in UTC.
         PERFORM pg_catalog.set_config('TimeZone', 'UTC', TRUE);
-        -- A rule such as FOO5 is its own name, in capitals and with a digit. So are a few zones, such as EST5EDT.
-        IF zone_name = NEW.timezone AND NEW.timezone !~ '[a-z]' AND NEW.timezone ~ '[0-9]' THEN
-            zone_name := (SELECT z.name FROM pg_catalog.pg_timezone_names z WHERE z.name = NEW.timezone);
+        -- A rule such as FOO5 is its own name, in capitals and with a digit: Etc/GMT+99 is ETC/GMT+99. All zones that
+        -- are written so stand here; where the server has no file of one, the rule of the name says the same.
+        IF zone_name !~ '[a-z]' AND zone_name ~ '[0-9]' AND zone_name <> ALL (ARRAY[
+            'EST5EDT', 'CST6CDT', 'MST7MDT', 'PST8PDT', 'GMT0', 'GMT+0', 'GMT-0'
+        ]) THEN
+            zone_name := NULL;
         END IF;
         IF zone_name IS DISTINCT FROM NEW.timezone THEN
             RAISE EXCEPTION 'artists.timezone is ''%'', which is no time zone', NEW.timezone

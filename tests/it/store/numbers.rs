@@ -1,11 +1,12 @@
 //! A number at the end of its range, whichever program wrote it, stops nothing but its own row.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use backline_model::outcome::{Exclusion, Outcome};
 use backline_model::{Batch, BatchId, BatchState, RunStatus, Weights};
 use backline_store::{BatchFilter, BatchResult, DatabaseKind, EventCursor, NewDelivery, Scope, Store, StoreOptions};
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _};
 
 use super::artists_checked::migrate_to;
 use super::fixtures::{TTL, add_batches, batch, day, demo, event, followers, lease, now, people, run, stored, webhook};
@@ -276,6 +277,36 @@ async fn numbers_that_were_there_before_are_brought_into_their_range() {
         assert_eq!((term("high").await, term("low").await, term("right").await), (END, 0, 7));
         // They can be used.
         assert!(store.role_take("high", "a", now(), TTL).await.unwrap().is_some());
+        store.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_migration_and_a_host_that_works_do_not_wait_for_each_other() {
+    each_empty_database(async |url| {
+        if !url.starts_with("postgres") {
+            return; // a file has one writer
+        }
+        migrate_to(22, url).await;
+        let store = Store::open(url, StoreOptions::default()).await.unwrap();
+        let mut host = PgConnection::connect(url).await.unwrap();
+        let mut other = PgConnection::connect(url).await.unwrap();
+        // The last table that the migration takes.
+        host.execute("BEGIN; SELECT 1 FROM leaders FOR UPDATE").await.unwrap();
+        let work = async {
+            let waiting = "SELECT COUNT(*) FROM pg_locks WHERE NOT granted AND relation = 'leaders'::regclass";
+            while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut other).await.unwrap() == 0 {
+                tokio::task::yield_now().await;
+            }
+            for table in ["batches", "runs", "alerts", "deliveries", "webhooks", "budgets", "credentials", "releases"] {
+                host.execute(AssertSqlSafe(format!("SELECT 1 FROM {table} FOR UPDATE"))).await.unwrap();
+            }
+            host.execute("COMMIT").await.unwrap();
+        };
+        let both = async { tokio::join!(store.migrate(), work) };
+        let (migrated, ()) = tokio::time::timeout(Duration::from_secs(60), both).await.expect("both end");
+        assert_eq!(migrated.unwrap().applied, ["0023_numbers"]);
         store.close().await;
     })
     .await;

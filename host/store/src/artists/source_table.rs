@@ -3,6 +3,8 @@
 //!
 //! Each row comes as one JSON object, which the database itself makes, so that columns of any type can be read.
 
+use std::time::Duration;
+
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde_json::{Map, Value as Json};
@@ -23,6 +25,10 @@ const READ: &str = "read the table to sync";
 /// Reads the next rows of a query on a server. Each page is a statement of its own, so that the server's limit counts
 /// the time that it takes for them, and not the time that is spent on rows that were read.
 const NEXT_PAGE: &str = "FETCH FORWARD 500 FROM backline_rows";
+
+/// PostgreSQL's code of a statement that it ended: it took longer than the limit that is set here, or an operator
+/// cancelled it.
+const CANCELLED: &str = "57014";
 
 /// The columns of Backline's own table of artists.
 const OWN_COLUMNS: [&str; 9] = [
@@ -102,7 +108,8 @@ impl ForeignSource {
                 let query = "SELECT attname::text FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0
                              AND NOT attisdropped ORDER BY attnum";
                 let query = sqlx::query_scalar(query).bind(table);
-                answer_within(limit, READ, query.fetch_all(connection)).await
+                let names = answer_within(limit, READ, query.fetch_all(connection)).await;
+                names.map_err(|error| in_time(error, limit))
             }
         }
     }
@@ -125,13 +132,14 @@ impl ForeignSource {
                 .await
                 .map(|statement| statement.columns().iter().map(|column| column.name().to_owned()).collect()),
         };
-        names.map_err(foreign)
+        names.map_err(|error| foreign(error, limit))
     }
 
     /// The rows of a query with these columns, one after the other: no more than one page is held. A row of a file, and
-    /// a page of a server's rows, may take [`StoreLimits::statement`]; nothing follows what did not come in time.
+    /// a page of a server's rows, may take [`StoreLimits::long_statement`], since the first one may come only after the
+    /// whole table was sorted or grouped; nothing follows what did not come in time.
     pub fn rows<'a>(&'a mut self, query: &str, columns: &[String]) -> BoxStream<'a, Result<ForeignRow, StoreError>> {
-        let limit = self.limits.statement;
+        let (short, limit) = (self.limits.statement, self.limits.long_statement);
         // As above: the operator's own query.
         match &mut self.connection {
             Connection::File(connection) => {
@@ -141,7 +149,7 @@ impl ForeignSource {
                 // A file may hold any bytes as text.
                 let bytes = |row: SqliteRow| row.try_get::<Vec<u8>, _>(0).during(READ);
                 let rows = limits::rows_within(limit, READ, rows);
-                rows.map(move |row| object(row.and_then(bytes).map_err(foreign)?)).boxed()
+                rows.map(move |row| object(row.and_then(bytes).map_err(|error| foreign(error, limit))?)).boxed()
             }
             Connection::Server(connection) => {
                 let query = trimmed(query);
@@ -153,12 +161,20 @@ impl ForeignSource {
                         // A statement that is prepared is one statement, whatever the query holds.
                         let declare = sqlx::query::<Postgres>(AssertSqlSafe(text)).persistent(false);
                         let declare = declare.execute(&mut *connection);
-                        answer_within(limit, READ, declare).await.map_err(foreign)?;
+                        answer_within(short, READ, declare).await.map_err(|error| foreign(error, short))?;
+                        let statement = server_ms(limit);
+                        let pages = AssertSqlSafe(format!("SET LOCAL statement_timeout = {statement}"));
+                        let set = answer_within(short, READ, connection.execute(pages)).await;
+                        set.map_err(|error| foreign(error, short))?;
                     }
-                    let page = answer_within(limit, READ, connection.fetch_all(NEXT_PAGE)).await.map_err(foreign)?;
+                    let page = answer_within(limit, READ, connection.fetch_all(NEXT_PAGE)).await;
+                    let page = page.map_err(|error| foreign(error, limit))?;
                     Ok::<_, StoreError>((!page.is_empty()).then_some((page, (connection, None))))
                 });
-                let text = |row: PgRow| row.try_get::<String, _>(0).during(READ).map_err(foreign);
+                let text = move |row: PgRow| {
+                    let text = row.try_get::<String, _>(0).during(READ);
+                    text.map_err(|error| foreign(error, limit))
+                };
                 let read = move |row| object(text(row)?.into_bytes());
                 pages.map_ok(move |page| stream::iter(page.into_iter().map(read))).try_flatten().boxed()
             }
@@ -186,10 +202,15 @@ async fn open_file(path: &str, limits: StoreLimits) -> Result<SqliteConnection, 
     Ok(connection)
 }
 
+/// The server's own limit of a statement, in milliseconds. The server ends a statement a little before it is given up
+/// here: it tells why then, and does not go on with it.
+fn server_ms(limit: Duration) -> u128 {
+    limit.mul_f64(0.9).as_millis()
+}
+
 async fn open_server(options: &PgConnectOptions, limits: StoreLimits) -> Result<PgConnection, sqlx::Error> {
     let mut connection = options.connect().await?;
-    // The server ends a statement a little before it is given up here: it tells why then, and does not go on with it.
-    let (statement, lock) = (limits.statement.mul_f64(0.9).as_millis(), limits.lock.as_millis());
+    let (statement, lock) = (server_ms(limits.statement), limits.lock.as_millis());
     // Between two pages the transaction stands still while the rows are compared.
     let still = limits.long_statement.as_millis();
     // For this transaction, so that a pooler hands none of it to others. Those that the server has: it is not
@@ -207,9 +228,21 @@ async fn open_server(options: &PgConnectOptions, limits: StoreLimits) -> Result<
     Ok(connection)
 }
 
-/// The error of the operator's query, or of a database that is away while it is run: that says nothing about the query.
-fn foreign(error: StoreError) -> StoreError {
+/// A statement that the server ended by its limit has the error of one that is given up here: it names the limit.
+fn in_time(error: StoreError, limit: Duration) -> StoreError {
     match error {
+        StoreError::Query { what, source: sqlx::Error::Database(told) }
+            if told.code().as_deref() == Some(CANCELLED) =>
+        {
+            StoreError::no_answer(what, limit)
+        }
+        other => other,
+    }
+}
+
+/// The error of the operator's query, or of a database that is away while it is run: that says nothing about the query.
+fn foreign(error: StoreError, limit: Duration) -> StoreError {
+    match in_time(error, limit) {
         away if away.is_transient() => away,
         StoreError::Query { source, .. } => StoreError::ForeignQuery { source },
         other => other,
@@ -260,10 +293,11 @@ mod tests {
 
     #[test]
     fn a_database_that_is_away_is_no_fault_of_the_query() {
-        let of = |source| foreign(StoreError::Query { what: READ, source });
+        let limit = Duration::from_secs(60);
+        let of = |source| foreign(StoreError::Query { what: READ, source }, limit);
         let away = of(sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()));
         assert!(matches!(&away, StoreError::Query { .. }) && away.is_transient(), "{away}");
-        assert!(matches!(foreign(StoreError::NoAnswer { what: READ, seconds: 60 }), StoreError::NoAnswer { .. }));
+        assert!(matches!(foreign(StoreError::no_answer(READ, limit), limit), StoreError::NoAnswer { seconds: 60, .. }));
         assert!(matches!(of(sqlx::Error::ColumnNotFound("x".into())), StoreError::ForeignQuery { .. }));
     }
 

@@ -133,7 +133,7 @@ impl Store {
         let (connect, limits) = (place.options()?, options.limits);
         place.make_private()?;
         // One connection of our own first: a pool reports a wrong address by a time-out only.
-        let opened = limits::within(limits.opening(kind), open_first(kind, limits, &connect)).await;
+        let opened = open_first(kind, limits, &connect).await;
         let First { is_mixed, allowed } = opened.map_err(|source| place.refused(source))?;
         if is_mixed {
             return Err(StoreError::TransactionPooler { place: place.shown() });
@@ -444,13 +444,24 @@ struct First {
     allowed: Option<u32>,
 }
 
-/// Opens a connection, finds out what has to be known before there are others, and closes it.
+/// Opens a connection, finds out what has to be known before there are others, and closes it. Opening it has the whole
+/// limit, and so has the rest, which opens another one: a server that is slow to let clients in is no fault.
 async fn open_first(
     kind: DatabaseKind,
     limits: StoreLimits,
     connect: &AnyConnectOptions,
 ) -> Result<First, sqlx::Error> {
-    let mut connection = connect.connect().await?;
+    let limit = limits.opening(kind);
+    let connection = limits::within(limit, connect.connect()).await?;
+    limits::within(limit, look_at_first(kind, limits, connect, connection)).await
+}
+
+async fn look_at_first(
+    kind: DatabaseKind,
+    limits: StoreLimits,
+    connect: &AnyConnectOptions,
+    mut connection: sqlx::AnyConnection,
+) -> Result<First, sqlx::Error> {
     if kind == DatabaseKind::Postgres && pooler::is_between(connect, &mut connection).await? {
         return Ok(First { is_mixed: true, allowed: None });
     }

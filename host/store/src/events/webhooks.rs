@@ -242,6 +242,8 @@ impl Store {
     /// [`StoreError::NotFound`] when there is none of the name.
     pub async fn webhook_remove(&self, scope: &Scope, name: &str) -> Result<(), StoreError> {
         let mut work = self.begin().await?;
+        // It may have a delivery for every event of a year.
+        work.long();
         let statement =
             work.scoped(scope, "SELECT 1 AS locked FROM webhooks WHERE name = $1 {and_tenant: tenant} FOR UPDATE");
         if work.row("lock a webhook", statement.bind(clean(name))).await?.is_none() {

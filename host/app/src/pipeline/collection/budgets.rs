@@ -31,6 +31,10 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// How often the server says that it turns while nothing is demanded.
 const TURN: Duration = Duration::from_secs(30);
 
+/// How long a failure says something of budgets where nothing is demanded since. Longer than a deferral, after which
+/// batches that got no answer demand again: an outage that goes on is met again before.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(300);
+
 /// What demands are answered with, and which of them are under way, of all gateways of a host. Cloning shares it.
 #[derive(Clone)]
 pub(in crate::pipeline) struct Budgets {
@@ -48,6 +52,22 @@ struct Open {
     since: BTreeMap<u64, Instant>,
     /// Budgets that could not be read, by their names, since one was.
     unread: BTreeSet<String>,
+    /// When a demand failed last, since one was answered.
+    failed: Option<Instant>,
+}
+
+impl Open {
+    /// How a turn ends in which nothing is under way. It says nothing of a failure that is recent, and ends one that no
+    /// demand has met again: only a demand would show that the trouble has passed, and none may come until the next
+    /// run.
+    fn idle(&mut self, now: Instant) -> TurnEnd {
+        if self.failed.is_none_or(|failed| now.saturating_duration_since(failed) < FORGOTTEN_AFTER) {
+            return TurnEnd::Skipped;
+        }
+        self.failed = None;
+        self.unread.clear();
+        TurnEnd::Good
+    }
 }
 
 /// A demand that is under way until this is dropped.
@@ -104,9 +124,11 @@ impl Budgets {
 
     /// Tells that demands are taken up, and since when the oldest one is under way: each has its time-out.
     fn tell_turn(&self) {
-        match self.open().since.first_key_value() {
-            Some((_, began)) => self.heartbeat.work_since(*began, ANSWER_WITHIN),
-            None => self.heartbeat.wait(TurnEnd::Skipped, TURN),
+        let mut open = self.open();
+        let oldest = open.since.first_key_value().map(|(_, began)| *began);
+        match oldest {
+            Some(began) => self.heartbeat.work_since(began, ANSWER_WITHIN),
+            None => self.heartbeat.wait(open.idle(Instant::now()), TURN),
         }
     }
 
@@ -116,6 +138,7 @@ impl Budgets {
             Ok(end) => end,
             Err(_) => {
                 tracing::error!("an answer about a budget panicked; the request that waits for it is not sent");
+                self.open().failed = Some(Instant::now());
                 TurnEnd::Failed(Failure::panicked())
             }
         };
@@ -208,8 +231,10 @@ impl Budgets {
         let mut open = self.open();
         if taken.is_ok() {
             open.unread.clear();
+            open.failed = None;
             return TurnEnd::Good;
         }
+        open.failed = Some(Instant::now());
         open.unread.insert(format!("{:?}", (&budget.holder, &budget.budget)));
         if open.unread.len() > 1 { TurnEnd::of(taken) } else { TurnEnd::Skipped }
     }
@@ -249,6 +274,19 @@ mod tests {
     use backline_model::{Holder, Platform};
     use backline_store::StoreOptions;
 
+    #[test]
+    fn trouble_that_no_demand_has_met_again_is_over() {
+        let (mut open, failed) = (Open::default(), Instant::now());
+        assert_eq!(open.idle(failed), TurnEnd::Skipped, "nothing was demanded");
+        open.failed = Some(failed);
+        open.unread.insert("reads".to_owned());
+        assert_eq!(open.idle(failed + FORGOTTEN_AFTER / 2), TurnEnd::Skipped, "it may go on");
+        assert_eq!(open.unread.len(), 1);
+        assert_eq!(open.idle(failed + FORGOTTEN_AFTER), TurnEnd::Good);
+        assert!(open.unread.is_empty(), "the next budget that can't be read is the first one");
+        assert_eq!(open.idle(failed + FORGOTTEN_AFTER), TurnEnd::Skipped, "it is told once");
+    }
+
     #[tokio::test]
     async fn an_answer_that_panics_costs_its_own_request_alone() {
         let folder = tempfile::tempdir().expect("a folder");
@@ -281,9 +319,10 @@ mod tests {
         let asked = async {
             assert!(ask().await.is_err(), "its answer panicked");
             assert!(told().is_some_and(|error| error.starts_with("it panicked")), "{:?}", told());
+            assert!(budgets.open().failed.is_some());
             panics.store(false, Ordering::SeqCst);
             assert_eq!(ask().await.expect("the others are answered"), 3);
-            assert_eq!(told(), None);
+            assert_eq!((told(), budgets.open().failed), (None, None));
         };
         let served = serve(budgets.clone(), received);
         tokio::select! {
