@@ -136,10 +136,10 @@ impl ForeignSource {
     }
 
     /// The rows of a query with these columns, one after the other: no more than one page is held. A row of a file, and
-    /// a page of a server's rows, may take [`StoreLimits::long_statement`], since the first one may come only after the
+    /// a page of a server's rows, may take [`StoreLimits::source_page`], since the first one may come only after the
     /// whole table was sorted or grouped; nothing follows what did not come in time.
     pub fn rows<'a>(&'a mut self, query: &str, columns: &[String]) -> BoxStream<'a, Result<ForeignRow, StoreError>> {
-        let (short, limit) = (self.limits.statement, self.limits.long_statement);
+        let (short, limit) = (self.limits.statement, self.limits.source_page());
         // As above: the operator's own query.
         match &mut self.connection {
             Connection::File(connection) => {

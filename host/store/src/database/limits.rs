@@ -32,9 +32,8 @@ pub struct StoreLimits {
     pub connect: Duration,
     /// One statement; the turn of SQLite's one writer.
     pub statement: Duration,
-    /// One statement that reads or changes whole tables, such as a report or a month's archive, each row of one whose
-    /// rows are read as they come, and a page of the rows of another database. PostgreSQL itself ends any statement
-    /// after it.
+    /// One statement that reads or changes whole tables, such as a report or a month's archive, and each row of one
+    /// whose rows are read as they come. PostgreSQL itself ends any statement after it.
     pub long_statement: Duration,
     /// Waiting for a lock; on SQLite for that of another process, since the writers of this one take turns.
     pub lock: Duration,
@@ -52,7 +51,18 @@ impl Default for StoreLimits {
     }
 }
 
+/// The longest wait for a page of the rows of another database: its first one comes only after the whole table was
+/// sorted or grouped. A sync whose source went silent is given up after it.
+const SOURCE_PAGE_MAX: Duration = Duration::from_secs(600);
+
 impl StoreLimits {
+    /// The limit of a page of the rows of another database, and of a row of a file: as long as a long statement, but
+    /// no more than ten minutes.
+    #[must_use]
+    pub fn source_page(&self) -> Duration {
+        self.long_statement.min(SOURCE_PAGE_MAX)
+    }
+
     /// The limit of opening a database. Another process may keep a file locked for as long as a lock is waited for.
     pub(crate) fn opening(&self, kind: DatabaseKind) -> Duration {
         match kind {

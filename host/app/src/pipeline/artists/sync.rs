@@ -238,8 +238,8 @@ impl ArtistSync {
     /// Longest time between two signs of life.
     fn step_max(&self) -> Duration {
         let limits = store_options(&self.config.database).limits;
-        // One of them may read a page of the source, which has the time of a long one.
-        limits.statement.saturating_mul(STATEMENTS_PER_BEAT).saturating_add(limits.long_statement)
+        // One of them may read a page of the source, which has more time.
+        limits.statement.saturating_mul(STATEMENTS_PER_BEAT).saturating_add(limits.source_page())
     }
 
     async fn apply(
