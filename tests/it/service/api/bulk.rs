@@ -55,7 +55,7 @@ async fn everything_that_was_counted_is_done_and_nothing_else() {
         assert_eq!(bulk.count(&all(), action, &filter).await.unwrap().count, 3);
         let own = bulk.count(&of_one, action, &filter).await.unwrap();
         assert_eq!((own.count, own.sample), (1, vec![held(1)]));
-        let none = BulkFilter { metric: Some("followers".to_owned()), ..filter.clone() };
+        let none = BulkFilter { metric: Some("followers".to_owned()), ..BulkFilter::default() };
         assert_eq!(bulk.count(&all(), action, &none).await.unwrap().count, 0);
 
         let changed = bulk.start(&all(), discard(2)).await.unwrap_err();
