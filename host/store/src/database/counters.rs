@@ -13,8 +13,11 @@ pub(crate) const TIMES_MAX: u32 = 1_000_000_000;
 /// Most digits of a number in JSON that is added up: 9,000,000 of them still add up within 64 bits.
 const AMOUNT_DIGITS: u32 = 12;
 
-/// The words for numbers, and the SQL of what stands in them up to the closing brace.
-const WORDS: [(&str, fn(&str) -> String); 4] = [
+/// Makes SQL of what stands in a word up to its closing brace.
+type Meaning = fn(&str) -> String;
+
+/// The words for numbers.
+const WORDS: [(&str, Meaning); 4] = [
     // `{raised: a + b}`: a counter and what it grows by, which must not be negative.
     ("{raised: ", raised),
     // `{counted: a + b}`: the same of a number of times.
