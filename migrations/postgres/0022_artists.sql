@@ -2,8 +2,15 @@
 -- time zones alone: a tenant could begin with a digit, which nothing reads, and could not have 64 characters, which are
 -- read. Of a row that changes only what changes is checked: each column of a row that was there before can be corrected
 -- by itself.
+--
+-- A time zone is right by its exact name, as hosts read it. `AT TIME ZONE` takes a name in any case, abbreviations such
+-- as CEST and rules such as UTC+2. The setting TimeZone has the exact name of the zone that it was given, so it is set
+-- here and compared, and the function's own `SET` puts it back. That reads one file, once a session. A rule is its own
+-- name in capitals, so only the few zones that are written like rules have to be known here.
 CREATE OR REPLACE FUNCTION backline.backline_artists_checked() RETURNS TRIGGER
-LANGUAGE plpgsql SET search_path = backline, public, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = backline, public, pg_temp SET TimeZone = 'UTC' AS $$
+DECLARE
+    zone_name TEXT;
 BEGIN
     IF char_length(NEW.name) > 500 AND (TG_OP = 'INSERT' OR NEW.name IS DISTINCT FROM OLD.name) THEN
         -- Hosts write an artist as a whole: a longer name that was there before may stay.
@@ -36,11 +43,26 @@ BEGIN
                 USING ERRCODE = 'check_violation', HINT = 'use a name such as Europe/Berlin or UTC';
         END IF;
         BEGIN
-            PERFORM now() AT TIME ZONE NEW.timezone;
+            zone_name := pg_catalog.set_config('TimeZone', NEW.timezone, TRUE);
         EXCEPTION WHEN invalid_parameter_value THEN
-            RAISE EXCEPTION 'artists.timezone is ''%'', which is no time zone', NEW.timezone
-                USING ERRCODE = 'check_violation', HINT = 'use a name such as Europe/Berlin or UTC';
+            zone_name := NULL;
         END;
+        -- Times in the messages below are shown in UTC.
+        PERFORM pg_catalog.set_config('TimeZone', 'UTC', TRUE);
+        -- A rule such as FOO5 is its own name, in capitals and with a digit: Etc/GMT+99 is ETC/GMT+99. All zones that
+        -- are written so stand here; where the server has no file of one, the rule of the name says the same.
+        IF zone_name !~ '[a-z]' AND zone_name ~ '[0-9]' AND zone_name <> ALL (ARRAY[
+            'EST5EDT', 'CST6CDT', 'MST7MDT', 'PST8PDT', 'GMT0', 'GMT+0', 'GMT-0'
+        ]) THEN
+            zone_name := NULL;
+        END IF;
+        IF zone_name IS DISTINCT FROM NEW.timezone THEN
+            RAISE EXCEPTION 'artists.timezone is ''%'', which is no time zone', NEW.timezone
+                USING ERRCODE = 'check_violation', HINT = CASE
+                    WHEN zone_name ~ '[a-z]' THEN 'write it as ' || zone_name
+                    ELSE 'use the exact name of a zone, such as Europe/Berlin or UTC'
+                END;
+        END IF;
     END IF;
     IF (TG_OP = 'INSERT' OR NEW.origin IS DISTINCT FROM OLD.origin)
         AND NEW.origin <> ALL (ARRAY['manual', 'import', 'sync', 'sync-removed'])

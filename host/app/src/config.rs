@@ -232,12 +232,15 @@ pub struct DatabaseConfig {
     pub url: String,
     /// Most connections of one process to PostgreSQL.
     pub connections_max: u32,
-    /// Longest time of one statement on PostgreSQL, in milliseconds. A connection that does not answer within it is
-    /// closed.
+    /// Longest time for opening the database or one connection, and for closing them, in milliseconds.
+    pub connect_timeout_ms: u64,
+    /// Longest time of one statement, and of the turn of SQLite's one writer, in milliseconds. A connection to
+    /// PostgreSQL that does not answer within it is closed.
     pub statement_timeout_ms: u64,
-    /// The same for one that reads or changes whole tables, such as a report or a month's archive.
+    /// The same for one that reads or changes whole tables, such as a report or a month's archive, for each row of an
+    /// export, and, up to ten minutes, for a page of the table that `artists sync` reads.
     pub long_statement_timeout_ms: u64,
-    /// Longest wait for a lock on PostgreSQL, in milliseconds.
+    /// Longest wait for a lock, in milliseconds; on SQLite for that of another process.
     pub lock_timeout_ms: u64,
 }
 
@@ -246,6 +249,7 @@ impl Default for DatabaseConfig {
         Self {
             url: "sqlite://backline.db".to_owned(),
             connections_max: 10,
+            connect_timeout_ms: 10_000,
             statement_timeout_ms: 60_000,
             long_statement_timeout_ms: 3_600_000,
             lock_timeout_ms: 30_000,
@@ -257,6 +261,7 @@ impl DatabaseConfig {
     /// Refuses limits that no statement or that every statement would pass.
     fn check(&self) -> Result<(), (&'static str, String)> {
         let limits = [
+            ("database.connect_timeout_ms", self.connect_timeout_ms),
             ("database.statement_timeout_ms", self.statement_timeout_ms),
             ("database.long_statement_timeout_ms", self.long_statement_timeout_ms),
             ("database.lock_timeout_ms", self.lock_timeout_ms),
@@ -280,6 +285,7 @@ impl fmt::Debug for DatabaseConfig {
         f.debug_struct("DatabaseConfig")
             .field("url", &masked_url(&self.url))
             .field("connections_max", &self.connections_max)
+            .field("connect_timeout_ms", &self.connect_timeout_ms)
             .field("statement_timeout_ms", &self.statement_timeout_ms)
             .field("long_statement_timeout_ms", &self.long_statement_timeout_ms)
             .field("lock_timeout_ms", &self.lock_timeout_ms)

@@ -22,6 +22,9 @@ use backline_model::{Digest, Platform};
 /// Largest index that is read, in bytes: thousands of connectors with dozens of releases each.
 pub const INDEX_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
+/// Characters that are shown before the first one in which a text differs from the one that the index has.
+const SAME_CHARS_SHOWN: usize = 16;
+
 /// The format that is written and read.
 const FORMAT: u32 = 1;
 
@@ -375,6 +378,7 @@ impl IndexedRelease {
         for (indexed, actual) in [
             (format!("{name} {}", self.version), format!("{} {}", info.name, info.version)),
             (format!("sha256 {}", self.digest), format!("sha256 {}", inspection.digest)),
+            (format!("{} bytes long", self.size_bytes), format!("{} bytes long", inspection.size_bytes)),
             (format!("a connector for {platform}"), format!("a connector for {}", info.platform)),
             (
                 format!("one that reports {}", names(&mut indexed_metrics)),
@@ -387,6 +391,20 @@ impl IndexedRelease {
         ] {
             if indexed != actual {
                 return Err(IndexError::Other { indexed, actual });
+            }
+        }
+        // They are those of the newest release, and may have been others before.
+        let is_newest = connector.releases.iter().all(|release| release.version <= self.version);
+        let texts =
+            [("title", &connector.title, &info.title), ("description", &connector.description, &info.description)];
+        for (what, indexed, actual) in texts.into_iter().filter(|_| is_newest) {
+            if indexed != actual {
+                let same = indexed.chars().zip(actual.chars()).take_while(|(one, other)| one == other).count();
+                let differs = |text: &str| {
+                    let from: String = text.chars().skip(same.saturating_sub(SAME_CHARS_SHOWN)).collect();
+                    format!("one with '{}' in its {what}", shown(&from))
+                };
+                return Err(IndexError::Other { indexed: differs(indexed), actual: differs(actual) });
             }
         }
         Ok(())
@@ -566,6 +584,22 @@ mod tests {
         let platform = Platform::new("elsewhere").expect("a platform");
         let error = said(IndexedConnector { platform, ..connector.clone() }, &actual);
         assert!(error.contains("a connector for elsewhere, and it is a connector for example"), "{error}");
+        let error = said(IndexedConnector { title: "Another".to_owned(), ..connector.clone() }, &actual);
+        assert!(error.contains("one with 'Another' in its title, and it is one with 'Example'"), "{error}");
+        let long = format!("{}\u{202e} here", "a".repeat(100));
+        actual.manifest.connector.description = format!("{} there", "a".repeat(100));
+        let error = said(IndexedConnector { description: long, ..connector.clone() }, &actual);
+        let expected =
+            "one with 'aaaaaaaaaaaaaaaa\u{fffd} here' in its description, and it is one with 'aaaaaaaaaaaaaaaa there'";
+        assert!(error.contains(expected), "{error}");
+        actual.manifest.connector.description = connector.description.clone();
+        let shorter = IndexedRelease { size_bytes: 6, ..release.clone() };
+        let error = shorter.expect(connector, &actual).expect_err("another").to_string();
+        assert!(error.contains("6 bytes long, and it is 7 bytes long"), "{error}");
+        // An older release may have had another title.
+        let older = index.find("beat", Some(&Version::new(1, 9, 0))).expect("found");
+        let renamed = IndexedConnector { title: "New name".to_owned(), ..older.0.clone() };
+        older.1.expect(&renamed, &inspection("beat", "1.9.0")).expect("the same");
         actual.manifest.hosts[0].origin = "https://other.test".parse().expect("an origin");
         assert!(said(connector.clone(), &actual).contains("https://other.test"));
     }

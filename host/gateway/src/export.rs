@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
+use reqwest::Client;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, redirect};
 
 use super::error::GatewayError;
+use super::wire::client_builder;
 
 /// Most bytes of an answer that are read; collectors answer with almost nothing.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -22,16 +23,8 @@ impl ExportClient {
     ///
     /// # Errors
     /// If TLS can't be set up.
-    #[expect(clippy::disallowed_methods, reason = "the operator's own collector is not a platform")]
     pub fn new(timeout: Duration) -> Result<Self, GatewayError> {
-        // Fails if a provider is already installed, which is equally good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let builder = Client::builder()
-            .user_agent(concat!("backline/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .timeout(timeout)
-            .pool_max_idle_per_host(1);
+        let builder = client_builder().timeout(timeout).pool_max_idle_per_host(1);
         let client = builder.build().map_err(|error| GatewayError::Client(error.to_string()))?;
         Ok(Self { client })
     }

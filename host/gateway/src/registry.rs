@@ -17,9 +17,10 @@ use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::errors::{DigestError, OciDistributionError, OciErrorCode};
 use oci_client::manifest::{OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciImageManifest};
 use oci_client::secrets::RegistryAuth;
-use oci_client::{Client, Reference};
+use oci_client::{Client, Reference, RegistryOperation};
 use reqwest::header::HeaderValue;
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use super::secret_matcher::SecretMatcher;
 use backline_model::Digest;
@@ -151,11 +152,12 @@ pub enum RegistryError {
 /// # Errors
 /// [`RegistryError`] says what is wrong with the registry, the login or the artifact.
 pub async fn pull(pull: &Pull<'_>) -> Result<Artifact, RegistryError> {
-    let heard = Heard::new(pull.registry, pull.login);
-    let error_of = |error| heard.error_of(error);
-    let client = client(pull.registry, pull.insecure_http, pull.timeout).map_err(error_of)?;
+    let mut heard = Heard::new(pull.registry, pull.login);
+    let client = client(pull.registry, pull.insecure_http, pull.timeout).map_err(|error| heard.error_of(error))?;
     let reference = reference(pull);
     let auth = auth(pull.login);
+    heard.ask_for_tokens(&client, &reference, &auth, &[RegistryOperation::Pull]).await?;
+    let error_of = |error| heard.error_of(error);
     let accepted = [OCI_IMAGE_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE];
     let (text, _) = client.pull_manifest_raw(&reference, &auth, &accepted).await.map_err(error_of)?;
     let manifest_digest = Digest::of(&text);
@@ -182,13 +184,15 @@ pub async fn pull(pull: &Pull<'_>) -> Result<Artifact, RegistryError> {
 /// # Errors
 /// [`RegistryError`] says what is wrong with the registry or the login, or that the tag names other bytes.
 pub async fn push(push: &Push<'_>) -> Result<Digest, RegistryError> {
-    let heard = Heard::new(push.registry, push.login);
-    let error_of = |error| heard.error_of(error);
-    let client = client(push.registry, push.insecure_http, push.timeout).map_err(error_of)?;
+    let mut heard = Heard::new(push.registry, push.login);
+    let client = client(push.registry, push.insecure_http, push.timeout).map_err(|error| heard.error_of(error))?;
     let (registry, repository) = (push.registry.to_owned(), push.repository.to_owned());
     let reference = Reference::with_tag(registry.clone(), repository.clone(), push.tag.to_owned());
     let auth = auth(push.login);
     let accepted = [OCI_IMAGE_MEDIA_TYPE];
+    let operations = [RegistryOperation::Pull, RegistryOperation::Push];
+    heard.ask_for_tokens(&client, &reference, &auth, &operations).await?;
+    let error_of = |error| heard.error_of(error);
 
     let config = config_of(push);
     let manifest = manifest_of(push, &config);
@@ -343,18 +347,51 @@ async fn read_layer(
     if Digest::of(&bytes) == expected { Ok(bytes) } else { Err(RegistryError::Digest { what }) }
 }
 
-/// What a registry says. It may repeat the login that it was sent, in any form.
+/// What a registry says. It may repeat the login that it was sent, and the tokens that it granted, in any form.
 struct Heard<'a> {
     registry: &'a str,
+    known: Vec<Zeroizing<String>>,
     secrets: SecretMatcher,
 }
 
 impl<'a> Heard<'a> {
     fn new(registry: &'a str, login: Option<(&str, &str)>) -> Self {
-        Self { registry, secrets: SecretMatcher::new(login.map(|(_, password)| password)) }
+        let mut heard = Self { registry, known: Vec::new(), secrets: SecretMatcher::new([]) };
+        heard.learn(login.map(|(_, password)| Zeroizing::new(password.to_owned())));
+        heard
     }
 
-    /// A text as one to show: searched for the password, which base64 of the whole login holds too, and then cut.
+    /// Asks for the tokens that these operations need, as the library does when the first of them begins: it keeps
+    /// them, and says what they are only here. One that it asks for later, after the first has expired, is not known.
+    ///
+    /// # Errors
+    /// If a token can't be sent, which the library takes for granted.
+    async fn ask_for_tokens(
+        &mut self,
+        client: &Client,
+        reference: &Reference,
+        auth: &RegistryAuth,
+        operations: &[RegistryOperation],
+    ) -> Result<(), RegistryError> {
+        for operation in operations {
+            // What fails here fails again where the token is needed; without a login, it may not be.
+            let Ok(Some(token)) = client.auth(reference, auth, *operation).await else { continue };
+            let token = Zeroizing::new(token);
+            if HeaderValue::from_str(&token).is_err() {
+                return Err(RegistryError::Unreachable("it grants a token that can't be sent".to_owned()));
+            }
+            self.learn([token]);
+        }
+        Ok(())
+    }
+
+    fn learn(&mut self, secrets: impl IntoIterator<Item = Zeroizing<String>>) {
+        self.known.extend(secrets);
+        self.secrets = SecretMatcher::new(self.known.iter().map(|secret| secret.as_str()));
+    }
+
+    /// A text as one to show: searched for the password, which base64 of the whole login holds too, and for the tokens,
+    /// and then cut.
     fn shortened(&self, text: &str) -> String {
         printable(&self.secrets.blank_text(text).chars().take(MESSAGE_CHARS_MAX).collect::<String>())
     }
@@ -416,10 +453,11 @@ mod tests {
 
     #[test]
     fn what_a_registry_repeats_of_the_login_is_not_shown() {
-        let (user, password) = ("someone", "canary-registry-password");
-        let heard = Heard::new("registry.test", Some((user, password)));
+        let (user, password, token) = ("someone", "canary-registry-password", "canary-granted-token");
+        let mut heard = Heard::new("registry.test", Some((user, password)));
+        heard.learn([Zeroizing::new(token.to_owned())]);
         let login = base64_of(&format!("{user}:{password}"));
-        for repeated in [password, login.as_str()] {
+        for repeated in [password, login.as_str(), token] {
             // Across the end of what is shown, too.
             for before in [0, MESSAGE_CHARS_MAX - 10] {
                 let message = format!("no {} {repeated}", "-".repeat(before));

@@ -1,6 +1,6 @@
-//! Content codings: what an answer is packed with, and its bytes unpacked. The HTTP client decodes nothing by itself:
-//! where a header stands twice it would decode by the first value and remove them all, and what is still packed could
-//! not be told from what is plain.
+//! Content codings: what an answer is packed with, and its bytes unpacked. The HTTP library is built without its
+//! decoders: where a header stands twice they would decode by the first value and remove them all, and what is still
+//! packed could not be told from what is plain.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +16,9 @@ pub(super) const ACCEPTED: &str = "gzip, br, zstd, deflate";
 /// Largest window of zstd, as a power of two: 8 MiB, the most that RFC 9659 allows in HTTP. The library would take
 /// 128 MiB for one answer.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+
+/// The first byte of a member of gzip.
+const GZIP_FIRST_BYTE: u8 = 0x1f;
 
 /// A coding that is decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +63,13 @@ impl Coding {
         }
     }
 
-    /// The unpacked bytes of packed ones.
+    /// Whether what follows the end of packed bytes is more of them (RFC 1952): gzip is one member after the other.
+    /// Anything else behind it is no part of the answer, such as padding. The other decoders go on by themselves.
+    pub(super) fn goes_on_with(self, rest: &[u8]) -> bool {
+        self == Self::Gzip && rest.first() == Some(&GZIP_FIRST_BYTE)
+    }
+
+    /// The unpacked bytes of packed ones; of gzip, those of one member.
     pub(super) fn unpacked<'a>(
         self,
         packed: impl AsyncBufRead + Send + Unpin + 'a,

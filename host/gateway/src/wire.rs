@@ -49,6 +49,9 @@ const EXPECTED_BYTES_MAX: usize = 64 * 1024;
 /// Bytes that are unpacked at a time.
 const UNPACKED_BYTES: usize = 16 * 1024;
 
+/// Most members of a packed answer. Each has a decoder of its own, and may hold nothing.
+const MEMBERS_MAX: u32 = 1_000;
+
 /// Bytes of one permit for large answers.
 const PERMIT_BYTES: u64 = 1024;
 
@@ -135,8 +138,6 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn new(config: &GatewayConfig, addresses: &AddressPolicy) -> Result<Self, GatewayError> {
-        // Fails if a provider is already installed, which is equally good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let idle = IDLE_CONNECTIONS_PER_HOST_MAX;
         let any = if addresses.has_exceptions() { Some(client(config, None, idle)?) } else { None };
         let resolver = PublicOnly { lookups: Arc::default() };
@@ -283,7 +284,10 @@ impl Wire {
             return Ok(());
         }
         let mut buffer = vec![0; UNPACKED_BYTES];
-        {
+        for member in 1.. {
+            if member > MEMBERS_MAX {
+                return Err(WireFault::Broken(format!("the answer has more than {MEMBERS_MAX} members of gzip")));
+            }
             let mut unpacked = coding.unpacked(&mut packed);
             loop {
                 let read = unpacked.read(&mut buffer).await.map_err(fault)?;
@@ -293,6 +297,10 @@ impl Wire {
                 meter.unpacked(read);
                 // So a small answer that unpacks to gigabytes ends here.
                 self.keep(kept, host, &buffer[..read]).await?;
+            }
+            drop(unpacked);
+            if !coding.goes_on_with(packed.fill_buf().await.map_err(fault)?) {
+                break;
             }
         }
         // What follows the end of the packed bytes is no part of the answer; read, so that the connection can be kept.
@@ -354,25 +362,35 @@ impl Wire {
     }
 }
 
-/// A client that speaks HTTP/1.1 only. With HTTP/2 a host can send frames that no body, header or answer pays for:
-/// settings, pings, resets, and interim answers, of which ten bytes on the wire are hundreds in memory. The library
-/// bounds neither their number nor what they hold, so the host speaks a version that has none. Interim answers of
-/// HTTP/1.1 are read and forgotten one by one. `idle_max`: idle connections that are kept to each host.
+/// What every client of the host begins with: it follows no redirect, retries nothing, uses no proxy and no user's
+/// settings, and hands answers over as they came. The HTTP library is built without its decoders; the client says so
+/// too, for the case that another crate builds them.
+///
+/// It speaks HTTP/1.1 only. With HTTP/2 a host can send frames that no body, header or answer pays for: settings,
+/// pings, resets, and interim answers, of which ten bytes on the wire are hundreds in memory. The library bounds
+/// neither their number nor what they hold, so the host speaks a version that has none. Interim answers of HTTP/1.1 are
+/// read and forgotten one by one.
 #[expect(clippy::disallowed_methods, reason = "the one place that may")]
-fn client(config: &GatewayConfig, resolver: Option<PublicOnly>, idle_max: usize) -> Result<Client, GatewayError> {
-    let builder: ClientBuilder = Client::builder()
+pub(super) fn client_builder() -> ClientBuilder {
+    // Fails if a provider is already installed, which is equally good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder()
         .user_agent(concat!("backline/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
         .retry(reqwest::retry::never())
         .referer(false)
-        // Answers are unpacked here, by headers that nothing has changed: see unpack.rs.
         .no_gzip()
         .no_brotli()
         .no_zstd()
         .no_deflate()
         .http1_only()
-        .http1_max_headers(ANSWER_HEADERS_MAX)
         .no_proxy()
+}
+
+/// A client for platforms. `idle_max`: idle connections that are kept to each host.
+fn client(config: &GatewayConfig, resolver: Option<PublicOnly>, idle_max: usize) -> Result<Client, GatewayError> {
+    let builder = client_builder()
+        .http1_max_headers(ANSWER_HEADERS_MAX)
         .connect_timeout(config.connect_timeout())
         .pool_max_idle_per_host(idle_max)
         .pool_idle_timeout(IDLE_CONNECTION_TIMEOUT);
@@ -389,20 +407,11 @@ fn client(config: &GatewayConfig, resolver: Option<PublicOnly>, idle_max: usize)
 }
 
 /// A client that takes what is no HTTP, and any number of headers: for builds that can switch these bounds off.
-#[expect(clippy::disallowed_methods, reason = "the other place that may, and never in a build that is used")]
 fn lenient_client() -> Result<Client, WireFault> {
-    let builder = Client::builder()
-        .redirect(redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .no_gzip()
-        .no_brotli()
-        .no_zstd()
-        .no_deflate()
-        .http1_only()
+    let builder = client_builder()
         .http1_max_headers(LENIENT_HEADERS_MAX)
         .http1_ignore_invalid_headers_in_responses(true)
-        .http09_responses()
-        .no_proxy();
+        .http09_responses();
     builder.build().map_err(|error| WireFault::Broken(error.to_string()))
 }
 

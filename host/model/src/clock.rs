@@ -14,6 +14,14 @@ pub const LAST_TIME: DateTime<Utc> = DateTime::from_timestamp(253_402_300_799, 0
 /// How far a clock may be ahead of another one, or behind it, and still be believed when something is deleted.
 pub const AHEAD_MAX: TimeDelta = TimeDelta::minutes(5);
 
+/// The latest time that is believed of what was written down before `now`. A later one was written by a clock that was
+/// ahead, or by another program, and says nothing of when something happened: whatever is done again some time after it
+/// would wait for as long as that clock was wrong.
+#[must_use]
+pub fn latest_believed(now: DateTime<Utc>) -> DateTime<Utc> {
+    now.checked_add_signed(AHEAD_MAX).unwrap_or(LAST_TIME)
+}
+
 /// A function that returns the current time.
 #[derive(Clone)]
 pub struct Clock {
@@ -121,6 +129,13 @@ mod tests {
         }
         let past = Past::by(now, now).expect("past").before_by(TimeDelta::days(1));
         assert_eq!(past.at(), now - TimeDelta::days(1));
+    }
+
+    #[test]
+    fn a_time_is_believed_that_another_clock_may_show_now() {
+        let now = DateTime::from_timestamp(1_795_000_000, 0).expect("a time");
+        assert_eq!(latest_believed(now), now + AHEAD_MAX);
+        assert_eq!(latest_believed(DateTime::<Utc>::MAX_UTC), LAST_TIME, "there is an end");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
+use crate::nearest;
 use backline_model::event::types;
 use backline_model::{ArtistId, Event, Platform, Webhook, WebhookKind};
 
@@ -127,8 +128,12 @@ pub fn check_pattern(pattern: &str) -> Result<(), String> {
     if has_form && types::ALL.iter().any(|kind| pattern_matches(pattern, kind)) {
         return Ok(());
     }
+    let prefixes = types::ALL.into_iter().filter_map(|kind| Some(format!("{}.*", kind.split_once('.')?.0)));
+    let known: Vec<String> = types::ALL.map(str::to_owned).into_iter().chain(prefixes).collect();
+    let meant = nearest::nearest(pattern, known.iter().map(String::as_str));
+    let meant = meant.map_or_else(String::new, |kind| format!("; did you mean '{kind}'?"));
     Err(format!(
-        "'{pattern}' is not a type of event; write one of {}, a prefix such as metrics.*, or *",
+        "'{pattern}' is not a type of event{meant}; write one of {}, a prefix such as metrics.*, or *",
         types::ALL.join(", ")
     ))
 }

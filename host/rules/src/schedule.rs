@@ -41,7 +41,7 @@ const A_YEAR: TimeDelta = TimeDelta::days(366);
 const NAME_CHARACTERS_MAX: usize = 63;
 
 /// Names that stand for runs that no schedule started.
-const NAMES_TAKEN: [&str; 3] = ["manual", "activation", BACKFILL];
+pub const NAMES_TAKEN: [&str; 3] = ["manual", "activation", BACKFILL];
 
 /// Why a schedule is not valid.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

@@ -125,7 +125,7 @@ pub use credentials::sealed::{CredentialFilter, CredentialPlace, SealedCredentia
 pub use database::connection::{Store, StoreOptions};
 pub use database::dialect::DatabaseKind;
 pub use database::error::StoreError;
-pub use database::link::StoreLimits;
+pub use database::limits::StoreLimits;
 pub use database::migrate::MigrationReport;
 pub use database::notifications::Listener;
 pub use database::owner::FileOwner;

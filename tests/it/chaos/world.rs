@@ -73,7 +73,13 @@ impl World {
     /// The same on a SQLite file in a folder.
     pub async fn on_a_file(folder: &Path, groups: u32, group: u32, change: impl FnOnce(&mut Config)) -> Self {
         let url = format!("sqlite://{}", folder.join("backline.db").display());
-        Self::on(&url, groups, group, change).await
+        let roomy = |config: &mut Config| {
+            // Its hosts and commands wait for each other's locks of the whole file.
+            config.database.statement_timeout_ms = 20_000;
+            config.database.lock_timeout_ms = 10_000;
+            change(config);
+        };
+        Self::on(&url, groups, group, roomy).await
     }
 
     /// The same on a database that is there already.

@@ -88,6 +88,14 @@ fn a_folder_without_time_zones_and_a_zone_that_does_not_exist_are_refused() {
     let place = place_of_own();
     let said = place.refused(&["--set", "timezones.folder=elsewhere", "artists", "list"]);
     assert!(said.starts_with("timezones.folder in flag --set is wrong: elsewhere holds no compiled"), "{said}");
+    // As the files in `right` are: a header alone, with 27 leap seconds.
+    let mut right = [0; 44];
+    right[..4].copy_from_slice(b"TZif");
+    right[31] = 27;
+    std::fs::create_dir_all(place.path().join("right/Etc")).expect("created");
+    std::fs::write(place.path().join("right/Etc/UTC"), right).expect("written");
+    let said = place.refused(&["--set", "timezones.folder=right", "artists", "list"]);
+    assert!(said.contains("timezones.folder in flag --set is wrong: right can't be used (it counts leap"), "{said}");
     for (zone, nearest) in [("europe/berlin", "Europe/Berlin"), ("Berlin", "Europe/Berlin"), ("utc", "UTC")] {
         let said = place.refused(&["artists", "add", "Ada", "--timezone", zone]);
         assert_eq!(said, format!("--timezone: '{zone}' is not an IANA time zone; did you mean '{nearest}'?"));

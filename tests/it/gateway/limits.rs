@@ -32,6 +32,14 @@ async fn bodies_are_decompressed_up_to_the_limit_and_a_bomb_ends_there() {
         "/deflate" => {
             answer(200, &[("content-encoding", "identity"), ("content-encoding", "deflate")], zlib(b"numbers"))
         }
+        "/gzip-members" => {
+            let members = [&b"num"[..], b"", b"bers"].map(gzip);
+            answer(200, &[("content-encoding", "gzip")], members.concat())
+        }
+        "/members-bomb" => {
+            // Each of them alone is small enough.
+            answer(200, &[("content-encoding", "gzip")], gzip(&vec![b'0'; 700_000]).repeat(2))
+        }
         "/unchanged" => answer(304, &[("content-encoding", "gzip")], ""),
         "/exact" => answer(200, &[], vec![b'x'; 1 << 20]),
         _ => answer(200, &[], vec![b'x'; (1 << 20) + 1]),
@@ -40,15 +48,15 @@ async fn bodies_are_decompressed_up_to_the_limit_and_a_bomb_ends_there() {
     let mut setup = Setup::new(&server);
     setup.config.body_bytes_max = 1 << 20;
     let (_gateway, session, _demands) = setup.open();
-    for path in ["bomb", "zstd-bomb", "plain"] {
+    for path in ["bomb", "zstd-bomb", "members-bomb", "plain"] {
         assert_eq!(
             session.send(get(&format!("https://api.test/{path}"))).await,
             Err(SendError::TooLarge(1 << 20)),
             "{path}"
         );
     }
-    assert_eq!(session.usage().requests, 3, "a response that is too large is not retried");
-    for path in ["gzip", "zstd", "deflate"] {
+    assert_eq!(session.usage().requests, 4, "a response that is too large is not retried");
+    for path in ["gzip", "gzip-members", "zstd", "deflate"] {
         let response = session.send(get(&format!("https://api.test/{path}"))).await.expect("an answer");
         assert_eq!(response.body, b"numbers", "{path}");
         assert!(!response.headers.iter().any(|(name, _)| name == "content-encoding"));
@@ -56,6 +64,31 @@ async fn bodies_are_decompressed_up_to_the_limit_and_a_bomb_ends_there() {
     let unchanged = session.send(get("https://api.test/unchanged")).await.expect("an answer");
     assert_eq!((unchanged.status, unchanged.body), (304, Vec::new()));
     assert_eq!(session.send(get("https://api.test/exact")).await.expect("an answer").body.len(), 1 << 20);
+}
+
+/// All members of a packed answer are one text, so nothing in them is left unread. What is no member is none of it.
+#[tokio::test]
+async fn a_secret_over_two_members_is_found_and_padding_behind_them_is_left_out() {
+    let server = Server::start(|asked: &Asked| {
+        let (first, second) = TOKEN.as_bytes().split_at(9);
+        let body = match asked.target.as_str() {
+            "/members" => [gzip(first), gzip(second)].concat(),
+            "/padding" => [gzip(b"num"), gzip(b"bers"), vec![0; 600], b"\n".to_vec()].concat(),
+            "/most" => gzip(b"").repeat(1_000),
+            _ => gzip(b"").repeat(1_001),
+        };
+        answer(200, &[("content-encoding", "gzip")], body)
+    })
+    .await;
+    let mut setup = Setup::new(&server);
+    setup.config.retries_max = 0;
+    let response = setup.send(with_token(get("https://api.test/members"), setup.account)).await.expect("an answer");
+    assert_eq!(response.body, b"[secret]");
+    let padded = setup.send(get("https://api.test/padding")).await.expect("an answer");
+    assert_eq!(padded.body, b"numbers");
+    assert_eq!(setup.send(get("https://api.test/most")).await.expect("an answer").body, b"");
+    let refused = setup.send(get("https://api.test/more")).await.expect_err("too many members").to_string();
+    assert!(refused.contains("more than 1000 members of gzip"), "{refused}");
 }
 
 #[tokio::test]

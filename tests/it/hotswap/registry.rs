@@ -286,6 +286,35 @@ async fn a_registry_with_authentication_works_and_the_password_is_shown_nowhere(
     );
 }
 
+#[tokio::test]
+async fn a_token_that_a_registry_grants_is_not_shown_when_it_repeats_it() {
+    for (token, said) in [
+        ("canary-granted-token", "can't be reached or its answer is not valid: no [secret] for you"),
+        ("canary\ngranted", "it grants a token that can't be sent"),
+    ] {
+        let registry = Server::start(move |request| match request.target.as_str() {
+            "/v2/" => {
+                let host = request.host();
+                let challenge = format!("Bearer realm=\"http://{host}/token\",service=\"registry\"");
+                answer(401, &[("www-authenticate", challenge.as_str())], "")
+            }
+            target if target.starts_with("/token") => answer(200, &[], json!({ "token": token }).to_string()),
+            _ => {
+                let granted = request.headers.get("authorization").cloned().unwrap_or_default();
+                let message = format!("no {} for you", granted.trim_start_matches("Bearer "));
+                let error = json!({ "code": "UNSUPPORTED", "message": message, "detail": null });
+                answer(400, &[], json!({ "errors": [error] }).to_string())
+            }
+        })
+        .await;
+        let address = registry.base().trim_start_matches("http://").to_owned();
+        let mut config = Config::default();
+        allow(&mut config, &address);
+        let error = pull(&config, &format!("oci://{address}/a:1")).await.expect_err("refused").to_string();
+        assert!(error.contains(said) && !error.contains("canary"), "{error}");
+    }
+}
+
 /// A folder with a packed component, and its signature by a new key whose public part is returned.
 fn signed_folder(name: &str) -> (tempfile::TempDir, Vec<u8>, String) {
     let folder = tempfile::tempdir().expect("a folder");

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use backline::config::Config;
 use backline::pipeline::service::Service;
-use backline::pipeline::{ArchiveError, Host};
+use backline::pipeline::{ArchiveError, Host, with_causes};
 use backline_model::clock::Clock;
 use backline_model::health::RecommendationKind;
 use backline_model::retention::Action;
@@ -19,7 +19,7 @@ use backline_store::{ArchiveRun, EventCursor, MetricsFilter, Scope};
 use chrono::{DateTime, Datelike as _, Days, NaiveDate, TimeDelta, Utc};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, Row as _};
 
-use crate::support::database::each_database;
+use crate::support::database::{each_database, refuse};
 use crate::support::fleet::{Fleet, until};
 use crate::support::stage::{Stage, noon, platform};
 
@@ -448,6 +448,25 @@ async fn a_month_that_cannot_be_locked_is_done_row_by_row() {
 }
 
 #[tokio::test]
+async fn a_step_that_fails_keeps_no_other_from_being_done() {
+    each_database(async |_, url| {
+        let stage = stage(url, |_| {}).await;
+        fill(&stage, url, 8).await;
+        refuse(url, "documents", "DELETE", "TRUE").await;
+        let now = at("2025-06-20T12:30:00Z");
+        stage.set_time(now);
+        let error = stage.host.archive().run(now, &|_| {}).await.unwrap_err();
+        assert!(with_causes(&error).contains("refused by a test"), "{error}");
+        let run = stage.host.store().archive_runs_list(1).await.unwrap().remove(0);
+        assert_eq!(run.state, "failed");
+        assert!(run.message.is_some_and(|message| message.contains("refused by a test")));
+        // It comes after all that is deleted.
+        assert!(run.counts.contains_key("archive metrics"), "{:?}", run.counts);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_future_time_is_refused() {
     each_database(async |_, url| {
         let stage = stage(url, |_| {}).await;
@@ -535,6 +554,40 @@ async fn retention_by_platform_terms_runs_daily_and_nothing_else_does() {
         assert_eq!(rows(&mut database, "metrics_archive").await, Rows::new());
         assert!(service.stop().await);
         database.close().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_run_of_a_clock_that_was_ahead_holds_up_no_later_one() {
+    each_database(async |store, url| {
+        let stage = stage(url, |config| config.service.poll_ms = 5).await;
+        // A Monday.
+        stage.set_time(at("2025-06-23T12:00:00Z"));
+        let ahead = at("2025-08-02T12:00:00Z");
+        let run = ArchiveRun {
+            id: uuid::Uuid::from_u128(1),
+            origin: "schedule".to_owned(),
+            as_of: ahead,
+            started_at: ahead,
+            finished_at: Some(ahead),
+            state: "done".to_owned(),
+            counts: BTreeMap::new(),
+            message: None,
+        };
+        store.archive_run_save(&run).await.unwrap();
+        let service = Service::start(stage.host.clone()).await.unwrap();
+        let done = async |origin: &str| {
+            let runs = store.archive_runs_list(50).await.unwrap();
+            let found = runs.iter().any(|run| run.origin == origin && run.state == "done" && run.as_of < ahead);
+            found.then_some(())
+        };
+        until(SOON, "the first look", async || done("start").await).await;
+        stage.set_time(at("2025-06-24T12:00:00Z"));
+        until(SOON, "a day is over", async || done("terms").await).await;
+        stage.set_time(at("2025-06-29T12:00:00Z"));
+        until(SOON, "a week is over", async || done("schedule").await).await;
+        assert!(service.stop().await);
     })
     .await;
 }

@@ -459,6 +459,7 @@ async fn a_digest_that_makes_no_sense_is_refused() {
             (daily("north", "ops"), "there is a digest of alerts named 'north' already"),
             (daily("Bad name", "ops"), "can't name a channel, route or digest"),
             (daily("other", "nothing"), "`backline alerts channels list`"),
+            (daily("other", "opss"), "did you mean 'ops'?"),
             (daily("other", "duty"), "would be an incident"),
             (NewDigest { tenant: nobody, ..daily("other", "ops") }, "did you mean 'north'?"),
             (NewDigest { hour: 24, ..daily("other", "ops") }, "24 is no hour of a day"),
@@ -472,6 +473,14 @@ async fn a_digest_that_makes_no_sense_is_refused() {
         assert!(kept.contains("`backline alerts digests remove north`"), "{kept}");
         let unknown = alerts.preview_digest("other").await.expect_err("there is none").to_string();
         assert!(unknown.contains("`backline alerts digests list`"), "{unknown}");
+        for (refused, meant) in [
+            (alerts.preview_digest("nrth").await.expect_err("a slip").to_string(), "north"),
+            (alerts.remove_digest("nort").await.expect_err("a slip").to_string(), "north"),
+            (alerts.remove_channel("dutyy").await.expect_err("a slip").to_string(), "duty"),
+            (alerts.test("dutty", "run.completed").await.expect_err("a slip").to_string(), "duty"),
+        ] {
+            assert!(refused.contains(&format!("did you mean '{meant}'?")), "{refused}");
+        }
 
         // Nobody is told of a tenant that is gone.
         for n in [1, 3] {

@@ -8,7 +8,7 @@ use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, PgConne
 
 use super::support::{Place, WAIT_MAX, ask};
 use crate::support::components;
-use crate::support::database::{each_database, each_empty_database};
+use crate::support::database::{each_database, each_empty_database, write};
 use crate::support::host::HostExt as _;
 use crate::support::stage::Stage;
 use backline_model::SwapCause;
@@ -39,6 +39,7 @@ async fn the_metrics_are_valid_and_hold_no_secret() {
                 "archive",
                 "artists",
                 "batches",
+                "budgets",
                 "bulk",
                 "connectors",
                 "credentials",
@@ -64,6 +65,7 @@ async fn the_metrics_are_valid_and_hold_no_secret() {
             "backline_build_info{version=",
             "backline_loop_last_turn_seconds{loop=\"scheduler\"} ",
             "backline_loop_stuck{loop=\"deliveries\"} 0",
+            "backline_loop_failing{loop=\"budgets\"} 0",
         ] {
             assert!(text.contains(line), "{line} is missing: {text}");
         }
@@ -218,6 +220,27 @@ async fn a_host_with_a_stuck_loop_is_not_ready_until_it_turns_again() {
             body = serving.get("/readyz").await.2;
         }
         other.execute("ROLLBACK").await.unwrap();
+        serving.answers("/readyz", 200).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_host_with_a_loop_that_fails_at_each_turn_is_not_ready_until_it_works_again() {
+    each_database(async |_, url| {
+        let serving = Place::new(url, "stuck_after_ms = 1000\npoll_ms = 100\n").serve(&[]).await;
+        serving.answers("/readyz", 200).await;
+        // One table of many: the host can still write to its database, and its other loops work.
+        write(url, "ALTER TABLE bulk_acts RENAME TO bulk_acts_away").await;
+        let (until, mut body) = (Instant::now() + WAIT_MAX, serving.answers("/readyz", 503).await);
+        while !body.contains("the loop 'bulk' has failed at each turn for") {
+            assert!(Instant::now() < until, "{body}");
+            body = serving.get("/readyz").await.2;
+        }
+        assert!(body.contains("bulk_acts"), "it says what is wrong: {body}");
+        assert!(!body.contains("the loop 'scheduler' has failed"), "the others work: {body}");
+        assert!(serving.get("/metrics").await.2.contains("backline_loop_failing{loop=\"bulk\"} 1"));
+        write(url, "ALTER TABLE bulk_acts_away RENAME TO bulk_acts").await;
         serving.answers("/readyz", 200).await;
     })
     .await;

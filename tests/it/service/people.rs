@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Output;
+use std::time::Duration;
 
 use backline::config::Config;
 use backline::pipeline::{Host, SyncError, SyncReport, SyncRequest};
@@ -9,7 +10,7 @@ use backline_model::clock::Clock;
 use backline_model::{Account, AccountId, AccountStatus, ArtistId, Platform, SubscriptionStatus};
 use backline_store::{AccountFilter, ArtistFilter, DatabaseKind, Scope, Store};
 use sqlx::any::AnyPoolOptions;
-use sqlx::{AnyPool, AssertSqlSafe};
+use sqlx::{AnyPool, AssertSqlSafe, Connection as _, PgConnection};
 use uuid::Uuid;
 
 use backline_simulator::SimulatorConfig;
@@ -20,6 +21,9 @@ use crate::support::database::each_database;
 use crate::support::host::HostExt as _;
 use crate::support::stage::Stage;
 use crate::support::variants::{replace, variant_of};
+
+/// How long a sync may take that ends by a limit, on a slow machine.
+const WAIT_MAX: Duration = Duration::from_secs(40);
 
 /// Number of artists in the platform's table: more than are read or written at once.
 const ARTISTS: u32 = 1_203;
@@ -71,9 +75,14 @@ fn connector(name: &str) -> Vec<u8> {
 }
 
 async fn host(url: &str, query: Option<&str>) -> Host {
+    host_with(url, query, |_| {}).await
+}
+
+async fn host_with(url: &str, query: Option<&str>, change: impl FnOnce(&mut Config)) -> Host {
     let mut config = Config::default();
     config.database.url = url.to_owned();
     config.sync.query = query.map(str::to_owned);
+    change(&mut config);
     let host = Host::open(config, Clock::system()).await.unwrap();
     for name in ["youtube", "spotify"] {
         if host.store().active_release_get(&platform(name)).await.unwrap().is_none() {
@@ -300,6 +309,28 @@ async fn a_dry_run_shows_the_changes_and_writes_nothing() {
         assert_eq!(done(&report), [1_203, 0, 0, 1_203 + 602, 0, 0]);
         assert_eq!(report.differences.len(), 1_203 * 2 + 602);
         assert_eq!(store.artists_list(&Scope::all_tenants(), &ArtistFilter::default()).await.unwrap(), []);
+        table.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_table_that_another_program_locks_ends_one_sync_and_no_more() {
+    each_database(async |store, url| {
+        if store.kind() == DatabaseKind::Sqlite {
+            return; // it locks no tables
+        }
+        let table = platform_table(url).await;
+        let host = host_with(url, Some(QUERY), |config| config.database.lock_timeout_ms = 500).await;
+        let mut other = PgConnection::connect(url).await.unwrap();
+        let mut lock = other.begin().await.unwrap();
+        sqlx::query("LOCK TABLE platform_artists IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
+        let sources = host.artist_sync();
+        let synced = tokio::time::timeout(WAIT_MAX, sources.sync(SyncRequest::default())).await.expect("in time");
+        let error = synced.unwrap_err();
+        assert!(matches!(&error, SyncError::Source(error) if error.is_outage()), "{error}");
+        lock.rollback().await.unwrap();
+        assert_eq!(sync(&host).await.artists_added, 1_203, "it goes on");
         table.close().await;
     })
     .await;

@@ -1,5 +1,6 @@
 //! Tests of startup checks: all problems are reported at once, before a port is bound.
 
+use backline_model::ScheduleSpec;
 use backline_model::clock::Clock;
 use backline_simulator::SimulatorConfig;
 use backline_store::{DatabaseKind, Store, StoreOptions};
@@ -48,6 +49,42 @@ async fn all_problems_are_reported_at_once() {
             assert!(said.contains(wrong), "'{wrong}' is missing: {said}");
         }
         drop(stage);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_slip_in_the_configuration_is_reported_and_what_is_to_come_is_not() {
+    each_empty_database(async |url| {
+        let stage = Stage::bare(url, SimulatorConfig { artists: 1, ..SimulatorConfig::default() }, |_| {}).await;
+        let config = |name: &str| {
+            let mut config = stage.host.config().clone();
+            let night = ScheduleSpec { platforms: vec![platform(name)], ..ScheduleSpec::default() };
+            config.schedules.insert("night".to_owned(), night);
+            config.collection.tenant_weights.0.insert("defaults".to_owned(), 2);
+            config
+        };
+        let told = async |name: &str| {
+            let store = stage.host.store().clone();
+            match backline::pipeline::examine(&config(name), &Clock::system(), Some(store)).await {
+                Ok(_) => Vec::new(),
+                Err(obstacles) => obstacles.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            }
+        };
+        assert_eq!(told("yotube").await, [""; 0], "nothing is installed yet");
+        stage.host.install(&components::plugin("youtube")).await.unwrap();
+        let slip = "schedules.night.platforms names the platform 'yotube', which does not exist; did you mean \
+                    'youtube'?";
+        assert_eq!(told("yotube").await, [slip]);
+        assert_eq!(told("youtube").await, [""; 0]);
+        assert_eq!(told("soundcloud").await, [""; 0], "its connector may come later");
+
+        let service = super::serve(stage.host.clone()).await;
+        let refused = service.reload(config("yotube")).await.unwrap_err();
+        assert_eq!(refused.iter().map(ToString::to_string).collect::<Vec<_>>(), [slip]);
+        assert!(!service.host().config().schedules.contains_key("night"), "the old one stays in force");
+        service.reload(config("youtube")).await.unwrap();
+        assert!(service.stop().await);
     })
     .await;
 }

@@ -15,7 +15,7 @@ use backline_store::{BatchFilter, BatchView, MetricsFilter, Scope, Store};
 use chrono::{NaiveDate, TimeDelta};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::database::each_database;
+use crate::support::database::{each_database, refuse};
 use crate::support::host::HostExt as _;
 use crate::support::stage::{Stage, platform};
 
@@ -155,6 +155,44 @@ async fn a_platform_that_never_answers_starves_no_other() {
         let other = planned(&stage.host, &["youtube"]).await;
         assert_eq!(finished(&store, other).await.counts.collected, 12);
         assert!(batches(&store, slow, Some(BatchState::Done)).await.is_empty(), "the slow platform never responded");
+        service.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_platform_whose_batches_can_not_be_leased_starves_no_other() {
+    each_database(async |store: Store, url: &str| {
+        let stage = Stage::bare(url, artists(4), prompt).await;
+        stage.install(&["spotify", "youtube"]).await;
+        stage.import_some(&["spotify", "youtube"], each_its_own).await;
+        // It is the first whose turn it is.
+        refuse(url, "batches", "UPDATE", "NEW.platform = 'spotify' AND NEW.state = 'leased'").await;
+        let refused = planned(&stage.host, &["spotify"]).await;
+        let other = planned(&stage.host, &["youtube"]).await;
+        let service = Service::start(stage.host.clone()).await.expect("it starts");
+        assert_eq!(finished(&store, other).await.counts.collected, 4);
+        assert_eq!(batches(&store, refused, Some(BatchState::Planned)).await.len(), 4);
+        service.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn schedules_that_can_not_be_written_hold_no_other_work_up() {
+    each_database(async |store: Store, url: &str| {
+        let stage = Stage::bare(url, artists(2), |config| config.service.poll_ms = 20).await;
+        assert!(!stage.host.config().schedules.is_empty());
+        stage.install(&["youtube"]).await;
+        stage.import_some(&["youtube"], each_its_own).await;
+        refuse(url, "schedules", "INSERT", "TRUE").await;
+        let service = Service::start(stage.host.clone()).await.expect("it starts");
+        let all = Scope::all_tenants();
+        until("the artists' first collection", async || {
+            store.metrics_list(&all, &MetricsFilter::default()).await.expect("numbers are read").len() == 2
+        })
+        .await;
+        assert_eq!(store.schedules_list().await.expect("schedules are read"), []);
         service.stop().await;
     })
     .await;

@@ -5,11 +5,11 @@ use std::borrow::Cow;
 
 use backline_model::clock::{FIRST_TIME, LAST_TIME};
 use backline_model::roster::RosterChanges;
-use backline_model::{Artist, ArtistId, Provenance, SubscriptionStatus, Tenant};
+use backline_model::{Artist, ArtistId, Provenance, SubscriptionStatus, Tenant, Zone};
 use backline_store::{ArtistFilter, DatabaseKind, Scope, Store, StoreOptions};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::PgDatabaseError;
-use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, SqlSafeStr as _};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, Row as _, SqlSafeStr as _};
 use uuid::Uuid;
 
 use super::fixtures::{account, artist, demo, now, people};
@@ -100,7 +100,32 @@ fn refused_by_a_file() -> Vec<Refused> {
 
 /// What PostgreSQL alone can check.
 fn refused_by_postgres() -> Vec<Refused> {
-    vec![("timezone", "'Mars/Phobos'".to_owned(), ZONE)]
+    let mut refused = vec![
+        ("timezone", "'Europe/berlin'".to_owned(), "write it as Europe/Berlin"),
+        ("timezone", "'EUROPE/BERLIN'".to_owned(), "write it as Europe/Berlin"),
+        ("timezone", "'Etc/gmt+12'".to_owned(), "write it as Etc/GMT+12"),
+    ];
+    // No zone, another case than the name's, abbreviations, and rules: PostgreSQL itself computes with all but the
+    // first two.
+    for zone in [
+        "Mars/Phobos",
+        "Europe",
+        "Utc",
+        "Gmt",
+        "CEST",
+        "PDT",
+        "Z",
+        "UTC+2",
+        "UTC+2CEST",
+        "Foo5",
+        "FOO5",
+        "FOO-5BAR",
+        "Etc/GMT+99",
+        "ETC/GMT+99",
+    ] {
+        refused.push(("timezone", format!("'{zone}'"), "use the exact name of a zone, such as Europe/Berlin or UTC"));
+    }
+    refused
 }
 
 /// A statement that adds an artist, with this in one column.
@@ -196,6 +221,38 @@ async fn what_hosts_read_passes_from_every_writer() {
         if store.kind() == DatabaseKind::Postgres {
             write(url, &insert("id", &format!("'{}'", NEW.to_uppercase()))).await;
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn each_zone_that_server_and_hosts_know_passes_and_the_session_keeps_its_own() {
+    each_database(async |store, url| {
+        if store.kind() == DatabaseKind::Sqlite {
+            return; // it knows no zones
+        }
+        people(&store, 1).await;
+        let mut database = AnyConnection::connect(url).await.unwrap();
+        database.execute("SET TimeZone = 'Asia/Tokyo'").await.unwrap();
+        let rows = sqlx::query("SELECT name FROM pg_timezone_names ORDER BY name").fetch_all(&mut database).await;
+        let names = rows.unwrap().into_iter().map(|row| row.get::<String, _>("name"));
+        let known: Vec<String> = names.filter(|name| name.parse::<Zone>().is_ok()).collect();
+        assert!(known.len() > 300, "{} zones", known.len());
+        for zone in &known {
+            let sql = format!("UPDATE artists SET timezone = '{zone}'");
+            let written = database.execute(AssertSqlSafe(sql)).await;
+            written.unwrap_or_else(|error| panic!("{zone}: {error}"));
+        }
+        let row = sqlx::query("SELECT current_setting('TimeZone') AS zone").fetch_one(&mut database).await.unwrap();
+        assert_eq!(row.get::<String, _>("zone"), "Asia/Tokyo", "a check leaves the session as it was");
+        // Neither does it change the rest of a transaction.
+        let mut transaction = database.begin().await.unwrap();
+        let change = sqlx::query("UPDATE artists SET timezone = 'Europe/Paris'");
+        change.execute(&mut *transaction).await.unwrap();
+        let row = sqlx::query("SELECT current_setting('TimeZone') AS zone").fetch_one(&mut *transaction).await.unwrap();
+        assert_eq!(row.get::<String, _>("zone"), "Asia/Tokyo");
+        transaction.rollback().await.unwrap();
+        database.close().await.unwrap();
     })
     .await;
 }
@@ -314,8 +371,8 @@ async fn what_hosts_write_passes() {
     .await;
 }
 
-/// The schema as the version before the checks left it.
-async fn migrate_to_21(url: &str) {
+/// The schema as an older version left it.
+pub(super) async fn migrate_to(version_wanted: i64, url: &str) {
     // Makes the file.
     Store::open(url, StoreOptions::default()).await.unwrap().close().await;
     let is_file = url.starts_with("sqlite");
@@ -327,7 +384,7 @@ async fn migrate_to_21(url: &str) {
             let version: i64 = name.split('_').next().unwrap().parse().unwrap();
             let text = AssertSqlSafe(std::fs::read_to_string(&file).unwrap()).into_sql_str();
             let migration = || Migration::new(version, Cow::Owned(name), MigrationType::Simple, text, false);
-            (version <= 21).then(migration)
+            (version <= version_wanted).then(migration)
         })
         .collect();
     migrations.sort_by_key(|migration| migration.version);
@@ -351,7 +408,7 @@ fn row_before(id: &str, changed: &[(&str, &str)]) -> String {
 #[tokio::test]
 async fn rows_that_were_there_before_are_left_out_named_corrected_and_erased() {
     each_empty_database(async |url| {
-        migrate_to_21(url).await;
+        migrate_to(21, url).await;
         let is_file = url.starts_with("sqlite");
         let id = |n: u128| artist(n).id.to_string();
         let long = "ü".repeat(600);
@@ -370,7 +427,7 @@ async fn rows_that_were_there_before_are_left_out_named_corrected_and_erased() {
         }
 
         let store = Store::open(url, StoreOptions::default()).await.unwrap();
-        assert_eq!(store.migrate().await.unwrap().applied, ["0022_artists"]);
+        assert_eq!(store.migrate().await.unwrap().applied, ["0022_artists", "0023_numbers"]);
         let all = Scope::all_tenants();
         let last = if is_file { 6 } else { 5 };
         let accounts: Vec<_> = (1..=last).map(account).collect();

@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
-use backline_model::{Account, Batch, BatchId, Consent};
+use backline_model::{Account, Batch, BatchId, Consent, SwapCause};
 use backline_store::{
-    BatchFilter, BatchResult, DatabaseKind, EventCursor, Furthest, NewDelivery, Scope, SealedCredential, SetBack,
-    Store, StoreError,
+    BatchFilter, BatchResult, Canary, DatabaseKind, EventCursor, Furthest, NewDelivery, Scope, SealedCredential,
+    SetBack, Store, StoreError,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::credentials::credential;
 use super::fixtures::{
-    TTL, account, add_batches, artist, batch, day, defer, demo, event, followers, lease, now, people, run, stored,
-    webhook,
+    TTL, account, add_batches, artist, batch, day, defer, demo, event, followers, lease, now, people, release,
+    release_of, run, stored, webhook,
 };
-use crate::support::database::{each_database, write_unchecked};
+use crate::support::database::{each_database, write, write_unchecked};
 
 #[tokio::test]
 async fn an_artist_that_cannot_be_read_is_left_out_alone() {
@@ -221,6 +221,58 @@ async fn deliveries_and_refreshes_that_a_clock_ahead_holds_are_free_again() {
         );
         assert!(lease("right", now()).await.is_some(), "no host leases for so long");
         assert!(lease("other", now()).await.is_none());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn releases_and_receivers_that_a_clock_ahead_set_go_on() {
+    each_database(async |store, url| {
+        let all = Scope::all_tenants();
+        let ahead = now() + TimeDelta::days(40);
+        let (active, next) = (release(), release_of("1.1.0", b"next"));
+        store.release_save(&active, b"component").await.unwrap();
+        store.release_save(&next, b"next").await.unwrap();
+        store.release_activate(active.digest, SwapCause::Activated, ahead).await.unwrap();
+        let promote_at = Some(ahead + TimeDelta::days(2));
+        let canary = Canary { platform: demo(), release: next.digest, share: 1_000, started_at: ahead, promote_at };
+        store.canary_start(&canary).await.unwrap();
+
+        let hook = webhook(1, "crm");
+        store.webhook_add(&all, &hook, vec![1], true).await.unwrap();
+        store.events_write(&all, &[event(1, None), event(2, None)]).await.unwrap();
+        write(url, "UPDATE webhooks SET seen = 4000000000000000000").await;
+        let set_back = async || store.times_set_back(&all, &furthest(), now()).await.unwrap();
+        assert_eq!(set_back().await, SetBack { releases: 2, receivers: 1, ..SetBack::default() });
+        assert_eq!(set_back().await, SetBack::default());
+
+        let swaps = store.swaps_list(Some(&demo()), 10).await.unwrap();
+        assert_eq!(swaps.iter().map(|swap| swap.at).collect::<Vec<_>>(), [now()]);
+        let promote_at = Some(now() + TimeDelta::days(2));
+        assert_eq!(store.canaries_list().await.unwrap(), [Canary { started_at: now(), promote_at, ..canary }]);
+        // The next event is one that the webhook has not seen, and none before it is.
+        store.events_write(&all, &[event(3, None)]).await.unwrap();
+        let seen = store.webhooks_list(&all).await.unwrap()[0].1;
+        let new = store.event_heads_list(&all, seen, 10).await.unwrap();
+        let third = store.events_list(&all, seen, 10).await.unwrap();
+        assert_eq!(new.iter().map(|head| head.cursor).collect::<Vec<_>>(), [third[0].0]);
+        assert_eq!(third.iter().map(|(_, event)| event.id).collect::<Vec<_>>(), [event(3, None).id]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_credential_that_is_due_in_a_time_that_is_not_believed_is_looked_at() {
+    each_database(async |store, _| {
+        let (all, slots) = (Scope::all_tenants(), [(demo(), "token".to_owned())]);
+        let due = async || store.due_credentials_list(&all, &slots, now(), None, 10).await.unwrap().len();
+        let at = |days| Some(now() + TimeDelta::days(days));
+        let new = SealedCredential { kind: "refresh-token".to_owned(), refresh_at: at(30), ..credential(1) };
+        let stored = store.credential_save(&all, &new, now()).await.unwrap();
+        assert_eq!(due().await, 0, "no host looks at one more rarely");
+        let ahead = SealedCredential { refresh_at: at(40), ..stored };
+        store.credential_save(&all, &ahead, now()).await.unwrap();
+        assert_eq!(due().await, 1);
     })
     .await;
 }

@@ -1,7 +1,7 @@
 //! Tests of what stands between Backline and PostgreSQL, and of databases that can't hold every text.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use backline_store::{Store, StoreError, StoreOptions};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _};
@@ -26,12 +26,22 @@ struct Pool {
     server: String,
     connections: Vec<Arc<Mutex<Option<Shared>>>>,
     turn: AtomicUsize,
+    /// Whether each client happens to get the same connection again and again.
+    is_calm: AtomicBool,
 }
 
 impl Pool {
-    /// The connection whose turn it is.
-    async fn next(&self, hello: &[u8]) -> Option<OwnedMutexGuard<Option<Shared>>> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.connections.len();
+    /// A pooler before a server, with so many connections.
+    fn of(server: &str, connections: usize, is_calm: bool) -> Arc<Self> {
+        let connections: Vec<_> = (0..connections).map(|_| Arc::new(Mutex::new(None))).collect();
+        let (turn, is_calm) = (AtomicUsize::new(0), AtomicBool::new(is_calm));
+        Arc::new(Self { server: server.to_owned(), connections, turn, is_calm })
+    }
+
+    /// The connection whose turn it is for a client.
+    async fn next(&self, client: usize, hello: &[u8]) -> Option<OwnedMutexGuard<Option<Shared>>> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let turn = if self.is_calm.load(Ordering::Relaxed) { client } else { turn } % self.connections.len();
         let mut connection = Arc::clone(&self.connections[turn]).lock_owned().await;
         if connection.is_none() {
             let mut server = TcpStream::connect(&self.server).await.ok()?;
@@ -81,9 +91,9 @@ async fn answer(server: &mut TcpStream) -> Option<(Vec<u8>, bool)> {
 }
 
 /// Serves a client as a pooler in transaction mode does: a connection of the server is its own for one transaction.
-async fn serve(mut client: TcpStream, pool: Arc<Pool>) -> Option<()> {
+async fn serve(mut client: TcpStream, number: usize, pool: Arc<Pool>) -> Option<()> {
     let hello = startup(&mut client).await?;
-    let greeting = pool.next(&hello).await?.as_ref()?.greeting.clone();
+    let greeting = pool.next(number, &hello).await?.as_ref()?.greeting.clone();
     client.write_all(&greeting).await.ok()?;
     let mut own: Option<OwnedMutexGuard<Option<Shared>>> = None;
     loop {
@@ -93,7 +103,7 @@ async fn serve(mut client: TcpStream, pool: Arc<Pool>) -> Option<()> {
         }
         let mut held = match own.take() {
             Some(held) => held,
-            None => pool.next(&hello).await?,
+            None => pool.next(number, &hello).await?,
         };
         let server = &mut held.as_mut()?.server;
         server.write_all(&sent).await.ok()?;
@@ -105,6 +115,19 @@ async fn serve(mut client: TcpStream, pool: Arc<Pool>) -> Option<()> {
         }
         own = keeps.then_some(held);
     }
+}
+
+/// Lets a pooler serve the clients of a listener.
+fn serve_all(listener: TcpListener, pool: Arc<Pool>) -> JoinSet<()> {
+    let mut pooler = JoinSet::new();
+    pooler.spawn(async move {
+        let (mut served, mut clients) = (JoinSet::new(), 0);
+        while let Ok((client, _)) = listener.accept().await {
+            served.spawn(serve(client, clients, Arc::clone(&pool)));
+            clients += 1;
+        }
+    });
+    pooler
 }
 
 /// Two of the settings that Backline makes on its connections, as the next client of a pooler finds them.
@@ -128,16 +151,8 @@ async fn a_pooler_that_mixes_sessions_is_refused_before_anything_is_set() {
         for connections in 1..=3 {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             url.set_port(Some(listener.local_addr().expect("an address").port())).expect("a port");
-            let connections: Vec<_> = (0..connections).map(|_| Arc::new(Mutex::new(None))).collect();
-            let number = connections.len();
-            let pool = Arc::new(Pool { server: server.clone(), connections, turn: AtomicUsize::new(0) });
-            let mut pooler = JoinSet::new();
-            pooler.spawn(async move {
-                let mut served = JoinSet::new();
-                while let Ok((client, _)) = listener.accept().await {
-                    served.spawn(serve(client, Arc::clone(&pool)));
-                }
-            });
+            let number = connections;
+            let mut pooler = serve_all(listener, Pool::of(&server, connections, false));
             let error = Store::open(url.as_str(), StoreOptions::default()).await.expect_err("it is refused");
             assert!(matches!(error, StoreError::TransactionPooler { .. }), "{number} connections: {error}");
             let text = error.to_string();
@@ -150,6 +165,31 @@ async fn a_pooler_that_mixes_sessions_is_refused_before_anything_is_set() {
             }
             pooler.shutdown().await;
         }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pooler_that_mixes_sessions_only_later_is_refused_then() {
+    each_empty_database(async |url| {
+        if !url.starts_with("postgres") {
+            return;
+        }
+        let mut url = url::Url::parse(url).expect("a URL");
+        let server = format!("{}:{}", url.host_str().expect("a host"), url.port().expect("a port"));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        url.set_port(Some(listener.local_addr().expect("an address").port())).expect("a port");
+        let pool = Pool::of(&server, 2, true);
+        let mut pooler = serve_all(listener, Arc::clone(&pool));
+        let store = Store::open(url.as_str(), StoreOptions::default()).await.expect("it looks like a server");
+        pool.is_calm.store(false, Ordering::Relaxed);
+        // At once, and by every later call: what the pool's connections do can't be told any more.
+        for _ in 0..2 {
+            let error = store.schema_check().await.expect_err("it is refused");
+            assert!(matches!(&error, StoreError::TransactionPooler { .. }) && error.is_outage(), "{error}");
+        }
+        store.close().await;
+        pooler.shutdown().await;
     })
     .await;
 }

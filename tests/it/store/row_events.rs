@@ -297,7 +297,8 @@ async fn an_older_database_keeps_its_events_and_its_growth() {
                 "0019_alerts",
                 "0020_acts",
                 "0021_digests",
-                "0022_artists"
+                "0022_artists",
+                "0023_numbers"
             ]
         );
         let before = events(&store).await;

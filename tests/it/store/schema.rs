@@ -46,7 +46,8 @@ async fn migrating_twice_is_harmless_and_a_newer_schema_is_refused() {
                 "0019_alerts",
                 "0020_acts",
                 "0021_digests",
-                "0022_artists"
+                "0022_artists",
+                "0023_numbers"
             ]
         );
         store.schema_check().await.unwrap();

@@ -27,10 +27,9 @@ use futures::future::LocalBoxFuture;
 use uuid::Uuid;
 
 use self::rows::{
-    about, accounts, act, alert_channel, alert_digest, all, batch_of, consent, credential, document, owned, step,
-    their_turn, token, webhook,
+    about, accounts, act, alert_channel, alert_digest, all, batch_of, consent, document, owned, their_turn, webhook,
 };
-pub use self::rows::{bulk_act, fill, held, marks, ours, theirs};
+pub use self::rows::{bulk_act, credential, fill, held, marks, ours, step, theirs, token};
 use super::fixtures::{TTL, account, artist, at, day, demo, event, now, past, release, run};
 use crate::support::database::{each_database, write_unchecked};
 
@@ -45,7 +44,8 @@ enum Kind {
     Whole,
 }
 
-type Call<'a> = Box<dyn Fn(Scope) -> LocalBoxFuture<'a, String> + 'a>;
+/// A call of a method in a scope, which returns what was answered.
+pub type Call<'a> = Box<dyn Fn(Scope) -> LocalBoxFuture<'a, String> + 'a>;
 
 struct Case<'a> {
     name: &'static str,
@@ -331,6 +331,12 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Write webhook_remove("hook-theirs");
         Write artist_erase(artist(2).id, now());
     }
+}
+
+/// The methods that only read, each with a call for rows of theirs.
+pub fn reads(store: &Store) -> Vec<(&'static str, Call<'_>)> {
+    let reads = cases(store).into_iter().filter(|case| case.kind == Kind::Read);
+    reads.map(|case| (case.name, case.call)).collect()
 }
 
 fn alert_route() -> AlertRoute {

@@ -23,7 +23,9 @@ use super::fixtures::{
     store_rows, webhook, weekly_digest,
 };
 use super::scope::bulk_act;
-use crate::support::database::{LATIN_1, each_database, latin_1_after, spoil, write, write_unchecked};
+use crate::support::database::{
+    LATIN_1, each_database, latin_1_after, spoil, write, write_past_check, write_unchecked,
+};
 
 fn new(name: &str) -> NewSchedule {
     NewSchedule { name: name.to_owned(), spec: ScheduleSpec::default(), next_fire: Some(at("2026-11-23T02:00:00Z")) }
@@ -87,10 +89,14 @@ async fn a_budget_whose_units_are_negative_hides_no_other() {
         for key in &keys {
             store.budget_take(key, now(), now() + TimeDelta::hours(1), 10, 4, now()).await.unwrap();
         }
-        write(url, "UPDATE budgets SET spent = -1 WHERE budget = 'bad'").await;
+        write_past_check(url, "budgets", "spent", "UPDATE budgets SET spent = -1 WHERE budget = 'bad'").await;
         let found = store.budgets_of(&keys.clone().map(|key| (key, now()))).await.unwrap();
         assert_eq!(found.into_iter().collect::<Vec<_>>(), [(keys[0].clone(), 4)]);
         assert_eq!(left_out(&store), named(&[["budgets", &holder.to_string(), "spent"]]));
+        let taken = store.budget_take(&keys[1], now(), now() + TimeDelta::hours(1), 10, 4, now()).await.unwrap();
+        assert_eq!(taken, 4, "it is counted from its beginning");
+        let found = store.budgets_of(&[(keys[1].clone(), now())]).await.unwrap();
+        assert_eq!(found[&keys[1]], 4);
     })
     .await;
 }

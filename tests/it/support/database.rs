@@ -102,6 +102,35 @@ async fn without_checks(is_file: bool, database: &mut AnyConnection, sql: &str) 
     Ok(())
 }
 
+/// Writes into a table past the check of one of its numbers, which is gone from then on.
+pub async fn write_past_check(url: &str, table: &str, column: &str, sql: &str) {
+    let without = if url.starts_with("sqlite") {
+        format!("DROP TRIGGER {table}_numbers_changed")
+    } else {
+        format!("ALTER TABLE {table} DROP CONSTRAINT {table}_{column}")
+    };
+    write(url, &without).await;
+    write(url, sql).await;
+}
+
+/// Has the database refuse a kind of change of a table's rows from now on, as a trigger of another program may.
+pub async fn refuse(url: &str, table: &str, event: &str, condition: &str) {
+    let trigger = if url.starts_with("sqlite") {
+        format!(
+            "CREATE TRIGGER refused BEFORE {event} ON {table} WHEN {condition}
+             BEGIN SELECT RAISE(ABORT, 'refused by a test'); END"
+        )
+    } else {
+        format!(
+            "CREATE FUNCTION refused() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+                 BEGIN RAISE EXCEPTION 'refused by a test'; END $$;
+             CREATE TRIGGER refused BEFORE {event} ON {table} FOR EACH ROW WHEN ({condition})
+                 EXECUTE FUNCTION refused()"
+        )
+    };
+    write(url, &trigger).await;
+}
+
 async fn execute(database: &mut AnyConnection, sql: &str) -> sqlx::Result<()> {
     database.execute(AssertSqlSafe(sql.to_owned())).await.map(|_| ())
 }

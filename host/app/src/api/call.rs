@@ -12,7 +12,7 @@ use super::follow::Streams;
 use super::problem::Problem;
 use super::query::{Given, Limit};
 use crate::pipeline::{ActSubjects, AuditLog, Caller, Host, Subject};
-use backline_model::{ApiToken, Tenant};
+use backline_model::{ApiToken, Tenant, nearest};
 use backline_store::{EventCursor, Scope};
 
 /// The header in which a client says which event it got last, by the HTML standard.
@@ -92,7 +92,14 @@ impl Call {
     pub(super) async fn scope_of(&self, tenant: Option<Tenant>) -> Result<Scope, Problem> {
         let Some(tenant) = tenant else { return Ok(self.scope()) };
         let known = self.host.store().tenants_list(&self.scope()).await?;
-        if known.contains(&tenant) { Ok(Scope::tenant(tenant)) } else { Err(Problem::not_found("tenant", tenant)) }
+        if known.contains(&tenant) {
+            return Ok(Scope::tenant(tenant));
+        }
+        // Who sees one tenant alone knows its name.
+        let meant = nearest::nearest(tenant.as_str(), known.iter().map(Tenant::as_str));
+        let meant = meant.filter(|_| self.scope().only().is_none());
+        let remark = meant.map_or_else(String::new, |meant| format!("; did you mean '{meant}'?"));
+        Err(Problem::not_found("tenant", format!("{tenant}{remark}")))
     }
 
     /// Names something that the request is about and its path does not name, before it is changed.

@@ -15,9 +15,9 @@ use uuid::Uuid;
 
 use crate::cli::arguments::ids::{BulkActId, EventId, Given, Identified, QuarantinedId};
 use crate::cli::context::Context;
-use crate::cli::terminal::exit::{CommandResult, Exit};
+use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::print;
-use crate::pipeline::{AuditLog, Deed, user_of_process};
+use crate::pipeline::{AuditLog, Deed, nearest, user_of_process};
 use backline_model::audit::ActOutcome;
 use backline_model::{AccountId, ArtistId, BatchId, Platform, RunId, TokenId};
 use backline_store::{Scope, Store};
@@ -86,6 +86,17 @@ const RECORDED: [(&str, &[&str]); 61] = [
     ("tokens create", &["name", "role", "tenant", "expires"]),
     ("tokens revoke", &["id"]),
 ];
+
+/// Refuses an action that is a slip of one that is recorded.
+pub(in crate::cli) fn expect_action(given: &str) -> Result<(), Failure> {
+    let recorded = || RECORDED.iter().map(|(path, _)| *path);
+    match nearest::nearest(given, recorded()) {
+        Some(meant) if !recorded().any(|path| path == given) => {
+            Err(Failure::usage(format!("no action is called '{given}'; did you mean '{meant}'?")))
+        }
+        _ => Ok(()),
+    }
+}
 
 /// Commands that only read, or that touch no database.
 #[cfg(test)]
@@ -321,7 +332,6 @@ mod tests {
     use clap::{Command, CommandFactory as _};
 
     use super::*;
-    use crate::cli::terminal::exit::Failure;
 
     /// Every command that can be given, with its path.
     fn leaves<'a>(command: &'a Command, path: &str, found: &mut Vec<(String, &'a Command)>) {
@@ -373,6 +383,15 @@ mod tests {
         let failed = failed.expect("it is recorded");
         assert_eq!(failed.outcome, ActOutcome::Failed);
         assert_eq!(failed.details, serde_json::json!({ "all_dead": true }));
+    }
+
+    #[test]
+    fn a_slip_of_an_action_is_told_with_the_nearest() {
+        let refused = expect_action("bulk strat").expect_err("a slip");
+        assert!(refused.message.contains("did you mean 'bulk start'?"), "{}", refused.message);
+        for action in ["bulk start", "something else"] {
+            assert!(expect_action(action).is_ok(), "{action}");
+        }
     }
 
     #[test]

@@ -36,24 +36,28 @@ impl TimezonesConfig {
     /// When the configured folder holds no time zones, or other data was chosen before. The text says what to do.
     pub(super) fn install(&self) -> Result<(), String> {
         let folder = match &self.folder {
-            None => SYSTEM_FOLDERS.iter().map(Path::new).find(|folder| holds_zones(folder)).map(Path::to_path_buf),
-            Some(folder) if holds_zones(folder) => Some(folder.clone()),
-            Some(folder) => {
-                return Err(format!(
-                    "{} holds no compiled time zones (no Etc/UTC); name a folder like {}",
-                    folder.display(),
-                    SYSTEM_FOLDERS[0]
-                ));
-            }
+            None => SYSTEM_FOLDERS.iter().map(Path::new).find(|folder| problem_of(folder).is_none()),
+            Some(folder) => match problem_of(folder) {
+                None => Some(folder.as_path()),
+                Some(problem) => return Err(format!("{problem}; name a folder like {}", SYSTEM_FOLDERS[0])),
+            },
         };
+        let folder = folder.map(Path::to_path_buf);
         let files = folder.map(|folder| Box::new(Folder(folder)) as Box<dyn ZoneFiles>);
         zone::install(files).map_err(|error| error.to_string())
     }
 }
 
-fn holds_zones(folder: &Path) -> bool {
-    let file = read_at_most(&folder.join("Etc/UTC"), FILE_BYTES_MAX);
-    file.is_ok_and(|file| file.is_some_and(|file| file.starts_with(MAGIC)))
+/// What is wrong with a folder as a whole; nothing if its time zones can be read.
+fn problem_of(folder: &Path) -> Option<String> {
+    match read_at_most(&folder.join("Etc/UTC"), FILE_BYTES_MAX) {
+        Ok(Some(file)) if zone::counts_leap_seconds(&file) => {
+            Some(format!("{} can't be used ({})", folder.display(), zone::LEAP_SECONDS))
+        }
+        Ok(Some(file)) if file.starts_with(MAGIC) => None,
+        Ok(_) => Some(format!("{} holds no compiled time zones (no Etc/UTC)", folder.display())),
+        Err(error) => Some(error.to_string()),
+    }
 }
 
 /// A folder of compiled time zones.
@@ -71,6 +75,10 @@ impl ZoneFiles for Folder {
 
     fn data(&self) -> ZoneData {
         ZoneData::of_folder(self.0.display().to_string(), version_of(&self.0))
+    }
+
+    fn problem(&self) -> Option<String> {
+        problem_of(&self.0)
     }
 }
 
@@ -141,9 +149,16 @@ mod tests {
         assert!(error.contains("holds no compiled time zones (no Etc/UTC)"), "{error}");
         std::fs::create_dir(folder.path().join("Etc")).expect("created");
         std::fs::write(folder.path().join("Etc/UTC"), "UTC").expect("written");
-        assert!(!holds_zones(folder.path()), "what is no TZif file is no time zone");
+        assert!(problem_of(folder.path()).is_some(), "what is no TZif file is no time zone");
         std::fs::write(folder.path().join("Etc/UTC"), "TZif2").expect("written");
-        assert!(holds_zones(folder.path()));
+        assert_eq!(problem_of(folder.path()), None);
+        // One part, with a leap second.
+        let mut right = vec![0; 44];
+        right[..4].copy_from_slice(MAGIC);
+        right[31] = 1;
+        std::fs::write(folder.path().join("Etc/UTC"), right).expect("written");
+        let error = config.install().expect_err("refused");
+        assert!(error.contains("counts leap seconds"), "{error}");
     }
 
     #[test]

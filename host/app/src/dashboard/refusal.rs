@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt::Display;
 
 use crate::pipeline::names::NameError;
-use crate::pipeline::{Classified, ErrorClass, WebhookError, with_causes};
+use crate::pipeline::{BulkError, Classified, ErrorClass, WebhookError, with_causes};
 use backline_store::StoreError;
 
 /// What kind of a refusal it is.
@@ -106,6 +106,7 @@ impl<E: Classified> From<E> for Refusal {
             (Some(StoreError::NotFound { .. }), _) => Kind::NotFound,
             (Some(StoreError::OutOfScope { .. }), _) => Kind::Forbidden,
             (_, ErrorClass::Refused) if any.is::<NameError>() => Kind::Wrong,
+            (_, ErrorClass::Refused) if matches!(any.downcast_ref(), Some(BulkError::Name(_))) => Kind::Wrong,
             (_, ErrorClass::Refused) => Kind::Conflict,
             (_, ErrorClass::Unavailable) => Kind::Unavailable,
             (_, ErrorClass::Partial | ErrorClass::Internal) => Kind::Internal,

@@ -11,11 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::pipeline::error::with_causes;
-use crate::pipeline::watchdog::{Heartbeat, LoopStatus, Watchdog};
+use crate::pipeline::watchdog::{Heartbeat, LoopStatus, TurnEnd, Watchdog};
 use backline_store::{KnownHost, StoreError};
 
-/// How long a loop that failed waits before it starts again, and how long the database is left alone after an error.
-pub(in crate::pipeline) const RETRY_AFTER: Duration = Duration::from_secs(1);
+pub(in crate::pipeline) use crate::pipeline::watchdog::RETRY_AFTER;
 
 /// A host is taken for dead when it was last seen longer ago than this: five beats.
 const GONE_AFTER: TimeDelta = TimeDelta::seconds(10);
@@ -61,15 +60,19 @@ pub(in crate::pipeline) struct ServiceContext<T> {
     pub condition: Arc<Condition>,
     /// Whether the loops turn.
     watchdog: Watchdog,
+    /// The same of what the host runs, whether or not it serves.
+    of_host: Watchdog,
     /// How this loop tells that it does.
     pub heartbeat: Heartbeat,
 }
 
 impl<T> ServiceContext<T> {
-    /// The context of a service started at `started_at`; `current` and `config` are called for each piece of work.
+    /// The context of a service started at `started_at`, on a host whose own servers are watched; `current` and
+    /// `config` are called for each piece of work.
     pub(in crate::pipeline) fn new(
         name: Arc<str>,
         started_at: DateTime<Utc>,
+        of_host: Watchdog,
         current: impl Fn() -> T + Send + Sync + 'static,
         config: impl Fn() -> Arc<Config> + Send + Sync + 'static,
     ) -> Self {
@@ -87,6 +90,7 @@ impl<T> ServiceContext<T> {
             started_at,
             condition: Arc::default(),
             watchdog: Watchdog::default(),
+            of_host,
             heartbeat,
         }
     }
@@ -97,12 +101,17 @@ impl<T> ServiceContext<T> {
         self
     }
 
-    /// Every loop with its latest turn.
+    /// Every loop with its latest turn, by name.
     pub(in crate::pipeline) fn loops(&self) -> Vec<LoopStatus> {
-        self.watchdog.status(Instant::now(), Duration::from_millis(self.config().service.stuck_after_ms))
+        let grace = Duration::from_millis(self.config().service.stuck_after_ms);
+        let (now, outage_told) = (Instant::now(), self.condition.outage_told());
+        let status = |watchdog: &Watchdog| watchdog.status(now, grace, outage_told);
+        let mut all = [status(&self.watchdog), status(&self.of_host)].concat();
+        all.sort_by_key(|status| status.name);
+        all
     }
 
-    /// What keeps this host from working: what its loops found, and those that are stuck.
+    /// What keeps this host from working: what its loops found, and those that are stuck or fail.
     pub(in crate::pipeline) fn problems(&self) -> Vec<String> {
         let mut problems = self.condition.problems();
         problems.extend(self.loops().iter().filter_map(LoopStatus::problem));
@@ -124,9 +133,9 @@ impl<T> ServiceContext<T> {
         Duration::from_millis(self.config().service.poll_ms)
     }
 
-    /// Ends a turn: waits for `time`, or until the service is to stop.
-    pub(in crate::pipeline) async fn rest(&self, time: Duration) {
-        self.heartbeat.wait(time);
+    /// Ends a turn, which went as `end` says: waits for `time`, or until the service is to stop.
+    pub(in crate::pipeline) async fn rest(&self, end: TurnEnd, time: Duration) {
+        self.heartbeat.wait(end, time);
         let _ = self.stop.run_until_cancelled(tokio::time::sleep(time)).await;
     }
 
@@ -148,6 +157,7 @@ impl<T> ServiceContext<T> {
             started_at: self.started_at,
             condition: Arc::clone(&self.condition),
             watchdog: self.watchdog.clone(),
+            of_host: self.of_host.clone(),
             heartbeat: self.heartbeat.clone(),
         }
     }
@@ -172,6 +182,8 @@ struct Found {
     unwritten: Option<String>,
     role_lost: Option<String>,
     clock_jumped: Option<String>,
+    /// When it was told last that the database as a whole does not work.
+    outage_told: Option<Instant>,
 }
 
 impl Condition {
@@ -187,6 +199,9 @@ impl Condition {
 
     /// Records why this host can't write to the database; none where it just did.
     pub(in crate::pipeline) fn unwritten(&self, error: Option<&StoreError>) {
+        if error.is_some() {
+            self.tell_outage();
+        }
         self.found().unwritten = error.map(|error| match error.unwritable() {
             Some(why) => why.to_owned(),
             None => format!("this host can't report that it is present: {}", with_causes(error)),
@@ -211,6 +226,16 @@ impl Condition {
             )
         });
         std::mem::replace(&mut self.found().clock_jumped, told).is_some()
+    }
+
+    /// Records that readiness says now that the database as a whole does not work.
+    pub(in crate::pipeline) fn tell_outage(&self) {
+        self.found().outage_told = Some(Instant::now());
+    }
+
+    /// When that was said last.
+    pub(in crate::pipeline) fn outage_told(&self) -> Option<Instant> {
+        self.found().outage_told
     }
 
     /// Replaces the list of connectors that can't be loaded here.

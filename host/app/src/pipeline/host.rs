@@ -1,17 +1,16 @@
 //! The parts of Backline, assembled from a configuration.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::config::{Config, ConfigError, DatabaseConfig};
+use crate::config::{Config, ConfigError};
 use crate::pipeline::alerts::manage::Alerts;
 use crate::pipeline::artists::privacy::Privacy;
 use crate::pipeline::artists::sync::ArtistSync;
 use crate::pipeline::bulk::{self, Bulk};
 use crate::pipeline::clocks::Clocks;
-use crate::pipeline::collection::budgets;
+use crate::pipeline::collection::budgets::{self, BudgetServer};
 use crate::pipeline::collection::collector::{Collector, CollectorParts};
 use crate::pipeline::collection::planning::Planner;
 use crate::pipeline::collection::quarantine::Quarantine;
@@ -21,10 +20,12 @@ use crate::pipeline::credentials::installation::{Installation, is_simulated};
 use crate::pipeline::credentials::journal::Journal;
 use crate::pipeline::credentials::manager::{CredentialManager, Outside};
 use crate::pipeline::error::{Classified, ErrorClass};
+use crate::pipeline::options::store_options;
 use crate::pipeline::releases::cache::ReleaseCache;
 use crate::pipeline::releases::manager::ReleaseManager;
 use crate::pipeline::upkeep::archive::Archive;
 use crate::pipeline::upkeep::health::HealthMonitor;
+use crate::pipeline::watchdog::Watchdog;
 use crate::pipeline::webhooks::deliveries::{Dispatcher, DispatcherParts};
 use crate::pipeline::webhooks::manage::Webhooks;
 use crate::pipeline::webhooks::signing::Signer;
@@ -33,7 +34,7 @@ use backline_gateway::secrets::Keyring;
 use backline_gateway::{Gateway, GatewayError};
 use backline_model::clock::Clock;
 use backline_sandbox::{Sandbox, SandboxError};
-use backline_store::{Store, StoreError, StoreLimits, StoreOptions};
+use backline_store::{Store, StoreError};
 
 /// Why a host can't be opened or reconfigured.
 #[derive(Debug, thiserror::Error)]
@@ -107,9 +108,11 @@ struct Parts {
     telemetry: Telemetry,
     clock: Clock,
     clocks: Clocks,
+    watchdog: Watchdog,
     store: Store,
     gateway: Gateway,
     cache: ReleaseCache,
+    budgets: BudgetServer,
     collector: Collector,
     planner: Planner,
     runs: Runs,
@@ -175,13 +178,22 @@ impl Host {
             Some(before) => before.clocks.clone(),
             None => Clocks::new(store.clone(), clock.clone()),
         };
+        let (watchdog, budgets) = match before {
+            Some(before) => (before.watchdog.clone(), before.budgets.clone()),
+            None => {
+                let watchdog = Watchdog::default();
+                let budgets =
+                    BudgetServer::new(store.clone(), clock.clone(), clocks.clone(), watchdog.watch("budgets"));
+                (watchdog, budgets)
+            }
+        };
         // What the configuration does not change is kept: units that the gateway holds, connectors that are loaded.
         let (gateway, background) = match before.filter(|before| before.config.gateway == config.gateway) {
             Some(before) => (before.gateway.clone(), Arc::clone(&before.background)),
             None => {
                 let (gateway, demands) = Gateway::new(config.gateway.clone(), clock.clone())?;
                 let mut background = JoinSet::new();
-                background.spawn(budgets::serve(store.clone(), clock.clone(), clocks.clone(), demands));
+                background.spawn(budgets::serve(budgets.clone(), demands));
                 (gateway, Arc::new(background))
             }
         };
@@ -290,9 +302,11 @@ impl Host {
             telemetry,
             clock,
             clocks,
+            watchdog,
             store,
             gateway,
             cache,
+            budgets,
             collector,
             planner,
             releases,
@@ -482,6 +496,16 @@ impl Host {
         &self.parts.clocks
     }
 
+    /// Watches the loops of a service on this host, and what the host itself runs.
+    pub(in crate::pipeline) fn watchdog(&self) -> &Watchdog {
+        &self.parts.watchdog
+    }
+
+    /// What answers the gateway; ends when nobody holds it any more.
+    pub(in crate::pipeline) fn background(&self) -> Arc<JoinSet<()>> {
+        Arc::clone(&self.parts.background)
+    }
+
     pub(in crate::pipeline) fn gateway(&self) -> &Gateway {
         &self.parts.gateway
     }
@@ -493,19 +517,6 @@ impl Host {
     pub(in crate::pipeline) fn collector(&self) -> &Collector {
         &self.parts.collector
     }
-}
-
-/// How a database is used, as it is configured.
-#[must_use]
-pub fn store_options(config: &DatabaseConfig) -> StoreOptions {
-    let DatabaseConfig { connections_max, statement_timeout_ms, long_statement_timeout_ms, lock_timeout_ms, .. } =
-        *config;
-    let limits = StoreLimits {
-        statement: Duration::from_millis(statement_timeout_ms),
-        long_statement: Duration::from_millis(long_statement_timeout_ms),
-        lock: Duration::from_millis(lock_timeout_ms),
-    };
-    StoreOptions { connections_max, limits }
 }
 
 /// A name that no two hosts share: the machine, the process and a random part.

@@ -54,6 +54,7 @@ struct Figures {
     leads: Gauge,
     loop_turns: Family<One, Gauge<f64, AtomicU64>>,
     loop_stuck: Family<One, Gauge>,
+    loop_failing: Family<One, Gauge>,
     connectors: Gauge,
     refreshes: Family<Two, Counter>,
     deliveries: Family<One, Counter>,
@@ -113,6 +114,7 @@ impl Default for Figures {
                 "Seconds since the last turn of each loop of the service",
             ),
             loop_stuck: added(r, "backline_loop_stuck", "1 for a loop whose next turn is overdue"),
+            loop_failing: added(r, "backline_loop_failing", "1 for a loop whose turns have all failed for long"),
             refreshes: added(r, "backline_token_refreshes", "Refreshes of credentials by result"),
             deliveries: added(r, "backline_deliveries", "Attempts to deliver an event by how they ended"),
             deliveries_waiting: added(r, "backline_deliveries_waiting", "Pending deliveries of all hosts"),
@@ -260,12 +262,13 @@ impl Telemetry {
         *self.figures.health_report.lock().unwrap_or_else(PoisonError::into_inner) = report;
     }
 
-    /// Sets how long ago each loop of the service turned, in seconds, and whether it is stuck.
-    pub fn loops_turned(&self, loops: impl IntoIterator<Item = (&'static str, f64, bool)>) {
-        for (name, last_turn_s, is_stuck) in loops {
+    /// Sets how long ago each loop of the service turned, in seconds, whether it is stuck, and whether it fails.
+    pub fn loops_turned(&self, loops: impl IntoIterator<Item = (&'static str, f64, bool, bool)>) {
+        for (name, last_turn_s, is_stuck, is_failing) in loops {
             let labels = [("loop", name.into())];
             self.figures.loop_turns.get_or_create(&labels).set(last_turn_s);
             self.figures.loop_stuck.get_or_create(&labels).set(is_stuck.into());
+            self.figures.loop_failing.get_or_create(&labels).set(is_failing.into());
         }
     }
 

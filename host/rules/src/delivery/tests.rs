@@ -70,6 +70,12 @@ fn a_pattern_is_a_type_or_the_beginning_of_some() {
     for wrong in ["", "metrics", "metrics*", "metric.*", "metrics.collect", "*.collected", "metrics.**"] {
         assert!(check_pattern(wrong).is_err_and(|problem| problem.contains("run.completed")), "'{wrong}' was taken");
     }
+    for (slip, meant) in
+        [("run.complete", "run.completed"), ("metric.*", "metrics.*"), ("Artist.Erased", "artist.erased")]
+    {
+        let problem = check_pattern(slip).unwrap_err();
+        assert!(problem.contains(&format!("did you mean '{meant}'?")), "{problem}");
+    }
 }
 
 #[test]

@@ -5,10 +5,15 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::config::HealthConfig;
 use backline_model::Platform;
+use backline_model::clock::latest_believed;
 use backline_model::health::{Alert, AlertName, Figures, Health, HealthReport};
 
 /// Largest error of a sum of two decimal fractions.
 const ROUNDING: f64 = 1e-9;
+
+/// Most crossings that are counted. The first comes after the last, since what matters is that each has another number
+/// than the one before.
+const CROSSINGS_MAX: i64 = 1 << 62;
 
 /// A figure that an alert watches.
 #[derive(Clone, Debug, PartialEq)]
@@ -146,7 +151,9 @@ pub fn step(before: Option<&Alert>, reading: &Reading, now: DateTime<Utc>, confi
             crossing = Some(Crossing::Recovered);
         }
     } else if worse {
-        let since = *alert.worse_since.get_or_insert(now);
+        // One that a clock ahead wrote would keep the alert from firing until that time has come.
+        let since = alert.worse_since.filter(|since| *since <= latest_believed(now)).unwrap_or(now);
+        alert.worse_since = Some(since);
         if now - since >= TimeDelta::minutes(config.for_minutes.into()).max(reading.worse_for_min) {
             crossing = Some(Crossing::Degraded);
         }
@@ -156,9 +163,13 @@ pub fn step(before: Option<&Alert>, reading: &Reading, now: DateTime<Utc>, confi
     if let Some(crossing) = crossing {
         alert.firing = crossing == Crossing::Degraded;
         (alert.since, alert.worse_since) = (now, None);
-        alert.crossings += 1;
+        alert.crossings = crossings_after(alert.crossings);
     }
     Some(AlertStep { alert, crossing })
+}
+
+fn crossings_after(crossings: i64) -> i64 {
+    if (0..CROSSINGS_MAX).contains(&crossings) { crossings + 1 } else { 1 }
 }
 
 /// State of a firing alert that no longer has a reading, because its platform has become optional or has no eligible
@@ -178,7 +189,7 @@ pub fn cease(alert: &Alert, readings: &[Reading], figures: &Figures, now: DateTi
         firing: false,
         since: now,
         worse_since: None,
-        crossings: alert.crossings + 1,
+        crossings: crossings_after(alert.crossings),
         changed_at: now,
         ..alert.clone()
     })

@@ -110,15 +110,21 @@ fn old_zones(zones: &ZoneData) -> Recommendation {
 }
 
 /// The copy in the binary may have older rules.
-fn zone_from_copy(fault: &ZoneFault) -> Recommendation {
+fn zone_from_copy(ZoneFault { name, problem }: &ZoneFault) -> Recommendation {
+    let sentence = match name {
+        Some(name) => format!(
+            "the file of the time zone {name} can't be read ({problem}), so the copy in this binary is used for it; \
+             install the system's package tzdata again"
+        ),
+        None => format!(
+            "time zones can't be read any more ({problem}), so the copy in this binary is used for each that was not \
+             read before; install the system's package tzdata again, or set timezones.folder"
+        ),
+    };
     Recommendation {
         kind: Kind::TimeZoneUnreadable,
         urgency: Urgency::Warning,
-        sentence: format!(
-            "the file of the time zone {} can't be read ({}), so the copy in this binary is used for it; install the \
-             system's package tzdata again",
-            fault.name, fault.problem
-        ),
+        sentence,
         remedy: "backline config show".to_owned(),
         blame: Blame::default(),
     }

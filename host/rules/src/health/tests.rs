@@ -329,6 +329,33 @@ fn an_alert_fires_once_and_stops_only_when_it_is_better_by_the_margin() {
 }
 
 #[test]
+fn an_alert_fires_whatever_a_clock_that_was_ahead_wrote_down() {
+    let config = HealthConfig { for_minutes: 10, ..HealthConfig::default() };
+    let figures = figures([("youtube", PlatformFigures::default())]);
+    let mut report = report_of(&figures, &Suspects::default());
+    report.platforms[0].health.completion = Some(0.5);
+    let readings = readings(&report, &figures, &config);
+    let reading = readings.iter().find(|reading| reading.name == AlertName::Completion).expect("it is watched");
+    let alert = |worse_since| Alert {
+        name: AlertName::Completion,
+        platform: Some(platform("youtube")),
+        firing: false,
+        since: since(),
+        value: 0.5,
+        threshold: 0.8,
+        worse_since: Some(worse_since),
+        crossings: 0,
+        changed_at: since(),
+    };
+    let after = |worse_since| step(Some(&alert(worse_since)), reading, now(), &config).expect("it is worse");
+    let written = after(now() + TimeDelta::days(40));
+    assert_eq!((written.crossing, written.alert.worse_since), (None, Some(now())), "it counts from now");
+    assert_eq!(after(now() - TimeDelta::minutes(10)).crossing, Some(Crossing::Degraded));
+    let later = now() + TimeDelta::minutes(3);
+    assert_eq!(after(later).alert.worse_since, Some(later), "another host's clock may be a little ahead");
+}
+
+#[test]
 fn an_alert_may_have_to_be_worse_for_a_while() {
     let config = HealthConfig { for_minutes: 2, ..HealthConfig::default() };
     let values = [0.5, 0.5, 0.9, 0.5, 0.5, 0.5, 0.5].map(Some);

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use backline_model::{Platform, Severity};
 
 use super::rules::{RULES, Rule};
+use crate::nearest;
 
 /// Configuration of validation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -58,10 +59,12 @@ pub struct RuleChanges(BTreeMap<String, RuleChange>);
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum RuleChangeError {
     /// No such rule.
-    #[error("there is no validation rule '{given}'; the rules are {known}")]
+    #[error("there is no validation rule '{given}'{remark}; the rules are {known}")]
     Unknown {
         /// The id that was given.
         given: String,
+        /// The nearest valid one.
+        remark: String,
         /// All valid ids.
         known: String,
     },
@@ -93,8 +96,10 @@ impl TryFrom<BTreeMap<String, RuleChange>> for RuleChanges {
     fn try_from(changes: BTreeMap<String, RuleChange>) -> Result<Self, RuleChangeError> {
         for (id, change) in &changes {
             let Some(rule) = RULES.iter().find(|rule| rule.id == id) else {
-                let known = RULES.iter().map(|rule| rule.id).collect::<Vec<_>>().join(", ");
-                return Err(RuleChangeError::Unknown { given: id.clone(), known });
+                let known: Vec<&str> = RULES.iter().map(|rule| rule.id).collect();
+                let meant = nearest::nearest(id, known.iter().copied());
+                let remark = meant.map_or_else(String::new, |rule| format!("; did you mean '{rule}'?"));
+                return Err(RuleChangeError::Unknown { given: id.clone(), remark, known: known.join(", ") });
             };
             if let Some(weight) = change.weight.filter(|weight| !(0.0..=1.0).contains(weight)) {
                 return Err(RuleChangeError::Weight { rule: id.clone(), weight });

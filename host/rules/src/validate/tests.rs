@@ -513,7 +513,7 @@ fn an_invalid_configuration_can_not_be_parsed() {
     let problem = |toml: &str| toml::from_str::<ValidationConfig>(toml).unwrap_err().to_string();
     assert!(
         problem("[rules.follower-jump]\nweight = 0")
-            .contains("there is no validation rule 'follower-jump'; the rules are identity-missing")
+            .contains("there is no validation rule 'follower-jump'; did you mean 'followers-jump'?; the rules are")
     );
     assert!(problem("[rules.followers-jump]\nweight = 1.5").contains("is not between 0 and 1"));
     assert!(problem("[rules.followers-jump]\nweight = nan").contains("is not between 0 and 1"));

@@ -115,7 +115,7 @@ impl Store {
         }
         let statement = work.query(
             "UPDATE alert_messages SET state = CASE WHEN digest_id IS NULL THEN 'sending' ELSE state END,
-                 attempts = attempts + 1, lease_owner = $3, lease_until = $5::timestamptz
+                 attempts = {counted: attempts + 1}, lease_owner = $3, lease_until = $5::timestamptz
              WHERE id = $1::uuid AND attempts = $2 AND finished_at IS NULL AND next_at <= $4::timestamptz
                  AND (lease_until IS NULL OR lease_until <= $4::timestamptz)
                  AND CASE WHEN state = 'sending' THEN 1 ELSE 0 END = $6::bigint",
@@ -241,6 +241,6 @@ fn due_of(row: &AnyRow) -> Result<DueAlert, StoreError> {
         due_at: row.time("due_at")?,
         was_sending,
         was_making: !was_sending && row.truth("is_leased")?,
-        attempts: u32::try_from(row.count("attempts")?).unwrap_or(u32::MAX),
+        attempts: row.times("attempts")?,
     })
 }

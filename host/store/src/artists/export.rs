@@ -10,7 +10,7 @@ use sqlx::any::AnyRow;
 use crate::artists::privacy::is_about_artist;
 use crate::database::connection::{ReadView, Store};
 use crate::database::dialect::{Columns as _, DatabaseKind, text_in_bytes, unreadable};
-use crate::database::error::{During as _, StoreError};
+use crate::database::error::StoreError;
 use crate::database::readable::LastRow;
 use crate::database::statement::Statement;
 use crate::events::cursor::{EventCursor, event_sql};
@@ -75,8 +75,8 @@ impl Export {
             order.join(", ")
         );
         let statement = Statement::made(self.view.kind, &text).bind(self.artist.to_string());
-        let found = self.view.stream(statement);
-        found.map(move |row| object(&row.during("export a row")?, &columns)).boxed()
+        let found = self.view.stream("export a row", statement);
+        found.map(move |row| object(&row?, &columns)).boxed()
     }
 
     /// The artist's events with their data, of which a part may be in the rows that they are about.
@@ -108,9 +108,9 @@ impl Export {
              WHERE t.account_id IN (SELECT id FROM accounts WHERE artist_id = $1::uuid) ORDER BY t.metric_date, t.id"
         );
         let statement = Statement::made(self.view.kind, &text);
-        let found = self.view.stream(statement.bind(self.artist.to_string()));
-        let document = |row: Result<AnyRow, sqlx::Error>| {
-            let row = row.during("export a document")?;
+        let found = self.view.stream("export a document", statement.bind(self.artist.to_string()));
+        let document = |row: Result<AnyRow, StoreError>| {
+            let row = row?;
             // The id becomes the name of a file.
             let Ok(id) = row.parsed::<DocumentId>("id") else { return Ok((row.told("id")?, None)) };
             let text = match expanded(&row) {

@@ -17,7 +17,7 @@ use sqlx::any::AnyRow;
 use crate::artists::tombstones::{Holding, erasure_lock_in_txn, tombstone_in_txn};
 use crate::database::connection::{ReadView, Store, Work};
 use crate::database::dialect::{Columns as _, DatabaseKind, json, time_text};
-use crate::database::error::{During as _, StoreError};
+use crate::database::error::StoreError;
 use crate::database::statement::Statement;
 use crate::events::outbox::events_write_in_txn;
 use crate::numbers::documents::expanded;
@@ -228,7 +228,7 @@ impl Store {
             Ok(Some(row)) => row.int("n").is_ok_and(|bytes| bytes <= REWRITTEN_BYTES_MAX),
             _ => false,
         };
-        let is_rewritten = is_small && self.write("write the file again", self.query("VACUUM")).await.is_ok();
+        let is_rewritten = is_small && self.write("write the file again", self.query("VACUUM").long()).await.is_ok();
         let emptied = self.write_returning("empty the log", self.query("PRAGMA wal_checkpoint(TRUNCATE)")).await;
         let is_empty = matches!(emptied, Ok(Some(row)) if row.int("busy").is_ok_and(|busy| busy == 0));
         is_rewritten && is_empty
@@ -313,14 +313,14 @@ impl Store {
             );
             let statement = Statement::made(self.kind(), &text).bind(patterns.clone());
             let mut view = self.unbounded_view().await?;
-            let mut found = view.stream(statement);
+            let mut found = view.stream("search a column", statement);
             let mut rows = 0;
             while let Some(row) = found.next().await {
                 let found = match row {
                     Ok(row) => row.text_or_null("found")?.is_some_and(|text| identifiers.are_in(&text)),
                     // Another program's text that is not UTF-8: the database found an identifier in it.
-                    Err(sqlx::Error::Decode(_)) => true,
-                    Err(error) => return Err(error).during("search a column"),
+                    Err(StoreError::Query { source: sqlx::Error::Decode(_), .. }) => true,
+                    Err(error) => return Err(error),
                 };
                 rows += u64::from(found);
             }
@@ -334,10 +334,10 @@ impl Store {
             progress("documents");
             let statement = self.query("SELECT body, bytes_raw FROM documents");
             let mut view = self.unbounded_view().await?;
-            let mut found = view.stream(statement);
+            let mut found = view.stream("search documents", statement);
             let (mut rows, mut damaged) = (0, 0_u64);
             while let Some(row) = found.next().await {
-                match expanded(&row.during("search documents")?) {
+                match expanded(&row?) {
                     // Nobody can read it, so it names nobody.
                     Err(StoreError::Compression { .. } | StoreError::Unreadable { .. }) => damaged += 1,
                     text => rows += u64::from(identifiers.are_in(&text?)),

@@ -3,19 +3,32 @@
 //!
 //! Each row comes as one JSON object, which the database itself makes, so that columns of any type can be read.
 
-use futures::StreamExt as _;
-use futures::stream::BoxStream;
+use std::time::Duration;
+
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt as _, TryStreamExt as _};
 use serde_json::{Map, Value as Json};
-use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow};
 use sqlx::{
-    AssertSqlSafe, Column as _, ConnectOptions as _, Connection as _, Executor as _, Row as _, SqlSafeStr as _,
-    Statement as _,
+    AssertSqlSafe, Column as _, ConnectOptions as _, Connection as _, Executor as _, Postgres, Row as _,
+    SqlSafeStr as _, Statement as _,
 };
 
-use crate::database::connections::CONNECT_TIMEOUT;
 use crate::database::error::{During as _, StoreError};
+use crate::database::limits::{self, StoreLimits, answer_within};
 use crate::database::place::DatabasePlace;
+
+/// What a wait for the other database is for.
+const READ: &str = "read the table to sync";
+
+/// Reads the next rows of a query on a server. Each page is a statement of its own, so that the server's limit counts
+/// the time that it takes for them, and not the time that is spent on rows that were read.
+const NEXT_PAGE: &str = "FETCH FORWARD 500 FROM backline_rows";
+
+/// PostgreSQL's code of a statement that it ended: it took longer than the limit that is set here, or an operator
+/// cancelled it.
+const CANCELLED: &str = "57014";
 
 /// The columns of Backline's own table of artists.
 const OWN_COLUMNS: [&str; 9] = [
@@ -45,8 +58,12 @@ pub struct ForeignRow {
     pub not_text: Option<String>,
 }
 
-/// A database that is only read, in one transaction.
-pub struct ForeignSource(Connection);
+/// A database that is only read, in one transaction. Each wait for it has a limit: it may be away, silent, or locked by
+/// its own platform's migration.
+pub struct ForeignSource {
+    connection: Connection,
+    limits: StoreLimits,
+}
 
 enum Connection {
     File(SqliteConnection),
@@ -57,45 +74,42 @@ impl ForeignSource {
     /// Opens a database for reading.
     ///
     /// # Errors
-    /// When the URL names none, or it can't be opened. No error holds the password.
-    pub async fn open(url: &str) -> Result<Self, StoreError> {
+    /// When the URL names none, or it can't be opened within [`StoreLimits::connect`]. No error holds the password.
+    pub async fn open(url: &str, limits: StoreLimits) -> Result<Self, StoreError> {
         let place = DatabasePlace::parse(url)?;
-        let opened = tokio::time::timeout(CONNECT_TIMEOUT, async {
-            match (&place, place.server()?) {
-                (DatabasePlace::File(path), _) => {
-                    let options = SqliteConnectOptions::new().filename(path).read_only(true);
-                    let mut connection = options.connect().await.map_err(|source| place.refused(source))?;
-                    connection.execute("BEGIN").await.map_err(|source| place.refused(source))?;
-                    Ok(Connection::File(connection))
-                }
-                (DatabasePlace::Server(_), Some(options)) => {
-                    let mut connection = options.connect().await.map_err(|source| place.refused(source))?;
-                    let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-                    connection.execute(begin).await.map_err(|source| place.refused(source))?;
-                    Ok(Connection::Server(connection))
-                }
-                (DatabasePlace::Server(_), None) => Err(StoreError::UnknownScheme { given: "postgres".to_owned() }),
+        let limit = limits.opening(place.kind());
+        let opened = match (&place, place.server()?) {
+            (DatabasePlace::File(path), _) => {
+                limits::within(limit, open_file(path, limits)).await.map(Connection::File)
             }
-        });
-        let timed_out = |_| Err(place.refused(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));
-        opened.await.unwrap_or_else(timed_out).map(Self)
+            (DatabasePlace::Server(_), Some(options)) => {
+                limits::within(limit, open_server(&options, limits)).await.map(Connection::Server)
+            }
+            (DatabasePlace::Server(_), None) => {
+                return Err(StoreError::UnknownScheme { given: "postgres".to_owned() });
+            }
+        };
+        let connection = opened.map_err(|source| place.refused(source))?;
+        Ok(Self { connection, limits })
     }
 
     /// The columns of a table as its name is understood there; empty where there is none.
     ///
     /// # Errors
-    /// When the database fails.
+    /// When the database fails, or does not answer within [`StoreLimits::statement`].
     pub async fn table_columns(&mut self, table: &'static str) -> Result<Vec<String>, StoreError> {
-        let what = "read the table to sync";
-        match &mut self.0 {
+        let limit = self.limits.statement;
+        match &mut self.connection {
             Connection::File(connection) => {
                 let query = sqlx::query_scalar("SELECT name FROM pragma_table_info($1)").bind(table);
-                query.fetch_all(connection).await.during(what)
+                answer_within(limit, READ, query.fetch_all(connection)).await
             }
             Connection::Server(connection) => {
                 let query = "SELECT attname::text FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0
                              AND NOT attisdropped ORDER BY attnum";
-                sqlx::query_scalar(query).bind(table).fetch_all(connection).await.during(what)
+                let query = sqlx::query_scalar(query).bind(table);
+                let names = answer_within(limit, READ, query.fetch_all(connection)).await;
+                names.map_err(|error| in_time(error, limit))
             }
         }
     }
@@ -103,41 +117,66 @@ impl ForeignSource {
     /// The names of the columns a query returns with.
     ///
     /// # Errors
-    /// [`StoreError::ForeignQuery`] when the database refuses the query, [`StoreError::Query`] when it is away.
+    /// [`StoreError::ForeignQuery`] when the database refuses the query, [`StoreError::Query`] when it is away,
+    /// [`StoreError::NoAnswer`] when it does not answer within [`StoreLimits::statement`].
     pub async fn query_columns(&mut self, query: &str) -> Result<Vec<String>, StoreError> {
         // The operator's own configuration: its author has the database's password too. The transaction only
         // reads.
         let text = AssertSqlSafe(format!("SELECT * FROM ({}\n) AS q", trimmed(query))).into_sql_str();
-        let names = match &mut self.0 {
-            Connection::File(connection) => connection
-                .prepare(text)
+        let limit = self.limits.statement;
+        let names = match &mut self.connection {
+            Connection::File(connection) => answer_within(limit, READ, connection.prepare(text))
                 .await
                 .map(|statement| statement.columns().iter().map(|column| column.name().to_owned()).collect()),
-            Connection::Server(connection) => connection
-                .prepare(text)
+            Connection::Server(connection) => answer_within(limit, READ, connection.prepare(text))
                 .await
                 .map(|statement| statement.columns().iter().map(|column| column.name().to_owned()).collect()),
         };
-        names.map_err(foreign)
+        names.map_err(|error| foreign(error, limit))
     }
 
-    /// The rows of a query with these columns, one after the other: none is held but the one that is read.
+    /// The rows of a query with these columns, one after the other: no more than one page is held. A row of a file, and
+    /// a page of a server's rows, may take [`StoreLimits::source_page`], since the first one may come only after the
+    /// whole table was sorted or grouped; nothing follows what did not come in time.
     pub fn rows<'a>(&'a mut self, query: &str, columns: &[String]) -> BoxStream<'a, Result<ForeignRow, StoreError>> {
+        let (short, limit) = (self.limits.statement, self.limits.source_page());
         // As above: the operator's own query.
-        match &mut self.0 {
+        match &mut self.connection {
             Connection::File(connection) => {
                 let pairs: Vec<String> = columns.iter().map(|name| sqlite_pair(name)).collect();
                 let text = format!("SELECT json_object({}) AS row FROM ({}\n) AS q", pairs.join(", "), trimmed(query));
                 let rows = sqlx::query(AssertSqlSafe(text)).fetch(connection);
                 // A file may hold any bytes as text.
-                let bytes = |row: SqliteRow| row.try_get::<Vec<u8>, _>(0);
-                rows.map(move |row| object(row.and_then(bytes).map_err(foreign)?)).boxed()
+                let bytes = |row: SqliteRow| row.try_get::<Vec<u8>, _>(0).during(READ);
+                let rows = limits::rows_within(limit, READ, rows);
+                rows.map(move |row| object(row.and_then(bytes).map_err(|error| foreign(error, limit))?)).boxed()
             }
             Connection::Server(connection) => {
-                let text = format!("SELECT to_jsonb(q)::text AS row FROM ({}\n) AS q", trimmed(query));
-                let rows = sqlx::query(AssertSqlSafe(text)).fetch(connection);
-                let text = |row: PgRow| row.try_get::<String, _>(0);
-                rows.map(move |row| object(row.and_then(text).map_err(foreign)?.into_bytes())).boxed()
+                let query = trimmed(query);
+                let text = format!(
+                    "DECLARE backline_rows NO SCROLL CURSOR FOR SELECT to_jsonb(q)::text AS row FROM ({query}\n) AS q"
+                );
+                let pages = stream::try_unfold((connection, Some(text)), move |(connection, text)| async move {
+                    if let Some(text) = text {
+                        // A statement that is prepared is one statement, whatever the query holds.
+                        let declare = sqlx::query::<Postgres>(AssertSqlSafe(text)).persistent(false);
+                        let declare = declare.execute(&mut *connection);
+                        answer_within(short, READ, declare).await.map_err(|error| foreign(error, short))?;
+                        let statement = server_ms(limit);
+                        let pages = AssertSqlSafe(format!("SET LOCAL statement_timeout = {statement}"));
+                        let set = answer_within(short, READ, connection.execute(pages)).await;
+                        set.map_err(|error| foreign(error, short))?;
+                    }
+                    let page = answer_within(limit, READ, connection.fetch_all(NEXT_PAGE)).await;
+                    let page = page.map_err(|error| foreign(error, limit))?;
+                    Ok::<_, StoreError>((!page.is_empty()).then_some((page, (connection, None))))
+                });
+                let text = move |row: PgRow| {
+                    let text = row.try_get::<String, _>(0).during(READ);
+                    text.map_err(|error| foreign(error, limit))
+                };
+                let read = move |row| object(text(row)?.into_bytes());
+                pages.map_ok(move |page| stream::iter(page.into_iter().map(read))).try_flatten().boxed()
             }
         }
     }
@@ -145,19 +184,65 @@ impl ForeignSource {
     /// Ends the transaction and closes the connection.
     ///
     /// # Errors
-    /// When the database fails.
+    /// When the database fails, or does not answer within [`StoreLimits::connect`].
     pub async fn close(self) -> Result<(), StoreError> {
-        let closed = match self.0 {
-            Connection::File(connection) => connection.close().await,
-            Connection::Server(connection) => connection.close().await,
+        let limit = self.limits.connect;
+        let closed = match self.connection {
+            Connection::File(connection) => limits::within(limit, connection.close()).await,
+            Connection::Server(connection) => limits::within(limit, connection.close()).await,
         };
         closed.during("close the database to sync from")
     }
 }
 
+async fn open_file(path: &str, limits: StoreLimits) -> Result<SqliteConnection, sqlx::Error> {
+    let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(limits.lock);
+    let mut connection = options.connect().await?;
+    connection.execute("BEGIN").await?;
+    Ok(connection)
+}
+
+/// The server's own limit of a statement, in milliseconds. The server ends a statement a little before it is given up
+/// here: it tells why then, and does not go on with it.
+fn server_ms(limit: Duration) -> u128 {
+    limit.mul_f64(0.9).as_millis()
+}
+
+async fn open_server(options: &PgConnectOptions, limits: StoreLimits) -> Result<PgConnection, sqlx::Error> {
+    let mut connection = options.connect().await?;
+    let (statement, lock) = (server_ms(limits.statement), limits.lock.as_millis());
+    // Between two pages the transaction stands still while the rows are compared.
+    let still = limits.long_statement.as_millis();
+    // For this transaction, so that a pooler hands none of it to others. Those that the server has: it is not
+    // Backline's, and need not be a recent PostgreSQL. All rows are wanted, and not the first ones soon.
+    let begin = format!(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+         SELECT set_config(s.name, w.value, true)
+         FROM (VALUES ('statement_timeout', '{statement}'), ('lock_timeout', '{lock}'),
+                 ('idle_in_transaction_session_timeout', '{still}'),
+                 ('tcp_keepalives_idle', '15'), ('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '3'),
+                 ('tcp_user_timeout', '45000'), ('cursor_tuple_fraction', '1')) AS w (name, value)
+             JOIN pg_settings s ON s.name = w.name"
+    );
+    connection.execute(AssertSqlSafe(begin)).await?;
+    Ok(connection)
+}
+
+/// A statement that the server ended by its limit has the error of one that is given up here: it names the limit.
+fn in_time(error: StoreError, limit: Duration) -> StoreError {
+    match error {
+        StoreError::Query { what, source: sqlx::Error::Database(told) }
+            if told.code().as_deref() == Some(CANCELLED) =>
+        {
+            StoreError::no_answer(what, limit)
+        }
+        other => other,
+    }
+}
+
 /// The error of the operator's query, or of a database that is away while it is run: that says nothing about the query.
-fn foreign(source: sqlx::Error) -> StoreError {
-    match (StoreError::Query { what: "read the table to sync", source }) {
+fn foreign(error: StoreError, limit: Duration) -> StoreError {
+    match in_time(error, limit) {
         away if away.is_transient() => away,
         StoreError::Query { source, .. } => StoreError::ForeignQuery { source },
         other => other,
@@ -208,9 +293,12 @@ mod tests {
 
     #[test]
     fn a_database_that_is_away_is_no_fault_of_the_query() {
-        let away = foreign(sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()));
+        let limit = Duration::from_secs(60);
+        let of = |source| foreign(StoreError::Query { what: READ, source }, limit);
+        let away = of(sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()));
         assert!(matches!(&away, StoreError::Query { .. }) && away.is_transient(), "{away}");
-        assert!(matches!(foreign(sqlx::Error::ColumnNotFound("x".into())), StoreError::ForeignQuery { .. }));
+        assert!(matches!(foreign(StoreError::no_answer(READ, limit), limit), StoreError::NoAnswer { seconds: 60, .. }));
+        assert!(matches!(of(sqlx::Error::ColumnNotFound("x".into())), StoreError::ForeignQuery { .. }));
     }
 
     #[test]

@@ -27,6 +27,10 @@ const LEASES_AHEAD_MAX: u32 = 10;
 /// was ahead: [`Store::refresh_lease`] decides.
 const LISTED_AHEAD_MAX: TimeDelta = TimeDelta::hours(1);
 
+/// The latest time after now at which a credential may be due that is believed. A later one was set by a clock that was
+/// ahead, or by another program. The refresher looks at each credential once in 30 days.
+const DUE_AHEAD_MAX: TimeDelta = TimeDelta::days(31);
+
 /// The right to refresh one version of a credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefreshLease {
@@ -206,7 +210,8 @@ impl Store {
     }
 
     /// A page of the working credentials of these slots that are due to be refreshed and that no host refreshes, in
-    /// order of id. Those without a due time are among them, where their kind can be refreshed at all.
+    /// order of id. Those without a due time are among them, where their kind can be refreshed at all, and those whose
+    /// due time is too far ahead to be believed.
     ///
     /// # Errors
     /// When the database fails.
@@ -227,8 +232,9 @@ impl Store {
                 scope,
                 credential_sql!(
                     "WHERE id > $3::uuid AND status = 'active'
-                     AND (refresh_at <= $2::timestamptz OR (refresh_at IS NULL AND kind IN
-                         ('client-credentials', 'refresh-token', 'instagram-long-lived', 'apple-developer-token')))
+                     AND (refresh_at <= $2::timestamptz OR refresh_at > $6::timestamptz
+                         OR (refresh_at IS NULL AND kind IN ('client-credentials', 'refresh-token',
+                             'instagram-long-lived', 'apple-developer-token')))
                      AND (refresh_owner IS NULL OR refresh_until <= $2::timestamptz OR refresh_until > $5::timestamptz)
                      AND EXISTS (SELECT 1 FROM {rows} WHERE r.value->>'platform' = platform AND r.value->>'slot' = slot)
                      {and_account: credentials.account_id}
@@ -238,7 +244,7 @@ impl Store {
             let asked = left_of(limit, found.len());
             let statement =
                 statement.bind(json("slots", &slots)?).bind(time_text(now)).bind(after).bind(i64::from(asked));
-            let statement = statement.bind(time_text(now + LISTED_AHEAD_MAX));
+            let statement = statement.bind(time_text(now + LISTED_AHEAD_MAX)).bind(time_text(now + DUE_AHEAD_MAX));
             let rows = self.rows("find credentials to refresh", statement).await?;
             found.extend(self.unreadable.read("credentials", "id", Extent::Part, &rows, credential_of)?);
             let last = more_after(&rows, asked, found.len(), limit);

@@ -293,7 +293,7 @@ pub(crate) fn save_sql(credential: &SealedCredential) -> &'static str {
          WHERE TRUE {and_account: $4::uuid}
          ON CONFLICT DO NOTHING"
     } else {
-        "UPDATE credentials SET kind = $5, sealed = $6, version = version + 1, expires_at = $8::timestamptz,
+        "UPDATE credentials SET kind = $5, sealed = $6, version = {raised: version + 1}, expires_at = $8::timestamptz,
              status = $9,
              updated_at = $10::timestamptz, refresh_at = $11::timestamptz, refresh_owner = NULL, refresh_until = NULL,
              refresh_began = NULL
@@ -327,7 +327,7 @@ fn place_of(row: &AnyRow) -> Result<CredentialPlace, StoreError> {
     Ok(CredentialPlace {
         id: row.parsed("id")?,
         account_id: row.parsed_or_null("account_id")?,
-        version: row.int("version")?,
+        version: row.counter("version")?,
     })
 }
 
@@ -339,7 +339,7 @@ pub(crate) fn credential_of(row: &AnyRow) -> Result<SealedCredential, StoreError
         account_id: row.parsed_or_null("account_id")?,
         kind: row.text("kind")?,
         sealed: row.bytes("sealed")?,
-        version: row.int("version")?,
+        version: row.counter("version")?,
         expires_at: row.time_or_null("expires_at")?,
         refresh_at: row.time_or_null("refresh_at")?,
         status: row.text("status")?,

@@ -2,21 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Once};
 
 use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
-use sqlx::any::{AnyPoolOptions, AnyRow};
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AnyPool, AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
 use tokio::sync::{Mutex, broadcast};
 
-use crate::database::connections::{self, ACQUIRE_TIMEOUT, CONNECT_TIMEOUT, Connections};
+use crate::database::connections::{self, Connections};
 use crate::database::dialect::{Columns as _, DatabaseKind, time_text};
-use crate::database::error::{During as _, StoreError};
+use crate::database::error::StoreError;
 use crate::database::known_months::KnownMonths;
-use crate::database::link::{self, Link, StoreLimits, WriterTurn};
+use crate::database::limits::{self, ACQUIRE_TIMEOUT, StoreLimits};
+use crate::database::link::{self, Link, WriterTurn};
 use crate::database::place::DatabasePlace;
 use crate::database::pooler;
 use crate::database::readable::UnreadableNotes;
@@ -41,7 +42,8 @@ const WRITE_BY_KEY: &str = "BEGIN; SET LOCAL plan_cache_mode = force_generic_pla
 /// Begins to read as of one moment.
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
-/// The same, for as long as the reader of the rows takes. Nothing waits for such a transaction.
+/// The same, for as long as the reader of the rows takes: the server would count that time too, and this process has a
+/// limit for each row. Nothing waits for such a transaction.
 const UNBOUNDED_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0;
     SET LOCAL idle_in_transaction_session_timeout = 0";
 
@@ -90,16 +92,18 @@ impl Default for StoreOptions {
 /// ```
 #[derive(Clone)]
 pub struct Store {
-    pub(crate) pool: AnyPool,
+    pub(in crate::database) pool: AnyPool,
     connections: Connections,
+    /// Where it is, without user and password.
+    place: Arc<str>,
     kind: DatabaseKind,
-    limits: StoreLimits,
+    pub(in crate::database) limits: StoreLimits,
     /// SQLite has one writer; waiting for it here is fair and costs no busy loop. Unused on PostgreSQL.
     writer: Arc<Mutex<()>>,
     /// What this process wrote that others in it may wait for.
     pub(crate) wakes: broadcast::Sender<Topic>,
     /// What a connection that listens takes, password included; none on SQLite.
-    pub(crate) server: Option<Arc<PgConnectOptions>>,
+    pub(in crate::database) server: Option<Arc<PgConnectOptions>>,
     pub(crate) months: KnownMonths,
     /// Batches that this process has completed.
     pub(crate) completed: Arc<AtomicU32>,
@@ -129,44 +133,39 @@ impl Store {
         let (connect, limits) = (place.options()?, options.limits);
         place.make_private()?;
         // One connection of our own first: a pool reports a wrong address by a time-out only.
-        let first = tokio::time::timeout(CONNECT_TIMEOUT, connect.connect())
-            .await
-            .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));
-        let mut connections_max = options.connections_max.max(1);
-        match first {
-            Ok(mut connection) => {
-                if kind == DatabaseKind::Postgres {
-                    let between = pooler::is_between(&connect, &mut connection);
-                    let between = tokio::time::timeout(CONNECT_TIMEOUT, between)
-                        .await
-                        .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));
-                    if between.map_err(|source| place.refused(source))? {
-                        return Err(StoreError::TransactionPooler { place: place.shown() });
-                    }
-                }
-                prepare_connection(kind, limits, &mut connection).await.map_err(|source| place.refused(source))?;
-                if kind == DatabaseKind::Postgres
-                    && let Ok(Some(allowed)) = connections::allowed(&mut connection).await
-                    && allowed <= connections_max
-                {
-                    // One is for the connection that listens.
-                    connections_max = allowed.saturating_sub(1).max(1);
-                    let configured = options.connections_max;
-                    tracing::warn!(
-                        allowed,
-                        configured,
-                        "the database lets its role have fewer connections than database.connections_max"
-                    );
-                }
-                connection.close().await.map_err(|source| place.refused(source))?;
-            }
-            Err(source) => return Err(place.refused(source)),
+        let opened = open_first(kind, limits, &connect).await;
+        let First { is_mixed, allowed } = opened.map_err(|source| place.refused(source))?;
+        if is_mixed {
+            return Err(StoreError::TransactionPooler { place: place.shown() });
         }
+        let mut connections_max = options.connections_max.max(1);
+        if let Some(allowed) = allowed.filter(|allowed| *allowed <= connections_max) {
+            // One is for the connection that listens.
+            connections_max = allowed.saturating_sub(1).max(1);
+            let configured = options.connections_max;
+            tracing::warn!(
+                allowed,
+                configured,
+                "the database lets its role have fewer connections than database.connections_max"
+            );
+        }
+        // Set by the connection that is given several processes of the server.
+        let is_mixed = Arc::new(AtomicBool::new(false));
+        let found = Arc::clone(&is_mixed);
         let pool = AnyPoolOptions::new()
             .max_connections(connections_max)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .test_before_acquire(false)
-            .after_connect(move |connection, _| Box::pin(prepare_connection(kind, limits, connection)));
+            .after_connect(move |connection, _| {
+                let found = Arc::clone(&found);
+                Box::pin(async move {
+                    let prepared = prepare_connection(kind, limits, connection).await;
+                    if prepared.as_ref().is_err_and(pooler::is_mixed) {
+                        found.store(true, Ordering::Relaxed);
+                    }
+                    prepared
+                })
+            });
         let pool = match kind {
             DatabaseKind::Sqlite if read_only_mark().is_some() => {
                 pool.before_acquire(|connection, _| Box::pin(obey_read_only_mark(connection)))
@@ -178,8 +177,9 @@ impl Store {
         let wakes = broadcast::channel(WAKES_WAITING).0;
         let (server, months) = (place.server()?.map(Arc::new), KnownMonths::default());
         let (unreadable, writer, completed) = (UnreadableNotes::default(), Arc::default(), Arc::default());
-        let connections = Connections::new(pool.clone(), server.clone());
-        Ok(Self { pool, connections, kind, limits, writer, wakes, server, months, completed, unreadable })
+        let connections = Connections::new(pool.clone(), server.clone(), limits, is_mixed);
+        let place = Arc::from(place.shown());
+        Ok(Self { pool, connections, place, kind, limits, writer, wakes, server, months, completed, unreadable })
     }
 
     /// Which database is in use.
@@ -202,9 +202,10 @@ impl Store {
         self.unreadable.others()
     }
 
-    /// Closes every connection, waiting for those in use.
+    /// Closes every connection, waiting for those in use, but for no longer than opening one may take.
     pub async fn close(&self) {
-        self.pool.close().await;
+        // What is left over ends with its statement, or with the process.
+        let _ = tokio::time::timeout(self.limits.connect, self.pool.close()).await;
     }
 
     pub(crate) fn query(&self, statement: &'static str) -> Statement {
@@ -239,12 +240,23 @@ impl Store {
     }
 
     async fn link(&self, what: &'static str) -> Result<Link, StoreError> {
-        Link::of(&self.connections, self.kind, self.limits, None).await.during(what)
+        self.link_with(None, what).await
     }
 
     async fn writing_link(&self, what: &'static str) -> Result<Link, StoreError> {
-        let turn = self.writer().await;
-        Link::of(&self.connections, self.kind, self.limits, turn).await.during(what)
+        let turn = self.writer().await?;
+        self.link_with(turn, what).await
+    }
+
+    async fn link_with(&self, turn: WriterTurn, what: &'static str) -> Result<Link, StoreError> {
+        let link = Link::of(&self.connections, self.kind, self.limits, turn).await;
+        link.map_err(|source| {
+            if pooler::is_mixed(&source) {
+                StoreError::TransactionPooler { place: self.place.to_string() }
+            } else {
+                StoreError::Query { what, source }
+            }
+        })
     }
 
     pub(crate) async fn begin(&self) -> Result<Work, StoreError> {
@@ -317,10 +329,14 @@ impl Store {
         Ok(view)
     }
 
-    pub(crate) async fn writer(&self) -> WriterTurn {
+    /// Waits for the turn of the one writer of a file.
+    pub(crate) async fn writer(&self) -> Result<WriterTurn, StoreError> {
         match self.kind {
-            DatabaseKind::Sqlite => Some(Arc::clone(&self.writer).lock_owned().await),
-            DatabaseKind::Postgres => None,
+            DatabaseKind::Sqlite => {
+                let turn = async { Ok(Some(Arc::clone(&self.writer).lock_owned().await)) };
+                StoreError::in_time(self.limits.statement, "finish what was to be written before", turn).await
+            }
+            DatabaseKind::Postgres => Ok(None),
         }
     }
 }
@@ -351,8 +367,12 @@ impl ReadView {
     }
 
     /// Rows as they come, of which none is held.
-    pub(crate) fn stream(&mut self, statement: Statement) -> BoxStream<'_, Result<AnyRow, sqlx::Error>> {
-        self.link.stream(statement)
+    pub(crate) fn stream(
+        &mut self,
+        what: &'static str,
+        statement: Statement,
+    ) -> BoxStream<'_, Result<AnyRow, StoreError>> {
+        self.link.stream(what, statement)
     }
 }
 
@@ -416,6 +436,47 @@ impl Work {
     }
 }
 
+/// What is found out on the first connection of a database.
+struct First {
+    /// Whether its statements run on several sessions.
+    is_mixed: bool,
+    /// How many connections the server lets the role have, where it has a limit.
+    allowed: Option<u32>,
+}
+
+/// Opens a connection, finds out what has to be known before there are others, and closes it. Opening it has the whole
+/// limit, and so has the rest, which opens another one: a server that is slow to let clients in is no fault.
+async fn open_first(
+    kind: DatabaseKind,
+    limits: StoreLimits,
+    connect: &AnyConnectOptions,
+) -> Result<First, sqlx::Error> {
+    let limit = limits.opening(kind);
+    let connection = limits::within(limit, connect.connect()).await?;
+    limits::within(limit, look_at_first(kind, limits, connect, connection)).await
+}
+
+async fn look_at_first(
+    kind: DatabaseKind,
+    limits: StoreLimits,
+    connect: &AnyConnectOptions,
+    mut connection: sqlx::AnyConnection,
+) -> Result<First, sqlx::Error> {
+    if kind == DatabaseKind::Postgres && pooler::is_between(connect, &mut connection).await? {
+        return Ok(First { is_mixed: true, allowed: None });
+    }
+    match prepare_connection(kind, limits, &mut connection).await {
+        Err(error) if pooler::is_mixed(&error) => return Ok(First { is_mixed: true, allowed: None }),
+        prepared => prepared?,
+    }
+    let allowed = match kind {
+        DatabaseKind::Sqlite => None,
+        DatabaseKind::Postgres => connections::allowed(&mut connection).await.unwrap_or_default(),
+    };
+    connection.close().await?;
+    Ok(First { is_mixed: false, allowed })
+}
+
 async fn prepare_connection(
     kind: DatabaseKind,
     limits: StoreLimits,
@@ -425,12 +486,12 @@ async fn prepare_connection(
         // WAL lets readers go on while one writes; with it, NORMAL may lose the last commits in a power cut, never the
         // file. The busy timeout is for other processes: within this one, writers queue for `Store::writer`. What is
         // deleted is overwritten, so that little of an erased text is left in the file's free space.
-        connection
-            .execute(
-                "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
-                 PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON",
-            )
-            .await?;
+        let busy = limits.lock.as_millis();
+        let settings = format!(
+            "PRAGMA busy_timeout = {busy}; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
+             PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON"
+        );
+        connection.execute(AssertSqlSafe(settings)).await?;
         if let Some(pages) = file_pages_max() {
             connection.execute(AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"))).await?;
         }
@@ -454,7 +515,7 @@ async fn prepare_connection(
              SET tcp_user_timeout = '45s';
              DO $$ BEGIN SET client_connection_check_interval = '10s'; EXCEPTION WHEN OTHERS THEN NULL; END $$"
         );
-        connection.execute(AssertSqlSafe(settings)).await?;
+        pooler::set_on_one(connection, settings).await?;
     }
     Ok(())
 }

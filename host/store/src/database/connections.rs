@@ -6,21 +6,18 @@
 //! would wait for a new one beside idle ones. So a caller that waits for long finds out whether the server refuses
 //! connections. While it does, each try is short, and the next one looks again.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use backline_model::remedies::{Remedy, off};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _, Row as _};
 use tokio::time::Instant;
 
-use backline_model::remedies::{Remedy, off};
-
-/// How long opening a database, or waiting for a free connection, may take.
-pub(crate) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How long opening one connection may take: a wrong address should be reported soon.
-pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::database::limits::{self, ACQUIRE_TIMEOUT, StoreLimits};
+use crate::database::pooler;
 
 /// How long a connection is waited for before it is found out whether the server refuses them.
 const WAIT_QUIETLY: Duration = Duration::from_secs(2);
@@ -46,6 +43,9 @@ pub(crate) struct Connections {
     pool: AnyPool,
     /// What a connection beside the pool takes; none on SQLite, which refuses none.
     server: Option<Arc<PgConnectOptions>>,
+    limits: StoreLimits,
+    /// Whether a connection was given several sessions of the server: a pooler mixes them, now or later.
+    is_mixed: Arc<AtomicBool>,
     /// What was found out last.
     found: Arc<Mutex<Option<Found>>>,
 }
@@ -61,14 +61,20 @@ struct Found {
 }
 
 impl Connections {
-    pub(crate) fn new(pool: AnyPool, server: Option<Arc<PgConnectOptions>>) -> Self {
-        Self { pool, server, found: Arc::default() }
+    pub(crate) fn new(
+        pool: AnyPool,
+        server: Option<Arc<PgConnectOptions>>,
+        limits: StoreLimits,
+        is_mixed: Arc<AtomicBool>,
+    ) -> Self {
+        Self { pool, server, limits, is_mixed, found: Arc::default() }
     }
 
     /// A connection, as soon as one is free or can be opened.
     ///
     /// # Errors
-    /// When there is none in time: what the server says, if it refuses further ones.
+    /// When there is none in time: what the server says, if it refuses further ones. When a pooler mixes sessions, as
+    /// [`pooler::is_mixed`] knows.
     pub(crate) async fn acquire(&self) -> Result<PoolConnection<Any>, sqlx::Error> {
         let Some(server) = self.server.as_ref().filter(|_| !off(Remedy::FewConnections)) else {
             return self.pool.acquire().await;
@@ -76,6 +82,9 @@ impl Connections {
         let until = Instant::now() + ACQUIRE_TIMEOUT;
         let mut is_only_busy = false;
         loop {
+            if self.is_mixed.load(Ordering::Relaxed) {
+                return Err(pooler::mixed());
+            }
             let left = until.saturating_duration_since(Instant::now());
             let patience = if self.is_refused() {
                 TRY.min(left)
@@ -96,10 +105,10 @@ impl Connections {
                 }
                 Ok(Err(sqlx::Error::PoolTimedOut)) | Err(_) => {
                     if left <= patience {
-                        return Err(refusal(server).await.unwrap_or(sqlx::Error::PoolTimedOut));
+                        return Err(refusal(server, self.limits).await.unwrap_or(sqlx::Error::PoolTimedOut));
                     }
                     if self.is_to_ask() {
-                        self.learn(refusal(server).await.as_ref());
+                        self.learn(refusal(server, self.limits).await.as_ref());
                     }
                     is_only_busy = self.is_let_in();
                 }
@@ -147,16 +156,15 @@ impl Connections {
 }
 
 /// What the server says to a connection of its own; none where it lets it in and answers, or does not answer at all.
-async fn refusal(server: &PgConnectOptions) -> Option<sqlx::Error> {
-    let mut connection = match tokio::time::timeout(CONNECT_TIMEOUT, server.connect()).await {
-        Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => return Some(error).filter(is_refusal),
-        Err(_) => return None,
+async fn refusal(server: &PgConnectOptions, limits: StoreLimits) -> Option<sqlx::Error> {
+    let mut connection = match limits::within(limits.connect, server.connect()).await {
+        Ok(connection) => connection,
+        Err(error) => return Some(error).filter(is_refusal),
     };
     let answer = tokio::time::timeout(ANSWER_WITHIN, connection.execute(sqlx::raw_sql("SELECT 1"))).await;
     match answer {
         Ok(Ok(_)) => {
-            let _ = tokio::time::timeout(CONNECT_TIMEOUT, connection.close()).await;
+            let _ = limits::within(limits.connect, connection.close()).await;
             None
         }
         Ok(Err(error)) => Some(error).filter(is_refusal),

@@ -17,6 +17,7 @@ use sqlx::any::AnyRow;
 use sqlx::{Row as _, SqlSafeStr as _, SqlStr};
 use uuid::Uuid;
 
+use crate::database::counters::{COUNTER_MAX, TIMES_MAX, with_counters};
 use crate::database::error::StoreError;
 use crate::database::times;
 use crate::scope::{last_parameter, limited};
@@ -112,7 +113,7 @@ pub(crate) fn translate(kind: DatabaseKind, statement: &str, to_one_tenant: bool
     for (word, sqlite, postgres) in WORDS {
         text = text.replace(word, if kind == DatabaseKind::Sqlite { sqlite } else { postgres });
     }
-    let mut text = limited(&with_columns(kind, &text), to_one_tenant);
+    let mut text = limited(&with_columns(kind, &with_counters(&text)), to_one_tenant);
     if kind == DatabaseKind::Postgres {
         return text;
     }
@@ -364,6 +365,19 @@ pub(crate) trait Columns {
     /// A whole number that can't be negative.
     fn count(&self, column: &str) -> Result<u64, StoreError> {
         u64::try_from(self.int(column)?).map_err(|_| unreadable(column, "a negative count"))
+    }
+
+    /// A number that only grows, such as a token: not negative, and there is one after it.
+    fn counter(&self, column: &str) -> Result<i64, StoreError> {
+        let number = self.int(column)?;
+        if (0..COUNTER_MAX).contains(&number) { Ok(number) } else { Err(unreadable(column, number.to_string())) }
+    }
+
+    /// How many times something happened: not negative, and small enough for it to happen again.
+    fn times(&self, column: &str) -> Result<u32, StoreError> {
+        let number = self.int(column)?;
+        let times = u32::try_from(number).ok().filter(|times| *times < TIMES_MAX);
+        times.ok_or_else(|| unreadable(column, number.to_string()))
     }
 
     /// Truth, which crosses as 0 or 1.

@@ -356,10 +356,15 @@ impl StoreError {
         what: &'static str,
         work: impl Future<Output = Result<T, Self>>,
     ) -> Result<T, Self> {
-        let seconds = limit.as_secs_f64().ceil();
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time-out in whole seconds")]
-        let late = |_| Err(Self::NoAnswer { what, seconds: seconds as u64 });
+        let late = |_| Err(Self::no_answer(what, limit));
         tokio::time::timeout(limit, work).await.unwrap_or_else(late)
+    }
+
+    /// That the database did not do something within a time. `what` is an infinitive.
+    pub(crate) fn no_answer(what: &'static str, limit: Duration) -> Self {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time-out in whole seconds")]
+        let seconds = limit.as_secs_f64().ceil() as u64;
+        Self::NoAnswer { what, seconds }
     }
 
     /// What is wrong with an artist that was to be written and what to do, where a check of the table `artists` says
@@ -399,7 +404,10 @@ impl StoreError {
             Self::Query { source: sqlx::Error::Database(error), .. } => error.code(),
             _ => None,
         };
-        self.is_transient() || self.refusal().is_some() || code.is_some_and(|code| is_of_the_whole_database(&code))
+        matches!(self, Self::TransactionPooler { .. })
+            || self.is_transient()
+            || self.refusal().is_some()
+            || code.is_some_and(|code| is_of_the_whole_database(&code))
     }
 
     fn refusal(&self) -> Option<Unwritable> {

@@ -1,9 +1,10 @@
 //! One connection in use, whose statements end in time.
 //!
 //! A server that is gone without a word (failover, a lost machine, a firewall that forgets) leaves a read waiting for
-//! ever, and sqlx hands out no socket on which a time-out could be set. So each statement has a limit here. A
-//! connection that did not answer within it, or whose caller went away in the middle of a statement, is closed instead
-//! of being given back: the pool would wait for its answer.
+//! ever, and so does a file whose disk hangs. So each statement has a limit here, and each row of those whose rows are
+//! read as they come. A connection to a server that did not answer within it, or whose caller went away in the middle
+//! of a statement, is closed instead of being given back: the pool would wait for its answer. That of a file is given
+//! back once its thread has done what it was asked for, and SQLite's next writer has its turn then.
 
 use std::future::ready;
 use std::time::Duration;
@@ -18,33 +19,9 @@ use tokio::sync::OwnedMutexGuard;
 use crate::database::connections::Connections;
 use crate::database::dialect::DatabaseKind;
 use crate::database::error::{During as _, StoreError};
+use crate::database::limits::{self, CHECK_WITHIN, StoreLimits, answer_within};
 use crate::database::statement::{Again, Statement};
 use backline_model::remedies::{Remedy, off};
-
-/// How long a connection may take to confirm that it is in order, when it is taken from the pool or given back.
-const CHECK_WITHIN: Duration = Duration::from_secs(5);
-
-/// Bounds of what the database may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StoreLimits {
-    /// One statement. On PostgreSQL only: a file does not go silent.
-    pub statement: Duration,
-    /// One statement that reads or changes whole tables, such as a report or a month's archive; the server ends any
-    /// statement after it. On PostgreSQL only.
-    pub long_statement: Duration,
-    /// Waiting for a lock. On PostgreSQL only: SQLite has one writer.
-    pub lock: Duration,
-}
-
-impl Default for StoreLimits {
-    fn default() -> Self {
-        Self {
-            statement: Duration::from_secs(60),
-            long_statement: Duration::from_secs(3_600),
-            lock: Duration::from_secs(30),
-        }
-    }
-}
 
 /// The turn of SQLite's one writer; none on PostgreSQL, and where only reading is wanted.
 pub(crate) type WriterTurn = Option<OwnedMutexGuard<()>>;
@@ -72,28 +49,15 @@ pub(crate) struct Link {
 /// Runs a statement within the limit.
 macro_rules! answered {
     ($link:expr, $limit:expr, $what:expr, $connection:ident => $work:expr) => {{
-        let (kind, limit): (DatabaseKind, Duration) = ($link.kind, $limit);
+        let limit: Duration = $limit;
         let Some($connection) = $link.connection.as_deref_mut() else {
             return Err(sqlx::Error::PoolClosed).during($what);
         };
         $link.unanswered = true;
-        let answer = within(kind, limit, $what, $work).await;
+        let answer = answer_within(limit, $what, $work).await;
         $link.unanswered = matches!(answer, Err(StoreError::NoAnswer { .. }));
         answer
     }};
-}
-
-async fn within<T>(
-    kind: DatabaseKind,
-    limit: Duration,
-    what: &'static str,
-    work: impl Future<Output = Result<T, sqlx::Error>>,
-) -> Result<T, StoreError> {
-    match kind {
-        DatabaseKind::Sqlite => work.await.during(what),
-        DatabaseKind::Postgres if off(Remedy::StatementLimit) => work.await.during(what),
-        DatabaseKind::Postgres => StoreError::in_time(limit, what, async { work.await.during(what) }).await,
-    }
 }
 
 impl Link {
@@ -156,9 +120,8 @@ impl Link {
         self.in_transaction = false;
         if self.durable {
             // It is committed. A connection that goes on waiting for the disk is slower, and no more.
-            if let Some(connection) = self.connection.as_deref_mut() {
-                let _ = connection.execute("PRAGMA synchronous = NORMAL").await;
-            }
+            let no_wait = "PRAGMA synchronous = NORMAL";
+            let _ = answered!(self, self.limit, "stop waiting for the disk", connection => connection.execute(no_wait));
         }
         Ok(())
     }
@@ -201,14 +164,20 @@ impl Link {
         answered!(self, limit, what, connection => query.fetch_all(connection))
     }
 
-    /// Rows as they come, without a limit: their reader may be slow. A reader that stops early leaves an answer behind,
-    /// which is not read any more.
-    pub(crate) fn stream(&mut self, statement: Statement) -> BoxStream<'_, Result<AnyRow, sqlx::Error>> {
+    /// Rows as they come, each within the statement's limit. Their reader may be slow: its time does not count. A
+    /// reader that stops early leaves an answer behind, which is not read any more.
+    pub(crate) fn stream(
+        &mut self,
+        what: &'static str,
+        statement: Statement,
+    ) -> BoxStream<'_, Result<AnyRow, StoreError>> {
         self.unanswered = true;
-        match self.connection.as_deref_mut() {
+        let limit = self.limit_of(&statement);
+        let rows = match self.connection.as_deref_mut() {
             Some(connection) => statement.into_query().fetch(connection),
             None => stream::once(ready(Err(sqlx::Error::PoolClosed))).boxed(),
-        }
+        };
+        limits::rows_within(limit, what, rows)
     }
 
     pub(crate) async fn execute(&mut self, what: &'static str, statement: Statement) -> Result<u64, StoreError> {
@@ -233,18 +202,25 @@ impl Drop for Link {
             drop(connection.detach());
         } else {
             let turn = self.turn.take().filter(|_| self.in_transaction || self.unanswered);
-            give_back(connection, self.kind, self.in_transaction, turn);
+            give_back(connection, self.kind, self.in_transaction, self.unanswered, turn);
         }
     }
 }
 
 /// What the pool does by itself when a connection is dropped, but within a time. SQLite's next writer has its turn once
-/// the transaction is undone.
-fn give_back(mut connection: PoolConnection<Any>, kind: DatabaseKind, undo: bool, turn: WriterTurn) {
+/// the transaction is undone, or the statement is over that nobody waits for any more.
+fn give_back(mut connection: PoolConnection<Any>, kind: DatabaseKind, undo: bool, unanswered: bool, turn: WriterTurn) {
     // Without a runtime the process ends, and the connection with it.
     let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
     let returned = async move {
-        if undo && connection.execute("ROLLBACK").await.is_err() {
+        let over = if undo {
+            connection.execute("ROLLBACK").await.map(drop)
+        } else if unanswered {
+            connection.ping().await
+        } else {
+            Ok(())
+        };
+        if over.is_err() {
             drop(connection.detach());
             return;
         }
@@ -253,6 +229,8 @@ fn give_back(mut connection: PoolConnection<Any>, kind: DatabaseKind, undo: bool
     };
     runtime.spawn(async move {
         match kind {
+            // Nobody waits for this but the next writer and who needs a connection, and both have limits. A connection
+            // that is closed instead would leave its thread behind, with whatever it has locked.
             DatabaseKind::Sqlite => returned.await,
             // A connection that can't be given back in time is dropped, which closes it.
             DatabaseKind::Postgres => drop(tokio::time::timeout(CHECK_WITHIN, returned).await),
@@ -265,6 +243,5 @@ fn give_back(mut connection: PoolConnection<Any>, kind: DatabaseKind, undo: bool
 /// # Errors
 /// When it does not answer: the pool opens another one instead.
 pub(crate) async fn check(connection: &mut AnyConnection) -> Result<bool, sqlx::Error> {
-    let timed_out = |_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
-    tokio::time::timeout(CHECK_WITHIN, connection.ping()).await.unwrap_or_else(timed_out).map(|()| true)
+    limits::within(CHECK_WITHIN, connection.ping()).await.map(|()| true)
 }

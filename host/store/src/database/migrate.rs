@@ -2,15 +2,16 @@
 
 use std::borrow::Cow;
 
-use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::{Executor as _, SqlSafeStr as _};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::{AnyConnection, Executor as _, SqlSafeStr as _};
 
 use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, DatabaseKind};
 use crate::database::error::{During as _, StoreError};
+use crate::database::limits::{self, MIGRATION_MAX, answer_within};
 
 /// Version, name, and the text for SQLite and for PostgreSQL.
-const MIGRATIONS: [(i64, &str, &str, &str); 22] = [
+const MIGRATIONS: [(i64, &str, &str, &str); 23] = [
     (
         1,
         "first",
@@ -143,6 +144,12 @@ const MIGRATIONS: [(i64, &str, &str, &str); 22] = [
         include_str!("../../../../migrations/sqlite/0022_artists.sql"),
         include_str!("../../../../migrations/postgres/0022_artists.sql"),
     ),
+    (
+        23,
+        "numbers",
+        include_str!("../../../../migrations/sqlite/0023_numbers.sql"),
+        include_str!("../../../../migrations/postgres/0023_numbers.sql"),
+    ),
 ];
 
 /// Makes the schema of Backline's own tables, and moves the list of migrations there where an older
@@ -198,17 +205,13 @@ impl Store {
             return Err(StoreError::NewerSchema { found, known: VERSION });
         }
         self.encoding_require().await?;
-        let _writer = self.writer().await;
+        let _writer = self.writer().await?;
         let mut connection = self.pool.acquire().await.during("begin a migration")?;
-        if self.kind() == DatabaseKind::Postgres {
-            // Moving a large table takes its time, and a host waits for another one that migrates.
-            let unbounded = "SET statement_timeout = 0; SET lock_timeout = 0";
-            connection.execute(unbounded).await.during("prepare a migration")?;
-            self.query(SCHEMA).into_query().execute(&mut *connection).await.during("make Backline's schema")?;
-        }
-        let migrated = migrator(self.kind()).run(&mut *connection).await;
+        let migrated = self.migrate_on(&mut connection).await;
         // Its settings are not those of the others.
-        connection.close().await.during("end a migration")?;
+        let closed = limits::within(self.limits.connect, connection.close()).await;
+        let migrated = migrated?;
+        closed.during("end a migration")?;
         migrated.map_err(|source| StoreError::Migration { source })?;
         if self.kind() == DatabaseKind::Postgres {
             let statement = self.query("SELECT 1 AS one FROM backline.grant_roles()");
@@ -220,6 +223,19 @@ impl Store {
             .map(|(version, name, ..)| format!("{version:04}_{name}"))
             .collect();
         Ok(MigrationReport { applied, version: VERSION, left_to_owner: self.publication_statement().await? })
+    }
+
+    /// Applies what is missing. The connection is not to be used afterwards.
+    async fn migrate_on(&self, connection: &mut AnyConnection) -> Result<Result<(), MigrateError>, StoreError> {
+        if self.kind() == DatabaseKind::Postgres {
+            // Moving a large table takes its time, and a host waits for another one that migrates.
+            let unbounded = connection.execute("SET statement_timeout = 0; SET lock_timeout = 0");
+            answer_within(self.limits.statement, "prepare a migration", unbounded).await?;
+            let schema = self.query(SCHEMA).into_query().execute(&mut *connection);
+            answer_within(MIGRATION_MAX, "make Backline's schema", schema).await?;
+        }
+        let migrator = migrator(self.kind());
+        StoreError::in_time(MIGRATION_MAX, "migrate", async { Ok(migrator.run(&mut *connection).await) }).await
     }
 
     /// What adds the table `metrics` to Supabase's stream of changes, where that exists and it is not in it.

@@ -2,9 +2,11 @@
 
 pub(crate) mod connection;
 pub(crate) mod connections;
+pub(crate) mod counters;
 pub(crate) mod dialect;
 pub(crate) mod error;
 pub(crate) mod known_months;
+pub(crate) mod limits;
 pub(crate) mod link;
 pub(crate) mod migrate;
 pub(crate) mod months;

@@ -7,16 +7,15 @@
 //!
 //! A notification is a hint: its receiver reads the tables, and a host that misses it reads them a little later.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tokio::sync::broadcast;
 
 use crate::database::connection::{Store, Work};
-use crate::database::connections::CONNECT_TIMEOUT;
 use crate::database::dialect::DatabaseKind;
 use crate::database::error::{During as _, StoreError};
+use crate::database::limits::{self, CHECK_WITHIN};
 use crate::database::topic::Topic;
 
 /// The channel of all topics; the triggers of the migrations name it too.
@@ -24,9 +23,6 @@ const CHANNEL: &str = "backline";
 
 /// Idle time before the connection is probed: a connection whose server is gone looks like an idle one.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
-
-/// Timeout of the probe.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// Receives notifications of what is written to the database.
 pub struct Listener {
@@ -48,7 +44,10 @@ impl Store {
     pub async fn listener(&self) -> Result<Listener, StoreError> {
         let source = match &self.server {
             None => Source::Here(self.wakes.subscribe()),
-            Some(server) => Source::Server(Box::new(listen(server).await.during("listen for notifications")?)),
+            Some(server) => {
+                let listening = limits::within(self.limits.connect, listen(server)).await;
+                Source::Server(Box::new(listening.during("listen for notifications")?))
+            }
         };
         Ok(Listener { source, missed: Vec::new() })
     }
@@ -60,18 +59,12 @@ impl Store {
     }
 }
 
-async fn listen(server: &Arc<PgConnectOptions>) -> Result<PgListener, sqlx::Error> {
-    let timed_out = |_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
-    tokio::time::timeout(CONNECT_TIMEOUT, listen_at(server)).await.unwrap_or_else(timed_out)
-}
-
-async fn listen_at(server: &PgConnectOptions) -> Result<PgListener, sqlx::Error> {
+async fn listen(server: &PgConnectOptions) -> Result<PgListener, sqlx::Error> {
     let pool = PgPoolOptions::new()
         .max_connections(1)
         .max_lifetime(None)
         .idle_timeout(None)
-        .acquire_timeout(CONNECT_TIMEOUT)
-        .connect_with(PgConnectOptions::clone(server))
+        .connect_with(server.clone())
         .await?;
     let mut listener = PgListener::connect_with(&pool).await?;
     // A broken connection is reported: notifications sent in the meantime were lost.
@@ -117,7 +110,7 @@ async fn hear(server: &mut PgListener) -> Result<Topic, sqlx::Error> {
             Ok(Err(error)) => return Err(error),
             Err(_) => {
                 let answer = sqlx::query("SELECT 1").execute(&mut *server);
-                tokio::time::timeout(ANSWER_WITHIN, answer).await.map_err(|_| broken())??;
+                limits::within(CHECK_WITHIN, answer).await?;
             }
         }
     }

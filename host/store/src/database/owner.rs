@@ -6,7 +6,9 @@ use std::io::ErrorKind;
 use sqlx::{AnyConnection, ConnectOptions as _, Connection as _, Executor as _, Row as _};
 
 use crate::database::connection::Store;
+use crate::database::dialect::DatabaseKind;
 use crate::database::error::StoreError;
+use crate::database::limits::{self, StoreLimits};
 use crate::database::place::DatabasePlace;
 use backline_model::InstallationId;
 
@@ -40,11 +42,15 @@ impl Store {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(FileOwner::NoOne),
             Err(error) => return Err(place.refused(sqlx::Error::Io(error))),
         }
-        let connected = place.reading_options()?.connect().await;
-        let mut connection = connected.map_err(|source| place.refused(source))?;
-        let found = owner_in(&mut connection).await;
-        let closed = connection.close().await;
-        found.and_then(|owner| closed.map(|()| owner)).map_err(|source| place.refused(source))
+        let options = place.reading_options()?;
+        let found = async {
+            let mut connection = options.connect().await?;
+            let found = owner_in(&mut connection).await;
+            let closed = connection.close().await;
+            found.and_then(|owner| closed.map(|()| owner))
+        };
+        let limit = StoreLimits::default().opening(DatabaseKind::Sqlite);
+        limits::within(limit, found).await.map_err(|source| place.refused(source))
     }
 }
 

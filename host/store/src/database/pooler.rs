@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use sqlx::any::AnyConnectOptions;
-use sqlx::{AnyConnection, ConnectOptions as _, Connection as _, Executor as _, Row as _};
+use sqlx::{AnyConnection, AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _};
 
 /// Tries to catch a pooler: other clients may have taken the connection that it would have handed over.
 const TRIES: u32 = 3;
@@ -15,6 +15,41 @@ const TRIES: u32 = 3;
 /// How long opening the second connection, or one of its tries, may take. A pooler in session mode that has no room for
 /// it lets it wait.
 const OTHER_WITHIN: Duration = Duration::from_secs(3);
+
+/// How often the process of a new connection is looked at before anything is set on it.
+const LOOKS: u32 = 2;
+
+/// Says of a connection that several processes of the server answered it.
+#[derive(Debug, thiserror::Error)]
+#[error("the statements of one connection run on several sessions of the server")]
+struct Mixed;
+
+/// The error of a connection whose statements run on several sessions.
+pub(crate) fn mixed() -> sqlx::Error {
+    sqlx::Error::Configuration(Box::new(Mixed))
+}
+
+/// Whether an error says that the statements of one connection run on several sessions.
+pub(crate) fn is_mixed(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Configuration(source) if source.is::<Mixed>())
+}
+
+/// Makes settings on a connection, if the same process of the server answers before it and after it. A pooler whose
+/// connections other clients held while the database was opened shows itself at one of the connections that are opened
+/// later.
+///
+/// # Errors
+/// When the server refuses a statement, and one that [`is_mixed`] knows.
+pub(crate) async fn set_on_one(connection: &mut AnyConnection, settings: String) -> Result<(), sqlx::Error> {
+    let first = process(connection).await?;
+    for _ in 1..LOOKS {
+        if process(connection).await? != first {
+            return Err(mixed());
+        }
+    }
+    connection.execute(AssertSqlSafe(settings)).await?;
+    if process(connection).await? == first { Ok(()) } else { Err(mixed()) }
+}
 
 /// Whether a connection was given two processes of the server, or two connections the same one, one after the other: a
 /// connection of its own keeps its process for as long as it is open, and no other has it. A pooler hands out its

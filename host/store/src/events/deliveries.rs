@@ -301,7 +301,7 @@ impl Store {
                          WHERE e.webhook_id = $1::uuid AND e.line = d.line AND e.state = 'waiting'
                              AND e.event_seq < d.event_seq)
                  ORDER BY d.next_at, d.event_seq LIMIT $5 FOR UPDATE SKIP LOCKED)
-             UPDATE deliveries SET lease_owner = $2, lease_until = $4::timestamptz, attempts = attempts + 1,
+             UPDATE deliveries SET lease_owner = $2, lease_until = $4::timestamptz, attempts = {counted: attempts + 1},
                  first_tried_at = COALESCE(first_tried_at, $3::timestamptz)
              WHERE webhook_id = $1::uuid AND event_seq IN (SELECT event_seq FROM due)
              RETURNING event_seq, attempts, line, first_tried_at::text AS first_tried_at, next_at::text AS next_at",
@@ -405,7 +405,9 @@ impl Store {
         // Those behind it need not be checked before.
         let statement = work.query(
             "UPDATE deliveries SET next_at = $4::timestamptz
-             WHERE webhook_id = $1::uuid AND line = $2 AND state = 'waiting' AND event_seq > $3",
+             WHERE webhook_id = $1::uuid AND event_seq IN (SELECT d.event_seq FROM deliveries d
+                 WHERE d.webhook_id = $1::uuid AND d.line = $2 AND d.state = 'waiting' AND d.event_seq > $3
+                 ORDER BY d.event_seq FOR UPDATE)",
         );
         let statement = statement
             .bind(lease.webhook.to_string())
@@ -527,9 +529,11 @@ impl Store {
             scope,
             "UPDATE deliveries SET state = 'waiting', attempts = 0, first_tried_at = NULL, finished_at = NULL,
                  next_at = $3::timestamptz
-             WHERE webhook_id = $1::uuid AND state <> 'waiting' {and_webhook: deliveries.webhook_id}
-                 AND CASE WHEN $2::timestamptz IS NULL THEN state = 'parked'
-                     ELSE event_seq IN (SELECT e.seq FROM events e WHERE e.occurred_at >= $2::timestamptz) END",
+             WHERE webhook_id = $1::uuid AND event_seq IN (SELECT d.event_seq FROM deliveries d
+                 WHERE d.webhook_id = $1::uuid AND d.state <> 'waiting' {and_webhook: d.webhook_id}
+                     AND CASE WHEN $2::timestamptz IS NULL THEN d.state = 'parked'
+                         ELSE d.event_seq IN (SELECT e.seq FROM events e WHERE e.occurred_at >= $2::timestamptz) END
+                 ORDER BY d.event_seq FOR UPDATE)",
         );
         let statement = statement.bind(webhook.id.to_string()).bind(since.map(time_text)).bind(time_text(now));
         let resent = work.execute("send deliveries again", statement).await?;

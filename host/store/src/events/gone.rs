@@ -66,8 +66,16 @@ impl Store {
             *of_tenant = seq.max(*of_tenant);
             events.push(json!({ "seq": seq }));
         }
+        let events = json("events", &events)?;
+        // They go with their events in an order of the database's own.
+        let statement = work.query(
+            "SELECT COUNT(*) AS n FROM (SELECT d.event_seq FROM deliveries d
+                 WHERE d.event_seq IN (SELECT (r.value->>'seq')::bigint FROM {rows})
+                 ORDER BY d.event_seq, d.webhook_id FOR UPDATE) AS locked",
+        );
+        work.rows("lock deliveries of old events", statement.bind(events.clone())).await?;
         let statement = work.query("DELETE FROM events WHERE seq IN (SELECT (r.value->>'seq')::bigint FROM {rows})");
-        let deleted = work.execute("delete old events", statement.bind(json("events", &events)?)).await?;
+        let deleted = work.execute("delete old events", statement.bind(events)).await?;
         let last: Vec<_> = last.iter().map(|(tenant, seq)| json!({ "tenant": tenant, "seq": seq })).collect();
         let statement = work.query(
             "INSERT INTO events_gone (tenant, seq)

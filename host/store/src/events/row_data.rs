@@ -4,14 +4,14 @@
 //! Before a row is replaced or deleted, its events get their data for good ([`row_data_keep_in_txn`]). So each reading
 //! of one event brings the same. Of a row that another program changed or deleted, the event says that it was replaced.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::json;
 use sqlx::any::AnyRow;
 
 use crate::database::connection::{ReadView, Store, Work};
-use crate::database::dialect::{Columns as _, json};
+use crate::database::dialect::{Columns as _, date_text, json};
 use crate::database::error::StoreError;
 use crate::database::readable::{Extent, Unreadable};
 use crate::database::rows::{ROWS_PER_STATEMENT, id_rows};
@@ -91,6 +91,7 @@ pub(crate) async fn events_of(
 
 /// Writes the data of events into them whose rows are about to be replaced or deleted in this transaction.
 pub(crate) async fn row_data_keep_in_txn(work: &mut Work, keys: &[RowKey]) -> Result<(), StoreError> {
+    rows_lock_in_txn(work, keys).await?;
     for chunk in keys.chunks(ROWS_PER_STATEMENT) {
         let rows: Vec<_> = chunk.iter().map(|(account, date)| json!({ "account": account, "date": date })).collect();
         let statement = work.query(concat!(
@@ -112,6 +113,23 @@ pub(crate) async fn row_data_keep_in_txn(work: &mut Work, keys: &[RowKey]) -> Re
              WHERE seq IN (SELECT (r.value->>'seq')::bigint FROM {rows})",
         );
         work.execute("keep the data of events", statement.bind(json("events", &rows)?)).await?;
+    }
+    Ok(())
+}
+
+/// Locks rows before their events, as the archive does that deletes them.
+async fn rows_lock_in_txn(work: &mut Work, keys: &[RowKey]) -> Result<(), StoreError> {
+    let mut accounts_of: BTreeMap<NaiveDate, Vec<AccountId>> = BTreeMap::new();
+    for (account, date) in keys {
+        accounts_of.entry(*date).or_default().push(*account);
+    }
+    for (date, accounts) in accounts_of {
+        let statement = work.query(
+            "SELECT m.account_id::text AS account_id FROM metrics m
+             WHERE m.account_id {in_ids} AND m.metric_date = $2::date ORDER BY m.account_id FOR NO KEY UPDATE",
+        );
+        let statement = statement.bind(id_rows(&accounts)?).bind(date_text(date));
+        work.rows("lock rows whose events keep their data", statement).await?;
     }
     Ok(())
 }

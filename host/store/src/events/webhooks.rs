@@ -192,7 +192,9 @@ impl Store {
             // The time for which a delivery is tried starts again: it could not be made while the webhook was off.
             let statement = work.query(
                 "UPDATE deliveries SET attempts = 0, first_tried_at = NULL, next_at = $2::timestamptz
-                 WHERE webhook_id = $1::uuid AND state = 'waiting' AND lease_owner IS NULL",
+                 WHERE webhook_id = $1::uuid AND event_seq IN (SELECT d.event_seq FROM deliveries d
+                     WHERE d.webhook_id = $1::uuid AND d.state = 'waiting' AND d.lease_owner IS NULL
+                     ORDER BY d.event_seq FOR UPDATE)",
             );
             let statement = statement.bind(webhook.id.to_string()).bind(time_text(now));
             work.execute("restart waiting deliveries", statement).await?;
@@ -239,12 +241,24 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] when there is none of the name.
     pub async fn webhook_remove(&self, scope: &Scope, name: &str) -> Result<(), StoreError> {
+        let mut work = self.begin().await?;
+        // It may have a delivery for every event of a year.
+        work.long();
         let statement =
-            self.scoped(scope, "DELETE FROM webhooks WHERE name = $1 {and_tenant: tenant}").bind(clean(name));
-        match self.write("remove a webhook", statement).await? {
-            0 => Err(not_found(name)),
-            _ => Ok(()),
+            work.scoped(scope, "SELECT 1 AS locked FROM webhooks WHERE name = $1 {and_tenant: tenant} FOR UPDATE");
+        if work.row("lock a webhook", statement.bind(clean(name))).await?.is_none() {
+            return Err(not_found(name));
         }
+        // They go with it in an order of the database's own: so they are locked before, in that of their events.
+        let statement = work.query(
+            "SELECT COUNT(*) AS n FROM (SELECT d.event_seq FROM deliveries d
+                 WHERE d.webhook_id IN (SELECT w.id FROM webhooks w WHERE w.name = $1)
+                 ORDER BY d.event_seq FOR UPDATE) AS locked",
+        );
+        work.rows("lock a webhook's deliveries", statement.bind(clean(name))).await?;
+        let statement = work.scoped(scope, "DELETE FROM webhooks WHERE name = $1 {and_tenant: tenant}");
+        work.execute("remove a webhook", statement.bind(clean(name))).await?;
+        work.commit().await
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use sqlx::any::AnyRow;
 
 use crate::database::connection::{Store, Work};
-use crate::database::dialect::{Columns as _, clean, json, time_text};
+use crate::database::dialect::{Columns as _, clean, json, time_text, unreadable};
 use crate::database::error::StoreError;
 use crate::database::notifications::notify;
 use crate::database::readable::Extent;
@@ -491,7 +491,7 @@ async fn recollect_in_txn(
     for batch in &batches {
         let accounts = batch.accounts.len() as u64;
         // They were planned before, and are not planned twice.
-        let statement = work.query("UPDATE runs SET planned = planned - $2 WHERE id = $1::uuid");
+        let statement = work.query("UPDATE runs SET planned = {lowered: planned - $2::bigint} WHERE id = $1::uuid");
         let statement = statement.bind(batch.run_id.to_string()).bind(i64::try_from(accounts).unwrap_or(i64::MAX));
         work.execute("count what is planned", statement).await?;
         recollected.accounts += accounts;
@@ -585,11 +585,18 @@ fn batches_for(failed: &[Failed], places: &Places, rollback: &Rollback<'_>) -> V
     batches
 }
 
+/// The share that is all accounts.
+const SHARE_MAX: u32 = 10_000;
+
 fn canary_of(row: &AnyRow) -> Result<Canary, StoreError> {
+    let share = row.times("share")?;
+    if share > SHARE_MAX {
+        return Err(unreadable("share", format!("{share} parts of {SHARE_MAX}")));
+    }
     Ok(Canary {
         platform: row.parsed("platform")?,
         release: row.parsed("release_digest")?,
-        share: u32::try_from(row.int("share")?).unwrap_or(u32::MAX),
+        share,
         started_at: row.time("started_at")?,
         promote_at: row.time_or_null("promote_at")?,
     })

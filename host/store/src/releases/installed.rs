@@ -15,6 +15,7 @@ use crate::database::topic::Topic;
 use crate::events::outbox::events_write_in_txn;
 use crate::releases::stored_grant::grant_of;
 use crate::scope::Scope;
+use backline_model::clock::latest_believed;
 use backline_model::event::types;
 use backline_model::kill_points::{Point, point};
 use backline_model::{Digest, Event, Grant, Manifest, Platform, Release, ReleaseState, SwapCause};
@@ -372,14 +373,18 @@ impl Store {
     }
 
     /// Platform metrics that were refused by name under a release within the last week, in the order of their names.
-    /// What was refused before that is asked for again: a platform may offer it once more.
+    /// What was refused before that is asked for again: a platform may offer it once more. So is what a clock that was
+    /// ahead wrote down.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn lost_metrics_list(&self, release: Digest, now: DateTime<Utc>) -> Result<Vec<String>, StoreError> {
-        let statement =
-            self.query("SELECT name FROM lost_metrics WHERE release_digest = $1 AND first_seen > $2::timestamptz");
+        let statement = self.query(
+            "SELECT name FROM lost_metrics WHERE release_digest = $1
+                 AND first_seen > $2::timestamptz AND first_seen <= $3::timestamptz",
+        );
         let statement = statement.bind(release.to_string()).bind(time_text(now - LOST_FOR));
+        let statement = statement.bind(time_text(latest_believed(now)));
         let rows = self.rows("read lost metrics", statement).await?;
         // What is not UTF-8 is no metric's name.
         let mut names: Vec<_> = rows.iter().filter_map(|row| row.text("name").ok()).collect();

@@ -254,10 +254,10 @@ impl ReadView {
     /// Values by whether they passed validation, and quality scores, as batches reported them.
     async fn count_values(&mut self, window: &HealthWindow, platforms: &mut Platforms) -> Result<(), StoreError> {
         let statement = self.query(
-            "SELECT platform, COALESCE(SUM((tally->>'values')::bigint), 0)::bigint AS reported,
-                 COALESCE(SUM((tally->>'rejected')::bigint), 0)::bigint AS rejected,
-                 COALESCE(SUM((tally->>'scored')::bigint), 0)::bigint AS scored,
-                 COALESCE(SUM((tally->>'score_percent')::bigint), 0)::bigint AS score_percent
+            "SELECT platform, COALESCE(SUM({amount: tally->>'values'}), 0)::bigint AS reported,
+                 COALESCE(SUM({amount: tally->>'rejected'}), 0)::bigint AS rejected,
+                 COALESCE(SUM({amount: tally->>'scored'}), 0)::bigint AS scored,
+                 COALESCE(SUM({amount: tally->>'score_percent'}), 0)::bigint AS score_percent
              FROM release_batches WHERE at > $1::timestamptz AND at <= $2::timestamptz GROUP BY platform",
         );
         let statement = statement.bind(time_text(window.since)).bind(time_text(window.now));
@@ -283,7 +283,7 @@ impl ReadView {
             "SELECT platform, run_id::text AS run_id, MIN(began_at)::text AS began_at,
                  MAX(COALESCE(finished_at, CASE WHEN state = 'leased' THEN $2::timestamptz
                  ELSE began_at END))::text AS ended_at,
-                 COALESCE(SUM((usage->>'requests')::bigint), 0)::bigint AS requests
+                 COALESCE(SUM({amount: usage->>'requests'}), 0)::bigint AS requests
              FROM batches WHERE began_at > $1::timestamptz AND began_at <= $2::timestamptz {and_tenant: tenant}
              GROUP BY platform, run_id, {minute_of_began_at}",
         );
@@ -301,13 +301,14 @@ impl ReadView {
         })?;
         let units = match self.kind {
             DatabaseKind::Sqlite => {
-                "SELECT b.platform, u.key AS budget, SUM(u.value) AS units
+                "SELECT b.platform, u.key AS budget, SUM({amount: u.value}) AS units
                      FROM batches b, json_each(CASE WHEN json_valid(b.usage) THEN b.usage END, '$.units') AS u
                  WHERE b.began_at > $1 AND b.began_at <= $2 {and_tenant: b.tenant} GROUP BY b.platform, u.key"
             }
             DatabaseKind::Postgres => {
-                "SELECT b.platform, u.key AS budget, SUM(u.value::bigint)::bigint AS units
-                 FROM batches b CROSS JOIN LATERAL jsonb_each_text(b.usage->'units') AS u
+                "SELECT b.platform, u.key AS budget, SUM({amount: u.value})::bigint AS units
+                 FROM batches b CROSS JOIN LATERAL jsonb_each_text(
+                     CASE WHEN jsonb_typeof(b.usage->'units') = 'object' THEN b.usage->'units' END) AS u
                  WHERE b.began_at > $1::timestamptz AND b.began_at <= $2::timestamptz {and_tenant: b.tenant}
                  GROUP BY b.platform, u.key"
             }

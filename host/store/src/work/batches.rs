@@ -198,24 +198,27 @@ impl Store {
     ) -> Result<u64, StoreError> {
         const DUE: &str = "SELECT 1 AS found FROM batches WHERE state = 'deferred' AND available_at <= $1::timestamptz
                  {and_tenant: tenant} LIMIT 1";
-        let mut woken = 0;
+        // Those that can't be read stay where they are in the order until they end: they are passed.
+        let (mut woken, mut passed) = (0, 0);
         while self.row("find deferred batches", self.scoped(scope, DUE).bind(time_text(now))).await?.is_some() {
             let mut work = self.begin().await?;
             let statement = work.scoped(
                 scope,
                 "SELECT id::text AS id, platform, tenant, run_id::text AS run_id FROM batches
                  WHERE state = 'deferred' AND available_at <= $1::timestamptz {and_tenant: tenant}
-                 ORDER BY turn, id LIMIT $2 FOR UPDATE SKIP LOCKED",
+                 ORDER BY turn, id LIMIT $2 OFFSET $3 FOR UPDATE SKIP LOCKED",
             );
-            let due =
-                work.rows("read deferred batches", statement.bind(time_text(now)).bind(ROWS_PER_STATEMENT as i64));
-            let due = due.await?;
-            let due = work.unreadable.read("batches", "id", Extent::Part, &due, WaitingBatch::of)?;
-            if due.is_empty() {
-                break; // another host has taken them, or none of them can be read
+            let statement = statement.bind(time_text(now)).bind(ROWS_PER_STATEMENT as i64).bind(passed);
+            let rows = work.rows("read deferred batches", statement).await?;
+            let due = work.unreadable.read("batches", "id", Extent::Part, &rows, WaitingBatch::of)?;
+            passed += i64::try_from(rows.len() - due.len()).unwrap_or(i64::MAX);
+            if !due.is_empty() {
+                woken += batches_plan_again_in_txn(&mut work, &due, weights, now).await?.0;
+                work.commit().await?;
             }
-            woken += batches_plan_again_in_txn(&mut work, &due, weights, now).await?.0;
-            work.commit().await?;
+            if rows.len() < ROWS_PER_STATEMENT {
+                break; // another host has taken others, or they can't be read
+            }
         }
         Ok(woken)
     }

@@ -49,9 +49,9 @@ impl Store {
              VALUES ($1, $2, $3::timestamptz, $4::timestamptz, $5, $5, $8::uuid)
              ON CONFLICT (holder, budget, window_start) DO UPDATE SET
                  window_end = excluded.window_end,
-                 spent = budgets.spent + CASE
-                     WHEN budgets.spent >= $6 THEN 0 WHEN budgets.spent + $7 > $6 THEN $6 - budgets.spent ELSE $7 END,
-                 last_granted = CASE
+                 spent = CASE WHEN budgets.spent < 0 THEN $5 WHEN budgets.spent >= $6 THEN budgets.spent
+                     WHEN budgets.spent + $7 > $6 THEN $6 ELSE budgets.spent + $7 END,
+                 last_granted = CASE WHEN budgets.spent < 0 THEN $5
                      WHEN budgets.spent >= $6 THEN 0 WHEN budgets.spent + $7 > $6 THEN $6 - budgets.spent ELSE $7 END
              RETURNING spent, last_granted",
         );
@@ -70,8 +70,10 @@ impl Store {
             // The window's first taker also removes long gone windows: those of a second each would pile up otherwise.
             // They are gone by the database's clock too: a taker whose clock is ahead must not free what is spent.
             let statement = self.query(
-                "DELETE FROM budgets WHERE holder = $1 AND budget = $2 AND window_end < $3::timestamptz
-                     AND window_end < {now}",
+                "DELETE FROM budgets WHERE (holder, budget, window_start) IN (
+                     SELECT b.holder, b.budget, b.window_start FROM budgets b
+                     WHERE b.holder = $1 AND b.budget = $2 AND b.window_end < $3::timestamptz AND b.window_end < {now}
+                     FOR UPDATE SKIP LOCKED)",
             );
             let statement =
                 statement.bind(key.holder.to_string()).bind(key.budget.clone()).bind(time_text(now - WINDOW_RETENTION));

@@ -161,8 +161,9 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let mut work = self.begin().await?;
         let statement = work.query(
-            "UPDATE bulk_acts SET place = CASE WHEN state = 'running' THEN $2 END, done = done + $3,
-                 skipped = skipped + $4, failed = failed + $5, problem = COALESCE($6, problem),
+            "UPDATE bulk_acts SET place = CASE WHEN state = 'running' THEN $2 END,
+                 done = {raised: done + $3::bigint}, skipped = {raised: skipped + $4::bigint},
+                 failed = {raised: failed + $5::bigint}, problem = COALESCE($6, problem),
                  updated_at = $7::timestamptz
              WHERE id = $1::uuid RETURNING state",
         );

@@ -35,6 +35,7 @@ use crate::work::outcomes::{AccountOutcome, outcomes_save_in_txn};
 use crate::work::parts::{Part, part_split_off_in_txn};
 use crate::work::result::{AccountResult, BatchResult, BatchWrite, Completed, PluginLog, StoredAccount};
 use backline_model::account::NOT_FOUND_DATES_MAX;
+use backline_model::clock::latest_believed;
 use backline_model::event::types;
 use backline_model::kill_points::{Point, point};
 use backline_model::outcome::{Exclusion, FailureClass, Outcome};
@@ -516,12 +517,14 @@ async fn record_lost(
         let statement = work.query(
             "UPDATE lost_metrics SET first_seen = $3::timestamptz
              WHERE release_digest = $2 AND name IN (SELECT l.name FROM lost_metrics l
-                 WHERE l.release_digest = $2 AND l.first_seen <= $4::timestamptz
+                 WHERE l.release_digest = $2
+                     AND (l.first_seen <= $4::timestamptz OR l.first_seen > $5::timestamptz)
                      AND l.name IN (SELECT r.value->>'name' FROM {rows})
                  ORDER BY l.name FOR UPDATE SKIP LOCKED)",
         );
         let statement = statement.bind(json("lost metrics", &again)?).bind(release.to_string());
         let statement = statement.bind(time_text(now)).bind(time_text(now - LOST_FOR));
+        let statement = statement.bind(time_text(latest_believed(now)));
         work.execute("remember lost metrics for another week", statement).await?;
     }
     let room = LOST_METRICS_MAX.saturating_sub(known.len());

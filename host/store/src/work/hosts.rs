@@ -120,7 +120,12 @@ impl Store {
 
     /// Removes reports of hosts that are not on record any more.
     async fn forget_reports(&self) -> Result<(), StoreError> {
-        let statement = self.query("DELETE FROM release_hosts WHERE host NOT IN (SELECT name FROM hosts)");
+        // What another transaction holds goes the next time.
+        let statement = self.query(
+            "DELETE FROM release_hosts WHERE (host, release_digest) IN (
+                 SELECT l.host, l.release_digest FROM release_hosts l WHERE l.host NOT IN (SELECT name FROM hosts)
+                 FOR UPDATE SKIP LOCKED)",
+        );
         self.write("remove load reports of removed hosts", statement).await?;
         Ok(())
     }
@@ -130,7 +135,11 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn unseen_hosts_forget(&self, since: Past) -> Result<u64, StoreError> {
-        let statement = self.query("DELETE FROM hosts WHERE seen_at < $1::timestamptz");
+        // One that another transaction holds is reporting just now.
+        let statement = self.query(
+            "DELETE FROM hosts WHERE name IN (
+                 SELECT h.name FROM hosts h WHERE h.seen_at < $1::timestamptz FOR UPDATE SKIP LOCKED)",
+        );
         let forgotten = self.write("remove old hosts", statement.bind(time_text(since.at()))).await?;
         self.forget_reports().await?;
         Ok(forgotten)

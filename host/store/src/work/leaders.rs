@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use sqlx::any::AnyRow;
 
 use crate::database::connection::{Store, Work};
+use crate::database::counters::COUNTER_MAX;
 use crate::database::dialect::{Columns as _, clean, time_text};
 use crate::database::error::StoreError;
 use backline_model::clock::LAST_TIME;
@@ -49,7 +50,8 @@ impl Store {
         let statement = self.query(
             "INSERT INTO leaders (role, holder, term, expires_at) VALUES ($1, $2, 1, $4::timestamptz)
              ON CONFLICT (role) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at,
-                 term = CASE WHEN leaders.holder = excluded.holder THEN leaders.term ELSE leaders.term + 1 END
+                 term = CASE WHEN leaders.holder = excluded.holder THEN leaders.term
+                     WHEN leaders.term BETWEEN 0 AND $6 THEN leaders.term + 1 ELSE 1 END
              WHERE leaders.holder = excluded.holder OR leaders.expires_at <= $3::timestamptz
                  OR leaders.expires_at > $5::timestamptz
              RETURNING role, holder, term, expires_at::text AS expires_at",
@@ -59,7 +61,9 @@ impl Store {
             .bind(clean(holder))
             .bind(time_text(now))
             .bind(time_text(now + ttl))
-            .bind(time_text(furthest));
+            .bind(time_text(furthest))
+            // After the last term comes the first: what is written in a role checks the holder's name too.
+            .bind(COUNTER_MAX - 1);
         self.write_returning("take a role", statement).await?.as_ref().map(term_of).transpose()
     }
 

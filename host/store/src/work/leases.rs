@@ -23,7 +23,8 @@ use backline_model::{Batch, BatchAccount, BatchState, Lease, Platform, RunId, Wi
 macro_rules! lease_sql {
     ($which:literal, $how:literal) => {
         concat!(
-            "UPDATE batches SET state = 'leased', lease_owner = $3, lease_token = lease_token + 1,
+            "UPDATE batches SET state = 'leased', lease_owner = $3,
+                 lease_token = {raised: lease_token + 1},
                  available_at = $5::timestamptz,
                  began_at = $4::timestamptz,
                  release_digest = COALESCE(
@@ -31,9 +32,9 @@ macro_rules! lease_sql {
                          THEN (SELECT c.release_digest FROM canaries c WHERE c.platform = batches.platform) END,
                      (SELECT r.digest FROM releases r WHERE r.platform = batches.platform AND r.active),
                      release_digest),
-                 host_losses = host_losses + CASE WHEN state = 'leased' AND (host_losses = 0 OR has_begun = 1)
-                     THEN 1 ELSE 0 END,
-                 attempts = attempts + CASE WHEN state = 'leased' THEN $6::bigint ELSE 0 END,
+                 host_losses = CASE WHEN state = 'leased' AND (host_losses <= 0 OR has_begun = 1)
+                     THEN {counted: host_losses + 1} ELSE host_losses END,
+                 attempts = CASE WHEN state = 'leased' THEN {counted: attempts + $6::bigint} ELSE attempts END,
                  has_begun = 0
              WHERE id = (
                  SELECT id FROM batches
@@ -58,7 +59,7 @@ macro_rules! next_batch_sql {
         concat!(
             "SELECT available_at::text AS at FROM batches WHERE finished_at IS NULL AND ",
             $which,
-            " AND state = 'planned' AND host_losses = 0 AND ($2::text IS NULL OR platform = $2)
+            " AND state = 'planned' AND host_losses <= 0 AND ($2::text IS NULL OR platform = $2)
                  AND (EXISTS (SELECT 1 FROM releases r WHERE r.platform = batches.platform AND r.active)
                      OR NOT EXISTS (SELECT 1 FROM releases r WHERE r.platform = batches.platform))
                  {and_tenant: tenant}
@@ -88,8 +89,8 @@ impl Store {
     ) -> Result<Option<Lease>, StoreError> {
         // Of one platform, the lease is one index lookup.
         let text = match platform {
-            Some(_) => lease_sql!("platform = $2", "state <> 'leased' AND host_losses = 0"),
-            None => lease_sql!("$2::text IS NULL", "state <> 'leased' AND host_losses = 0"),
+            Some(_) => lease_sql!("platform = $2", "state <> 'leased' AND host_losses <= 0"),
+            None => lease_sql!("$2::text IS NULL", "state <> 'leased' AND host_losses <= 0"),
         };
         self.lease(scope, text, run, platform, owner, now, ttl).await
     }
@@ -174,8 +175,8 @@ impl Store {
             );
             let accounts = self.rows("read a batch's accounts", statement.bind(id.to_string())).await?;
             batch.accounts = self.batch_accounts_take(&batch, &accounts, now).await?;
-            let host_losses = u32::try_from(row.int("host_losses")?).unwrap_or(u32::MAX);
-            let lease = Lease { batch, host_losses, token: row.int("lease_token")?, expires_at };
+            let (host_losses, token) = (row.times("host_losses")?, row.counter("lease_token")?);
+            let lease = Lease { batch, host_losses, token, expires_at };
             if !lease.batch.accounts.is_empty() {
                 return Ok(Some(lease));
             }
@@ -217,8 +218,8 @@ impl Store {
         attempt_used: bool,
     ) -> Result<(), StoreError> {
         let statement = self.query(
-            "UPDATE batches SET state = 'planned', available_at = $3::timestamptz, attempts = attempts + $4,
-                 lease_owner = NULL
+            "UPDATE batches SET state = 'planned', available_at = $3::timestamptz,
+                 attempts = {counted: attempts + $4::bigint}, lease_owner = NULL
              WHERE id = $1::uuid AND lease_token = $2 AND state = 'leased' AND finished_at IS NULL",
         );
         let statement = statement
@@ -304,8 +305,11 @@ impl Store {
     }
 }
 
-/// A batch without its accounts.
+/// A batch without its accounts. One whose numbers have come to their end counts as one that can't be read: after the
+/// last lease token there is none by which an older lease could be told from a newer one.
 pub(crate) fn batch_of(row: &AnyRow) -> Result<Batch, StoreError> {
+    row.counter("lease_token")?;
+    row.times("host_losses")?;
     Ok(Batch {
         id: row.parsed("id")?,
         run_id: row.parsed("run_id")?,
@@ -315,7 +319,7 @@ pub(crate) fn batch_of(row: &AnyRow) -> Result<Batch, StoreError> {
         canary: row.text_or_null("lane")?.is_some(),
         window: Window { since: window_time(row, "window_since")?, until: window_time(row, "window_until")? },
         accounts: Vec::new(),
-        attempts: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
+        attempts: row.times("attempts")?,
     })
 }
 

@@ -240,7 +240,8 @@ pub(crate) async fn runs_lock_in_txn(
         .map(|row| {
             // A status that can't be read is not that of a run that was cancelled.
             let status = row.named("status", RunStatus::parse).unwrap_or(RunStatus::Running);
-            let is_finished = row.text_or_null("finished_at")?.is_some();
+            // It has ended, whenever that was.
+            let is_finished = !matches!(row.text_or_null("finished_at"), Ok(None));
             Ok((row.parsed("id")?, LockedRun { status, is_finished }))
         })
         .collect()
@@ -385,7 +386,7 @@ pub(crate) async fn batches_add_in_txn(
             work.execute("add a batch's accounts", statement).await?;
         }
         for (run, accounts) in planned {
-            let statement = work.query("UPDATE runs SET planned = planned + $2 WHERE id = $1::uuid");
+            let statement = work.query("UPDATE runs SET planned = {raised: planned + $2::bigint} WHERE id = $1::uuid");
             work.execute("count what is planned", statement.bind(run.to_string()).bind(accounts)).await?;
         }
     }

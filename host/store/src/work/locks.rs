@@ -4,13 +4,21 @@
 //!
 //! 1. that no artist is erased meanwhile, or, to erase one, that nothing is saved, planned, connected and archived
 //!    meanwhile;
-//! 2. schedules and the times that they fire;
-//! 3. dead batches, then runs, then other batches;
-//! 4. credentials;
-//! 5. artists and accounts;
-//! 6. rows about accounts: metrics, documents, values in quarantine, states, outcomes, tallies;
-//! 7. that no reader of events gets by, and events;
-//! 8. the role in which it writes, right before the commit.
+//! 2. platforms, then their releases, canaries and swaps;
+//! 3. schedules, then the times that they fire;
+//! 4. dead batches, then runs, then other batches;
+//! 5. credentials, then their budgets, paces and pauses;
+//! 6. first collections that a plan takes, or else artists and accounts;
+//! 7. rows about accounts: a value that is let through, metrics, and the events about these whose data is kept, then
+//!    documents, values in quarantine, states, outcomes, tallies;
+//! 8. webhooks; routes, digests and channels of alerts;
+//! 9. that no reader of events gets by, and events;
+//! 10. deliveries, in the order of their events; messages of alerts, in that of their channels and groups, and what
+//!     they tell;
+//! 11. the role in which it writes, right before the commit.
+//!
+//! What is on record of a host, the reports of what it loaded, installed code, tokens with their sessions and answers,
+//! alerts of health and runs of the archive are written alone.
 //!
 //! Rows of one kind are locked in the order of their ids, or passed over where another transaction has them (`SKIP
 //! LOCKED`). They are locked once: what joined them since is in the hands of others, who may wait for what comes later

@@ -336,8 +336,8 @@ impl Store {
             let statement = work.query(concat!(
                 "INSERT INTO collection_outcomes (run_id, account_id, artist_id, platform, metric_date, outcome,
                      attempts, at, release_digest)
-                 SELECT b.run_id, m.account_id, a.artist_id, b.platform, m.metric_date, 'collected', b.attempts + 1,
-                     b.collected_at, b.release_digest ",
+                 SELECT b.run_id, m.account_id, a.artist_id, b.platform, m.metric_date, 'collected',
+                     {counted: b.attempts + 1}, b.collected_at, b.release_digest ",
                 of_batches!(),
                 " ON CONFLICT (run_id, account_id) DO NOTHING"
             ));

@@ -175,7 +175,7 @@ async fn open_accounts_in(view: &mut ReadView, scope: &Scope, run: RunId) -> Res
 async fn requests_in(view: &mut ReadView, scope: &Scope, run: RunId) -> Result<BTreeMap<Platform, u64>, StoreError> {
     let statement = view.scoped(
         scope,
-        "SELECT platform, COALESCE(SUM((usage->>'requests')::bigint), 0)::bigint AS requests
+        "SELECT platform, COALESCE(SUM({amount: usage->>'requests'}), 0)::bigint AS requests
          FROM batches WHERE run_id = $1::uuid {and_tenant: tenant} GROUP BY platform",
     );
     let rows = view.rows("count a run's requests", statement.bind(run.to_string())).await?;

@@ -239,6 +239,7 @@ impl Store {
         }
         let latest = LastRow::of(&latest).and_then(|latest| latest.above("fire_time"));
         let mut work = self.begin().await?;
+        schedule_lock_in_txn(&mut work, schedule).await?;
         // One whose time is none never has its turn, and would keep the schedule busy.
         let statement = work.query(
             "UPDATE schedule_fires SET decision = 'skipped', decided_at = $3::timestamptz
@@ -303,6 +304,7 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
         let mut work = self.begin().await?;
+        schedule_lock_in_txn(&mut work, schedule).await?;
         let statement = work.query(
             "UPDATE schedules SET considered_until = $2::timestamptz, next_fire = $3::timestamptz
              WHERE name = $1 AND considered_until > $2::timestamptz",
@@ -417,6 +419,12 @@ pub(crate) async fn fire_start_in_txn(
         return Err(StoreError::FireDecided { schedule: schedule.to_owned(), fire_time });
     }
     Ok(())
+}
+
+/// Locks a schedule, if there is one, before several of its times: those who remove it skip these too.
+async fn schedule_lock_in_txn(work: &mut Work, schedule: &str) -> Result<(), StoreError> {
+    let statement = work.query("SELECT 1 AS locked FROM schedules WHERE name = $1 FOR UPDATE");
+    work.rows("lock a schedule", statement.bind(clean(schedule))).await.map(drop)
 }
 
 /// The row of a name's schedule, where the database owns it.

@@ -4,9 +4,11 @@
 use chrono::{DateTime, Utc};
 
 use crate::database::connection::Store;
-use crate::database::dialect::time_text;
+use crate::database::dialect::{Columns as _, time_text};
 use crate::database::error::StoreError;
+use crate::events::outbox::events_lock_in_txn;
 use crate::scope::Scope;
+use backline_model::clock::latest_believed;
 
 /// The latest times that hosts set by clocks that are right.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +40,10 @@ pub struct SetBack {
     pub deliveries: u64,
     /// Number of alerts, and of their channels.
     pub alerts: u64,
+    /// Number of times at which a release became active or a canary.
+    pub releases: u64,
+    /// Number of webhooks and routes of alerts that were said to have seen more events than there are.
+    pub receivers: u64,
 }
 
 impl Store {
@@ -82,7 +88,78 @@ impl Store {
             statement.bind(time_text(now)).bind(time_text(furthest.delivery)).bind(time_text(furthest.delivery_lease));
         let deliveries = self.write("set deliveries back", statement).await?;
         let alerts = self.alerts_set_back(furthest, now).await?;
-        Ok(SetBack { batches, deliveries, alerts })
+        let releases = self.releases_set_back(now).await?;
+        let receivers = self.receivers_set_back().await?;
+        Ok(SetBack { batches, deliveries, alerts, releases, receivers })
+    }
+
+    /// A release counts as active, or as a canary, from now on where a clock that was ahead wrote since when: what it
+    /// collects is judged from then on. A canary's trial lasts as long as before.
+    async fn releases_set_back(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
+        let latest = latest_believed(now);
+        let statement = self.query(
+            "UPDATE release_activations SET at = $1::timestamptz
+             WHERE seq IN (SELECT a.seq FROM release_activations a WHERE a.at > $2::timestamptz
+                 ORDER BY a.seq FOR UPDATE SKIP LOCKED)",
+        );
+        let swaps = self.write("set activations back", statement.bind(time_text(now)).bind(time_text(latest))).await?;
+        let statement = self.query(
+            "UPDATE releases SET activated_at = $1::timestamptz
+             WHERE digest IN (SELECT r.digest FROM releases r WHERE r.activated_at > $2::timestamptz
+                 ORDER BY r.digest FOR UPDATE SKIP LOCKED)",
+        );
+        let statement = statement.bind(time_text(now)).bind(time_text(latest));
+        self.write("set when releases became active back", statement).await?;
+        let mut canaries = 0;
+        for canary in self.canaries_list().await?.into_iter().filter(|canary| canary.started_at > latest) {
+            let promote_at = canary.promote_at.map(|at| now.checked_add_signed(at - canary.started_at).unwrap_or(at));
+            let statement = self.query(
+                "UPDATE canaries SET started_at = $4::timestamptz, promote_at = $5::timestamptz
+                 WHERE platform = $1 AND release_digest = $2 AND started_at = $3::timestamptz",
+            );
+            let statement = statement
+                .bind(canary.platform.as_str().to_owned())
+                .bind(canary.release.to_string())
+                .bind(time_text(canary.started_at))
+                .bind(time_text(now))
+                .bind(promote_at.map(time_text));
+            canaries += self.write("set a canary back", statement).await?;
+        }
+        Ok(swaps + canaries)
+    }
+
+    /// Lets receivers go on after the latest event that are said to be further: they would get none until as many have
+    /// been written. Those that came meanwhile are lost to them.
+    async fn receivers_set_back(&self) -> Result<u64, StoreError> {
+        const LATEST: &str = "SELECT COALESCE(MAX(n.seq), 0)::bigint AS seq FROM (
+                 SELECT MAX(e.seq) AS seq FROM events e UNION ALL SELECT MAX(g.seq) AS seq FROM events_gone g) n";
+        let further = self.query(
+            "SELECT COUNT(*)::bigint AS n FROM (
+                 SELECT w.seen FROM webhooks w UNION ALL SELECT r.seen FROM alert_routes r) p
+             WHERE p.seen > (SELECT COALESCE(MAX(e.seq), 0) FROM events e)
+                 AND p.seen > (SELECT COALESCE(MAX(g.seq), 0) FROM events_gone g)",
+        );
+        let further = self.row("find receivers that are ahead of events", further).await?;
+        if further.map_or(Ok(0), |row| row.count("n"))? == 0 {
+            return Ok(0);
+        }
+        let mut work = self.begin().await?;
+        // What is being written now has a number already, and is not to be passed over.
+        events_lock_in_txn(&mut work).await?;
+        let latest = work.query(LATEST);
+        let latest = work.row("find the latest event", latest).await?.map_or(Ok(0), |row| row.int("seq"))?;
+        let mut receivers = 0;
+        for text in [
+            "UPDATE webhooks SET seen = $1 WHERE id IN (SELECT w.id FROM webhooks w WHERE w.seen > $1
+                 ORDER BY w.id FOR UPDATE SKIP LOCKED)",
+            "UPDATE alert_routes SET seen = $1 WHERE id IN (SELECT r.id FROM alert_routes r WHERE r.seen > $1
+                 ORDER BY r.id FOR UPDATE SKIP LOCKED)",
+        ] {
+            let statement = work.query(text);
+            receivers += work.execute("set receivers of events back", statement.bind(latest)).await?;
+        }
+        work.commit().await?;
+        Ok(receivers)
     }
 
     /// The same for alerts and their channels. One that a host holds by a clock that was ahead counts as one whose host

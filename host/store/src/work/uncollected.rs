@@ -21,6 +21,7 @@ use crate::database::statement::Statement;
 use crate::scope::Scope;
 use crate::work::ledger::{locked_run_finish_in_txn, runs_lock_in_txn};
 use crate::work::outcomes::{AccountOutcome, outcomes_save_in_txn};
+use backline_model::clock::latest_believed;
 use backline_model::outcome::{Exclusion, Outcome};
 use backline_model::{AccountId, Batch, BatchAccount, BatchState, Platform, Run, RunId, RunStatus};
 
@@ -88,12 +89,12 @@ impl Store {
                              WHERE l.host = h.name AND l.release_digest = r.digest AND l.state = 'failed'
                                  AND l.at >= h.started_at AND l.at <= $3::timestamptz))
                  AND EXISTS (SELECT 1 FROM batches b WHERE b.platform = r.platform AND b.finished_at IS NULL
-                     AND b.created_at <= $3::timestamptz)
+                     AND (b.created_at <= $3::timestamptz OR b.created_at > $4::timestamptz))
              ORDER BY r.platform",
         );
         // Hosts' clocks differ by less than they may be silent.
         let statement = statement.bind(time_text(now - LEFT_BEHIND_AFTER)).bind(time_text(now + LEFT_BEHIND_AFTER));
-        let statement = statement.bind(time_text(now - UNLOADED_FOR));
+        let statement = statement.bind(time_text(now - UNLOADED_FOR)).bind(time_text(latest_believed(now)));
         let rows = self.rows("find platforms whose connector can't be loaded", statement).await?;
         self.unreadable.read("platforms", "platform", Extent::Part, &rows, |row| {
             Ok((row.parsed("platform")?, row.text("digest")?))
@@ -113,13 +114,14 @@ impl Store {
         let batches = next_waiting_list_in_txn(&mut work, |work, after| {
             let statement = work.query(waiting_sql!(
                 "WHERE platform = $1 AND finished_at IS NULL AND (state <> 'leased' OR available_at <= $2::timestamptz)
-                     AND created_at <= $3::timestamptz AND ($6::uuid IS NULL OR id > $6::uuid)
+                     AND (created_at <= $3::timestamptz OR created_at > $7::timestamptz)
+                     AND ($6::uuid IS NULL OR id > $6::uuid)
                      AND EXISTS (SELECT 1 FROM releases r WHERE r.digest = $5 AND r.active)
                  ORDER BY id LIMIT $4 FOR UPDATE SKIP LOCKED"
             ));
             let statement = statement.bind(platform.as_str().to_owned()).bind(time_text(now));
             let statement = statement.bind(time_text(now - UNLOADED_FOR)).bind(BATCHES_AT_ONCE);
-            statement.bind(digest.to_owned()).bind(after)
+            statement.bind(digest.to_owned()).bind(after).bind(time_text(latest_believed(now)))
         })
         .await?;
         if batches.is_empty() {
@@ -267,6 +269,7 @@ pub(crate) async fn uncollected_supersede_in_txn(
                 let statement = work.query(text).bind(platform.as_str().to_owned()).bind(run.to_string());
                 let statement = statement.bind(after).bind(time_text(now)).bind(BATCHES_AT_ONCE);
                 let statement = statement.bind(time_text(now - LEFT_BEHIND_AFTER));
+                let statement = statement.bind(time_text(latest_believed(now)));
                 let rows = work.rows("find batches that wait", statement).await?;
                 let Some(last) = LastRow::of(&rows) else { break };
                 let batches = waiting_of(work, &rows)?;
@@ -283,17 +286,18 @@ pub(crate) async fn uncollected_supersede_in_txn(
 const OPEN: &str = waiting_sql!(
     "WHERE platform = $1 AND run_id <> $2::uuid AND id > $3::uuid AND finished_at IS NULL
          AND (state = 'deferred' OR (
-             NOT EXISTS (SELECT 1 FROM hosts h WHERE h.seen_at > $6::timestamptz)
+             NOT EXISTS (SELECT 1 FROM hosts h WHERE h.seen_at > $6::timestamptz AND h.seen_at <= $7::timestamptz)
              AND NOT EXISTS (SELECT 1 FROM batches own WHERE own.run_id = batches.run_id AND own.finished_at IS NULL
                  AND own.state = 'leased' AND own.available_at > $4::timestamptz)
-             AND EXISTS (SELECT 1 FROM runs r WHERE r.id = batches.run_id AND r.started_at <= $6::timestamptz)))
+             AND EXISTS (SELECT 1 FROM runs r WHERE r.id = batches.run_id
+                 AND (r.started_at <= $6::timestamptz OR r.started_at > $7::timestamptz))))
      ORDER BY id LIMIT $5 FOR UPDATE SKIP LOCKED"
 );
 
 /// Batches of other runs that can be retried.
 const DEAD: &str = waiting_sql!(
     "WHERE platform = $1 AND run_id <> $2::uuid AND id > $3::uuid AND state = 'dead'
-         AND finished_at <= $4::timestamptz AND $6::timestamptz <= $4::timestamptz
+         AND finished_at <= $4::timestamptz AND $6::timestamptz <= $7::timestamptz
      ORDER BY id LIMIT $5 FOR UPDATE SKIP LOCKED"
 );
 

@@ -36,14 +36,14 @@ impl Store {
     /// ends what it can't read itself.
     ///
     /// # Errors
-    /// When the scope is one tenant's, or the database fails.
+    /// When the scope is one tenant's, or the database fails: the first error, after the others were ended.
     pub async fn unreadable_batches_end(
         &self,
         scope: &Scope,
         now: DateTime<Utc>,
     ) -> Result<UnreadableBatches, StoreError> {
         scope.require_all("end batches that can't be read")?;
-        let (mut ended, mut passed) = (UnreadableBatches::default(), 0);
+        let (mut ended, mut passed, mut failed) = (UnreadableBatches::default(), 0, None);
         loop {
             // In the order of an index that holds open batches only. What a page misses, since others change batches
             // meanwhile, is found the next time. The lease replaces the release where one is active.
@@ -63,14 +63,20 @@ impl Store {
             passed += i64::try_from(rows.len()).unwrap_or(i64::MAX);
             for row in &rows {
                 let Err(StoreError::Unreadable { column, problem }) = batch_of(row) else { continue };
-                if let Some(accounts) = self.unreadable_batch_end(row, &column, &problem, now).await? {
-                    ended.batches += 1;
-                    ended.accounts += accounts;
-                    passed -= 1;
+                match self.unreadable_batch_end(row, &column, &problem, now).await {
+                    Ok(None) => {}
+                    Ok(Some(accounts)) => {
+                        ended.batches += 1;
+                        ended.accounts += accounts;
+                        passed -= 1;
+                    }
+                    Err(error) if error.is_outage() => return Err(error),
+                    // One that can't be ended either keeps no other one open.
+                    Err(error) => failed = failed.or(Some(error)),
                 }
             }
             if rows.len() < ROWS_PER_STATEMENT {
-                return Ok(ended);
+                return failed.map_or(Ok(ended), Err);
             }
         }
     }

@@ -55,7 +55,7 @@ async fn everything_that_was_counted_is_done_and_nothing_else() {
         assert_eq!(bulk.count(&all(), action, &filter).await.unwrap().count, 3);
         let own = bulk.count(&of_one, action, &filter).await.unwrap();
         assert_eq!((own.count, own.sample), (1, vec![held(1)]));
-        let none = BulkFilter { metric: Some("another".to_owned()), ..filter.clone() };
+        let none = BulkFilter { metric: Some("followers".to_owned()), ..BulkFilter::default() };
         assert_eq!(bulk.count(&all(), action, &none).await.unwrap().count, 0);
 
         let changed = bulk.start(&all(), discard(2)).await.unwrap_err();
@@ -78,6 +78,47 @@ async fn everything_that_was_counted_is_done_and_nothing_else() {
         assert_eq!(tally(&ended), (BulkState::Done, 3, 0, 0));
         let disabled = store.account_get(&all(), account(2).id).await.unwrap().expect("an account");
         assert_eq!(disabled.status.as_str(), "disabled");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_nothing_has_is_refused_with_the_nearest() {
+    each_database(async |store, url| {
+        filled(&store).await;
+        let answering = Answering::on(url).await;
+        let bulk = answering.host.bulk();
+        let given = |name: &str| Some(name.to_owned());
+        let any = BulkFilter::default();
+        for (action, filter, meant) in [
+            (BulkAction::QuarantineDiscard, BulkFilter { metric: given("folowers"), ..any.clone() }, "followers"),
+            (
+                BulkAction::QuarantineRelease,
+                BulkFilter { rule: given("count-negativ"), ..any.clone() },
+                "count-negative",
+            ),
+            (BulkAction::RunsCancel, BulkFilter { trigger: given("manul"), ..any.clone() }, "manual"),
+        ] {
+            let told = format!("did you mean '{meant}'?");
+            let counted = bulk.count(&all(), action, &filter).await.unwrap_err();
+            assert!(matches!(counted, BulkError::Name(_)) && counted.to_string().contains(&told), "{counted}");
+            let begun = bulk.start(&all(), NewBulkAct { action, filter, ..discard(0) }).await.unwrap_err();
+            assert!(begun.to_string().contains(&told), "{begun}");
+        }
+        // What is right and shows nothing is nothing; what is odd and shows something is something.
+        for (action, filter, count) in [
+            (BulkAction::QuarantineDiscard, BulkFilter { rule: given("count-negative"), ..any.clone() }, 0),
+            (BulkAction::QuarantineDiscard, BulkFilter { rule: given("negative"), ..any.clone() }, 3),
+            (BulkAction::RunsCancel, BulkFilter { trigger: given("daily"), ..any.clone() }, 0),
+            (BulkAction::RunsCancel, BulkFilter { trigger: given("backfill since 2026-10-01"), ..any.clone() }, 0),
+        ] {
+            assert_eq!(bulk.count(&all(), action, &filter).await.unwrap().count, count, "{filter:?}");
+        }
+        let owner = answering.caller(Role::Operator, None).await;
+        let slip = owner.get("/v1/bulk/count?action=quarantine_discard&rule=count-negativ").await;
+        assert!(slip.status == 400 && slip.body.contains("did you mean 'count-negative'?"), "{}", slip.body);
+        let any_action = owner.get("/v1/bulk/count?metric=folowers").await;
+        assert_eq!(any_action.status, 400, "{}", any_action.body);
     })
     .await;
 }

@@ -186,8 +186,10 @@ async fn every_state_can_be_asked_for() {
         }
         assert_eq!(admin.get("/v1/tokens?state=revoked").await.json()["data"], json!([]));
         assert!(admin.get("/v1/tokens?state=active").await.json()["data"].as_array().expect("rows").len() >= 3);
-        let by_trigger = admin.get("/v1/runs?trigger=nothing").await;
+        let by_trigger = admin.get("/v1/runs?trigger=activation").await;
         assert_eq!(by_trigger.json()["data"], json!([]), "{}", by_trigger.body);
+        let slip = admin.get("/v1/runs?trigger=activaton").await;
+        assert!(slip.status == 400 && slip.body.contains("did you mean 'activation'?"), "{}", slip.body);
         let past = Run { trigger: "backfill since 2026-10-01".to_owned(), ..run(9) };
         create_run(&store, &past).await;
         let by_kind = admin.get("/v1/runs?trigger=backfill").await;

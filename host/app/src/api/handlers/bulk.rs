@@ -82,6 +82,7 @@ fn problem_of(error: BulkError) -> Problem {
     match error {
         BulkError::Filter(_) | BulkError::Reason => Problem::wrong(error.to_string()),
         BulkError::Runs => Problem::forbidden(error.to_string()),
+        BulkError::Name(error) => error.into(),
         BulkError::Store(error) => error.into(),
         error => error.into(),
     }

@@ -14,7 +14,7 @@ use crate::api::handlers::known;
 use crate::api::problem::Problem;
 use crate::api::query::query;
 use crate::api::schema::{Components, Described, Field, component, described, object};
-use crate::pipeline::{Erasure, Subject, record_consent};
+use crate::pipeline::{Erasure, Subject, names, record_consent};
 use backline_model::privacy::Receipt;
 use backline_model::{AccountId, ArtistId, Consent, CredentialId, Platform};
 use backline_store::{CredentialFilter, SealedCredential};
@@ -137,6 +137,7 @@ async fn decide(call: &Call, body: Decide, granted: bool) -> Result<Recorded<Ite
         Some(given) => Ok(given),
     };
     let scope = text("scope", scope, CONSENT_SCOPE)?;
+    names::expect_consent_scope(&scope)?;
     let source = text("source", source, CONSENT_SOURCE)?;
     let host = call.host();
     let consent = Consent { artist_id, platform, granted, scope, source, recorded_at: host.clock().now() };

@@ -8,6 +8,7 @@ use crate::api::handlers::known;
 use crate::api::problem::Problem;
 use crate::api::query::{Limit, NoQuery, query};
 use crate::pipeline::collection::report::{PlanReport, RunRequest};
+use crate::pipeline::names;
 use backline_model::outcome::OutcomeKind;
 use backline_model::{AccountId, ArtistId, BatchId, BatchState, Platform, Run, RunId, RunStatus, Tenant};
 use backline_store::{BatchAccountView, BatchFilter, BatchView, NamedOutcome, RunFilter};
@@ -75,7 +76,11 @@ pub(in crate::api) async fn runs(call: Call, query: Runs) -> Result<Page<Run>, P
     let before = call.after(query.cursor.as_ref())?;
     let Runs { status, trigger, limit, .. } = query;
     let filter = RunFilter { status, trigger, before, limit: Some(Limit::of(limit) + 1) };
-    let runs = call.host().store().runs_filtered_list(&scope, &filter).await?;
+    let host = call.host();
+    let runs = host.store().runs_filtered_list(&scope, &filter).await?;
+    if let (true, None, Some(trigger)) = (runs.is_empty(), &filter.before, &filter.trigger) {
+        names::expect_trigger(host.store(), host.config(), &scope, trigger).await?;
+    }
     call.page(runs, limit, |run| (run.started_at, run.id))
 }
 

@@ -3,6 +3,7 @@
 use clap::Subcommand;
 
 use crate::cli::arguments::ids::{self, Given};
+use crate::cli::audited;
 use crate::cli::context::Context;
 use crate::cli::terminal::exit::{CommandResult, Exit};
 use crate::cli::terminal::print;
@@ -37,6 +38,9 @@ pub(in crate::cli) async fn run(context: &Context, command: Command) -> CommandR
     let artist = ids::find_if_given(&store, artist.as_ref()).await?;
     let filter = AuditFilter { action, artist, before: None, limit: Some(limit) };
     let entries = store.audit_list(&Scope::all_tenants(), &filter).await?;
+    if let (true, Some(action)) = (entries.is_empty(), &filter.action) {
+        audited::expect_action(action)?;
+    }
     print::listing(json, &entries, &HEADERS, cells, "nothing on record matches")?;
     Ok(Exit::Done)
 }

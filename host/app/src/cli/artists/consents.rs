@@ -94,6 +94,7 @@ async fn record_and_print(context: &Context, store: &Store, about: About, grante
             return Err(Failure::usage(format!("{name} is empty; give a value, or leave it out")));
         }
     }
+    crate::pipeline::names::expect_consent_scope(&scope)?;
     let consent = Consent { artist_id: artist, platform, granted, scope, source, recorded_at: context.clock.now() };
     let said = if granted { "granted" } else { "withdrawn" };
     let what = format!("{} for {}", consent.scope, consent.platform);

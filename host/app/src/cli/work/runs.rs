@@ -7,6 +7,7 @@ use crate::cli::arguments::ids::Given;
 use crate::cli::context::Context;
 use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::print;
+use crate::pipeline::names;
 use backline_model::{self, RunId, RunStatus};
 use backline_store::{RunDetails, RunFilter, Scope, Store};
 
@@ -56,7 +57,11 @@ pub(in crate::cli) async fn run(context: &Context, command: Command) -> CommandR
                 _ => "no run matches",
             };
             let filter = RunFilter { status, trigger, before: None, limit: Some(limit) };
-            let runs = store.runs_filtered_list(&Scope::all_tenants(), &filter).await?;
+            let scope = Scope::all_tenants();
+            let runs = store.runs_filtered_list(&scope, &filter).await?;
+            if let (true, Some(trigger)) = (runs.is_empty(), &filter.trigger) {
+                names::expect_trigger(&store, context.config(), &scope, trigger).await?;
+            }
             print::listing(json, &runs, &HEADERS, cells, none)?;
         }
         Command::Show { run, all, json } => show(&store, run.find(&store).await?, all, json).await?,

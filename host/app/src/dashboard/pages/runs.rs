@@ -6,6 +6,7 @@ use super::{Ask, ROWS, id};
 use crate::dashboard::frame::{View, button, facts, form, link, or_none, table, text, time, time_or_none};
 use crate::dashboard::refusal::Refusal;
 use crate::dashboard::routes::FormAct;
+use crate::pipeline::names;
 use backline_model::{AccountId, BatchState, Outcome, Run, RunId, RunStatus};
 use backline_store::{BatchFilter, NamedOutcome, RunFilter};
 
@@ -23,6 +24,9 @@ pub(super) async fn list(ask: &Ask<'_>) -> Result<View, Refusal> {
     let trigger = ask.text("trigger").map(str::to_owned);
     let filter = RunFilter { status, trigger, before: ask.after()?, limit: Some(ROWS + 1) };
     let mut runs = ask.store().runs_filtered_list(&ask.scope(), &filter).await?;
+    if let (true, None, Some(trigger)) = (runs.is_empty(), &filter.before, &filter.trigger) {
+        names::expect_trigger(ask.store(), ask.host.config(), &ask.scope(), trigger).await?;
+    }
     let next = ask.cut(&mut runs, |run| (run.started_at, run.id));
     let start = if ask.may(&FormAct::StartRun) { Some(start_form(ask).await?) } else { None };
     let heads = [

@@ -12,6 +12,7 @@ use super::sending::SIMULATED;
 use crate::pipeline::artists::attention::{AttentionFilter, accounts_that_need_someone};
 use crate::pipeline::credentials::installation::is_simulated;
 use crate::pipeline::names;
+use crate::pipeline::watchdog::{Things, Undone};
 use backline_model::{AlertChannel, AlertDigest, AlertMessage, DigestDays, QuietHours, Tenant, Zone};
 use backline_rules::alerting::end_of_quiet;
 use backline_rules::digest::{self, DigestDue, DigestText, Facts, Moved, Movers, Needy, Period, SHOWN_MAX};
@@ -78,8 +79,10 @@ impl Alerts {
             AlertDigest { id, name, channel, tenant, every, hour, timezone, quiet, next_at: now, created_at: now };
         digest::check(&digest).map_err(AlertError::Invalid)?;
         digest.next_at = digest::next_after(&digest, now);
-        self.store.alert_digest_add(&Scope::all_tenants(), &digest).await?;
-        Ok(digest)
+        match self.store.alert_digest_add(&Scope::all_tenants(), &digest).await {
+            Ok(()) => Ok(digest),
+            Err(error) => Err(self.with_nearest_channel(error, &digest.channel).await.into()),
+        }
     }
 
     /// The channels that take a digest.
@@ -103,15 +106,17 @@ impl Alerts {
     /// One digest by its name.
     async fn digest(&self, name: &str) -> Result<AlertDigest, StoreError> {
         let digests = self.store.alert_digests_list(&Scope::all_tenants()).await?;
-        digests.into_iter().find(|digest| digest.name == name).ok_or_else(|| {
-            // The list leaves out what can't be read, and notes it.
-            let mut left_out = self.store.unreadable_rows().into_iter();
-            let unread = left_out.find(|row| row.table == "alert_digests" && row.name == name);
-            unread.map_or_else(
-                || digest_not_found(name),
-                |row| StoreError::Unreadable { column: row.column, problem: row.problem },
-            )
-        })
+        if let Some(digest) = digests.iter().find(|digest| digest.name == name) {
+            return Ok(digest.clone());
+        }
+        // The list leaves out what can't be read, and notes it.
+        let mut left_out = self.store.unreadable_rows().into_iter();
+        let unread = left_out.find(|row| row.table == "alert_digests" && row.name == name);
+        let known = digests.iter().map(|digest| digest.name.as_str());
+        Err(unread.map_or_else(
+            || names::with_nearest(digest_not_found(name), name, known),
+            |row| StoreError::Unreadable { column: row.column, problem: row.problem },
+        ))
     }
 
     /// Removes a digest, and what is not sent of it.
@@ -119,7 +124,14 @@ impl Alerts {
     /// # Errors
     /// When there is none of the name.
     pub async fn remove_digest(&self, name: &str) -> Result<(), StoreError> {
-        self.store.alert_digest_remove(&Scope::all_tenants(), name).await
+        let removed = self.store.alert_digest_remove(&Scope::all_tenants(), name).await;
+        match removed {
+            Err(error @ StoreError::NotFound { .. }) => {
+                let digests = self.store.alert_digests_list(&Scope::all_tenants()).await.unwrap_or_default();
+                Err(names::with_nearest(error, name, digests.iter().map(|digest| digest.name.as_str())))
+            }
+            removed => removed,
+        }
     }
 
     /// A digest as it would be sent now. Nothing is sent.
@@ -169,8 +181,8 @@ impl Alerts {
     }
 
     /// Begins the messages of the digests that are due. Returns whether there was one.
-    pub(super) async fn begin_digests(&self, now: DateTime<Utc>) -> Result<bool, StoreError> {
-        let (all, mut begun, mut held_up) = (Scope::all_tenants(), false, None);
+    pub(super) async fn begin_digests(&self, now: DateTime<Utc>) -> Result<bool, Undone<StoreError>> {
+        let (all, mut begun, mut moves) = (Scope::all_tenants(), false, Things::default());
         for digest in self.store.alert_digests_list(&all).await? {
             let moved = match digest::due_now(&digest, now) {
                 DigestDue::Waits => continue,
@@ -189,13 +201,10 @@ impl Alerts {
                     self.store.alert_digest_move(&all, &digest, next_at, Some(&message)).await
                 }
             };
-            match moved {
-                Ok(is_begun) => begun |= is_begun,
-                // One that is held up keeps no other one waiting.
-                Err(error) => held_up = Some(error),
-            }
+            // One that is held up keeps no other one waiting.
+            begun |= moves.note(digest.id, moved).unwrap_or(false);
         }
-        held_up.map_or(Ok(begun), Err)
+        moves.ended().map(|()| begun)
     }
 
     /// The words of a digest that tells of the time up to a moment.

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::pipeline::clocks::Clocks;
 use crate::pipeline::credentials::manager::CredentialError;
 use crate::pipeline::error::{Classified, ErrorClass};
-use crate::pipeline::names::NameError;
+use crate::pipeline::names::{self, NameError};
 use crate::pipeline::retry::retry_transient;
 use backline_gateway::secrets::{Keyring, SecretText, seal_channel};
 use backline_gateway::{Gateway, MailError, WebhookRequestError};
@@ -183,7 +183,20 @@ impl Alerts {
     /// # Errors
     /// When there is none, or a route leads to it.
     pub async fn remove_channel(&self, name: &str) -> Result<(), AlertError> {
-        Ok(self.store.alert_channel_remove(&Scope::all_tenants(), name).await?)
+        let removed = self.store.alert_channel_remove(&Scope::all_tenants(), name).await;
+        match removed {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.with_nearest_channel(error, name).await.into()),
+        }
+    }
+
+    /// An error of the store, with the nearest channel where it says that none has the name.
+    pub(in crate::pipeline) async fn with_nearest_channel(&self, error: StoreError, name: &str) -> StoreError {
+        if !matches!(error, StoreError::NotFound { .. }) {
+            return error;
+        }
+        let channels = self.store.alert_channels_list(&Scope::all_tenants()).await.unwrap_or_default();
+        names::with_nearest(error, name, channels.iter().map(|channel| channel.name.as_str()))
     }
 
     /// Adds a route, which takes events from now on.
@@ -205,7 +218,13 @@ impl Alerts {
         let route = AlertRoute { id, name, channels, events, severity, tenant, window_s, quiet, created_at };
         alerting::check_route(&route).map_err(AlertError::Invalid)?;
         // The transaction waits for those that write events, but only for a limited time.
-        retry_transient(|| async { self.store.alert_route_add(&Scope::all_tenants(), &route).await }).await?;
+        let added = retry_transient(|| async { self.store.alert_route_add(&Scope::all_tenants(), &route).await }).await;
+        if let Err(mut error) = added {
+            for channel in &route.channels {
+                error = self.with_nearest_channel(error, channel).await;
+            }
+            return Err(error.into());
+        }
         Ok(route)
     }
 
@@ -223,7 +242,14 @@ impl Alerts {
     /// # Errors
     /// When there is none of the name.
     pub async fn remove_route(&self, name: &str) -> Result<(), AlertError> {
-        Ok(self.store.alert_route_remove(&Scope::all_tenants(), name).await?)
+        let removed = self.store.alert_route_remove(&Scope::all_tenants(), name).await;
+        match removed {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let routes = self.routes().await.unwrap_or_default();
+                Err(names::with_nearest(error, name, routes.iter().map(|route| route.name.as_str())).into())
+            }
+        }
     }
 
     /// Messages, the latest first.
@@ -231,7 +257,22 @@ impl Alerts {
     /// # Errors
     /// When the database fails.
     pub async fn messages(&self, filter: &AlertFilter) -> Result<Vec<AlertMessage>, AlertError> {
-        Ok(self.store.alert_messages_list(&Scope::all_tenants(), filter).await?)
+        let messages = self.store.alert_messages_list(&Scope::all_tenants(), filter).await?;
+        if let (true, Some(name)) = (messages.is_empty(), &filter.channel) {
+            self.channel(name).await?;
+        }
+        Ok(messages)
+    }
+
+    /// One channel by its name.
+    async fn channel(&self, name: &str) -> Result<AlertChannel, AlertError> {
+        let channels = self.channels().await?;
+        if let Some(channel) = channels.iter().find(|channel| channel.name == name) {
+            return Ok(channel.clone());
+        }
+        let id = format!("named '{name}'; `backline alerts channels list` shows them");
+        let unknown = StoreError::NotFound { what: "channel of alerts", id };
+        Err(names::with_nearest(unknown, name, channels.iter().map(|channel| channel.name.as_str())).into())
     }
 
     /// Sends a channel a test message that plays an event of a type, by the queue, the texts and the limits of every
@@ -244,11 +285,7 @@ impl Alerts {
             let remark = nearest::remark(kind, types::ALL);
             return Err(AlertError::Invalid(format!("there is no event '{kind}'{remark}; docs/events.md lists them")));
         }
-        let channels = self.channels().await?;
-        let Some(channel) = channels.iter().find(|channel| channel.name == name) else {
-            let id = format!("named '{name}'; `backline alerts channels list` shows them");
-            return Err(StoreError::NotFound { what: "channel of alerts", id }.into());
-        };
+        let channel = self.channel(name).await?;
         let now = self.clock.now();
         let sample = alerting::sample(kind, now);
         let severity = alerting::severity(kind, Some(&sample.data));
@@ -262,7 +299,7 @@ impl Alerts {
         self.store.alert_test_add(&Scope::all_tenants(), &test, now).await?;
         let shown = Shown { event: sample, artist: None, reconnect_url: None };
         let text = self.marked(alerting::text(kind, severity, true, 1, &[shown])).await?.whole();
-        Ok(TestedAlert { message: self.sent_now(channel, test.id).await?, text })
+        Ok(TestedAlert { message: self.sent_now(&channel, test.id).await?, text })
     }
 
     /// Sends a message that is due, once it is its turn. Returns how it ended; it may be waiting still.

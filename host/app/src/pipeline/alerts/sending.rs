@@ -16,6 +16,7 @@ use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
 use crate::pipeline::credentials::installation::is_simulated;
 use crate::pipeline::error::with_causes;
 use crate::pipeline::retry::retry_transient;
+use crate::pipeline::watchdog::{Things, TurnEnd, Undone};
 use backline_gateway::secrets::{SecretText, open_channel};
 use backline_gateway::{Mail, MailError, WebhookRequest, WebhookRequestError};
 use backline_model::event::types;
@@ -91,14 +92,16 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<Alerts>) {
     let (mut term, mut sends) = (None, JoinSet::new());
     while !context.stop.is_cancelled() {
         let alerts = context.current();
-        let rest = match alerts.look(&context.name, &mut term, &mut sends).await {
+        let looked = alerts.look(&context.name, &mut term, &mut sends).await;
+        let end = TurnEnd::of_things(&looked);
+        let rest = match looked {
             Ok(rest) => rest,
-            Err(error) => {
-                tracing::warn!(%error, "alerts can't be read; this is retried");
+            Err(undone) => {
+                tracing::warn!(error = %undone.error(), "not all alerts can be read; this is retried");
                 RETRY_AFTER
             }
         };
-        context.heartbeat.wait(rest);
+        context.heartbeat.wait(end, rest);
         tokio::select! {
             () = tokio::time::sleep(rest) => {}
             () = context.stop.cancelled() => {}
@@ -142,7 +145,7 @@ impl Alerts {
             Some(now) => self.begin_digests(now).await,
             None => Ok(false),
         };
-        let (mut report, mut held_up) = (AlertReport::default(), told.and(begun).err());
+        let (mut report, mut held_up) = (AlertReport::default(), told.and(begun).err().map(Undone::into_error));
         for channel in &channels {
             match self.deliver_to(channel).await {
                 Ok(states) => states.into_iter().for_each(|state| report.count(state)),
@@ -186,7 +189,7 @@ impl Alerts {
         owner: &str,
         term: &mut Option<Term>,
         sends: &mut JoinSet<()>,
-    ) -> Result<Duration, StoreError> {
+    ) -> Result<Duration, Undone<StoreError>> {
         let poll = Duration::from_millis(self.config.service.poll_ms);
         let channels = self.store.alert_channels_list(&Scope::all_tenants()).await?;
         // Leases and waits would get a wrong time; another host sends what is due.
@@ -201,21 +204,15 @@ impl Alerts {
         let told = self.tell(&routes, &channels).await;
         let begun = self.begin_digests(now).await;
         let due = self.store.due_alerts_list(&Scope::all_tenants(), now).await?;
-        let mut held_up = None;
+        let mut leased = Things::default();
         for alert in &due {
             let Some(channel) = channels.iter().find(|channel| channel.id == alert.channel) else { continue };
             let turn = alert.digest.map(|_| DIGESTS.try_acquire()).transpose();
             // It waits for those that are being made.
             let Ok(turn) = turn else { continue };
-            let lease = match self.lease(channel, alert, owner, now).await {
-                Ok(Some(lease)) => lease,
-                Ok(None) => continue,
-                // One that is held up keeps no other one waiting.
-                Err(error) => {
-                    held_up = Some(error);
-                    continue;
-                }
-            };
+            let lease = self.lease(channel, alert, owner, now).await;
+            // One that is held up keeps no other one waiting.
+            let Some(lease) = leased.note(channel.id, lease).flatten() else { continue };
             let (alerts, channel) = (self.clone(), channel.clone());
             sends.spawn(async move {
                 let _turn = turn;
@@ -225,11 +222,9 @@ impl Alerts {
                 }
             });
         }
-        begun?;
-        if let Some(error) = held_up {
-            return Err(error);
-        }
-        Ok(if told? || !due.is_empty() { poll.min(TURN) } else { poll })
+        let more = matches!(told, Ok(true));
+        Undone::worst([begun.map(drop), leased.leased(), told.map(drop)])?;
+        Ok(if more || !due.is_empty() { poll.min(TURN) } else { poll })
     }
 
     async fn lease(
@@ -244,25 +239,29 @@ impl Alerts {
     }
 
     /// Puts a page of new events of each route into messages. Returns whether there may be more of them.
-    async fn tell(&self, routes: &[(AlertRoute, EventCursor)], channels: &[AlertChannel]) -> Result<bool, StoreError> {
-        let (store, mut more, mut held_up) = (&self.store, false, None);
+    async fn tell(
+        &self,
+        routes: &[(AlertRoute, EventCursor)],
+        channels: &[AlertChannel],
+    ) -> Result<bool, Undone<StoreError>> {
+        let (store, mut more) = (&self.store, false);
+        let (mut pages, mut fanned) = (Things::default(), Things::default());
         let cursors: BTreeSet<EventCursor> = routes.iter().map(|(_, seen)| *seen).collect();
         for from in cursors {
             // Transactions that write events may be long.
             let heads =
-                retry_transient(|| async { store.event_heads_list(&Scope::all_tenants(), from, PAGE).await }).await?;
+                retry_transient(|| async { store.event_heads_list(&Scope::all_tenants(), from, PAGE).await }).await;
+            let Some(heads) = pages.note(from, heads) else { continue };
             let (Some(until), Some(now)) = (heads.last().map(|head| head.cursor), self.right_now()) else { continue };
             more |= heads.len() >= PAGE as usize;
             for (route, seen) in routes.iter().filter(|(_, seen)| *seen == from) {
                 let new: Vec<NewAlert> = heads.iter().flat_map(|head| new_alerts(route, head, channels, now)).collect();
                 // None if another host has done it. A route that is held up keeps no other one waiting.
-                if let Err(error) = store.alert_route_fan_out(&Scope::all_tenants(), route.id, *seen, until, &new).await
-                {
-                    held_up = Some(error);
-                }
+                let done = store.alert_route_fan_out(&Scope::all_tenants(), route.id, *seen, until, &new).await;
+                fanned.note(route.id, done);
             }
         }
-        held_up.map_or(Ok(more), Err)
+        Undone::worst([pages.read(), fanned.ended()]).map(|()| more)
     }
 
     /// Sends a leased message and records what became of it.

@@ -15,6 +15,8 @@ use crate::config::Config;
 use crate::pipeline::context::ServiceContext;
 use crate::pipeline::credentials::journal::Journal;
 use crate::pipeline::error::{Classified, ErrorClass};
+use crate::pipeline::options::store_options;
+use crate::pipeline::watchdog::{Heartbeat, TurnEnd, TurnFailure};
 use backline_model::clock::Clock;
 use backline_model::roster::{RosterChanges, SourceArtist};
 use backline_model::{ArtistId, Platform};
@@ -34,8 +36,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Wait after a sync that ended because a database was away: the next one reads the whole table again.
 const AWAY_WAIT: Duration = Duration::from_secs(10);
 
-/// How long a sync may take before the loop counts as stuck: a table of millions of rows is read in minutes.
-const SYNC_MAX: Duration = Duration::from_secs(3_600);
+/// Statements between two signs of life of a sync, at most: a row or a page of them is read, compared, or written, and
+/// each statement has a limit. Together a table of millions of rows takes longer.
+const STATEMENTS_PER_BEAT: u32 = 8;
 
 /// The role whose holder syncs for all hosts.
 const ROLE: &str = "scheduler";
@@ -46,6 +49,9 @@ pub enum SyncError {
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The source failed: another database, or the operator's query or table in this one.
+    #[error(transparent)]
+    Source(StoreError),
     /// The query's columns are not usable.
     #[error("nothing was synced: {0}; see sync.query")]
     Columns(#[from] ColumnError),
@@ -78,7 +84,7 @@ pub enum SyncError {
 impl Classified for SyncError {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::Store(error) => error.class(),
+            Self::Store(error) | Self::Source(error) => error.class(),
             Self::Columns(_) | Self::OwnTable | Self::NoTable | Self::Removals { .. } => ErrorClass::Refused,
         }
     }
@@ -151,6 +157,12 @@ struct Survey {
     seen: HashMap<ArtistId, u64>,
 }
 
+/// What a sync is done under by the host that leads.
+struct Lead<'a> {
+    term: &'a Term,
+    heartbeat: &'a Heartbeat,
+}
+
 /// Keeps artists and accounts in sync with another table. Cloning shares it.
 #[derive(Clone)]
 pub struct ArtistSync {
@@ -174,8 +186,9 @@ impl ArtistSync {
     }
 
     /// The same, for as long as this host holds the term, if one is given.
-    async fn sync_in(&self, term: Option<&Term>, request: SyncRequest) -> Result<SyncReport, SyncError> {
-        let mut survey = self.survey().await?;
+    async fn sync_in(&self, lead: Option<&Lead<'_>>, request: SyncRequest) -> Result<SyncReport, SyncError> {
+        let mut survey = self.survey(lead).await?;
+        self.beat(lead);
         let synced = self.store.synced_artists_list(&Scope::all_tenants()).await?;
         let gone: Vec<ArtistId> = synced.iter().filter(|id| !survey.seen.contains_key(*id)).copied().collect();
         if !request.allow_removals {
@@ -188,17 +201,19 @@ impl ArtistSync {
         let now = self.clock.now();
         report.dry_run = request.dry_run;
         for changes in &pages {
+            self.beat(lead);
             if request.dry_run {
                 count(&mut report, changes);
                 report.differences.extend(differences(changes));
                 continue;
             }
-            match self.apply(term, changes, now).await {
+            match self.apply(lead, changes, now).await {
                 Ok(()) => count(&mut report, changes),
                 // Nothing was changed: each artist is tried by itself.
                 Err(error) if error.refused_artist().is_some() => {
                     for part in changes.by_artist() {
-                        match self.apply(term, &part, now).await {
+                        self.beat(lead);
+                        match self.apply(lead, &part, now).await {
                             Ok(()) => count(&mut report, &part),
                             Err(error) => {
                                 let bad = refused_row(&error, &part, &seen);
@@ -213,13 +228,32 @@ impl ArtistSync {
         Ok(report)
     }
 
-    async fn apply(&self, term: Option<&Term>, changes: &RosterChanges, now: DateTime<Utc>) -> Result<(), StoreError> {
+    /// Tells that the sync goes on, where a loop is watched.
+    fn beat(&self, lead: Option<&Lead<'_>>) {
+        if let Some(lead) = lead {
+            lead.heartbeat.work(self.step_max());
+        }
+    }
+
+    /// Longest time between two signs of life.
+    fn step_max(&self) -> Duration {
+        let limits = store_options(&self.config.database).limits;
+        // One of them may read a page of the source, which has more time.
+        limits.statement.saturating_mul(STATEMENTS_PER_BEAT).saturating_add(limits.source_page())
+    }
+
+    async fn apply(
+        &self,
+        lead: Option<&Lead<'_>>,
+        changes: &RosterChanges,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
         if changes.is_empty() {
             return Ok(());
         }
         let (all, source) = (Scope::all_tenants(), roster::CONSENT_SOURCE);
-        let removed = match term {
-            Some(term) => self.store.roster_apply_in_term(&all, term, changes, source, now).await?,
+        let removed = match lead {
+            Some(lead) => self.store.roster_apply_in_term(&all, lead.term, changes, source, now).await?,
             None => self.store.roster_apply(&all, changes, source, now).await?,
         };
         if !removed.is_empty() {
@@ -229,15 +263,16 @@ impl ArtistSync {
     }
 
     /// Reads the whole source and compares it with the database.
-    async fn survey(&self) -> Result<Survey, SyncError> {
+    async fn survey(&self, lead: Option<&Lead<'_>>) -> Result<Survey, SyncError> {
         let sync = &self.config.sync;
         let url = sync.url.as_ref().unwrap_or(&self.config.database.url);
         let directory = Directory::of_releases(&self.store.releases_list().await?);
-        let mut source = ForeignSource::open(url).await?;
+        let limits = store_options(&self.config.database).limits;
+        let mut source = ForeignSource::open(url, limits).await.map_err(SyncError::Source)?;
         let query = match &sync.query {
             Some(query) => query.clone(),
             None => {
-                let columns = source.table_columns(TABLE).await?;
+                let columns = source.table_columns(TABLE).await.map_err(SyncError::Source)?;
                 if columns.is_empty() {
                     return Err(SyncError::NoTable);
                 }
@@ -247,14 +282,15 @@ impl ArtistSync {
                 roster::default_query(TABLE, &columns, &directory)?
             }
         };
-        let names = source.query_columns(&query).await?;
+        let names = source.query_columns(&query).await.map_err(SyncError::Source)?;
         let columns = Columns::of(&names, &directory)?;
         let mut survey = Survey::default();
         survey.report.speaks_of_consent = columns.speaks_of_consent();
         let mut rows = source.rows(&query, &names);
         let mut page = Vec::with_capacity(PAGE);
         while let Some(row) = rows.next().await {
-            if let Some(artist) = survey.take(&columns, &row?) {
+            self.beat(lead);
+            if let Some(artist) = survey.take(&columns, &row.map_err(SyncError::Source)?) {
                 page.push(artist);
             }
             if page.len() == PAGE {
@@ -263,7 +299,7 @@ impl ArtistSync {
             }
         }
         drop(rows);
-        source.close().await?;
+        source.close().await.map_err(SyncError::Source)?;
         self.compare(&mut survey, &page).await?;
         survey.report.query = query;
         Ok(survey)
@@ -401,15 +437,20 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<ArtistSync>) {
             // A clock that was ahead at the last one has been set back since.
             last.is_none_or(|last| now < last || every.is_some_and(|every| now - last >= every))
         });
-        let mut rest = LOOK_EVERY;
+        let (mut end, mut rest) = (TurnEnd::Skipped, LOOK_EVERY);
         if due {
-            context.heartbeat.work(SYNC_MAX);
-            match sync_if_leading(&artists, &context.name).await {
+            context.heartbeat.work(artists.step_max());
+            end = TurnEnd::Good;
+            match sync_if_leading(&artists, &context.name, &context.heartbeat).await {
                 Ok(true) => last = Some(now),
                 Ok(false) => {}
                 Err(error) => {
+                    // What the source is why for, the log says: it is outside the host.
+                    if let SyncError::Store(error) = &error {
+                        end = TurnEnd::Failed(TurnFailure::of(error));
+                    }
                     // After a short outage of a database, the next sync does not wait for a whole interval.
-                    if matches!(&error, SyncError::Store(error) if error.is_outage()) {
+                    if matches!(&error, SyncError::Store(error) | SyncError::Source(error) if error.is_outage()) {
                         rest = AWAY_WAIT;
                     } else {
                         last = Some(now);
@@ -419,15 +460,16 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<ArtistSync>) {
                 }
             }
         }
-        context.rest(rest).await;
+        context.rest(end, rest).await;
     }
 }
 
-async fn sync_if_leading(artists: &ArtistSync, name: &str) -> Result<bool, SyncError> {
+async fn sync_if_leading(artists: &ArtistSync, name: &str, heartbeat: &Heartbeat) -> Result<bool, SyncError> {
     let now = artists.clock.now();
     let leader = artists.store.role_get(ROLE).await?;
     let Some(term) = leader.filter(|term| term.holder == name && term.expires_at > now) else { return Ok(false) };
-    let report = match artists.sync_in(Some(&term), SyncRequest::default()).await {
+    let lead = Lead { term: &term, heartbeat };
+    let report = match artists.sync_in(Some(&lead), SyncRequest::default()).await {
         // What it wrote until then stays; the host that has the role now reads the source by itself.
         Err(SyncError::Store(StoreError::TermLost { .. })) => return Ok(false),
         report => report?,

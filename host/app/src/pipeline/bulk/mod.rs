@@ -16,6 +16,7 @@ use crate::pipeline::clocks::Clocks;
 use crate::pipeline::collection::quarantine::Quarantine;
 use crate::pipeline::collection::run::Runs;
 use crate::pipeline::error::{Classified, ErrorClass};
+use crate::pipeline::names::{self, NameError};
 use backline_model::bulk::{BulkAct, BulkAction, BulkFilter, BulkState};
 use backline_model::clock::Clock;
 use backline_store::{BulkActFilter, Scope, Store, StoreError};
@@ -35,6 +36,9 @@ pub enum BulkError {
     /// The filter is not one of the action.
     #[error("{0}")]
     Filter(String),
+    /// The filter shows nothing, and names what nothing has.
+    #[error(transparent)]
+    Name(#[from] NameError),
     /// Runs are of all tenants.
     #[error("runs are of all tenants; a token of one tenant cancels none")]
     Runs,
@@ -68,6 +72,7 @@ impl Classified for BulkError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Store(error) => error.class(),
+            Self::Name(error) => error.class(),
             Self::Filter(_)
             | Self::Runs
             | Self::Reason
@@ -134,7 +139,7 @@ impl Bulk {
     /// Counts what a filter shows, and does nothing.
     ///
     /// # Errors
-    /// When the filter is not one of the action, or the database fails.
+    /// When the filter is not one of the action or shows nothing and names what nothing has, or the database fails.
     pub async fn count(&self, scope: &Scope, action: BulkAction, filter: &BulkFilter) -> Result<BulkCount, BulkError> {
         filter.check(action).map_err(BulkError::Filter)?;
         if action == BulkAction::RunsCancel && scope.only().is_some() {
@@ -147,7 +152,27 @@ impl Bulk {
             counted.sample.extend(page.items.iter().take(left).map(|item| item.id));
             place = Some(page.place);
         }
+        if counted.count == 0 {
+            self.expect_names(scope, filter).await?;
+        }
         Ok(counted)
+    }
+
+    /// Refuses names that nothing has, so that a slip is not taken for "nothing to do". A name that shows something is
+    /// not looked up: what a removed connector or schedule left behind can still be meant.
+    async fn expect_names(&self, scope: &Scope, filter: &BulkFilter) -> Result<(), NameError> {
+        // Platform, tenant and ids are looked up before there is a filter, and a status is one of few.
+        let BulkFilter { platform: _, artist: _, run: _, status: _, metric, rule, trigger } = filter;
+        if let Some(metric) = metric {
+            names::expect_metric(&self.store, metric).await?;
+        }
+        if let Some(rule) = rule {
+            names::expect_rule(rule)?;
+        }
+        if let Some(trigger) = trigger {
+            names::expect_trigger(&self.store, &self.config, scope, trigger).await?;
+        }
+        Ok(())
     }
 
     /// Starts an act on things of the scope; hosts that serve work on it, or [`work_off`](Self::work_off).

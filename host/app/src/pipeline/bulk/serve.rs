@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::{Bulk, BulkError, scope_of};
 use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
 use crate::pipeline::error::with_causes;
+use crate::pipeline::watchdog::{Things, TurnEnd, TurnFailure, Undone};
 use backline_model::bulk::{BulkAct, BulkState};
 use backline_store::{BulkStep, Scope, StoreError, Term};
 
@@ -56,8 +57,9 @@ enum ActTurn {
     Idle,
     /// There may be more to do at once.
     More,
-    /// The database does not answer, or refuses something that may work later.
-    HeldUp(String),
+    /// The database does not answer, or refuses something that may work later: why, and that of all acts where none
+    /// could go on.
+    HeldUp(String, Option<TurnFailure>),
 }
 
 /// Runs until the service stops; then resigns the role.
@@ -71,19 +73,20 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<Bulk>) {
             context.stop.is_cancelled()
         };
         let turn = bulk.turn(&context.name, &mut worker, is_to_stop).await;
-        let rest = match turn {
-            Ok(ActTurn::More) => Duration::ZERO,
-            Ok(ActTurn::Idle) => context.poll_interval(),
-            Ok(ActTurn::HeldUp(problem)) => {
+        let (end, rest) = match turn {
+            Ok(ActTurn::More) => (TurnEnd::Good, Duration::ZERO),
+            Ok(ActTurn::Idle) => (TurnEnd::Good, context.poll_interval()),
+            Ok(ActTurn::HeldUp(problem, failure)) => {
                 tracing::warn!(problem, "a bulk act is held up; it goes on later");
-                RETRY_AFTER
+                // A thing that holds its act up is passed over before long.
+                (failure.map_or(TurnEnd::Good, TurnEnd::Failed), RETRY_AFTER)
             }
             Err(error) => {
                 tracing::warn!(error = with_causes(&error), "bulk acts can't be worked on; this is retried");
-                RETRY_AFTER
+                (TurnEnd::Failed(TurnFailure::of(&error)), RETRY_AFTER)
             }
         };
-        context.rest(rest).await;
+        context.rest(end, rest).await;
     }
     context.current().resign(worker.term).await;
 }
@@ -112,7 +115,7 @@ impl Bulk {
             match turn {
                 Ok(ActTurn::More) => {}
                 Ok(ActTurn::Idle) => tokio::time::sleep(LOOK_EVERY).await,
-                Ok(ActTurn::HeldUp(problem)) => {
+                Ok(ActTurn::HeldUp(problem, _)) => {
                     tracing::warn!(problem, "the bulk act is held up; it goes on later");
                     tokio::time::sleep(RETRY_AFTER).await;
                 }
@@ -148,7 +151,7 @@ impl Bulk {
             return Ok(ActTurn::Idle);
         }
         // Again, since the one who had the role may have gone on until it was taken.
-        let mut held_up = None;
+        let (mut held_up, mut acts) = (None, Things::default());
         let open = self.store.open_bulk_acts_list(&Scope::all_tenants()).await?;
         places.0.retain(|id, _| open.iter().any(|(act, _)| act.id == *id));
         for (act, place) in open {
@@ -157,14 +160,23 @@ impl Bulk {
                 return Ok(ActTurn::Idle);
             }
             // What holds one act up keeps none of the others waiting.
-            match self.some_of(&act, place, (&mut held, &mut *places), owner, &is_to_stop).await {
-                Ok(problem) => held_up = problem.or(held_up),
-                Err(error @ StoreError::TermLost { .. }) => return Err(error),
-                Err(error) => held_up = Some(with_causes(&error)),
+            let done = self.some_of(&act, place, (&mut held, &mut *places), owner, &is_to_stop).await;
+            match &done {
+                Ok(problem) => held_up = problem.clone().or(held_up),
+                Err(StoreError::TermLost { .. }) => {}
+                Err(error) => held_up = Some(with_causes(error)),
             }
+            if let Err(lost @ StoreError::TermLost { .. }) = done {
+                return Err(lost);
+            }
+            acts.note(act.id, done);
             *term = Some(held);
         }
-        Ok(held_up.map_or(ActTurn::More, ActTurn::HeldUp))
+        let failure = match acts.ended() {
+            Err(Undone::All(error)) => Some(TurnFailure::of(&error)),
+            Ok(()) | Err(Undone::Some(_)) => None,
+        };
+        Ok(held_up.map_or(ActTurn::More, |problem| ActTurn::HeldUp(problem, failure)))
     }
 
     /// Does an act to its next things, and ends it where there are none. Returns what holds it up, if something does.

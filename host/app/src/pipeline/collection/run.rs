@@ -22,7 +22,7 @@ use crate::pipeline::retry::retry_transient;
 use crate::pipeline::upkeep::health::HealthMonitor;
 use backline_model::run::RunCounts;
 use backline_model::{Platform, Run, RunId, RunStatus};
-use backline_store::{CancelledBatches, PlanGuard, PlatformOutcome, RunState, Scope, StoreError};
+use backline_store::{CancelledBatches, PlanGuard, PlatformOutcome, RunState, Scope, StoreError, UnreadableBatches};
 
 /// Of the time a run takes, at most one part in so many is spent on counting what it has come to so far.
 const COUNTING_SHARE: u32 = 20;
@@ -244,7 +244,14 @@ impl Runs {
     async fn end_what_no_host_does(&self, run: RunId) -> Result<(), StoreError> {
         let store = &self.collector.store;
         let Some(now) = self.collector.clocks.asked_now().await? else { return Ok(()) };
-        let unreadable = store.unreadable_batches_end(&Scope::all_tenants(), now).await?;
+        let unreadable = match store.unreadable_batches_end(&Scope::all_tenants(), now).await {
+            // They may be of other runs.
+            Err(error) if !error.is_outage() => {
+                tracing::warn!(%error, "not all batches that can't be read could be ended");
+                UnreadableBatches::default()
+            }
+            ended => ended?,
+        };
         if unreadable.batches > 0 {
             let (batches, accounts) = (unreadable.batches, unreadable.accounts);
             tracing::warn!(batches, accounts, "batches can't be read; their accounts are left out");

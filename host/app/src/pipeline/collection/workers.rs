@@ -25,7 +25,7 @@ use crate::pipeline::collection::collector::{BatchReport, Collector, turn_of};
 use crate::pipeline::collection::dispatch::{Bounds, Dispatch, Signal, Ticket};
 use crate::pipeline::collection::waiting::{self, WaitLimits};
 use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
-use crate::pipeline::watchdog::Heartbeat;
+use crate::pipeline::watchdog::{Heartbeat, TurnEnd, Undone};
 use crate::telemetry::BatchEnd;
 use backline_model::kill_points::{Point, point};
 use backline_model::run::RunCounts;
@@ -70,6 +70,80 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<Collector>) {
     // Without a run to end, only a stop ends the work.
     if let Err(error) = pool.work(|_| {}).await {
         tracing::error!(%error, "a batch could not be given back; it is leased again when its lease expires");
+    }
+}
+
+/// What the database did not do, while it is asked for what else there is.
+#[derive(Default)]
+struct Refusals {
+    first: Option<StoreError>,
+    outages: u32,
+    /// Whether a question about all platforms was refused.
+    is_of_all: bool,
+    /// Whether it answered when a platform was to be leased.
+    has_leased: bool,
+    /// Platforms that could not be leased.
+    refused: BTreeSet<Platform>,
+    /// Whether no other platform collects than one.
+    is_single: bool,
+}
+
+impl Refusals {
+    /// What the database answered to a question about all platforms; none where it refused, which is kept.
+    ///
+    /// # Errors
+    /// Where it would refuse everything else too: once, that may be about what was asked, such as a lock.
+    fn passed<T>(&mut self, answered: Result<T, StoreError>) -> Result<Option<T>, Undone<StoreError>> {
+        self.is_of_all |= answered.is_err();
+        self.kept(answered)
+    }
+
+    /// The same where a platform was to be leased.
+    fn leased<T>(
+        &mut self,
+        platform: &Platform,
+        answered: Result<Option<T>, StoreError>,
+    ) -> Result<Option<T>, Undone<StoreError>> {
+        if answered.is_ok() {
+            self.has_leased = true;
+        } else {
+            self.refused.insert(platform.clone());
+        }
+        Ok(self.kept(answered)?.flatten())
+    }
+
+    /// The same of what one row can keep from all others.
+    fn kept<T>(&mut self, answered: Result<T, StoreError>) -> Result<Option<T>, Undone<StoreError>> {
+        let error = match answered {
+            Ok(answer) => return Ok(Some(answer)),
+            Err(error) => error,
+        };
+        self.outages += u32::from(error.is_outage());
+        if self.outages > 1 {
+            return Err(self.told(error));
+        }
+        self.first.get_or_insert(error);
+        Ok(None)
+    }
+
+    /// The first refusal.
+    fn ended(mut self) -> Result<(), Undone<StoreError>> {
+        self.first.take().map_or(Ok(()), |error| Err(self.told(error)))
+    }
+
+    /// Whether the workers failed, or some platforms alone. One that can't be leased says nothing of the others: those
+    /// may just have no work.
+    fn told(&self, error: StoreError) -> Undone<StoreError> {
+        let is_none_leased = match self.refused.len() {
+            0 => false,
+            1 => self.is_single,
+            _ => true,
+        };
+        if self.is_of_all || !self.has_leased && (is_none_leased || self.outages > 1) {
+            Undone::All(error)
+        } else {
+            Undone::Some(error)
+        }
     }
 }
 
@@ -185,7 +259,7 @@ impl WorkerPool {
             |failure: &Option<CollectError>| is_of_run && failure.as_ref().is_some_and(CollectError::is_unwritable);
         while !self.stop.is_cancelled() && !is_in_vain(&failure) {
             let collector = (self.collectors)();
-            self.tell_turn(Duration::ZERO);
+            self.tell_turn(TurnEnd::Skipped, Duration::ZERO);
             look |= self.under_way.is_empty();
             let (stop, grace) = (self.stop.clone(), stop_deadline(&collector));
             let looked = tokio::select! {
@@ -195,6 +269,12 @@ impl WorkerPool {
                     stop_by = Some(Instant::now());
                     break;
                 }
+            };
+            let end = match &looked {
+                Ok(Some(_)) => TurnEnd::Good,
+                // The database was not asked for everything.
+                looked if !look => TurnEnd::of_part(looked),
+                looked => TurnEnd::of_things(looked),
             };
             match looked {
                 Ok(Some(Poll::Finished)) => break,
@@ -208,9 +288,11 @@ impl WorkerPool {
                     tell(WorkerEvent::Waiting(holders));
                 }
                 Ok(None) => {}
-                Err(error) => {
-                    failures += 1;
-                    tracing::warn!(%error, "no batch can be leased; the database is asked again");
+                Err(undone) => {
+                    let error = undone.into_error();
+                    // What is under way may end, and others of the run after it.
+                    failures = if self.under_way.is_empty() { failures + 1 } else { 0 };
+                    tracing::warn!(%error, "not all batches can be leased; the database is asked again");
                     if self.run.is_some() && failures == FAILURES_MAX {
                         failure = failure.or(Some(error.into()));
                         break;
@@ -220,7 +302,7 @@ impl WorkerPool {
             }
             self.settle_when_idle().await;
             look = false;
-            self.tell_turn(look_at.saturating_duration_since(Instant::now()));
+            self.tell_turn(end, look_at.saturating_duration_since(Instant::now()));
             tokio::select! {
                 Some(joined) = self.under_way.join_next_with_id() => {
                     let mut joined = Some(joined);
@@ -240,23 +322,33 @@ impl WorkerPool {
         failure.map_or(Ok(()), Err)
     }
 
-    /// Tells that the pool turns, and since when its oldest batch is under way: each has its deadline.
-    fn tell_turn(&self, wait: Duration) {
+    /// Tells that the pool turns, how the turn went, and since when its oldest batch is under way: each has its
+    /// deadline.
+    fn tell_turn(&self, end: TurnEnd, wait: Duration) {
         let Some((batches, pool)) = &self.heartbeats else { return };
-        pool.wait(wait);
+        pool.wait(end, wait);
         match self.held.values().min_by_key(|held| held.began) {
             Some(RunningBatch { collector, began, .. }) => {
                 // Beside its deadline: half of it for credentials, and as long again for those whose room it waits for.
                 let deadline = Duration::from_millis(collector.config.collection.batch_deadline_ms).saturating_mul(3);
                 batches.work_since(*began, deadline);
             }
-            None => batches.wait(wait),
+            None => batches.wait(TurnEnd::Good, wait),
         }
     }
 
     /// Leases and begins as many batches as may be under way. With `look`, the database is first asked which platforms
     /// have work.
-    async fn take_up(&mut self, collector: &Collector, look: bool, failed: bool) -> Result<Option<Poll>, StoreError> {
+    ///
+    /// # Errors
+    /// The first that the database has returned: of what concerns one platform, or one of the questions, the others are
+    /// leased and asked all the same.
+    async fn take_up(
+        &mut self,
+        collector: &Collector,
+        look: bool,
+        failed: bool,
+    ) -> Result<Option<Poll>, Undone<StoreError>> {
         let (store, clock, collection) = (&collector.store, &collector.clock, &collector.config.collection);
         self.dispatch.rebound(bounds(&collector.config));
         if collector.clocks.asked_now().await?.is_none() {
@@ -264,24 +356,31 @@ impl WorkerPool {
             let again = Poll::Again(Instant::now() + RETRY_AFTER);
             return Ok(Some(if self.run.is_some() { Poll::ClockJumped } else { again }));
         }
+        let (all, mut held_up) = (Scope::all_tenants(), Refusals::default());
         if look {
-            store.deferred_batches_wake(&Scope::all_tenants(), &collection.tenant_weights, clock.now()).await?;
-            if self.run.is_none() {
-                self.dispatch.add_platforms(store.active_platforms_list().await?);
+            let woken = store.deferred_batches_wake(&all, &collection.tenant_weights, clock.now());
+            held_up.kept(woken.await)?;
+            if self.run.is_none()
+                && let Some(platforms) = held_up.passed(store.active_platforms_list().await)?
+            {
+                held_up.is_single = platforms.len() == 1;
+                self.dispatch.add_platforms(platforms);
             }
-            let mut platforms = store.platforms_with_work_list(&Scope::all_tenants(), self.run, clock.now()).await?;
+            let mut platforms = store.platforms_with_work_list(&all, self.run, clock.now()).await?;
             // A pool of one run continues even if its platform is blocked, until the attempts are used up.
             platforms.retain(|platform| self.run.is_some() || !collector.cache.is_blocked(platform));
             self.dispatch.work_for(platforms);
         }
         let lease_ttl = Duration::from_millis(collection.lease_ttl_ms);
-        if look && self.lone.is_none() {
-            let mut platforms = store.lone_platforms_list(&Scope::all_tenants(), self.run, clock.now()).await?;
+        if look
+            && self.lone.is_none()
+            && let Some(mut platforms) = held_up.passed(store.lone_platforms_list(&all, self.run, clock.now()).await)?
+        {
             platforms.retain(|platform| self.run.is_some() || !collector.cache.is_blocked(platform));
             self.lone_waits = platforms;
         }
         if self.under_way.is_empty() && Instant::now() >= self.lone_after {
-            self.take_up_lone(collector, lease_ttl).await?;
+            self.take_up_lone(collector, lease_ttl, &mut held_up).await?;
         }
         while !self.is_for_a_lone_batch()
             && !self.stop.is_cancelled()
@@ -289,10 +388,8 @@ impl WorkerPool {
         {
             // The next turn asks the database which clock is wrong.
             let Some(now) = collector.clocks.right_now() else { return Ok(Some(Poll::Again(Instant::now()))) };
-            match store
-                .batch_lease(&Scope::all_tenants(), self.run, Some(&platform), &collector.name, now, lease_ttl)
-                .await?
-            {
+            let lease = store.batch_lease(&all, self.run, Some(&platform), &collector.name, now, lease_ttl);
+            match held_up.leased(&platform, lease.await)? {
                 Some(lease) => {
                     self.begin(collector, lease);
                 }
@@ -300,18 +397,19 @@ impl WorkerPool {
             }
         }
         if self.under_way.is_empty() {
-            self.take_up_lone(collector, lease_ttl).await?;
+            self.take_up_lone(collector, lease_ttl, &mut held_up).await?;
         }
+        held_up.ended()?;
         if !look {
             return Ok(None);
         }
         let poll = Duration::from_millis(collector.config.service.poll_ms);
         let until = |at: DateTime<Utc>| (at - clock.now()).to_std().unwrap_or_default();
         let wait = match self.run {
-            None => store.next_open_get(&Scope::all_tenants(), clock.now()).await?.map(until),
+            None => store.next_open_get(&all, clock.now()).await?.map(until),
             Some(run) if self.under_way.is_empty() => return Ok(Some(self.rest_of_run(collector, run, failed).await?)),
             Some(run) => {
-                let next = store.next_batch_get(&Scope::all_tenants(), Some(run), None).await?;
+                let next = store.next_batch_get(&all, Some(run), None).await?;
                 next.map(|at| until(at).max(LOOK_WHILE_BUSY_MIN))
             }
         };
@@ -326,14 +424,19 @@ impl WorkerPool {
     }
 
     /// Begins a batch that was in the hands of a host when that host ended, if one waits. Nothing must be under way.
-    async fn take_up_lone(&mut self, collector: &Collector, lease_ttl: Duration) -> Result<(), StoreError> {
+    async fn take_up_lone(
+        &mut self,
+        collector: &Collector,
+        lease_ttl: Duration,
+        held_up: &mut Refusals,
+    ) -> Result<(), Undone<StoreError>> {
         for platform in std::mem::take(&mut self.lone_waits) {
             if self.stop.is_cancelled() {
                 return Ok(());
             }
             let (scope, Some(now)) = (Scope::all_tenants(), collector.clocks.right_now()) else { return Ok(()) };
             let lease = collector.store.lone_batch_lease(&scope, self.run, &platform, &collector.name, now, lease_ttl);
-            if let Some(lease) = lease.await? {
+            if let Some(lease) = held_up.leased(&platform, lease.await)? {
                 self.dispatch.add_platforms([platform]);
                 self.lone = Some(self.begin(collector, lease));
                 return Ok(());

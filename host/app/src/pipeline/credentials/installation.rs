@@ -15,9 +15,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::pipeline::credentials::journal::blocking;
 use crate::pipeline::error::{Classified, ErrorClass, with_causes};
-use crate::pipeline::files::{make_folder, write_whole};
+use crate::pipeline::files::{FileWork, make_folder, write_whole};
 use backline_model::InstallationId;
 use backline_model::clock::Clock;
 use backline_model::manifest::CredentialKind;
@@ -110,13 +109,19 @@ pub struct Installation {
     store: Store,
     clock: Clock,
     folder: Option<Arc<Path>>,
+    files: FileWork,
 }
 
 impl Installation {
     /// The installation of a database. `folder` holds the files of all installations that this machine belongs to.
     #[must_use]
     pub fn new(store: Store, clock: Clock, folder: Option<&Path>) -> Self {
-        Self { store, clock, folder: folder.map(Arc::from) }
+        Self { store, clock, folder: folder.map(Arc::from), files: FileWork::default() }
+    }
+
+    /// That its folder did not answer when it was last used, where it did not.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.files.trouble()
     }
 
     /// How this process stands to it at this moment: the file may have come or gone, and the database may have been
@@ -141,7 +146,7 @@ impl Installation {
         };
         let sought = file.clone();
         // A symbolic link to a file is one too: orchestrators mount files so.
-        match blocking(move || std::fs::metadata(&sought)).await {
+        match self.files.run(&file, move || std::fs::metadata(&sought)).await {
             Ok(data) if data.is_file() => Ok(InstallationState::Member { id, file }),
             Ok(_) => Ok(stranger(format!("{} is no file", file.display()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -180,7 +185,8 @@ impl Installation {
         let in_force = self.store.installation_claim(id, self.clock.now()).await?;
         if in_force != id {
             // Another process was faster.
-            let _ = blocking(move || std::fs::remove_file(&file)).await;
+            let unused = file.clone();
+            let _ = self.files.run(&file, move || std::fs::remove_file(&unused)).await;
         }
         Ok(self.standing().await?)
     }
@@ -225,7 +231,8 @@ impl Installation {
                 let in_force = self.store.installation_replace_unreadable(id, self.clock.now()).await?;
                 if in_force != id {
                     // Another process was faster.
-                    let _ = blocking(move || std::fs::remove_file(&file)).await;
+                    let unused = file.clone();
+                    let _ = self.files.run(&file, move || std::fs::remove_file(&unused)).await;
                     self.write(in_force).await?;
                 }
                 Ok(self.standing().await?)
@@ -244,7 +251,7 @@ impl Installation {
             return Err(InstallationError::NoFolder);
         };
         let target = file.clone();
-        let written = blocking(move || {
+        let written = self.files.run(&file, move || {
             make_folder(&folder)?;
             let content = b"Processes with this file refresh the tokens of the Backline database that has this id.\n";
             write_whole(&folder, &target, content, || {})

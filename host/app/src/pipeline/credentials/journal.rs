@@ -3,6 +3,8 @@
 //!
 //! A file is complete and on disk before its content is used, and it is removed once the database holds the token. The
 //! content is sealed as in the database, and opens for its own credential only.
+//!
+//! All work on these files has a time limit, [`FileWork`]: a folder on a network that hangs holds no refresh up.
 
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -13,7 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::pipeline::files::{make_folder, write_whole};
+use crate::pipeline::files::{FileWork, make_folder, write_whole};
 use backline_model::CredentialId;
 use backline_model::kill_points::{Point, point};
 use backline_model::remedies::{Remedy, off};
@@ -81,12 +83,18 @@ impl Entry {
 #[derive(Clone)]
 pub(crate) struct Journal {
     folder: Option<Arc<Path>>,
+    files: FileWork,
 }
 
 impl Journal {
     /// A journal in a folder. Nothing is created before the first entry.
     pub(crate) fn new(folder: Option<&Path>) -> Self {
-        Self { folder: folder.map(|folder| folder.join(FOLDER).into()) }
+        Self { folder: folder.map(|folder| folder.join(FOLDER).into()), files: FileWork::default() }
+    }
+
+    /// That its folder did not answer when it was last used, where it did not.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.files.trouble()
     }
 
     /// Checks that entries can be written. Returns why not, and how to fix it.
@@ -95,32 +103,40 @@ impl Journal {
             return Err("no folder is configured; set service.state_dir".to_owned());
         };
         let place = folder.display().to_string();
-        let tried = blocking(move || make_folder(&folder).and_then(|()| tempfile::tempfile_in(&folder).map(drop)));
+        let tried = folder.clone();
+        let work = move || make_folder(&tried).and_then(|()| tempfile::tempfile_in(&tried).map(drop));
+        let tried = self.files.run(&folder, work);
         tried.await.map_err(|error| format!("{place} can't be written to ({error}); fix it or set service.state_dir"))
     }
 
     /// Writes an entry to disk. Returns false if no folder is configured.
     pub(crate) async fn keep(&self, entry: Entry) -> io::Result<bool> {
         let Some(folder) = self.folder.clone().filter(|_| !off(Remedy::TokenJournal)) else { return Ok(false) };
-        blocking(move || {
+        let place = Arc::clone(&folder);
+        let work = move || {
             make_folder(&folder)?;
             let (file, content) = (path_of(&folder, entry.credential), serde_json::to_vec(&entry)?);
             write_whole(&folder, &file, &content, || point(Point::RefreshFileWritten))?;
             Ok(true)
-        })
-        .await
+        };
+        self.files.run(&place, work).await
     }
 
     /// The entry of a credential; `None` without one that can be read.
-    pub(crate) async fn entry(&self, id: CredentialId) -> Option<Entry> {
-        let folder = self.folder.clone()?;
-        blocking(move || Ok(read(&path_of(&folder, id)))).await.ok().flatten()
+    ///
+    /// # Errors
+    /// When the folder does not answer: there may be one, so that the platform must not be asked again.
+    pub(crate) async fn entry(&self, id: CredentialId) -> io::Result<Option<Entry>> {
+        let Some(folder) = self.folder.clone() else { return Ok(None) };
+        let path = path_of(&folder, id);
+        self.files.run(&folder, move || Ok(read(&path))).await
     }
 
     /// Every entry that can be read.
     pub(crate) async fn entries(&self) -> Vec<Entry> {
         let Some(folder) = self.folder.clone() else { return Vec::new() };
-        let entries = blocking(move || {
+        let place = Arc::clone(&folder);
+        let entries = self.files.run(&place, move || {
             let files = match std::fs::read_dir(&folder) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
                 files => files?,
@@ -140,12 +156,10 @@ impl Journal {
     pub(crate) async fn forget(&self, entry: &Entry) {
         let Some(folder) = self.folder.clone() else { return };
         let (id, version) = (entry.credential, entry.base_version);
-        let removed = blocking(move || {
-            let path = path_of(&folder, id);
-            match read(&path) {
-                Some(found) if found.base_version <= version => std::fs::remove_file(&path),
-                _ => Ok(()),
-            }
+        let path = path_of(&folder, id);
+        let removed = self.files.run(&folder, move || match read(&path) {
+            Some(found) if found.base_version <= version => std::fs::remove_file(&path),
+            _ => Ok(()),
         });
         if let Err(error) = removed.await
             && error.kind() != io::ErrorKind::NotFound
@@ -159,7 +173,7 @@ impl Journal {
     pub(crate) async fn remove(&self, credentials: &[CredentialId]) -> u64 {
         let Some(folder) = self.folder.clone() else { return 0 };
         let paths: Vec<PathBuf> = credentials.iter().map(|id| path_of(&folder, *id)).collect();
-        let removed = blocking(move || {
+        let removed = self.files.run(&folder, move || {
             let mut removed = 0;
             for path in paths {
                 let mut found = false;
@@ -181,18 +195,19 @@ impl Journal {
             }
             Ok(removed)
         });
-        removed.await.unwrap_or_default()
+        removed.await.unwrap_or_else(|error| {
+            let folder = folder.display();
+            tracing::warn!(%error, %folder, "tokens of removed credentials may be left in it; remove their files");
+            0
+        })
     }
 
     /// Renames an entry that can't be used, so that a person can examine it.
     pub(crate) async fn set_aside(&self, entry: &Entry) -> io::Result<()> {
         let Some(folder) = self.folder.clone() else { return Ok(()) };
         let id = entry.credential;
-        blocking(move || {
-            let path = path_of(&folder, id);
-            std::fs::rename(&path, path.with_extension(SET_ASIDE))
-        })
-        .await
+        let path = path_of(&folder, id);
+        self.files.run(&folder, move || std::fs::rename(&path, path.with_extension(SET_ASIDE))).await
     }
 }
 
@@ -204,12 +219,6 @@ fn read(path: &Path) -> Option<Entry> {
     let mut text = String::new();
     std::fs::File::open(path).ok()?.take(FILE_BYTES_MAX).read_to_string(&mut text).ok()?;
     serde_json::from_str(&text).ok()
-}
-
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 #[cfg(test)]
@@ -262,9 +271,9 @@ mod tests {
         assert_eq!(kept[0].over(&credential(CredentialId::generate(), 3, Vec::new())), None);
 
         journal.forget(&Entry { base_version: 2, ..entry.clone() }).await;
-        assert_eq!(journal.entry(id).await.as_ref(), Some(&entry), "a later one stays");
+        assert_eq!(journal.entry(id).await.expect("it is read").as_ref(), Some(&entry), "a later one stays");
         journal.forget(&entry).await;
-        assert_eq!(journal.entry(id).await, None);
+        assert_eq!(journal.entry(id).await.expect("it is read"), None);
         journal.forget(&entry).await;
     }
 
@@ -292,5 +301,26 @@ mod tests {
         let file = place.path().join("file");
         std::fs::write(&file, "").expect("written");
         assert!(Journal::new(Some(&file)).check().await.is_err(), "a file is no folder");
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_does_not_answer_is_not_taken_for_one_without_an_entry() {
+        let place = tempfile::tempdir().expect("a folder");
+        let files = FileWork::within(std::time::Duration::from_millis(50));
+        let journal = Journal { files, ..Journal::new(Some(place.path())) };
+        let (id, folder) = (CredentialId::generate(), place.path().join(FOLDER));
+        make_folder(&folder).expect("made");
+        // Who opens a pipe to read from it waits for a writer, as for a share that is gone.
+        let pipe = path_of(&folder, id);
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("it runs");
+        assert!(made.success(), "{made}");
+        let error = journal.entry(id).await.expect_err("it may be there");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(journal.trouble().is_some_and(|trouble| trouble.contains("does not answer")));
+        assert!(journal.entries().await.is_empty(), "it does not hang either");
+        // The threads that wait are let go, also one that comes to it late.
+        let writer = std::fs::OpenOptions::new().read(true).write(true).open(&pipe).expect("opened");
+        std::fs::remove_file(&pipe).expect("removed");
+        drop(writer);
     }
 }

@@ -83,8 +83,8 @@ pub enum CredentialError {
     /// The database failed.
     #[error("the credential can't be read or saved")]
     Store(#[source] Arc<StoreError>),
-    /// A file in `service.state_dir` can't be moved.
-    #[error("a token kept in service.state_dir can't be set aside")]
+    /// A file in `service.state_dir` can't be read or moved.
+    #[error("a token that may be kept in service.state_dir can't be read or set aside")]
     Journal(#[source] Arc<io::Error>),
     /// This process does not belong to the installation of the database.
     #[error("{0}")]

@@ -27,6 +27,7 @@
 //! [`Store::refresh_lease`]: backline_store::Store::refresh_lease
 //! [`Store::credential_save_refreshed`]: backline_store::Store::credential_save_refreshed
 
+use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -165,8 +166,13 @@ impl CredentialManager {
     )]
     async fn run(&self, errand: Errand) -> (Result<Renewal, CredentialError>, Option<Unsaved>) {
         let Errand { slot, client, current, secret, lease, asking, .. } = &errand;
-        // An earlier answer of the platform that never reached the database is used before asking again.
-        if let Some(entry) = self.journal.entry(current.id).await
+        // An earlier answer of the platform that never reached the database is used before asking again. While it is
+        // not known whether there is one, nobody is asked: the platform may have replaced the token already.
+        let kept = match self.journal.entry(current.id).await {
+            Ok(kept) => kept,
+            Err(error) => return (self.after_hang(&errand, error).await, None),
+        };
+        if let Some(entry) = kept
             && let Some(kept) = entry.over(current)
             && let Ok(secret) = self.open(&kept)
         {
@@ -188,6 +194,14 @@ impl CredentialManager {
             }
             Err(error) => (self.after_failure(&errand, &error).await, None),
         }
+    }
+
+    /// Leaves a refresh for later that was not asked for, since the journal's folder does not answer.
+    async fn after_hang(&self, errand: &Errand, error: io::Error) -> Result<Renewal, CredentialError> {
+        let Errand { current, secret, lease, .. } = errand;
+        let again_at = secret.retry_at(self.clock.now(), rand::random());
+        self.store.refresh_release(current.id, &lease.owner, again_at).await?;
+        Ok(Renewal::Failed(CredentialError::Journal(Arc::new(error))))
     }
 
     async fn keep_and_save(

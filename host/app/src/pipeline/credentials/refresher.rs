@@ -17,6 +17,7 @@ use crate::pipeline::credentials::installation::{InstallationState, is_replaced}
 use crate::pipeline::credentials::manager::{Asking, CredentialError, CredentialManager, REFRESHES_AT_ONCE};
 use crate::pipeline::credentials::refresh::Renewal;
 use crate::pipeline::error::with_causes;
+use crate::pipeline::watchdog::{TurnEnd, TurnFailure};
 use backline_model::manifest::CredentialSlot;
 use backline_model::{CredentialId, Event, Platform};
 use backline_store::{Expiring, Scope, SealedCredential, StoreError};
@@ -64,23 +65,33 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<CredentialManager
     let mut refreshes: Option<bool> = None;
     while !context.stop.is_cancelled() {
         let manager = context.current();
-        let now = manager.clock.now();
+        let (now, mut end) = (manager.clock.now(), TurnEnd::Skipped);
         // Another host does it while this one's clock is wrong.
         if manager.clocks.is_right() && kept.is_none_or(|kept| now < kept || now >= kept + ROUND_EVERY) {
-            match tell_standing(&context, &manager, refreshes).await {
+            let told = tell_standing(&context, &manager, refreshes).await;
+            end = TurnEnd::of(&told);
+            match told {
                 Ok(told) => refreshes = Some(told),
                 Err(error) => tracing::warn!(%error, "whether this host may refresh tokens can't be found out"),
             }
-            match manager.refresh_round(&context.stop, &|| context.heartbeat.work(ROUND_STEP)).await {
+            let round = manager.refresh_round(&context.stop, &|| context.heartbeat.work(ROUND_STEP)).await;
+            end = end.and(TurnEnd::of(&round)).and(files_of(&manager));
+            match round {
                 Ok(report) if report == RefreshReport::default() => {}
                 Ok(report) => tracing::info!(?report, "credentials were refreshed"),
                 Err(error) => tracing::warn!(%error, "credentials can't be refreshed; this is retried"),
             }
             kept = Some(now);
         }
-        context.rest(context.poll_interval()).await;
+        context.rest(end, context.poll_interval()).await;
     }
     context.current().settle(Duration::from_millis(context.config().service.stop_deadline_ms)).await;
+}
+
+/// Whether the folders of tokens and of the installation answered when they were last used.
+fn files_of(manager: &CredentialManager) -> TurnEnd {
+    let trouble = manager.journal.trouble().or_else(|| manager.installation.trouble());
+    trouble.map_or(TurnEnd::Good, |trouble| TurnEnd::Failed(TurnFailure::told(trouble)))
 }
 
 /// Says in the log and in the list of hosts whether this host refreshes tokens, where that has changed.
@@ -238,7 +249,8 @@ impl CredentialManager {
                 let asking = Asking::default();
                 self.renew(slot, client, credential, None, Duration::ZERO, &asking).await.map(Some)
             }
-            Some(at) => again(at).await.map(|()| None).map_err(CredentialError::from),
+            // No later than one that is never due: what is too far ahead is not believed.
+            Some(at) => again(at.min(now + NEVER_DUE_AGAIN)).await.map(|()| None).map_err(CredentialError::from),
             None => again(now + NEVER_DUE_AGAIN).await.map(|()| None).map_err(CredentialError::from),
         }
     }

@@ -151,8 +151,11 @@ impl CredentialManager {
                 of(&mut uses, &sealed).kept_tokens += 1;
             }
         }
+        // Tokens that could not be read may need a key.
+        let all_read = self.journal.trouble().is_none();
         for one in &mut uses {
-            one.can_go = one.role == "opens" && one.secrets.values().sum::<u64>() == 0 && one.kept_tokens == 0;
+            let is_unused = one.secrets.values().sum::<u64>() == 0 && one.kept_tokens == 0;
+            one.can_go = one.role == "opens" && is_unused && all_read;
         }
         Ok(uses)
     }

@@ -13,6 +13,7 @@ use futures::future::BoxFuture;
 use crate::pipeline::context::ServiceContext;
 use crate::pipeline::releases::install::{Approve, InstallOptions};
 use crate::pipeline::releases::manager::ReleaseManager;
+use crate::pipeline::watchdog::{TurnEnd, TurnFailure};
 use backline_model::{Digest, Platform, ReleaseState};
 use backline_store::StoreError;
 
@@ -34,7 +35,7 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<ReleaseManager>, 
     let mut seen: BTreeMap<PathBuf, Mark> = BTreeMap::new();
     let mut taken: BTreeMap<PathBuf, Mark> = BTreeMap::new();
     while !context.stop.is_cancelled() {
-        match marks_in(&folder).await {
+        let end = match marks_in(&folder).await {
             Ok(marks) => {
                 for (path, mark) in &marks {
                     if seen.get(path) == Some(mark) && taken.get(path) != Some(mark) {
@@ -48,10 +49,14 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<ReleaseManager>, 
                     }
                 }
                 seen = marks;
+                TurnEnd::Good
             }
-            Err(error) => tracing::error!(folder = %folder.display(), %error, "the watched folder can't be read"),
-        }
-        context.rest(LOOK).await;
+            Err(error) => {
+                tracing::error!(folder = %folder.display(), %error, "the watched folder can't be read");
+                TurnEnd::Failed(TurnFailure::other(&error))
+            }
+        };
+        context.rest(end, LOOK).await;
     }
 }
 

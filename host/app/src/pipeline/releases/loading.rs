@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::pipeline::context::ServiceContext;
 use crate::pipeline::releases::cache::ReleaseError;
 use crate::pipeline::releases::manager::ReleaseManager;
+use crate::pipeline::watchdog::{Things, TurnEnd, Undone};
 use backline_model::Digest;
 use backline_store::{InUse, StoreError};
 
@@ -30,12 +31,13 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<ReleaseManager>) 
     let mut attempts = HashMap::new();
     while !context.stop.is_cancelled() {
         let releases = context.current();
-        // Readiness checks the database by itself.
-        if let Some(Err(error)) = context.stop.run_until_cancelled(look(&context, &releases, &mut attempts)).await {
-            tracing::warn!(%error, "the releases to load can't be read");
+        let looked = context.stop.run_until_cancelled(look(&context, &releases, &mut attempts)).await;
+        if let Some(Err(undone)) = &looked {
+            tracing::warn!(error = %undone.error(), "not all releases to load can be read");
         }
+        let end = looked.as_ref().map_or(TurnEnd::Skipped, TurnEnd::of_things);
         tokio::select! {
-            () = context.rest(context.poll_interval()) => {}
+            () = context.rest(end, context.poll_interval()) => {}
             () = context.releases.notified() => {}
         }
     }
@@ -45,18 +47,20 @@ async fn look(
     context: &ServiceContext<ReleaseManager>,
     releases: &ReleaseManager,
     attempts: &mut HashMap<Digest, Attempt>,
-) -> Result<(), StoreError> {
+) -> Result<(), Undone<StoreError>> {
     let in_use = releases.store.releases_in_use_list(releases.clock.now()).await?;
     let digests: BTreeSet<Digest> = in_use.iter().map(|release| release.digest).collect();
     attempts.retain(|digest, _| digests.contains(digest));
     releases.cache.keep_only(&digests);
+    let mut loaded = Things::default();
     for release in &in_use {
         if is_due(attempts.get(&release.digest), release) {
             context.heartbeat.work(Duration::from_secs(context.config().sandbox.compile.wall_s_max));
-            let attempt = load(releases, release, attempts.get(&release.digest)).await?;
-            let problem = attempt.failure.as_ref().map(|(problem, ..)| problem.as_str());
-            releases.store.load_report_save(&context.name, release.digest, problem, releases.clock.now()).await?;
-            attempts.insert(release.digest, attempt);
+            let attempt = load_and_report(context, releases, release, attempts.get(&release.digest)).await;
+            // One that can't be read or reported keeps no other one waiting.
+            if let Some(attempt) = loaded.note(release.digest, attempt) {
+                attempts.insert(release.digest, attempt);
+            }
         }
     }
     // A release that is only staged does not keep anything from being collected.
@@ -67,7 +71,20 @@ async fn look(
         .collect();
     releases.cache.block(failed.iter().map(|(release, _)| release.platform.clone()).collect());
     context.condition.not_loaded(failed.into_iter().map(|(_, problem)| problem.clone()).collect());
-    Ok(())
+    loaded.ended()
+}
+
+/// Loads a release, and tells the other hosts what came of it.
+async fn load_and_report(
+    context: &ServiceContext<ReleaseManager>,
+    releases: &ReleaseManager,
+    release: &InUse,
+    before: Option<&Attempt>,
+) -> Result<Attempt, StoreError> {
+    let attempt = load(releases, release, before).await?;
+    let problem = attempt.failure.as_ref().map(|(problem, ..)| problem.as_str());
+    releases.store.load_report_save(&context.name, release.digest, problem, releases.clock.now()).await?;
+    Ok(attempt)
 }
 
 /// Whether to load a release now: it was not tried yet, its retry is due, or it was staged since the last try.

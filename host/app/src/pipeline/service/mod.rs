@@ -14,9 +14,11 @@
 //! - `development` activates what an author builds, with `serve --watch`,
 //! - this module listens for notifications of the database, and stops everything in order.
 //!
-//! Each is started by `Loops`, which watches that it turns.
+//! Each is started by `Loops`, which watches that it turns and that its turns don't all fail. The server of budgets,
+//! which the host itself runs, is watched with them.
 //! A loop takes its capability again for each piece of work, so that a changed configuration applies to the next one.
 
+mod configured;
 #[cfg(feature = "demo")]
 pub mod due;
 pub mod freshness;
@@ -32,6 +34,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -50,6 +53,7 @@ use crate::pipeline::releases::development;
 use crate::pipeline::releases::loading;
 use crate::pipeline::upkeep::archive;
 use crate::pipeline::upkeep::health;
+use crate::pipeline::watchdog::TurnEnd;
 use crate::pipeline::webhooks::deliveries;
 use crate::pipeline::{Host, Obstacle, with_causes};
 use backline_gateway::Gateway;
@@ -77,20 +81,20 @@ pub struct Service {
     presence: Loops,
     /// Cancelled when the host has stopped, and presence is to end.
     gone: CancellationToken,
-    /// Gateways of earlier configurations; batches that began with one may still run.
-    retired: Mutex<Vec<Gateway>>,
+    /// Gateways of earlier configurations, with what answers them; batches that began with one may still run.
+    retired: Mutex<Vec<(Gateway, Arc<JoinSet<()>>)>>,
 }
 
 impl Service {
     /// A service whose loops have not started: it answers what is asked of it, and does nothing by itself.
     #[must_use]
     pub fn new(host: Host) -> Self {
-        let (name, started_at) = (host.name().into(), host.clock().now());
+        let (name, started_at, watchdog) = (host.name().into(), host.clock().now(), host.watchdog().clone());
         let (hosts, receiver) = watch::channel(host);
         let current = move || receiver.borrow().clone();
         let context = {
             let current = current.clone();
-            ServiceContext::new(name, started_at, current.clone(), move || current().shared_config())
+            ServiceContext::new(name, started_at, watchdog, current.clone(), move || current().shared_config())
         };
         let (loops, presence) = (Loops::default(), Loops::default());
         Self { hosts, context, loops, presence, gone: CancellationToken::new(), retired: Mutex::default() }
@@ -154,6 +158,10 @@ impl Service {
     /// Every problem that keeps it from being applied; the old configuration stays in force then.
     pub async fn reload(&self, config: Config) -> Result<(), Vec<Obstacle>> {
         let before = self.host();
+        let slips = preflight::check_names(before.store(), &config).await;
+        if !slips.is_empty() {
+            return Err(slips);
+        }
         let host = before.reconfigured(config).map_err(|error| vec![error.into()])?;
         let problems = preflight::load_active(&host, Some(&before)).await;
         if !problems.is_empty() {
@@ -162,7 +170,8 @@ impl Service {
         host.credentials().publish_keyring();
         self.hosts.send_replace(host);
         budgets::settle(before.store(), before.gateway()).await;
-        self.retired.lock().unwrap_or_else(PoisonError::into_inner).push(before.gateway().clone());
+        let retired = (before.gateway().clone(), before.background());
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner).push(retired);
         Ok(())
     }
 
@@ -191,7 +200,7 @@ impl Service {
         }
         let final_writes = async {
             let retired = std::mem::take(&mut *self.retired.lock().unwrap_or_else(PoisonError::into_inner));
-            for gateway in retired.iter().chain([host.gateway()]) {
+            for gateway in retired.iter().map(|(gateway, _)| gateway).chain([host.gateway()]) {
                 budgets::settle(host.store(), gateway).await;
             }
             if let Err(error) = host.store().host_forget(&self.context.name, self.context.started_at).await {
@@ -231,7 +240,8 @@ async fn listen(context: ServiceContext<Host>) {
             Ok(listener) => listener,
             Err(error) => {
                 tracing::warn!(%error, "no notifications from the database; it is polled instead");
-                context.rest(RETRY_AFTER).await;
+                // Nothing but time is lost: the database is asked at intervals.
+                context.rest(TurnEnd::Skipped, RETRY_AFTER).await;
                 continue;
             }
         };
@@ -260,7 +270,7 @@ async fn listen(context: ServiceContext<Host>) {
 async fn hear(context: &ServiceContext<Host>, listener: &mut Listener) -> Result<Topic, StoreError> {
     let mut next = std::pin::pin!(listener.next());
     loop {
-        context.heartbeat.wait(LISTEN_TURN);
+        context.heartbeat.wait(TurnEnd::Good, LISTEN_TURN);
         if let Ok(heard) = tokio::time::timeout(LISTEN_TURN, next.as_mut()).await {
             return heard;
         }

@@ -12,6 +12,7 @@ use crate::pipeline::context::is_present;
 use crate::pipeline::error::{Classified, ErrorClass, with_causes};
 use crate::pipeline::host::OpenError;
 use crate::pipeline::releases::cache::ReleaseError;
+use crate::pipeline::service::configured::{self, UnknownName};
 use crate::pipeline::service::presence::BEAT;
 use backline_gateway::Gateway;
 use backline_gateway::secrets::{Keyring, WebhookSecret};
@@ -81,6 +82,9 @@ pub enum Obstacle {
         /// The address.
         listen: SocketAddr,
     },
+    /// The configuration has a slip of a name.
+    #[error(transparent)]
+    Name(#[from] UnknownName),
     /// An active connector can't be loaded.
     #[error(
         "the active connector {name} {version} of {platform} can't be loaded; install another version with `backline \
@@ -109,7 +113,8 @@ impl Classified for Obstacle {
             | Self::Clock { .. }
             | Self::SecondHost { .. }
             | Self::NameTaken { .. }
-            | Self::NoToken { .. } => ErrorClass::Refused,
+            | Self::NoToken { .. }
+            | Self::Name(_) => ErrorClass::Refused,
         }
     }
 }
@@ -142,6 +147,7 @@ pub async fn examine(config: &Config, clock: &Clock, store: Option<Store>) -> Re
     obstacles.extend(check_tokens(&store, config, clock).await);
     obstacles.extend(check_clock(&store, config, clock).await);
     obstacles.extend(check_others(&store, config, clock).await);
+    obstacles.extend(check_names(&store, config).await);
     let Some(keyring) = keyring else { return Err(obstacles) };
     match Host::assemble(config.clone(), clock.clone(), store, keyring.map(std::sync::Arc::new)).await {
         Ok(host) => match load_active(&host, None).await {
@@ -196,6 +202,20 @@ async fn check_tokens(store: &Store, config: &Config, clock: &Clock) -> Option<O
         Ok(_) => None,
         Err(error) => Some(OpenError::from(error).into()),
     }
+}
+
+/// Refuses slips of names in the configuration. Others that nothing has may be of a connector or an artist to come, and
+/// are logged.
+pub(super) async fn check_names(store: &Store, config: &Config) -> Vec<Obstacle> {
+    let unknown = match configured::unknown(store, config).await {
+        Ok(unknown) => unknown,
+        Err(error) => return vec![OpenError::from(error).into()],
+    };
+    let (slips, others): (Vec<_>, Vec<_>) = unknown.into_iter().partition(UnknownName::is_slip);
+    for problem in others {
+        tracing::warn!(%problem, "the configuration names something that has no effect until it exists");
+    }
+    slips.into_iter().map(Obstacle::from).collect()
 }
 
 async fn check_clock(store: &Store, config: &Config, clock: &Clock) -> Option<Obstacle> {

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::pipeline::Host;
 use crate::pipeline::context::ServiceContext;
 use crate::pipeline::error::with_causes;
+use crate::pipeline::watchdog::TurnEnd;
 use backline_store::{Presence, StoreError};
 
 /// How often a host reports that it is present.
@@ -47,7 +48,8 @@ pub(super) async fn beat(context: ServiceContext<Host>, gone: CancellationToken)
         if context.stop.is_cancelled() {
             let _ = gone.run_until_cancelled(tokio::time::sleep(BEAT)).await;
         } else {
-            context.rest(BEAT).await;
+            // Readiness says at once, and in words of its own, why nothing is reported.
+            context.rest(TurnEnd::Skipped, BEAT).await;
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::pipeline::collection::report::RunRequest;
 use crate::pipeline::collection::workers::finish_free_run;
 use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
 use crate::pipeline::service::schedules::configured;
+use crate::pipeline::watchdog::{Things, TurnEnd, TurnFailure, Undone};
 use backline_model::clock::LAST_TIME;
 use backline_model::{Fire, FireDecision, Release, Schedule, ScheduleSpec};
 use backline_rules::alerting;
@@ -52,6 +53,27 @@ struct Leadership {
     reviewed: Option<(u64, i64)>,
     /// When the ledger was last searched for rows that hold others up.
     searched_at: Option<Instant>,
+    /// Why the latest pass failed, where it went to its end all the same.
+    failure: Option<TurnFailure>,
+}
+
+/// What became of the due work of one pass.
+#[derive(Default)]
+struct Pass {
+    things: Things<String, LeadError>,
+    /// Why a list of what is due could not be read.
+    unread: Option<TurnFailure>,
+}
+
+impl Pass {
+    /// Why the pass failed; none where only some things did.
+    fn failure(self) -> Option<TurnFailure> {
+        let of_things = match self.things.ended() {
+            Err(Undone::All(error)) => Some(TurnFailure::from(&error)),
+            Ok(()) | Err(Undone::Some(_)) => None,
+        };
+        self.unread.or(of_things)
+    }
 }
 
 /// Why due work was not done.
@@ -61,6 +83,18 @@ enum LeadError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
+    /// The role can neither be taken nor renewed.
+    #[error(transparent)]
+    Role(StoreError),
+}
+
+impl From<&LeadError> for TurnFailure {
+    fn from(error: &LeadError) -> Self {
+        match error {
+            LeadError::Store(error) | LeadError::Role(error) => Self::of(error),
+            LeadError::Schedule(error) => Self::other(error),
+        }
+    }
 }
 
 /// Runs until the service stops; then resigns the role, so that another host takes it at once.
@@ -68,15 +102,20 @@ pub(super) async fn serve(context: ServiceContext<Host>) {
     let mut leadership = Leadership::default();
     while !context.stop.is_cancelled() {
         let host = context.current();
-        let rest = match look(&context, &host, &mut leadership).await {
-            Ok(()) => Duration::from_millis(host.config().service.poll_ms),
+        let (end, rest) = match look(&context, &host, &mut leadership).await {
+            Ok(()) => {
+                let end = leadership.failure.take().map_or(TurnEnd::Good, TurnEnd::Failed);
+                (end, Duration::from_millis(host.config().service.poll_ms))
+            }
             Err(error) => {
                 tracing::warn!(error = chain(&error), "the scheduler could not read what is due; it retries");
-                RETRY_AFTER
+                // Readiness says that of a role as soon as it has run out.
+                let is_told = matches!(error, LeadError::Role(_));
+                (if is_told { TurnEnd::Skipped } else { TurnEnd::Failed(TurnFailure::from(&error)) }, RETRY_AFTER)
             }
         };
         tokio::select! {
-            () = context.rest(rest) => {}
+            () = context.rest(end, rest) => {}
             () = context.activations.notified() => {}
         }
     }
@@ -109,7 +148,7 @@ async fn look(context: &ServiceContext<Host>, host: &Host, leadership: &mut Lead
                 host.telemetry().leads(false);
                 context.condition.role_lost(Some(&error));
             }
-            return Err(error.into());
+            return Err(LeadError::Role(error));
         }
     };
     context.condition.role_lost(None);
@@ -157,36 +196,48 @@ async fn renew(context: &ServiceContext<Host>, host: &Host, ttl: Duration) {
 
 /// Does everything that is due. A failure is logged and retried with the next pass; it does not stop the rest.
 async fn lead(host: &Host, term: &Term, leadership: &mut Leadership) -> Result<(), LeadError> {
-    let store = host.store();
+    let (store, mut pass) = (host.store(), Pass::default());
     if leadership.synced.as_ref() != Some(&host.config().schedules) {
-        let now = host.clock().now();
-        store.schedules_sync(term, &configured(host.config(), now)?, now).await?;
-        leadership.synced = Some(host.config().schedules.clone());
+        let synced = sync_schedules(host, term).await;
+        if synced.is_ok() {
+            leadership.synced = Some(host.config().schedules.clone());
+        }
+        settled(&mut pass, "the configuration's schedules", synced)?;
     }
-    let schedules = store.schedules_list().await?;
+    let schedules = listed(&mut pass, "schedules", store.schedules_list().await)?;
     // Health names those whose times can't be read.
     let is_on = |schedule: &&Schedule| schedule.spec.enabled && Timetable::of(&schedule.spec).is_ok();
     let enabled = || schedules.iter().filter(is_on);
-    for fire in store.queued_fires_list().await? {
+    for fire in listed(&mut pass, "queued times of firing", store.queued_fires_list().await)? {
         if let Some(schedule) = enabled().find(|schedule| schedule.name == fire.schedule) {
-            settled(&fire.schedule, start_queued(host, term, schedule, &fire).await)?;
+            settled(&mut pass, &fire.schedule, start_queued(host, term, schedule, &fire).await)?;
         }
     }
     for schedule in enabled() {
-        settled(&schedule.name, decide(host, term, schedule).await)?;
+        settled(&mut pass, &schedule.name, decide(host, term, schedule).await)?;
     }
-    settled("activations", first_collections(host, term).await)?;
-    settled("releases", host.releases().review_news(&mut leadership.reviewed).await.map_err(LeadError::from))?;
+    let planned = first_collections(host, term, &mut pass).await;
+    settled(&mut pass, "activations", planned)?;
+    let reviewed = host.releases().review_news(&mut leadership.reviewed).await.map_err(LeadError::from);
+    settled(&mut pass, "releases", reviewed)?;
     if leadership.searched_at.is_none_or(|at| at.elapsed() >= SEARCH_EVERY) {
         leadership.searched_at = Some(Instant::now());
-        settled("rows that hold others up", let_others_pass(host).await.map_err(LeadError::from))?;
+        settled(&mut pass, "batches that can't be read", end_unreadable(host).await.map_err(LeadError::from))?;
+        settled(&mut pass, "times that are ahead", set_times_back(host).await.map_err(LeadError::from))?;
     }
-    settled("batches without a connector", exclude_orphaned(host).await.map_err(LeadError::from))?;
-    for run in store.unfinished_runs_list(&Scope::all_tenants()).await? {
+    settled(&mut pass, "batches without a connector", exclude_orphaned(host).await.map_err(LeadError::from))?;
+    for run in listed(&mut pass, "open runs", store.unfinished_runs_list(&Scope::all_tenants()).await)? {
         let finished = finish_free_run(store, run, host.clock().now()).await;
-        settled("a run's end", finished.map_err(LeadError::from))?;
+        settled(&mut pass, "a run's end", finished.map_err(LeadError::from))?;
     }
+    leadership.failure = pass.failure();
     Ok(())
+}
+
+/// Writes the configuration's schedules into the database.
+async fn sync_schedules(host: &Host, term: &Term) -> Result<(), LeadError> {
+    let now = host.clock().now();
+    Ok(host.store().schedules_sync(term, &configured(host.config(), now)?, now).await?)
 }
 
 /// Ends batches whose platform has no connector any more, so that their runs end too.
@@ -198,23 +249,36 @@ async fn exclude_orphaned(host: &Host) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Ends batches that can't be read, and sets times back that a clock that was ahead has set: their runs, and so their
-/// schedules, would wait for them.
-async fn let_others_pass(host: &Host) -> Result<(), StoreError> {
-    let (store, all, now) = (host.store(), Scope::all_tenants(), host.clock().now());
-    let ended = store.unreadable_batches_end(&all, now).await?;
+/// Ends batches that can't be read: their runs, and so their schedules, would wait for them.
+async fn end_unreadable(host: &Host) -> Result<(), StoreError> {
+    let ended = host.store().unreadable_batches_end(&Scope::all_tenants(), host.clock().now()).await?;
     if ended.batches > 0 {
         let (batches, accounts) = (ended.batches, ended.accounts);
         tracing::warn!(batches, accounts, "batches can't be read; their accounts are left out, and health names them");
     }
+    Ok(())
+}
+
+/// Sets times back that a clock that was ahead has set: runs and lines would wait for them.
+async fn set_times_back(host: &Host) -> Result<(), StoreError> {
+    let (store, all, now) = (host.store(), Scope::all_tenants(), host.clock().now());
     // To a clock that is behind, all times are ahead.
     if host.clocks().difference().await?.is_some_and(|ahead| ahead < TimeDelta::zero()) {
         return Ok(());
     }
     let set_back = store.times_set_back(&all, &furthest(host.config(), now), now).await?;
     if set_back != SetBack::default() {
-        let SetBack { batches, deliveries, alerts } = set_back;
-        tracing::warn!(batches, deliveries, alerts, "a clock that was ahead had set their times; they are due now");
+        let SetBack { batches, deliveries, alerts, releases, receivers } = set_back;
+        tracing::warn!(
+            batches,
+            deliveries,
+            alerts,
+            releases,
+            "a clock that was ahead had set their times; they are due now, and releases are judged from now on"
+        );
+        if receivers > 0 {
+            tracing::warn!(receivers, "webhooks or routes of alerts had a place past the latest event; set back to it");
+        }
     }
     Ok(())
 }
@@ -247,16 +311,30 @@ fn chain<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::erro
     error
 }
 
-/// Logs errors, and returns only the loss of the role.
-fn settled(what: &str, done: Result<(), LeadError>) -> Result<(), LeadError> {
-    match done {
-        Err(lost @ LeadError::Store(StoreError::TermLost { .. })) => Err(lost),
+/// A list of what may be due; an empty one where it can't be read, which is logged, and by which the pass failed. A
+/// database that does not answer is not asked for what comes after it.
+fn listed<T>(pass: &mut Pass, what: &str, list: Result<Vec<T>, StoreError>) -> Result<Vec<T>, LeadError> {
+    match list {
+        Ok(list) => Ok(list),
+        Err(error) if error.is_outage() => Err(error.into()),
         Err(error) => {
-            tracing::warn!(error = chain(&error), what, "due work failed; it is retried");
-            Ok(())
+            tracing::warn!(error = chain(&error), what, "what is due can't be read; it is retried");
+            pass.unread = Some(TurnFailure::of(&error));
+            Ok(Vec::new())
         }
-        Ok(()) => Ok(()),
     }
+}
+
+/// Logs errors and notes what became of a thing, and returns only the loss of the role.
+fn settled(pass: &mut Pass, what: &str, done: Result<(), LeadError>) -> Result<(), LeadError> {
+    if let Err(lost @ LeadError::Store(StoreError::TermLost { .. })) = done {
+        return Err(lost);
+    }
+    if let Err(error) = &done {
+        tracing::warn!(error = chain(error), what, "due work failed; it is retried");
+    }
+    pass.things.note(what.to_owned(), done);
+    Ok(())
 }
 
 /// Starts a queued run once no run of its schedule is active.
@@ -369,8 +447,9 @@ async fn releases(host: &Host, schedule: &Schedule) -> Result<Vec<Release>, Stor
 }
 
 /// Plans all pending first collections. Transactions that are not committed yet are seen in the next pass.
-async fn first_collections(host: &Host, term: &Term) -> Result<(), LeadError> {
-    let activations = host.store().activations_list(&Scope::all_tenants(), ACTIVATIONS_AT_ONCE).await?;
+async fn first_collections(host: &Host, term: &Term, pass: &mut Pass) -> Result<(), LeadError> {
+    let activations = host.store().activations_list(&Scope::all_tenants(), ACTIVATIONS_AT_ONCE).await;
+    let activations = listed(pass, "first collections", activations)?;
     if activations.is_empty() {
         return Ok(());
     }

@@ -63,10 +63,13 @@ impl ServiceStatus {
         if self.context.stop.is_cancelled() {
             problems.push("it is stopping".to_owned());
         }
-        match tokio::time::timeout(ANSWER_WITHIN, self.context.current().store().schema_check()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => problems.push(error.to_string()),
-            Err(_) => problems.push("the database does not answer".to_owned()),
+        let problem = match tokio::time::timeout(ANSWER_WITHIN, self.context.current().store().schema_check()).await {
+            Ok(checked) => checked.err().map(|error| error.to_string()),
+            Err(_) => Some("the database does not answer".to_owned()),
+        };
+        if let Some(problem) = problem {
+            self.context.condition.tell_outage();
+            problems.push(problem);
         }
         problems.extend(self.context.problems());
         Readiness { ready: problems.is_empty(), problems, loops: self.context.loops() }
@@ -85,7 +88,9 @@ impl ServiceStatus {
         };
         // Rendered under the lock: the gauges that are set for it are shared.
         let host = self.context.current();
-        host.telemetry().loops_turned(self.context.loops().iter().map(|one| (one.name, one.last_turn_s, one.is_stuck)));
+        let loops = self.context.loops();
+        let turned = loops.iter().map(|one| (one.name, one.last_turn_s, one.is_stuck, one.is_failing));
+        host.telemetry().loops_turned(turned);
         host.telemetry().render(counted.as_ref())
     }
 

@@ -15,8 +15,9 @@ use crate::pipeline::clocks::Clocks;
 use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
 use crate::pipeline::error::{Classified, ErrorClass, with_causes};
 use crate::pipeline::retry::retry_transient;
+use crate::pipeline::watchdog::{Things, TurnEnd, TurnFailure, Undone};
 use crate::telemetry::Telemetry;
-use backline_model::clock::{Clock, ClockAhead, Past};
+use backline_model::clock::{Clock, ClockAhead, Past, latest_believed};
 use backline_model::kill_points::{Point, point};
 use backline_model::manifest::Policy;
 use backline_model::retention::{Action, RetainedTable, RetentionStep};
@@ -67,6 +68,9 @@ pub enum ArchiveError {
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The database refused a part of the work; the rest is done.
+    #[error(transparent)]
+    Part(StoreError),
     /// The configured schedule is not valid.
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
@@ -93,10 +97,38 @@ pub enum ArchiveError {
     TakenOver,
 }
 
+/// What the database refused of an archive run's work, while it goes on with the rest.
+#[derive(Default)]
+struct Failures(Things<String, StoreError>);
+
+impl Failures {
+    /// What a part of the work returned; none where the database refused it, which is told and kept.
+    ///
+    /// # Errors
+    /// Where it would refuse everything else too. One that does not answer is met again when the role is renewed.
+    fn passed<T>(&mut self, what: &str, done: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+        if let Err(error) = &done {
+            if error.is_outage() && !error.is_transient() {
+                return done.map(Some);
+            }
+            tracing::warn!(error = with_causes(error), what, "a part of the archive's work failed");
+        }
+        Ok(self.0.note(what.to_owned(), done))
+    }
+
+    /// An error of one part, and whether of all.
+    fn ended(self) -> Result<(), ArchiveError> {
+        self.0.ended().map_err(|undone| match undone {
+            Undone::All(error) => ArchiveError::Store(error),
+            Undone::Some(error) => ArchiveError::Part(error),
+        })
+    }
+}
+
 impl Classified for ArchiveError {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::Store(error) => error.class(),
+            Self::Store(error) | Self::Part(error) => error.class(),
             Self::Schedule(_) | Self::Ahead { .. } | Self::Clock(_) | Self::Busy { .. } => ErrorClass::Refused,
             Self::TakenOver => ErrorClass::Partial,
         }
@@ -271,7 +303,8 @@ impl Archive {
         let (mut held_until, holder) = (term.expires_at, term.holder.as_str());
         let at = past.at();
         let ahead = (0..=MONTHS_AHEAD).filter_map(|months| at.date_naive().checked_add_months(Months::new(months)));
-        store.months_ensure(ahead).await?;
+        let mut failures = Failures::default();
+        failures.passed("months to come", store.months_ensure(ahead).await)?;
         let (mut plan, zones) = self.archive_steps(at).await?;
         if run.origin == origin::TERMS {
             plan.steps.retain(|step| step.daily);
@@ -279,37 +312,34 @@ impl Archive {
         let limit = self.config.archive.rows_per_transaction;
         let of = plan.steps.len();
         for (index, step) in plan.steps.iter().enumerate() {
+            let name = format!("{} {}", step.action.as_str(), step.table.as_str());
             let mut rows = 0;
             let mut tell = |more: u64| {
                 rows += more;
                 if more > 0 {
-                    let name = format!("{} {}", step.action.as_str(), step.table.as_str());
-                    *run.counts.entry(name).or_default() += more;
+                    *run.counts.entry(name.clone()).or_default() += more;
                     self.telemetry.rows_archived(step.action.as_str(), step.table.as_str(), more);
                 }
                 progress(&ArchiveProgress { step, number: index + 1, of, rows });
             };
             tell(0);
-            for month in store.archive_months_list(step).await? {
+            for month in failures.passed(&name, store.archive_months_list(step).await)?.unwrap_or_default() {
                 self.keep_role(holder, &mut held_until, ttl).await?;
-                tell(
-                    retry_transient(|| async {
-                        store.archive_month_put_away(&Scope::all_tenants(), step, month, past).await
-                    })
-                    .await?
-                    .unwrap_or(0),
-                );
+                let put_away = retry_transient(|| async {
+                    store.archive_month_put_away(&Scope::all_tenants(), step, month, past).await
+                });
+                tell(failures.passed(&name, put_away.await)?.flatten().unwrap_or(0));
             }
-            if step.action == Action::Archive {
-                store.archive_prepare(step).await?;
+            if step.action == Action::Archive && failures.passed(&name, store.archive_prepare(step).await)?.is_none() {
+                continue;
             }
             let mut place = Some(ArchivePlace::default());
             while let Some(from) = place {
                 self.keep_role(holder, &mut held_until, ttl).await?;
-                let taken = retry_transient(|| async {
+                let put_away = retry_transient(|| async {
                     store.archive_due_put_away(&Scope::all_tenants(), step, &zones, &from, limit, past).await
-                })
-                .await?;
+                });
+                let Some(taken) = failures.passed(&name, put_away.await)? else { break };
                 tell(taken.rows);
                 place = taken.next;
             }
@@ -317,10 +347,10 @@ impl Archive {
         }
         if let Some(old) = at.date_naive().checked_sub_months(Months::new(EMPTY_MONTHS_KEPT)) {
             for table in [RetainedTable::Metrics, RetainedTable::MetricsArchive, RetainedTable::Documents] {
-                store.months_drop_empty(table, old).await?;
+                failures.passed("empty months", store.months_drop_empty(table, old).await)?;
             }
         }
-        Ok(())
+        failures.ended()
     }
 
     /// Renews the role when a third of its term is over.
@@ -366,16 +396,36 @@ fn policies(releases: &[Release]) -> Vec<(Platform, Policy)> {
 pub(in crate::pipeline) async fn serve(context: ServiceContext<Archive>) {
     while !context.stop.is_cancelled() {
         let archive = context.current();
-        if let Some(Err(error)) = context.stop.run_until_cancelled(archive.answers_remove()).await {
-            // What follows fails of the same, and says so.
-            tracing::debug!(%error, "old answers to requests were not removed; it is retried");
+        let mut end = TurnEnd::Skipped;
+        if let Some(removed) = context.stop.run_until_cancelled(archive.answers_remove()).await {
+            if let Err(error) = &removed {
+                // What follows mostly fails of the same, and says so.
+                tracing::debug!(%error, "old answers to requests were not removed; it is retried");
+            }
+            end = end_of(&archive, &removed);
         }
+        let mut rest = LOOK_EVERY.min(Duration::from_millis(archive.config.service.poll_ms.saturating_mul(10)));
         let work = look(&context, &archive);
-        if let Some(Err(error)) = context.stop.run_until_cancelled(work).await {
-            tracing::warn!(%error, "the archive run failed; it is retried");
-            context.rest(LOOK_EVERY * 10).await;
+        if let Some(looked) = context.stop.run_until_cancelled(work).await {
+            if let Err(error) = &looked {
+                tracing::warn!(%error, "the archive run failed; it is retried");
+                rest += LOOK_EVERY * 10;
+            }
+            end = end_of(&archive, &looked).and(end);
         }
-        context.rest(LOOK_EVERY.min(Duration::from_millis(archive.config.service.poll_ms.saturating_mul(10)))).await;
+        context.rest(end, rest).await;
+    }
+}
+
+/// How a turn ended of which this came.
+fn end_of<T>(archive: &Archive, turn: &Result<T, ArchiveError>) -> TurnEnd {
+    match turn {
+        // A part is told with its run.
+        Ok(_) | Err(ArchiveError::TakenOver | ArchiveError::Busy { .. } | ArchiveError::Part(_)) => TurnEnd::Good,
+        // Readiness says at once that the clock jumped.
+        Err(ArchiveError::Clock(_)) if !archive.clocks.is_right() => TurnEnd::Skipped,
+        Err(ArchiveError::Store(error)) => TurnEnd::Failed(TurnFailure::of(error)),
+        Err(error) => TurnEnd::Failed(TurnFailure::other(error)),
     }
 }
 
@@ -421,13 +471,26 @@ async fn due(archive: &Archive, timetable: &Timetable) -> Result<Option<Due>, St
     if let Some(cut_off) = runs.iter().find(|run| run.state == "running") {
         return Ok(Some(Due { at: cut_off.as_of.min(now), origin: cut_off.origin.clone() }));
     }
+    // What a clock that was ahead wrote down is done again now, and not when its time has come.
+    let (believed, ahead): (Vec<&ArchiveRun>, Vec<&ArchiveRun>) =
+        runs.iter().filter(|run| run.state == "done").partition(|run| run.as_of <= latest_believed(now));
+    if !ahead.is_empty() && archive.clocks.difference().await?.is_some_and(|ahead| ahead < TimeDelta::zero()) {
+        // To a clock that is behind, all times are ahead.
+        return Ok(None);
+    }
+    let told = || {
+        if let Some(ArchiveRun { id, as_of, .. }) = ahead.iter().max_by_key(|run| run.as_of) {
+            tracing::warn!(run = %id, %as_of, "a clock that was ahead ran the archive; that run does not count");
+        }
+    };
     // A run for an earlier time does not move the next due time.
-    let done = runs.iter().filter(|run| run.state == "done" && run.started_at - run.as_of < TERMS_EVERY);
+    let done = believed.into_iter().filter(|run| run.started_at - run.as_of < TERMS_EVERY);
     let latest = |whole: bool| {
         let of_use = done.clone().filter(|run| !whole || run.origin != origin::TERMS);
         of_use.map(|run| run.as_of).max()
     };
     let Some(any) = latest(false) else {
+        told();
         let start = ArchiveRun {
             id: uuid::Uuid::now_v7(),
             origin: origin::START.to_owned(),
@@ -441,7 +504,10 @@ async fn due(archive: &Archive, timetable: &Timetable) -> Result<Option<Due>, St
         archive.store.archive_run_save(&start).await?;
         return Ok(None);
     };
-    let due = |origin: &str| Some(Due { at: now, origin: origin.to_owned() });
+    let due = |origin: &str| {
+        told();
+        Some(Due { at: now, origin: origin.to_owned() })
+    };
     if timetable.next_after(latest(true).unwrap_or(any)).is_some_and(|time| time <= now) {
         return Ok(due(origin::SCHEDULE));
     }

@@ -20,6 +20,7 @@ use crate::pipeline::collection::pauses;
 use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
 use crate::pipeline::credentials::installation::is_simulated;
 use crate::pipeline::credentials::manager::CredentialManager;
+use crate::pipeline::watchdog::TurnEnd;
 use crate::telemetry::Telemetry;
 use backline_model::clock::Clock;
 use backline_model::event::types;
@@ -55,7 +56,7 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<HealthMonitor>) {
         if !monitor.clocks.is_right() {
             // What it would count is of another day; another host evaluates meanwhile.
             monitor.telemetry.health(None);
-            context.rest(RETRY_AFTER).await;
+            context.rest(TurnEnd::Skipped, RETRY_AFTER).await;
             continue;
         }
         if let Some(data) = zone::follow_updates() {
@@ -70,23 +71,22 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<HealthMonitor>) {
         // The term covers two intervals, so that a late renewal does not lose the role.
         let ttl = every * 2 + Duration::from_millis(monitor.config.service.leader_ttl_ms);
         let Some(now) = monitor.clocks.right_now() else { continue };
-        let rest = match monitor.store.role_take(ROLE, &context.name, now, ttl).await {
+        let looked = match monitor.store.role_take(ROLE, &context.name, now, ttl).await {
             Ok(held) => {
                 term = held;
-                match look(&monitor, term.is_some()).await {
-                    Ok(()) => every,
-                    Err(error) => {
-                        tracing::warn!(%error, "health could not be evaluated; this is retried");
-                        every.min(RETRY_AFTER)
-                    }
+                let looked = look(&monitor, term.is_some()).await;
+                if let Err(error) = &looked {
+                    tracing::warn!(%error, "health could not be evaluated; this is retried");
                 }
+                looked
             }
             Err(error) => {
                 tracing::warn!(%error, "the role of evaluating health could not be taken");
-                every.min(RETRY_AFTER)
+                Err(error)
             }
         };
-        context.rest(rest).await;
+        let rest = if looked.is_ok() { every } else { every.min(RETRY_AFTER) };
+        context.rest(TurnEnd::of(&looked), rest).await;
     }
     let monitor = context.current();
     monitor.telemetry.health(None);

@@ -19,6 +19,7 @@ use crate::pipeline::clocks::Clocks;
 use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
 use crate::pipeline::error::with_causes;
 use crate::pipeline::retry::retry_transient;
+use crate::pipeline::watchdog::{Things, TurnEnd, Undone};
 use crate::pipeline::webhooks::signing::{SignError, Signer};
 use crate::pipeline::webhooks::troubles::{DeliveryFailure, Then, Troubles};
 use crate::telemetry::Telemetry;
@@ -124,23 +125,28 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<Dispatcher>) {
         let dispatcher = context.current();
         if !dispatcher.clocks.is_right() {
             // Leases and retries would get a wrong time; another host sends what is due.
-            context.rest(RETRY_AFTER).await;
+            context.rest(TurnEnd::Skipped, RETRY_AFTER).await;
             continue;
         }
+        let mut end = TurnEnd::Skipped;
         if Instant::now() >= look_at {
-            look_at = match look(&context, &dispatcher, &mut deliveries).await {
+            let looked = look(&context, &dispatcher, &mut deliveries).await;
+            end = TurnEnd::of_things(&looked);
+            look_at = match looked {
                 Ok(rest) => Instant::now() + rest,
-                Err(error) => {
-                    tracing::warn!(%error, "deliveries can't be read; this is retried");
+                Err(undone) => {
+                    tracing::warn!(error = %undone.error(), "not all deliveries can be read; this is retried");
                     Instant::now() + RETRY_AFTER
                 }
             };
         }
-        if let Err(error) = send_due(&context, &dispatcher, &mut deliveries).await {
-            tracing::warn!(%error, "deliveries can't be leased; this is retried");
+        let sent = send_due(&context, &dispatcher, &mut deliveries).await;
+        end = end.and(TurnEnd::of_part(&sent));
+        if let Err(undone) = sent {
+            tracing::warn!(error = %undone.error(), "not all deliveries can be leased; this is retried");
             look_at = look_at.min(Instant::now() + RETRY_AFTER);
         }
-        context.heartbeat.wait(look_at.saturating_duration_since(Instant::now()));
+        context.heartbeat.wait(end, look_at.saturating_duration_since(Instant::now()));
         tokio::select! {
             () = tokio::time::sleep_until(look_at) => {}
             () = context.stop.cancelled() => {}
@@ -189,7 +195,7 @@ async fn look(
     context: &ServiceContext<Dispatcher>,
     dispatcher: &Dispatcher,
     deliveries: &mut Deliveries,
-) -> Result<Duration, StoreError> {
+) -> Result<Duration, Undone<StoreError>> {
     let poll = Duration::from_millis(dispatcher.config.service.poll_ms);
     let webhooks = dispatcher.store.webhooks_list(&Scope::all_tenants()).await?;
     let on: Vec<(Webhook, EventCursor)> = webhooks.into_iter().filter(|(webhook, _)| webhook.enabled).collect();
@@ -222,7 +228,7 @@ async fn send_due(
     context: &ServiceContext<Dispatcher>,
     dispatcher: &Dispatcher,
     deliveries: &mut Deliveries,
-) -> Result<(), StoreError> {
+) -> Result<(), Undone<StoreError>> {
     let config = &dispatcher.config.deliveries;
     let (of_one, of_all) = (config.in_flight_per_webhook as usize, config.in_flight_max as usize);
     // The webhook with the fewest running sends comes first.
@@ -233,7 +239,7 @@ async fn send_due(
         .map(|webhook| (deliveries.under_way_to(webhook.id), webhook.clone()))
         .collect();
     turns.sort_by_key(|(under_way, _)| *under_way);
-    let mut held_up = None;
+    let mut leased = Things::default();
     for (under_way, webhook) in turns {
         // However many slow webhooks there are, one with nothing running may send.
         let spare = of_all.saturating_sub(deliveries.sends.len()).max(usize::from(under_way == 0));
@@ -247,14 +253,8 @@ async fn send_due(
             .store
             .deliveries_lease(&Scope::all_tenants(), webhook.id, &context.name, now, LEASE, limit)
             .await;
-        let leases = match leases {
-            Ok(leases) => leases,
-            // One that is held up is first each time, and keeps no other one waiting.
-            Err(error) => {
-                held_up = Some(error);
-                continue;
-            }
-        };
+        // One that is held up is first each time, and keeps no other one waiting.
+        let Some(leases) = leased.note(webhook.id, leases) else { continue };
         if leases.len() < room {
             deliveries.hungry.remove(&webhook.id);
         }
@@ -265,7 +265,7 @@ async fn send_due(
             deliveries.under_way.insert(task.id(), id);
         }
     }
-    held_up.map_or(Ok(()), Err)
+    leased.leased()
 }
 
 /// What a [`Dispatcher`] is made of.
@@ -317,7 +317,7 @@ impl Dispatcher {
                     }
                 }
                 // What is due goes out also where new events can't be noted at the moment.
-                Err(error) => break (on, Some(error)),
+                Err(undone) => break (on, Some(undone.into_error())),
             }
         };
         // Deliveries recorded just now are due; those that fail from now on are not.
@@ -361,49 +361,52 @@ impl Dispatcher {
     /// Records deliveries of the next events: a page for the webhooks that are furthest ahead, so that they get new
     /// events at once, and one for those furthest behind that nothing holds up. Returns the number of new deliveries,
     /// and whether there are more events.
-    async fn note_deliveries(&self, webhooks: &[(Webhook, EventCursor)]) -> Result<(u64, bool), StoreError> {
+    async fn note_deliveries(&self, webhooks: &[(Webhook, EventCursor)]) -> Result<(u64, bool), Undone<StoreError>> {
         let places: BTreeSet<EventCursor> = webhooks.iter().map(|(_, seen)| *seen).collect();
         let Some(last) = places.last() else { return Ok((0, false)) };
-        let (mut noted, mut more, mut held_up) = (0, false, None);
-        match self.note_page(webhooks, *last).await {
-            Ok(of_last) => (noted, more) = of_last,
-            Err(error) => held_up = Some(error),
+        let (mut noted, mut more) = (0, false);
+        let (mut pages, mut fanned) = (Things::default(), Things::default());
+        let of_last = self.note_page(webhooks, *last, &mut fanned).await;
+        if let Some(Some(of_last)) = pages.note(*last, of_last) {
+            (noted, more) = of_last;
         }
         for place in places.iter().take_while(|place| *place < last) {
-            match self.note_page(webhooks, *place).await {
-                Ok((of_place, more_of_place)) => {
-                    noted += of_place;
-                    more |= more_of_place || places.len() > 2 && of_place > 0;
-                    break;
-                }
-                // One that is held up keeps no other one waiting.
-                Err(error) => held_up = Some(error),
+            let of_place = self.note_page(webhooks, *place, &mut fanned).await;
+            // One that is held up keeps no other one waiting.
+            if let Some(Some((of_place, more_of_place))) = pages.note(*place, of_place) {
+                noted += of_place;
+                more |= more_of_place || places.len() > 2 && of_place > 0;
+                break;
             }
         }
-        held_up.map_or(Ok((noted, more)), Err)
+        Undone::worst([pages.read(), fanned.ended()]).map(|()| (noted, more))
     }
 
-    /// The same for the webhooks at one position, and one page of events. An error of one comes after the others.
+    /// The same for the webhooks at one position, and one page of events; none where a webhook is held up, after the
+    /// others.
+    ///
+    /// # Errors
+    /// When the events can't be read.
     async fn note_page(
         &self,
         webhooks: &[(Webhook, EventCursor)],
         from: EventCursor,
-    ) -> Result<(u64, bool), StoreError> {
-        let (store, mut noted, mut held_up) = (&self.store, 0, None);
+        fanned: &mut Things<WebhookId, StoreError>,
+    ) -> Result<Option<(u64, bool)>, StoreError> {
+        let (store, mut noted, mut is_held_up) = (&self.store, 0, false);
         // Transactions that write events may be long.
         let heads =
             retry_transient(|| async { store.event_heads_list(&Scope::all_tenants(), from, PAGE).await }).await?;
-        let Some(until) = heads.last().map(|head| head.cursor) else { return Ok((0, false)) };
+        let Some(until) = heads.last().map(|head| head.cursor) else { return Ok(Some((0, false))) };
         for (webhook, seen) in webhooks.iter().filter(|(_, seen)| *seen == from) {
             let new: Vec<NewDelivery> = heads.iter().filter_map(|head| wanted(webhook, head)).collect();
             let now = self.clock.now();
-            match store.deliveries_fan_out(&Scope::all_tenants(), webhook.id, *seen, until, &new, now).await {
-                // None if another host has done it.
-                Ok(of_webhook) => noted += of_webhook.unwrap_or(0),
-                Err(error) => held_up = Some(error),
-            }
+            let of_webhook = store.deliveries_fan_out(&Scope::all_tenants(), webhook.id, *seen, until, &new, now).await;
+            is_held_up |= of_webhook.is_err();
+            // None if another host has done it.
+            noted += fanned.note(webhook.id, of_webhook).flatten().unwrap_or(0);
         }
-        held_up.map_or(Ok((noted, heads.len() >= PAGE as usize)), Err)
+        Ok((!is_held_up).then_some((noted, heads.len() >= PAGE as usize)))
     }
 
     /// Sends one delivery and records the outcome. Where the database fails, the lease expires and it is retried.
