@@ -11,7 +11,7 @@ use super::language::Language;
 use super::scaffold::{ProjectFile, STAMP, Stamp, TEMPLATE, is_vendored, named, vendored};
 
 /// A change of the templates to a file that may have been edited. Names in it are the template's.
-struct Change {
+struct FileChange {
     /// Number of the templates that have it.
     template: u32,
     /// What it is for.
@@ -24,8 +24,8 @@ struct Change {
 }
 
 /// All changes, by the templates' number.
-static CHANGES: [Change; 7] = [
-    Change {
+static CHANGES: [FileChange; 7] = [
+    FileChange {
         template: 2,
         title: "CI checks conformance instead of replaying the recordings alone",
         languages: &[Language::Rust, Language::Python],
@@ -39,7 +39,7 @@ static CHANGES: [Change; 7] = [
             "backline plugins conformance my-connector.wasm --answers answers --junit conformance.xml\n"
         ),
     },
-    Change {
+    FileChange {
         template: 2,
         title: "the README names conformance and dev",
         languages: &[Language::Rust, Language::Python],
@@ -55,7 +55,7 @@ static CHANGES: [Change; 7] = [
             "`backline plugins dev` does all of this but the tests whenever a file changes.\n"
         ),
     },
-    Change {
+    FileChange {
         template: 2,
         title: "the README names update",
         languages: &[Language::Rust, Language::Python],
@@ -66,7 +66,7 @@ static CHANGES: [Change; 7] = [
             "backline plugins try my-connector.wasm --account ID --secret app=key.txt --record answers/ID\n"
         ),
     },
-    Change {
+    FileChange {
         template: 3,
         title: "CI checks conformance where backline is installed, and says so where it is not",
         languages: &[Language::Rust],
@@ -91,7 +91,7 @@ static CHANGES: [Change; 7] = [
             "          backline plugins conformance my-connector.wasm --answers answers --junit conformance.xml\n"
         ),
     },
-    Change {
+    FileChange {
         template: 3,
         title: "the README says what cargo test runs",
         languages: &[Language::Rust],
@@ -105,7 +105,7 @@ static CHANGES: [Change; 7] = [
             "# offline; `tests/` needs `backline` on the PATH\n"
         ),
     },
-    Change {
+    FileChange {
         template: 3,
         title: "cargo test runs the checks of the host where backline is on the PATH",
         languages: &[Language::Rust],
@@ -113,7 +113,7 @@ static CHANGES: [Change; 7] = [
         old: "",
         new: include_str!("../../../sdk/templates/rust/tests/conformance.rs"),
     },
-    Change {
+    FileChange {
         template: 3,
         title: "the README names the package of helpers, which is beside app.py now",
         languages: &[Language::Python],
@@ -235,7 +235,7 @@ pub fn renew(files: &BTreeMap<String, String>) -> Result<VendorUpdate, RenewErro
             }
             _ => StepOutcome::ByHand,
         };
-        let Change { template, title, file, .. } = *change;
+        let FileChange { template, title, file, .. } = *change;
         steps.push(UpdateStep { template, title, file, outcome, text: new });
     }
     write.extend(edited.into_iter().map(|(path, text)| ProjectFile { path: path.to_owned(), text }));
@@ -364,7 +364,7 @@ mod tests {
             for language in change.languages {
                 let files = current(language.as_str());
                 // A later step may change the text of an earlier one.
-                let is_of_later = |later: &Change| {
+                let is_of_later = |later: &FileChange| {
                     later.file == change.file && later.languages.contains(language) && later.old.contains(change.new)
                 };
                 let is_there = files[change.file].contains(&named("", change.new, "moon"));

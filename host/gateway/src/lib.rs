@@ -88,7 +88,7 @@ use address::AddressPolicy;
 use breaker::Breakers;
 use budget::{Budgets, Charge};
 use credential::Credentialed;
-use pause::Pauses;
+use pause::HolderPauses;
 use policy::Requested;
 use redact::Redacted;
 use scan::Scanned;
@@ -209,7 +209,7 @@ struct Core {
     wire: Wire,
     breakers: Breakers,
     budgets: Budgets,
-    pauses: Pauses,
+    pauses: HolderPauses,
     jitter: Mutex<StdRng>,
 }
 
@@ -295,7 +295,7 @@ impl Gateway {
         let core = Core {
             breakers: Breakers::new(&config),
             budgets: Budgets::new(demands, clock.clone()),
-            pauses: Pauses::default(),
+            pauses: HolderPauses::default(),
             jitter: Mutex::new(config.jitter_seed.map_or_else(rand::make_rng, StdRng::seed_from_u64)),
             config,
             clock,

@@ -99,11 +99,11 @@ impl Gate {
 
 /// The pauses of all holders that this process sends requests of.
 #[derive(Debug, Default)]
-pub(super) struct Pauses {
+pub(super) struct HolderPauses {
     gates: Mutex<HashMap<Holder, Gate>>,
 }
 
-impl Pauses {
+impl HolderPauses {
     /// How long the holder's requests have to wait from now on.
     pub(super) fn left(&self, holder: &Holder, now: Instant) -> Option<Duration> {
         let left = self.all().get(holder)?.paused_until?.saturating_duration_since(now);
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_pause_holds_one_holder_until_it_is_over_and_the_first_refusal_sets_the_pace() {
-        let (pauses, a, b) = (Pauses::default(), holder("a"), holder("b"));
+        let (pauses, a, b) = (HolderPauses::default(), holder("a"), holder("b"));
         let (start, seconds) = (Instant::now(), Duration::from_secs);
         let refused = |wait, at| pauses.refused(&a, &platform("a"), Refusal::TooMany, wait, at);
         let interval_us = |pause: &Pause| pause.pace.map(|pace| pace.interval_us);
@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn what_a_platform_asks_for_is_kept_for_a_week_and_told_as_it_was_asked() {
-        let (pauses, a, start) = (Pauses::default(), holder("a"), Instant::now());
+        let (pauses, a, start) = (HolderPauses::default(), holder("a"), Instant::now());
         let day = Duration::from_secs(24 * 3_600);
         let refused = |asked, at| pauses.refused(&a, &platform("a"), Refusal::TooMany, asked, at);
         let pause = refused(31 * day, start).expect("others are told");
@@ -304,7 +304,7 @@ mod tests {
 
     #[test]
     fn requests_before_a_quiet_time_say_nothing_of_the_rate() {
-        let (pauses, a, start) = (Pauses::default(), holder("a"), Instant::now());
+        let (pauses, a, start) = (HolderPauses::default(), holder("a"), Instant::now());
         for _ in 0..100 {
             pauses.accepted(&a, start, start);
         }
@@ -323,7 +323,7 @@ mod tests {
         for (accepted, refusal, teaches) in
             [(3, Refusal::TooMany, true), (3, Refusal::Outage, false), (0, Refusal::TooMany, false)]
         {
-            let (pauses, a) = (Pauses::default(), holder("a"));
+            let (pauses, a) = (HolderPauses::default(), holder("a"));
             for _ in 0..accepted {
                 pauses.accepted(&a, start, start);
             }
@@ -336,7 +336,7 @@ mod tests {
 
     #[test]
     fn a_refusal_that_is_told_again_does_not_extend_the_pace() {
-        let (pauses, a, start) = (Pauses::default(), holder("a"), Instant::now());
+        let (pauses, a, start) = (HolderPauses::default(), holder("a"), Instant::now());
         pauses.take_up(&pause("a", 0, 200_000), start);
         for minutes in [10, 59] {
             let age = Duration::from_secs(60 * minutes);
@@ -349,7 +349,7 @@ mod tests {
 
     #[test]
     fn what_another_host_was_told_holds_here_too() {
-        let (pauses, a, start) = (Pauses::default(), holder("a"), Instant::now());
+        let (pauses, a, start) = (HolderPauses::default(), holder("a"), Instant::now());
         pauses.take_up(&pause("a", 9, 200_000), start);
         pauses.take_up(&pause("a", 3, 100_000), start);
         let (left, pace) = (pauses.left(&a, start), pauses.pace(&a, start));
@@ -360,7 +360,7 @@ mod tests {
 
     #[test]
     fn a_pause_that_was_ended_holds_no_longer_and_one_after_it_does() {
-        let (pauses, a, start) = (Pauses::default(), holder("a"), Instant::now());
+        let (pauses, a, start) = (HolderPauses::default(), holder("a"), Instant::now());
         let seconds = Duration::from_secs;
         // It was asked for a minute ago, and is heard of now.
         pauses.take_up(&Pause { age: seconds(60), ..pause("a", 600, 200_000) }, start);
@@ -377,7 +377,7 @@ mod tests {
 
     #[test]
     fn quiet_holders_are_forgotten_and_paused_ones_are_not() {
-        let (pauses, start) = (Pauses::default(), Instant::now());
+        let (pauses, start) = (HolderPauses::default(), Instant::now());
         let wait = Duration::from_secs(600);
         pauses.refused(&holder("paused"), &platform("paused"), Refusal::TooMany, wait, start);
         for n in 0..HOLDERS_MAX * 2 {

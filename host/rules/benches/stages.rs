@@ -8,7 +8,7 @@ use backline_model::snapshot::{Reported, Snapshot};
 use backline_model::{AccountId, ArtistId, History, Platform, Value};
 use backline_rules::conform::conform;
 use backline_rules::growth::growth;
-use backline_rules::validate::{Subject, ValidationConfig, validate};
+use backline_rules::validate::{Judged, ValidationConfig, validate};
 use chrono::Days;
 use criterion::{BatchSize, Criterion};
 
@@ -49,7 +49,7 @@ fn main() {
 
     let (conformed, history) = (conform(snapshot(), &manifest), history(90));
     let (platform, config) = (Platform::new("example").expect("a name"), ValidationConfig::default());
-    let subject = Subject {
+    let subject = Judged {
         account_id: AccountId::generate(),
         artist_id: ArtistId::generate(),
         platform: &platform,

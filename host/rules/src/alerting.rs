@@ -15,7 +15,7 @@ mod text;
 
 pub use render::{Request, Told, check_template, request};
 pub(crate) use text::plain;
-pub use text::{SHOWN_MAX, Shown, Text, phase_of, sample, text};
+pub use text::{AlertText, SHOWN_MAX, Shown, phase_of, sample, text};
 
 /// How long a host holds a message while it sends it. Longer than any answer may take.
 pub const LEASE: Duration = Duration::from_secs(60);

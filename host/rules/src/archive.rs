@@ -234,7 +234,7 @@ pub enum Layer {
 
 /// A rule of any layer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Rule {
+pub struct LayerRule {
     /// Origin of the rule.
     pub layer: Layer,
     /// Kind of data that the rule is about.
@@ -251,7 +251,7 @@ pub struct Rule {
     pub reason: Option<String>,
 }
 
-impl fmt::Display for Rule {
+impl fmt::Display for LayerRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.layer {
             Layer::BuiltIn => write!(f, "built in: {}", self.age)?,
@@ -285,8 +285,8 @@ const BUILT_IN: [(What, Action, Age); 9] = [
 
 /// All rules, layer by layer.
 #[must_use]
-pub fn rules(config: &ArchiveConfig, policies: &[(Platform, Policy)]) -> Vec<Rule> {
-    let rule = |layer, what, action, scope, age| Rule {
+pub fn rules(config: &ArchiveConfig, policies: &[(Platform, Policy)]) -> Vec<LayerRule> {
+    let rule = |layer, what, action, scope, age| LayerRule {
         layer,
         what,
         action,
@@ -295,7 +295,7 @@ pub fn rules(config: &ArchiveConfig, policies: &[(Platform, Policy)]) -> Vec<Rul
         unless_authorised: false,
         reason: None,
     };
-    let mut rules: Vec<Rule> = BUILT_IN
+    let mut rules: Vec<LayerRule> = BUILT_IN
         .into_iter()
         .map(|(what, action, age)| rule(Layer::BuiltIn, what, action, RowFilter::default(), age))
         .collect();
@@ -314,12 +314,15 @@ pub fn rules(config: &ArchiveConfig, policies: &[(Platform, Policy)]) -> Vec<Rul
         for (what, days, unless_authorised) in asked {
             let Some(days) = days else { continue };
             let scope = RowFilter { platform: Some(platform.clone()), tenant: None };
-            rules.push(Rule { unless_authorised, ..rule(Layer::Policy, what, Action::Delete, scope, Age::Days(days)) });
+            rules.push(LayerRule {
+                unless_authorised,
+                ..rule(Layer::Policy, what, Action::Delete, scope, Age::Days(days))
+            });
         }
     }
     rules.extend(config.rules.iter().map(|own| {
         let scope = RowFilter { platform: own.platform.clone(), tenant: own.tenant.clone() };
-        Rule { reason: own.reason.clone(), ..rule(Layer::Operator, own.what, own.action(), scope, own.age()) }
+        LayerRule { reason: own.reason.clone(), ..rule(Layer::Operator, own.what, own.action(), scope, own.age()) }
     }));
     rules
 }
@@ -376,7 +379,7 @@ fn last_date(now: DateTime<Utc>) -> NaiveDate {
 
 /// Plans what to do at a given time. `zones` are the artists' time zones, each once.
 #[must_use]
-pub fn plan(rules: &[Rule], zones: &[String], now: DateTime<Utc>) -> Plan {
+pub fn plan(rules: &[LayerRule], zones: &[String], now: DateTime<Utc>) -> Plan {
     let dates = local_dates(zones, now);
     let mut steps = Vec::new();
     for rule in rules {
@@ -445,7 +448,7 @@ pub fn plan(rules: &[Rule], zones: &[String], now: DateTime<Utc>) -> Plan {
 }
 
 /// Whether a rule replaces another one.
-fn overrules(rule: &Rule, other: &Rule) -> bool {
+fn overrules(rule: &LayerRule, other: &LayerRule) -> bool {
     rule.reason.is_some()
         && (rule.what, rule.action) == (other.what, other.action)
         && (other.layer < rule.layer || other.scope.strictness() < rule.scope.strictness())

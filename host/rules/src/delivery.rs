@@ -154,7 +154,7 @@ pub fn line(artist: Option<ArtistId>, platform: Option<&str>, kind: &str) -> Str
 
 /// Result of one attempt.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Answer {
+pub enum AttemptResult {
     /// The receiver answered.
     Status {
         /// HTTP status of the answer.
@@ -169,7 +169,7 @@ pub enum Answer {
     },
 }
 
-impl Answer {
+impl AttemptResult {
     /// The receiver's HTTP status; `None` if there was no answer.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
@@ -218,19 +218,21 @@ pub struct Attempt {
 
 /// What an answer means. `random` is between 0 and 1.
 #[must_use]
-pub fn after(config: &DeliveriesConfig, attempt: Attempt, answer: &Answer, random: f64) -> DeliveryNext {
+pub fn after(config: &DeliveriesConfig, attempt: Attempt, answer: &AttemptResult, random: f64) -> DeliveryNext {
     let (problem, asked) = match answer {
-        Answer::Status { status: 200..=299, .. } => return DeliveryNext::Delivered,
-        Answer::Status { status: 410, .. } => {
+        AttemptResult::Status { status: 200..=299, .. } => return DeliveryNext::Delivered,
+        AttemptResult::Status { status: 410, .. } => {
             let problem = "it answered 410 Gone, so nothing more is sent to it".to_owned();
             return DeliveryNext::Gone { problem };
         }
-        Answer::Status { status: status @ 300..=399, .. } => {
+        AttemptResult::Status { status: status @ 300..=399, .. } => {
             (format!("it answered {status}; redirects are not followed; configure the URL that it redirects to"), None)
         }
-        Answer::Status { status: status @ (429 | 503), retry_after } => (format!("it answered {status}"), *retry_after),
-        Answer::Status { status, .. } => (format!("it answered {status}"), None),
-        Answer::Nothing { problem } => (problem.clone(), None),
+        AttemptResult::Status { status: status @ (429 | 503), retry_after } => {
+            (format!("it answered {status}"), *retry_after)
+        }
+        AttemptResult::Status { status, .. } => (format!("it answered {status}"), None),
+        AttemptResult::Nothing { problem } => (problem.clone(), None),
     };
     let give_up_at = attempt.first_at + seconds(config.give_up_after_s);
     if attempt.now >= give_up_at {

@@ -9,7 +9,7 @@ mod moved;
 mod text;
 
 pub use moved::{Move, Moved, Movers, PlatformNumbers};
-pub use text::{Facts, Needy, Written, written};
+pub use text::{DigestText, Facts, Needy, written};
 
 /// Most entries of each list of a digest, so that its size is bounded however many artists a tenant has.
 pub const SHOWN_MAX: usize = 10;

@@ -14,7 +14,7 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-pub use directory::{Directory, Found, Listed};
+pub use directory::{ColumnRole, Directory, Listed};
 
 /// Longest line of JSON, and longest header of a table, in bytes; a row of all columns has under 8 KiB.
 const LINE_BYTES_MAX: usize = 1024 * 1024;
@@ -45,12 +45,12 @@ pub struct Record {
     /// Where it is in the list: `line 17` or `entry 17`.
     pub place: String,
     /// Column → text, or the problem with the record as a whole.
-    pub fields: Result<BTreeMap<String, String>, Unreadable>,
+    pub fields: Result<BTreeMap<String, String>, UnreadableRecord>,
 }
 
 /// A record that can't be read.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Unreadable {
+pub struct UnreadableRecord {
     /// The problem, for the report.
     pub problem: String,
     /// The record as it is in the list. It may hold tokens.

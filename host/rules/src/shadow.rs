@@ -103,7 +103,7 @@ impl MetricDifference {
 
 /// A document that the release could not make a row of.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Failure {
+pub struct ShadowFailure {
     /// Account of the document.
     pub account: AccountId,
     /// Class of the failure, such as `trapped` or `not_normalised`.
@@ -128,7 +128,7 @@ pub struct Comparison {
     /// Accounts that both fail on.
     pub failed_before_too: u64,
     /// The first few failures that are new.
-    pub failures: Vec<Failure>,
+    pub failures: Vec<ShadowFailure>,
 }
 
 impl Comparison {
@@ -142,7 +142,7 @@ impl Comparison {
             (Some(_), Err((class, message))) => {
                 *self.failed.entry(class).or_default() += 1;
                 if self.failures.len() < EXAMPLES_MAX {
-                    self.failures.push(Failure { account, class, message: message.to_owned() });
+                    self.failures.push(ShadowFailure { account, class, message: message.to_owned() });
                 }
             }
         }

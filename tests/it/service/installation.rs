@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use backline::pipeline::collection::report::RunRequest;
-use backline::pipeline::{Host, Standing};
+use backline::pipeline::{Host, InstallationState};
 use backline_model::health::RecommendationKind;
 use backline_simulator::SimulatorConfig;
 use backline_store::{DatabaseKind, Scope};
@@ -56,7 +56,7 @@ fn of_tiktok() -> RunRequest {
     }
 }
 
-async fn standing(host: &Host) -> Standing {
+async fn standing(host: &Host) -> InstallationState {
     host.installation().standing().await.expect("the database answers")
 }
 
@@ -65,7 +65,7 @@ async fn claimed(url: &str) -> (Stage, tempfile::TempDir) {
     let place = tempfile::tempdir().expect("a folder");
     let folder = place.path().join("installations");
     let stage = Stage::set(url, small(1), |config| config.installation.folder = Some(folder)).await;
-    assert_eq!(standing(&stage.host).await, Standing::Unclaimed);
+    assert_eq!(standing(&stage.host).await, InstallationState::Unclaimed);
     stage.host.installation().claim().await.expect("the database is claimed");
     assert_eq!(stage.host.refresh_credentials().await.expect("a round").failed, 0);
     (stage, place)
@@ -80,7 +80,9 @@ async fn stranger(stage: &Stage, folder: Option<&Path>) -> Host {
 async fn the_first_host_claims_the_database_with_a_file_of_its_owner_alone() {
     each_database(async |store, url| {
         let (stage, place) = claimed(url).await;
-        let Standing::Member { id, file } = standing(&stage.host).await else { panic!("it does not belong to it") };
+        let InstallationState::Member { id, file } = standing(&stage.host).await else {
+            panic!("it does not belong to it")
+        };
         assert_eq!(store.installation_get().await.expect("it is read"), Some(id));
         assert_eq!(file, place.path().join("installations").join(id.to_string()));
         let mode = |path: &Path| std::fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
@@ -89,7 +91,11 @@ async fn the_first_host_claims_the_database_with_a_file_of_its_owner_alone() {
         stage.host.installation().claim().await.expect("nothing to do");
         assert_eq!(files_in(&place.path().join("installations")), [id.to_string()]);
         let again = stage.another_host(|_| {}).await;
-        assert_eq!(standing(&again).await, Standing::Member { id, file }, "a restarted process has the folder");
+        assert_eq!(
+            standing(&again).await,
+            InstallationState::Member { id, file },
+            "a restarted process has the folder"
+        );
     })
     .await;
 }
@@ -100,7 +106,7 @@ async fn a_host_without_the_file_collects_refreshes_no_token_and_says_why_until_
         let (stage, _place) = claimed(url).await;
         let theirs = tempfile::tempdir().expect("a folder");
         let other = stranger(&stage, Some(theirs.path())).await;
-        let Standing::Stranger(why) = other.installation().claim().await.expect("it looks") else {
+        let InstallationState::Stranger(why) = other.installation().claim().await.expect("it looks") else {
             panic!("it joined")
         };
         assert!(why.to_string().contains("run `backline installation join`"), "{why}");
@@ -126,7 +132,7 @@ async fn a_host_without_the_file_collects_refreshes_no_token_and_says_why_until_
         assert_eq!(asked(&stage)[0], before[0]);
 
         other.installation().join().await.expect("it joins");
-        assert!(matches!(standing(&other).await, Standing::Member { .. }));
+        assert!(matches!(standing(&other).await, InstallationState::Member { .. }));
         let report = other.run(&of_tiktok(), &|_| {}).await.expect("a run");
         assert_eq!((report.run.counts.collected, asked(&stage)[0]), (1, before[0] + 1), "{:?}", report.platforms);
     })
@@ -137,7 +143,7 @@ async fn a_host_without_the_file_collects_refreshes_no_token_and_says_why_until_
 async fn a_process_without_a_folder_claims_nothing_and_can_not_join() {
     each_database(async |store, url| {
         let stage = Stage::set(url, small(1), |config| config.installation.folder = None).await;
-        assert_eq!(stage.host.installation().claim().await.expect("nothing to do"), Standing::Unclaimed);
+        assert_eq!(stage.host.installation().claim().await.expect("nothing to do"), InstallationState::Unclaimed);
         assert_eq!(store.installation_get().await.expect("it is read"), None);
         let error = stage.host.installation().join().await.expect_err("there is no folder");
         assert!(error.to_string().contains("installation.folder"), "{error}");
@@ -186,24 +192,28 @@ async fn a_running_host_tells_others_that_it_refreshes_no_token_and_begins_when_
 async fn a_host_whose_file_or_database_is_replaced_refreshes_no_token_any_more() {
     each_database(async |store, url| {
         let (stage, _place) = claimed(url).await;
-        let Standing::Member { id, file } = standing(&stage.host).await else { panic!("it does not belong to it") };
+        let InstallationState::Member { id, file } = standing(&stage.host).await else {
+            panic!("it does not belong to it")
+        };
         let before = asked(&stage);
         go_to(&stage, 23);
 
         // The file was removed while the host ran.
         let aside = file.with_extension("aside");
         std::fs::rename(&file, &aside).expect("moved");
-        assert!(matches!(standing(&stage.host).await, Standing::Stranger(_)));
+        assert!(matches!(standing(&stage.host).await, InstallationState::Stranger(_)));
         stage.host.refresh_credentials().await.expect("a round");
         assert_eq!(asked(&stage)[..2], before[..2], "nothing that a platform replaces");
         std::fs::rename(&aside, &file).expect("moved back");
-        assert!(matches!(standing(&stage.host).await, Standing::Member { .. }));
+        assert!(matches!(standing(&stage.host).await, InstallationState::Member { .. }));
 
         // Another database took its place under the same address.
         let theirs = backline_model::InstallationId::generate();
         write(url, &format!("UPDATE installation SET id = '{theirs}'")).await;
         assert_eq!(store.installation_get().await.expect("it is read"), Some(theirs));
-        let Standing::Stranger(why) = standing(&stage.host).await else { panic!("it refreshes another's tokens") };
+        let InstallationState::Stranger(why) = standing(&stage.host).await else {
+            panic!("it refreshes another's tokens")
+        };
         assert_eq!(why.id, Some(theirs));
         stage.host.refresh_credentials().await.expect("a round");
         assert_eq!(asked(&stage)[..2], before[..2]);
@@ -225,7 +235,7 @@ async fn an_id_that_can_not_be_read_keeps_no_host_from_collecting_and_join_repla
         let before = asked(&stage);
         write(url, "UPDATE installation SET id = 'x'").await;
         let host = stage.another_host(|_| {}).await;
-        let Standing::Stranger(why) = standing(&host).await else { panic!("it belongs to no id") };
+        let InstallationState::Stranger(why) = standing(&host).await else { panic!("it belongs to no id") };
         assert!(why.id.is_none() && why.to_string().contains("'x'"), "{why}");
         assert!(why.to_string().contains("`backline installation join`"), "{why}");
         host.health().report(None).await.expect("a report");
@@ -239,7 +249,7 @@ async fn an_id_that_can_not_be_read_keeps_no_host_from_collecting_and_join_repla
         let shown = fleet.command(&["installation", "show"]).output().expect("the binary starts");
         assert!(String::from_utf8_lossy(&shown.stdout).contains("'x'"), "{shown:?}");
         let joined = host.installation().join().await.expect("it joins");
-        let Standing::Member { id, .. } = joined else { panic!("{joined:?}") };
+        let InstallationState::Member { id, .. } = joined else { panic!("{joined:?}") };
         assert_eq!(store.installation_get().await.expect("it is read"), Some(id));
         assert!(files_in(&place.path().join("installations")).contains(&id.to_string()));
         host.refresh_credentials().await.expect("a round");

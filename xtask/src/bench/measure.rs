@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use super::figures::{Spread, percentile};
 use super::job::{self, Job};
 use super::lab::{Lab, Scenario};
-use super::results::{Detail, Note, Outcome, Results, Statement};
+use super::results::{Detail, FigureResult, Note, Results, Statement};
 use super::rows::{Measurement, ROWS};
 use super::{micro, reading, serving, storage, swaps};
 
@@ -30,7 +30,7 @@ const SHARE_MIN: f64 = 0.02;
 #[derive(Default)]
 pub(crate) struct Found {
     /// Outcomes by the name of their row.
-    pub(crate) outcomes: BTreeMap<&'static str, Outcome>,
+    pub(crate) outcomes: BTreeMap<&'static str, FigureResult>,
     pub(crate) details: Vec<Detail>,
     pub(crate) statements: Vec<Statement>,
     pub(crate) notes: Vec<Note>,
@@ -59,7 +59,8 @@ impl Found {
     }
 
     fn row(&mut self, name: &'static str, figure: Option<Spread>) {
-        let outcome = figure.map_or_else(|| Outcome::NotMeasured("it has no figure".to_owned()), Outcome::Measured);
+        let outcome =
+            figure.map_or_else(|| FigureResult::NotMeasured("it has no figure".to_owned()), FigureResult::Measured);
         self.outcomes.insert(name, outcome);
     }
 
@@ -76,7 +77,7 @@ impl Found {
     /// Says why the rows of a measurement have no figure, where they have none.
     pub(crate) fn skip(&mut self, measurement: Measurement, reason: &str) {
         for row in ROWS.iter().filter(|row| row.by == measurement) {
-            self.outcomes.entry(row.name).or_insert_with(|| Outcome::NotMeasured(reason.to_owned()));
+            self.outcomes.entry(row.name).or_insert_with(|| FigureResult::NotMeasured(reason.to_owned()));
         }
     }
 
@@ -146,7 +147,7 @@ fn usual(lab: &mut Lab, found: &mut Found) -> Result<()> {
         }
         None => {
             let reason = "it needs the statements at 1,000 artists too, by --only job-1000,job-10000".to_owned();
-            found.outcomes.insert("statements", Outcome::NotMeasured(reason));
+            found.outcomes.insert("statements", FigureResult::NotMeasured(reason));
         }
     }
     lab.close(&scenario)
@@ -308,7 +309,7 @@ fn swapped(lab: &mut Lab, found: &mut Found) -> Result<()> {
     found.row("swaps-doubled", Spread::of(&[swapped.doubled.max(0.0)]));
     if lab.is_quick {
         let reason = format!("--quick collects for as long as {} swaps take", swapped.swaps);
-        found.outcomes.insert("swaps-count", Outcome::NotMeasured(reason));
+        found.outcomes.insert("swaps-count", FigureResult::NotMeasured(reason));
     } else {
         found.row("swaps-count", Spread::of(&[f64::from(swaps::SWAPS - swapped.swaps)]));
     }

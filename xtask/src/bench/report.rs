@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::figures::{Spread, shown};
-use super::results::{Outcome, Results, RowResult, Statement};
+use super::results::{FigureResult, Results, RowResult, Statement};
 use super::rows::{ROWS, Row};
 use crate::table::table;
 
@@ -57,8 +57,8 @@ pub(crate) fn comparison(results: &Results, earlier: &Results) -> String {
 /// The cells of a row: name, what, unit, spread, bar, median, verdict.
 pub(crate) fn cells(row: &RowResult) -> Vec<String> {
     let (range, median) = match &row.outcome {
-        Outcome::Measured(figure) => (spread(*figure), shown(figure.median)),
-        Outcome::NotMeasured(_) => (String::new(), "not measured".to_owned()),
+        FigureResult::Measured(figure) => (spread(*figure), shown(figure.median)),
+        FigureResult::NotMeasured(_) => (String::new(), "not measured".to_owned()),
     };
     let met = match row.met() {
         Some(true) => "yes",
@@ -79,8 +79,8 @@ pub(crate) fn cells(row: &RowResult) -> Vec<String> {
 /// A row without a figure, and why.
 pub(crate) fn not_measured(row: &RowResult) -> Option<(&str, &str)> {
     match &row.outcome {
-        Outcome::Measured(_) => None,
-        Outcome::NotMeasured(reason) => Some((&row.name, reason)),
+        FigureResult::Measured(_) => None,
+        FigureResult::NotMeasured(reason) => Some((&row.name, reason)),
     }
 }
 

@@ -39,13 +39,13 @@ pub(crate) struct RowResult {
     /// The most that it may be, in its unit.
     pub(crate) bar: f64,
     #[serde(flatten)]
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: FigureResult,
 }
 
 /// A figure, or why there is none.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Outcome {
+pub(crate) enum FigureResult {
     /// What was measured.
     Measured(Spread),
     /// Why it was not measured.
@@ -88,15 +88,15 @@ pub(crate) struct Statement {
 
 impl RowResult {
     /// The result of a row.
-    pub(crate) fn of(row: &Row, outcome: Outcome) -> Self {
+    pub(crate) fn of(row: &Row, outcome: FigureResult) -> Self {
         Self { name: row.name.to_owned(), what: row.what.to_owned(), unit: row.unit.to_owned(), bar: row.bar, outcome }
     }
 
     /// Whether the bar was met; none where nothing was measured.
     pub(crate) fn met(&self) -> Option<bool> {
         match &self.outcome {
-            Outcome::Measured(spread) => Some(spread.median <= self.bar),
-            Outcome::NotMeasured(_) => None,
+            FigureResult::Measured(spread) => Some(spread.median <= self.bar),
+            FigureResult::NotMeasured(_) => None,
         }
     }
 }
@@ -158,13 +158,13 @@ impl Results {
         before.notes.retain(|note| is_kept(&note.by));
         let mut outcomes = BTreeMap::new();
         for row in before.rows.into_iter().chain(rows) {
-            let was_measured = matches!(outcomes.get(&row.name), Some(Outcome::Measured(_)));
+            let was_measured = matches!(outcomes.get(&row.name), Some(FigureResult::Measured(_)));
             // A figure goes only where another one comes.
-            if !was_measured || matches!(row.outcome, Outcome::Measured(_)) {
+            if !was_measured || matches!(row.outcome, FigureResult::Measured(_)) {
                 outcomes.insert(row.name, row.outcome);
             }
         }
-        let missing = || Outcome::NotMeasured("no run has measured it yet".to_owned());
+        let missing = || FigureResult::NotMeasured("no run has measured it yet".to_owned());
         let of = |row: &Row| RowResult::of(row, outcomes.remove(row.name).unwrap_or_else(missing));
         let rows = ROWS.iter().map(of).collect();
         before.took.extend(took);
@@ -186,8 +186,8 @@ impl Results {
     /// A row's figure, where it was measured.
     pub(crate) fn measured(&self, name: &str) -> Option<Spread> {
         self.rows.iter().find(|row| row.name == name).and_then(|row| match &row.outcome {
-            Outcome::Measured(spread) => Some(*spread),
-            Outcome::NotMeasured(_) => None,
+            FigureResult::Measured(spread) => Some(*spread),
+            FigureResult::NotMeasured(_) => None,
         })
     }
 
@@ -231,10 +231,13 @@ pub(super) mod tests {
     pub(crate) fn results(measured: &[(&str, f64)]) -> Results {
         let row = |(name, figure): &(&str, f64)| {
             let spread = Spread { median: *figure, low: figure * 0.9, high: figure * 1.1, count: 3 };
-            RowResult::of(named(name).expect("a row"), Outcome::Measured(spread))
+            RowResult::of(named(name).expect("a row"), FigureResult::Measured(spread))
         };
         let mut rows: Vec<RowResult> = measured.iter().map(row).collect();
-        rows.push(RowResult::of(named("reading").expect("a row"), Outcome::NotMeasured("it needs --long".to_owned())));
+        rows.push(RowResult::of(
+            named("reading").expect("a row"),
+            FigureResult::NotMeasured("it needs --long".to_owned()),
+        ));
         Results {
             date: "2026-11-28".to_owned(),
             extent: "usual".to_owned(),
@@ -321,7 +324,7 @@ pub(super) mod tests {
         let failed = |figures: &[(&str, f64)]| {
             let mut failed = results(figures);
             let row = named("binary").expect("a row");
-            failed.rows.push(RowResult::of(row, Outcome::NotMeasured("it failed".to_owned())));
+            failed.rows.push(RowResult::of(row, FigureResult::NotMeasured("it failed".to_owned())));
             failed
         };
         let kept = failed(&[]).added_to(Some(results(&[("binary", 57.0)])));

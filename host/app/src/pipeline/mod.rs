@@ -57,7 +57,7 @@ pub use self::conformance::trial::{
     replay_component, try_component,
 };
 pub use self::context::is_present;
-pub use self::credentials::installation::{Installation, InstallationError, Standing, Stranger, is_simulated};
+pub use self::credentials::installation::{Installation, InstallationError, InstallationState, Stranger, is_simulated};
 pub use self::credentials::manager::{CredentialError, CredentialManager};
 pub use self::credentials::refresher::RefreshReport;
 pub use self::credentials::rotate::{KeyUse, RotateError, RotationReport};

@@ -173,7 +173,7 @@ impl Grant {
 /// What a change is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Subject {
+pub enum GrantPart {
     /// A host with its methods.
     Host,
     /// A credential slot.
@@ -190,7 +190,7 @@ pub enum Subject {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct GrantChange {
     /// What the change is about.
-    pub subject: Subject,
+    pub subject: GrantPart,
     /// The change itself, on one line.
     pub what: String,
     /// The reason, in the author's words.
@@ -233,11 +233,11 @@ impl Difference {
         self.added.is_empty() && self.removed.is_empty()
     }
 
-    fn more(&mut self, subject: Subject, what: String, reason: &str) {
+    fn more(&mut self, subject: GrantPart, what: String, reason: &str) {
         self.added.push(GrantChange { subject, what, reason: reason_text(reason) });
     }
 
-    fn less(&mut self, subject: Subject, what: String) {
+    fn less(&mut self, subject: GrantPart, what: String) {
         self.removed.push(GrantChange { subject, what, reason: None });
     }
 
@@ -247,7 +247,7 @@ impl Difference {
                 granted.hosts.iter().any(|own| host.origin.is_within(&own.origin) && own.methods.contains(method))
             };
             if let Some(methods) = listed(host.methods.iter().filter(|method| !is_granted(method))) {
-                self.more(Subject::Host, format!("{methods} {}", host.origin), &host.reason);
+                self.more(GrantPart::Host, format!("{methods} {}", host.origin), &host.reason);
             }
         }
         for own in &granted.hosts {
@@ -255,7 +255,7 @@ impl Difference {
                 asked.hosts.iter().any(|host| own.origin.is_within(&host.origin) && host.methods.contains(method))
             };
             if let Some(methods) = listed(own.methods.iter().filter(|method| !is_asked(method))) {
-                self.less(Subject::Host, format!("{methods} {}", own.origin));
+                self.less(GrantPart::Host, format!("{methods} {}", own.origin));
             }
         }
     }
@@ -264,18 +264,18 @@ impl Difference {
         for slot in &asked.slots {
             let name = &slot.slot;
             let Some(own) = granted.slots.iter().find(|own| own.slot == *name) else {
-                self.more(Subject::Credential, format!("secret {}", describe_slot(slot)), "");
+                self.more(GrantPart::Credential, format!("secret {}", describe_slot(slot)), "");
                 continue;
             };
             for change in more_of_slot(own, slot) {
-                self.more(Subject::Credential, format!("secret {name}: {change}"), "");
+                self.more(GrantPart::Credential, format!("secret {name}: {change}"), "");
             }
             for origin in own.hosts.iter().filter(|own| !slot.hosts.iter().any(|host| own.is_within(host))) {
-                self.less(Subject::Credential, format!("secret {name}: sent to {origin}"));
+                self.less(GrantPart::Credential, format!("secret {name}: sent to {origin}"));
             }
         }
         for own in granted.slots.iter().filter(|own| !asked.slots.iter().any(|slot| slot.slot == own.slot)) {
-            self.less(Subject::Credential, format!("secret {}", own.slot));
+            self.less(GrantPart::Credential, format!("secret {}", own.slot));
         }
     }
 
@@ -284,24 +284,24 @@ impl Difference {
         for budget in &asked.allowances {
             let name = &budget.name;
             let Some(own) = granted.allowances.iter().find(|own| own.name == *name) else {
-                self.less(Subject::Budget, format!("budget {} holds it back now", describe_budget(budget)));
+                self.less(GrantPart::Budget, format!("budget {} holds it back now", describe_budget(budget)));
                 continue;
             };
             // The operator's own limit holds whatever the manifests say.
             let overridden = granted.budgets.contains_key(name);
             let more = more_of_budget(own, budget, overridden);
             if more.is_empty() && !more_of_budget(budget, own, overridden).is_empty() {
-                self.less(Subject::Budget, format!("budget {}, stricter than before", describe_budget(budget)));
+                self.less(GrantPart::Budget, format!("budget {}, stricter than before", describe_budget(budget)));
             }
             for change in more {
-                self.more(Subject::Budget, format!("budget {name}: {change}"), "");
+                self.more(GrantPart::Budget, format!("budget {name}: {change}"), "");
             }
         }
         for own in &granted.allowances {
             // Without its secret, nothing is spent. What belongs to no secret always is.
             let is_used = own.slot.as_ref().is_none_or(|own| asked.slots.iter().any(|slot| slot.slot == *own));
             if is_used && !asked.allowances.iter().any(|budget| budget.name == own.name) {
-                self.more(Subject::Budget, format!("budget {}: no longer held to it", own.name), "");
+                self.more(GrantPart::Budget, format!("budget {}: no longer held to it", own.name), "");
             }
         }
     }
@@ -315,8 +315,8 @@ impl Difference {
             let change = format!("{what} kept {} instead of {}", describe_days(wanted), describe_days(own));
             let of = |days: Option<u32>| days.map_or(u64::MAX, u64::from);
             match of(wanted).cmp(&of(own)) {
-                std::cmp::Ordering::Greater => self.more(Subject::Policy, change, &asked.note),
-                std::cmp::Ordering::Less => self.less(Subject::Policy, change),
+                std::cmp::Ordering::Greater => self.more(GrantPart::Policy, change, &asked.note),
+                std::cmp::Ordering::Less => self.less(GrantPart::Policy, change),
                 std::cmp::Ordering::Equal => {}
             }
         }
@@ -337,16 +337,16 @@ impl Difference {
             None => "longer for accounts whose owner has authorised it".to_owned(),
         };
         if orders.iter().any(|order| order.is_gt()) {
-            self.more(Subject::Policy, told(), &asked.note);
+            self.more(GrantPart::Policy, told(), &asked.note);
         }
         if orders.iter().any(|order| order.is_lt()) {
-            self.less(Subject::Policy, told());
+            self.less(GrantPart::Policy, told());
         }
         match (granted.forbids_ai, asked.forbids_ai) {
             (true, false) => {
-                self.more(Subject::Policy, "AI use of its numbers, which was forbidden".to_owned(), &asked.note);
+                self.more(GrantPart::Policy, "AI use of its numbers, which was forbidden".to_owned(), &asked.note);
             }
-            (false, true) => self.less(Subject::Policy, "AI use of its numbers".to_owned()),
+            (false, true) => self.less(GrantPart::Policy, "AI use of its numbers".to_owned()),
             _ => {}
         }
     }
@@ -355,10 +355,10 @@ impl Difference {
         // A grant written by hand may have versions.
         let own = interfaces(&granted.imports);
         for import in asked.imports.iter().filter(|import| !own.contains(import)) {
-            self.more(Subject::Import, format!("import {import}"), "");
+            self.more(GrantPart::Import, format!("import {import}"), "");
         }
         for import in own.iter().filter(|import| !asked.imports.contains(import)) {
-            self.less(Subject::Import, format!("import {import}"));
+            self.less(GrantPart::Import, format!("import {import}"));
         }
     }
 }

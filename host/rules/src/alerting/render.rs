@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
-use super::text::Text;
+use super::text::AlertText;
 use backline_model::{AlertPhase, AlertSeverity, ChannelId, ChannelTarget};
 
 /// Longest summary that PagerDuty takes, in characters (Events API v2).
@@ -36,7 +36,7 @@ pub struct Told<'a> {
     /// When it is sent.
     pub at: DateTime<Utc>,
     /// The words.
-    pub text: &'a Text,
+    pub text: &'a AlertText,
 }
 
 /// A message to post. It has no `Debug`, since it holds a secret.

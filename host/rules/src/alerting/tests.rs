@@ -114,7 +114,7 @@ fn only_what_counts_once_is_sent_again_blindly() {
     assert!(matches!(after(&once, &Attempted::NotSent("away".to_owned()), 20, due, later), AlertNext::Failed(_)));
 }
 
-fn told<'a>(text: &'a Text, phase: AlertPhase) -> Told<'a> {
+fn told<'a>(text: &'a AlertText, phase: AlertPhase) -> Told<'a> {
     Told {
         id: Uuid::from_u128(1),
         channel: ChannelId(Uuid::from_u128(2)),
@@ -166,7 +166,7 @@ fn services_are_told_of_the_end_by_what_they_were_told_of_the_beginning_with() {
 
 #[test]
 fn a_template_stays_the_json_that_it_is() {
-    let said = Text { title: "\"}, {text}".to_owned(), lines: Vec::new() };
+    let said = AlertText { title: "\"}, {text}".to_owned(), lines: Vec::new() };
     let template = json!({ "msg": "{severity}: {title}", "n": 7, "list": ["{phase}"] });
     check_template(&template).expect("it is one");
     let channel = ChannelTarget::Generic { template };

@@ -16,14 +16,14 @@ const LINE_MAX: usize = 300;
 
 /// A message as every channel shows it. No text in it has a line break or another control character.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Text {
+pub struct AlertText {
     /// One line that says it all.
     pub title: String,
     /// A line for each of the first events, and how many more there are; of a digest, all its lines.
     pub lines: Vec<String>,
 }
 
-impl Text {
+impl AlertText {
     /// Title and lines below each other.
     #[must_use]
     pub fn whole(&self) -> String {
@@ -44,7 +44,7 @@ pub struct Shown {
 
 /// The words for a message of `count` events of a type, the first of which are given.
 #[must_use]
-pub fn text(kind: &str, severity: AlertSeverity, is_test: bool, count: u64, events: &[Shown]) -> Text {
+pub fn text(kind: &str, severity: AlertSeverity, is_test: bool, count: u64, events: &[Shown]) -> AlertText {
     let data = events.first().map(|shown| &shown.event.data);
     let told = what(kind, count, data.unwrap_or(&Json::Null));
     let test = if is_test { "TEST, nothing happened: " } else { "" };
@@ -59,7 +59,7 @@ pub fn text(kind: &str, severity: AlertSeverity, is_test: bool, count: u64, even
     if more > 0 {
         lines.push(format!("and {more} more; `backline events tail --type {kind}` shows them"));
     }
-    Text { title: plain(&format!("[{severity}] {test}{told}")), lines }
+    AlertText { title: plain(&format!("[{severity}] {test}{told}")), lines }
 }
 
 fn what(kind: &str, count: u64, data: &Json) -> String {

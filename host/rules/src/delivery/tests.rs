@@ -97,8 +97,9 @@ fn events_of_one_artist_or_one_platform_share_a_line() {
 fn answers_mean_what_the_documentation_says() {
     let config = DeliveriesConfig::default();
     let attempt = Attempt { first_at: now(), number: 1, now: now() };
-    let status = |status, after: Option<u64>| Answer::Status { status, retry_after: after.map(Duration::from_secs) };
-    let wait = |answer: &Answer, random| match after(&config, attempt, answer, random) {
+    let status =
+        |status, after: Option<u64>| AttemptResult::Status { status, retry_after: after.map(Duration::from_secs) };
+    let wait = |answer: &AttemptResult, random| match after(&config, attempt, answer, random) {
         DeliveryNext::Again { at, problem } => ((at - now()).num_milliseconds(), problem),
         other => panic!("{other:?}"),
     };
@@ -113,7 +114,7 @@ fn answers_mean_what_the_documentation_says() {
     assert_eq!(wait(&status(503, Some(1)), 1.0).0, 5_000, "no sooner than by itself");
     assert_eq!(wait(&status(503, Some(86_400)), 1.0).0, 3_600_000, "no later than the longest wait");
     assert_eq!(wait(&status(500, Some(120)), 1.0).0, 5_000, "only 429 and 503 may ask for a wait");
-    assert_eq!(wait(&Answer::Nothing { problem: "no route".to_owned() }, 1.0).1, "no route");
+    assert_eq!(wait(&AttemptResult::Nothing { problem: "no route".to_owned() }, 1.0).1, "no route");
 }
 
 #[test]
@@ -121,7 +122,7 @@ fn waits_double_up_to_an_hour_and_a_day_is_the_end() {
     let config = DeliveriesConfig::default();
     let longest: Vec<u64> = (1..=12).map(|attempt| backoff(&config, attempt, 1.0).as_secs()).collect();
     assert_eq!(longest, [5, 10, 20, 40, 80, 160, 320, 640, 1_280, 2_560, 3_600, 3_600]);
-    let failed = Answer::Status { status: 500, retry_after: None };
+    let failed = AttemptResult::Status { status: 500, retry_after: None };
     let at = |seconds| Attempt { first_at: now(), number: 40, now: now() + TimeDelta::seconds(seconds) };
     let day = now() + TimeDelta::days(1);
     assert!(matches!(after(&config, at(86_400 - 60), &failed, 1.0), DeliveryNext::Again { at, .. } if at == day));
@@ -143,7 +144,7 @@ proptest! {
         for (number, (status, retry_after, random, took)) in (1..).zip(statuses) {
             let status = if status == 410 { 500 } else { status };
             time += TimeDelta::seconds(took);
-            let answer = Answer::Status { status, retry_after: retry_after.map(Duration::from_secs) };
+            let answer = AttemptResult::Status { status, retry_after: retry_after.map(Duration::from_secs) };
             match after(&config, Attempt { first_at, number, now: time }, &answer, random) {
                 DeliveryNext::Again { at, .. } => {
                     prop_assert!(time < first_at + TimeDelta::days(1), "tried again after a day");

@@ -27,7 +27,7 @@ impl Listed {
 
 /// What a column is.
 #[derive(Debug)]
-pub enum Found<'a> {
+pub enum ColumnRole<'a> {
     /// A connector names it.
     Column {
         /// The connector's platform.
@@ -118,17 +118,17 @@ impl Directory {
 
     /// What a column is, by its plain name.
     #[must_use]
-    pub fn column(&self, name: &str) -> Found<'_> {
+    pub fn column(&self, name: &str) -> ColumnRole<'_> {
         let listed = |platform: &Platform| self.platforms.get(platform);
         match self.columns.get(name).map(Vec::as_slice) {
             Some([fed]) => match listed(&fed.platform) {
-                Some(listed) => Found::Column { listed, gives: &fed.gives, lower_case: fed.lower_case },
-                None => Found::Unknown(None),
+                Some(listed) => ColumnRole::Column { listed, gives: &fed.gives, lower_case: fed.lower_case },
+                None => ColumnRole::Unknown(None),
             },
-            Some(several) => Found::Ambiguous(several.iter().map(|fed| &fed.platform).collect()),
+            Some(several) => ColumnRole::Ambiguous(several.iter().map(|fed| &fed.platform).collect()),
             None => match self.without_a_rule(name) {
-                Some(listed) => Found::Column { listed, gives: &Gives::Id, lower_case: false },
-                None => Found::Unknown(nearest::nearest(name, self.columns.keys().map(String::as_str))),
+                Some(listed) => ColumnRole::Column { listed, gives: &Gives::Id, lower_case: false },
+                None => ColumnRole::Unknown(nearest::nearest(name, self.columns.keys().map(String::as_str))),
             },
         }
     }

@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use backline_model::account_rule::column_name;
 use backline_model::text::misleads;
 
-use super::{Format, LINE_BYTES_MAX, ListError, Record, Shape, Unreadable, insert};
+use super::{Format, LINE_BYTES_MAX, ListError, Record, Shape, UnreadableRecord, insert};
 
 pub(super) fn read_lines(
     mut input: impl BufRead,
@@ -35,7 +35,7 @@ pub(super) fn read_lines(
             Ok(written) => fields_of(&written, &mut columns),
             // Only the column: the parser's message gives the line as 1, and must not quote the text, which may hold
             // tokens.
-            Err(error) => Err(Unreadable {
+            Err(error) => Err(UnreadableRecord {
                 problem: format!("it is not JSON (column {})", error.column()),
                 text: text.to_owned(),
             }),
@@ -119,8 +119,8 @@ impl<'de> Deserialize<'de> for Written {
     }
 }
 
-fn fields_of(written: &Written, columns: &mut BTreeSet<String>) -> Result<BTreeMap<String, String>, Unreadable> {
-    let unreadable = |problem: String| Unreadable { problem, text: written.to_string() };
+fn fields_of(written: &Written, columns: &mut BTreeSet<String>) -> Result<BTreeMap<String, String>, UnreadableRecord> {
+    let unreadable = |problem: String| UnreadableRecord { problem, text: written.to_string() };
     let Written::Object(object) = written else { return Err(unreadable("it is not a JSON object".to_owned())) };
     let mut fields = BTreeMap::new();
     for (name, value) in object {

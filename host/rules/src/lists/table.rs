@@ -8,7 +8,7 @@ use std::io::{BufRead, Read as _};
 use backline_model::account_rule::column_name;
 use backline_model::cell;
 
-use super::{Format, LINE_BYTES_MAX, ListError, Record, Shape, Unreadable, insert};
+use super::{Format, LINE_BYTES_MAX, ListError, Record, Shape, UnreadableRecord, insert};
 
 /// Columns that a header must have.
 const REQUIRED: [&str; 2] = ["id", "name"];
@@ -130,10 +130,14 @@ fn check_header(names: &[String]) -> Result<(), ListError> {
     }
 }
 
-fn fields_of(names: &[String], row: &csv::ByteRecord, delimiter: u8) -> Result<BTreeMap<String, String>, Unreadable> {
+fn fields_of(
+    names: &[String],
+    row: &csv::ByteRecord,
+    delimiter: u8,
+) -> Result<BTreeMap<String, String>, UnreadableRecord> {
     let unreadable = |problem: String| {
         let cells: Vec<_> = row.iter().map(|cell| String::from_utf8_lossy(cell).into_owned()).collect();
-        Unreadable { problem, text: cells.join(&char::from(delimiter).to_string()) }
+        UnreadableRecord { problem, text: cells.join(&char::from(delimiter).to_string()) }
     };
     // A quote that is not closed takes in the rows that follow, which would be lost without a word.
     if let Some(open) = row.iter().position(|cell| cell.contains(&b'\n') && cell.contains(&delimiter)) {

@@ -226,13 +226,16 @@ fn a_platform_that_nobody_here_knows_has_columns_of_its_own() {
     "#;
     let directory = Directory::of([&tempo(rule)]);
     for column in ["tempo_fm", "tempo_fm_id", "tempo_fm_profile"] {
-        let Found::Column { listed, gives: Gives::Id, .. } = directory.column(column) else { panic!("{column}") };
+        let ColumnRole::Column { listed, gives: Gives::Id, .. } = directory.column(column) else { panic!("{column}") };
         assert_eq!(listed.reader.read(" tp123456").as_deref(), Ok("tp123456"));
     }
-    assert!(matches!(directory.column("tempo_fm_handle"), Found::Column { gives: Gives::Nothing(_), .. }));
-    assert!(matches!(directory.column("tempo_fm_profil"), Found::Unknown(Some("tempo_fm_profile"))));
-    assert!(matches!(directory.column("tempo_fm_artist_id"), Found::Unknown(_)), "the connector names its columns");
-    assert!(matches!(directory.column("email"), Found::Unknown(None)));
+    assert!(matches!(directory.column("tempo_fm_handle"), ColumnRole::Column { gives: Gives::Nothing(_), .. }));
+    assert!(matches!(directory.column("tempo_fm_profil"), ColumnRole::Unknown(Some("tempo_fm_profile"))));
+    assert!(
+        matches!(directory.column("tempo_fm_artist_id"), ColumnRole::Unknown(_)),
+        "the connector names its columns"
+    );
+    assert!(matches!(directory.column("email"), ColumnRole::Unknown(None)));
     assert!(directory.platform("tempo").is_some() && directory.platform("tempo-fm").is_some());
     assert!(directory.platform("temp").is_none());
 }
@@ -241,10 +244,10 @@ fn a_platform_that_nobody_here_knows_has_columns_of_its_own() {
 fn a_connector_without_a_rule_is_fed_by_its_platforms_name() {
     let directory = Directory::of([&tempo("")]);
     for column in ["tempo_fm", "tempo_fm_id", "tempo_fm_artist_id"] {
-        assert!(matches!(directory.column(column), Found::Column { gives: Gives::Id, .. }), "{column}");
+        assert!(matches!(directory.column(column), ColumnRole::Column { gives: Gives::Id, .. }), "{column}");
     }
     for column in ["tempo_fm_token", "tempo_id", "tempo_fm_a_b_id", "tempo_fm__id"] {
-        assert!(matches!(directory.column(column), Found::Unknown(_)), "{column}");
+        assert!(matches!(directory.column(column), ColumnRole::Unknown(_)), "{column}");
     }
 }
 
@@ -253,7 +256,7 @@ fn a_column_of_two_connectors_belongs_to_neither() {
     let other = manifest_with("").replace("platform = \"example\"", "platform = \"tempo_fm\"");
     let other = Manifest::parse(&other).expect("valid");
     let directory = Directory::of([&tempo(""), &other]);
-    assert!(matches!(directory.column("tempo_fm_id"), Found::Ambiguous(both) if both.len() == 2));
+    assert!(matches!(directory.column("tempo_fm_id"), ColumnRole::Ambiguous(both) if both.len() == 2));
 }
 
 proptest! {

@@ -11,7 +11,7 @@ use backline_model::roster::SourceArtist;
 use backline_model::zone::ZoneError;
 use backline_model::{Artist, ArtistId, Platform, SubscriptionStatus, Tenant, Zone};
 
-use crate::lists::{Directory, Found};
+use crate::lists::{ColumnRole, Directory};
 
 /// Columns with a fixed meaning.
 const COLUMNS: [&str; 7] =
@@ -230,7 +230,7 @@ pub fn default_query(table: &str, columns: &[String], directory: &Directory) -> 
 /// The platform whose ids a column holds. Columns of tokens and settings are not read.
 fn platform_of(column: &str, directory: &Directory) -> Option<(Platform, AccountReader)> {
     match directory.column(&column_name(column)) {
-        Found::Column { listed, gives: Gives::Id, .. } => Some((listed.platform().clone(), listed.reader.clone())),
+        ColumnRole::Column { listed, gives: Gives::Id, .. } => Some((listed.platform().clone(), listed.reader.clone())),
         _ => None,
     }
 }

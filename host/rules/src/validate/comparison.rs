@@ -6,7 +6,7 @@ use chrono::{Days, NaiveDate};
 
 use backline_model::{Absence, History, MetricName, Value};
 
-use super::{Case, Subject};
+use super::{Case, Judged};
 
 /// The account's accepted values of other dates.
 pub(super) struct Earlier<'a> {
@@ -117,7 +117,7 @@ pub(super) fn another_that_moved(case: &Case<'_>, earlier: &Earlier<'_>, since: 
     others.find(|(_, moved)| moved.is_some_and(|date| date >= since)).map(|(name, _)| name.as_str().to_owned())
 }
 
-fn moved_on(subject: &Subject<'_>, history: &History) -> Vec<Option<NaiveDate>> {
+fn moved_on(subject: &Judged<'_>, history: &History) -> Vec<Option<NaiveDate>> {
     let dates: Vec<NaiveDate> = history.dates().filter(|date| *date < subject.metric_date).collect();
     let latest = |(name, value): (&MetricName, &Result<Value, Absence>)| {
         let value = value.as_ref().ok()?;

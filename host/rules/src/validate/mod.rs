@@ -31,7 +31,7 @@ use rules::{AppliesTo, Check, RULES, Rule};
 
 /// The metrics that are judged, and what they are compared with.
 #[derive(Clone, Copy, Debug)]
-pub struct Subject<'a> {
+pub struct Judged<'a> {
     /// Account that the numbers belong to.
     pub account_id: AccountId,
     /// Artist that the account belongs to.
@@ -75,7 +75,7 @@ pub struct Verdict {
 
 /// One thing that a rule is checked on.
 struct Case<'a> {
-    subject: &'a Subject<'a>,
+    subject: &'a Judged<'a>,
     thresholds: &'a Thresholds,
     /// The metric's name as reported; empty if the case is the whole row.
     metric: &'a str,
@@ -123,13 +123,13 @@ struct Rejections<'a> {
 
 /// Judges one account's metrics, in both steps.
 #[must_use]
-pub fn validate(subject: &Subject<'_>, history: &History, config: &ValidationConfig) -> Verdict {
+pub fn validate(subject: &Judged<'_>, history: &History, config: &ValidationConfig) -> Verdict {
     judge(subject, &screen(subject, config), history, config)
 }
 
 /// The first step, which needs no earlier value. The second one needs no misfits any more.
 #[must_use]
-pub fn screen(subject: &Subject<'_>, config: &ValidationConfig) -> Screened {
+pub fn screen(subject: &Judged<'_>, config: &ValidationConfig) -> Screened {
     let thresholds = config.thresholds_for(subject.platform);
     let cases = Cases::of(subject, &thresholds);
     let mut fired = Vec::new();
@@ -159,7 +159,7 @@ pub fn screen(subject: &Subject<'_>, config: &ValidationConfig) -> Screened {
 
 /// The second step: compares with the account's accepted values of other dates.
 #[must_use]
-pub fn judge(subject: &Subject<'_>, screened: &Screened, history: &History, config: &ValidationConfig) -> Verdict {
+pub fn judge(subject: &Judged<'_>, screened: &Screened, history: &History, config: &ValidationConfig) -> Verdict {
     let thresholds = config.thresholds_for(subject.platform);
     let (cases, earlier) = (Cases::of(subject, &thresholds), Earlier::of(history));
     let mut fired = screened.fired.clone();
@@ -287,7 +287,7 @@ struct Cases<'a> {
 }
 
 impl<'a> Cases<'a> {
-    fn of(subject: &'a Subject<'a>, thresholds: &'a Thresholds) -> Self {
+    fn of(subject: &'a Judged<'a>, thresholds: &'a Thresholds) -> Self {
         let case = |metric: &'a str, value, misfit| Case {
             subject,
             thresholds,

@@ -96,9 +96,9 @@ impl Account {
         self.with_subject(|subject| judge(subject, screened, &self.history, &self.config))
     }
 
-    fn with_subject<T>(&self, step: impl FnOnce(&Subject<'_>) -> T) -> T {
+    fn with_subject<T>(&self, step: impl FnOnce(&Judged<'_>) -> T) -> T {
         let platform = Platform::new(self.platform).unwrap();
-        step(&Subject {
+        step(&Judged {
             account_id: AccountId(Uuid::from_u128(self.account)),
             artist_id: ArtistId(Uuid::from_u128(self.artist)),
             platform: &platform,

@@ -27,7 +27,7 @@ pub const COLLECTING_SCOPE: &str = "metrics";
 
 /// What recording consents did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Recorded {
+pub struct RecordedConsents {
     /// Number of entries that were added.
     pub added: u64,
     /// Entries left out since their artists were erased.
@@ -42,7 +42,7 @@ impl Store {
     ///
     /// # Errors
     /// When an artist is unknown or the database fails; nothing is recorded then.
-    pub async fn consents_record(&self, scope: &Scope, consents: &[Consent]) -> Result<Recorded, StoreError> {
+    pub async fn consents_record(&self, scope: &Scope, consents: &[Consent]) -> Result<RecordedConsents, StoreError> {
         let mut work = self.begin_durable().await?;
         let artists: BTreeSet<ArtistId> = consents.iter().map(|consent| consent.artist_id).collect();
         artists_require_in_txn(&mut work, scope, artists.iter().copied()).await?;
@@ -57,7 +57,7 @@ impl Store {
         work.ring(Topic::Activations);
         work.commit().await?;
         let added = kept.len() as u64;
-        Ok(Recorded { added, left_out: consents.len() as u64 - added, credentials })
+        Ok(RecordedConsents { added, left_out: consents.len() as u64 - added, credentials })
     }
 
     /// The latest entry of each platform and consent's scope for one artist.

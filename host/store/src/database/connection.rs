@@ -19,7 +19,7 @@ use crate::database::known_months::KnownMonths;
 use crate::database::link::{self, Link, StoreLimits, WriterTurn};
 use crate::database::place::DatabasePlace;
 use crate::database::pooler;
-use crate::database::readable::Unreadable;
+use crate::database::readable::UnreadableNotes;
 use crate::database::statement::Statement;
 use crate::database::topic::Topic;
 use crate::scope::Scope;
@@ -104,7 +104,7 @@ pub struct Store {
     /// Batches that this process has completed.
     pub(crate) completed: Arc<AtomicU32>,
     /// Rows that lists left out.
-    pub(crate) unreadable: Unreadable,
+    pub(crate) unreadable: UnreadableNotes,
 }
 
 impl std::fmt::Debug for Store {
@@ -177,7 +177,7 @@ impl Store {
         let pool = pool.connect_lazy_with(connect);
         let wakes = broadcast::channel(WAKES_WAITING).0;
         let (server, months) = (place.server()?.map(Arc::new), KnownMonths::default());
-        let (unreadable, writer, completed) = (Unreadable::default(), Arc::default(), Arc::default());
+        let (unreadable, writer, completed) = (UnreadableNotes::default(), Arc::default(), Arc::default());
         let connections = Connections::new(pool.clone(), server.clone());
         Ok(Self { pool, connections, kind, limits, writer, wakes, server, months, completed, unreadable })
     }
@@ -329,7 +329,7 @@ impl Store {
 pub(crate) struct ReadView {
     link: Link,
     pub(crate) kind: DatabaseKind,
-    pub(crate) unreadable: Unreadable,
+    pub(crate) unreadable: UnreadableNotes,
 }
 
 impl ReadView {

@@ -47,7 +47,7 @@ pub(crate) fn whole_if_all(scope: &Scope) -> Extent {
 
 /// The rows that this process could not read, by table. Cloning shares them.
 #[derive(Clone, Default)]
-pub(crate) struct Unreadable(Arc<Mutex<BTreeMap<&'static str, Notes>>>);
+pub(crate) struct UnreadableNotes(Arc<Mutex<BTreeMap<&'static str, Notes>>>);
 
 /// The rows of a table that could not be read.
 #[derive(Default)]
@@ -64,7 +64,7 @@ struct Note {
     met_at: Instant,
 }
 
-impl Unreadable {
+impl UnreadableNotes {
     /// Reads rows, without those that can't be read, which are noted. `name` is the column by which they are named.
     ///
     /// # Errors
@@ -331,7 +331,7 @@ mod tests {
             let note = || Note { column: "tenant".to_owned(), problem: "'?'".to_owned(), met_at: Instant::now() };
             names.map(|n| (format!("row {n:05}"), note())).collect::<BTreeMap<_, _>>()
         };
-        let (noted, none) = (Unreadable::default(), BTreeSet::new());
+        let (noted, none) = (UnreadableNotes::default(), BTreeSet::new());
         noted.note("artists", Extent::Part, unread(0..150), &none);
         noted.note("artists", Extent::Part, unread(140..160), &none);
         noted.note("runs", Extent::Part, unread(0..3), &none);

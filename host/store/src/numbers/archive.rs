@@ -52,7 +52,7 @@ struct Due {
 
 /// What one transaction did.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Taken {
+pub struct ArchivedPart {
     /// Rows that were moved or deleted.
     pub rows: u64,
     /// Where to go on; none where nothing is left.
@@ -275,18 +275,18 @@ impl Store {
         from: &ArchivePlace,
         limit: u32,
         now: Past,
-    ) -> Result<Taken, StoreError> {
+    ) -> Result<ArchivedPart, StoreError> {
         scope.require_all("archive what is past its time")?;
         let now = now.at();
         if step.table == RetainedTable::Events {
             let rows = self.old_events_delete(&time_of(step, now), limit).await?;
             // Deleting begins at the oldest row each time, so there is no place to remember.
-            return Ok(Taken { rows, next: (rows >= u64::from(limit)).then(ArchivePlace::default) });
+            return Ok(ArchivedPart { rows, next: (rows >= u64::from(limit)).then(ArchivePlace::default) });
         }
         if let Some(Recorded { delete, .. }) = recorded(step.table) {
             let batches = (limit / ROWS_PER_BATCH).max(1);
             if let Some(rows) = self.batches_outcomes_take(step.table, &time_of(step, now), batches).await? {
-                return Ok(Taken { rows, next: Some(ArchivePlace::default()) });
+                return Ok(ArchivedPart { rows, next: Some(ArchivePlace::default()) });
             }
             let limit = if step.table == RetainedTable::Batches { batches } else { limit };
             let statement = self.query(delete).bind(time_of(step, now)).bind(i64::from(limit));
@@ -297,14 +297,14 @@ impl Store {
             work.commit().await?;
             point(Point::ArchiveRecordsDeleted);
             // Deleting begins at the oldest row each time, so there is no place to remember.
-            return Ok(Taken { rows, next: (rows >= u64::from(limit)).then(ArchivePlace::default) });
+            return Ok(ArchivedPart { rows, next: (rows >= u64::from(limit)).then(ArchivePlace::default) });
         }
         let bound = bound(step, now, self.kind());
         let place = match &from.0 {
             Some(place) => place.clone(),
             None => match self.archive_dates_after(step.table, None, bound).await? {
                 Some(dates) => Place { dates, after: None },
-                None => return Ok(Taken { rows: 0, next: None }),
+                None => return Ok(ArchivedPart { rows: 0, next: None }),
             },
         };
         let mut work = self.begin().await?;
@@ -327,7 +327,7 @@ impl Store {
                 .await?
                 .map(|dates| Place { dates, after: None }),
         };
-        Ok(Taken { rows, next: next.map(|next| ArchivePlace(Some(next))) })
+        Ok(ArchivedPart { rows, next: next.map(|next| ArchivePlace(Some(next))) })
     }
 
     /// The next dates before a bound of which a table may have rows: a month of a table that is cut into months, a day

@@ -19,7 +19,7 @@ use crate::numbers::history;
 use crate::numbers::history::AccountHistory;
 use crate::releases::installed::{release_activate_in_txn, release_lock_in_txn};
 use crate::scope::Scope;
-use crate::work::batches::{Standing, batches_plan_again_in_txn, runs_reopen_in_txn};
+use crate::work::batches::{WaitingBatch, batches_plan_again_in_txn, runs_reopen_in_txn};
 use crate::work::ledger::{batches_add_in_txn, runs_lock_in_txn};
 use backline_model::clock::Past;
 use backline_model::event::types;
@@ -464,7 +464,7 @@ async fn recollect_in_txn(
         ") ORDER BY b.turn, b.id FOR UPDATE"
     ));
     let dead = work.rows("find dead batches", dead.bind(rollback.from.to_string()).bind(time_text(since))).await?;
-    let mut dead = work.unreadable.read("batches", "id", Extent::Part, &dead, Standing::of)?;
+    let mut dead = work.unreadable.read("batches", "id", Extent::Part, &dead, WaitingBatch::of)?;
     let mut failed = failed_under(work, rollback.from, since).await?;
     let runs = failed.iter().map(|failed| failed.run).chain(dead.iter().map(|batch| batch.run_id)).collect();
     let runs = runs_lock_in_txn(work, &runs).await?;

@@ -210,7 +210,7 @@ impl Store {
             let due =
                 work.rows("read deferred batches", statement.bind(time_text(now)).bind(ROWS_PER_STATEMENT as i64));
             let due = due.await?;
-            let due = work.unreadable.read("batches", "id", Extent::Part, &due, Standing::of)?;
+            let due = work.unreadable.read("batches", "id", Extent::Part, &due, WaitingBatch::of)?;
             if due.is_empty() {
                 break; // another host has taken them, or none of them can be read
             }
@@ -372,16 +372,16 @@ async fn batches_lock_in_txn(
     statement: Statement,
     filter: &BatchFilter,
     state: BatchState,
-) -> Result<Vec<Standing>, StoreError> {
+) -> Result<Vec<WaitingBatch>, StoreError> {
     let rows = work.rows("find batches to plan again", bound(statement, filter, Some(state))?).await?;
-    work.unreadable.read("batches", "id", Extent::Part, &rows, Standing::of)
+    work.unreadable.read("batches", "id", Extent::Part, &rows, WaitingBatch::of)
 }
 
 /// Plans dead and deferred batches in the turn of those planned now; dead ones get all their attempts back. Returns how
 /// many there were, and accounts in them.
 pub(crate) async fn batches_plan_again_in_txn(
     work: &mut Work,
-    batches: &[Standing],
+    batches: &[WaitingBatch],
     weights: &Weights,
     now: DateTime<Utc>,
 ) -> Result<(u64, u64), StoreError> {
@@ -410,7 +410,7 @@ async fn planned_batches_commit(
     Ok(retried)
 }
 
-fn runs_of(batches: &[Standing]) -> BTreeSet<RunId> {
+fn runs_of(batches: &[WaitingBatch]) -> BTreeSet<RunId> {
     batches.iter().map(|batch| batch.run_id).collect()
 }
 
@@ -426,7 +426,7 @@ async fn accounts_count_in_txn(work: &mut Work, batches: String) -> Result<u64, 
 /// Lets accounts be planned again that were left out since hosts ended while they collected them.
 async fn accounts_let_in_again_in_txn(
     work: &mut Work,
-    dead: &[Standing],
+    dead: &[WaitingBatch],
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     let ids: Vec<_> = dead.iter().map(|batch| json!({ "id": batch.id })).collect();
@@ -450,14 +450,14 @@ pub(crate) async fn runs_reopen_in_txn(work: &mut Work, runs: &BTreeSet<RunId>) 
 }
 
 /// A batch that waits for a turn.
-pub(crate) struct Standing {
+pub(crate) struct WaitingBatch {
     id: BatchId,
     pub(crate) run_id: RunId,
     tenant: Tenant,
     platform: Platform,
 }
 
-impl Standing {
+impl WaitingBatch {
     pub(crate) fn of(row: &AnyRow) -> Result<Self, StoreError> {
         Ok(Self {
             id: row.parsed("id")?,
@@ -471,7 +471,7 @@ impl Standing {
 /// Gives batches their turns, as those that are planned now; returns ids and turns as rows.
 async fn turns_assign_in_txn(
     work: &mut Work,
-    batches: &[Standing],
+    batches: &[WaitingBatch],
     weights: &Weights,
     now: DateTime<Utc>,
 ) -> Result<String, StoreError> {

@@ -33,7 +33,7 @@ use crate::releases::installed::LOST_FOR;
 use crate::work::locks::{AccountFacts, account_facts_in_txn, account_states_save_in_txn, accounts_lock_in_txn};
 use crate::work::outcomes::{AccountOutcome, outcomes_save_in_txn};
 use crate::work::parts::{Part, part_split_off_in_txn};
-use crate::work::result::{AccountResult, BatchResult, Completed, PluginLog, StoredAccount, Written};
+use crate::work::result::{AccountResult, BatchResult, BatchWrite, Completed, PluginLog, StoredAccount};
 use backline_model::account::NOT_FOUND_DATES_MAX;
 use backline_model::event::types;
 use backline_model::kill_points::{Point, point};
@@ -234,7 +234,7 @@ impl Completion {
         point(Point::BatchWritten);
         let (rows, bytes) = self.work.load();
         self.work.commit().await?;
-        let written = Written { took: self.began.elapsed(), rows, bytes };
+        let written = BatchWrite { took: self.began.elapsed(), rows, bytes };
         self.completed.fetch_add(1, Ordering::Relaxed);
         point(Point::BatchCommitted);
         Ok(Completed { counts: counts(&accounts), open, written })

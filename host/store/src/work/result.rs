@@ -110,12 +110,12 @@ pub struct Completed {
     /// Accounts that stay in the batch, deferred or to be tried again; 0 when it is done.
     pub open: u64,
     /// What the transaction took.
-    pub written: Written,
+    pub written: BatchWrite,
 }
 
 /// What the transaction of a batch took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Written {
+pub struct BatchWrite {
     /// Time from its begin to the end of its commit: locks are held for at most as long.
     pub took: Duration,
     /// Rows that its statements read, inserted, changed or deleted.

@@ -12,7 +12,7 @@ use crate::cli::terminal::print;
 use crate::config::Config;
 use crate::pipeline;
 use backline_model::{ArtistId, Consent, Platform};
-use backline_store::{COLLECTING_SCOPE, Recorded, Scope, Store};
+use backline_store::{COLLECTING_SCOPE, RecordedConsents, Scope, Store};
 
 /// `backline consents …`
 #[derive(Subcommand)]
@@ -123,6 +123,6 @@ pub(in crate::cli) async fn record_collecting(
     record(store, config, &consent).await.map(drop)
 }
 
-async fn record(store: &Store, config: &Config, consent: &Consent) -> Result<Option<Recorded>, Failure> {
+async fn record(store: &Store, config: &Config, consent: &Consent) -> Result<Option<RecordedConsents>, Failure> {
     Ok(pipeline::record_consent(store, config, consent).await?)
 }

@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 use crate::cli::context::Context;
 use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::print;
-use crate::pipeline::{Installation, Standing};
+use crate::pipeline::{Installation, InstallationState};
 use backline_store::Store;
 
 /// `backline installation …`
@@ -49,30 +49,30 @@ fn of(context: &Context, store: &Store) -> Installation {
 
 /// Notes that this process refreshes no tokens, if that is so.
 pub(in crate::cli) async fn warn(context: &Context, store: &Store) -> Result<(), Failure> {
-    if let Standing::Stranger(stranger) = of(context, store).standing().await? {
+    if let InstallationState::Stranger(stranger) = of(context, store).standing().await? {
         print::note(&format!("warning: {stranger}"));
     }
     Ok(())
 }
 
-fn told(standing: &Standing) -> String {
+fn told(standing: &InstallationState) -> String {
     match standing {
-        Standing::Unclaimed => {
+        InstallationState::Unclaimed => {
             "the database belongs to no installation yet; the first `backline serve` or `backline run` makes one"
                 .to_owned()
         }
-        Standing::Member { id, file } => {
+        InstallationState::Member { id, file } => {
             format!("the database's installation is {id}; this process belongs to it ({})", file.display())
         }
-        Standing::Stranger(stranger) => stranger.to_string(),
+        InstallationState::Stranger(stranger) => stranger.to_string(),
     }
 }
 
-fn shown(standing: &Standing) -> Json {
+fn shown(standing: &InstallationState) -> Json {
     match standing {
-        Standing::Unclaimed => json!({ "id": null, "member": false, "file": null, "reason": null }),
-        Standing::Member { id, file } => json!({ "id": id, "member": true, "file": file, "reason": null }),
-        Standing::Stranger(stranger) => {
+        InstallationState::Unclaimed => json!({ "id": null, "member": false, "file": null, "reason": null }),
+        InstallationState::Member { id, file } => json!({ "id": id, "member": true, "file": file, "reason": null }),
+        InstallationState::Stranger(stranger) => {
             json!({ "id": stranger.id, "member": false, "file": null, "reason": stranger.reason })
         }
     }

@@ -14,7 +14,7 @@ use crate::pipeline::credentials::installation::is_simulated;
 use crate::pipeline::names;
 use backline_model::{AlertChannel, AlertDigest, AlertMessage, DigestDays, QuietHours, Tenant, Zone};
 use backline_rules::alerting::end_of_quiet;
-use backline_rules::digest::{self, DigestDue, Facts, Moved, Movers, Needy, Period, SHOWN_MAX, Written};
+use backline_rules::digest::{self, DigestDue, DigestText, Facts, Moved, Movers, Needy, Period, SHOWN_MAX};
 use backline_store::{AlertFilter, ArtistFilter, MetricsFilter, NewDigestMessage, Scope, StoreError, digest_not_found};
 
 /// Rows of growth that are read at once.
@@ -53,8 +53,8 @@ pub struct DigestPreview {
     pub html: String,
 }
 
-impl From<Written> for DigestPreview {
-    fn from(written: Written) -> Self {
+impl From<DigestText> for DigestPreview {
+    fn from(written: DigestText) -> Self {
         Self { text: written.text.whole(), subject: written.text.title, html: written.html }
     }
 }
@@ -202,7 +202,7 @@ impl Alerts {
     ///
     /// # Errors
     /// When the database fails, or takes too long.
-    pub(super) async fn written(&self, digest: &AlertDigest, up_to: DateTime<Utc>) -> Result<Written, StoreError> {
+    pub(super) async fn written(&self, digest: &AlertDigest, up_to: DateTime<Utc>) -> Result<DigestText, StoreError> {
         let made = tokio::time::timeout(MADE_WITHIN, self.made(digest, up_to)).await;
         let mut written =
             made.unwrap_or(Err(StoreError::NoAnswer { what: "make a digest", seconds: MADE_WITHIN.as_secs() }))?;
@@ -214,7 +214,7 @@ impl Alerts {
         Ok(written)
     }
 
-    async fn made(&self, digest: &AlertDigest, up_to: DateTime<Utc>) -> Result<Written, StoreError> {
+    async fn made(&self, digest: &AlertDigest, up_to: DateTime<Utc>) -> Result<DigestText, StoreError> {
         let (scope, period) = (Scope::tenant(digest.tenant.clone()), digest::period(digest, up_to));
         let moved = self.moved(&scope, digest.every.span_days(), &period).await?;
         let missing = self.store.missing_numbers_list(&scope, period.after, period.up_to).await?;

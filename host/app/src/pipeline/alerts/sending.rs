@@ -22,7 +22,7 @@ use backline_model::event::types;
 use backline_model::{
     AccountId, AlertChannel, AlertRoute, AlertState, ArtistId, ChannelTarget, Event, Platform, ReconnectUrl,
 };
-use backline_rules::alerting::{self, AlertNext, Attempted, Head, LEASE, SHOWN_MAX, Shown, TIMEOUT, Text, Told};
+use backline_rules::alerting::{self, AlertNext, AlertText, Attempted, Head, LEASE, SHOWN_MAX, Shown, TIMEOUT, Told};
 use backline_rules::digest;
 use backline_store::{AlertLease, DueAlert, EventCursor, EventHead, NewAlert, Scope, StoreError, Term};
 
@@ -52,7 +52,7 @@ const MAKINGS_MAX: u32 = 5;
 struct Words {
     /// Number of events in it; 0 of a digest.
     count: u64,
-    text: Text,
+    text: AlertText,
     /// The same as a page, for mail.
     html: Option<String>,
 }
@@ -367,7 +367,7 @@ impl Alerts {
     }
 
     /// A text whose title says it if all that is told is simulated.
-    pub(super) async fn marked(&self, mut text: Text) -> Result<Text, StoreError> {
+    pub(super) async fn marked(&self, mut text: AlertText) -> Result<AlertText, StoreError> {
         if is_simulated(&self.store).await? {
             text.title.insert_str(0, SIMULATED);
         }

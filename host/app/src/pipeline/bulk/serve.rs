@@ -51,7 +51,7 @@ impl HeldUp {
 }
 
 /// What a turn came to.
-enum Turn {
+enum ActTurn {
     /// Nothing is open, or another host works on it.
     Idle,
     /// There may be more to do at once.
@@ -72,9 +72,9 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<Bulk>) {
         };
         let turn = bulk.turn(&context.name, &mut worker, is_to_stop).await;
         let rest = match turn {
-            Ok(Turn::More) => Duration::ZERO,
-            Ok(Turn::Idle) => context.poll_interval(),
-            Ok(Turn::HeldUp(problem)) => {
+            Ok(ActTurn::More) => Duration::ZERO,
+            Ok(ActTurn::Idle) => context.poll_interval(),
+            Ok(ActTurn::HeldUp(problem)) => {
                 tracing::warn!(problem, "a bulk act is held up; it goes on later");
                 RETRY_AFTER
             }
@@ -110,9 +110,9 @@ impl Bulk {
                 break Ok(act);
             }
             match turn {
-                Ok(Turn::More) => {}
-                Ok(Turn::Idle) => tokio::time::sleep(LOOK_EVERY).await,
-                Ok(Turn::HeldUp(problem)) => {
+                Ok(ActTurn::More) => {}
+                Ok(ActTurn::Idle) => tokio::time::sleep(LOOK_EVERY).await,
+                Ok(ActTurn::HeldUp(problem)) => {
                     tracing::warn!(problem, "the bulk act is held up; it goes on later");
                     tokio::time::sleep(RETRY_AFTER).await;
                 }
@@ -135,26 +135,26 @@ impl Bulk {
         owner: &str,
         worker: &mut Worker,
         is_to_stop: impl Fn() -> bool + Sync,
-    ) -> Result<Turn, StoreError> {
+    ) -> Result<ActTurn, StoreError> {
         if is_to_stop() || self.store.open_bulk_acts_list(&Scope::all_tenants()).await?.is_empty() {
-            return Ok(Turn::Idle);
+            return Ok(ActTurn::Idle);
         }
         // Ends and times would be of a clock that jumped; another host goes on. A command has no loop that asks the
         // database whether the machine merely stood still.
-        let Some(now) = self.clocks.asked_now().await? else { return Ok(Turn::Idle) };
+        let Some(now) = self.clocks.asked_now().await? else { return Ok(ActTurn::Idle) };
         let Worker { term, held_up: places } = worker;
         *term = self.store.role_take(ROLE, owner, now, self.ttl()).await?;
         if term.is_none() {
-            return Ok(Turn::Idle);
+            return Ok(ActTurn::Idle);
         }
         // Again, since the one who had the role may have gone on until it was taken.
         let mut held_up = None;
         let open = self.store.open_bulk_acts_list(&Scope::all_tenants()).await?;
         places.0.retain(|id, _| open.iter().any(|(act, _)| act.id == *id));
         for (act, place) in open {
-            let Some(mut held) = term.clone() else { return Ok(Turn::Idle) };
+            let Some(mut held) = term.clone() else { return Ok(ActTurn::Idle) };
             if is_to_stop() {
-                return Ok(Turn::Idle);
+                return Ok(ActTurn::Idle);
             }
             // What holds one act up keeps none of the others waiting.
             match self.some_of(&act, place, (&mut held, &mut *places), owner, &is_to_stop).await {
@@ -164,7 +164,7 @@ impl Bulk {
             }
             *term = Some(held);
         }
-        Ok(held_up.map_or(Turn::More, Turn::HeldUp))
+        Ok(held_up.map_or(ActTurn::More, ActTurn::HeldUp))
     }
 
     /// Does an act to its next things, and ends it where there are none. Returns what holds it up, if something does.

@@ -7,7 +7,7 @@ use futures::stream::{self, StreamExt as _};
 use tokio::time::Instant;
 
 use crate::pipeline::collection::fetch::{self, AccountFailure, BatchBudget, SideEffects};
-use crate::pipeline::collection::pauses::Pauses;
+use crate::pipeline::collection::pauses::BatchPauses;
 use crate::pipeline::credentials::manager::{BatchCredentials, CredentialError, CredentialManager, REFRESHES_AT_ONCE};
 use crate::pipeline::error::with_causes;
 use crate::pipeline::releases::cache::LoadedRelease;
@@ -73,7 +73,7 @@ impl BatchAccounts {
     }
 
     /// Accounts whose platform asked for a pause of more than a minute are not asked for.
-    pub(super) fn defer_paused(&mut self, pauses: &Pauses) {
+    pub(super) fn defer_paused(&mut self, pauses: &BatchPauses) {
         for id in self.open() {
             if let Some(until) = pauses.defers(id) {
                 self.ended.insert(id, AccountFailure::Paused { until });

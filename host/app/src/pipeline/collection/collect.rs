@@ -16,8 +16,8 @@ use crate::pipeline::collection::evaluate::{self, DocumentOrigin, Observation, R
 use crate::pipeline::collection::fetch::{self, AccountFailure, BatchBudget, SideEffects};
 use crate::pipeline::collection::given_back::{LONE_DEATHS_MAX, fail_host_killing, give_back, halve};
 use crate::pipeline::collection::held::Held;
-use crate::pipeline::collection::older_dates::{self, Around, PastDates};
-use crate::pipeline::collection::pauses::Pauses;
+use crate::pipeline::collection::older_dates::{self, BatchFacts, PastDates};
+use crate::pipeline::collection::pauses::BatchPauses;
 use crate::pipeline::collection::results::ResultBuilder;
 use crate::pipeline::releases::cache::{LoadedRelease, ReleaseError};
 use crate::telemetry::BatchEnd;
@@ -25,7 +25,9 @@ use backline_model::kill_points::{Point, point};
 use backline_model::remedies::{Remedy, off};
 use backline_model::{AccountId, DocumentId, DocumentInput, FetchContext, Fetched, Lease, Outcome, Snapshot, Window};
 use backline_rules::dates::{self, StoredDate};
-use backline_store::{AccountResult, BatchResult, DocumentBody, DocumentRecord, PluginLog, Scope, StoreError, Written};
+use backline_store::{
+    AccountResult, BatchResult, BatchWrite, DocumentBody, DocumentRecord, PluginLog, Scope, StoreError,
+};
 
 /// How many times the results of a batch are stored before it is given back.
 const STORE_TRIES: u32 = 5;
@@ -146,7 +148,7 @@ async fn observe(collector: &Collector, lease: &Lease) -> Result<Observed, Colle
     let deadline = Duration::from_millis(collector.config.collection.batch_deadline_ms);
     let until = BatchBudget::time_for_credentials(deadline);
     let credentials = accounts.with_credentials(&collector.credentials, &release, until).await?;
-    let pauses = Pauses::load(&collector.store, &batch.platform, &credentials, collector.clock.now()).await?;
+    let pauses = BatchPauses::load(&collector.store, &batch.platform, &credentials, collector.clock.now()).await?;
     pauses.tell(&collector.gateway);
     accounts.defer_paused(&pauses);
     let setup = FetchSetup {
@@ -178,7 +180,7 @@ async fn observe(collector: &Collector, lease: &Lease) -> Result<Observed, Colle
         collector.held.enlarge(batch.release, &held);
     }
 
-    let around = Around { collector, lease, release: &release, candidates: &accounts.candidates, observed_at };
+    let around = BatchFacts { collector, lease, release: &release, candidates: &accounts.candidates, observed_at };
     let fetched = documents.into_iter().zip(bodies).zip(snapshots);
     let (observations, unknown) = evaluated(&around, &places, window, fetched).await;
     // What was last accepted of an account is saved with the row of its own date.
@@ -195,12 +197,12 @@ async fn observe(collector: &Collector, lease: &Lease) -> Result<Observed, Colle
 /// Does with snapshots all that needs no stored row. It takes as long as what the connector wrote makes it take, so it
 /// is done before the transaction, which holds locks. Also says what to tell the operator of what was dropped.
 async fn evaluated(
-    around: &Around<'_>,
+    around: &BatchFacts<'_>,
     places: &BTreeMap<AccountId, StoredDate>,
     window: Window,
     fetched: impl Iterator<Item = (((AccountId, Fetched), DocumentBody), Result<Snapshot, AccountFailure>)> + Send,
 ) -> (Vec<Observation>, Option<String>) {
-    let Around { collector, lease, release, candidates, observed_at } = *around;
+    let BatchFacts { collector, lease, release, candidates, observed_at } = *around;
     let (planned, run_id) = (dates_of(lease), lease.batch.run_id);
     let (mut observations, mut unknown) = (Vec::new(), UnknownMetrics::default());
     for (((account, fetched), body), snapshot) in fetched {
@@ -329,7 +331,7 @@ struct Observed {
     past: PastDates,
     side: SideEffects,
     /// As they were when it began.
-    pauses: Pauses,
+    pauses: BatchPauses,
     /// Accounts whose platform said how long they have to wait.
     named: BTreeSet<AccountId>,
     /// Room for all that, until it is stored.
@@ -343,7 +345,7 @@ async fn store(collector: &Collector, lease: &Lease, observed: &Observed) -> Res
     let now = right_now(collector).await?;
     let planned = dates_of(lease);
     let results = ResultBuilder { collector, lease, release, now, side, pauses, named };
-    let around = Around { collector, lease, release, candidates: &accounts.candidates, observed_at: *at };
+    let around = BatchFacts { collector, lease, release, candidates: &accounts.candidates, observed_at: *at };
     let keys: Vec<_> =
         observations.iter().map(|observation| (observation.account, observation.origin.metric_date)).collect();
     // Copied, since they may have to be stored again.
@@ -387,7 +389,7 @@ async fn store(collector: &Collector, lease: &Lease, observed: &Observed) -> Res
         results.end(&mut result, &accounts.candidates[id], planned[id], failure.clone(), None);
     }
     let completed = completion.commit(result).await?;
-    let Written { took, rows, bytes } = completed.written;
+    let BatchWrite { took, rows, bytes } = completed.written;
     collector.telemetry.batch_written(&lease.batch.platform, took, rows, bytes);
     let SideEffects { requests, throttled, timed_out, .. } = *side;
     Ok(BatchReport {

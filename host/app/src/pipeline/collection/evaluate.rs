@@ -22,7 +22,7 @@ use backline_model::{
 use backline_rules::conform::{conform, fits};
 use backline_rules::dates;
 use backline_rules::growth::{self, SignificanceConfig};
-use backline_rules::validate::{self, Screened, Subject, ValidationConfig};
+use backline_rules::validate::{self, Judged, Screened, ValidationConfig};
 use backline_store::{AccountHistory, DocumentBody, DocumentRecord, StoredAccount};
 
 /// Most reports of one batch that do not fit the connector's catalogue: of a metric that it does not know, of another
@@ -183,8 +183,8 @@ impl<'a> RowContext<'a> {
     }
 
     /// What validation judges.
-    fn subject<'s>(&'s self, conformed: &'s Conformed) -> Subject<'s> {
-        Subject {
+    fn subject<'s>(&'s self, conformed: &'s Conformed) -> Judged<'s> {
+        Judged {
             account_id: self.account.account_id,
             artist_id: self.account.artist_id,
             platform: &self.account.platform,

@@ -185,7 +185,7 @@ pub(super) async fn observe(
 }
 
 /// What the rows of past dates have in common with the batch.
-pub(super) struct Around<'a> {
+pub(super) struct BatchFacts<'a> {
     pub(super) collector: &'a Collector,
     pub(super) lease: &'a Lease,
     pub(super) release: &'a LoadedRelease,
@@ -195,8 +195,12 @@ pub(super) struct Around<'a> {
 
 /// Does with snapshots of past dates all that needs no stored row, for those accounts that are `collected`: what was
 /// last accepted of an account is saved with its own row.
-pub(super) async fn prepare(around: &Around<'_>, past: PastSnapshots, collected: &BTreeSet<AccountId>) -> PastDates {
-    let Around { collector, lease, release, candidates, observed_at } = *around;
+pub(super) async fn prepare(
+    around: &BatchFacts<'_>,
+    past: PastSnapshots,
+    collected: &BTreeSet<AccountId>,
+) -> PastDates {
+    let BatchFacts { collector, lease, release, candidates, observed_at } = *around;
     // They have a bound of their own: what the catalogue does not know of a past date takes no room from the batch's.
     let mut unknown = UnknownMetrics::default();
     let mut prepared = PastDates::new();
@@ -219,8 +223,12 @@ pub(super) async fn prepare(around: &Around<'_>, past: PastSnapshots, collected:
 ///
 /// # Errors
 /// When the database fails.
-pub(super) async fn add(completion: &mut Completion, around: &Around<'_>, past: &PastDates) -> Result<(), StoreError> {
-    let Around { collector, release, candidates, .. } = *around;
+pub(super) async fn add(
+    completion: &mut Completion,
+    around: &BatchFacts<'_>,
+    past: &PastDates,
+) -> Result<(), StoreError> {
+    let BatchFacts { collector, release, candidates, .. } = *around;
     for (date, observations) in past {
         let keys: Vec<_> = observations.iter().map(|observed| (observed.account, *date)).collect();
         let mut known = completion.history_load(&keys).await?;

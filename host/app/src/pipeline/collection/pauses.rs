@@ -34,7 +34,7 @@ const INTERVAL_US_MAX: i64 = 60_000_000;
 
 /// What becomes of an account that has to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wait {
+pub(super) enum AccountWait {
     /// It is collected again soon, in the same batch.
     Short(DateTime<Utc>),
     /// It is deferred.
@@ -73,7 +73,7 @@ pub(crate) fn believed(now: DateTime<Utc>) -> RangeInclusive<DateTime<Utc>> {
 
 /// The pauses that concern a batch.
 #[derive(Debug)]
-pub(super) struct Pauses {
+pub(super) struct BatchPauses {
     /// Whose requests an account's are: its own credentials', or else the operator's.
     own: BTreeMap<AccountId, Vec<Holder>>,
     /// The same, by credential.
@@ -86,7 +86,7 @@ pub(super) struct Pauses {
     now: DateTime<Utc>,
 }
 
-impl Pauses {
+impl BatchPauses {
     /// Reads the pauses of a batch's credentials and of its platform, by key.
     pub(super) async fn load(
         store: &Store,
@@ -196,9 +196,9 @@ fn pace_of(pause: &Pause, now: DateTime<Utc>) -> Option<LearnedPace> {
 }
 
 /// What becomes of an account that waits from `now` on.
-pub(super) fn sorted(wait: TimeDelta, now: DateTime<Utc>) -> Wait {
+pub(super) fn sorted(wait: TimeDelta, now: DateTime<Utc>) -> AccountWait {
     let until = now + wait;
-    if is_long(wait) { Wait::Long(until) } else { Wait::Short(until) }
+    if is_long(wait) { AccountWait::Long(until) } else { AccountWait::Short(until) }
 }
 
 /// The pauses that a batch brings back: of each holder the longest.
@@ -276,7 +276,7 @@ mod tests {
     fn a_spent_budget_of_one_account_says_nothing_about_another() {
         let [mine, theirs, bare] = [(); 3].map(|()| AccountId::generate());
         let credentials = [credential("app", None), credential("user", Some(mine)), credential("user", Some(theirs))];
-        let pauses = Pauses::of(&demo(), &credentials, HashMap::new(), now());
+        let pauses = BatchPauses::of(&demo(), &credentials, HashMap::new(), now());
         let key = |holder: Holder, budget: &str| BudgetKey { holder, budget: budget.to_owned() };
         let own = |index: usize| holder(&credentials[index]);
         let names = |spent: &[BudgetKey]| {
@@ -300,7 +300,7 @@ mod tests {
         let platform = Holder::Platform(demo());
         let defers = |known: &[(&Holder, i64)]| {
             let known = known.iter().map(|(holder, until)| ((*holder).clone(), pause(-9, *until))).collect();
-            let pauses = Pauses::of(&demo(), &credentials, known, now());
+            let pauses = BatchPauses::of(&demo(), &credentials, known, now());
             [mine, theirs].map(|account| pauses.defers(account).map(|until| (until - now()).num_seconds()))
         };
         assert_eq!(defers(&[]), [None, None]);
@@ -317,7 +317,7 @@ mod tests {
         let holder = Holder::Platform(demo());
         let defers = |began_s: i64, until_s: i64| {
             let known = [(holder.clone(), pause(began_s, until_s))].into();
-            Pauses::of(&demo(), &[], known, now()).defers(AccountId::generate()).is_some()
+            BatchPauses::of(&demo(), &[], known, now()).defers(AccountId::generate()).is_some()
         };
         let days = |days: i64| days * 24 * 3_600;
         assert!(defers(60, 3_600), "clocks differ a little");
@@ -374,7 +374,7 @@ mod tests {
             (Some(pause(0, 0)), None, seconds(0), 0),
         ] {
             let known = known.into_iter().map(|pause| (holder.clone(), pause)).collect();
-            let pauses = Pauses::of(&demo(), &[], known, now());
+            let pauses = BatchPauses::of(&demo(), &[], known, now());
             assert_eq!(pauses.wait(account, asked, least).num_seconds(), waited, "{asked:?}");
         }
     }
@@ -382,7 +382,7 @@ mod tests {
     #[test]
     fn up_to_a_minute_stays_in_the_batch() {
         let at = |seconds| now() + TimeDelta::seconds(seconds);
-        assert_eq!(sorted(TimeDelta::seconds(60), now()), Wait::Short(at(60)));
-        assert_eq!(sorted(TimeDelta::seconds(61), now()), Wait::Long(at(61)));
+        assert_eq!(sorted(TimeDelta::seconds(60), now()), AccountWait::Short(at(60)));
+        assert_eq!(sorted(TimeDelta::seconds(61), now()), AccountWait::Long(at(61)));
     }
 }

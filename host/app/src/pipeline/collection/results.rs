@@ -8,7 +8,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use crate::pipeline::collection::collector::Collector;
 use crate::pipeline::collection::deferral::{deferral, next_reset, wait_cut, waits_for};
 use crate::pipeline::collection::fetch::{AccountFailure, SideEffects};
-use crate::pipeline::collection::pauses::{self, Asked, AskedWait, Pauses, Wait};
+use crate::pipeline::collection::pauses::{self, AccountWait, Asked, AskedWait, BatchPauses};
 use crate::pipeline::credentials::expiry;
 use crate::pipeline::releases::cache::LoadedRelease;
 use backline_model::clock::LAST_TIME;
@@ -25,7 +25,7 @@ pub(super) struct ResultBuilder<'a> {
     pub(super) release: &'a LoadedRelease,
     pub(super) now: DateTime<Utc>,
     pub(super) side: &'a SideEffects,
-    pub(super) pauses: &'a Pauses,
+    pub(super) pauses: &'a BatchPauses,
     /// Accounts whose platform said how long they have to wait.
     pub(super) named: &'a BTreeSet<AccountId>,
 }
@@ -123,11 +123,11 @@ impl ResultBuilder<'_> {
             AccountFailure::Wait { wait } => {
                 let wait = self.wait(candidate.account_id, wait);
                 match pauses::sorted(wait.kept, self.now) {
-                    Wait::Short(until) => {
+                    AccountWait::Short(until) => {
                         result.waiting.insert(candidate.account_id);
                         result.waiting_until = result.waiting_until.max(Some(until));
                     }
-                    Wait::Long(until) => {
+                    AccountWait::Long(until) => {
                         let is_named = self.named.contains(&candidate.account_id);
                         let asked = is_named.then(|| self.now.checked_add_signed(wait.asked).unwrap_or(LAST_TIME));
                         result

@@ -25,7 +25,7 @@ use backline_store::{Store, StoreError};
 
 /// How a process stands to the installation of its database.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum InstallationState {
     /// The database belongs to no installation yet.
     Unclaimed,
     /// The process belongs to it.
@@ -124,25 +124,25 @@ impl Installation {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn standing(&self) -> Result<Standing, StoreError> {
+    pub async fn standing(&self) -> Result<InstallationState, StoreError> {
         let id = match self.store.installation_get().await {
             Ok(Some(id)) => id,
-            Ok(None) => return Ok(Standing::Unclaimed),
+            Ok(None) => return Ok(InstallationState::Unclaimed),
             // Another program wrote it: no file has such a name, so no process belongs to it.
             Err(StoreError::Unreadable { problem, .. }) => {
                 let reason = format!("the id in the database is {problem}, which is not a UUID");
-                return Ok(Standing::Stranger(Stranger { id: None, reason }));
+                return Ok(InstallationState::Stranger(Stranger { id: None, reason }));
             }
             Err(error) => return Err(error),
         };
-        let stranger = |reason: String| Standing::Stranger(Stranger { id: Some(id), reason });
+        let stranger = |reason: String| InstallationState::Stranger(Stranger { id: Some(id), reason });
         let Some(file) = self.file_of(id) else {
             return Ok(stranger("no folder is configured as installation.folder or service.state_dir".to_owned()));
         };
         let sought = file.clone();
         // A symbolic link to a file is one too: orchestrators mount files so.
         match blocking(move || std::fs::metadata(&sought)).await {
-            Ok(data) if data.is_file() => Ok(Standing::Member { id, file }),
+            Ok(data) if data.is_file() => Ok(InstallationState::Member { id, file }),
             Ok(_) => Ok(stranger(format!("{} is no file", file.display()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Ok(stranger(format!("there is no file {}", file.display())))
@@ -160,8 +160,8 @@ impl Installation {
             return Ok(None);
         }
         match self.standing().await? {
-            Standing::Stranger(stranger) => Ok(Some(stranger)),
-            Standing::Unclaimed | Standing::Member { .. } => Ok(None),
+            InstallationState::Stranger(stranger) => Ok(Some(stranger)),
+            InstallationState::Unclaimed | InstallationState::Member { .. } => Ok(None),
         }
     }
 
@@ -169,9 +169,9 @@ impl Installation {
     ///
     /// # Errors
     /// When the database fails, or the file can't be written; nothing has changed then.
-    pub async fn claim(&self) -> Result<Standing, InstallationError> {
+    pub async fn claim(&self) -> Result<InstallationState, InstallationError> {
         let standing = self.standing().await?;
-        if standing != Standing::Unclaimed || self.folder.is_none() {
+        if standing != InstallationState::Unclaimed || self.folder.is_none() {
             return Ok(standing);
         }
         // The file comes first: an id in the database that no process has would keep all of them from refreshing.
@@ -209,16 +209,16 @@ impl Installation {
     ///
     /// # Errors
     /// When there is no folder, the file can't be written, or the database fails.
-    pub async fn join(&self) -> Result<Standing, InstallationError> {
+    pub async fn join(&self) -> Result<InstallationState, InstallationError> {
         if self.folder.is_none() {
             return Err(InstallationError::NoFolder);
         }
         match self.claim().await? {
-            Standing::Stranger(Stranger { id: Some(id), .. }) => {
+            InstallationState::Stranger(Stranger { id: Some(id), .. }) => {
                 self.write(id).await?;
                 Ok(self.standing().await?)
             }
-            Standing::Stranger(Stranger { id: None, .. }) => {
+            InstallationState::Stranger(Stranger { id: None, .. }) => {
                 // The file comes first, as in a claim.
                 let id = InstallationId::generate();
                 let file = self.write(id).await?;

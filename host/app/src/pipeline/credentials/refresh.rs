@@ -36,7 +36,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::pipeline::credentials::expiry;
-use crate::pipeline::credentials::installation::Standing;
+use crate::pipeline::credentials::installation::InstallationState;
 use crate::pipeline::credentials::journal::Entry;
 use crate::pipeline::credentials::manager::{Asking, CredentialError, CredentialManager, is_refused, missing};
 use crate::pipeline::error::with_causes;
@@ -364,8 +364,8 @@ impl CredentialManager {
         }
         // A copy of the database may share the folder: an entry that is saved or obsolete there is the original's.
         match self.installation.standing().await {
-            Ok(Standing::Unclaimed | Standing::Member { .. }) => {}
-            Ok(Standing::Stranger(_)) => return 0,
+            Ok(InstallationState::Unclaimed | InstallationState::Member { .. }) => {}
+            Ok(InstallationState::Stranger(_)) => return 0,
             Err(error) => {
                 tracing::warn!(%error, "interrupted refreshes can't be completed yet");
                 return 0;

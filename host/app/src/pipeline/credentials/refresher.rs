@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::context::ServiceContext;
 use crate::pipeline::credentials::expiry::{announced_until, expiring_event};
-use crate::pipeline::credentials::installation::{Standing, is_replaced};
+use crate::pipeline::credentials::installation::{InstallationState, is_replaced};
 use crate::pipeline::credentials::manager::{Asking, CredentialError, CredentialManager, REFRESHES_AT_ONCE};
 use crate::pipeline::credentials::refresh::Renewal;
 use crate::pipeline::error::with_causes;
@@ -90,13 +90,13 @@ async fn tell_standing(
     before: Option<bool>,
 ) -> Result<bool, StoreError> {
     let standing = manager.installation.standing().await?;
-    let refreshes = !matches!(standing, Standing::Stranger(_));
+    let refreshes = !matches!(standing, InstallationState::Stranger(_));
     if before == Some(refreshes) {
         return Ok(refreshes);
     }
     manager.store.host_set_refreshes(&context.name, context.started_at, refreshes).await?;
     match standing {
-        Standing::Stranger(stranger) => tracing::error!(%stranger, "this host refreshes no token"),
+        InstallationState::Stranger(stranger) => tracing::error!(%stranger, "this host refreshes no token"),
         _ if before.is_some() => tracing::info!("this host belongs to the installation now and refreshes tokens"),
         _ => {}
     }
@@ -130,7 +130,7 @@ impl CredentialManager {
         report: &mut RefreshReport,
     ) -> Result<(), StoreError> {
         let mut slots = self.granted_slots().await?;
-        if let Standing::Stranger(_) = self.installation.standing().await? {
+        if let InstallationState::Stranger(_) = self.installation.standing().await? {
             // What the platform may replace stays due, for a host that may refresh it.
             slots.retain(|_, (slot, _)| !is_replaced(slot.kind));
         }

@@ -20,13 +20,13 @@ use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
 use crate::pipeline::error::with_causes;
 use crate::pipeline::retry::retry_transient;
 use crate::pipeline::webhooks::signing::{SignError, Signer};
-use crate::pipeline::webhooks::troubles::{Failure, Then, Troubles};
+use crate::pipeline::webhooks::troubles::{DeliveryFailure, Then, Troubles};
 use crate::telemetry::Telemetry;
 use backline_gateway::{Gateway, WebhookRequest};
 use backline_model::clock::Clock;
 use backline_model::kill_points::{Point, point};
 use backline_model::{DeliveryState, Event, Platform, Webhook, WebhookId, WebhookKind};
-use backline_rules::delivery::{self, Answer, Attempt, DeliveryNext, LEASE, PlatformFacts, Prepared};
+use backline_rules::delivery::{self, Attempt, AttemptResult, DeliveryNext, LEASE, PlatformFacts, Prepared};
 use backline_store::{DeliveryLease, EventCursor, EventHead, Finish, NewDelivery, Scope, Store, StoreError, Term};
 
 /// The role of the host that fans out new events.
@@ -66,7 +66,7 @@ struct Ended {
     webhook: WebhookId,
     outcome: DeliveryOutcome,
     /// What failed, where something did.
-    failure: Option<Failure>,
+    failure: Option<DeliveryFailure>,
 }
 
 /// The result of one round.
@@ -416,7 +416,7 @@ impl Dispatcher {
         self.telemetry.delivery_ended(outcome.as_str());
         let failure = failure.map(|(reason, then)| {
             tracing::debug!(webhook = webhook.name, event = %lease.event.id, reason, "a delivery failed");
-            Failure { webhook: webhook.name.clone(), reason, then }
+            DeliveryFailure { webhook: webhook.name.clone(), reason, then }
         });
         Ended { webhook: webhook.id, outcome, failure }
     }
@@ -439,7 +439,7 @@ impl Dispatcher {
             }
             Prepared::Send { url, body } => {
                 let answer = self.answer(webhook, lease, url, &body).await?;
-                answer.unwrap_or_else(|problem| Answer::Nothing { problem })
+                answer.unwrap_or_else(|problem| AttemptResult::Nothing { problem })
             }
         };
         point(Point::DeliverySent);
@@ -512,7 +512,7 @@ impl Dispatcher {
         lease: &DeliveryLease,
         url: String,
         body: &serde_json::Value,
-    ) -> Result<Result<Answer, String>, StoreError> {
+    ) -> Result<Result<AttemptResult, String>, StoreError> {
         let body = match serde_json::to_vec(body) {
             Ok(body) => body,
             Err(error) => return Ok(Err(format!("the message can't be written: {error}"))),
@@ -524,7 +524,8 @@ impl Dispatcher {
         };
         let timeout = Duration::from_millis(self.config.deliveries.timeout_ms);
         let answer = self.gateway.post_webhook(&WebhookRequest { url, headers, body }, timeout).await;
-        let answered = answer.map(|answer| Answer::Status { status: answer.status, retry_after: answer.retry_after });
+        let answered =
+            answer.map(|answer| AttemptResult::Status { status: answer.status, retry_after: answer.retry_after });
         Ok(answered.map_err(|error| error.to_string()))
     }
 

@@ -12,7 +12,7 @@ const TOLD_EVERY: TimeDelta = TimeDelta::minutes(1);
 
 /// A delivery that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Failure {
+pub(super) struct DeliveryFailure {
     /// Name of the webhook.
     pub webhook: String,
     /// Why it failed.
@@ -78,8 +78,8 @@ pub(super) struct Troubles(BTreeMap<WebhookId, Trouble>);
 
 impl Troubles {
     /// Adds a failure.
-    pub(super) fn add(&mut self, webhook: WebhookId, failure: Failure, now: DateTime<Utc>) {
-        let Failure { webhook: name, reason, then } = failure;
+    pub(super) fn add(&mut self, webhook: WebhookId, failure: DeliveryFailure, now: DateTime<Utc>) {
+        let DeliveryFailure { webhook: name, reason, then } = failure;
         let trouble = self.0.entry(webhook).or_insert_with(|| Trouble {
             webhook: name,
             since: now,
@@ -126,8 +126,8 @@ mod tests {
         DateTime::UNIX_EPOCH + TimeDelta::days(20_000) + TimeDelta::seconds(seconds)
     }
 
-    fn failure(webhook: &str, reason: &str, then: Then) -> Failure {
-        Failure { webhook: webhook.to_owned(), reason: reason.to_owned(), then }
+    fn failure(webhook: &str, reason: &str, then: Then) -> DeliveryFailure {
+        DeliveryFailure { webhook: webhook.to_owned(), reason: reason.to_owned(), then }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde::{Deserialize as _, Serialize};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::findings::{Found, ManifestPath, Step};
+use super::findings::{InvalidValue, ManifestPath, Step};
 use super::{MANIFEST_BYTES_MAX, Manifest};
 use crate::nearest::nearest;
 use crate::text::one_line;
@@ -67,7 +67,7 @@ impl Manifest {
         let root = root.into_inner();
         let (mut raw, manifest) = of_forms(&root);
         if let Some(manifest) = manifest {
-            raw.extend(manifest.findings().0.into_iter().map(|Found { place, problem, .. }| {
+            raw.extend(manifest.findings().0.into_iter().map(|InvalidValue { place, problem, .. }| {
                 let start = span_of(&root, &place).start;
                 Raw { start, steps: place.0, problem }
             }));

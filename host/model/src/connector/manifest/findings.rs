@@ -39,7 +39,7 @@ impl ManifestPath {
 
 /// A value of the right form that is not valid.
 #[derive(Clone, Debug)]
-pub(super) struct Found {
+pub(super) struct InvalidValue {
     pub(super) place: ManifestPath,
     field: String,
     pub(super) problem: String,
@@ -47,18 +47,18 @@ pub(super) struct Found {
 
 /// What a check of a manifest's values found.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Findings(pub(super) Vec<Found>);
+pub(crate) struct Findings(pub(super) Vec<InvalidValue>);
 
 impl Findings {
     /// Adds a value that is not valid: where it stands, what it is called in a message, and what is wrong with it.
     pub(crate) fn add(&mut self, place: ManifestPath, field: impl Into<String>, problem: impl AsRef<str>) {
         let (field, problem) = (printable(&field.into()), printable(problem.as_ref()));
-        self.0.push(Found { place, field, problem });
+        self.0.push(InvalidValue { place, field, problem });
     }
 
     /// The first one, as an error.
     pub(super) fn into_first(self) -> Option<ManifestError> {
-        let Found { field, problem, .. } = self.0.into_iter().next()?;
+        let InvalidValue { field, problem, .. } = self.0.into_iter().next()?;
         Some(ManifestError::Value { field, problem })
     }
 }

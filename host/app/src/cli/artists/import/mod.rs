@@ -28,7 +28,7 @@ use backline_gateway::secrets::Secret;
 use backline_model::account_rule::{Gives, column_name};
 use backline_model::manifest::Owner;
 use backline_model::{ArtistId, Platform};
-use backline_rules::lists::{self, Directory, Format, Found, ListError, Record, Shape};
+use backline_rules::lists::{self, ColumnRole, Directory, Format, ListError, Record, Shape};
 
 /// Accounts of several artists that the report names.
 const SHARED_SHOWN: usize = 5;
@@ -145,7 +145,7 @@ impl Survey {
             let setting = path.split('/').nth(1).unwrap_or_default();
             let column = fields.keys().find(|column| {
                 let found = self.reading.directory.column(column);
-                matches!(found, Found::Column { gives: Gives::Setting(name), .. } if name == setting)
+                matches!(found, ColumnRole::Column { gives: Gives::Setting(name), .. } if name == setting)
             });
             let hint = listed.manifest.settings["properties"][setting]["description"].as_str();
             let hint = hint.map_or(String::new(), |hint| format!("; {setting}: {hint}"));
@@ -173,8 +173,8 @@ impl Survey {
         for name in used.iter().filter(|name| !known(name.as_str())) {
             let shown = backline_model::cell::shown(name);
             match directory.column(name) {
-                Found::Column { .. } => {}
-                Found::Ambiguous(platforms) => {
+                ColumnRole::Column { .. } => {}
+                ColumnRole::Ambiguous(platforms) => {
                     let platforms: Vec<&str> = platforms.iter().map(|platform| platform.as_str()).collect();
                     return Err(Failure::usage(format!(
                         "nothing was imported: the connectors of {} all name the column '{shown}'; rename it to one \
@@ -182,7 +182,7 @@ impl Survey {
                         platforms.join(" and ")
                     )));
                 }
-                Found::Unknown(nearest) => unknown.push((shown, nearest)),
+                ColumnRole::Unknown(nearest) => unknown.push((shown, nearest)),
             }
         }
         if unknown.is_empty() {

@@ -10,7 +10,7 @@ use backline_gateway::secrets::SecretText;
 use backline_model::account_rule::Gives;
 use backline_model::zone::ZoneError;
 use backline_model::{Artist, ArtistId, Platform, SubscriptionStatus, Tenant, Zone, cell};
-use backline_rules::lists::{Directory, Found, Listed};
+use backline_rules::lists::{ColumnRole, Directory, Listed};
 
 /// Columns that belong to the artist.
 pub(super) const COLUMNS: [&str; 6] =
@@ -97,7 +97,7 @@ pub(super) fn interpret(
     let mut gathered: BTreeMap<&Platform, Gathered<'_>> = BTreeMap::new();
     for (column, text) in fields.iter().filter(|(column, _)| !COLUMNS.contains(&column.as_str())) {
         // The survey of the whole list refuses columns that no connector names.
-        let Found::Column { listed, gives, lower_case } = directory.column(column) else { continue };
+        let ColumnRole::Column { listed, gives, lower_case } = directory.column(column) else { continue };
         let platform = gathered.entry(listed.platform()).or_insert_with(|| Gathered::of(listed));
         if let Err(problem) = platform.take(column, text, gives, lower_case) {
             faults.push(RowFault { column: column.clone(), problem });

@@ -20,7 +20,7 @@ use chrono::NaiveDate;
 use serde_json::Value as Json;
 
 use self::bench::{Bench, Made};
-use self::release::Before;
+use self::release::EarlierRelease;
 pub use self::report::{CheckFinding, CheckResult, ConformanceReport};
 use crate::config::Config;
 use crate::pipeline::conformance::trial::TrialError;
@@ -92,7 +92,7 @@ pub async fn check_component(
             let (connector, _) = sandbox.load(component, before.digest, None).await?;
             let grant = Arc::new(Grant::all_of(&before.manifest, &before.imports));
             let (digest, now) = (before.digest, inspection.digest);
-            Some(Before { bench: bench.of_another(connector, Arc::new(before.manifest), grant), digest, now })
+            Some(EarlierRelease { bench: bench.of_another(connector, Arc::new(before.manifest), grant), digest, now })
         }
     };
     let mut checks = checks(&bench, before.as_ref()).await;
@@ -110,7 +110,7 @@ pub async fn check_component(
     })
 }
 
-async fn checks(bench: &Bench, before: Option<&Before>) -> Vec<CheckResult> {
+async fn checks(bench: &Bench, before: Option<&EarlierRelease>) -> Vec<CheckResult> {
     // The others compare with what each account gets alone, so they wait until that works.
     let (recorded, good) = alone(bench).await;
     let Some((alone, exchanges)) = good else { return vec![recorded] };

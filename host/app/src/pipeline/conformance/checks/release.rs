@@ -11,14 +11,14 @@ use super::report::CheckResult;
 use backline_model::{Digest, Manifest};
 
 /// The release before, and both digests.
-pub(super) struct Before {
+pub(super) struct EarlierRelease {
     pub bench: Bench,
     pub digest: Digest,
     pub now: Digest,
 }
 
 /// Compares with the release before: the manifests, what each makes of the other's documents, and its state.
-pub(super) async fn release(bench: &Bench, alone: &[Made], before: &Before) -> CheckResult {
+pub(super) async fn release(bench: &Bench, alone: &[Made], before: &EarlierRelease) -> CheckResult {
     let mut check = CheckResult::new("release");
     let (old, new) = (&*before.bench.manifest, &*bench.manifest);
     let (from, to) = (&old.connector.version, &new.connector.version);

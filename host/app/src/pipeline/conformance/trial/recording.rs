@@ -76,7 +76,7 @@ impl About {
 /// A request and its answer, as a file holds them.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Recorded {
+pub(super) struct RecordedExchange {
     pub(super) request: RecordedRequest,
     answer: RecordedAnswer,
 }
@@ -152,7 +152,7 @@ impl RecordedRequest {
     }
 }
 
-impl Recorded {
+impl RecordedExchange {
     /// What is recorded of a request; none for one that the host refused, since it refuses it again.
     fn of(exchange: &Exchange, account: &str, scrub: &mut Scrub<'_>) -> Option<Self> {
         let answer = match exchange.answer.as_ref()? {
@@ -262,7 +262,7 @@ fn write_all(folder: &Path, about: &About, exchanges: &[Exchange], manifest: &Ma
     write(&folder.join(ABOUT), about)?;
     let mut scrub = Scrub::new(manifest, &about.account, exchanges.iter().map(|exchange| &exchange.asked));
     for (index, exchange) in exchanges.iter().enumerate() {
-        if let Some(recorded) = Recorded::of(exchange, &about.account, &mut scrub) {
+        if let Some(recorded) = RecordedExchange::of(exchange, &about.account, &mut scrub) {
             write(&folder.join(format!("{:03}-{}.json", index + 1, slug(&recorded.request))), &recorded)?;
         }
     }
@@ -303,7 +303,7 @@ pub(in crate::pipeline::conformance) struct Recording {
     /// What was tried.
     pub about: About,
     /// Requests and answers, in the order of their files' names.
-    pub(super) recorded: Vec<Recorded>,
+    pub(super) recorded: Vec<RecordedExchange>,
 }
 
 impl Recording {

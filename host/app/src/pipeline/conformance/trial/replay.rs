@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::recording::{Recorded, RecordedCredential, RecordedRequest, Recording};
+use super::recording::{RecordedCredential, RecordedExchange, RecordedRequest, Recording};
 use backline_gateway::{Answers, Asked, Response, SendError};
 use backline_model::AccountId;
 
@@ -25,7 +25,7 @@ pub(in crate::pipeline::conformance) struct Replay {
 #[derive(Debug)]
 struct OfAccount {
     account: String,
-    recorded: Recorded,
+    recorded: RecordedExchange,
 }
 
 #[derive(Debug, Default)]
@@ -97,7 +97,7 @@ impl Answers for Replay {
 
 /// The answers to a request that are for this credential: those that were recorded with it, or else what does not say
 /// that it is another account's, and of that what is from the account's own recording.
-fn fitting<'a>(recorded: &'a [OfAccount], credential: Option<&RecordedCredential>) -> Vec<&'a Recorded> {
+fn fitting<'a>(recorded: &'a [OfAccount], credential: Option<&RecordedCredential>) -> Vec<&'a RecordedExchange> {
     let account = credential.and_then(|credential| credential.account.as_deref());
     let rank = |one: &OfAccount| -> Option<u8> {
         let with = one.recorded.request.credential.as_ref();
