@@ -3,7 +3,7 @@
 
 use backline_model::Manifest;
 use backline_model::account_rule::Gives;
-use backline_rules::lists::{Directory, Found};
+use backline_rules::lists::{ColumnRole, Directory};
 use backline_simulator::{SimulatorConfig, World};
 
 use crate::support::components::workspace;
@@ -31,7 +31,7 @@ fn the_measured_connectors_take_every_column_of_the_simulators_list() {
     assert_eq!(artists.len(), 20);
     let mut ids = 0;
     for (at, column) in header.iter().enumerate().filter(|(_, column)| !ARTIST_COLUMNS.contains(*column)) {
-        let Found::Column { listed, gives, .. } = directory.column(column) else { panic!("none takes {column}") };
+        let ColumnRole::Column { listed, gives, .. } = directory.column(column) else { panic!("none takes {column}") };
         if *gives == Gives::Id {
             ids += 1;
             for artist in &artists {

@@ -5,7 +5,7 @@ use chrono::NaiveDate;
 use serde_json::Value as Json;
 
 use super::{Moved, SHOWN_MAX};
-use crate::alerting::{Text, plain};
+use crate::alerting::{AlertText, plain};
 use backline_model::outcome::{Exclusion, FailureClass};
 use backline_model::text::html_text;
 use backline_model::wording::{count_text, difference_text, no_change_text, value_text};
@@ -48,7 +48,7 @@ pub struct Facts<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DigestText {
     /// Subject and lines.
-    pub text: Text,
+    pub text: AlertText,
     /// The same as a page for mail, which asks for nothing from elsewhere.
     pub html: String,
 }
@@ -81,7 +81,7 @@ pub fn written(facts: &Facts<'_>) -> DigestText {
         *text = plain(text);
     }
     let html = html(&title, &parts);
-    DigestText { text: Text { title, lines: parts.iter().flat_map(lines).collect() }, html }
+    DigestText { text: AlertText { title, lines: parts.iter().flat_map(lines).collect() }, html }
 }
 
 fn title(facts: &Facts<'_>) -> String {

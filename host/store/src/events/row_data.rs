@@ -13,7 +13,7 @@ use sqlx::any::AnyRow;
 use crate::database::connection::{ReadView, Store, Work};
 use crate::database::dialect::{Columns as _, date_text, json};
 use crate::database::error::StoreError;
-use crate::database::readable::{Extent, Unreadable};
+use crate::database::readable::{Extent, UnreadableNotes};
 use crate::database::rows::{ROWS_PER_STATEMENT, id_rows};
 use crate::database::statement::Statement;
 use crate::events::cursor::{EventCursor, event_sql};
@@ -37,7 +37,7 @@ impl Reader<'_> {
         }
     }
 
-    fn unreadable(&self) -> &Unreadable {
+    fn unreadable(&self) -> &UnreadableNotes {
         match self {
             Self::Store(store) => &store.unreadable,
             Self::View(view) => &view.unreadable,

@@ -12,7 +12,7 @@ use backline_model::clock::Clock;
 use backline_model::kill_points::{Point, point};
 use backline_model::privacy::{Identifiers, Receipt};
 use backline_model::{ArtistId, Consent, CredentialId};
-use backline_store::{Recorded, Scope, Sighting, Store, StoreError};
+use backline_store::{RecordedConsents, Scope, Sighting, Store, StoreError};
 
 /// The result of an erasure.
 #[derive(Clone, Debug, PartialEq)]
@@ -139,7 +139,11 @@ impl Privacy {
 ///
 /// # Errors
 /// When an artist is unknown or the database fails. Nothing is recorded then.
-pub async fn record_consents(store: &Store, config: &Config, consents: &[Consent]) -> Result<Recorded, StoreError> {
+pub async fn record_consents(
+    store: &Store,
+    config: &Config,
+    consents: &[Consent],
+) -> Result<RecordedConsents, StoreError> {
     let recorded = retry_transient(|| async { store.consents_record(&Scope::all_tenants(), consents).await }).await?;
     forget_tokens(config.service.state_dir.as_deref(), &recorded.credentials).await;
     Ok(recorded)
@@ -149,7 +153,11 @@ pub async fn record_consents(store: &Store, config: &Config, consents: &[Consent
 ///
 /// # Errors
 /// As [`record_consents`].
-pub async fn record_consent(store: &Store, config: &Config, consent: &Consent) -> Result<Option<Recorded>, StoreError> {
+pub async fn record_consent(
+    store: &Store,
+    config: &Config,
+    consent: &Consent,
+) -> Result<Option<RecordedConsents>, StoreError> {
     let latest = store.latest_consents_get(&Scope::all_tenants(), consent.artist_id).await?;
     let says = latest.iter().find(|known| known.platform == consent.platform && known.scope == consent.scope);
     if says.is_some_and(|known| known.granted == consent.granted) {
