@@ -73,13 +73,7 @@ impl World {
     /// The same on a SQLite file in a folder.
     pub async fn on_a_file(folder: &Path, groups: u32, group: u32, change: impl FnOnce(&mut Config)) -> Self {
         let url = format!("sqlite://{}", folder.join("backline.db").display());
-        let roomy = |config: &mut Config| {
-            // Its hosts and commands wait for each other's locks of the whole file.
-            config.database.statement_timeout_ms = 20_000;
-            config.database.lock_timeout_ms = 10_000;
-            change(config);
-        };
-        Self::on(&url, groups, group, roomy).await
+        Self::on(&url, groups, group, change).await
     }
 
     /// The same on a database that is there already.
@@ -99,8 +93,10 @@ impl World {
             config.schedules.clear();
             config.collection.lease_ttl_ms = LEASE_MS;
             config.service.leader_ttl_ms = LEASE_MS;
-            config.database.statement_timeout_ms = 2_000;
-            config.database.lock_timeout_ms = 1_000;
+            // On a file, hosts and commands wait for each other's locks of all of it.
+            let is_file = url.starts_with("sqlite");
+            config.database.statement_timeout_ms = if is_file { 20_000 } else { 2_000 };
+            config.database.lock_timeout_ms = if is_file { 10_000 } else { 1_000 };
             config.database.connections_max = 8;
             change(config);
             hosts = std::mem::take(&mut config.database);
