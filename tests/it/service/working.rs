@@ -15,7 +15,7 @@ use backline_store::{BatchFilter, BatchView, MetricsFilter, Scope, Store};
 use chrono::{NaiveDate, TimeDelta};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::database::{each_database, refuse};
+use crate::support::database::{each_database, refuse, write};
 use crate::support::host::HostExt as _;
 use crate::support::stage::{Stage, platform};
 
@@ -174,6 +174,22 @@ async fn a_platform_whose_batches_can_not_be_leased_starves_no_other() {
         assert_eq!(finished(&store, other).await.counts.collected, 4);
         assert_eq!(batches(&store, refused, Some(BatchState::Planned)).await.len(), 4);
         service.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deferred_batch_that_can_not_be_woken_keeps_no_other_run_from_its_end() {
+    each_database(async |store: Store, url: &str| {
+        let stage = Stage::bare(url, artists(2), prompt).await;
+        stage.install(&["spotify", "youtube"]).await;
+        stage.import_some(&["spotify", "youtube"], each_its_own).await;
+        let other = planned(&stage.host, &["spotify"]).await;
+        write(url, &format!("UPDATE batches SET state = 'deferred' WHERE run_id = '{other}'")).await;
+        refuse(url, "batches", "UPDATE", "OLD.state = 'deferred'").await;
+        let report = stage.run_some(date(), &["youtube"]).await;
+        assert_eq!((report.run.status, report.run.counts.collected), (RunStatus::Success, 2));
+        assert_eq!(batches(&store, other, Some(BatchState::Deferred)).await.len(), 2);
     })
     .await;
 }

@@ -256,7 +256,12 @@ impl Runs {
             let (batches, accounts) = (unreadable.batches, unreadable.accounts);
             tracing::warn!(batches, accounts, "batches can't be read; their accounts are left out");
         }
-        store.orphaned_batches_exclude(&Scope::all_tenants(), now).await?;
+        match store.orphaned_batches_exclude(&Scope::all_tenants(), now).await {
+            Err(error) if !error.is_outage() => {
+                tracing::warn!(%error, "not all batches without a connector could be ended");
+            }
+            ended => drop(ended?),
+        }
         // Another host may have ended it already, or been killed before it could.
         finish_run(store, run, self.collector.clock.now()).await?;
         Ok(())

@@ -56,6 +56,10 @@ const SETTLE_AFTER: Duration = Duration::from_secs(5);
 /// Shortest time that belongs to other batches after one that ran alone.
 const LONE_PAUSE_MIN: Duration = Duration::from_secs(1);
 
+/// Time that belongs to other batches after the database has refused to lease one that has to run alone. It is tried
+/// before that where nothing is under way.
+const LONE_REFUSED_PAUSE: Duration = Duration::from_secs(300);
+
 /// Consecutive database failures after which a pool for one run gives up. A service never does.
 const FAILURES_MAX: u32 = 5;
 
@@ -399,7 +403,17 @@ impl WorkerPool {
         if self.under_way.is_empty() {
             self.take_up_lone(collector, lease_ttl, &mut held_up).await?;
         }
-        held_up.ended()?;
+        if let Err(undone) = held_up.ended() {
+            // It may be of other runs: what is left of this one says so.
+            if look
+                && self.under_way.is_empty()
+                && let Some(run) = self.run
+                && matches!(self.rest_of_run(collector, run, failed).await?, Poll::Finished)
+            {
+                return Ok(Some(Poll::Finished));
+            }
+            return Err(undone);
+        }
         if !look {
             return Ok(None);
         }
@@ -436,7 +450,12 @@ impl WorkerPool {
             }
             let (scope, Some(now)) = (Scope::all_tenants(), collector.clocks.right_now()) else { return Ok(()) };
             let lease = collector.store.lone_batch_lease(&scope, self.run, &platform, &collector.name, now, lease_ttl);
-            if let Some(lease) = held_up.leased(&platform, lease.await)? {
+            let leased = lease.await;
+            if leased.as_ref().is_err_and(|error| !error.is_outage()) {
+                // Others would wait for it at each look, and it may be refused each time.
+                self.lone_after = Instant::now() + LONE_REFUSED_PAUSE;
+            }
+            if let Some(lease) = held_up.leased(&platform, leased)? {
                 self.dispatch.add_platforms([platform]);
                 self.lone = Some(self.begin(collector, lease));
                 return Ok(());
