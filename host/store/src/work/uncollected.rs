@@ -55,25 +55,42 @@ impl Store {
     /// that host stores it, gives it back, or its lease expires. Returns how many accounts were excluded, by platform.
     ///
     /// # Errors
-    /// When the database fails.
+    /// When the scope is one tenant's, or the database fails: the first error, after the others were ended.
     pub async fn orphaned_batches_exclude(
         &self,
         scope: &Scope,
         now: DateTime<Utc>,
     ) -> Result<BTreeMap<Platform, u64>, StoreError> {
         scope.require_all("exclude batches without a connector")?;
-        let mut excluded = BTreeMap::new();
+        let (mut excluded, mut failed) = (BTreeMap::new(), None);
         for platform in self.orphaned_platforms_list().await? {
-            while let Some(accounts) = self.orphans_exclude_some(&platform, now).await? {
-                *excluded.entry(platform.clone()).or_default() += accounts;
+            loop {
+                match self.orphans_exclude_some(&platform, now).await {
+                    Ok(Some(accounts)) => *excluded.entry(platform.clone()).or_default() += accounts,
+                    Ok(None) => break,
+                    Err(error) if error.is_outage() => return Err(error),
+                    // What can't be ended of one platform keeps no other one's batches open.
+                    Err(error) => {
+                        failed = failed.or(Some(error));
+                        break;
+                    }
+                }
             }
         }
         for (platform, digest) in self.unloaded_platforms_list(now).await? {
-            while let Some(accounts) = self.unloaded_exclude_some(&platform, &digest, now).await? {
-                *excluded.entry(platform.clone()).or_default() += accounts;
+            loop {
+                match self.unloaded_exclude_some(&platform, &digest, now).await {
+                    Ok(Some(accounts)) => *excluded.entry(platform.clone()).or_default() += accounts,
+                    Ok(None) => break,
+                    Err(error) if error.is_outage() => return Err(error),
+                    Err(error) => {
+                        failed = failed.or(Some(error));
+                        break;
+                    }
+                }
             }
         }
-        Ok(excluded)
+        failed.map_or(Ok(excluded), Err)
     }
 
     /// Platforms with batches that wait for long, and whose active release every host that is present has failed to
