@@ -14,7 +14,7 @@ use super::fixtures::{
     TTL, account, add_batches, artist, batch, day, defer, demo, event, followers, lease, now, people, release,
     release_of, run, stored, webhook,
 };
-use crate::support::database::{each_database, write, write_unchecked};
+use crate::support::database::{each_database, refuse, write, write_unchecked};
 
 #[tokio::test]
 async fn an_artist_that_cannot_be_read_is_left_out_alone() {
@@ -257,6 +257,26 @@ async fn releases_and_receivers_that_a_clock_ahead_set_go_on() {
         let third = store.events_list(&all, seen, 10).await.unwrap();
         assert_eq!(new.iter().map(|head| head.cursor).collect::<Vec<_>>(), [third[0].0]);
         assert_eq!(third.iter().map(|(_, event)| event.id).collect::<Vec<_>>(), [event(3, None).id]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_refused_of_one_table_keeps_no_other_one_from_being_set_back() {
+    each_database(async |store, url| {
+        let all = Scope::all_tenants();
+        let accounts = people(&store, 1).await;
+        add_batches(&store, &[batch(1, &run(1), &[&accounts[0]], day("2026-11-22"))], now()).await;
+        write(url, "UPDATE batches SET available_at = '2999-01-01T00:00:00.000000Z'").await;
+        refuse(url, "batches", "UPDATE", "TRUE").await;
+        store.webhook_add(&all, &webhook(1, "crm"), vec![1], true).await.unwrap();
+        store.events_write(&all, &[event(1, None)]).await.unwrap();
+        write(url, "UPDATE webhooks SET seen = 4000000000000000000").await;
+        let error = store.times_set_back(&all, &furthest(), now()).await.unwrap_err();
+        assert!(!error.is_outage(), "{error}");
+        store.events_write(&all, &[event(2, None)]).await.unwrap();
+        let seen = store.webhooks_list(&all).await.unwrap()[0].1;
+        assert_eq!(store.event_heads_list(&all, seen, 10).await.unwrap().len(), 1, "the webhook goes on");
     })
     .await;
 }

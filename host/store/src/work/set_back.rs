@@ -51,7 +51,7 @@ impl Store {
     /// host renews it before, if it still holds it.
     ///
     /// # Errors
-    /// When the scope is one tenant's, or the database fails.
+    /// When the scope is one tenant's, or the database fails: the first error, after the other tables were set back.
     pub async fn times_set_back(
         &self,
         scope: &Scope,
@@ -59,6 +59,7 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<SetBack, StoreError> {
         scope.require_all("set times back")?;
+        let mut failed = None;
         // What another transaction holds is being changed.
         let statement = self.query(
             "UPDATE batches SET available_at = CASE WHEN state = 'leased' THEN $2::timestamptz
@@ -73,7 +74,7 @@ impl Store {
             .bind(time_text(furthest.lease_ends))
             .bind(time_text(furthest.batch))
             .bind(time_text(furthest.deferred));
-        let batches = self.write("set batches back", statement).await?;
+        let batches = unless_refused(self.write("set batches back", statement).await, &mut failed)?;
         let statement = self.query(
             "UPDATE deliveries SET
                  next_at = CASE WHEN next_at > $2::timestamptz THEN $1::timestamptz ELSE next_at END,
@@ -86,11 +87,11 @@ impl Store {
         );
         let statement =
             statement.bind(time_text(now)).bind(time_text(furthest.delivery)).bind(time_text(furthest.delivery_lease));
-        let deliveries = self.write("set deliveries back", statement).await?;
-        let alerts = self.alerts_set_back(furthest, now).await?;
-        let releases = self.releases_set_back(now).await?;
-        let receivers = self.receivers_set_back().await?;
-        Ok(SetBack { batches, deliveries, alerts, releases, receivers })
+        let deliveries = unless_refused(self.write("set deliveries back", statement).await, &mut failed)?;
+        let alerts = unless_refused(self.alerts_set_back(furthest, now).await, &mut failed)?;
+        let releases = unless_refused(self.releases_set_back(now).await, &mut failed)?;
+        let receivers = unless_refused(self.receivers_set_back().await, &mut failed)?;
+        failed.map_or(Ok(SetBack { batches, deliveries, alerts, releases, receivers }), Err)
     }
 
     /// A release counts as active, or as a canary, from now on where a clock that was ahead wrote since when: what it
@@ -191,5 +192,17 @@ impl Store {
         );
         let statement = statement.bind(time_text(now)).bind(time_text(furthest.alert_lease));
         Ok(messages + self.write("set channels of alerts back", statement).await?)
+    }
+}
+
+/// How many rows of a table were set back; none where the database refused that, which is kept: the other tables are
+/// not to wait for it.
+fn unless_refused(rows: Result<u64, StoreError>, failed: &mut Option<StoreError>) -> Result<u64, StoreError> {
+    match rows {
+        Err(error) if !error.is_outage() => {
+            failed.get_or_insert(error);
+            Ok(0)
+        }
+        rows => rows,
     }
 }
