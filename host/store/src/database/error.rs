@@ -85,7 +85,7 @@ pub enum StoreError {
         /// The latest version this binary knows.
         known: i64,
     },
-    /// A migration failed; nothing of it remains.
+    /// A migration failed; nothing of it remains but whole steps, which the next try does again.
     #[error("the migration failed and was rolled back: fix the cause and run `backline migrate` again")]
     Migration {
         /// The cause.

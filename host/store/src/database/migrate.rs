@@ -198,7 +198,8 @@ impl Store {
     /// Brings the schema up to date. Calling it again, or on several hosts at once, is harmless.
     ///
     /// # Errors
-    /// When the schema is newer than this binary (nothing is changed), or a migration fails (it is rolled back).
+    /// When the schema is newer than this binary (nothing is changed), or a migration fails (it is rolled back; of one
+    /// that is made in steps, those that were done stay, and the next try does them again).
     pub async fn migrate(&self) -> Result<MigrationReport, StoreError> {
         let found = self.schema_version().await?;
         if found > VERSION {
