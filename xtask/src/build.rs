@@ -49,18 +49,28 @@ pub(crate) fn connectors() -> Result<Vec<PathBuf>> {
 /// # Errors
 /// Names the step that failed.
 pub(crate) fn everything() -> Result<()> {
-    components(true, true)
+    components(BuiltFor::Use, true, true)
+}
+
+/// What the host is built for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BuiltFor {
+    /// Commands and the demo, or a part of the tests.
+    Use,
+    /// All tests of the workspace, which are built with it. They ask the host's crates for features that nobody else
+    /// asks for, so that the host of [`BuiltFor::Use`] has every crate of the host compiled a second time.
+    AllTests,
 }
 
 /// Builds the connectors, the test guests or both, and first the host, which packs them.
 ///
 /// # Errors
 /// Names the step that failed.
-pub(crate) fn components(with_connectors: bool, with_guests: bool) -> Result<()> {
+pub(crate) fn components(built_for: BuiltFor, with_connectors: bool, with_guests: bool) -> Result<()> {
     if !with_connectors && !with_guests {
         return Ok(());
     }
-    host()?;
+    host(built_for)?;
     wasm_target()?;
     if with_connectors {
         plugins()?;
@@ -76,9 +86,18 @@ pub(crate) fn components(with_connectors: bool, with_guests: bool) -> Result<()>
 ///
 /// # Errors
 /// When cargo fails.
-fn host() -> Result<()> {
+fn host(built_for: BuiltFor) -> Result<()> {
     say("building the host (the first time takes some minutes: wasmtime and the databases)");
-    process::run(process::cargo().args(["build", "--workspace", "--exclude", "xtask", "--bins"]))
+    process::run(process::cargo().args(host_arguments(built_for)))
+}
+
+/// What cargo is given to build the host.
+fn host_arguments(built_for: BuiltFor) -> &'static [&'static str] {
+    match built_for {
+        BuiltFor::Use => &["build", "--workspace", "--exclude", "xtask", "--bins"],
+        // The binaries that integration tests run are built beside them.
+        BuiltFor::AllTests => &["test", "--workspace", "--no-run"],
+    }
 }
 
 /// What [`release`] builds.
@@ -138,7 +157,7 @@ pub(crate) fn distribution() -> Result<Distribution> {
 /// # Errors
 /// When cargo fails, or the compile target for connectors can't be installed.
 pub(crate) fn packer() -> Result<PathBuf> {
-    host()?;
+    host(BuiltFor::Use)?;
     wasm_target()?;
     Ok(host_binary())
 }

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
+use crate::build::BuiltFor;
 use crate::companions::{self, Companion, Missing};
 use crate::process::{self, say};
 use crate::{build, postgresql, tools};
@@ -178,7 +179,8 @@ pub(crate) fn test(arguments: &TestArguments) -> Result<bool> {
     let cargo_arguments = cargo_arguments(arguments)?;
     let chosen = |suite: &&Suite| arguments.suite.as_deref().is_none_or(|name| name == suite.name);
     let is_needed = |need: Need| SUITES.iter().filter(chosen).any(|suite| suite.needs.contains(&need));
-    build::components(is_needed(Connectors), is_needed(Guests))?;
+    let built_for = if arguments.suite.is_none() { BuiltFor::AllTests } else { BuiltFor::Use };
+    build::components(built_for, is_needed(Connectors), is_needed(Guests))?;
     if is_needed(Registry) {
         tools::ensure(&tools::REGISTRY)?;
     }
