@@ -8,7 +8,8 @@ use aho_corasick::nfa::contiguous::NFA;
 use aho_corasick::{Anchored, MatchKind};
 use zeroize::Zeroizing;
 
-use super::pieces::DECODINGS_MAX;
+use super::digits::Digits;
+use super::inbox::DECODINGS_MAX;
 use super::plain;
 use super::windows::Windows;
 
@@ -25,7 +26,7 @@ pub(super) struct Patterns {
     /// pass over all answers, and most batches have no such text.
     automaton: OnceLock<Automaton>,
     patterns: Vec<Pattern>,
-    /// The same for the first pass; none if a pattern is too short for it.
+    /// Beginnings of the patterns, which rule texts out; none if a pattern is too short for it.
     pub(super) windows: Option<Windows>,
     /// Length of the shortest pattern, in bytes.
     pub(super) shortest: usize,
@@ -41,7 +42,7 @@ struct Pattern {
 }
 
 /// A secret that is longer than its pattern and is still being read.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Following {
     pattern: usize,
     /// The rests that agree with what was read so far.
@@ -83,27 +84,71 @@ impl Patterns {
         self.automaton.get_or_init(|| Automaton::of(self.patterns.iter().map(|pattern| pattern.beginning.as_slice())))
     }
 
-    /// Digits of base64 that hold as many bytes as the shortest pattern. A run of fewer, of base64 or of hexadecimal,
-    /// holds no pattern, in whatever way it is decoded further.
-    pub(super) fn base64_digits_min(&self) -> usize {
-        (8 * self.shortest).div_ceil(6)
+    /// Digits that hold as many bytes as the shortest pattern. A run of fewer holds no pattern, in whatever way it is
+    /// decoded further.
+    pub(super) fn digits_min(&self, digits: Digits) -> usize {
+        (8 * self.shortest).div_ceil(digits.bits())
     }
 
     /// What to follow after a pattern that began at `start`; `None` if no secret goes on after it.
-    pub(super) fn follow(&self, pattern: usize, start: u32) -> Option<Following> {
+    pub(super) fn follow(&self, pattern: usize, start: impl FnOnce() -> u32) -> Option<Following> {
         let until = self.patterns[pattern].rests.len();
-        (until > 0).then_some(Following { pattern, from: 0, until, read: 0, start })
+        (until > 0).then(|| Following { pattern, from: 0, until, read: 0, start: start() })
+    }
+
+    /// How many of the next bytes agree with every secret that was followed so far.
+    pub(super) fn agreeing(&self, following: &Following, text: &[u8]) -> usize {
+        let Following { pattern, from, until, read, .. } = *following;
+        // They are sorted: in what the first and the last agree, all do.
+        let rests = &self.patterns[pattern].rests[from..until];
+        let pairs = unread(rests.first(), read).iter().zip(unread(rests.last(), read));
+        pairs
+            .zip(text)
+            .take_while(|((first, last), byte)| first == last && **first == byte.to_ascii_lowercase())
+            .count()
     }
 
     /// Reads one more byte; `None` if no secret has it there.
     pub(super) fn go_on(&self, following: Following, byte: u8) -> Option<Following> {
         let Following { pattern, from, until, read, start } = following;
-        let (byte, rests) = (Some(byte.to_ascii_lowercase()), &self.patterns[pattern].rests);
+        let (byte, rests) = (Some(byte.to_ascii_lowercase()), &self.patterns[pattern].rests[from..until]);
         let at = |rest: &Zeroizing<Vec<u8>>| rest.get(read).copied();
-        let first = from + rests[from..until].partition_point(|rest| at(rest) < byte);
-        let end = first + rests[first..until].partition_point(|rest| at(rest) == byte);
-        (first < end).then_some(Following { pattern, from: first, until: end, read: read + 1, start })
+        let first = leading(rests.len(), |index| at(&rests[index]) < byte);
+        let last = leading(rests.len() - first, |index| at(&rests[rests.len() - 1 - index]) > byte);
+        let (from, until) = (from + first, until - last);
+        (from < until).then_some(Following { pattern, from, until, read: read + 1, start })
     }
+}
+
+impl Following {
+    /// The same after more bytes, in which every secret agrees.
+    pub(super) fn further(self, bytes: usize) -> Self {
+        Self { read: self.read + bytes, ..self }
+    }
+}
+
+/// What of a secret's rest is not read.
+fn unread(rest: Option<&Zeroizing<Vec<u8>>>, read: usize) -> &[u8] {
+    rest.and_then(|rest| rest.get(read..)).unwrap_or_default()
+}
+
+/// How many of the first of so many are so, if none is behind one that is not. Takes few steps where they are few, and
+/// in a hostile text each byte may rule out one secret only.
+fn leading(length: usize, is_so: impl Fn(usize) -> bool) -> usize {
+    let mut step = 1;
+    while step <= length && is_so(step - 1) {
+        step *= 2;
+    }
+    let (mut least, mut most) = (step / 2, length.min(step - 1));
+    while least < most {
+        let middle = usize::midpoint(least, most);
+        if is_so(middle) {
+            least = middle + 1;
+        } else {
+            most = middle;
+        }
+    }
+    least
 }
 
 /// What finds patterns in decoded text, byte by byte.
@@ -148,7 +193,7 @@ impl Automaton {
 
 /// A secret in the forms in which decoding may leave it: as it is, and where it has characters outside ASCII, as UTF-16
 /// without the bytes that are zero; each of these also with what looks like escapes in it decoded.
-fn readings(value: &str) -> Vec<Zeroizing<Vec<u8>>> {
+pub(super) fn readings(value: &str) -> Vec<Zeroizing<Vec<u8>>> {
     let mut bases = vec![kept(value.as_bytes())];
     if !value.is_ascii() {
         for to_bytes in [u16::to_le_bytes, u16::to_be_bytes] {
@@ -184,4 +229,37 @@ fn kept(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
 fn unescaped(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let decoded = Zeroizing::new(plain::unescaped(text)?);
     Some(kept(&decoded))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_leading_ones_are_counted() {
+        for length in 0..40 {
+            for so in 0..=length {
+                assert_eq!(leading(length, |index| index < so), so, "{so} of {length}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_follows_a_pattern_is_followed_as_far_as_a_secret_has_it() {
+        let stem = "a".repeat(PATTERN_BYTES_MAX);
+        let secrets: Vec<String> = ["aab", "aac", "aacd", "ab", "", "b"].map(|rest| format!("{stem}{rest}")).into();
+        let patterns = Patterns::new(secrets.iter().map(String::as_str)).expect("secrets");
+        for (text, followed) in [("aab", 3), ("AACDE", 4), ("aacx", 3), ("abb", 2), ("b", 1), ("c", 0), ("", 0)] {
+            let mut following = patterns.follow(0, || 7);
+            let mut read = 0;
+            for byte in text.bytes() {
+                let Some(before) = following else { break };
+                let agreeing = patterns.agreeing(&before, &text.as_bytes()[read..]);
+                assert!(agreeing == 0 || before.further(1) == patterns.go_on(before, byte).expect("agrees"), "{text}");
+                following = patterns.go_on(before, byte);
+                read += usize::from(following.is_some());
+            }
+            assert_eq!(read, followed, "{text}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::first_pass::may_hold;
-use super::layers::Search;
+use super::layers::{BATCH_BYTES, Search};
 use super::*;
 
 const TOKEN: &str = "IGQ/canary+token==%7";
@@ -156,10 +156,16 @@ fn a_secret_is_found_wherever_the_batches_of_the_search_end() {
         (r"canary-0123456789\ud83d", half + " "),
     ] {
         let secrets = SecretMatcher::new([secret]);
-        for blanks in (0..80).chain(1_960..2_060).chain([2_100, 4_090]) {
+        let is_found = |text: &str, cuts: &[usize]| !ranges_of(&secrets, text.as_bytes(), cuts).is_empty();
+        for blanks in 0..20 {
             let text = format!("{}{written}", " ".repeat(blanks));
-            assert!(secrets.occur_in(text.as_bytes()), "{secret} behind {blanks} blanks");
+            for cut in 0..text.len() {
+                assert!(is_found(&text, &[cut]), "{secret} behind {blanks} blanks, cut at {cut}");
+                assert!(is_found(&text, &[cut, cut + 1]), "{secret} behind {blanks} blanks, cut at {cut} and behind");
+            }
         }
+        let text = format!("{}{written}", " ".repeat(BATCH_BYTES - written.len() / 2));
+        assert!(secrets.occur_in(text.as_bytes()), "{secret} over the end of a batch");
     }
 }
 
@@ -184,7 +190,7 @@ fn is_left(secrets: &SecretMatcher, text: &[u8]) -> bool {
 
 /// One form of writing bytes, with its choices made by a seed.
 #[derive(Clone, Debug)]
-enum Form {
+pub(super) enum Form {
     Percent { all: bool, upper: bool },
     Json { all: bool },
     Html { all: bool, decimal: bool },
@@ -194,7 +200,7 @@ enum Form {
     Folded { at: Vec<usize> },
 }
 
-fn form() -> impl Strategy<Value = Form> {
+pub(super) fn form() -> impl Strategy<Value = Form> {
     prop_oneof![
         (any::<bool>(), any::<bool>()).prop_map(|(all, upper)| Form::Percent { all, upper }),
         any::<bool>().prop_map(|all| Form::Json { all }),
@@ -207,7 +213,7 @@ fn form() -> impl Strategy<Value = Form> {
 }
 
 impl Form {
-    fn write(&self, given: &[u8]) -> Vec<u8> {
+    pub(super) fn write(&self, given: &[u8]) -> Vec<u8> {
         let text = std::str::from_utf8(given);
         match self {
             Self::Percent { all, upper } => {
@@ -281,7 +287,7 @@ impl Form {
     }
 }
 
-fn secret() -> impl Strategy<Value = String> {
+pub(super) fn secret() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => "[A-Za-z0-9._~+/=|-]{8,80}",
         1 => "[!-~]{12,40}",
@@ -291,7 +297,7 @@ fn secret() -> impl Strategy<Value = String> {
 }
 
 /// Text around a secret, with much that looks like escapes and digits.
-fn around() -> impl Strategy<Value = String> {
+pub(super) fn around() -> impl Strategy<Value = String> {
     prop_oneof![
         r#"[ -~\r\nü]{0,60}"#,
         r#"([%\\&][0-9a-fA-F#x;u]{0,5}){0,20}"#,
@@ -396,8 +402,11 @@ fn steps(secret: &[&str], text: &[u8]) -> (u64, usize) {
     (steps, hits.len())
 }
 
-/// Most bytes read in all layers for one byte of the source, by any of the texts below.
-const STEPS_PER_BYTE_MAX: u64 = 16;
+/// Most bytes read in all layers for one byte of the source, by any of the texts below that repeat one thing.
+const STEPS_PER_BYTE_MAX: u64 = 18;
+
+/// The same where escapes of each depth join digits to ever longer runs, each of which is decoded in all ways.
+const JOINED_STEPS_PER_BYTE_MAX: u64 = 48;
 
 #[test]
 fn no_text_and_no_secret_makes_the_work_more_than_linear() {
@@ -422,6 +431,8 @@ fn no_text_and_no_secret_makes_the_work_more_than_linear() {
         "a".repeat(200_000).into_bytes(),
         "V".repeat(200_000).into_bytes(),
         "56".repeat(100_000).into_bytes(),
+        // Pairs of digits stand for pairs of digits, at both places, again and again.
+        "3".repeat(200_000).into_bytes(),
         "A".repeat(200_000).into_bytes(),
         "\r\n ".repeat(60_000).into_bytes(),
         vec![0; 200_000],
@@ -438,6 +449,11 @@ fn no_text_and_no_secret_makes_the_work_more_than_linear() {
         assert!(whole <= 2 * half + 200_000, "{shown}: {half} for the half, {whole} for the whole");
         assert!(hits <= text.len() / 8, "{shown}");
     }
+    let joined = format!("{0}%56{0}%2556{0}%252556", "V".repeat(60)).repeat(800);
+    let (half, _) = steps(&secrets, &joined.as_bytes()[..joined.len() / 2]);
+    let (whole, _) = steps(&secrets, joined.as_bytes());
+    assert!(whole <= JOINED_STEPS_PER_BYTE_MAX * joined.len() as u64, "{} a byte", whole / joined.len() as u64);
+    assert!(whole <= 2 * half + 200_000, "{half} for the half, {whole} for the whole");
 }
 
 #[test]
