@@ -71,6 +71,12 @@ impl Digits {
         }
     }
 
+    /// Whether a byte is a digit.
+    #[inline]
+    pub(super) fn has(self, byte: u8) -> bool {
+        self.value(byte) != NO_DIGIT
+    }
+
     /// The value of a digit.
     #[inline]
     pub(super) fn value(self, byte: u8) -> u8 {

@@ -36,7 +36,7 @@ enum StretchOrigin {
     /// Each is made of these bytes of the source, which were read with an earlier batch.
     EarlierSource { end: u32, novelty: Novelty },
     /// Each is a byte of the layer above. The first may stand behind another byte than there.
-    Copied { is_joined: bool },
+    Copied { first: Novelty },
     /// All are made of one escape of so many bytes.
     Escape { length: u32 },
     /// They are made of digits. Those of the first group come from `from`; this many bytes of it are left out.
@@ -47,8 +47,13 @@ enum StretchOrigin {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Novelty {
     Nothing,
-    /// It is one of the layer above, but stands behind another one than there.
-    Joined,
+    /// It is one of the layer above, but stands behind another one than there. There it stands behind no digit, so a
+    /// run of digits that begins with it here begins with it there too.
+    Moved,
+    /// The same, and there it stands behind a digit, or behind a byte that is not known here. A run that begins with it
+    /// here has more in front there. Then what the digits stand for has more in front as well, which may be half of an
+    /// escape and take the first bytes away.
+    CutOff,
     /// It was decoded.
     Decoded,
 }
@@ -119,18 +124,25 @@ impl Inbox {
         self.write_one(byte, start, StretchOrigin::EarlierSource { end, novelty: Novelty::Decoded });
     }
 
-    /// Takes over bytes of the layer above, which are the same here. The first stands at `from` there.
-    pub(super) fn copy(&mut self, bytes: &[u8], from: usize) {
+    /// Takes over bytes of the layer above, which are the same here. The first stands at `from` there, behind `before`,
+    /// if that is known.
+    pub(super) fn copy(&mut self, bytes: &[u8], from: usize, before: Option<u8>) {
         let is_blank = |byte: &&u8| matches!(byte, b' ' | b'\t');
         let blanks = if self.after_break { bytes.iter().take_while(is_blank).count() } else { 0 };
         self.is_behind_other |= blanks > 0;
         if blanks == bytes.len() {
             return;
         }
-        let is_joined = std::mem::take(&mut self.is_behind_other);
+        let before = if blanks > 0 { Some(bytes[blanks - 1]) } else { before };
+        let first = match (std::mem::take(&mut self.is_behind_other), before) {
+            (false, _) => Novelty::Nothing,
+            // A digit of hexadecimal is one of base64 too.
+            (true, Some(before)) if !Digits::Base64.has(before) => Novelty::Moved,
+            (true, _) => Novelty::CutOff,
+        };
         self.after_break = false;
         self.may_escape = true;
-        self.begin_stretch(short(from + blanks), StretchOrigin::Copied { is_joined });
+        self.begin_stretch(short(from + blanks), StretchOrigin::Copied { first });
         self.bytes.extend_from_slice(&bytes[blanks..]);
     }
 
@@ -167,8 +179,8 @@ impl Inbox {
         }
     }
 
-    /// Whether a run of digits holds something that no run of the layer above holds. `begins`: it does not go on from
-    /// an earlier batch. Then its first byte may stand behind another one: the run above has it too, with more before.
+    /// Whether a run of digits is none of the layer above too, from its first digit to its last. `begins`: it does not
+    /// go on from an earlier batch.
     pub(super) fn has_news(&self, run: Range<usize>, begins: bool) -> bool {
         if !self.is_unescaped || run.is_empty() {
             return !self.is_unescaped;
@@ -177,7 +189,8 @@ impl Inbox {
         let mut within = self.stretches[self.stretch(run.start)..].iter().take_while(|stretch| stretch.at < end);
         within.any(|stretch| match stretch.novelty() {
             Novelty::Nothing => false,
-            Novelty::Joined => stretch.at > start || (stretch.at == start && !begins),
+            Novelty::Moved => stretch.at > start || (stretch.at == start && !begins),
+            Novelty::CutOff => stretch.at >= start,
             Novelty::Decoded => true,
         })
     }
@@ -190,7 +203,7 @@ impl Inbox {
         let place = match self.stretches[last].novelty() {
             // All its bytes are decoded, the last of them too.
             Novelty::Decoded => self.stretches[..until].get(last + 1).map_or(read, |next| next.at) - 1,
-            Novelty::Joined | Novelty::Nothing => self.stretches[last].at,
+            Novelty::CutOff | Novelty::Moved | Novelty::Nothing => self.stretches[last].at,
         };
         Some((read - 1 - place) as usize)
     }
@@ -200,7 +213,7 @@ impl Inbox {
         let stretch = &self.stretches[self.stretch(place)];
         let novelty = match stretch.novelty() {
             // Only the first byte of a stretch stands behind another one.
-            Novelty::Joined if stretch.at != short(place) => Novelty::Nothing,
+            Novelty::CutOff | Novelty::Moved if stretch.at != short(place) => Novelty::Nothing,
             novelty => novelty,
         };
         HeldByte { byte, start, end, novelty }
@@ -281,12 +294,12 @@ impl Inbox {
 }
 
 impl Stretch {
-    /// How the bytes differ from the layer above, if this is one of an unescaped layer; `Joined` is the first alone.
+    /// How the bytes differ from the layer above, if this is one of an unescaped layer; only the first of those that
+    /// stand behind another byte does.
     fn novelty(&self) -> Novelty {
         match self.origin {
             StretchOrigin::EarlierSource { novelty, .. } => novelty,
-            StretchOrigin::Copied { is_joined: true } => Novelty::Joined,
-            StretchOrigin::Copied { is_joined: false } => Novelty::Nothing,
+            StretchOrigin::Copied { first } => first,
             StretchOrigin::Source | StretchOrigin::Escape { .. } | StretchOrigin::Digits { .. } => Novelty::Decoded,
         }
     }

@@ -276,7 +276,7 @@ impl<'a> Search<'a> {
                         written = Some(std::mem::take(&mut self.layers[begun].inbox));
                     }
                     if let Some(inbox) = &mut written {
-                        inbox.copy(&text[copied..begin], copied);
+                        inbox.copy(&text[copied..begin], copied, before(text, copied));
                         inbox.write_escape(&bytes[..length], begin, end);
                     }
                     (at, copied) = (end, end);
@@ -284,7 +284,7 @@ impl<'a> Search<'a> {
             }
         };
         if let (Some(child), Some(mut inbox)) = (child, written) {
-            inbox.copy(&text[copied..read], copied);
+            inbox.copy(&text[copied..read], copied, before(text, copied));
             self.layers[child].inbox = inbox;
         }
         read
@@ -333,6 +333,12 @@ impl<'a> Search<'a> {
         }
         self.hits = merged;
     }
+}
+
+/// The byte before a place of a batch; `None` if an earlier batch had it.
+#[inline]
+fn before(text: &[u8], place: usize) -> Option<u8> {
+    place.checked_sub(1).map(|before| text[before])
 }
 
 /// The next place at which an escape may begin.

@@ -169,6 +169,30 @@ fn a_secret_is_found_wherever_the_batches_of_the_search_end() {
     }
 }
 
+#[test]
+fn digits_behind_an_escape_are_read_by_themselves() {
+    // The escape ends with digits, so the run of the layer above begins with them. What that stands for begins with
+    // half of an escape, or with a line break, which takes the first character of the secret away.
+    for (escape, behind, secret) in [
+        ("%5C", "b%65arer-0123456789", "bearer-0123456789"),
+        ("%26", "#65;%61rer-0123456789", "#65;arer-0123456789"),
+        (r"\u005c", r"n\u0061rer-0123456789", "narer-0123456789"),
+        ("%0a", " %63anary-0123456789", " canary-0123456789"),
+    ] {
+        let secrets = SecretMatcher::new([secret]);
+        let digits = Form::Hexadecimal { upper: false }.write(behind.as_bytes());
+        for before in ["", "3", "\u{e9}=", "%2520"] {
+            let text = [before.as_bytes(), escape.as_bytes(), &digits, b" "].concat();
+            let from = before.len() + escape.len();
+            for cut in 0..text.len() {
+                let found = ranges_of(&secrets, &text, &[cut]);
+                let found: Vec<_> = found.iter().map(|(start, end)| (*start as usize, *end as usize)).collect();
+                assert_eq!(found, [(from, from + digits.len())], "{secret} behind {before}{escape}, cut at {cut}");
+            }
+        }
+    }
+}
+
 /// The same text, cut as given.
 fn ranges_of(secrets: &SecretMatcher, text: &[u8], cuts: &[usize]) -> Vec<(u32, u32)> {
     let mut search = Search::new(secrets.patterns.as_ref().expect("secrets"));
