@@ -22,7 +22,8 @@ fn all_readings(secrets: &[String]) -> Vec<Vec<u8>> {
 
 /// The ranges that hold secrets, in order and without overlap.
 fn ranges(readings: &[Vec<u8>], source: &[u8]) -> Vec<(u32, u32)> {
-    let shortest = readings.iter().map(Vec::len).min().unwrap_or(1);
+    // The first bytes of a long secret are as good as the secret, so they are what digits have to hold.
+    let shortest = readings.iter().map(|reading| reading.len().min(PATTERN_BYTES_MAX)).min().unwrap_or(1);
     let mut hits = Vec::new();
     let mut layers = vec![kept(source.iter().copied().zip(0..).map(|(byte, at)| (byte, at, at + 1)))];
     for decodings in 0..=DECODINGS_MAX {
