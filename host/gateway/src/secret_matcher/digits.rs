@@ -63,6 +63,19 @@ impl Digits {
         }
     }
 
+    /// Whole bytes that so many digits stand for.
+    pub(super) fn bytes_of(self, digits: usize) -> usize {
+        digits * self.bits() / 8
+    }
+
+    /// The first of the two digits of which a byte has bits. Both are counted from where the first group begins.
+    pub(super) fn first_of(self, byte: usize) -> usize {
+        match self {
+            Self::Hexadecimal => byte * 2,
+            Self::Base64 => byte / 3 * 4 + byte % 3,
+        }
+    }
+
     /// Bits of one digit.
     pub(super) fn bits(self) -> usize {
         match self {
@@ -112,31 +125,35 @@ impl Digits {
         None
     }
 
-    /// Writes the bytes that these digits stand for, as far as the groups are complete.
+    /// Writes the bytes that these digits stand for. What the last group lacks is 0.
     pub(super) fn pack(self, digits: &[u8], packed: &mut Vec<u8>) {
         packed.clear();
         let values = self.values();
         let value = |digit: &u8| values[usize::from(*digit)];
         match self {
             Self::Hexadecimal => {
-                let (groups, _) = digits.as_chunks::<2>();
+                let (groups, rest) = digits.as_chunks::<2>();
                 packed.extend(groups.iter().map(|[high, low]| value(high) << 4 | value(low)));
+                packed.extend(rest.iter().map(|high| value(high) << 4));
             }
             Self::Base64 => {
-                let (groups, _) = digits.as_chunks::<4>();
+                let (groups, rest) = digits.as_chunks::<4>();
                 packed.resize(groups.len() * 3, 0);
                 let (bytes, _) = packed.as_chunks_mut::<3>();
-                for (bytes, [a, b, c, d]) in bytes.iter_mut().zip(groups) {
-                    let [a, b, c, d] = [a, b, c, d].map(|digit| u32::from(value(digit)));
-                    let [_, first, second, third] = (a << 18 | b << 12 | c << 6 | d).to_be_bytes();
-                    *bytes = [first, second, third];
+                for (bytes, group) in bytes.iter_mut().zip(groups) {
+                    *bytes = three_bytes(group.each_ref().map(value));
+                }
+                if !rest.is_empty() {
+                    let mut group = [0; 4];
+                    group.iter_mut().zip(rest).for_each(|(place, digit)| *place = value(digit));
+                    packed.extend_from_slice(&three_bytes(group));
                 }
             }
         }
     }
 
-    /// Writes the reading whose first group begins `phase` digits later, as many bytes of it as given. There must be
-    /// one group more in what was packed.
+    /// Writes the reading whose first group begins `phase` digits later, as many bytes of it as given: at most those
+    /// that the digits behind it stand for.
     pub(super) fn moved(self, packed: &[u8], phase: usize, length: usize, bytes: &mut Vec<u8>) {
         let bits = phase * self.bits();
         let packed = &packed[bits / 8..];
@@ -158,6 +175,14 @@ impl Digits {
             Self::Base64 => &BASE64,
         }
     }
+}
+
+/// The bytes of four digits of base64.
+#[inline]
+fn three_bytes(values: [u8; 4]) -> [u8; 3] {
+    let [a, b, c, d] = values.map(u32::from);
+    let [_, first, second, third] = (a << 18 | b << 12 | c << 6 | d).to_be_bytes();
+    [first, second, third]
 }
 
 fn moved_by<const BITS: u32>(packed: &[u8], length: usize, bytes: &mut Vec<u8>) {
@@ -191,14 +216,13 @@ mod tests {
         for digits in Digits::ALL {
             let text: Vec<u8> = text.iter().copied().filter(|byte| digits.value(*byte) != NO_DIGIT).collect();
             let (mut packed, mut bytes) = (Vec::new(), Vec::new());
-            for length in digits.group()..60 {
-                digits.pack(&text[..length], &mut packed);
-                let groups = length / digits.group();
-                assert_eq!(packed, reading(digits, &text[..groups * digits.group()], 0), "{digits:?}");
-                for phase in 1..digits.group() {
-                    let length = (groups - 1) * digits.group_bytes();
+            for count in 1..60 {
+                digits.pack(&text[..count], &mut packed);
+                for phase in 0..digits.group() {
+                    let length = digits.bytes_of(count.saturating_sub(phase));
                     digits.moved(&packed, phase, length, &mut bytes);
-                    assert_eq!(bytes, reading(digits, &text, phase)[..length], "{digits:?} from {phase}");
+                    let expected = if phase < count { reading(digits, &text[..count], phase) } else { Vec::new() };
+                    assert_eq!(bytes, expected, "{digits:?}, {count} of them from {phase}");
                 }
             }
         }

@@ -97,6 +97,11 @@ impl Inbox {
         Self { is_unescaped: true, ..Self::default() }
     }
 
+    /// Becomes what it was when it was made.
+    pub(super) fn forget(&mut self) {
+        *self = Self { is_unescaped: self.is_unescaped, ..Self::default() };
+    }
+
     /// Adds bytes of the source, of which the first stands at `position`.
     pub(super) fn write_source(&mut self, bytes: &[u8], position: u32) {
         self.write(bytes, |at| (position + short(at), StretchOrigin::Source));
@@ -171,10 +176,8 @@ impl Inbox {
             StretchOrigin::Copied { .. } => above(from + within, from + within),
             StretchOrigin::Escape { length } => above(from, from + length - 1),
             StretchOrigin::Digits { digits, left_out } => {
-                let (group, group_bytes) = (short(digits.group()), short(digits.group_bytes()));
-                let byte = u32::from(left_out) + within;
-                let first = from + byte / group_bytes * group + byte % group_bytes;
-                above(first, first + 1)
+                let first = from as usize + digits.first_of(usize::from(left_out) + within as usize);
+                MadeOf::Above { first, last: first + 1 }
             }
         }
     }

@@ -290,7 +290,8 @@ impl<'a> Search<'a> {
         read
     }
 
-    /// Makes the unescaped layer what this layer was before the current batch.
+    /// Makes the unescaped layer what this layer was before the current batch, and those below it what those below this
+    /// one were.
     fn begin_unescaped(&mut self, index: usize) -> usize {
         self.layers[index].unescapes = true;
         let copy = self.child(index, UNESCAPED);
@@ -312,13 +313,31 @@ impl<'a> Search<'a> {
                 continue;
             }
             layer.unescapes = unescapes;
+            let below = layer.children;
             for (kind, child) in children.into_iter().enumerate() {
-                if child != 0 && (kind != UNESCAPED || unescapes) {
+                // An unescaped layer that is not written is made when it is begun.
+                let is_written = kind != UNESCAPED || unescapes;
+                if child != 0 && is_written {
                     pairs.push((child, self.child(to, kind)));
+                } else if below[kind] != 0 && is_written {
+                    self.forget(below[kind]);
                 }
             }
         }
         copy
+    }
+
+    /// Makes a layer and those below it what they were when they were made.
+    fn forget(&mut self, layer: usize) {
+        let mut all = vec![layer];
+        while let Some(layer) = all.pop() {
+            let matching = Matching::new(self.automaton);
+            let layer = &mut self.layers[layer];
+            layer.inbox.forget();
+            layer.carry.clear();
+            (layer.matching, layer.runs, layer.unescapes, layer.quiet) = (Some(matching), Default::default(), false, 0);
+            all.extend(layer.children.into_iter().skip(UNESCAPED + 1).filter(|child| *child != 0));
+        }
     }
 
     /// Sorts the hits, and makes one of those that overlap.

@@ -12,7 +12,8 @@ use super::{Edge, Search, child_of};
 pub(in crate::secret_matcher) struct Run {
     /// Number of its digits so far; 0 if there is no run.
     length: usize,
-    /// The last ones: the last whole group, which the first reading has in full, and what is behind it.
+    /// The last ones: the last whole group of the first reading, if there is one, and what is behind it. The next bytes
+    /// of every reading are made of these and of what follows.
     pending: Vec<Digit>,
     /// Whether a part of it is in no run of the layer above.
     is_new: bool,
@@ -61,23 +62,14 @@ impl Search<'_> {
         let mut at = 0;
         if self.layers[index].runs[digits as usize].is_under_way() {
             at = digits.run_end(text, 0);
-            self.decode_part(index, digits, text, 0..at, false);
-            if at < text.len() || last {
-                self.end_run(index, digits);
-            }
+            self.decode_part(index, digits, text, 0..at, at < text.len() || last);
         }
         let digits_min = self.patterns.digits_min(digits);
         while let Some(run) = digits.next_run(text, at, digits_min) {
             at = run.end;
             let ends = at < text.len() || last;
             if !ends || self.layers[index].inbox.has_news(run.clone(), true) {
-                for phase in 0..digits.group() {
-                    self.reading(index, digits, phase).gap();
-                }
-                self.decode_part(index, digits, text, run, true);
-                if ends {
-                    self.end_run(index, digits);
-                }
+                self.decode_part(index, digits, text, run, ends);
             }
         }
     }
@@ -102,75 +94,56 @@ impl Search<'_> {
         text.len() - if is_run(base64 - hexadecimal) { hexadecimal } else { base64 }
     }
 
-    /// Decodes the next digits of a run. `begins`: they are the first.
-    fn decode_part(&mut self, index: usize, digits: Digits, text: &[u8], part: Range<usize>, begins: bool) {
-        if part.is_empty() {
-            return;
-        }
-        let (group, group_bytes) = (digits.group(), digits.group_bytes());
-        let is_new = self.layers[index].inbox.has_news(part.clone(), begins);
+    /// Decodes the next digits of a run, into every byte that is whole. `ends`: no more digits follow.
+    fn decode_part(&mut self, index: usize, digits: Digits, text: &[u8], part: Range<usize>, ends: bool) {
+        let group = digits.group();
         let mut run = std::mem::take(&mut self.layers[index].runs[digits as usize]);
+        run.is_new |= self.layers[index].inbox.has_news(part.clone(), !run.is_under_way());
         run.length += part.len();
-        run.is_new |= is_new;
         let mut scratch = std::mem::take(&mut self.scratch);
-        scratch.digits.clear();
-        scratch.digits.extend(run.pending.iter().map(|digit| digit.byte));
-        scratch.digits.extend_from_slice(&text[part.clone()]);
-        digits.pack(&scratch.digits, &mut scratch.packed);
-        let groups = scratch.digits.len() / group;
-        let length = groups.saturating_sub(1) * group_bytes;
-        for phase in (0..group).filter(|_| groups > 0) {
-            let (bytes, from) = if phase == 0 {
-                (&scratch.packed, if run.pending.len() >= group { group_bytes } else { 0 })
-            } else {
-                digits.moved(&scratch.packed, phase, length, &mut scratch.moved);
-                (&scratch.moved, 0)
-            };
-            // Groups that begin with an earlier batch, byte by byte.
-            let earlier = run.pending.len().saturating_sub(phase).div_ceil(group);
-            let cut = bytes.len().min((earlier * group_bytes).max(from));
-            for (at, byte) in bytes.iter().enumerate().take(cut).skip(from) {
-                let first = phase + at / group_bytes * group + at % group_bytes;
+        let earlier = run.pending.len();
+        let all = if earlier == 0 {
+            &text[part.clone()]
+        } else {
+            scratch.digits.clear();
+            scratch.digits.extend(run.pending.iter().map(|digit| digit.byte));
+            scratch.digits.extend_from_slice(&text[part.clone()]);
+            scratch.digits.as_slice()
+        };
+        let count = all.len();
+        digits.pack(all, &mut scratch.packed);
+        for phase in 0..group {
+            let written = digits.bytes_of(earlier.saturating_sub(phase));
+            let length = digits.bytes_of(count.saturating_sub(phase));
+            digits.moved(&scratch.packed, phase, length, &mut scratch.moved);
+            // Bytes of groups that begin in an earlier batch, one by one.
+            let cut = length.min(earlier.saturating_sub(phase).div_ceil(group) * digits.group_bytes());
+            for (at, byte) in scratch.moved.iter().enumerate().take(cut).skip(written) {
+                let first = phase + digits.first_of(at);
                 let start = self.digit(index, text, &run.pending, &part, first).start;
                 let end = self.digit(index, text, &run.pending, &part, first + 1).end;
                 self.reading(index, digits, phase).write_byte(*byte, start, end);
             }
-            if cut < bytes.len() {
-                let first = phase + cut / group_bytes * group - run.pending.len();
-                self.reading(index, digits, phase).write_digits(&bytes[cut..], digits, part.start + first);
+            let reading = self.reading(index, digits, phase);
+            if cut < length {
+                let first = phase + digits.first_of(cut) - earlier;
+                reading.write_digits(&scratch.moved[cut..], digits, part.start + first);
+            }
+            if ends {
+                // Nothing that the run leaves unfinished waits for the next one.
+                reading.gap();
             }
         }
-        let kept = groups.saturating_sub(1) * group..scratch.digits.len();
         scratch.pending.clear();
-        scratch.pending.extend(kept.map(|at| self.digit(index, text, &run.pending, &part, at)));
+        if ends {
+            (run.length, run.is_new) = (0, false);
+        } else {
+            let kept = (count / group).saturating_sub(1) * group..count;
+            scratch.pending.extend(kept.map(|at| self.digit(index, text, &run.pending, &part, at)));
+        }
         std::mem::swap(&mut run.pending, &mut scratch.pending);
         self.scratch = scratch;
         self.layers[index].runs[digits as usize] = run;
-    }
-
-    /// Decodes what is left of a run, and ends it.
-    #[expect(clippy::cast_possible_truncation, reason = "the eight bits that are next")]
-    fn end_run(&mut self, index: usize, digits: Digits) {
-        let Run { mut pending, .. } = std::mem::take(&mut self.layers[index].runs[digits as usize]);
-        let (group, bits) = (digits.group(), digits.bits());
-        for phase in 0..group {
-            let inbox = self.reading(index, digits, phase);
-            let from = if phase == 0 && pending.len() >= group { group } else { phase };
-            let (mut held, mut count) = (0u64, 0);
-            for (at, digit) in pending.iter().enumerate().skip(from) {
-                held = held << bits | u64::from(digits.value(digit.byte));
-                count += bits;
-                if count >= 8 {
-                    count -= 8;
-                    inbox.write_byte((held >> count) as u8, pending[at - 1].start, digit.end);
-                }
-            }
-            // Nothing that the run leaves unfinished waits for the next one.
-            inbox.gap();
-        }
-        // The buffer is used again.
-        pending.clear();
-        self.layers[index].runs[digits as usize].pending = pending;
     }
 
     /// The inbox of one reading of a layer's runs.
