@@ -19,7 +19,7 @@ use super::SLICE_BYTES;
 use super::blocks::first_place;
 use super::digits::Digits;
 use super::escapes::{ESCAPE_BYTES_MAX, Found, begins_escape, escape_at};
-use super::inbox::{DECODINGS_MAX, Inbox, MadeOf, HeldByte};
+use super::inbox::{DECODINGS_MAX, HeldByte, Inbox, MadeOf};
 use super::patterns::{Automaton, Patterns};
 
 /// Most bytes of the source that are handed down at once. The fewer they are, the more a batch costs beside its bytes;

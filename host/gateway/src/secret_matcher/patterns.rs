@@ -42,7 +42,7 @@ struct Pattern {
 }
 
 /// A secret that is longer than its pattern and is still being read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(super) struct Following {
     pattern: usize,
     /// The rests that agree with what was read so far.
@@ -96,18 +96,6 @@ impl Patterns {
         (until > 0).then(|| Following { pattern, from: 0, until, read: 0, start: start() })
     }
 
-    /// How many of the next bytes agree with every secret that was followed so far.
-    pub(super) fn agreeing(&self, following: &Following, text: &[u8]) -> usize {
-        let Following { pattern, from, until, read, .. } = *following;
-        // They are sorted: in what the first and the last agree, all do.
-        let rests = &self.patterns[pattern].rests[from..until];
-        let pairs = unread(rests.first(), read).iter().zip(unread(rests.last(), read));
-        pairs
-            .zip(text)
-            .take_while(|((first, last), byte)| first == last && **first == byte.to_ascii_lowercase())
-            .count()
-    }
-
     /// Reads one more byte; `None` if no secret has it there.
     pub(super) fn go_on(&self, following: Following, byte: u8) -> Option<Following> {
         let Following { pattern, from, until, read, start } = following;
@@ -118,18 +106,6 @@ impl Patterns {
         let (from, until) = (from + first, until - last);
         (from < until).then_some(Following { pattern, from, until, read: read + 1, start })
     }
-}
-
-impl Following {
-    /// The same after more bytes, in which every secret agrees.
-    pub(super) fn further(self, bytes: usize) -> Self {
-        Self { read: self.read + bytes, ..self }
-    }
-}
-
-/// What of a secret's rest is not read.
-fn unread(rest: Option<&Zeroizing<Vec<u8>>>, read: usize) -> &[u8] {
-    rest.and_then(|rest| rest.get(read..)).unwrap_or_default()
 }
 
 /// How many of the first of so many are so, if none is behind one that is not. Takes few steps where they are few, and
@@ -253,10 +229,7 @@ mod tests {
             let mut following = patterns.follow(0, || 7);
             let mut read = 0;
             for byte in text.bytes() {
-                let Some(before) = following else { break };
-                let agreeing = patterns.agreeing(&before, &text.as_bytes()[read..]);
-                assert!(agreeing == 0 || before.further(1) == patterns.go_on(before, byte).expect("agrees"), "{text}");
-                following = patterns.go_on(before, byte);
+                following = following.and_then(|before| patterns.go_on(before, byte));
                 read += usize::from(following.is_some());
             }
             assert_eq!(read, followed, "{text}");

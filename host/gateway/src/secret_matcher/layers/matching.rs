@@ -4,15 +4,11 @@ use std::ops::Range;
 
 use aho_corasick::automaton::StateID;
 
-use super::super::patterns::{Automaton, Following, PATTERN_BYTES_MAX};
-use super::super::windows::{Doubts, Windows};
+use super::super::patterns::{Automaton, Following};
+use super::super::windows::Doubts;
 use super::{Edge, Search};
 
-/// Fewest bytes of a long secret that are followed without the automaton. It must read again what its state depends on
-/// then, which is at most half as many bytes.
-const FOLLOWED_ALONE_MIN: usize = 2 * PATTERN_BYTES_MAX;
-
-/// How far the search of a layer is.
+/// How far the search of a layer is. It is the same whether the layer was skimmed or not.
 #[derive(Clone)]
 pub(in crate::secret_matcher) struct Matching {
     state: StateID,
@@ -21,10 +17,6 @@ pub(in crate::secret_matcher) struct Matching {
     /// Where the last bytes begin in the source, as many as the match under way may have.
     starts: Vec<u32>,
     following: Option<Following>,
-    /// The last bytes of a layer that is skimmed, while no secret has begun; and where they begin in the source. What
-    /// begins in them may go on with the next batch.
-    tail: Vec<u8>,
-    tail_starts: Vec<u32>,
 }
 
 /// A hit that may go on. Places count from the first byte whose start is known, which an earlier batch may have read.
@@ -37,41 +29,12 @@ struct Hit {
 
 impl Matching {
     pub(super) fn new(automaton: &Automaton) -> Self {
-        Self {
-            state: automaton.start(),
-            since: 0,
-            starts: Vec::new(),
-            following: None,
-            tail: Vec::new(),
-            tail_starts: Vec::new(),
-        }
+        Self { state: automaton.start(), since: 0, starts: Vec::new(), following: None }
     }
 
-    /// Whether a long secret is being followed.
+    /// Whether a secret was found that may go on.
     pub(super) fn is_following(&self) -> bool {
         self.following.is_some()
-    }
-
-    /// Whether no secret has begun.
-    fn is_idle(&self, automaton: &Automaton) -> bool {
-        self.state == automaton.start() && self.following.is_none()
-    }
-
-    /// Reads the tail again from where a secret may begin in it, if it may go on in the text.
-    fn wake(&mut self, windows: &Windows, automaton: &Automaton, text: &[u8]) {
-        if self.tail.is_empty() {
-            return;
-        }
-        let next = &text[..text.len().min(windows.length() - 1)];
-        let joined = [self.tail.as_slice(), next].concat();
-        let from = windows.next_place(&joined, 0, &mut Doubts::of(joined.len())).unwrap_or(joined.len());
-        // No pattern is as short as the tail, so none ends in it.
-        for &byte in self.tail.iter().skip(from) {
-            self.state = automaton.next(self.state, byte);
-            self.since = if self.state == automaton.start() { 0 } else { self.since + 1 };
-        }
-        self.starts = self.tail_starts.split_off(self.tail.len() - self.since);
-        self.tail_starts.extend_from_slice(&self.starts);
     }
 }
 
@@ -80,69 +43,43 @@ impl Search<'_> {
     pub(super) fn search(&mut self, index: usize, text: &[u8]) {
         let (patterns, automaton) = (self.patterns, self.automaton);
         let start = automaton.start();
-        let Some(mut matching) = self.layers[index].matching.take() else { return };
-        let skimmed_by = patterns.windows.as_ref().filter(|_| self.layers[index].is_skimmed);
-        let mut windows = skimmed_by;
-        let mut at = 0;
-        if let Some(windows) = windows
-            && matching.is_idle(automaton)
-        {
-            matching.wake(windows, automaton, text);
-            if matching.is_idle(automaton) && windows.rule_out(text) {
-                at = text.len();
-            }
-        }
-        let Matching { mut state, mut since, mut following, starts: mut older, mut tail, mut tail_starts } = matching;
+        let Some(matching) = self.layers[index].matching.take() else { return };
+        let Matching { mut state, mut since, starts: mut older, mut following } = matching;
         let before = older.len();
+        let mut windows = patterns.windows.as_ref().filter(|_| self.layers[index].is_skimmed);
         let mut doubts = Doubts::of(text.len());
-        // Up to where the text agrees with all secrets that are being followed.
-        let mut agreed = 0;
+        let mut is_first = true;
         let mut open: Option<Hit> = None;
+        let mut at = 0;
         while at < text.len() {
             if let Some(beginnings) = windows
                 && state == start
                 && following.is_none()
             {
-                match beginnings.next_place(text, at, &mut doubts) {
-                    Some(place) => at = place,
-                    None => break,
-                }
-                if doubts.are_spent() {
+                // Most texts are passed over as a whole.
+                let is_ruled_out = std::mem::take(&mut is_first) && beginnings.rule_out(&text[at..]);
+                let place = if is_ruled_out { None } else { beginnings.next_place(text, at, &mut doubts) };
+                if place.is_none() || doubts.are_spent() {
                     windows = None;
                 }
+                // The last bytes are read in any case: a beginning may go on with the next batch.
+                at = place.unwrap_or(at.max(text.len().saturating_sub(beginnings.length() - 1)));
             }
+            let byte = text[at];
             if let Some(secret) = following {
-                if at >= agreed {
-                    agreed = at + patterns.agreeing(&secret, &text[at..]);
-                    if agreed - at >= FOLLOWED_ALONE_MIN {
-                        // What is found meanwhile is a part of this.
-                        following = Some(secret.further(agreed - at));
-                        self.goes_on(index, &older, &mut open, (before + at, before + agreed), secret.start);
-                        at = agreed;
-                        (state, since) = (start, 0);
-                        for &byte in &text[at - patterns.longest..at] {
-                            state = automaton.next(state, byte);
-                            since = if state == start { 0 } else { since + 1 };
-                        }
-                        continue;
-                    }
-                }
-                following = if at < agreed { Some(secret.further(1)) } else { patterns.go_on(secret, text[at]) };
+                following = patterns.go_on(secret, byte);
                 if following.is_some() {
-                    self.goes_on(index, &older, &mut open, (before + at, before + at + 1), secret.start);
+                    self.goes_on(index, before, &mut open, before + at, secret.start);
                 }
             }
-            state = automaton.next(state, text[at]);
+            state = automaton.next(state, byte);
             at += 1;
             if state == start {
                 since = 0;
                 continue;
             }
             since += 1;
-            // While a secret is followed, what else ends is a part of it.
-            if following.is_none()
-                && let Some((pattern, length)) = automaton.ending(state)
-            {
+            if let Some((pattern, length)) = automaton.ending(state) {
                 let (from, end) = (before + at - length, before + at);
                 match &mut open {
                     Some(hit) if from < hit.end => {
@@ -155,35 +92,21 @@ impl Search<'_> {
                     _ => {
                         let hit = Hit { from, end, start: self.start_of(index, &older, from) };
                         if let Some(done) = open.replace(hit) {
-                            self.record(index, &older, &done);
+                            self.record(index, before, &done);
                         }
                     }
                 }
-                following = patterns.follow(pattern, || self.start_of(index, &older, from));
-                agreed = at;
+                following = following.or_else(|| patterns.follow(pattern, || self.start_of(index, &older, from)));
             }
         }
         if let Some(done) = open {
-            self.record(index, &older, &done);
+            self.record(index, before, &done);
         }
         let kept = since.min(patterns.longest);
         let from_older = kept.saturating_sub(text.len());
         older.drain(..before - before.min(from_older));
         older.extend(self.starts_of(index, text.len() - (kept - from_older)..text.len()));
-        if let Some(windows) = skimmed_by.filter(|_| state == start && following.is_none()) {
-            let most = windows.length() - 1;
-            let from_text = text.len().min(most);
-            let left = tail.len().saturating_sub(most - from_text);
-            tail.drain(..left);
-            tail_starts.drain(..left);
-            tail.extend_from_slice(&text[text.len() - from_text..]);
-            tail_starts.extend(self.starts_of(index, text.len() - from_text..text.len()));
-        } else {
-            tail.clear();
-            tail_starts.clear();
-        }
-        let matching = Matching { state, since, starts: older, following, tail, tail_starts };
-        self.layers[index].matching = Some(matching);
+        self.layers[index].matching = Some(Matching { state, since, starts: older, following });
     }
 
     /// Where a byte begins in the source that this batch or an earlier one has read.
@@ -199,29 +122,23 @@ impl Search<'_> {
         places.map(move |place| self.in_source(index, place, Edge::Start))
     }
 
-    /// A secret that began at `start` goes on over these bytes.
-    fn goes_on(
-        &mut self,
-        index: usize,
-        older: &[u32],
-        open: &mut Option<Hit>,
-        (from, end): (usize, usize),
-        start: u32,
-    ) {
+    /// A secret that began at `start` goes on with the byte at a place.
+    fn goes_on(&mut self, index: usize, before: usize, open: &mut Option<Hit>, place: usize, start: u32) {
         match open {
-            Some(hit) if hit.end == from => hit.end = end,
+            Some(hit) if hit.end == place => hit.end = place + 1,
             _ => {
                 // It began with an earlier batch.
-                if let Some(done) = open.replace(Hit { from: 0, end, start }) {
-                    self.record(index, older, &done);
+                if let Some(done) = open.replace(Hit { from: 0, end: place + 1, start }) {
+                    self.record(index, before, &done);
                 }
             }
         }
     }
 
     /// Writes down a hit; one that overlaps the last one becomes part of it, so that repetition needs no memory.
-    fn record(&mut self, index: usize, older: &[u32], hit: &Hit) {
-        let (start, end) = (hit.start, self.in_source(index, hit.end - 1 - older.len(), Edge::End));
+    /// `before`: number of bytes whose places were counted before those of this batch.
+    fn record(&mut self, index: usize, before: usize, hit: &Hit) {
+        let (start, end) = (hit.start, self.in_source(index, hit.end - 1 - before, Edge::End));
         match self.hits.last_mut() {
             Some(last) if start < last.1 && last.0 < end => *last = (last.0.min(start), last.1.max(end)),
             _ => self.hits.push((start, end)),

@@ -15,7 +15,7 @@ pub(in crate::secret_matcher) struct Run {
     /// The last ones: the last whole group of the first reading, if there is one, and what is behind it. The next bytes
     /// of every reading are made of these and of what follows.
     pending: Vec<Digit>,
-    /// Whether a part of it is in no run of the layer above.
+    /// Whether the layer above has another one, or none, where this is.
     is_new: bool,
 }
 
@@ -42,7 +42,7 @@ impl Run {
         self.length > 0
     }
 
-    /// Whether there is one of which a part is in no run of the layer above.
+    /// Whether there is one that the layer above does not have too, from its first digit on.
     pub(super) fn is_new(&self) -> bool {
         self.is_under_way() && self.is_new
     }
@@ -57,7 +57,7 @@ impl Search<'_> {
     /// Decodes the runs that are long enough. One that ends with the text goes on with the next one, unless this is
     /// the `last`.
     ///
-    /// A run without anything of this layer's own is part of a run of the layer above, where it is decoded already.
+    /// A run that the layer above has too, from its first digit to its last, is decoded there already.
     pub(super) fn decode(&mut self, index: usize, digits: Digits, text: &[u8], last: bool) {
         let mut at = 0;
         if self.layers[index].runs[digits as usize].is_under_way() {
