@@ -9,7 +9,7 @@ use aho_corasick::{Anchored, MatchKind};
 use zeroize::Zeroizing;
 
 use super::digits::Digits;
-use super::inbox::DECODINGS_MAX;
+use super::inbox::{DECODINGS_MAX, GAP};
 use super::plain;
 use super::windows::Windows;
 
@@ -54,6 +54,15 @@ pub(super) struct Following {
     pub(super) start: u32,
 }
 
+/// Bytes behind a pattern that are blanked out whatever they are. [`Automaton::uncompared`] says when.
+#[derive(Clone, Copy)]
+pub(super) struct Uncompared {
+    /// How many are left.
+    bytes: usize,
+    /// Where the pattern began in the source.
+    pub(super) start: u32,
+}
+
 impl Patterns {
     /// Prepares these values; `None` if there is nothing to search for.
     pub(super) fn new<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<Self> {
@@ -81,7 +90,7 @@ impl Patterns {
 
     /// The automaton that finds the patterns.
     pub(super) fn automaton(&self) -> &Automaton {
-        self.automaton.get_or_init(|| Automaton::of(self.patterns.iter().map(|pattern| pattern.beginning.as_slice())))
+        self.automaton.get_or_init(|| Automaton::of(&self.patterns))
     }
 
     /// Digits that hold as many bytes as the shortest pattern. A run of fewer holds no pattern, in whatever way it is
@@ -90,7 +99,8 @@ impl Patterns {
         (8 * self.shortest).div_ceil(digits.bits())
     }
 
-    /// What to follow after a pattern that began at `start`; `None` if no secret goes on after it.
+    /// What to follow after a pattern that began at `start`; `None` if no secret goes on after it. Inside what is being
+    /// followed none begins, but for those that are not compared.
     pub(super) fn follow(&self, pattern: usize, start: impl FnOnce() -> u32) -> Option<Following> {
         let until = self.patterns[pattern].rests.len();
         (until > 0).then(|| Following { pattern, from: 0, until, read: 0, start: start() })
@@ -105,6 +115,24 @@ impl Patterns {
         let last = leading(rests.len() - first, |index| at(&rests[rests.len() - 1 - index]) > byte);
         let (from, until) = (from + first, until - last);
         (from < until).then_some(Following { pattern, from, until, read: read + 1, start })
+    }
+}
+
+impl Uncompared {
+    /// None yet, behind a pattern that began at `start`.
+    pub(super) fn behind(start: u32) -> Self {
+        Self { bytes: 0, start }
+    }
+
+    /// Goes over one more byte; `None` if it was the last one before, or if this is a gap, which no secret has.
+    pub(super) fn go_on(self, byte: u8) -> Option<Self> {
+        let bytes = self.bytes.checked_sub(1).filter(|_| byte != GAP)?;
+        Some(Self { bytes, ..self })
+    }
+
+    /// The same, or more if so many bytes are to be blanked out behind a pattern that ends here.
+    pub(super) fn at_least(self, bytes: usize) -> Self {
+        Self { bytes: self.bytes.max(bytes), ..self }
     }
 }
 
@@ -131,17 +159,43 @@ fn leading(length: usize, is_so: impl Fn(usize) -> bool) -> usize {
 pub(super) struct Automaton {
     states: NFA,
     start: StateID,
+    /// By pattern: bytes of [`Self::uncompared`]; 0 if what follows is compared.
+    uncompared: Vec<usize>,
 }
 
 impl Automaton {
-    fn of<'a>(beginnings: impl Iterator<Item = &'a [u8]>) -> Self {
+    fn of(patterns: &[Pattern]) -> Self {
         let states = NFA::builder()
             .match_kind(MatchKind::Standard)
             .prefilter(false)
-            .build(beginnings)
+            .build(patterns.iter().map(|pattern| pattern.beginning.as_slice()))
             .expect("the patterns of every secret of a batch are far below the automaton's limit of 2^31 states");
         let start = states.start_state(Anchored::No).expect("the automaton is not anchored");
-        Self { states, start }
+        let mut automaton = Self { states, start, uncompared: vec![0; patterns.len()] };
+        for pattern in patterns.iter().filter(|pattern| !pattern.rests.is_empty()) {
+            automaton.find_inside(patterns, pattern);
+        }
+        automaton
+    }
+
+    /// Notes the patterns that stand inside the secrets that begin with this one.
+    fn find_inside(&mut self, patterns: &[Pattern], outer: &Pattern) {
+        let begun = outer.beginning.iter().fold(self.start, |state, byte| self.next(state, *byte));
+        let mut previous: &[u8] = &[];
+        for rest in &outer.rests {
+            // What it has in common with the one before was read with that, but for what the state depends on.
+            let common = rest.iter().zip(previous).take_while(|(one, other)| one == other).count();
+            let from = common.saturating_sub(PATTERN_BYTES_MAX);
+            let mut state = if from == 0 { begun } else { self.start };
+            for byte in &rest[from..] {
+                state = self.next(state, *byte);
+                // A pattern with rests is as long as a pattern can be, so it is the longest that ends.
+                if let Some((inner, _)) = self.ending(state) {
+                    self.uncompared[inner] = patterns[inner].rests.iter().map(|rest| rest.len()).max().unwrap_or(0);
+                }
+            }
+            previous = rest.as_slice();
+        }
     }
 
     /// The state in which no secret has begun.
@@ -153,6 +207,14 @@ impl Automaton {
     #[inline]
     pub(super) fn next(&self, state: StateID, byte: u8) -> StateID {
         self.states.next_state(Anchored::No, state, byte.to_ascii_lowercase())
+    }
+
+    /// How many bytes behind a pattern are blanked out without being compared: as many as the longest secret has there,
+    /// if the pattern stands inside a secret too, at another place than its beginning. Of the texts that begin like the
+    /// one and like the other only one is followed, and the other's end would be left; 0 for all other patterns.
+    #[inline]
+    pub(super) fn uncompared(&self, pattern: usize) -> usize {
+        self.uncompared[pattern]
     }
 
     /// The longest pattern that ends in this state, and its length in bytes.
@@ -218,6 +280,21 @@ mod tests {
                 assert_eq!(leading(length, |index| index < so), so, "{so} of {length}");
             }
         }
+    }
+
+    #[test]
+    fn a_pattern_inside_a_secret_is_noted() {
+        let stem: String = (0..80).map(|n| format!("{:02x}", n * 37 % 251)).collect();
+        let (inner, outer) = (format!("{stem}-one"), format!("={stem}-two"));
+        let patterns = Patterns::new([inner.as_str(), outer.as_str()]).expect("secrets");
+        let uncompared = [0, 1].map(|pattern| patterns.automaton().uncompared(pattern));
+        assert_eq!(uncompared, [inner.len() - PATTERN_BYTES_MAX, 0]);
+        // What two secrets begin with alike is read once, and what stands behind that is found too.
+        let long = "a".repeat(300);
+        let secrets = [format!("{long}b{inner}"), format!("{long}c{outer}"), inner];
+        let patterns = Patterns::new(secrets.iter().map(String::as_str)).expect("secrets");
+        assert_eq!(patterns.automaton().uncompared(0), secrets[2].len() - PATTERN_BYTES_MAX);
+        assert_eq!(patterns.automaton().uncompared(1), secrets[1].len() - PATTERN_BYTES_MAX);
     }
 
     #[test]

@@ -49,13 +49,23 @@ fn compare(readings: &[Vec<u8>], layer: &[Piece], hits: &mut Vec<(u32, u32)>) {
     let text: Vec<u8> = layer.iter().map(|piece| piece.0.to_ascii_lowercase()).collect();
     for reading in readings {
         let beginning = &reading[..reading.len().min(PATTERN_BYTES_MAX)];
+        let uncompared = uncompared(readings, beginning);
         for at in 0..text.len() {
             if text[at..].starts_with(beginning) {
-                let same = reading.iter().zip(&text[at..]).take_while(|(one, other)| one == other).count();
-                hits.push((layer[at].1, layer[at + same - 1].2));
+                let same = || reading.iter().zip(&text[at..]).take_while(|(one, other)| one == other).count();
+                let length = uncompared.map_or_else(same, |bytes| bytes.min(text.len() - at));
+                hits.push((layer[at].1, layer[at + length - 1].2));
             }
         }
     }
+}
+
+/// The bytes that are blanked out where a long secret begins, if these first bytes also stand inside a secret, at
+/// another place: as many as the longest secret has that begins with them.
+fn uncompared(readings: &[Vec<u8>], beginning: &[u8]) -> Option<usize> {
+    let is_inside = |reading: &Vec<u8>| reading[1..].windows(beginning.len()).any(|window| window == beginning);
+    let whole = readings.iter().filter(|reading| reading.starts_with(beginning)).map(Vec::len).max()?;
+    (whole > PATTERN_BYTES_MAX && readings.iter().any(is_inside)).then_some(whole)
 }
 
 /// Everything that a layer may be decoded as, but for runs of digits that are too short for any secret.
@@ -154,6 +164,20 @@ fn written(text: &[u8], forms: &[Form]) -> Vec<u8> {
     forms.iter().fold(text.to_vec(), write)
 }
 
+/// Secrets, of which some begin inside themselves or inside another.
+fn secrets() -> impl Strategy<Value = Vec<String>> {
+    let repeated = ("[a-c]{1,4}", 40..150usize, "[a-z0-9]{0,30}");
+    let repeated = repeated.prop_map(|(stem, times, end)| stem.repeat(times) + &end);
+    let one = prop_oneof![4 => secret(), 1 => repeated];
+    (vec(one, 1..4), any::<bool>(), 1..20usize, "[a-z0-9]{0,30}").prop_map(|(mut secrets, overlap, from, end)| {
+        let inner: String = secrets[0].chars().skip(from).chain(end.chars()).collect();
+        if overlap && inner.len() >= 8 {
+            secrets.push(inner);
+        }
+        secrets
+    })
+}
+
 fn many_layered() -> impl Strategy<Value = String> {
     let tokens: Vec<&str> = TOKENS.split('|').chain(["\0\r\n\t"]).collect();
     // Few tokens in each text, so that there are long runs of each.
@@ -166,7 +190,7 @@ proptest! {
 
     #[test]
     fn secrets_and_parts_of_them_are_found_as_the_plain_way_finds_them(
-        secrets in vec(secret(), 1..4),
+        secrets in secrets(),
         parts in vec((around(), vec(form(), 0..=5), any::<usize>(), any::<usize>(), 0..4usize), 1..4),
         chunk_bytes in 1..400usize,
     ) {

@@ -131,7 +131,8 @@ fn of_two_secrets_with_one_prefix_the_longer_one_is_blanked() {
 
 #[test]
 fn a_secret_longer_than_its_pattern_is_blanked_to_its_end() {
-    let stem = "0123456789abcdef".repeat(40);
+    // No part of it stands in it twice.
+    let stem: String = (0..250).map(|n| format!("{:02x}", n * 37 % 251)).collect();
     let secrets = [format!("{stem}-one"), format!("{stem}-two-longer"), stem.clone()];
     let matcher = SecretMatcher::new(secrets.iter().map(String::as_str));
     for secret in &secrets {
@@ -139,6 +140,25 @@ fn a_secret_longer_than_its_pattern_is_blanked_to_its_end() {
         let percent: String = secret.bytes().map(|byte| format!("%{byte:02x}")).collect();
         assert_eq!(matcher.blank_text(&format!("<{percent}>")), "<[secret]>");
     }
+}
+
+#[test]
+fn a_secret_that_begins_inside_another_is_blanked_to_its_end() {
+    // Anyone may know how it begins: with what all tokens of a host have in front.
+    let beginning: String = (0..80).map(|n| format!("{:02x}", n * 37 % 251)).collect();
+    let secret = format!("{beginning}-and-the-signature-of-it");
+    let other = format!("={beginning}-and-something-else");
+    let text = format!("token={secret}&x=1");
+    let secrets = SecretMatcher::new([secret.as_str(), other.as_str()]);
+    assert_eq!(secrets.blank_text(&text), "token[secret]&x=1");
+    for cut in 0..text.len() {
+        let found = ranges_of(&secrets, text.as_bytes(), &[cut]);
+        assert_eq!(without(text.as_bytes(), &found), b"token[secret]&x=1", "cut at {cut}");
+    }
+    // The same inside itself: more is blanked than it has, and never less.
+    let secrets = SecretMatcher::new([format!("{}-end", "ab".repeat(70))].iter().map(String::as_str));
+    let clean = secrets.blank_text(&format!("<{}-end> and so on, and so on", "ab".repeat(75)));
+    assert!(clean.starts_with("<[secret]") && clean.ends_with("and so on") && !clean.contains("end"), "{clean}");
 }
 
 #[test]

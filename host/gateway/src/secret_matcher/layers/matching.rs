@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use aho_corasick::automaton::StateID;
 
-use super::super::patterns::{Automaton, Following};
+use super::super::patterns::{Automaton, Following, Uncompared};
 use super::super::windows::Doubts;
 use super::{Edge, Search};
 
@@ -17,6 +17,7 @@ pub(in crate::secret_matcher) struct Matching {
     /// Where the last bytes begin in the source, as many as the match under way may have.
     starts: Vec<u32>,
     following: Option<Following>,
+    uncompared: Option<Uncompared>,
 }
 
 /// A hit that may go on. Places count from the first byte whose start is known, which an earlier batch may have read.
@@ -29,12 +30,12 @@ struct Hit {
 
 impl Matching {
     pub(super) fn new(automaton: &Automaton) -> Self {
-        Self { state: automaton.start(), since: 0, starts: Vec::new(), following: None }
+        Self { state: automaton.start(), since: 0, starts: Vec::new(), following: None, uncompared: None }
     }
 
     /// Whether a secret was found that may go on.
     pub(super) fn is_following(&self) -> bool {
-        self.following.is_some()
+        self.following.is_some() || self.uncompared.is_some()
     }
 }
 
@@ -44,7 +45,7 @@ impl Search<'_> {
         let (patterns, automaton) = (self.patterns, self.automaton);
         let start = automaton.start();
         let Some(matching) = self.layers[index].matching.take() else { return };
-        let Matching { mut state, mut since, starts: mut older, mut following } = matching;
+        let Matching { mut state, mut since, starts: mut older, mut following, mut uncompared } = matching;
         let before = older.len();
         let mut windows = patterns.windows.as_ref().filter(|_| self.layers[index].is_skimmed);
         let mut doubts = Doubts::of(text.len());
@@ -55,6 +56,7 @@ impl Search<'_> {
             if let Some(beginnings) = windows
                 && state == start
                 && following.is_none()
+                && uncompared.is_none()
             {
                 // Most texts are passed over as a whole.
                 let is_ruled_out = std::mem::take(&mut is_first) && beginnings.rule_out(&text[at..]);
@@ -66,10 +68,12 @@ impl Search<'_> {
                 at = place.unwrap_or(at.max(text.len().saturating_sub(beginnings.length() - 1)));
             }
             let byte = text[at];
-            if let Some(secret) = following {
-                following = patterns.go_on(secret, byte);
-                if following.is_some() {
-                    self.goes_on(index, before, &mut open, before + at, secret.start);
+            if following.is_some() || uncompared.is_some() {
+                following = following.and_then(|secret| patterns.go_on(secret, byte));
+                uncompared = uncompared.and_then(|bytes| bytes.go_on(byte));
+                let began = following.map(|secret| secret.start).or(uncompared.map(|bytes| bytes.start));
+                if let Some(began) = began {
+                    self.goes_on(index, before, &mut open, before + at, began);
                 }
             }
             state = automaton.next(state, byte);
@@ -96,7 +100,14 @@ impl Search<'_> {
                         }
                     }
                 }
-                following = following.or_else(|| patterns.follow(pattern, || self.start_of(index, &older, from)));
+                let began = || self.start_of(index, &older, from);
+                match automaton.uncompared(pattern) {
+                    0 => following = following.or_else(|| patterns.follow(pattern, began)),
+                    bytes => {
+                        let behind = uncompared.unwrap_or_else(|| Uncompared::behind(began()));
+                        uncompared = Some(behind.at_least(bytes));
+                    }
+                }
             }
         }
         if let Some(done) = open {
@@ -106,7 +117,7 @@ impl Search<'_> {
         let from_older = kept.saturating_sub(text.len());
         older.drain(..before - before.min(from_older));
         older.extend(self.starts_of(index, text.len() - (kept - from_older)..text.len()));
-        self.layers[index].matching = Some(Matching { state, since, starts: older, following });
+        self.layers[index].matching = Some(Matching { state, since, starts: older, following, uncompared });
     }
 
     /// Where a byte begins in the source that this batch or an earlier one has read.
