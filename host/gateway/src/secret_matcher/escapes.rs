@@ -64,10 +64,10 @@ pub(super) enum Found {
     Incomplete,
 }
 
-/// Whether an escape may begin with this byte.
+/// Whether an escape may begin with this byte. Without a branch, so that many bytes are compared at once.
 #[inline]
 pub(super) fn begins_escape(byte: u8) -> bool {
-    matches!(byte, b'%' | b'\\' | b'&')
+    (byte == b'%') | (byte == b'\\') | (byte == b'&')
 }
 
 /// Reads the escape at `at`. `last`: no more text follows.

@@ -37,8 +37,8 @@ enum StretchOrigin {
     EarlierSource { end: u32, novelty: Novelty },
     /// Each is a byte of the layer above. The first may stand behind another byte than there.
     Copied { first: Novelty },
-    /// All are made of one escape of so many bytes.
-    Escape { length: u32 },
+    /// Each is made of one escape of so many bytes. The escapes stand one behind the other.
+    Escapes { length: u32 },
     /// They are made of digits. Those of the first group come from `from`; this many bytes of it are left out.
     Digits { digits: Digits, left_out: u8 },
 }
@@ -119,14 +119,27 @@ impl Inbox {
     /// Adds bytes that an escape of the layer above stands for.
     #[inline]
     pub(super) fn write_escape(&mut self, bytes: &[u8], at: usize, end: usize) {
+        let (from, length) = (short(at), short(end - at));
         for &byte in bytes {
-            self.write_one(byte, short(at), StretchOrigin::Escape { length: short(end - at) });
+            if !self.leaves_out(byte) {
+                self.may_escape |= begins_escape(byte);
+                if !self.goes_on_with_escape(from, length) {
+                    self.begin_stretch(from, StretchOrigin::Escapes { length });
+                }
+                self.bytes.push(byte);
+            }
         }
+        // What is copied next stands behind another byte than in the layer above.
+        self.is_behind_other = true;
     }
 
-    /// Adds a byte that is made of these bytes of the source.
+    /// Adds a byte that is made of digits, of which an earlier batch has read one. They are these bytes of the source.
     pub(super) fn write_byte(&mut self, byte: u8, start: u32, end: u32) {
-        self.write_one(byte, start, StretchOrigin::EarlierSource { end, novelty: Novelty::Decoded });
+        if !self.leaves_out(byte) {
+            self.may_escape |= begins_escape(byte);
+            self.begin_stretch(start, StretchOrigin::EarlierSource { end, novelty: Novelty::Decoded });
+            self.bytes.push(byte);
+        }
     }
 
     /// Takes over bytes of the layer above, which are the same here. The first stands at `from` there, behind `before`,
@@ -174,7 +187,10 @@ impl Inbox {
             StretchOrigin::Source => MadeOf::Source { start: from + within, end: from + within + 1 },
             StretchOrigin::EarlierSource { end, .. } => MadeOf::Source { start: from, end },
             StretchOrigin::Copied { .. } => above(from + within, from + within),
-            StretchOrigin::Escape { length } => above(from, from + length - 1),
+            StretchOrigin::Escapes { length } => {
+                let first = from + within * length;
+                above(first, first + length - 1)
+            }
             StretchOrigin::Digits { digits, left_out } => {
                 let first = from as usize + digits.first_of(usize::from(left_out) + within as usize);
                 MadeOf::Above { first, last: first + 1 }
@@ -264,17 +280,6 @@ impl Inbox {
         }
     }
 
-    #[inline]
-    fn write_one(&mut self, byte: u8, from: u32, origin: StretchOrigin) {
-        if !self.leaves_out(byte) {
-            self.may_escape |= begins_escape(byte);
-            self.begin_stretch(from, origin);
-            self.bytes.push(byte);
-        }
-        // What is copied next stands behind another byte than in the layer above.
-        self.is_behind_other = true;
-    }
-
     /// Whether the next byte is left out, which is noted.
     #[inline]
     fn leaves_out(&mut self, byte: u8) -> bool {
@@ -290,6 +295,15 @@ impl Inbox {
         true
     }
 
+    /// Whether an escape of so many bytes that begins at `from` stands behind those that the last stretch is made of.
+    #[inline]
+    fn goes_on_with_escape(&self, from: u32, length: u32) -> bool {
+        self.stretches.last().is_some_and(|last| {
+            matches!(last.origin, StretchOrigin::Escapes { length: each } if each == length)
+                && last.from + (short(self.bytes.len()) - last.at) * length == from
+        })
+    }
+
     #[inline]
     fn begin_stretch(&mut self, from: u32, origin: StretchOrigin) {
         self.stretches.push(Stretch { at: short(self.bytes.len()), from, origin });
@@ -303,15 +317,16 @@ impl Stretch {
         match self.origin {
             StretchOrigin::EarlierSource { novelty, .. } => novelty,
             StretchOrigin::Copied { first } => first,
-            StretchOrigin::Source | StretchOrigin::Escape { .. } | StretchOrigin::Digits { .. } => Novelty::Decoded,
+            StretchOrigin::Source | StretchOrigin::Escapes { .. } | StretchOrigin::Digits { .. } => Novelty::Decoded,
         }
     }
 }
 
-/// Whether a layer has no such byte, except between two runs.
+/// Whether a layer has no such byte, except between two runs. Without a branch, so that many bytes are compared at
+/// once.
 #[inline]
 pub(super) fn is_left_out(byte: u8) -> bool {
-    matches!(byte, 0 | b'\r' | b'\n')
+    (byte == 0) | (byte == b'\r') | (byte == b'\n')
 }
 
 /// A place in a batch or in the source, which are shorter than 4 GiB.
