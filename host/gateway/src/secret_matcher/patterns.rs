@@ -17,7 +17,8 @@ use super::windows::Windows;
 /// follows them is compared byte by byte. So the automaton of 500 secrets has a few megabytes, however long they are.
 pub(super) const PATTERN_BYTES_MAX: usize = 128;
 
-/// Shortest other reading of a secret that is searched for, in bytes: a shorter one would be found by chance.
+/// Shortest other reading of a secret that is searched for, in bytes; a secret has at least as many. A shorter one
+/// would be found by chance: `怀怀怀` in UTF-16 is three backticks, without the bytes that are zero.
 const READING_BYTES_MIN: usize = 8;
 
 /// The secrets as patterns.
@@ -238,7 +239,10 @@ pub(super) fn readings(value: &str) -> Vec<Zeroizing<Vec<u8>>> {
             // No character has more than twice as many bytes as in UTF-8. What grew would leave a copy behind.
             let mut bytes = Zeroizing::new(Vec::<u8>::with_capacity(2 * value.len()));
             bytes.extend(value.encode_utf16().flat_map(to_bytes));
-            bases.push(kept(&bytes));
+            let base = kept(&bytes);
+            if base.len() >= READING_BYTES_MIN {
+                bases.push(base);
+            }
         }
     }
     let mut readings = Vec::with_capacity(bases.len());

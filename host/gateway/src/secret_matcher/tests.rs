@@ -101,6 +101,18 @@ fn utf_16_is_read_as_text() {
 }
 
 #[test]
+fn a_reading_in_utf_16_that_other_texts_have_by_chance_is_not_searched_for() {
+    // Its UTF-16 is three backticks, each with a zero.
+    let secrets = SecretMatcher::new(["怀怀怀"]);
+    for other in ["```", "```json\n{}\n```", "%60%60%60", "YGBgYGBg", "606060606060"] {
+        assert_eq!(secrets.blank_text(other), other);
+    }
+    for written in ["怀怀怀", r"\u6000\u6000\u6000", "&#x6000;&#x6000;&#x6000;", "5oCA5oCA5oCA", "e68080e68080e68080"] {
+        assert_eq!(secrets.blank_text(&format!("<{written}>")), "<[secret]>", "{written}");
+    }
+}
+
+#[test]
 fn everything_else_stays_byte_for_byte() {
     let secrets = SecretMatcher::new([TOKEN, ""]);
     for other in
