@@ -178,6 +178,23 @@ fn secrets() -> impl Strategy<Value = Vec<String>> {
     })
 }
 
+/// Escapes, of which some end with digits.
+const ESCAPES: [&str; 13] =
+    ["%20", "%5C", "%26", "%0a", "%00", "%2525", r"\x5c", r"\u005c", r"\n", r"\\", r#"\""#, "&#92;", "&amp;"];
+
+/// What the beginning of an escape, or a line break, makes another text of.
+const HALVES: [&str; 10] = ["", "b", "n", "u0041", "x41", "#65;", "amp;", " x", "41", "\""];
+
+/// What stands beside an escape and the digits behind it.
+const BESIDE: [&str; 7] = ["", "3", "V5", "=", "%25", " ", "%20V"];
+
+fn digits() -> impl Strategy<Value = Form> {
+    prop_oneof![
+        any::<bool>().prop_map(|upper| Form::Hexadecimal { upper }),
+        (any::<bool>(), 0usize..3).prop_map(|(url, before)| Form::Base64 { url, before, line: 0 }),
+    ]
+}
+
 fn many_layered() -> impl Strategy<Value = String> {
     let tokens: Vec<&str> = TOKENS.split('|').chain(["\0\r\n\t"]).collect();
     // Few tokens in each text, so that there are long runs of each.
@@ -239,6 +256,25 @@ proptest! {
         let secrets = [secret];
         let expected = ranges(&all_readings(&secrets), &text);
         prop_assert!(!expected.is_empty());
+        prop_assert_eq!(found(&secrets, &text, chunk_bytes), expected, "{:?} in {}", secrets, text.escape_ascii());
+    }
+
+    /// Digits behind an escape stand for another text than they do together with those that the escape ends with.
+    #[test]
+    fn digits_behind_an_escape_are_found_as_the_plain_way_finds_them(
+        (before, escape, half, after) in (0..BESIDE.len(), 0..ESCAPES.len(), 0..HALVES.len(), 0..BESIDE.len()),
+        (first, escaped, rest) in ("[c-m]", "[a-o]", "[0-9-]{8,12}"),
+        forms in vec(digits(), 1..3),
+        outer in proptest::option::of(digits()),
+        chunk_bytes in 1..60usize,
+    ) {
+        let [before, escape, half, after] = [BESIDE[before], ESCAPES[escape], HALVES[half], BESIDE[after]];
+        let percent: String = escaped.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let inner = written(format!("{half}{first}{percent}{rest}").as_bytes(), &forms);
+        let text = [before.as_bytes(), escape.as_bytes(), &inner, after.as_bytes()].concat();
+        let text = outer.map_or(text.clone(), |outer| outer.write(&text));
+        let secrets = [format!("{half}{first}{escaped}{rest}")];
+        let expected = ranges(&all_readings(&secrets), &text);
         prop_assert_eq!(found(&secrets, &text, chunk_bytes), expected, "{:?} in {}", secrets, text.escape_ascii());
     }
 }
