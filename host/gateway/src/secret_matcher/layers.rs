@@ -26,9 +26,9 @@ use super::patterns::{Automaton, Patterns};
 /// the more, the fewer layers stay near the processor. A layer gives room for more than some kilobytes back after each.
 pub(super) const BATCH_BYTES: usize = SLICE_BYTES;
 
-/// Decodings from which on a layer is skimmed: the automaton reads it only where a secret may begin. A layer below a
-/// run of digits always is, since one run makes several of them. An ordinary answer is its source, and that with the
-/// escapes decoded; these two are read byte by byte, in the same time whatever they hold.
+/// Decodings from which on a layer is skimmed: the automaton reads it only where a secret may begin, and where a batch
+/// ends. A layer below a run of digits always is, since one run makes several of them. An ordinary answer is its
+/// source, and that with the escapes decoded; these two are read byte by byte, in the same time whatever they hold.
 const SKIMMED_DECODINGS_MIN: u8 = 2;
 
 /// Number of hits after which they are merged for the first time.
