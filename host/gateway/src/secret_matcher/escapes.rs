@@ -1,28 +1,33 @@
 //! Reads one escape: percent-encoding, a backslash escape of JSON and similar formats, or an HTML entity.
 
-use super::pieces::Written;
+/// Longest escape in bytes: `&DiacriticalGrave;`.
+pub(super) const ESCAPE_BYTES_MAX: usize = 18;
 
-/// Longest escape in bytes, with room: `\ud83d\ude00`, `&#x0010ffff;`, `&VerticalLine;`.
-pub(super) const ESCAPE_BYTES_MAX: usize = 16;
-
-/// Names that HTML has for characters of ASCII, except letters and digits, which have none.
+/// Names that HTML has for characters of ASCII, except letters and digits, which have none. In order, to be searched by
+/// halves: a text may be full of names that are not here.
 const ENTITIES: [(&str, u8); 45] = [
-    ("amp", b'&'),
     ("AMP", b'&'),
+    ("DiacriticalGrave", b'`'),
+    ("GT", b'>'),
+    ("Hat", b'^'),
+    ("LT", b'<'),
+    ("NewLine", b'\n'),
+    ("QUOT", b'"'),
+    ("Tab", b'\t'),
+    ("UnderBar", b'_'),
+    ("VerticalLine", b'|'),
+    ("amp", b'&'),
     ("apos", b'\''),
     ("ast", b'*'),
     ("bsol", b'\\'),
     ("colon", b':'),
     ("comma", b','),
     ("commat", b'@'),
-    ("DiacriticalGrave", b'`'),
     ("dollar", b'$'),
     ("equals", b'='),
     ("excl", b'!'),
     ("grave", b'`'),
     ("gt", b'>'),
-    ("GT", b'>'),
-    ("Hat", b'^'),
     ("lbrace", b'{'),
     ("lbrack", b'['),
     ("lcub", b'{'),
@@ -30,16 +35,13 @@ const ENTITIES: [(&str, u8); 45] = [
     ("lpar", b'('),
     ("lsqb", b'['),
     ("lt", b'<'),
-    ("LT", b'<'),
     ("midast", b'*'),
-    ("NewLine", b'\n'),
     ("num", b'#'),
     ("percnt", b'%'),
     ("period", b'.'),
     ("plus", b'+'),
     ("quest", b'?'),
     ("quot", b'"'),
-    ("QUOT", b'"'),
     ("rbrace", b'}'),
     ("rbrack", b']'),
     ("rcub", b'}'),
@@ -47,11 +49,8 @@ const ENTITIES: [(&str, u8); 45] = [
     ("rsqb", b']'),
     ("semi", b';'),
     ("sol", b'/'),
-    ("Tab", b'\t'),
-    ("UnderBar", b'_'),
     ("verbar", b'|'),
     ("vert", b'|'),
-    ("VerticalLine", b'|'),
 ];
 
 /// What stands at a place of a text.
@@ -65,14 +64,16 @@ pub(super) enum Found {
     Incomplete,
 }
 
-/// Whether an escape may begin with this byte.
+/// Whether an escape may begin with this byte. Without a branch, so that many bytes are compared at once.
+#[inline]
 pub(super) fn begins_escape(byte: u8) -> bool {
-    matches!(byte, b'%' | b'\\' | b'&')
+    (byte == b'%') | (byte == b'\\') | (byte == b'&')
 }
 
 /// Reads the escape at `at`. `last`: no more text follows.
-pub(super) fn escape_at(text: &[impl Written], at: usize, last: bool) -> Found {
-    let read = match text[at].byte() {
+#[inline]
+pub(super) fn escape_at(text: &[u8], at: usize, last: bool) -> Found {
+    let read = match text[at] {
         b'%' => hexadecimal(text, at + 1, 2).map(|byte| of_byte(byte, at + 3)),
         b'\\' => backslash(text, at, last),
         b'&' => entity(text, at),
@@ -117,19 +118,21 @@ fn of_code_point(code: u32, end: usize) -> Found {
 }
 
 /// A number of exactly so many hexadecimal digits.
-fn hexadecimal(text: &[impl Written], from: usize, digits: usize) -> Read<u32> {
+#[inline]
+fn hexadecimal(text: &[u8], from: usize, digits: usize) -> Read<u32> {
     let mut value = 0;
     for at in from..from + digits {
-        let Some(piece) = text.get(at) else { return Read::Short };
-        let Some(digit) = char::from(piece.byte()).to_digit(16) else { return Read::No };
+        let Some(byte) = text.get(at) else { return Read::Short };
+        let Some(digit) = char::from(*byte).to_digit(16) else { return Read::No };
         value = value * 16 + digit;
     }
     Read::Yes(value)
 }
 
-fn backslash(text: &[impl Written], at: usize, last: bool) -> Read<Found> {
+#[inline]
+fn backslash(text: &[u8], at: usize, last: bool) -> Read<Found> {
     let Some(next) = text.get(at + 1) else { return Read::Short };
-    match next.byte() {
+    match *next {
         b'u' => match hexadecimal(text, at + 2, 4) {
             // At the end of the text there is no second half either.
             Read::Yes(high @ 0xd800..=0xdbff) => match low_surrogate(text, at + 6) {
@@ -154,11 +157,11 @@ fn backslash(text: &[impl Written], at: usize, last: bool) -> Read<Found> {
 }
 
 /// The second half of a pair; `None` if something else follows.
-fn low_surrogate(text: &[impl Written], at: usize) -> Read<Option<u32>> {
+fn low_surrogate(text: &[u8], at: usize) -> Read<Option<u32>> {
     for (offset, wanted) in [(0, b'\\'), (1, b'u')] {
         match text.get(at + offset) {
             None => return Read::Short,
-            Some(piece) if piece.byte() != wanted => return Read::Yes(None),
+            Some(byte) if *byte != wanted => return Read::Yes(None),
             Some(_) => {}
         }
     }
@@ -169,15 +172,15 @@ fn low_surrogate(text: &[impl Written], at: usize) -> Read<Option<u32>> {
     }
 }
 
-fn entity(text: &[impl Written], at: usize) -> Read<Found> {
-    let mut name = [0; ESCAPE_BYTES_MAX];
-    for length in 0..ESCAPE_BYTES_MAX {
-        let Some(piece) = text.get(at + 1 + length) else { return Read::Short };
-        match piece.byte() {
-            b';' => return entity_named(&name[..length], at + 2 + length),
-            b'#' if length == 0 => name[0] = b'#',
-            byte if byte.is_ascii_alphanumeric() => name[length] = byte,
-            _ => return Read::No,
+fn entity(text: &[u8], at: usize) -> Read<Found> {
+    let begin = at + 1;
+    for end in begin..begin + ESCAPE_BYTES_MAX {
+        match text.get(end) {
+            None => return Read::Short,
+            Some(b';') => return entity_named(&text[begin..end], end + 1),
+            Some(b'#') if end == begin => {}
+            Some(byte) if byte.is_ascii_alphanumeric() => {}
+            Some(_) => return Read::No,
         }
     }
     Read::No
@@ -187,7 +190,10 @@ fn entity_named(name: &[u8], end: usize) -> Read<Found> {
     let code = match name {
         [b'#', b'x' | b'X', digits @ ..] => number(digits, 16),
         [b'#', digits @ ..] => number(digits, 10),
-        _ => ENTITIES.iter().find(|(known, _)| known.as_bytes() == name).map(|(_, byte)| u32::from(*byte)),
+        _ => {
+            let known = ENTITIES.binary_search_by(|(known, _)| known.as_bytes().cmp(name));
+            known.ok().map(|known| u32::from(ENTITIES[known].1))
+        }
     };
     code.map_or(Read::No, |code| Read::Yes(of_code_point(code, end)))
 }
@@ -203,14 +209,19 @@ fn number(digits: &[u8], radix: u32) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::pieces::Piece;
     use super::*;
 
     fn read(text: &str, last: bool) -> Found {
-        let pieces: Vec<Piece> = text.bytes().zip(0..).map(|(byte, at)| Piece::of_source(byte, at)).collect();
-        let found = escape_at(&pieces, 0, last);
-        assert_eq!(found, escape_at(text.as_bytes(), 0, last), "bytes and pieces are read the same");
-        found
+        escape_at(text.as_bytes(), 0, last)
+    }
+
+    #[test]
+    fn every_name_is_found() {
+        assert!(ENTITIES.is_sorted_by_key(|(name, _)| name.as_bytes()));
+        for (name, byte) in ENTITIES {
+            let Found::Escape { bytes, length: 1, .. } = read(&format!("&{name};x"), false) else { panic!("{name}") };
+            assert_eq!(bytes[0], byte, "{name}");
+        }
     }
 
     #[test]

@@ -13,11 +13,11 @@
 //!   border of a run.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
-use super::layers::{Search, is_digit};
+use super::digits::Digits;
+use super::inbox::DECODINGS_MAX;
+use super::layers::Search;
 use super::patterns::Patterns;
-use super::pieces::DECODINGS_MAX;
 use super::plain::{kept, unescaped};
 use super::{BETWEEN, SLICE_BYTES};
 
@@ -28,12 +28,13 @@ const TEXT_BYTES_MAX: usize = 256 * 1024;
 /// Whether the text may hold a secret. `false` is certain: then the layered search finds nothing in it.
 pub(super) fn may_hold(patterns: &Patterns, source: &[u8]) -> bool {
     let Some(windows) = patterns.windows.as_ref().filter(|_| source.len() <= TEXT_BYTES_MAX) else { return true };
-    let digits_min = patterns.base64_digits_min();
+    // Digits of hexadecimal are digits of base64 too, and more of them are needed.
+    let digits_min = patterns.digits_min(Digits::Base64);
     let digits_max = (source.len() / 2).min(SLICE_BYTES);
     let mut runs: Vec<u8> = Vec::new();
     let mut text = kept(Cow::Borrowed(source));
     for decodings in 0..=DECODINGS_MAX {
-        if windows.may_occur(&text) {
+        if !windows.rule_out(&text) {
             return true;
         }
         // What is below the deepest layer is not searched.
@@ -41,7 +42,7 @@ pub(super) fn may_hold(patterns: &Patterns, source: &[u8]) -> bool {
             break;
         }
         let mut from = 0;
-        while let Some(run) = next_run(&text, from, digits_min) {
+        while let Some(run) = Digits::Base64.next_run(&text, from, digits_min) {
             from = run.end;
             if runs.len() + run.len() > digits_max {
                 return true;
@@ -58,20 +59,4 @@ pub(super) fn may_hold(patterns: &Patterns, source: &[u8]) -> bool {
     let mut search = Search::new(patterns);
     search.read(&runs);
     !search.finish().0.is_empty()
-}
-
-/// The next whole run of at least so many digits, at or after `from`, which is no place within a run.
-fn next_run(text: &[u8], mut from: usize, digits_min: usize) -> Option<Range<usize>> {
-    // From the last byte of a window backwards: a byte that is no digit rules out all before it.
-    while let Some(window) = text.get(from..from + digits_min) {
-        match window.iter().rposition(|byte| !is_digit(*byte)) {
-            Some(other) => from += other + 1,
-            None => {
-                let until = from + digits_min;
-                let more = text[until..].iter().take_while(|byte| is_digit(**byte)).count();
-                return Some(from..until + more);
-            }
-        }
-    }
-    None
 }

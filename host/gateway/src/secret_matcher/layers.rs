@@ -2,57 +2,75 @@
 //!
 //! The source is the first layer. Each layer is searched, and written into further ones: one with its escapes decoded,
 //! two for hexadecimal (a pair of digits may begin at an even or an odd place), four for base64 (a group may begin at
-//! each of four places). A byte of a layer knows which bytes of the source it came from, so a secret found in any layer
-//! is a range of the source.
+//! each of four places). Each stretch of a layer knows where in the layer above it comes from, so a secret found in any
+//! layer is a range of the source.
 //!
 //! The work is linear and nothing is tried twice: each layer reads each of its bytes once, has at most three bytes for
-//! four of the layer above in all layers of base64 together, and there are at most [`DECODINGS_MAX`] layers in a row.
-//! Memory is bounded too: a layer keeps a batch, its automaton's state, and where the bytes of an unfinished match
-//! began.
+//! four of the layer above in each layer of base64, and there are at most [`DECODINGS_MAX`] layers in a row. Memory is
+//! bounded too: a layer keeps a batch, its automaton's state, and where the bytes of an unfinished match began.
 
-use aho_corasick::automaton::StateID;
+mod matching;
+mod runs;
 
+use matching::Matching;
+use runs::{Run, Scratch};
+
+use super::SLICE_BYTES;
+use super::blocks::first_place;
+use super::digits::Digits;
 use super::escapes::{ESCAPE_BYTES_MAX, Found, begins_escape, escape_at};
-use super::patterns::{Automaton, Following, Patterns};
-use super::pieces::{DECODINGS_MAX, Inbox, Piece};
+use super::inbox::{DECODINGS_MAX, HeldByte, Inbox, MadeOf};
+use super::patterns::{Automaton, Patterns};
 
-/// Most bytes of the source that are handed down at once. The buffers of all layers stay below some megabytes.
-pub(super) const BATCH_BYTES: usize = 2 * 1024;
+/// Most bytes of the source that are handed down at once. The fewer they are, the more a batch costs beside its bytes;
+/// the more, the fewer layers stay near the processor. A layer gives room for more than some kilobytes back after each.
+pub(super) const BATCH_BYTES: usize = SLICE_BYTES;
+
+/// Decodings from which on a layer is skimmed: the automaton reads it only where a secret may begin, and where a batch
+/// ends. A layer below a run of digits always is, since one run makes several of them. An ordinary answer is its
+/// source, and that with the escapes decoded; these two are read byte by byte, in the same time whatever they hold.
+const SKIMMED_DECODINGS_MIN: u8 = 2;
 
 /// Number of hits after which they are merged for the first time.
 const HITS_TO_MERGE: usize = 4_096;
 
-/// The layers that a layer is written into.
+/// The layers that a layer is written into: this one, and those of [`child_of`].
 const UNESCAPED: usize = 0;
-const HEXADECIMAL: usize = 1;
-const BASE64: usize = 3;
 const CHILDREN: usize = 7;
 
-/// A run of digits that has not ended.
-#[derive(Clone, Copy, Default)]
-struct Run {
-    /// Number of its digits so far.
-    length: usize,
-    /// The last one, and where it begins in the source.
-    digit: u8,
-    start: u32,
+/// The layer that a reading of a layer's runs is written into.
+pub(super) fn child_of(digits: Digits, phase: usize) -> usize {
+    match digits {
+        Digits::Hexadecimal => UNESCAPED + 1 + phase,
+        Digits::Base64 => UNESCAPED + 3 + phase,
+    }
+}
+
+/// An end of a byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Edge {
+    /// Where it begins.
+    Start,
+    /// Where it ends.
+    End,
 }
 
 /// One layer.
-struct Layer {
+pub(super) struct Layer {
+    /// The layer that this one is decoded from.
+    above: usize,
     /// Decodings between the source and this layer.
     decodings: u8,
-    inbox: Inbox,
-    /// The beginning of an escape that the next batch may complete.
-    carry: Vec<Piece>,
-    state: StateID,
-    /// Bytes since no secret had begun: at least as many as the match under way has.
-    since: usize,
-    /// Where the last bytes begin in the source, as many as the match under way may have.
-    starts: Vec<u32>,
-    following: Option<Following>,
-    hexadecimal: Run,
-    base64: Run,
+    is_below_digits: bool,
+    /// Whether most of it need not be read byte by byte.
+    pub(super) is_skimmed: bool,
+    pub(super) inbox: Inbox,
+    /// What the next batch begins with: an escape or a run that it may complete.
+    carry: Vec<HeldByte>,
+    /// How far the search is; `None` only while it goes on.
+    pub(super) matching: Option<Matching>,
+    /// By [`Digits`].
+    pub(super) runs: [Run; 2],
     /// Layers below; 0 is none, since that is the source.
     children: [usize; CHILDREN],
     /// Whether the unescaped layer differs from this one. While it does not, it is not written.
@@ -62,43 +80,60 @@ struct Layer {
 }
 
 impl Layer {
-    fn new(decodings: u8, state: StateID) -> Self {
+    fn of_source(automaton: &Automaton) -> Self {
         Self {
-            decodings,
+            above: 0,
+            decodings: 0,
+            is_below_digits: false,
+            is_skimmed: SKIMMED_DECODINGS_MIN == 0,
             inbox: Inbox::default(),
             carry: Vec::new(),
-            state,
-            since: 0,
-            starts: Vec::new(),
-            following: None,
-            hexadecimal: Run::default(),
-            base64: Run::default(),
+            matching: Some(Matching::new(automaton)),
+            runs: Default::default(),
             children: [0; CHILDREN],
             unescapes: false,
             quiet: 0,
         }
     }
 
+    /// A layer of that kind below this one, which has this place.
+    fn below(&self, place: usize, kind: usize, automaton: &Automaton) -> Self {
+        let decodings = self.decodings + 1;
+        let is_below_digits = self.is_below_digits || kind != UNESCAPED;
+        Self {
+            above: place,
+            decodings,
+            is_below_digits,
+            is_skimmed: is_below_digits || decodings >= SKIMMED_DECODINGS_MIN,
+            inbox: if kind == UNESCAPED { Inbox::of_unescaped() } else { Inbox::default() },
+            ..Self::of_source(automaton)
+        }
+    }
+
     /// Whether this unescaped layer has become the same as the layer above: nothing that is under way began before the
     /// last escape.
     fn agrees(&self, longest: usize) -> bool {
-        self.carry.is_empty()
-            && self.following.is_none()
+        self.inbox.bytes.is_empty()
+            && !self.matching.as_ref().is_some_and(Matching::is_following)
             && !self.inbox.is_between()
             && !self.unescapes
-            && self.quiet > longest.max(self.base64.length).max(self.hexadecimal.length)
+            && self.quiet > longest
+            && !self.runs.iter().any(Run::is_new)
     }
 }
 
 /// One search. Takes the source in chunks of any size.
 pub(super) struct Search<'a> {
-    patterns: &'a Patterns,
-    automaton: &'a Automaton,
-    layers: Vec<Layer>,
+    pub(super) patterns: &'a Patterns,
+    pub(super) automaton: &'a Automaton,
+    pub(super) layers: Vec<Layer>,
     /// Layers with something to read.
     waiting: Vec<usize>,
+    /// Layers that have read their part of the batch. The layers below still ask them where their bytes come from.
+    advanced: Vec<usize>,
+    pub(super) scratch: Scratch,
     /// Ranges of the source.
-    hits: Vec<(u32, u32)>,
+    pub(super) hits: Vec<(u32, u32)>,
     merge_at: usize,
     position: u32,
     /// Bytes read in all layers.
@@ -109,10 +144,12 @@ impl<'a> Search<'a> {
     pub(super) fn new(patterns: &'a Patterns) -> Self {
         let automaton = patterns.automaton();
         Self {
-            layers: vec![Layer::new(0, automaton.start())],
+            layers: vec![Layer::of_source(automaton)],
             patterns,
             automaton,
             waiting: Vec::new(),
+            advanced: Vec::new(),
+            scratch: Scratch::default(),
             hits: Vec::new(),
             merge_at: HITS_TO_MERGE,
             position: 0,
@@ -121,12 +158,11 @@ impl<'a> Search<'a> {
     }
 
     /// Reads the next chunk. All chunks together have less than 4 GiB.
+    #[expect(clippy::cast_possible_truncation, reason = "a batch has few bytes")]
     pub(super) fn read(&mut self, chunk: &[u8]) {
         for batch in chunk.chunks(BATCH_BYTES) {
-            for &byte in batch {
-                self.layers[0].inbox.push(Piece::of_source(byte, self.position));
-                self.position += 1;
-            }
+            self.layers[0].inbox.write_source(batch, self.position);
+            self.position += batch.len() as u32;
             self.work(false);
         }
     }
@@ -138,10 +174,38 @@ impl<'a> Search<'a> {
         (self.hits, self.steps)
     }
 
+    /// Where a byte of a layer's batch begins or ends in the source.
+    pub(super) fn in_source(&self, mut index: usize, mut place: usize, edge: Edge) -> u32 {
+        loop {
+            let Layer { inbox, above, .. } = &self.layers[index];
+            match (inbox.made_of(place), edge) {
+                (MadeOf::Source { start, .. }, Edge::Start) => return start,
+                (MadeOf::Source { end, .. }, Edge::End) => return end,
+                (MadeOf::Above { first, .. }, Edge::Start) => place = first,
+                (MadeOf::Above { last, .. }, Edge::End) => place = last,
+            }
+            index = *above;
+        }
+    }
+
+    /// The layer below, which is made if there is none.
+    pub(super) fn child(&mut self, index: usize, kind: usize) -> usize {
+        if self.layers[index].children[kind] == 0 {
+            self.layers[index].children[kind] = self.layers.len();
+            self.layers.push(self.layers[index].below(index, kind, self.automaton));
+        }
+        self.layers[index].children[kind]
+    }
+
     fn work(&mut self, last: bool) {
         self.waiting.push(0);
         while let Some(layer) = self.waiting.pop() {
             self.advance(layer, last);
+            self.advanced.push(layer);
+        }
+        while let Some(layer) = self.advanced.pop() {
+            let Layer { inbox, carry, .. } = &mut self.layers[layer];
+            inbox.settle(carry);
         }
         if self.hits.len() > self.merge_at {
             self.merge_hits();
@@ -151,246 +215,129 @@ impl<'a> Search<'a> {
 
     /// Has one layer read its inbox, and fills those of the layers below.
     fn advance(&mut self, index: usize, last: bool) {
-        let layer = &mut self.layers[index];
-        let mut input = std::mem::take(&mut layer.inbox.pieces);
-        if !layer.carry.is_empty() {
-            layer.carry.append(&mut input);
-            std::mem::swap(&mut layer.carry, &mut input);
-        }
-        self.steps += input.len() as u64;
-        let is_deepest = layer.decodings == DECODINGS_MAX;
+        let bytes = std::mem::take(&mut self.layers[index].inbox.bytes);
+        self.steps += bytes.len() as u64;
+        let is_deepest = self.layers[index].decodings == DECODINGS_MAX;
+        let decided = if is_deepest || last { bytes.len() } else { self.undecided_digits(index, &bytes) };
+        let read = if is_deepest { decided } else { self.unescape(index, &bytes[..decided], last) };
+        let text = &bytes[..read];
+        self.search(index, text);
         if !is_deepest {
-            let read = self.unescape(index, &input, last);
-            let layer = &mut self.layers[index];
-            layer.carry.clear();
-            layer.carry.extend_from_slice(&input[read..]);
-            input.truncate(read);
-        }
-        self.search(index, &input);
-        if !is_deepest {
-            self.decode_hexadecimal(index, &input);
-            self.decode_base64(index, &input);
+            for digits in Digits::ALL {
+                self.decode(index, digits, text, last);
+            }
             let Layer { children, unescapes, .. } = self.layers[index];
             for (kind, child) in children.into_iter().enumerate() {
                 let written = child != 0 && (kind != UNESCAPED || unescapes);
-                if written && (last || !self.layers[child].inbox.pieces.is_empty()) {
+                if written && (last || !self.layers[child].inbox.bytes.is_empty()) {
                     self.waiting.push(child);
                 }
             }
         }
+        for (place, byte) in bytes.iter().enumerate().skip(read) {
+            let [start, end] = [Edge::Start, Edge::End].map(|edge| self.in_source(index, place, edge));
+            let layer = &mut self.layers[index];
+            layer.carry.push(layer.inbox.waiting(place, *byte, start, end));
+        }
+        let layer = &mut self.layers[index];
+        layer.quiet = layer.inbox.quiet(read).unwrap_or(layer.quiet + read);
         // The buffer is used again.
-        input.clear();
-        self.layers[index].inbox.pieces = input;
+        layer.inbox.bytes = bytes;
     }
 
-    fn search(&mut self, index: usize, input: &[Piece]) {
-        let (layer, patterns, automaton) = (&mut self.layers[index], self.patterns, self.automaton);
-        let Layer { mut state, mut since, mut following, .. } = *layer;
-        let start = automaton.start();
-        for (at, piece) in input.iter().enumerate() {
-            if let Some(before) = following {
-                following = patterns.go_on(before, piece.byte);
-                if let Some(Following { start, .. }) = following {
-                    hit(&mut self.hits, start, piece.end);
-                }
-            }
-            state = automaton.next(state, piece.byte);
-            if state == start {
-                since = 0;
-                continue;
-            }
-            since += 1;
-            if let Some((pattern, length)) = automaton.ending(state) {
-                let began = match (at + 1).checked_sub(length) {
-                    Some(first) => input[first].start,
-                    None => layer.starts[layer.starts.len() + at + 1 - length],
-                };
-                hit(&mut self.hits, began, piece.end);
-                following = following.or_else(|| patterns.follow(pattern, began));
-            }
-        }
-        (layer.state, layer.since, layer.following) = (state, since, following);
-        let kept = since.min(patterns.longest);
-        let older = kept.saturating_sub(input.len());
-        layer.starts.drain(..layer.starts.len().saturating_sub(older));
-        layer.starts.extend(input[input.len() - (kept - older)..].iter().map(|piece| piece.start));
-        layer.quiet = match input.iter().rposition(|piece| piece.fresh) {
-            Some(at) => input.len() - 1 - at,
-            None => layer.quiet.saturating_add(input.len()),
-        };
-    }
-
-    /// Writes the unescaped layer, if it differs. Returns how much of the input can be read: the rest may be the
-    /// beginning of an escape.
-    fn unescape(&mut self, index: usize, input: &[Piece], last: bool) -> usize {
-        let child = self.layers[index].children[UNESCAPED];
-        if self.layers[index].unescapes && self.layers[child].agrees(self.patterns.longest) {
+    /// Writes the unescaped layer, if it differs. Returns how much of the text can be read: the rest may be the
+    /// beginning of an escape, or digits before it that may be few.
+    fn unescape(&mut self, index: usize, text: &[u8], last: bool) -> usize {
+        let Layer { children, unescapes, ref inbox, .. } = self.layers[index];
+        let may_escape = inbox.may_escape;
+        let mut child = Some(children[UNESCAPED]).filter(|_| unescapes);
+        if child.is_some_and(|child| self.layers[child].agrees(self.patterns.longest)) {
             self.layers[index].unescapes = false;
+            child = None;
         }
+        let mut written = child.map(|child| std::mem::take(&mut self.layers[child].inbox));
         let (mut at, mut copied) = (0, 0);
-        while at < input.len() {
-            if !begins_escape(input[at].byte) {
-                at += 1;
-                continue;
-            }
-            match escape_at(input, at, last) {
-                Found::Literal => at += 1,
+        let read = loop {
+            let next = if may_escape { next_escape(text, at) } else { None };
+            let Some(begin) = next else { break text.len() };
+            match escape_at(text, begin, last) {
+                Found::Literal => at = begin + 1,
                 Found::Incomplete => {
-                    at = held_back(input, copied, at);
-                    break;
+                    let held = held_back(text, copied, begin);
+                    // Where an unescaped layer begins it is the same as this one, which is not to have ended a run yet
+                    // that goes on in it.
+                    let undecided = self.undecided_digits(index, &text[..held]);
+                    break if undecided < copied { held } else { undecided };
                 }
                 Found::Escape { bytes, length, end } => {
-                    if !self.layers[index].unescapes {
-                        self.begin_unescaped(index);
+                    if written.is_none() {
+                        let begun = self.begin_unescaped(index);
+                        child = Some(begun);
+                        written = Some(std::mem::take(&mut self.layers[begun].inbox));
                     }
-                    let child = self.layers[index].children[UNESCAPED];
-                    let inbox = &mut self.layers[child].inbox;
-                    inbox.copy(&input[copied..at]);
-                    let (start, until) = (input[at].start, input[end - 1].end);
-                    for &byte in &bytes[..length] {
-                        inbox.push(Piece { byte, fresh: true, start, end: until });
+                    if let Some(inbox) = &mut written {
+                        inbox.copy(&text[copied..begin], copied, before(text, copied));
+                        inbox.write_escape(&bytes[..length], begin, end);
                     }
                     (at, copied) = (end, end);
                 }
             }
+        };
+        if let (Some(child), Some(mut inbox)) = (child, written) {
+            inbox.copy(&text[copied..read], copied, before(text, copied));
+            self.layers[child].inbox = inbox;
         }
-        if self.layers[index].unescapes {
-            let child = self.layers[index].children[UNESCAPED];
-            self.layers[child].inbox.copy(&input[copied..at]);
-        }
-        at
+        read
     }
 
-    /// Makes the unescaped layer what this layer was before the current batch.
-    fn begin_unescaped(&mut self, index: usize) {
+    /// Makes the unescaped layer what this layer was before the current batch, and those below it what those below this
+    /// one were.
+    fn begin_unescaped(&mut self, index: usize) -> usize {
         self.layers[index].unescapes = true;
         let copy = self.child(index, UNESCAPED);
-        self.layers[copy].carry.clear();
-        self.layers[copy].unescapes = false;
         // Pairs of a layer and its copy. A copy is one decoding deeper, so it may have fewer layers below.
         let mut pairs = vec![(index, copy)];
         while let Some((from, to)) = pairs.pop() {
-            let Layer { state, since, following, hexadecimal, base64, children, unescapes, .. } = self.layers[from];
             let is_top = from == index;
-            let starts = self.layers[from].starts.clone();
-            // What is between two bytes of the source was left out there already.
-            let inbox = if is_top { Inbox::default() } else { self.layers[from].inbox.without_pieces() };
-            let carry = if is_top { Vec::new() } else { self.layers[from].carry.clone() };
+            let Layer { children, unescapes, ref inbox, ref matching, ref runs, .. } = self.layers[from];
+            let unescapes = unescapes && !is_top;
+            // What waits between two bytes of the source was left out there already.
+            let inbox = if is_top { Inbox::of_unescaped() } else { inbox.clone() };
+            let runs = if is_top { runs.each_ref().map(Run::of_copy) } else { runs.clone() };
+            let matching = matching.clone();
             let layer = &mut self.layers[to];
-            layer.inbox = inbox;
-            (layer.state, layer.since, layer.following, layer.starts) = (state, since, following, starts);
-            (layer.hexadecimal, layer.base64, layer.carry, layer.quiet) = (hexadecimal, base64, carry, 0);
+            (layer.inbox, layer.matching, layer.runs, layer.quiet) = (inbox, matching, runs, 0);
+            layer.carry.clear();
+            layer.unescapes = false;
             if layer.decodings == DECODINGS_MAX {
                 continue;
             }
-            layer.unescapes = unescapes && !is_top;
+            layer.unescapes = unescapes;
+            let below = layer.children;
             for (kind, child) in children.into_iter().enumerate() {
-                if child != 0 && (kind != UNESCAPED || (unescapes && !is_top)) {
+                // An unescaped layer that is not written is made when it is begun.
+                let is_written = kind != UNESCAPED || unescapes;
+                if child != 0 && is_written {
                     pairs.push((child, self.child(to, kind)));
+                } else if below[kind] != 0 && is_written {
+                    self.forget(below[kind]);
                 }
             }
         }
+        copy
     }
 
-    /// The layer below, which is made if there is none.
-    fn child(&mut self, index: usize, kind: usize) -> usize {
-        if self.layers[index].children[kind] == 0 {
-            self.layers[index].children[kind] = self.layers.len();
-            let decodings = self.layers[index].decodings + 1;
-            self.layers.push(Layer::new(decodings, self.automaton.start()));
+    /// Makes a layer and those below it what they were when they were made.
+    fn forget(&mut self, layer: usize) {
+        let mut all = vec![layer];
+        while let Some(layer) = all.pop() {
+            let matching = Matching::new(self.automaton);
+            let layer = &mut self.layers[layer];
+            layer.inbox.forget();
+            layer.carry.clear();
+            (layer.matching, layer.runs, layer.unescapes, layer.quiet) = (Some(matching), Default::default(), false, 0);
+            all.extend(layer.children.into_iter().skip(UNESCAPED + 1).filter(|child| *child != 0));
         }
-        self.layers[index].children[kind]
-    }
-
-    fn decode_hexadecimal(&mut self, index: usize, input: &[Piece]) {
-        let digits_min = 2 * self.patterns.shortest;
-        let mut run = self.layers[index].hexadecimal;
-        self.runs::<2>(index, HEXADECIMAL, input, digits_min, &mut run, hexadecimal_digit, |run, digit, piece, out| {
-            if run.length > 0 {
-                let byte = run.digit << 4 | digit;
-                out[(run.length - 1) & 1].push(Piece { byte, fresh: true, start: run.start, end: piece.end });
-            }
-        });
-        self.layers[index].hexadecimal = run;
-    }
-
-    fn decode_base64(&mut self, index: usize, input: &[Piece]) {
-        let digits_min = self.patterns.base64_digits_min();
-        let mut run = self.layers[index].base64;
-        self.runs::<4>(index, BASE64, input, digits_min, &mut run, base64_digit, |run, digit, piece, out| {
-            for (phase, out) in out.iter_mut().enumerate().take(run.length) {
-                // Each digit has six bits, so that each byte has bits of two digits.
-                let byte = match (run.length - phase) % 4 {
-                    1 => run.digit << 2 | digit >> 4,
-                    2 => run.digit << 4 | digit >> 2,
-                    3 => run.digit << 6 | digit,
-                    _ => continue,
-                };
-                out.push(Piece { byte, fresh: true, start: run.start, end: piece.end });
-            }
-        });
-        self.layers[index].base64 = run;
-    }
-
-    /// Finds the runs of digits and decodes those that are long enough, into one layer for each place at which a group
-    /// of digits may begin.
-    ///
-    /// A run without a byte of this layer's own, or behind one, is part of a run of the layer above, where it is
-    /// decoded already.
-    #[expect(clippy::too_many_arguments, reason = "one loop for both kinds of digits")]
-    fn runs<const PHASES: usize>(
-        &mut self,
-        index: usize,
-        kind: usize,
-        input: &[Piece],
-        digits_min: usize,
-        run: &mut Run,
-        digit_of: impl Fn(u8) -> u8,
-        decode: impl Fn(&Run, u8, &Piece, &mut [Inbox; PHASES]),
-    ) {
-        let mut out: Option<[Inbox; PHASES]> = None;
-        let mut at = 0;
-        while at < input.len() {
-            let (from, mut fresh) = (at, false);
-            while at < input.len() && digit_of(input[at].byte) != NO_DIGIT {
-                fresh |= input[at].fresh;
-                at += 1;
-            }
-            let (is_new, ends) = (run.length == 0, at < input.len());
-            let digits = &input[from..at];
-            if !digits.is_empty() && (!is_new || !ends || (fresh && digits.len() >= digits_min)) {
-                let out = out.get_or_insert_with(|| self.inboxes(index, kind));
-                if is_new {
-                    out.iter_mut().for_each(|out| out.gap(digits[0].start));
-                }
-                for piece in digits {
-                    let digit = digit_of(piece.byte);
-                    decode(run, digit, piece, out);
-                    *run = Run { length: run.length + 1, digit, start: piece.start };
-                }
-            }
-            if ends {
-                if run.length > 0 {
-                    // Nothing that the run leaves unfinished waits for the next one.
-                    let out = out.get_or_insert_with(|| self.inboxes(index, kind));
-                    out.iter_mut().for_each(|out| out.gap(input[at].start));
-                }
-                *run = Run::default();
-                at += 1;
-            }
-        }
-        for (phase, inbox) in out.into_iter().flatten().enumerate() {
-            let child = self.layers[index].children[kind + phase];
-            self.layers[child].inbox = inbox;
-        }
-    }
-
-    /// Takes the inboxes of the layers below, to be put back.
-    fn inboxes<const PHASES: usize>(&mut self, index: usize, kind: usize) -> [Inbox; PHASES] {
-        std::array::from_fn(|phase| {
-            let child = self.child(index, kind + phase);
-            std::mem::take(&mut self.layers[child].inbox)
-        })
     }
 
     /// Sorts the hits, and makes one of those that overlap.
@@ -407,54 +354,31 @@ impl<'a> Search<'a> {
     }
 }
 
+/// The byte before a place of a batch; `None` if an earlier batch had it.
+#[inline]
+fn before(text: &[u8], place: usize) -> Option<u8> {
+    place.checked_sub(1).map(|before| text[before])
+}
+
+/// The next place at which an escape may begin.
+#[inline]
+fn next_escape(text: &[u8], at: usize) -> Option<usize> {
+    // Where there is one escape there often is another.
+    match text.get(at) {
+        Some(byte) if begins_escape(*byte) => Some(at),
+        Some(_) => first_place(text, at, |byte| u8::from(begins_escape(byte))),
+        None => None,
+    }
+}
+
 /// Where that begins which has to wait for the next batch, if the escape at a place is not complete: what it stands for
 /// may complete one before it, in a layer that is not written yet. Nothing before `copied` waits.
-fn held_back(input: &[Piece], copied: usize, mut at: usize) -> usize {
+fn held_back(text: &[u8], copied: usize, mut at: usize) -> usize {
     for _ in 0..DECODINGS_MAX {
-        let begins = |from: &usize| {
-            begins_escape(input[*from].byte) && escape_at(&input[..at], *from, false) == Found::Incomplete
-        };
+        let begins =
+            |from: &usize| begins_escape(text[*from]) && escape_at(&text[..at], *from, false) == Found::Incomplete;
         let Some(from) = (copied.max(at.saturating_sub(ESCAPE_BYTES_MAX))..at).find(begins) else { break };
         at = from;
     }
     at
-}
-
-/// Records a hit; one that overlaps the last one becomes part of it, so that repetition needs no memory.
-fn hit(hits: &mut Vec<(u32, u32)>, start: u32, end: u32) {
-    match hits.last_mut() {
-        Some(last) if start < last.1 && last.0 < end => *last = (last.0.min(start), last.1.max(end)),
-        _ => hits.push((start, end)),
-    }
-}
-
-const NO_DIGIT: u8 = 255;
-
-#[inline]
-fn hexadecimal_digit(byte: u8) -> u8 {
-    match byte {
-        b'0'..=b'9' => byte - b'0',
-        b'a'..=b'f' => byte - b'a' + 10,
-        b'A'..=b'F' => byte - b'A' + 10,
-        _ => NO_DIGIT,
-    }
-}
-
-/// Whether a run of digits goes on with this byte: one of base64, of which those of hexadecimal are a part.
-#[inline]
-pub(super) fn is_digit(byte: u8) -> bool {
-    base64_digit(byte) != NO_DIGIT
-}
-
-/// The value of a digit of either alphabet.
-#[inline]
-fn base64_digit(byte: u8) -> u8 {
-    match byte {
-        b'A'..=b'Z' => byte - b'A',
-        b'a'..=b'z' => byte - b'a' + 26,
-        b'0'..=b'9' => byte - b'0' + 52,
-        b'+' | b'-' => 62,
-        b'/' | b'_' => 63,
-        _ => NO_DIGIT,
-    }
 }

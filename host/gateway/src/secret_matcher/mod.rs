@@ -5,14 +5,17 @@
 //! inside the other. Upper and lower case are the same, since host names and header names lose their case on the way.
 //! [docs/security.md](../../../../docs/security.md) lists the forms and what is not found.
 //!
-//! `first_pass` rules out most texts, `layers` decodes, `patterns` compares, `escapes` reads one escape, `pieces` are
-//! the bytes of a layer. `windows` are the beginnings of the patterns, `plain` makes of a whole text what a layer is.
+//! `first_pass` rules out most texts. `layers` decodes: `inbox` are the bytes of a layer, `escapes` reads one escape,
+//! and the files inside `layers` decode runs of `digits` and search a layer for the `patterns`. `windows` finds where
+//! these may begin. `plain` makes of a whole text what a layer is. `blocks` passes over what is of no interest.
 
+mod blocks;
+mod digits;
 mod escapes;
 mod first_pass;
+mod inbox;
 mod layers;
 mod patterns;
-mod pieces;
 mod plain;
 mod windows;
 
@@ -162,5 +165,7 @@ fn without(bytes: &[u8], ranges: &[(u32, u32)]) -> Vec<u8> {
     clean
 }
 
+#[cfg(test)]
+mod reference;
 #[cfg(test)]
 mod tests;

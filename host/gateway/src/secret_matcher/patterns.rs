@@ -8,7 +8,8 @@ use aho_corasick::nfa::contiguous::NFA;
 use aho_corasick::{Anchored, MatchKind};
 use zeroize::Zeroizing;
 
-use super::pieces::DECODINGS_MAX;
+use super::digits::Digits;
+use super::inbox::{DECODINGS_MAX, GAP};
 use super::plain;
 use super::windows::Windows;
 
@@ -16,7 +17,8 @@ use super::windows::Windows;
 /// follows them is compared byte by byte. So the automaton of 500 secrets has a few megabytes, however long they are.
 pub(super) const PATTERN_BYTES_MAX: usize = 128;
 
-/// Shortest other reading of a secret that is searched for, in bytes: a shorter one would be found by chance.
+/// Shortest other reading of a secret that is searched for, in bytes; a secret has at least as many. A shorter one
+/// would be found by chance: `怀怀怀` in UTF-16 is three backticks, without the bytes that are zero.
 const READING_BYTES_MIN: usize = 8;
 
 /// The secrets as patterns.
@@ -25,7 +27,7 @@ pub(super) struct Patterns {
     /// pass over all answers, and most batches have no such text.
     automaton: OnceLock<Automaton>,
     patterns: Vec<Pattern>,
-    /// The same for the first pass; none if a pattern is too short for it.
+    /// Beginnings of the patterns, which rule texts out; none if a pattern is too short for it.
     pub(super) windows: Option<Windows>,
     /// Length of the shortest pattern, in bytes.
     pub(super) shortest: usize,
@@ -50,6 +52,15 @@ pub(super) struct Following {
     /// How much of the rest was read, in bytes.
     read: usize,
     /// Where the secret began in the source.
+    pub(super) start: u32,
+}
+
+/// Bytes behind a pattern that are blanked out whatever they are. [`Automaton::uncompared`] says when.
+#[derive(Clone, Copy)]
+pub(super) struct Uncompared {
+    /// How many are left.
+    bytes: usize,
+    /// Where the pattern began in the source.
     pub(super) start: u32,
 }
 
@@ -80,47 +91,112 @@ impl Patterns {
 
     /// The automaton that finds the patterns.
     pub(super) fn automaton(&self) -> &Automaton {
-        self.automaton.get_or_init(|| Automaton::of(self.patterns.iter().map(|pattern| pattern.beginning.as_slice())))
+        self.automaton.get_or_init(|| Automaton::of(&self.patterns))
     }
 
-    /// Digits of base64 that hold as many bytes as the shortest pattern. A run of fewer, of base64 or of hexadecimal,
-    /// holds no pattern, in whatever way it is decoded further.
-    pub(super) fn base64_digits_min(&self) -> usize {
-        (8 * self.shortest).div_ceil(6)
+    /// Digits that hold as many bytes as the shortest pattern. A run of fewer holds no pattern, in whatever way it is
+    /// decoded further.
+    pub(super) fn digits_min(&self, digits: Digits) -> usize {
+        (8 * self.shortest).div_ceil(digits.bits())
     }
 
-    /// What to follow after a pattern that began at `start`; `None` if no secret goes on after it.
-    pub(super) fn follow(&self, pattern: usize, start: u32) -> Option<Following> {
+    /// What to follow after a pattern that began at `start`; `None` if no secret goes on after it. Inside what is being
+    /// followed none begins, but for those that are not compared.
+    pub(super) fn follow(&self, pattern: usize, start: impl FnOnce() -> u32) -> Option<Following> {
         let until = self.patterns[pattern].rests.len();
-        (until > 0).then_some(Following { pattern, from: 0, until, read: 0, start })
+        (until > 0).then(|| Following { pattern, from: 0, until, read: 0, start: start() })
     }
 
     /// Reads one more byte; `None` if no secret has it there.
     pub(super) fn go_on(&self, following: Following, byte: u8) -> Option<Following> {
         let Following { pattern, from, until, read, start } = following;
-        let (byte, rests) = (Some(byte.to_ascii_lowercase()), &self.patterns[pattern].rests);
+        let (byte, rests) = (Some(byte.to_ascii_lowercase()), &self.patterns[pattern].rests[from..until]);
         let at = |rest: &Zeroizing<Vec<u8>>| rest.get(read).copied();
-        let first = from + rests[from..until].partition_point(|rest| at(rest) < byte);
-        let end = first + rests[first..until].partition_point(|rest| at(rest) == byte);
-        (first < end).then_some(Following { pattern, from: first, until: end, read: read + 1, start })
+        let first = leading(rests.len(), |index| at(&rests[index]) < byte);
+        let last = leading(rests.len() - first, |index| at(&rests[rests.len() - 1 - index]) > byte);
+        let (from, until) = (from + first, until - last);
+        (from < until).then_some(Following { pattern, from, until, read: read + 1, start })
     }
+}
+
+impl Uncompared {
+    /// None yet, behind a pattern that began at `start`.
+    pub(super) fn behind(start: u32) -> Self {
+        Self { bytes: 0, start }
+    }
+
+    /// Goes over one more byte; `None` if it was the last one before, or if this is a gap, which no secret has.
+    pub(super) fn go_on(self, byte: u8) -> Option<Self> {
+        let bytes = self.bytes.checked_sub(1).filter(|_| byte != GAP)?;
+        Some(Self { bytes, ..self })
+    }
+
+    /// The same, or more if so many bytes are to be blanked out behind a pattern that ends here.
+    pub(super) fn at_least(self, bytes: usize) -> Self {
+        Self { bytes: self.bytes.max(bytes), ..self }
+    }
+}
+
+/// How many of the first of so many are so, if none is behind one that is not. Takes few steps where they are few, and
+/// in a hostile text each byte may rule out one secret only.
+fn leading(length: usize, is_so: impl Fn(usize) -> bool) -> usize {
+    let mut step = 1;
+    while step <= length && is_so(step - 1) {
+        step *= 2;
+    }
+    let (mut least, mut most) = (step / 2, length.min(step - 1));
+    while least < most {
+        let middle = usize::midpoint(least, most);
+        if is_so(middle) {
+            least = middle + 1;
+        } else {
+            most = middle;
+        }
+    }
+    least
 }
 
 /// What finds patterns in decoded text, byte by byte.
 pub(super) struct Automaton {
     states: NFA,
     start: StateID,
+    /// By pattern: bytes of [`Self::uncompared`]; 0 if what follows is compared.
+    uncompared: Vec<usize>,
 }
 
 impl Automaton {
-    fn of<'a>(beginnings: impl Iterator<Item = &'a [u8]>) -> Self {
+    fn of(patterns: &[Pattern]) -> Self {
         let states = NFA::builder()
             .match_kind(MatchKind::Standard)
             .prefilter(false)
-            .build(beginnings)
+            .build(patterns.iter().map(|pattern| pattern.beginning.as_slice()))
             .expect("the patterns of every secret of a batch are far below the automaton's limit of 2^31 states");
         let start = states.start_state(Anchored::No).expect("the automaton is not anchored");
-        Self { states, start }
+        let mut automaton = Self { states, start, uncompared: vec![0; patterns.len()] };
+        for pattern in patterns.iter().filter(|pattern| !pattern.rests.is_empty()) {
+            automaton.find_inside(patterns, pattern);
+        }
+        automaton
+    }
+
+    /// Notes the patterns that stand inside the secrets that begin with this one.
+    fn find_inside(&mut self, patterns: &[Pattern], outer: &Pattern) {
+        let begun = outer.beginning.iter().fold(self.start, |state, byte| self.next(state, *byte));
+        let mut previous: &[u8] = &[];
+        for rest in &outer.rests {
+            // What it has in common with the one before was read with that, but for what the state depends on.
+            let common = rest.iter().zip(previous).take_while(|(one, other)| one == other).count();
+            let from = common.saturating_sub(PATTERN_BYTES_MAX);
+            let mut state = if from == 0 { begun } else { self.start };
+            for byte in &rest[from..] {
+                state = self.next(state, *byte);
+                // A pattern with rests is as long as a pattern can be, so it is the longest that ends.
+                if let Some((inner, _)) = self.ending(state) {
+                    self.uncompared[inner] = patterns[inner].rests.iter().map(|rest| rest.len()).max().unwrap_or(0);
+                }
+            }
+            previous = rest.as_slice();
+        }
     }
 
     /// The state in which no secret has begun.
@@ -132,6 +208,14 @@ impl Automaton {
     #[inline]
     pub(super) fn next(&self, state: StateID, byte: u8) -> StateID {
         self.states.next_state(Anchored::No, state, byte.to_ascii_lowercase())
+    }
+
+    /// How many bytes behind a pattern are blanked out without being compared: as many as the longest secret has there,
+    /// if the pattern stands inside a secret too, at another place than its beginning. Of the texts that begin like the
+    /// one and like the other only one is followed, and the other's end would be left; 0 for all other patterns.
+    #[inline]
+    pub(super) fn uncompared(&self, pattern: usize) -> usize {
+        self.uncompared[pattern]
     }
 
     /// The longest pattern that ends in this state, and its length in bytes.
@@ -148,14 +232,17 @@ impl Automaton {
 
 /// A secret in the forms in which decoding may leave it: as it is, and where it has characters outside ASCII, as UTF-16
 /// without the bytes that are zero; each of these also with what looks like escapes in it decoded.
-fn readings(value: &str) -> Vec<Zeroizing<Vec<u8>>> {
+pub(super) fn readings(value: &str) -> Vec<Zeroizing<Vec<u8>>> {
     let mut bases = vec![kept(value.as_bytes())];
     if !value.is_ascii() {
         for to_bytes in [u16::to_le_bytes, u16::to_be_bytes] {
             // No character has more than twice as many bytes as in UTF-8. What grew would leave a copy behind.
             let mut bytes = Zeroizing::new(Vec::<u8>::with_capacity(2 * value.len()));
             bytes.extend(value.encode_utf16().flat_map(to_bytes));
-            bases.push(kept(&bytes));
+            let base = kept(&bytes);
+            if base.len() >= READING_BYTES_MIN {
+                bases.push(base);
+            }
         }
     }
     let mut readings = Vec::with_capacity(bases.len());
@@ -184,4 +271,49 @@ fn kept(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
 fn unescaped(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let decoded = Zeroizing::new(plain::unescaped(text)?);
     Some(kept(&decoded))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_leading_ones_are_counted() {
+        for length in 0..40 {
+            for so in 0..=length {
+                assert_eq!(leading(length, |index| index < so), so, "{so} of {length}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_pattern_inside_a_secret_is_noted() {
+        let stem: String = (0..80).map(|n| format!("{:02x}", n * 37 % 251)).collect();
+        let (inner, outer) = (format!("{stem}-one"), format!("={stem}-two"));
+        let patterns = Patterns::new([inner.as_str(), outer.as_str()]).expect("secrets");
+        let uncompared = [0, 1].map(|pattern| patterns.automaton().uncompared(pattern));
+        assert_eq!(uncompared, [inner.len() - PATTERN_BYTES_MAX, 0]);
+        // What two secrets begin with alike is read once, and what stands behind that is found too.
+        let long = "a".repeat(300);
+        let secrets = [format!("{long}b{inner}"), format!("{long}c{outer}"), inner];
+        let patterns = Patterns::new(secrets.iter().map(String::as_str)).expect("secrets");
+        assert_eq!(patterns.automaton().uncompared(0), secrets[2].len() - PATTERN_BYTES_MAX);
+        assert_eq!(patterns.automaton().uncompared(1), secrets[1].len() - PATTERN_BYTES_MAX);
+    }
+
+    #[test]
+    fn what_follows_a_pattern_is_followed_as_far_as_a_secret_has_it() {
+        let stem = "a".repeat(PATTERN_BYTES_MAX);
+        let secrets: Vec<String> = ["aab", "aac", "aacd", "ab", "", "b"].map(|rest| format!("{stem}{rest}")).into();
+        let patterns = Patterns::new(secrets.iter().map(String::as_str)).expect("secrets");
+        for (text, followed) in [("aab", 3), ("AACDE", 4), ("aacx", 3), ("abb", 2), ("b", 1), ("c", 0), ("", 0)] {
+            let mut following = patterns.follow(0, || 7);
+            let mut read = 0;
+            for byte in text.bytes() {
+                following = following.and_then(|before| patterns.go_on(before, byte));
+                read += usize::from(following.is_some());
+            }
+            assert_eq!(read, followed, "{text}");
+        }
+    }
 }

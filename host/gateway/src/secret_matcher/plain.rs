@@ -2,28 +2,14 @@
 
 use std::borrow::Cow;
 
+use super::blocks::first_place;
 use super::escapes::{Found, begins_escape, escape_at};
+use super::inbox::is_left_out;
 
-/// Bytes of a block that is passed over as a whole, with the processor's wide registers.
-const BLOCK_BYTES: usize = 32;
-
-/// The first place at or after `from` where `is` is not 0.
-#[inline]
-fn first_place(text: &[u8], from: usize, is: impl Fn(u8) -> u8) -> Option<usize> {
-    let mut at = from;
-    for block in text[from..].chunks(BLOCK_BYTES) {
-        if block.iter().fold(0, |any, byte| any | is(*byte)) != 0 {
-            return block.iter().position(|byte| is(*byte) != 0).map(|place| at + place);
-        }
-        at += block.len();
-    }
-    None
-}
-
-/// The bytes that a layer keeps of a text, as [`Inbox::push`](super::pieces::Inbox::push) leaves out the others.
+/// The bytes that a layer keeps of a text, as [`Inbox`](super::inbox::Inbox) leaves out the others.
 pub(super) fn kept(text: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
-    let is_left_out = |byte: u8| u8::from(byte == 0) | u8::from(byte == b'\r') | u8::from(byte == b'\n');
-    let Some(mut at) = first_place(&text, 0, is_left_out) else { return text };
+    let left_out = |byte: u8| u8::from(is_left_out(byte));
+    let Some(mut at) = first_place(&text, 0, left_out) else { return text };
     let mut kept = Vec::with_capacity(text.len());
     kept.extend_from_slice(&text[..at]);
     let mut after_break = false;
@@ -33,7 +19,7 @@ pub(super) fn kept(text: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
             b'\r' | b'\n' => (after_break, at) = (true, at + 1),
             b' ' | b'\t' if after_break => at += 1,
             _ => {
-                let end = first_place(&text, at, is_left_out).unwrap_or(text.len());
+                let end = first_place(&text, at, left_out).unwrap_or(text.len());
                 kept.extend_from_slice(&text[at..end]);
                 (after_break, at) = (false, end);
             }

@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::first_pass::may_hold;
-use super::layers::Search;
+use super::layers::{BATCH_BYTES, Search};
 use super::*;
 
 const TOKEN: &str = "IGQ/canary+token==%7";
@@ -101,6 +101,18 @@ fn utf_16_is_read_as_text() {
 }
 
 #[test]
+fn a_reading_in_utf_16_that_other_texts_have_by_chance_is_not_searched_for() {
+    // Its UTF-16 is three backticks, each with a zero.
+    let secrets = SecretMatcher::new(["怀怀怀"]);
+    for other in ["```", "```json\n{}\n```", "%60%60%60", "YGBgYGBg", "606060606060"] {
+        assert_eq!(secrets.blank_text(other), other);
+    }
+    for written in ["怀怀怀", r"\u6000\u6000\u6000", "&#x6000;&#x6000;&#x6000;", "5oCA5oCA5oCA", "e68080e68080e68080"] {
+        assert_eq!(secrets.blank_text(&format!("<{written}>")), "<[secret]>", "{written}");
+    }
+}
+
+#[test]
 fn everything_else_stays_byte_for_byte() {
     let secrets = SecretMatcher::new([TOKEN, ""]);
     for other in
@@ -131,7 +143,8 @@ fn of_two_secrets_with_one_prefix_the_longer_one_is_blanked() {
 
 #[test]
 fn a_secret_longer_than_its_pattern_is_blanked_to_its_end() {
-    let stem = "0123456789abcdef".repeat(40);
+    // No part of it stands in it twice.
+    let stem: String = (0..250).map(|n| format!("{:02x}", n * 37 % 251)).collect();
     let secrets = [format!("{stem}-one"), format!("{stem}-two-longer"), stem.clone()];
     let matcher = SecretMatcher::new(secrets.iter().map(String::as_str));
     for secret in &secrets {
@@ -139,6 +152,25 @@ fn a_secret_longer_than_its_pattern_is_blanked_to_its_end() {
         let percent: String = secret.bytes().map(|byte| format!("%{byte:02x}")).collect();
         assert_eq!(matcher.blank_text(&format!("<{percent}>")), "<[secret]>");
     }
+}
+
+#[test]
+fn a_secret_that_begins_inside_another_is_blanked_to_its_end() {
+    // Anyone may know how it begins: with what all tokens of a host have in front.
+    let beginning: String = (0..80).map(|n| format!("{:02x}", n * 37 % 251)).collect();
+    let secret = format!("{beginning}-and-the-signature-of-it");
+    let other = format!("={beginning}-and-something-else");
+    let text = format!("token={secret}&x=1");
+    let secrets = SecretMatcher::new([secret.as_str(), other.as_str()]);
+    assert_eq!(secrets.blank_text(&text), "token[secret]&x=1");
+    for cut in 0..text.len() {
+        let found = ranges_of(&secrets, text.as_bytes(), &[cut]);
+        assert_eq!(without(text.as_bytes(), &found), b"token[secret]&x=1", "cut at {cut}");
+    }
+    // The same inside itself: more is blanked than it has, and never less.
+    let secrets = SecretMatcher::new([format!("{}-end", "ab".repeat(70))].iter().map(String::as_str));
+    let clean = secrets.blank_text(&format!("<{}-end> and so on, and so on", "ab".repeat(75)));
+    assert!(clean.starts_with("<[secret]") && clean.ends_with("and so on") && !clean.contains("end"), "{clean}");
 }
 
 #[test]
@@ -156,9 +188,39 @@ fn a_secret_is_found_wherever_the_batches_of_the_search_end() {
         (r"canary-0123456789\ud83d", half + " "),
     ] {
         let secrets = SecretMatcher::new([secret]);
-        for blanks in (0..80).chain(1_960..2_060).chain([2_100, 4_090]) {
+        let is_found = |text: &str, cuts: &[usize]| !ranges_of(&secrets, text.as_bytes(), cuts).is_empty();
+        for blanks in 0..20 {
             let text = format!("{}{written}", " ".repeat(blanks));
-            assert!(secrets.occur_in(text.as_bytes()), "{secret} behind {blanks} blanks");
+            for cut in 0..text.len() {
+                assert!(is_found(&text, &[cut]), "{secret} behind {blanks} blanks, cut at {cut}");
+                assert!(is_found(&text, &[cut, cut + 1]), "{secret} behind {blanks} blanks, cut at {cut} and behind");
+            }
+        }
+        let text = format!("{}{written}", " ".repeat(BATCH_BYTES - written.len() / 2));
+        assert!(secrets.occur_in(text.as_bytes()), "{secret} over the end of a batch");
+    }
+}
+
+#[test]
+fn digits_behind_an_escape_are_read_by_themselves() {
+    // The escape ends with digits, so the run of the layer above begins with them. What that stands for begins with
+    // half of an escape, or with a line break, which takes the first character of the secret away.
+    for (escape, behind, secret) in [
+        ("%5C", "b%65arer-0123456789", "bearer-0123456789"),
+        ("%26", "#65;%61rer-0123456789", "#65;arer-0123456789"),
+        (r"\u005c", r"n\u0061rer-0123456789", "narer-0123456789"),
+        ("%0a", " %63anary-0123456789", " canary-0123456789"),
+    ] {
+        let secrets = SecretMatcher::new([secret]);
+        let digits = Form::Hexadecimal { upper: false }.write(behind.as_bytes());
+        for before in ["", "3", "\u{e9}=", "%2520"] {
+            let text = [before.as_bytes(), escape.as_bytes(), &digits, b" "].concat();
+            let from = before.len() + escape.len();
+            for cut in 0..text.len() {
+                let found = ranges_of(&secrets, &text, &[cut]);
+                let found: Vec<_> = found.iter().map(|(start, end)| (*start as usize, *end as usize)).collect();
+                assert_eq!(found, [(from, from + digits.len())], "{secret} behind {before}{escape}, cut at {cut}");
+            }
         }
     }
 }
@@ -184,7 +246,7 @@ fn is_left(secrets: &SecretMatcher, text: &[u8]) -> bool {
 
 /// One form of writing bytes, with its choices made by a seed.
 #[derive(Clone, Debug)]
-enum Form {
+pub(super) enum Form {
     Percent { all: bool, upper: bool },
     Json { all: bool },
     Html { all: bool, decimal: bool },
@@ -194,7 +256,7 @@ enum Form {
     Folded { at: Vec<usize> },
 }
 
-fn form() -> impl Strategy<Value = Form> {
+pub(super) fn form() -> impl Strategy<Value = Form> {
     prop_oneof![
         (any::<bool>(), any::<bool>()).prop_map(|(all, upper)| Form::Percent { all, upper }),
         any::<bool>().prop_map(|all| Form::Json { all }),
@@ -207,7 +269,7 @@ fn form() -> impl Strategy<Value = Form> {
 }
 
 impl Form {
-    fn write(&self, given: &[u8]) -> Vec<u8> {
+    pub(super) fn write(&self, given: &[u8]) -> Vec<u8> {
         let text = std::str::from_utf8(given);
         match self {
             Self::Percent { all, upper } => {
@@ -281,7 +343,7 @@ impl Form {
     }
 }
 
-fn secret() -> impl Strategy<Value = String> {
+pub(super) fn secret() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => "[A-Za-z0-9._~+/=|-]{8,80}",
         1 => "[!-~]{12,40}",
@@ -291,7 +353,7 @@ fn secret() -> impl Strategy<Value = String> {
 }
 
 /// Text around a secret, with much that looks like escapes and digits.
-fn around() -> impl Strategy<Value = String> {
+pub(super) fn around() -> impl Strategy<Value = String> {
     prop_oneof![
         r#"[ -~\r\nü]{0,60}"#,
         r#"([%\\&][0-9a-fA-F#x;u]{0,5}){0,20}"#,
@@ -396,8 +458,12 @@ fn steps(secret: &[&str], text: &[u8]) -> (u64, usize) {
     (steps, hits.len())
 }
 
-/// Most bytes read in all layers for one byte of the source, by any of the texts below.
-const STEPS_PER_BYTE_MAX: u64 = 16;
+/// Most bytes read in all layers for one byte of the source, by any of the texts below that repeat one thing.
+const STEPS_PER_BYTE_MAX: u64 = 18;
+
+/// The same where escapes of each depth join digits to ever longer runs, or stand in front of them: each of these runs
+/// is decoded in all ways.
+const JOINED_STEPS_PER_BYTE_MAX: u64 = 48;
 
 #[test]
 fn no_text_and_no_secret_makes_the_work_more_than_linear() {
@@ -422,6 +488,8 @@ fn no_text_and_no_secret_makes_the_work_more_than_linear() {
         "a".repeat(200_000).into_bytes(),
         "V".repeat(200_000).into_bytes(),
         "56".repeat(100_000).into_bytes(),
+        // Pairs of digits stand for pairs of digits, at both places, again and again.
+        "3".repeat(200_000).into_bytes(),
         "A".repeat(200_000).into_bytes(),
         "\r\n ".repeat(60_000).into_bytes(),
         vec![0; 200_000],
@@ -437,6 +505,17 @@ fn no_text_and_no_secret_makes_the_work_more_than_linear() {
         assert!(whole <= STEPS_PER_BYTE_MAX * text.len() as u64, "{shown}: {} a byte", whole / text.len() as u64);
         assert!(whole <= 2 * half + 200_000, "{shown}: {half} for the half, {whole} for the whole");
         assert!(hits <= text.len() / 8, "{shown}");
+    }
+    // They are other digits in each of the unescaped layers.
+    let joined = format!("{0}%56{0}%2556{0}%252556", "V".repeat(60)).repeat(800);
+    let behind = ["V", "3"].map(|digit| format!("%25252520{}", digit.repeat(150_000)));
+    for text in behind.iter().chain([&joined]) {
+        let shown = &text[..12];
+        let (half, _) = steps(&secrets, &text.as_bytes()[..text.len() / 2]);
+        let (whole, _) = steps(&secrets, text.as_bytes());
+        let each = whole / text.len() as u64;
+        assert!(whole <= JOINED_STEPS_PER_BYTE_MAX * text.len() as u64, "{shown}: {each} a byte");
+        assert!(whole <= 2 * half + 200_000, "{shown}: {half} for the half, {whole} for the whole");
     }
 }
 
