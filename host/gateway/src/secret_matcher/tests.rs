@@ -107,7 +107,8 @@ fn a_reading_in_utf_16_that_other_texts_have_by_chance_is_not_searched_for() {
     for other in ["```", "```json\n{}\n```", "%60%60%60", "YGBgYGBg", "606060606060"] {
         assert_eq!(secrets.blank_text(other), other);
     }
-    for written in ["怀怀怀", r"\u6000\u6000\u6000", "&#x6000;&#x6000;&#x6000;", "5oCA5oCA5oCA", "e68080e68080e68080"] {
+    for written in ["怀怀怀", r"\u6000\u6000\u6000", "&#x6000;&#x6000;&#x6000;", "5oCA5oCA5oCA", "e68080e68080e68080"]
+    {
         assert_eq!(secrets.blank_text(&format!("<{written}>")), "<[secret]>", "{written}");
     }
 }
