@@ -59,6 +59,19 @@ pub struct ArchivedPart {
     pub next: Option<ArchivePlace>,
 }
 
+/// The first day of a table of SQLite after another (1). What another program wrote need not be a text, or be one that is
+/// not UTF-8, which could not be read.
+macro_rules! day_after {
+    ($table:literal) => {
+        concat!(
+            "SELECT MIN(metric_date) AS day FROM ",
+            $table,
+            " WHERE metric_date > $1 AND typeof(metric_date) = 'text' \
+             AND metric_date GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]'",
+        )
+    };
+}
+
 /// Rows of a table that a step takes. Parameters: zones with their days (1), an upper bound of the dates (2), platform
 /// (3), tenant (4), whose rows are excepted (5), an upper bound of the time of observation (6), whether authorised
 /// accounts are left alone (7), a date before which every row is past its age whatever its zone (8). `$only` restricts
@@ -360,12 +373,10 @@ impl Store {
         bound: NaiveDate,
     ) -> Result<Option<Dates>, StoreError> {
         let next = match table {
-            RetainedTable::MetricsArchive | RetainedTable::GrowthArchive => {
-                "SELECT MIN(metric_date) AS day FROM metrics_archive WHERE metric_date > $1"
-            }
-            RetainedTable::Documents => "SELECT MIN(metric_date) AS day FROM documents WHERE metric_date > $1",
-            RetainedTable::Quarantine => "SELECT MIN(metric_date) AS day FROM quarantine WHERE metric_date > $1",
-            _ => "SELECT MIN(metric_date) AS day FROM metrics WHERE metric_date > $1",
+            RetainedTable::MetricsArchive | RetainedTable::GrowthArchive => day_after!("metrics_archive"),
+            RetainedTable::Documents => day_after!("documents"),
+            RetainedTable::Quarantine => day_after!("quarantine"),
+            _ => day_after!("metrics"),
         };
         let from = done.map_or(Self::FIRST_DATE, |dates| dates.until).max(Self::FIRST_DATE);
         let mut after = from.pred_opt().unwrap_or(from).to_string();
@@ -377,7 +388,7 @@ impl Store {
                     let until = day.succ_opt().unwrap_or(NaiveDate::MAX);
                     return Ok((day < bound).then_some(Dates { since: day, until }));
                 }
-                // No date, or one in another form, such as 2026-2-30: its rows have no age, and keep no others.
+                // No day of a calendar, such as 2026-02-30: its rows have no age, and keep no others.
                 _ => after = found,
             }
         }
