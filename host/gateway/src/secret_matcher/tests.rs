@@ -325,7 +325,8 @@ impl Form {
             },
             Self::Folded { at } => {
                 let mut folded = given.to_vec();
-                for at in at {
+                // A line is folded between two of its bytes.
+                for at in at.iter().filter(|_| given.len() > 1) {
                     let at = 1 + at % (folded.len() - 1);
                     folded.splice(at..at, *b"\r\n ");
                 }
