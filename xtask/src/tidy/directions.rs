@@ -130,7 +130,7 @@ const ACQUAINTANCES: [Acquaintance; 7] = [
             "QuarantineFilter",
             "PluginLogFilter",
             "PluginLogLine",
-            "Recorded",
+            "RecordedConsents",
             "Retried",
             "RunDetails",
             "RunFilter",

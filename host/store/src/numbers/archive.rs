@@ -59,8 +59,8 @@ pub struct ArchivedPart {
     pub next: Option<ArchivePlace>,
 }
 
-/// The first day of a table of SQLite after another (1). What another program wrote need not be a text, or be one that is
-/// not UTF-8, which could not be read.
+/// The first day of a table of SQLite after another (1). What another program wrote need not be a text, or is one that
+/// is not UTF-8, which could not be read.
 macro_rules! day_after {
     ($table:literal) => {
         concat!(
