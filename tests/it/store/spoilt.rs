@@ -142,7 +142,7 @@ fn values(column: &Column, is_file: bool) -> Vec<String> {
         "bigint" | "integer" => &["-1", "9223372036854775807", "-9223372036854775807", "4294967296"],
         "boolean" => &["TRUE", "FALSE"],
         "timestamp with time zone" | "date" => &times,
-        "jsonb" => &["'[]'", "'{}'", "'null'", "'7'", "'\"odd\"'"],
+        "json" | "jsonb" => &["'[]'", "'{}'", "'null'", "'7'", "'\"odd\"'"],
         "double precision" | "numeric" => &["'NaN'", "'Infinity'", "-1"],
         "real" => &["9e999", "-1", "1e301"],
         "bytea" => &["'\\x'", "'\\xff00'"],
