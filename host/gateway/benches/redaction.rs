@@ -2,7 +2,7 @@
 //! make the search work hardest. Fails if one of them takes more than twice as long as the ordinary one, except the
 //! last two, for which decision 93 says why.
 //!
-//! `cargo bench --package backline-gateway --bench redaction` runs it. It takes a minute, so it is no part of
+//! `cargo bench --package backline-gateway --bench redaction` runs it. It takes minutes, so it is no part of
 //! `cargo xtask bench`.
 
 use std::time::{Duration, Instant};

@@ -208,7 +208,6 @@ pub async fn push(push: &Push<'_>) -> Result<Digest, RegistryError> {
             },
         }
     }
-    client.store_auth_if_needed(reference.resolve_registry(), &auth).await;
     let signature = push.signature.map(str::as_bytes);
     for blob in [Some(push.component), signature, Some(config.as_bytes())].into_iter().flatten() {
         client.push_blob(&reference, blob.to_vec(), &sha256(blob)).await.map_err(error_of)?;
@@ -362,7 +361,8 @@ impl<'a> Heard<'a> {
     }
 
     /// Asks for the tokens that these operations need, as the library does when the first of them begins: it keeps
-    /// them, and says what they are only here. One that it asks for later, after the first has expired, is not known.
+    /// them and the login, and says what they are only here. One that it asks for later is not known: where the first
+    /// has expired, or is one that it does not keep.
     ///
     /// # Errors
     /// If a token can't be sent, which the library takes for granted.

@@ -64,7 +64,8 @@ impl Coding {
     }
 
     /// Whether what follows the end of packed bytes is more of them (RFC 1952): gzip is one member after the other.
-    /// Anything else behind it is no part of the answer, such as padding. The other decoders go on by themselves.
+    /// Anything else behind it is no part of the answer, such as padding. The decoder of zstd goes on by itself, and
+    /// what the others read ends once.
     pub(super) fn goes_on_with(self, rest: &[u8]) -> bool {
         self == Self::Gzip && rest.first() == Some(&GZIP_FIRST_BYTE)
     }

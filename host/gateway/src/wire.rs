@@ -362,9 +362,9 @@ impl Wire {
     }
 }
 
-/// What every client of the host begins with: it follows no redirect, retries nothing, uses no proxy and no user's
-/// settings, and hands answers over as they came. The HTTP library is built without its decoders; the client says so
-/// too, for the case that another crate builds them.
+/// What every client of the gateway begins with, but for that of registries, which is a library's own. It follows no
+/// redirect, retries nothing, uses no proxy and no user's settings, and hands answers over as they came. The HTTP
+/// library is built without its decoders; the client says so too, for the case that another crate builds them.
 ///
 /// It speaks HTTP/1.1 only. With HTTP/2 a host can send frames that no body, header or answer pays for: settings,
 /// pings, resets, and interim answers, of which ten bytes on the wire are hundreds in memory. The library bounds

@@ -5,9 +5,10 @@
 //! each of four places). Each stretch of a layer knows where in the layer above it comes from, so a secret found in any
 //! layer is a range of the source.
 //!
-//! The work is linear and nothing is tried twice: each layer reads each of its bytes once, has at most three bytes for
-//! four of the layer above in each layer of base64, and there are at most [`DECODINGS_MAX`] layers in a row. Memory is
-//! bounded too: a layer keeps a batch, its automaton's state, and where the bytes of an unfinished match began.
+//! The work is linear and nothing is tried again and again: each layer reads each of its bytes a bounded number of
+//! times, has at most three bytes for four of the layer above in each layer of base64, and there are at most
+//! [`DECODINGS_MAX`] layers in a row. Memory is bounded too: a layer keeps a batch, its automaton's state, and where
+//! the bytes of an unfinished match began.
 
 mod matching;
 mod runs;

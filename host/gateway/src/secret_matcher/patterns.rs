@@ -17,8 +17,9 @@ use super::windows::Windows;
 /// follows them is compared byte by byte. So the automaton of 500 secrets has a few megabytes, however long they are.
 pub(super) const PATTERN_BYTES_MAX: usize = 128;
 
-/// Shortest other reading of a secret that is searched for, in bytes; a secret has at least as many. A shorter one
-/// would be found by chance: `怀怀怀` in UTF-16 is three backticks, without the bytes that are zero.
+/// Shortest other reading of a secret that is searched for, in bytes. An operator's secret and the token of a token
+/// endpoint have at least as many. A shorter reading would be found by chance: `怀怀怀` in UTF-16 is three backticks,
+/// without the bytes that are zero.
 const READING_BYTES_MIN: usize = 8;
 
 /// The secrets as patterns.
