@@ -20,12 +20,19 @@ pub fn distance(a: &str, b: &str) -> usize {
     osa_distance(a, b)
 }
 
+/// The end of a message about an unknown name: `; did you mean 'youtube'?`, or nothing where no known one is near.
+#[must_use]
+pub fn meant<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(name, known).map_or_else(String::new, |nearest| format!("; did you mean '{nearest}'?"))
+}
+
 /// The end of a message about an unknown name: `; did you mean 'youtube'?`, or what is known if there are few, or
 /// nothing.
 #[must_use]
 pub fn remark<'a>(name: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
-    if let Some(nearest) = nearest(name, known.clone()) {
-        return format!("; did you mean '{nearest}'?");
+    let meant = meant(name, known.clone());
+    if !meant.is_empty() {
+        return meant;
     }
     let known: Vec<&str> = known.into_iter().collect();
     match known.len() {

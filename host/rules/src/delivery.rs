@@ -130,8 +130,7 @@ pub fn check_pattern(pattern: &str) -> Result<(), String> {
     }
     let prefixes = types::ALL.into_iter().filter_map(|kind| Some(format!("{}.*", kind.split_once('.')?.0)));
     let known: Vec<String> = types::ALL.map(str::to_owned).into_iter().chain(prefixes).collect();
-    let meant = nearest::nearest(pattern, known.iter().map(String::as_str));
-    let meant = meant.map_or_else(String::new, |kind| format!("; did you mean '{kind}'?"));
+    let meant = nearest::meant(pattern, known.iter().map(String::as_str));
     Err(format!(
         "'{pattern}' is not a type of event{meant}; write one of {}, a prefix such as metrics.*, or *",
         types::ALL.join(", ")

@@ -15,7 +15,7 @@ use rand::RngExt as _;
 use rand::seq::SliceRandom as _;
 
 use super::played::{list, played};
-use super::world::{WAIT_MAX, World, dice, is_long, number};
+use super::world::{WAIT_MAX, World, dice, number};
 use crate::support::fleet::until;
 use crate::support::host::HostExt as _;
 use crate::support::stage::platform;

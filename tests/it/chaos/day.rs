@@ -19,7 +19,7 @@ use rand::seq::IndexedRandom as _;
 use super::database::{FAULTS, Fault, Held, happen};
 use super::disk::Disk;
 use super::played::{list, played};
-use super::world::{WAIT_MAX, World, dice, is_long, number};
+use super::world::{WAIT_MAX, World, dice, number};
 use crate::pipeline::assert_truth;
 use crate::support::alone::alone;
 use crate::support::fleet::until;

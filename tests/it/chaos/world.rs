@@ -37,13 +37,6 @@ pub fn dice() -> StdRng {
     StdRng::seed_from_u64(seed)
 }
 
-/// Whether this is a run with `--long`.
-pub fn is_long() -> bool {
-    #[expect(clippy::disallowed_methods, reason = "the size is an argument of the test run")]
-    let long = std::env::var("TESTS_LONG");
-    long.is_ok_and(|long| !long.is_empty())
-}
-
 /// A stage with its own server, and with artists that join group by group.
 pub struct World {
     pub stage: Stage,

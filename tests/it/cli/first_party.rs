@@ -10,6 +10,7 @@ use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use serde_json::{Value as Json, json};
 
 use crate::support::components::plugin;
+use crate::support::long::is_long;
 
 /// The part of the cases that is tried unless the run is a long one: all seven connectors then take under 40 s of CPU.
 const SAMPLE: Sample = Sample { cases: 24, seed: 20_261_130 };
@@ -21,12 +22,6 @@ fn artists(connector: &str) -> [u32; 3] {
         "tiktok" => [0, 1, 3],
         _ => [0, 1, 2],
     }
-}
-
-fn is_long() -> bool {
-    #[expect(clippy::disallowed_methods, reason = "the size is an argument of the test run")]
-    let is_long = std::env::var("TESTS_LONG").is_ok_and(|long| !long.is_empty());
-    is_long
 }
 
 /// What a connector is tried with.

@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 use super::Place;
 use super::checks::record;
 use crate::support::components::guest;
+use crate::support::long::is_long;
 use crate::support::variants::unpacked;
 
 const LANGUAGES: [&str; 5] = ["rust", "python", "go", "javascript", "c"];
@@ -165,9 +166,9 @@ const TOOLCHAINS: [(&str, &str, &str); 5] = [
 /// What tests with real toolchains need: the path to look programs up in, if they were asked for. They take minutes and
 /// download compilers, so only `--long` runs them. `folder` is where a compiler may be installed.
 pub(super) fn toolchains(folder: &Path) -> Option<String> {
-    #[expect(clippy::disallowed_methods, reason = "the size is an argument of the test run")]
-    let (is_long, path) = (std::env::var("TESTS_LONG").is_ok_and(|long| !long.is_empty()), std::env::var("PATH"));
-    is_long.then(|| format!("{}:{}", folder.join("go/bin").display(), path.expect("a path")))
+    #[expect(clippy::disallowed_methods, reason = "the tests' own variable, not the host's")]
+    let path = std::env::var("PATH");
+    is_long().then(|| format!("{}:{}", folder.join("go/bin").display(), path.expect("a path")))
 }
 
 /// A project with its real toolchain: installed, tested, built, packed, replayed and checked. `false` if the toolchain

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::*;
+use crate::support::long::is_long;
 
 /// Least bytes of such a component: most of it is the interpreter.
 const PYTHON_BYTES_MIN: usize = 15 << 20;
@@ -46,9 +47,8 @@ fn component(project: &Path) -> Vec<u8> {
 }
 
 #[tokio::test]
-#[expect(clippy::disallowed_methods, reason = "the tests' own variable, not the host's")]
 async fn a_component_of_python_compiles_within_the_default_memory() {
-    if !std::env::var("TESTS_LONG").is_ok_and(|long| !long.is_empty()) {
+    if !is_long() {
         return;
     }
     let folder = tempfile::tempdir().expect("a folder");

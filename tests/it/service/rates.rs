@@ -25,6 +25,7 @@ use crate::support::database::each_database;
 use crate::support::fleet::until;
 use crate::support::host::HostExt as _;
 use crate::support::http::{Asked, Server, answer};
+use crate::support::long::is_long;
 use crate::support::stage::{Stage, platform};
 use crate::support::variants::{replace, variant_of};
 
@@ -224,9 +225,7 @@ async fn a_lease_is_renewed_while_pauses_are_written() {
 
 /// A limit and a number of accounts: Deezer's published 50 in any 5 s with `--long`, which takes minutes.
 fn size() -> (Limit, u32) {
-    #[expect(clippy::disallowed_methods, reason = "the size is an argument of the test run")]
-    let is_long = std::env::var("TESTS_LONG").is_ok_and(|long| !long.is_empty());
-    if is_long { (Limit { requests: 50, window_s: 5 }, 500) } else { (Limit { requests: 20, window_s: 4 }, 32) }
+    if is_long() { (Limit { requests: 50, window_s: 5 }, 500) } else { (Limit { requests: 20, window_s: 4 }, 32) }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

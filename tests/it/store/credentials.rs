@@ -1,16 +1,17 @@
 //! Tests of credentials, budgets, releases and events.
 
 use backline_model::pace::Pace;
-use backline_model::{CredentialId, Digest, Event, Holder, SwapCause};
+use backline_model::{CredentialId, Digest, Event, Holder, Platform, SwapCause};
 use backline_store::{
-    BudgetKey, CredentialFilter, EndedPause, EventCursor, Pause, PlatformPause, Scope, SealedCredential, StoreError,
+    BudgetKey, CredentialFilter, DatabaseKind, EndedPause, EventCursor, Pause, PlatformPause, Scope, SealedCredential,
+    StoreError,
 };
 use chrono::TimeDelta;
 use futures::future::join_all;
 use uuid::Uuid;
 
 use super::fixtures::{artist, at, demo, event, now, people, release, release_of};
-use crate::support::database::each_database;
+use crate::support::database::{each_database, write};
 
 pub(super) fn credential(n: u128) -> SealedCredential {
     SealedCredential {
@@ -191,6 +192,26 @@ async fn a_pause_is_found_by_its_holder_and_only_grows() {
         assert!(begin(&unknown, pause(1, None)).await.is_err());
         assert!(store.credential_remove(&Scope::all_tenants(), saved.id).await.unwrap());
         assert_eq!(of(&own).await, None, "it goes with its credential");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pause_whose_end_is_no_time_hides_no_other_of_its_platform() {
+    each_database(async |store, url| {
+        if store.kind() == DatabaseKind::Postgres {
+            return; // it takes times only
+        }
+        let believed = || now() - TimeDelta::days(9)..=now() + TimeDelta::minutes(1);
+        let until = now() + TimeDelta::hours(1);
+        let pause = Pause { began_at: now(), until, interval_us: None, paced_until: None };
+        let other = Holder::Platform(Platform::new("other").unwrap());
+        for holder in [&Holder::Platform(demo()), &other] {
+            store.pause_begin(holder, &demo(), &pause, believed()).await.unwrap();
+        }
+        write(url, &format!("UPDATE pauses SET paused_until = 'no time' WHERE holder = '{other}'")).await;
+        let found = store.pauses_list(now(), believed()).await.unwrap();
+        assert_eq!(found, [PlatformPause { platform: demo(), credentials: 0, until }]);
     })
     .await;
 }

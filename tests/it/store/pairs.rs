@@ -43,6 +43,7 @@ use super::fixtures::{
 use super::schema::raw;
 use super::scope::bulk_act;
 use crate::support::database::each_database;
+use crate::support::long::is_long;
 
 /// Artists with an account each, whom all writers write about.
 const PEOPLE: u128 = 8;
@@ -437,9 +438,7 @@ async fn tables_of_writers(url: &str) -> Vec<Option<BTreeSet<String>>> {
 
 /// How often each pair meets.
 fn rounds() -> usize {
-    #[expect(clippy::disallowed_methods, reason = "TESTS_LONG selects the long run of tests")]
-    let is_long = std::env::var("TESTS_LONG").is_ok_and(|long| !long.is_empty());
-    if is_long { 4 } else { 1 }
+    if is_long() { 4 } else { 1 }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,7 +3,7 @@
 //!
 //! Tables and columns are those of the database's own catalogue. Each case sets a column of one row to a value that the
 //! column's type and constraints let through. An ordinary run draws some of the cases, many at once, each of another
-//! table; a long one (`TESTS_LONG`) has all of them. What fails is narrowed down to the cases that fail by themselves.
+//! table; a long one (`--long`) has all of them. What fails is narrowed down to the cases that fail by themselves.
 //!
 //! Left out are columns that refer to another row or to which one refers, which constraints keep whole, and numbers
 //! that the database draws: behind the greatest there is none left for any row.
@@ -30,6 +30,7 @@ use self::rows::{Marks, fill_twice};
 use self::stages::{Told, walk};
 use super::fixtures::now;
 use crate::support::database::{LATIN_1, each_empty_database, server};
+use crate::support::long::is_long;
 
 /// Cases that are spoilt at once in an ordinary run: one of each table.
 const DRAWN: usize = 12;
@@ -330,8 +331,7 @@ fn a_row_that_is_spoilt_costs_no_other_one() {
 }
 
 async fn spoil_and_walk() {
-    #[expect(clippy::disallowed_methods, reason = "TESTS_LONG selects the long run of tests")]
-    let is_long = std::env::var("TESTS_LONG").is_ok_and(|long| !long.is_empty());
+    let is_long = is_long();
     each_empty_database(async |url| {
         let store = Store::open(url, StoreOptions { connections_max: 4, ..StoreOptions::default() }).await.unwrap();
         store.migrate().await.unwrap();

@@ -8,6 +8,7 @@ use tokio::process::Command;
 
 use super::binary::without_variables;
 use super::components::target;
+use super::long::is_long;
 
 /// What a program wrote and how it ended.
 pub struct Ended {
@@ -20,9 +21,8 @@ pub struct Ended {
 /// Where the program is that a variable names; none in a run that is not long, in which the test does nothing.
 ///
 /// A long run has every program: a test whose program can't be had is left out by name.
-#[expect(clippy::disallowed_methods, reason = "the tests' own variables, not the host's")]
 pub fn companion(variable: &str) -> Option<PathBuf> {
-    if !std::env::var("TESTS_LONG").is_ok_and(|long| !long.is_empty()) {
+    if !is_long() {
         return None;
     }
     let path = std::env::var_os(variable);

@@ -9,6 +9,7 @@ pub mod database;
 pub mod fleet;
 pub mod host;
 pub mod http;
+pub mod long;
 pub mod post;
 pub mod postgres;
 pub mod proxy;

@@ -96,9 +96,8 @@ impl Call {
             return Ok(Scope::tenant(tenant));
         }
         // Who sees one tenant alone knows its name.
-        let meant = nearest::nearest(tenant.as_str(), known.iter().map(Tenant::as_str));
-        let meant = meant.filter(|_| self.scope().only().is_none());
-        let remark = meant.map_or_else(String::new, |meant| format!("; did you mean '{meant}'?"));
+        let is_told = self.scope().only().is_none();
+        let remark = nearest::meant(tenant.as_str(), known.iter().map(Tenant::as_str).filter(|_| is_told));
         Err(Problem::not_found("tenant", format!("{tenant}{remark}")))
     }
 

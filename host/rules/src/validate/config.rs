@@ -97,8 +97,7 @@ impl TryFrom<BTreeMap<String, RuleChange>> for RuleChanges {
         for (id, change) in &changes {
             let Some(rule) = RULES.iter().find(|rule| rule.id == id) else {
                 let known: Vec<&str> = RULES.iter().map(|rule| rule.id).collect();
-                let meant = nearest::nearest(id, known.iter().copied());
-                let remark = meant.map_or_else(String::new, |rule| format!("; did you mean '{rule}'?"));
+                let remark = nearest::meant(id, known.iter().copied());
                 return Err(RuleChangeError::Unknown { given: id.clone(), remark, known: known.join(", ") });
             };
             if let Some(weight) = change.weight.filter(|weight| !(0.0..=1.0).contains(weight)) {

@@ -86,7 +86,7 @@ pub enum StoreError {
         known: i64,
     },
     /// A migration failed; nothing of it remains but whole steps, which the next try does again.
-    #[error("the migration failed and was rolled back: fix the cause and run `backline migrate` again")]
+    #[error("the migration failed and its open step was rolled back: fix the cause and run `backline migrate` again")]
     Migration {
         /// The cause.
         #[source]
@@ -454,6 +454,24 @@ pub(crate) trait During<T> {
 impl<T> During<T> for Result<T, sqlx::Error> {
     fn during(self, what: &'static str) -> Result<T, StoreError> {
         self.map_err(|source| StoreError::Query { what, source })
+    }
+}
+
+/// What the database did of one thing among many. Where it refused that, the first error is kept and there is nothing:
+/// the others are not to wait for it.
+///
+/// # Errors
+/// An outage, which the others would meet too.
+pub(crate) fn unless_refused<T: Default>(
+    done: Result<T, StoreError>,
+    failed: &mut Option<StoreError>,
+) -> Result<T, StoreError> {
+    match done {
+        Err(error) if !error.is_outage() => {
+            failed.get_or_insert(error);
+            Ok(T::default())
+        }
+        done => done,
     }
 }
 

@@ -1,5 +1,6 @@
-//! How long anything may wait for a database. Every limit stands here, and everything that waits does so through one of
-//! the functions below: opening, checking and closing a connection, a statement, a row of a stream.
+//! How long anything may wait for a database. The limits stand here, except where only one file knows why it has one.
+//! What waits does so through one of the functions below or [`StoreError::in_time`]: opening, checking and closing a
+//! connection, a statement, a row of a stream.
 //!
 //! Neither sqlx nor SQLite ends a wait by itself: no socket is handed out on which a time-out could be set, and the
 //! connections of the pool let no one reach SQLite's own interrupt, which a disk that hangs would not hear either. So

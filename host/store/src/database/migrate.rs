@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AnyConnection, Executor as _, SqlSafeStr as _};
 
 use crate::database::connection::Store;
@@ -211,9 +211,8 @@ impl Store {
         let migrated = self.migrate_on(&mut connection).await;
         // Its settings are not those of the others.
         let closed = limits::within(self.limits.connect, connection.close()).await;
-        let migrated = migrated?;
+        migrated?;
         closed.during("end a migration")?;
-        migrated.map_err(|source| StoreError::Migration { source })?;
         if self.kind() == DatabaseKind::Postgres {
             let statement = self.query("SELECT 1 AS one FROM backline.grant_roles()");
             self.row("grant roles what they may read", statement).await?;
@@ -227,7 +226,7 @@ impl Store {
     }
 
     /// Applies what is missing. The connection is not to be used afterwards.
-    async fn migrate_on(&self, connection: &mut AnyConnection) -> Result<Result<(), MigrateError>, StoreError> {
+    async fn migrate_on(&self, connection: &mut AnyConnection) -> Result<(), StoreError> {
         if self.kind() == DatabaseKind::Postgres {
             // Moving a large table takes its time, and a host waits for another one that migrates.
             let unbounded = connection.execute("SET statement_timeout = 0; SET lock_timeout = 0");
@@ -236,7 +235,8 @@ impl Store {
             answer_within(MIGRATION_MAX, "make Backline's schema", schema).await?;
         }
         let migrator = migrator(self.kind());
-        StoreError::in_time(MIGRATION_MAX, "migrate", async { Ok(migrator.run(&mut *connection).await) }).await
+        let run = async { migrator.run(&mut *connection).await.map_err(|source| StoreError::Migration { source }) };
+        StoreError::in_time(MIGRATION_MAX, "migrate", run).await
     }
 
     /// What adds the table `metrics` to Supabase's stream of changes, where that exists and it is not in it.

@@ -13,6 +13,8 @@ use crate::database::error::StoreError;
 use crate::database::readable::Extent;
 use crate::events::outbox::events_write_in_txn;
 use crate::scope::Scope;
+use crate::work::leases::readable_time;
+use backline_model::clock::FIRST_TIME;
 use backline_model::health::{
     AccountName, Alert, AlertName, BusySpan, CredentialFigures, Figures, HostFigures, Lag, PlatformFigures,
     WebhookFigures,
@@ -217,7 +219,7 @@ impl ReadView {
                  SUM(CASE WHEN eligible = 1 AND created_at <= $1::timestamptz THEN 1
                  ELSE 0 END)::bigint AS eligible_before,
                  SUM(CASE WHEN eligible = 1 AND collected_at IS NULL THEN 1 ELSE 0 END)::bigint AS never_collected,
-                 MIN(CASE WHEN eligible = 1 THEN collected_at END)::text AS oldest,
+                 MIN(CASE WHEN eligible = 1 AND collected_at >= $2::timestamptz THEN collected_at END)::text AS oldest,
                  SUM(CASE WHEN consented = 0 AND status = 'active' THEN 1 ELSE 0 END)::bigint AS without_consent,
                  SUM(CASE WHEN consented = 1 AND status = 'reconnect_needed' THEN 1 ELSE 0 END)::bigint AS reconnect
              FROM (
@@ -239,12 +241,14 @@ impl ReadView {
              ) AS judged
              GROUP BY platform",
         );
-        let rows = self.rows("count accounts", statement.bind(time_text(window.since))).await?;
+        // A text that is no time may sort before all times in a file, and would be the oldest.
+        let statement = statement.bind(time_text(window.since)).bind(time_text(FIRST_TIME));
+        let rows = self.rows("count accounts", statement).await?;
         add_to_each(&rows, platforms, |figures, row| {
             figures.eligible = row.count("eligible")?;
             figures.eligible_before = row.count("eligible_before")?;
             figures.never_collected = row.count("never_collected")?;
-            figures.oldest = row.time_or_null("oldest")?;
+            figures.oldest = readable_time(row, "oldest")?;
             figures.without_consent = row.count("without_consent")?;
             figures.reconnect = row.count("reconnect")?;
             Ok(())

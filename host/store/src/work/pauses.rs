@@ -15,6 +15,7 @@ use crate::database::notifications::notify;
 use crate::database::readable::Extent;
 use crate::database::topic::Topic;
 use crate::scope::Scope;
+use backline_model::clock::LAST_TIME;
 use backline_model::{Holder, Platform};
 
 /// A pause, and the pace after it.
@@ -235,13 +236,16 @@ impl Store {
     ) -> Result<Vec<PlatformPause>, StoreError> {
         let statement = self.query(
             "SELECT platform, COUNT(credential_id)::bigint AS credentials, COUNT(*)::bigint AS holders,
-                 MAX(paused_until)::text AS until
+                 COALESCE(MAX(CASE WHEN paused_until <= $4::timestamptz THEN paused_until END),
+                     MAX(paused_until))::text AS until
              FROM pauses WHERE paused_until > $1::timestamptz
                  AND began_at BETWEEN $2::timestamptz AND $3::timestamptz
              GROUP BY platform ORDER BY platform",
         );
         let (earliest, latest) = (time_text(*believed.start()), time_text(*believed.end()));
-        let rows = self.rows("list pauses", statement.bind(time_text(now)).bind(earliest).bind(latest)).await?;
+        let statement = statement.bind(time_text(now)).bind(earliest).bind(latest);
+        // What is no time sorts behind all times in a file, and would be the latest.
+        let rows = self.rows("list pauses", statement.bind(time_text(LAST_TIME))).await?;
         self.unreadable.read("pauses", "platform", Extent::Part, &rows, |row| {
             let (credentials, holders) = (row.count("credentials")?, row.count("holders")?);
             let credentials = if holders > credentials { 0 } else { credentials };

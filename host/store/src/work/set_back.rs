@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 
 use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, time_text};
-use crate::database::error::StoreError;
+use crate::database::error::{StoreError, unless_refused};
 use crate::events::outbox::events_lock_in_txn;
 use crate::scope::Scope;
 use backline_model::clock::latest_believed;
@@ -192,17 +192,5 @@ impl Store {
         );
         let statement = statement.bind(time_text(now)).bind(time_text(furthest.alert_lease));
         Ok(messages + self.write("set channels of alerts back", statement).await?)
-    }
-}
-
-/// How many rows of a table were set back; none where the database refused that, which is kept: the other tables are
-/// not to wait for it.
-fn unless_refused(rows: Result<u64, StoreError>, failed: &mut Option<StoreError>) -> Result<u64, StoreError> {
-    match rows {
-        Err(error) if !error.is_outage() => {
-            failed.get_or_insert(error);
-            Ok(0)
-        }
-        rows => rows,
     }
 }

@@ -14,7 +14,7 @@ use sqlx::any::AnyRow;
 use crate::artists::tombstones::erasures_hold_off_in_txn;
 use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, clean, time_text};
-use crate::database::error::StoreError;
+use crate::database::error::{StoreError, unless_refused};
 use crate::database::readable::{Extent, LastRow};
 use crate::database::rows::id_rows;
 use crate::database::statement::Statement;
@@ -64,30 +64,16 @@ impl Store {
         scope.require_all("exclude batches without a connector")?;
         let (mut excluded, mut failed) = (BTreeMap::new(), None);
         for platform in self.orphaned_platforms_list().await? {
-            loop {
-                match self.orphans_exclude_some(&platform, now).await {
-                    Ok(Some(accounts)) => *excluded.entry(platform.clone()).or_default() += accounts,
-                    Ok(None) => break,
-                    Err(error) if error.is_outage() => return Err(error),
-                    // What can't be ended of one platform keeps no other one's batches open.
-                    Err(error) => {
-                        failed = failed.or(Some(error));
-                        break;
-                    }
-                }
+            // What can't be ended of one platform keeps no other one's batches open.
+            while let Some(accounts) = unless_refused(self.orphans_exclude_some(&platform, now).await, &mut failed)? {
+                *excluded.entry(platform.clone()).or_default() += accounts;
             }
         }
         for (platform, digest) in self.unloaded_platforms_list(now).await? {
-            loop {
-                match self.unloaded_exclude_some(&platform, &digest, now).await {
-                    Ok(Some(accounts)) => *excluded.entry(platform.clone()).or_default() += accounts,
-                    Ok(None) => break,
-                    Err(error) if error.is_outage() => return Err(error),
-                    Err(error) => {
-                        failed = failed.or(Some(error));
-                        break;
-                    }
-                }
+            while let Some(accounts) =
+                unless_refused(self.unloaded_exclude_some(&platform, &digest, now).await, &mut failed)?
+            {
+                *excluded.entry(platform.clone()).or_default() += accounts;
             }
         }
         failed.map_or(Ok(excluded), Err)

@@ -9,7 +9,7 @@ use sqlx::any::AnyRow;
 use crate::artists::tombstones::erasures_hold_off_in_txn;
 use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, json, time_text};
-use crate::database::error::StoreError;
+use crate::database::error::{StoreError, unless_refused};
 use crate::database::readable::Extent;
 use crate::database::rows::ROWS_PER_STATEMENT;
 use crate::scope::Scope;
@@ -63,16 +63,12 @@ impl Store {
             passed += i64::try_from(rows.len()).unwrap_or(i64::MAX);
             for row in &rows {
                 let Err(StoreError::Unreadable { column, problem }) = batch_of(row) else { continue };
-                match self.unreadable_batch_end(row, &column, &problem, now).await {
-                    Ok(None) => {}
-                    Ok(Some(accounts)) => {
-                        ended.batches += 1;
-                        ended.accounts += accounts;
-                        passed -= 1;
-                    }
-                    Err(error) if error.is_outage() => return Err(error),
-                    // One that can't be ended either keeps no other one open.
-                    Err(error) => failed = failed.or(Some(error)),
+                // One that can't be ended either keeps no other one open.
+                let done = self.unreadable_batch_end(row, &column, &problem, now).await;
+                if let Some(accounts) = unless_refused(done, &mut failed)? {
+                    ended.batches += 1;
+                    ended.accounts += accounts;
+                    passed -= 1;
                 }
             }
             if rows.len() < ROWS_PER_STATEMENT {

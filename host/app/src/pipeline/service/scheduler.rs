@@ -267,8 +267,8 @@ async fn set_times_back(host: &Host) -> Result<(), StoreError> {
         return Ok(());
     }
     let set_back = store.times_set_back(&all, &furthest(host.config(), now), now).await?;
-    if set_back != SetBack::default() {
-        let SetBack { batches, deliveries, alerts, releases, receivers } = set_back;
+    let SetBack { batches, deliveries, alerts, releases, receivers } = set_back;
+    if batches + deliveries + alerts + releases > 0 {
         tracing::warn!(
             batches,
             deliveries,
@@ -276,9 +276,9 @@ async fn set_times_back(host: &Host) -> Result<(), StoreError> {
             releases,
             "a clock that was ahead had set their times; they are due now, and releases are judged from now on"
         );
-        if receivers > 0 {
-            tracing::warn!(receivers, "webhooks or routes of alerts had a place past the latest event; set back to it");
-        }
+    }
+    if receivers > 0 {
+        tracing::warn!(receivers, "webhooks or routes of alerts had a place past the latest event; set back to it");
     }
     Ok(())
 }
