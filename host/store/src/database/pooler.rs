@@ -19,9 +19,6 @@ const OTHER_WITHIN: Duration = Duration::from_secs(3);
 /// How often the process of a new connection is looked at before anything is set on it.
 const LOOKS: u32 = 2;
 
-/// Asks for the process of the server that answers.
-const PROCESS: &str = "SELECT pg_backend_pid()::bigint AS pid";
-
 /// Says of a connection that several processes of the server answered it.
 #[derive(Debug, thiserror::Error)]
 #[error("the statements of one connection run on several sessions of the server")]
@@ -37,9 +34,9 @@ pub(crate) fn is_mixed(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Configuration(source) if source.is::<Mixed>())
 }
 
-/// Makes settings on a connection, and finds out in the same round trip whether the process of the server that took
-/// them is the one that answered before. Where two answered before, nothing is set. A pooler whose connections other
-/// clients held while the database was opened shows itself at one of the connections that are opened later.
+/// Makes settings on a connection, if the same process of the server answers before it and after it. A pooler whose
+/// connections other clients held while the database was opened shows itself at one of the connections that are opened
+/// later.
 ///
 /// # Errors
 /// When the server refuses a statement, and one that [`is_mixed`] knows.
@@ -50,9 +47,8 @@ pub(crate) async fn set_on_one(connection: &mut AnyConnection, settings: String)
             return Err(mixed());
         }
     }
-    let rows = connection.fetch_all(AssertSqlSafe(format!("{settings}; {PROCESS}"))).await?;
-    let set_on = rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get::<i64, _>("pid")?;
-    if set_on == first { Ok(()) } else { Err(mixed()) }
+    connection.execute(AssertSqlSafe(settings)).await?;
+    if process(connection).await? == first { Ok(()) } else { Err(mixed()) }
 }
 
 /// Whether a connection was given two processes of the server, or two connections the same one, one after the other: a
@@ -103,6 +99,6 @@ fn refuses_transactions(error: &sqlx::Error) -> bool {
 /// The process of the server that answers.
 async fn process(connection: &mut AnyConnection) -> Result<i64, sqlx::Error> {
     // Not prepared: a pooler may not know statements that another connection prepared.
-    let row = connection.fetch_one(sqlx::raw_sql(PROCESS)).await?;
+    let row = connection.fetch_one(sqlx::raw_sql("SELECT pg_backend_pid()::bigint AS pid")).await?;
     row.try_get("pid")
 }
