@@ -18,6 +18,7 @@ use super::played::{list, played};
 use super::world::{WAIT_MAX, World, dice, number};
 use crate::support::fleet::until;
 use crate::support::host::HostExt as _;
+use crate::support::long::is_long;
 use crate::support::stage::platform;
 
 /// Artists that join during each jump.

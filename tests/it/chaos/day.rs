@@ -23,6 +23,7 @@ use super::world::{WAIT_MAX, World, dice, number};
 use crate::pipeline::assert_truth;
 use crate::support::alone::alone;
 use crate::support::fleet::until;
+use crate::support::long::is_long;
 use crate::support::proxy::Proxy;
 use crate::support::stage::noon;
 
