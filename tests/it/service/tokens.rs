@@ -18,6 +18,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde_json::json;
 use tokio::runtime::Runtime;
 
+use crate::support::bytes::holds;
 use crate::support::components;
 use crate::support::database::{each_database, write};
 use crate::support::host::HostExt as _;
@@ -466,7 +467,6 @@ async fn a_crash_after_a_rotation_is_recovered_from_the_journal() {
         let sealed = serde_json::from_str::<serde_json::Value>(&text).expect("JSON")["sealed"].clone();
         let sealed =
             base64::engine::general_purpose::STANDARD.decode(sealed.as_str().expect("a text")).expect("base64");
-        let holds = |bytes: &[u8], word: &str| bytes.windows(word.len()).any(|window| window == word.as_bytes());
         for word in ["refresh_token", "access", "canary", &stage.simulator.world().artist(0).tiktok_refresh_token] {
             assert!(!holds(&sealed, word) && !text.contains(word), "'{word}' can be read in {text}");
         }

@@ -7,14 +7,11 @@ use backline_simulator::SimulatorConfig;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::support::Place;
+use crate::support::bytes::holds;
 use crate::support::database::{each_database, each_empty_database};
 use crate::support::http::{Server, answer};
 use crate::support::stage::Stage;
 use crate::support::tracing_on::keep_tracing_on;
-
-fn holds(bytes: &[u8], text: &str) -> bool {
-    bytes.windows(text.len()).any(|window| window == text.as_bytes())
-}
 
 // On one thread, so that this test's subscriber sees exactly the spans of this run.
 #[tokio::test]

@@ -7,6 +7,7 @@ use backline_store::{DatabaseKind, Scope};
 use uuid::Uuid;
 
 use super::fixtures::{account, artist, now};
+use crate::support::bytes;
 use crate::support::database::each_database;
 
 /// Artists in the database: enough that rows are moved between pages.
@@ -27,8 +28,7 @@ fn on_platform(n: u128) -> Account {
 }
 
 fn holds(file: &Path, text: &str) -> bool {
-    let bytes = std::fs::read(file).unwrap_or_default();
-    bytes.windows(text.len()).any(|part| part == text.as_bytes())
+    bytes::holds(&std::fs::read(file).unwrap_or_default(), text)
 }
 
 #[tokio::test]

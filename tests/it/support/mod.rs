@@ -2,6 +2,7 @@
 
 pub mod alone;
 pub mod binary;
+pub mod bytes;
 pub mod certificates;
 pub mod companions;
 pub mod components;
