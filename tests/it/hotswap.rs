@@ -2,6 +2,7 @@
 
 mod canary;
 mod downloads;
+mod first_version;
 mod grants;
 mod guest;
 mod hosts;
