@@ -11,7 +11,7 @@ use backline_store::{MetricsFilter, Scope, Store};
 use chrono::NaiveDate;
 
 use crate::pipeline::assert_truth;
-use crate::support::components::workspace;
+use crate::support::components::{plugin, workspace};
 use crate::support::database::each_database;
 use crate::support::stage::Stage;
 
@@ -61,6 +61,8 @@ fn the_first_version_and_its_contract_are_kept_byte_for_byte() {
         let info = &inspection.manifest.connector;
         assert_eq!((info.name.as_str(), info.platform.as_str()), (name, platform));
         assert_eq!((info.version.to_string().as_str(), inspection.wit_version.as_str()), ("1.0.0", "1.0.0"), "{name}");
+        let today = inspect(&plugin(name)).unwrap_or_else(|error| panic!("today's {name}: {error}"));
+        assert!(today.manifest.connector.version > info.version, "{name}: other bytes under the same version");
         let interfaces = ["http", "log", "types"].map(|interface| format!("backline:connector/{interface}@1.0.0"));
         let imports: BTreeSet<&String> = inspection.imports.iter().collect();
         assert_eq!(imports, interfaces.iter().collect::<BTreeSet<_>>(), "{name}");

@@ -102,24 +102,24 @@ async fn an_update_that_adds_a_host_waits_shows_only_that_host_and_is_activated_
         finished(&store, before).await;
         let fleet = Fleet::of(&stage, |_| {});
         let folder = tempfile::tempdir().expect("a folder");
-        let update = folder.path().join("youtube-1.1.0.wasm");
-        let component = asking_for_more("1.1.0");
+        let update = folder.path().join("youtube-1.2.0.wasm");
+        let component = asking_for_more("1.2.0");
         std::fs::write(&update, &component).expect("written");
         let command = |arguments: &[&str]| said(&fleet.command(arguments).output().expect("it runs"));
 
         let (code, shown, noted) = command(&["plugins", "install", update.to_str().expect("text")]);
         assert_eq!(shown, "+ GET https://more.example.com: Ages of fans\n", "{noted}");
         assert_eq!(code, Some(5), "{noted}");
-        assert!(noted.contains("`backline plugins grant youtube 1.1.0`"), "{noted}");
-        assert_eq!(active(&stage.host, "youtube").await.as_deref(), Some("1.0.0"));
+        assert!(noted.contains("`backline plugins grant youtube 1.2.0`"), "{noted}");
+        assert_eq!(active(&stage.host, "youtube").await.as_deref(), Some("1.1.0"));
 
-        let (code, shown, noted) = command(&["plugins", "diff", "youtube", "1.1.0"]);
+        let (code, shown, noted) = command(&["plugins", "diff", "youtube", "1.2.0"]);
         assert_eq!((code, shown.as_str()), (Some(0), "+ GET https://more.example.com: Ages of fans\n"), "{noted}");
-        let (code, _, noted) = command(&["plugins", "grant", "youtube", "1.1.0"]);
+        let (code, _, noted) = command(&["plugins", "grant", "youtube", "1.2.0"]);
         assert_eq!(code, Some(2), "there is no terminal to ask: {noted}");
         assert!(noted.contains("+ GET https://more.example.com"), "{noted}");
 
-        let (code, shown, noted) = command(&["plugins", "grant", "youtube", "1.1.0", "--yes"]);
+        let (code, shown, noted) = command(&["plugins", "grant", "youtube", "1.2.0", "--yes"]);
         assert_eq!(code, Some(0), "{noted}");
         assert!(shown.contains("active for youtube"), "{shown}");
         let after = planned(&stage.host).await;
@@ -131,7 +131,7 @@ async fn an_update_that_adds_a_host_waits_shows_only_that_host_and_is_activated_
         assert_eq!(shown, "", "the active release needs no further grant");
         let (_, listed, _) = command(&["plugins", "list", "--json"]);
         let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
-        let update_listed = listed.as_array().expect("a list").iter().find(|release| release["version"] == "1.1.0");
+        let update_listed = listed.as_array().expect("a list").iter().find(|release| release["version"] == "1.2.0");
         assert_eq!(update_listed.expect("listed")["source"], update.to_str().expect("text"));
         service.stop().await;
     })
@@ -332,7 +332,7 @@ async fn a_revoked_host_or_secret_is_not_used_by_the_next_batch() {
             let again = other.releases().revoke("youtube", &what, "a test").await;
             assert!(matches!(again, Err(RevokeError::NotRevocable { .. })), "{again:?}");
             let update =
-                variant("youtube", if what == Revoke::Slot("app".to_owned()) { "1.0.2" } else { "1.0.1" }, |_| {});
+                variant("youtube", if what == Revoke::Slot("app".to_owned()) { "1.1.2" } else { "1.1.1" }, |_| {});
             let (ended, difference) = install(&stage.host, &update, &unattended()).await;
             assert_eq!(
                 (ended, difference.added.len()),
@@ -372,22 +372,22 @@ async fn a_grant_file_approves_what_it_lists() {
         assert_eq!(code, Some(5), "{noted}");
         assert!(shown.contains("+ GET https://youtube.googleapis.com") && shown.contains("+ secret app"), "{shown}");
         assert_eq!(active(&stage.host, "youtube").await, None);
-        let (_, printed, _) = command(&["plugins", "grant", "youtube", "1.0.0", "--print"]);
-        assert!(printed.contains("units = 77") && printed.starts_with("# What youtube 1.0.0 asks for"), "{printed}");
+        let (_, printed, _) = command(&["plugins", "grant", "youtube", "1.1.0", "--print"]);
+        assert!(printed.contains("units = 77") && printed.starts_with("# What youtube 1.1.0 asks for"), "{printed}");
         let whole = file("whole.toml", printed.as_bytes());
         let (code, _, noted) = command(&["plugins", "install", &component, "--grant-file", &whole]);
         assert_eq!(code, Some(0), "{noted}");
-        assert_eq!(active(&stage.host, "youtube").await.as_deref(), Some("1.0.0"));
+        assert_eq!(active(&stage.host, "youtube").await.as_deref(), Some("1.1.0"));
         let (_, printed_again, _) = command(&["plugins", "grant", "youtube", "--print"]);
         let lines = |text: &str| text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(lines(&printed_again), lines(&printed), "the grant equals the grant file");
         let grant: Grant = toml::from_str(&printed).expect("a grant");
         assert_eq!(stage.host.releases().active(&platform("youtube")).await.expect("active").grant, grant);
 
-        let more = file("more.wasm", &asking_for_more("1.1.0"));
+        let more = file("more.wasm", &asking_for_more("1.2.0"));
         let (code, shown, _) = command(&["plugins", "install", &more, "--grant-file", &whole]);
         assert_eq!((code, shown.as_str()), (Some(5), "+ GET https://more.example.com: Ages of fans\n"));
-        let (code, shown, _) = command(&["plugins", "inspect", "youtube", "1.1.0"]);
+        let (code, shown, _) = command(&["plugins", "inspect", "youtube", "1.2.0"]);
         assert!(code == Some(0) && shown.contains("State: waiting"), "{shown}");
     })
     .await;
@@ -448,7 +448,7 @@ async fn a_new_connector_of_a_platform_needs_approval_whatever_the_previous_one_
             !stage
                 .host
                 .releases()
-                .propose(&variant("youtube", "1.0.1", |_| {}))
+                .propose(&variant("youtube", "1.1.1", |_| {}))
                 .await
                 .expect("a connector")
                 .needs_approval()
@@ -468,7 +468,7 @@ async fn a_secret_can_be_set_before_the_release_that_needs_it_is_activated() {
         assert!(missing.to_string().contains("it has: app"), "{missing}");
         let slot = "[[credential]]\nslot = \"studio\"\nkind = \"api-key\"\nowner = \"operator\"\ninject = \"bearer\"\n\
                     hosts = [\"https://youtube.googleapis.com\"]\n\n[[credential]]";
-        let update = variant("youtube", "1.1.0", |manifest| *manifest = manifest.replacen("[[credential]]", slot, 1));
+        let update = variant("youtube", "1.2.0", |manifest| *manifest = manifest.replacen("[[credential]]", slot, 1));
         assert_eq!(install(&stage.host, &update, &unattended()).await.0, Ended::Waiting);
         stage.host.credentials().set(&youtube, "studio", None, "a-long-enough-key").await.expect("set");
         stage.host.credentials().set(&youtube, "app", None, "a-long-enough-key").await.expect("set");
@@ -492,8 +492,8 @@ async fn a_grant_of_an_earlier_version_is_read_and_stays_valid() {
         let read = store.release_get(now.digest).await.expect("read").expect("it is there");
         assert_eq!((&read.grant.slots, read.grant.budgets["units"]), (&now.grant.slots, 55));
         assert!(read.grant.lets_use(&now.manifest.credentials[0]));
-        assert_eq!(install(&stage.host, &asking_for_more("1.1.0"), &unattended()).await.1.added.len(), 1);
-        let (ended, difference) = install(&stage.host, &variant("youtube", "1.0.1", |_| {}), &unattended()).await;
+        assert_eq!(install(&stage.host, &asking_for_more("1.2.0"), &unattended()).await.1.added.len(), 1);
+        let (ended, difference) = install(&stage.host, &variant("youtube", "1.1.1", |_| {}), &unattended()).await;
         assert_eq!(ended, Ended::Activated, "{difference}");
         let after = stage.host.releases().active(&platform("youtube")).await.expect("active");
         assert_eq!(after.grant.budgets["units"], 55, "the operator's limit stays");
