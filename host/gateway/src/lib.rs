@@ -47,6 +47,7 @@ mod scan;
 mod secret_matcher;
 pub mod secrets;
 mod send;
+mod tls;
 mod token;
 mod trial;
 mod unpack;

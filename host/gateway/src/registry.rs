@@ -23,6 +23,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::secret_matcher::SecretMatcher;
+use super::tls::provide_cryptography;
 use backline_model::Digest;
 use backline_model::text::printable;
 
@@ -261,8 +262,7 @@ fn auth(login: Option<(&str, &str)>) -> RegistryAuth {
 }
 
 fn client(registry: &str, insecure_http: bool, timeout: Duration) -> Result<Client, OciDistributionError> {
-    // Fails if a provider is already installed, which is equally good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    provide_cryptography();
     let protocol =
         if insecure_http { ClientProtocol::HttpsExcept(vec![registry.to_owned()]) } else { ClientProtocol::Https };
     Client::try_from(ClientConfig {

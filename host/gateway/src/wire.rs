@@ -20,6 +20,7 @@ use super::address::{AddressError, AddressPolicy, Destination, PublicOnly};
 use super::config::GatewayConfig;
 use super::error::{GatewayError, SendError};
 use super::owners::{KeptHosts, Shares, Taken};
+use super::tls::provide_cryptography;
 use super::unpack::{ACCEPTED, Coding, PackedMeter, TooManyPacked, codings};
 use backline_model::manifest::Method;
 use backline_model::weakened::{Bound, off};
@@ -372,8 +373,7 @@ impl Wire {
 /// read and forgotten one by one.
 #[expect(clippy::disallowed_methods, reason = "the one place that may")]
 pub(super) fn client_builder() -> ClientBuilder {
-    // Fails if a provider is already installed, which is equally good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    provide_cryptography();
     Client::builder()
         .user_agent(concat!("backline/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
