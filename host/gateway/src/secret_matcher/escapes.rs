@@ -3,8 +3,7 @@
 /// Longest escape in bytes: `&DiacriticalGrave;`.
 pub(super) const ESCAPE_BYTES_MAX: usize = 18;
 
-/// Names that HTML has for characters of ASCII, except letters and digits, which have none. In order, to be searched by
-/// halves: a text may be full of names that are not here.
+/// Names that HTML has for characters of ASCII, except letters and digits, which have none.
 const ENTITIES: [(&str, u8); 45] = [
     ("AMP", b'&'),
     ("DiacriticalGrave", b'`'),
@@ -52,6 +51,61 @@ const ENTITIES: [(&str, u8); 45] = [
     ("verbar", b'|'),
     ("vert", b'|'),
 ];
+
+/// Longest of these names, in bytes: as many as a number of 128 bits has.
+const NAME_BYTES_MAX: usize = 16;
+
+/// Places of [`PLACES`], as a power of two.
+const PLACES_LOG: u32 = 7;
+
+/// The hash of a name is its product with this number, under which no two of the names have one place.
+const MULTIPLIER: u64 = 0x9595_7b1c_5d1f_9de5;
+
+/// The names by the hash of each, so that one is looked up by a single comparison: a text may be full of them, and of
+/// names that are not here.
+static PLACES: [(u128, u8); 1 << PLACES_LOG] = places();
+
+const fn places() -> [(u128, u8); 1 << PLACES_LOG] {
+    let mut places = [(0, 0); 1 << PLACES_LOG];
+    let mut which = 0;
+    while which < ENTITIES.len() {
+        let (name, byte) = ENTITIES[which];
+        assert!(name.len() <= NAME_BYTES_MAX, "a name is longer than a number");
+        let number = number_of(name.as_bytes());
+        assert!(places[place_of(number)].0 == 0, "two names have one place: choose another multiplier");
+        places[place_of(number)] = (number, byte);
+        which += 1;
+    }
+    places
+}
+
+/// A name as a number. Names of up to [`NAME_BYTES_MAX`] bytes that are not zero have different ones.
+#[inline]
+const fn number_of(name: &[u8]) -> u128 {
+    let (mut number, mut at) = (0, 0);
+    while at < name.len() {
+        number = number << 8 | name[at] as u128;
+        at += 1;
+    }
+    number
+}
+
+#[inline]
+const fn place_of(number: u128) -> usize {
+    let folded = number as u64 ^ (number >> 64) as u64;
+    (folded.wrapping_mul(MULTIPLIER) >> (u64::BITS - PLACES_LOG)) as usize
+}
+
+/// The character that has a name.
+#[inline]
+fn named(name: &[u8]) -> Option<u8> {
+    if name.is_empty() || name.len() > NAME_BYTES_MAX {
+        return None;
+    }
+    let number = number_of(name);
+    let (known, byte) = PLACES[place_of(number)];
+    (known == number).then_some(byte)
+}
 
 /// What stands at a place of a text.
 #[derive(Debug, PartialEq, Eq)]
@@ -190,10 +244,7 @@ fn entity_named(name: &[u8], end: usize) -> Read<Found> {
     let code = match name {
         [b'#', b'x' | b'X', digits @ ..] => number(digits, 16),
         [b'#', digits @ ..] => number(digits, 10),
-        _ => {
-            let known = ENTITIES.binary_search_by(|(known, _)| known.as_bytes().cmp(name));
-            known.ok().map(|known| u32::from(ENTITIES[known].1))
-        }
+        _ => named(name).map(u32::from),
     };
     code.map_or(Read::No, |code| Read::Yes(of_code_point(code, end)))
 }
@@ -217,10 +268,15 @@ mod tests {
 
     #[test]
     fn every_name_is_found() {
-        assert!(ENTITIES.is_sorted_by_key(|(name, _)| name.as_bytes()));
         for (name, byte) in ENTITIES {
             let Found::Escape { bytes, length: 1, .. } = read(&format!("&{name};x"), false) else { panic!("{name}") };
             assert_eq!(bytes[0], byte, "{name}");
+            // Nothing else is one, not even with its place in the table.
+            for other in [format!("{name}x"), format!("x{name}"), name[1..].to_owned(), name.to_uppercase()] {
+                let is_known = ENTITIES.iter().any(|(name, _)| *name == other);
+                let found = read(&format!("&{other};x"), false);
+                assert_eq!(matches!(found, Found::Escape { .. }), is_known, "{other}");
+            }
         }
     }
 
