@@ -124,6 +124,16 @@ pub(super) fn begins_escape(byte: u8) -> bool {
     (byte == b'%') | (byte == b'\\') | (byte == b'&')
 }
 
+/// The pairs of a backslash and the character of punctuation that it stands for, one behind the other from a place on.
+/// [`escape_at`] reads each of them in the same way, whatever follows. Of all escapes these stand side by side most:
+/// JSON in JSON doubles them.
+#[inline]
+pub(super) fn backslash_pairs(text: &[u8], at: usize) -> &[[u8; 2]] {
+    let (pairs, _) = text[at..].as_chunks::<2>();
+    let count = pairs.iter().take_while(|[first, second]| *first == b'\\' && second.is_ascii_punctuation()).count();
+    &pairs[..count]
+}
+
 /// Reads the escape at `at`. `last`: no more text follows.
 #[inline]
 pub(super) fn escape_at(text: &[u8], at: usize, last: bool) -> Found {
@@ -301,6 +311,30 @@ mod tests {
         ] {
             let Found::Escape { bytes, length, end } = read(text, false) else { panic!("{text}") };
             assert_eq!((&bytes[..length], end), (expected.as_bytes(), text.len() - 1), "{text}");
+        }
+    }
+
+    #[test]
+    fn pairs_are_the_escapes_that_are_read_one_by_one() {
+        let texts =
+            [r"\\\\\/x", r"\\\\\", r#"\"\n\""#, r"\\\u005c", r"\\\x5c", r"\\\q", r"\", r"\é", r"\\ \\", "x", "%5c", ""];
+        for text in texts.map(str::as_bytes) {
+            for at in 0..=text.len() {
+                let mut behind = at;
+                for [first, second] in backslash_pairs(text, at) {
+                    assert_eq!(*first, b'\\');
+                    for last in [false, true] {
+                        let Found::Escape { bytes, length: 1, end } = escape_at(text, behind, last) else {
+                            panic!("{} at {behind}", text.escape_ascii())
+                        };
+                        assert_eq!((bytes[0], end), (*second, behind + 2), "{}", text.escape_ascii());
+                    }
+                    behind += 2;
+                }
+                let next = text.get(behind..behind + 2);
+                let is_one = next.is_some_and(|next| next[0] == b'\\' && next[1].is_ascii_punctuation());
+                assert!(!is_one, "{} from {at} ends at {behind}", text.escape_ascii());
+            }
         }
     }
 

@@ -133,6 +133,19 @@ impl Inbox {
         self.is_behind_other = true;
     }
 
+    /// Adds what pairs of a backslash and a character of punctuation stand for, one behind the other from `at` on in
+    /// the layer above. None of these characters is left out.
+    #[inline]
+    pub(super) fn write_pairs(&mut self, pairs: &[[u8; 2]], at: usize) {
+        let (from, length) = (short(at), 2);
+        if !self.goes_on_with_escape(from, length) {
+            self.begin_stretch(from, StretchOrigin::Escapes { length });
+        }
+        self.bytes.extend(pairs.iter().map(|[_, second]| *second));
+        self.may_escape |= pairs.iter().any(|[_, second]| begins_escape(*second));
+        (self.after_break, self.is_behind_other) = (false, true);
+    }
+
     /// Adds a byte that is made of digits, of which an earlier batch has read one. They are these bytes of the source.
     pub(super) fn write_byte(&mut self, byte: u8, start: u32, end: u32) {
         if !self.leaves_out(byte) {
