@@ -1,5 +1,7 @@
 //! Reads one escape: percent-encoding, a backslash escape of JSON and similar formats, or an HTML entity.
 
+use memchr::memchr3;
+
 /// Longest escape in bytes: `&DiacriticalGrave;`.
 pub(super) const ESCAPE_BYTES_MAX: usize = 18;
 
@@ -122,6 +124,12 @@ pub(super) enum Found {
 #[inline]
 pub(super) fn begins_escape(byte: u8) -> bool {
     (byte == b'%') | (byte == b'\\') | (byte == b'&')
+}
+
+/// The first byte at or after a place with which an escape may begin.
+#[inline]
+pub(super) fn first_escape(text: &[u8], from: usize) -> Option<usize> {
+    memchr3(b'%', b'\\', b'&', &text[from..]).map(|place| from + place)
 }
 
 /// The pairs of a backslash and the character of punctuation that it stands for, one behind the other from a place on.
