@@ -120,7 +120,7 @@ pub(super) enum Found {
     Incomplete,
 }
 
-/// Whether an escape may begin with this byte. Without a branch, so that many bytes are compared at once.
+/// Whether an escape may begin with this byte.
 #[inline]
 pub(super) fn begins_escape(byte: u8) -> bool {
     (byte == b'%') | (byte == b'\\') | (byte == b'&')

@@ -17,9 +17,8 @@ use matching::Matching;
 use runs::{Run, Scratch};
 
 use super::SLICE_BYTES;
-use super::blocks::first_place;
 use super::digits::Digits;
-use super::escapes::{ESCAPE_BYTES_MAX, Found, backslash_pairs, begins_escape, escape_at};
+use super::escapes::{ESCAPE_BYTES_MAX, Found, backslash_pairs, begins_escape, escape_at, first_escape};
 use super::inbox::{DECODINGS_MAX, HeldByte, Inbox, MadeOf};
 use super::patterns::{Automaton, Patterns};
 
@@ -380,7 +379,7 @@ fn next_escape(text: &[u8], at: usize) -> Option<usize> {
     // Where there is one escape there often is another.
     match text.get(at) {
         Some(byte) if begins_escape(*byte) => Some(at),
-        Some(_) => first_place(text, at, |byte| u8::from(begins_escape(byte))),
+        Some(_) => first_escape(text, at),
         None => None,
     }
 }

@@ -7,9 +7,8 @@
 //!
 //! `first_pass` rules out most texts. `layers` decodes: `inbox` are the bytes of a layer, `escapes` reads one escape,
 //! and the files inside `layers` decode runs of `digits` and search a layer for the `patterns`. `windows` finds where
-//! these may begin. `plain` makes of a whole text what a layer is. `blocks` passes over what is of no interest.
+//! these may begin. `plain` makes of a whole text what a layer is.
 
-mod blocks;
 mod digits;
 mod escapes;
 mod first_pass;

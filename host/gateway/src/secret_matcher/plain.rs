@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::blocks::first_place;
-use super::escapes::{Found, begins_escape, escape_at};
+use super::escapes::{Found, escape_at, first_escape};
 use super::inbox::first_left_out;
 
 /// The bytes that a layer keeps of a text, as [`Inbox`](super::inbox::Inbox) leaves out the others.
@@ -29,10 +28,9 @@ pub(super) fn kept(text: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
 
 /// The text with its escapes decoded, which makes it no longer; `None` if it has none.
 pub(super) fn unescaped(text: &[u8]) -> Option<Vec<u8>> {
-    let begins = |byte: u8| u8::from(begins_escape(byte));
     let mut decoded: Option<Vec<u8>> = None;
     let (mut at, mut copied) = (0, 0);
-    while let Some(begin) = first_place(text, at, begins) {
+    while let Some(begin) = first_escape(text, at) {
         match escape_at(text, begin, true) {
             Found::Escape { bytes, length, end } => {
                 let decoded = decoded.get_or_insert_with(|| Vec::with_capacity(text.len()));
