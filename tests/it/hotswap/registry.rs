@@ -379,6 +379,29 @@ async fn what_makes_the_library_panic_is_an_error() {
     assert_eq!(sent, ["POST", "PATCH", "POST"], "up to the second beginning");
 }
 
+/// A manifest may name hosts that have a layer too. The operator named only the registry.
+#[tokio::test]
+async fn a_layer_is_taken_from_the_registry_alone() {
+    let component = b"a component";
+    let elsewhere = Server::start(move |_| answer(200, &[], component.as_slice())).await;
+    let layer = json!({
+        "mediaType": WASM,
+        "digest": format!("sha256:{}", Digest::of(component)),
+        "size": component.len(),
+        "urls": [format!("{}/component", elsewhere.base())],
+    });
+    let manifest = json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": layer, "layers": [layer] }).to_string();
+    let registry = Server::start(move |request| match request.target.as_str() {
+        "/v2/" => answer(200, &[], ""),
+        "/v2/a/manifests/1" => answer(200, &[], manifest.clone()),
+        _ => answer(404, &[], ""),
+    })
+    .await;
+    let error = refusal_of(&registry).await;
+    assert!(error.contains("nothing of this name and version"), "{error}");
+    assert_eq!(elsewhere.asked().len(), 0, "nobody else is asked");
+}
+
 /// Sends who asks to the registry's own tokens.
 fn challenge(request: &Asked) -> Response {
     let challenge = format!("Bearer realm=\"http://{}/token\",service=\"registry\"", request.host());
