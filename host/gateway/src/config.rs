@@ -32,8 +32,9 @@ pub struct GatewayConfig {
     pub sends_in_flight_max: u32,
     /// Most requests of one session in total, including retries and redirects.
     pub requests_max: u64,
-    /// Most bytes of bodies that one session may receive in total, after decompression. Requests that are running when
-    /// they are used up may exceed it. A full batch of recorded answers has less than 50 MiB.
+    /// Most bytes of bodies that one session may receive in total: those of each before or after decompression,
+    /// whichever are more. Requests that are running when they are used up may exceed it. A full batch of recorded
+    /// answers has less than 50 MiB.
     pub received_bytes_max: u64,
     /// Most bytes that the answers of all sessions hold at once, each beyond its first mebibyte. A large answer waits
     /// for its turn, within its timeout.

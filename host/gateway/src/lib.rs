@@ -47,6 +47,7 @@ mod scan;
 mod secret_matcher;
 pub mod secrets;
 mod send;
+mod tls;
 mod token;
 mod trial;
 mod unpack;
@@ -165,7 +166,7 @@ pub struct SessionSetup {
 pub struct Usage {
     /// Requests sent, including retries and redirects.
     pub requests: u64,
-    /// Bytes of received bodies, after decompression.
+    /// Bytes of received bodies: those of each before or after decompression, whichever are more.
     pub bytes_received: u64,
     /// Units spent, by budget name.
     pub units: BTreeMap<String, u64>,

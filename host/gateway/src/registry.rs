@@ -5,14 +5,15 @@
 //! here**; a proxy from the environment is used, and the manifest is read before its size is known. This is acceptable
 //! because an operator names every registry under `[plugins.registries]`, many of which have private addresses; because
 //! no connector can trigger a pull or a push; and because only bytes with the right digest are accepted. This module
-//! adds: a size limit on the layer before and while it is read, one media type, its own check of every digest, and
-//! errors without URLs, since registries redirect to URLs that grant access.
+//! adds: a size limit on the layer before and while it is read, one media type, its own check of every digest and of
+//! every token, and errors without URLs, since registries redirect to URLs that grant access.
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::errors::{DigestError, OciDistributionError, OciErrorCode};
 use oci_client::manifest::{OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciImageManifest};
@@ -20,9 +21,11 @@ use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference, RegistryOperation};
 use reqwest::header::HeaderValue;
 use serde_json::json;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::secret_matcher::SecretMatcher;
+use super::tls::provide_cryptography;
 use backline_model::Digest;
 use backline_model::text::printable;
 
@@ -42,6 +45,10 @@ const SIGNATURE_ANNOTATION: &str = "dev.backline.minisig";
 /// artifacts have far less.
 const MANIFEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 const LAYERS_MAX: usize = 100;
+
+/// How long a token is used for further requests. Registries grant them for a minute at least, as the distribution
+/// project says (Token Authentication Specification, `expires_in`).
+const TOKEN_USED_FOR: Duration = Duration::from_secs(30);
 
 /// Most characters of a registry's own message that are repeated.
 const MESSAGE_CHARS_MAX: usize = 300;
@@ -152,31 +159,7 @@ pub enum RegistryError {
 /// # Errors
 /// [`RegistryError`] says what is wrong with the registry, the login or the artifact.
 pub async fn pull(pull: &Pull<'_>) -> Result<Artifact, RegistryError> {
-    let mut heard = Heard::new(pull.registry, pull.login);
-    let client = client(pull.registry, pull.insecure_http, pull.timeout).map_err(|error| heard.error_of(error))?;
-    let reference = reference(pull);
-    let auth = auth(pull.login);
-    heard.ask_for_tokens(&client, &reference, &auth, &[RegistryOperation::Pull]).await?;
-    let error_of = |error| heard.error_of(error);
-    let accepted = [OCI_IMAGE_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE];
-    let (text, _) = client.pull_manifest_raw(&reference, &auth, &accepted).await.map_err(error_of)?;
-    let manifest_digest = Digest::of(&text);
-    if pull.digest.is_some_and(|expected| expected != manifest_digest) {
-        return Err(RegistryError::Digest { what: "a manifest" });
-    }
-    let manifest = read_manifest(&text)?;
-    let component = only_component(&manifest, &heard)?;
-    let component =
-        read_layer(&client, &reference, component, "the component", pull.component_bytes_max, error_of).await?;
-    let signature = match manifest.layers.iter().find(|layer| layer.media_type == SIGNATURE_TYPE) {
-        Some(layer) => {
-            let bytes =
-                read_layer(&client, &reference, layer, "the signature", pull.signature_bytes_max, error_of).await?;
-            Some(String::from_utf8(bytes).map_err(|_| RegistryError::Signature)?)
-        }
-        None => manifest.annotations.as_ref().and_then(|annotations| annotations.get(SIGNATURE_ANNOTATION).cloned()),
-    };
-    Ok(Artifact { manifest: manifest_digest, component, signature })
+    guarded(pull_unguarded(pull)).await
 }
 
 /// Pushes a component. Returns the digest of the manifest, which is the same whenever the same bytes are pushed.
@@ -184,39 +167,66 @@ pub async fn pull(pull: &Pull<'_>) -> Result<Artifact, RegistryError> {
 /// # Errors
 /// [`RegistryError`] says what is wrong with the registry or the login, or that the tag names other bytes.
 pub async fn push(push: &Push<'_>) -> Result<Digest, RegistryError> {
-    let mut heard = Heard::new(push.registry, push.login);
-    let client = client(push.registry, push.insecure_http, push.timeout).map_err(|error| heard.error_of(error))?;
+    guarded(push_unguarded(push)).await
+}
+
+/// What the work ends with, or an error if it panics. The library does where a registry says what can't be the header
+/// or the URL that the library makes of it.
+async fn guarded<T>(work: impl Future<Output = Result<T, RegistryError>>) -> Result<T, RegistryError> {
+    let unreadable = || RegistryError::Unreachable("it says what the library for registries can't handle".to_owned());
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| Err(unreadable()))
+}
+
+async fn pull_unguarded(pull: &Pull<'_>) -> Result<Artifact, RegistryError> {
+    let reference = reference(pull);
+    let server = Server { registry: pull.registry, insecure_http: pull.insecure_http, timeout: pull.timeout };
+    let mut session = Session::new(server, pull.login, reference.clone(), RegistryOperation::Pull)?;
+    let accepted = [OCI_IMAGE_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE];
+    let text = session.manifest(&reference, &accepted).await?;
+    let manifest_digest = Digest::of(&text);
+    if pull.digest.is_some_and(|expected| expected != manifest_digest) {
+        return Err(RegistryError::Digest { what: "a manifest" });
+    }
+    let manifest = read_manifest(&text)?;
+    let component = only_component(&manifest, &session.heard)?;
+    let component = session.layer(component, "the component", pull.component_bytes_max).await?;
+    let signature = match manifest.layers.iter().find(|layer| layer.media_type == SIGNATURE_TYPE) {
+        Some(layer) => {
+            let bytes = session.layer(layer, "the signature", pull.signature_bytes_max).await?;
+            Some(String::from_utf8(bytes).map_err(|_| RegistryError::Signature)?)
+        }
+        None => manifest.annotations.as_ref().and_then(|annotations| annotations.get(SIGNATURE_ANNOTATION).cloned()),
+    };
+    Ok(Artifact { manifest: manifest_digest, component, signature })
+}
+
+async fn push_unguarded(push: &Push<'_>) -> Result<Digest, RegistryError> {
     let (registry, repository) = (push.registry.to_owned(), push.repository.to_owned());
     let reference = Reference::with_tag(registry.clone(), repository.clone(), push.tag.to_owned());
-    let auth = auth(push.login);
+    let server = Server { registry: push.registry, insecure_http: push.insecure_http, timeout: push.timeout };
+    let mut session = Session::new(server, push.login, reference.clone(), RegistryOperation::Push)?;
     let accepted = [OCI_IMAGE_MEDIA_TYPE];
-    let operations = [RegistryOperation::Pull, RegistryOperation::Push];
-    heard.ask_for_tokens(&client, &reference, &auth, &operations).await?;
-    let error_of = |error| heard.error_of(error);
 
     let config = config_of(push);
     let manifest = manifest_of(push, &config);
     let digest = Digest::of(manifest.as_bytes());
     if !push.replace {
-        match client.pull_manifest_raw(&reference, &auth, &accepted).await {
-            Ok((there, _)) if Digest::of(&there) == digest => return Ok(digest),
+        match session.manifest(&reference, &accepted).await {
+            Ok(there) if Digest::of(&there) == digest => return Ok(digest),
             Ok(_) => return Err(RegistryError::Exists(push.tag.to_owned())),
-            Err(error) => match error_of(error) {
-                // Some registries do not say that a name is new, and refuse to answer. The push decides.
-                RegistryError::NotFound | RegistryError::Unauthorized(_) => {}
-                other => return Err(other),
-            },
+            // Some registries do not say that a name is new, and refuse to answer. The push decides.
+            Err(RegistryError::NotFound | RegistryError::Unauthorized(_)) => {}
+            Err(other) => return Err(other),
         }
     }
     let signature = push.signature.map(str::as_bytes);
     for blob in [Some(push.component), signature, Some(config.as_bytes())].into_iter().flatten() {
-        client.push_blob(&reference, blob.to_vec(), &sha256(blob)).await.map_err(error_of)?;
+        session.push_blob(blob).await?;
     }
-    let media_type = HeaderValue::from_static(OCI_IMAGE_MEDIA_TYPE);
-    client.push_manifest_raw(&reference, manifest.into_bytes(), media_type).await.map_err(error_of)?;
+    session.push_manifest(manifest).await?;
     // What others will pull is what was pushed.
     let by_digest = Reference::with_digest(registry, repository, format!("sha256:{digest}"));
-    let (there, _) = client.pull_manifest_raw(&by_digest, &auth, &accepted).await.map_err(error_of)?;
+    let there = session.manifest(&by_digest, &accepted).await?;
     if Digest::of(&there) == digest { Ok(digest) } else { Err(RegistryError::Digest { what: "the manifest" }) }
 }
 
@@ -260,22 +270,6 @@ fn auth(login: Option<(&str, &str)>) -> RegistryAuth {
     }
 }
 
-fn client(registry: &str, insecure_http: bool, timeout: Duration) -> Result<Client, OciDistributionError> {
-    // Fails if a provider is already installed, which is equally good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let protocol =
-        if insecure_http { ClientProtocol::HttpsExcept(vec![registry.to_owned()]) } else { ClientProtocol::Https };
-    Client::try_from(ClientConfig {
-        protocol,
-        // Our components run on every platform.
-        platform_resolver: None,
-        connect_timeout: Some(timeout),
-        read_timeout: Some(timeout),
-        user_agent: concat!("backline/", env!("CARGO_PKG_VERSION")),
-        ..ClientConfig::default()
-    })
-}
-
 fn reference(pull: &Pull<'_>) -> Reference {
     let (registry, repository) = (pull.registry.to_owned(), pull.repository.to_owned());
     match (pull.digest, pull.tag) {
@@ -288,13 +282,17 @@ fn read_manifest(text: &[u8]) -> Result<OciImageManifest, RegistryError> {
     if text.len() > MANIFEST_BYTES_MAX {
         return Err(RegistryError::TooLarge { what: "the manifest", bytes_max: MANIFEST_BYTES_MAX as u64 });
     }
-    let manifest: OciImageManifest = serde_json::from_slice(text)
+    let mut manifest: OciImageManifest = serde_json::from_slice(text)
         .map_err(|_| RegistryError::NoComponent("its manifest can't be parsed".to_owned()))?;
     if manifest.media_type.as_deref().is_some_and(|media_type| media_type != OCI_IMAGE_MEDIA_TYPE) {
         return Err(RegistryError::NoComponent("it is an index of several artifacts".to_owned()));
     }
     if manifest.layers.len() > LAYERS_MAX {
         return Err(RegistryError::NoComponent(format!("it has {} layers", manifest.layers.len())));
+    }
+    for layer in &mut manifest.layers {
+        // The library would ask these hosts for a layer that the registry lacks. The operator named the registry.
+        layer.urls = None;
     }
     Ok(manifest)
 }
@@ -314,36 +312,146 @@ fn only_component<'a>(manifest: &'a OciImageManifest, heard: &Heard<'_>) -> Resu
     }
 }
 
-/// Reads a layer. Its declared size is checked before anything is requested, and enforced while it is read.
-async fn read_layer(
-    client: &Client,
-    reference: &Reference,
-    layer: &OciDescriptor,
-    what: &'static str,
-    bytes_max: u64,
-    error_of: impl Fn(OciDistributionError) -> RegistryError,
-) -> Result<Vec<u8>, RegistryError> {
-    let expected: Digest = match layer.digest.strip_prefix("sha256:").map(str::parse) {
-        Some(Ok(digest)) => digest,
-        _ => return Err(RegistryError::NoComponent(format!("{what} has no SHA-256 digest"))),
-    };
-    let size = u64::try_from(layer.size).unwrap_or(0);
-    if size > bytes_max {
-        return Err(RegistryError::TooLarge { what, bytes_max });
+/// Where a registry is, and how long it is waited for.
+#[derive(Clone, Copy)]
+struct Server<'a> {
+    registry: &'a str,
+    insecure_http: bool,
+    timeout: Duration,
+}
+
+impl Server<'_> {
+    fn client(&self) -> Result<Client, OciDistributionError> {
+        provide_cryptography();
+        let plain = || ClientProtocol::HttpsExcept(vec![self.registry.to_owned()]);
+        Client::try_from(ClientConfig {
+            protocol: if self.insecure_http { plain() } else { ClientProtocol::Https },
+            // Our components run on every platform.
+            platform_resolver: None,
+            connect_timeout: Some(self.timeout),
+            read_timeout: Some(self.timeout),
+            user_agent: concat!("backline/", env!("CARGO_PKG_VERSION")),
+            ..ClientConfig::default()
+        })
     }
-    let mut stream = client.pull_blob_stream(reference, layer).await.map_err(&error_of)?;
-    let mut bytes = Vec::new();
-    while let Some(chunk) = stream.stream.next().await {
-        let chunk = chunk.map_err(|error| match error.get_ref() {
-            Some(inner) if inner.is::<DigestError>() => RegistryError::Digest { what },
-            _ => error_of(OciDistributionError::IoError(error)),
-        })?;
-        if (bytes.len() + chunk.len()) as u64 > size {
-            return Err(RegistryError::Digest { what });
+}
+
+/// Requests to one repository of a registry. All requests of the library are made here.
+///
+/// By itself the library asks for a token whenever it has none that lasts, takes for granted that it can be sent, and
+/// tells nobody what it is. So each token is asked for here, checked, and given to a client of its own: one that has a
+/// token never asks. A registry that needs no token, or none but the login, has the library's own way. If it grants one
+/// later all the same, that one is not known, and panics where it can't be sent.
+struct Session<'a> {
+    server: Server<'a>,
+    login: RegistryAuth,
+    reference: Reference,
+    /// What tokens are asked for. One for pushes is good for pulls, too.
+    operation: RegistryOperation,
+    heard: Heard<'a>,
+    /// Asks for tokens.
+    asking: Client,
+    granted: Option<Granted>,
+}
+
+/// A client that sends what a registry granted.
+#[derive(Clone)]
+struct Granted {
+    client: Client,
+    auth: RegistryAuth,
+    at: Instant,
+}
+
+impl<'a> Session<'a> {
+    fn new(
+        server: Server<'a>,
+        login: Option<(&str, &str)>,
+        reference: Reference,
+        operation: RegistryOperation,
+    ) -> Result<Self, RegistryError> {
+        let heard = Heard::new(server.registry, login);
+        let asking = server.client().map_err(|error| heard.error_of(error))?;
+        Ok(Self { server, login: auth(login), reference, operation, heard, asking, granted: None })
+    }
+
+    /// What the next request is sent by.
+    ///
+    /// # Errors
+    /// If a token that is granted can't be sent.
+    async fn granted(&mut self) -> Result<Granted, RegistryError> {
+        if let Some(granted) = self.granted.as_ref().filter(|granted| granted.at.elapsed() < TOKEN_USED_FOR) {
+            return Ok(granted.clone());
         }
-        bytes.extend_from_slice(&chunk);
+        let at = Instant::now();
+        // What fails here fails again where the token is needed; without a login, it may not be.
+        let token = self.asking.auth(&self.reference, &self.login, self.operation).await.ok().flatten();
+        let (client, auth) = match token.map(Zeroizing::new) {
+            None => (self.asking.clone(), self.login.clone()),
+            Some(token) => {
+                if HeaderValue::from_str(&token).is_err() {
+                    return Err(RegistryError::Unreachable("it grants a token that can't be sent".to_owned()));
+                }
+                let auth = RegistryAuth::Bearer(token.to_string());
+                self.heard.learn([token]);
+                let client = self.server.client().map_err(|error| self.heard.error_of(error))?;
+                client.store_auth_if_needed(self.reference.resolve_registry(), &auth).await;
+                (client, auth)
+            }
+        };
+        Ok(self.granted.insert(Granted { client, auth, at }).clone())
     }
-    if Digest::of(&bytes) == expected { Ok(bytes) } else { Err(RegistryError::Digest { what }) }
+
+    /// The bytes of a manifest.
+    async fn manifest(&mut self, reference: &Reference, accepted: &[&str]) -> Result<Vec<u8>, RegistryError> {
+        let Granted { client, auth, .. } = self.granted().await?;
+        let answer = client.pull_manifest_raw(reference, &auth, accepted).await;
+        answer.map(|(text, _)| text.to_vec()).map_err(|error| self.heard.error_of(error))
+    }
+
+    /// Reads a layer. Its declared size is checked before anything is requested, and enforced while it is read.
+    async fn layer(
+        &mut self,
+        layer: &OciDescriptor,
+        what: &'static str,
+        bytes_max: u64,
+    ) -> Result<Vec<u8>, RegistryError> {
+        let expected: Digest = match layer.digest.strip_prefix("sha256:").map(str::parse) {
+            Some(Ok(digest)) => digest,
+            _ => return Err(RegistryError::NoComponent(format!("{what} has no SHA-256 digest"))),
+        };
+        let size = u64::try_from(layer.size).unwrap_or(0);
+        if size > bytes_max {
+            return Err(RegistryError::TooLarge { what, bytes_max });
+        }
+        let client = self.granted().await?.client;
+        let error_of = |error| self.heard.error_of(error);
+        let mut stream = client.pull_blob_stream(&self.reference, layer).await.map_err(error_of)?;
+        let mut bytes = Vec::new();
+        while let Some(chunk) = stream.stream.next().await {
+            let chunk = chunk.map_err(|error| match error.get_ref() {
+                Some(inner) if inner.is::<DigestError>() => RegistryError::Digest { what },
+                _ => error_of(OciDistributionError::IoError(error)),
+            })?;
+            if (bytes.len() + chunk.len()) as u64 > size {
+                return Err(RegistryError::Digest { what });
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        if Digest::of(&bytes) == expected { Ok(bytes) } else { Err(RegistryError::Digest { what }) }
+    }
+
+    async fn push_blob(&mut self, blob: &[u8]) -> Result<(), RegistryError> {
+        let client = self.granted().await?.client;
+        let pushed = client.push_blob(&self.reference, blob.to_vec(), &sha256(blob)).await;
+        pushed.map(drop).map_err(|error| self.heard.error_of(error))
+    }
+
+    async fn push_manifest(&mut self, manifest: String) -> Result<(), RegistryError> {
+        let client = self.granted().await?.client;
+        let media_type = HeaderValue::from_static(OCI_IMAGE_MEDIA_TYPE);
+        let pushed = client.push_manifest_raw(&self.reference, manifest.into_bytes(), media_type).await;
+        pushed.map(drop).map_err(|error| self.heard.error_of(error))
+    }
 }
 
 /// What a registry says. It may repeat the login that it was sent, and the tokens that it granted, in any form.
@@ -358,31 +466,6 @@ impl<'a> Heard<'a> {
         let mut heard = Self { registry, known: Vec::new(), secrets: SecretMatcher::new([]) };
         heard.learn(login.map(|(_, password)| Zeroizing::new(password.to_owned())));
         heard
-    }
-
-    /// Asks for the tokens that these operations need, as the library does when the first of them begins: it keeps
-    /// them and the login, and says what they are only here. One that it asks for later is not known: where the first
-    /// has expired, or is one that it does not keep.
-    ///
-    /// # Errors
-    /// If a token can't be sent, which the library takes for granted.
-    async fn ask_for_tokens(
-        &mut self,
-        client: &Client,
-        reference: &Reference,
-        auth: &RegistryAuth,
-        operations: &[RegistryOperation],
-    ) -> Result<(), RegistryError> {
-        for operation in operations {
-            // What fails here fails again where the token is needed; without a login, it may not be.
-            let Ok(Some(token)) = client.auth(reference, auth, *operation).await else { continue };
-            let token = Zeroizing::new(token);
-            if HeaderValue::from_str(&token).is_err() {
-                return Err(RegistryError::Unreachable("it grants a token that can't be sent".to_owned()));
-            }
-            self.learn([token]);
-        }
-        Ok(())
     }
 
     fn learn(&mut self, secrets: impl IntoIterator<Item = Zeroizing<String>>) {

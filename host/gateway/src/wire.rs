@@ -10,7 +10,7 @@ use futures::StreamExt as _;
 use reqwest::dns::Resolve;
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue};
 use reqwest::{Client, ClientBuilder, redirect};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _};
+use tokio::io::AsyncReadExt as _;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::io::StreamReader;
@@ -20,7 +20,8 @@ use super::address::{AddressError, AddressPolicy, Destination, PublicOnly};
 use super::config::GatewayConfig;
 use super::error::{GatewayError, SendError};
 use super::owners::{KeptHosts, Shares, Taken};
-use super::unpack::{ACCEPTED, Coding, PackedMeter, TooManyPacked, codings};
+use super::tls::provide_cryptography;
+use super::unpack::{ACCEPTED, Coding, PackedMeter, Parts, TooManyPacked, codings};
 use backline_model::manifest::Method;
 use backline_model::weakened::{Bound, off};
 
@@ -48,9 +49,6 @@ const EXPECTED_BYTES_MAX: usize = 64 * 1024;
 
 /// Bytes that are unpacked at a time.
 const UNPACKED_BYTES: usize = 16 * 1024;
-
-/// Most members of a packed answer. Each has a decoder of its own, and may hold nothing.
-const MEMBERS_MAX: u32 = 1_000;
 
 /// Bytes of one permit for large answers.
 const PERMIT_BYTES: u64 = 1024;
@@ -278,17 +276,9 @@ impl Wire {
             meter.packed(chunk.len())?;
             Ok::<_, io::Error>(chunk)
         });
-        let mut packed = StreamReader::new(packed.boxed());
-        // The answers to HEAD, and with 304, name a coding and have no body.
-        if packed.fill_buf().await.map_err(fault)?.is_empty() {
-            return Ok(());
-        }
+        let mut parts = Parts::new(coding, StreamReader::new(packed.boxed()));
         let mut buffer = vec![0; UNPACKED_BYTES];
-        for member in 1.. {
-            if member > MEMBERS_MAX {
-                return Err(WireFault::Broken(format!("the answer has more than {MEMBERS_MAX} members of gzip")));
-            }
-            let mut unpacked = coding.unpacked(&mut packed);
+        while let Some(mut unpacked) = parts.next_part().await.map_err(fault)? {
             loop {
                 let read = unpacked.read(&mut buffer).await.map_err(fault)?;
                 if read == 0 {
@@ -298,19 +288,8 @@ impl Wire {
                 // So a small answer that unpacks to gigabytes ends here.
                 self.keep(kept, host, &buffer[..read]).await?;
             }
-            drop(unpacked);
-            if !coding.goes_on_with(packed.fill_buf().await.map_err(fault)?) {
-                break;
-            }
         }
-        // What follows the end of the packed bytes is no part of the answer; read, so that the connection can be kept.
-        loop {
-            let rest = packed.fill_buf().await.map_err(fault)?.len();
-            if rest == 0 {
-                return Ok(());
-            }
-            packed.consume(rest);
-        }
+        Ok(())
     }
 
     /// Keeps one more part of a body.
@@ -372,8 +351,7 @@ impl Wire {
 /// read and forgotten one by one.
 #[expect(clippy::disallowed_methods, reason = "the one place that may")]
 pub(super) fn client_builder() -> ClientBuilder {
-    // Fails if a provider is already installed, which is equally good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    provide_cryptography();
     Client::builder()
         .user_agent(concat!("backline/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())

@@ -225,7 +225,7 @@ const WITHOUT_SWITCH: [(&str, &str); 25] = [
     ("counts of posts have 64 bits", "it is a type"),
     ("headers are valid HTTP", "it is a type of the HTTP library"),
     ("slots of the manifest", "an unknown slot has no secret"),
-    ("31 days, and the call's deadline", "a week of it is kept at most, and that has a switch"),
+    ("a week of a pause, and the call's deadline", "the deadline ends the call first, and the week has a switch"),
     ("it counts as not given", "a negative time says nothing"),
     ("a body is bytes", "it is a type"),
     ("a token is text", "it is a type"),

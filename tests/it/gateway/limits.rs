@@ -18,17 +18,28 @@ fn zlib(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().expect("finished")
 }
 
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    zstd::encode_all(bytes, 3).expect("encoded")
+}
+
+/// A frame of zstd that says it needs a window of so many bytes, as a power of two.
+fn zstd_with_window(log: u32) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut encoder = zstd::Encoder::new(Vec::new(), 1).expect("an encoder");
+    encoder.window_log(log).expect("a window");
+    encoder.write_all(b"numbers").expect("written");
+    encoder.finish().expect("finished")
+}
+
 #[tokio::test]
 async fn bodies_are_decompressed_up_to_the_limit_and_a_bomb_ends_there() {
     let bomb = gzip(&vec![b'0'; 16 << 20]);
     assert!(bomb.len() < 20_000, "a small response that unpacks to 16 MiB");
     let server = Server::start(move |asked: &Asked| match asked.target.as_str() {
         "/bomb" => answer(200, &[("content-encoding", "gzip")], bomb.clone()),
-        "/zstd-bomb" => {
-            answer(200, &[("content-encoding", "zstd")], zstd::encode_all(&vec![0u8; 8 << 20][..], 3).expect("encoded"))
-        }
+        "/zstd-bomb" => answer(200, &[("content-encoding", "zstd")], zstd(&vec![0u8; 8 << 20])),
         "/gzip" => answer(200, &[("content-encoding", "gzip")], gzip(b"numbers")),
-        "/zstd" => answer(200, &[("content-encoding", "zstd")], zstd::encode_all(&b"numbers"[..], 3).expect("encoded")),
+        "/zstd" => answer(200, &[("content-encoding", "zstd")], zstd(b"numbers")),
         "/deflate" => {
             answer(200, &[("content-encoding", "identity"), ("content-encoding", "deflate")], zlib(b"numbers"))
         }
@@ -66,29 +77,55 @@ async fn bodies_are_decompressed_up_to_the_limit_and_a_bomb_ends_there() {
     assert_eq!(session.send(get("https://api.test/exact")).await.expect("an answer").body.len(), 1 << 20);
 }
 
-/// All members of a packed answer are one text, so nothing in them is left unread. What is no member is none of it.
+/// All parts of a packed answer are one text, so nothing in them is left unread. What is no part is none of it.
 #[tokio::test]
-async fn a_secret_over_two_members_is_found_and_padding_behind_them_is_left_out() {
+async fn a_secret_over_two_parts_is_found_and_what_is_none_is_left_out() {
     let server = Server::start(|asked: &Asked| {
         let (first, second) = TOKEN.as_bytes().split_at(9);
-        let body = match asked.target.as_str() {
-            "/members" => [gzip(first), gzip(second)].concat(),
-            "/padding" => [gzip(b"num"), gzip(b"bers"), vec![0; 600], b"\n".to_vec()].concat(),
-            "/most" => gzip(b"").repeat(1_000),
-            _ => gzip(b"").repeat(1_001),
+        let (coding, body) = match asked.target.as_str() {
+            "/members" => ("gzip", [gzip(first), gzip(second)].concat()),
+            "/frames" => ("zstd", [zstd(first), zstd(second)].concat()),
+            "/padded-members" => ("gzip", [gzip(b"num"), gzip(b"bers"), vec![0; 600], b"\n".to_vec()].concat()),
+            "/odd-padding" => ("gzip", [gzip(b"numbers"), b"\x1f\x8b and so on".to_vec()].concat()),
+            "/padded-frames" => ("zstd", [zstd(b"num"), zstd(b"bers"), vec![0; 600], b"\n".to_vec()].concat()),
+            "/padded-zlib" => ("deflate", [zlib(b"numbers"), vec![0; 600], b"\n".to_vec()].concat()),
+            "/most" => ("gzip", gzip(b"").repeat(1_000)),
+            "/more-frames" => ("zstd", zstd(b"").repeat(1_001)),
+            _ => ("gzip", gzip(b"").repeat(1_001)),
         };
-        answer(200, &[("content-encoding", "gzip")], body)
+        answer(200, &[("content-encoding", coding)], body)
     })
     .await;
     let mut setup = Setup::new(&server);
     setup.config.retries_max = 0;
-    let response = setup.send(with_token(get("https://api.test/members"), setup.account)).await.expect("an answer");
-    assert_eq!(response.body, b"[secret]");
-    let padded = setup.send(get("https://api.test/padding")).await.expect("an answer");
-    assert_eq!(padded.body, b"numbers");
+    for path in ["members", "frames"] {
+        let asked = with_token(get(&format!("https://api.test/{path}")), setup.account);
+        assert_eq!(setup.send(asked).await.expect("an answer").body, b"[secret]", "{path}");
+    }
+    for path in ["padded-members", "odd-padding", "padded-frames", "padded-zlib"] {
+        let padded = setup.send(get(&format!("https://api.test/{path}"))).await.expect(path);
+        assert_eq!(padded.body, b"numbers", "{path}");
+    }
     assert_eq!(setup.send(get("https://api.test/most")).await.expect("an answer").body, b"");
-    let refused = setup.send(get("https://api.test/more")).await.expect_err("too many members").to_string();
-    assert!(refused.contains("more than 1000 members of gzip"), "{refused}");
+    for path in ["more", "more-frames"] {
+        let refused = setup.send(get(&format!("https://api.test/{path}"))).await.expect_err(path).to_string();
+        assert!(refused.contains("it has more than 1000 members or frames"), "{refused}");
+    }
+}
+
+/// The library would take 128 MiB for one answer.
+#[tokio::test]
+async fn the_window_of_zstd_has_a_bound() {
+    let server = Server::start(|asked: &Asked| {
+        let log = if asked.target == "/most" { 23 } else { 24 };
+        answer(200, &[("content-encoding", "zstd")], zstd_with_window(log))
+    })
+    .await;
+    let mut setup = Setup::new(&server);
+    setup.config.retries_max = 0;
+    assert_eq!(setup.send(get("https://api.test/most")).await.expect("8 MiB").body, b"numbers");
+    let refused = setup.send(get("https://api.test/more")).await.expect_err("16 MiB").to_string();
+    assert!(refused.contains("the answer can't be unpacked by zstd"), "{refused}");
 }
 
 #[tokio::test]

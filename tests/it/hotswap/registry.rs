@@ -1,11 +1,15 @@
 //! Tests with an OCI registry: a component is pushed like other Wasm tools do it, pulled, installed and used.
 
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use axum::response::Response;
 use backline::config::Config;
 use backline::pipeline::{ObtainError, ObtainOptions, Obtained, PublishRequest, obtain, publish};
 use backline_component::{RegistryConfig, SignatureError, SigningKey, Source, TrustedKey, generate_key, inspect};
-use backline_gateway::RegistryError;
+use backline_gateway::{Push, RegistryError, push};
 use backline_model::{Digest, RunStatus};
 use backline_simulator::SimulatorConfig;
 use backline_store::Store;
@@ -17,7 +21,7 @@ use tokio::net::TcpStream;
 use crate::support::components;
 use crate::support::database::each_database;
 use crate::support::host::HostExt as _;
-use crate::support::http::{Server, answer};
+use crate::support::http::{Asked, Server, answer};
 use crate::support::registry::Registry;
 use crate::support::stage::Stage;
 
@@ -293,11 +297,7 @@ async fn a_token_that_a_registry_grants_is_not_shown_when_it_repeats_it() {
         ("canary\ngranted", "it grants a token that can't be sent"),
     ] {
         let registry = Server::start(move |request| match request.target.as_str() {
-            "/v2/" => {
-                let host = request.host();
-                let challenge = format!("Bearer realm=\"http://{host}/token\",service=\"registry\"");
-                answer(401, &[("www-authenticate", challenge.as_str())], "")
-            }
+            "/v2/" => challenge(request),
             target if target.starts_with("/token") => answer(200, &[], json!({ "token": token }).to_string()),
             _ => {
                 let granted = request.headers.get("authorization").cloned().unwrap_or_default();
@@ -307,12 +307,115 @@ async fn a_token_that_a_registry_grants_is_not_shown_when_it_repeats_it() {
             }
         })
         .await;
-        let address = registry.base().trim_start_matches("http://").to_owned();
-        let mut config = Config::default();
-        allow(&mut config, &address);
-        let error = pull(&config, &format!("oci://{address}/a:1")).await.expect_err("refused").to_string();
-        assert!(error.contains(said) && !error.contains("canary"), "{error}");
+        let error = refusal_of(&registry).await;
+        assert!(error.contains(said), "{error}");
     }
+}
+
+/// Left to itself, the library asks again for a token that it can't keep. The one that it gets then is neither checked
+/// nor known.
+#[tokio::test]
+async fn a_token_is_asked_for_once_and_no_later_one_is_used_unchecked() {
+    let registry = Server::start(|request| match request.target.as_str() {
+        "/v2/" => challenge(request),
+        // It looks like a signed token, and is none that a time can be read of.
+        target if target.starts_with("/token") => {
+            answer(200, &[], json!({ "token": "canary.granted.token" }).to_string())
+        }
+        _ => {
+            let granted = request.headers.get("authorization").cloned().unwrap_or_default();
+            let message = format!("no {} for you", granted.trim_start_matches("Bearer "));
+            answer(400, &[], json!({ "errors": [{ "code": "UNSUPPORTED", "message": message }] }).to_string())
+        }
+    })
+    .await;
+    let error = refusal_of(&registry).await;
+    assert!(error.contains("no [secret] for you"), "{error}");
+    let tokens = registry.asked().iter().filter(|request| request.target.starts_with("/token")).count();
+    assert_eq!(tokens, 1);
+}
+
+#[tokio::test]
+async fn what_makes_the_library_panic_is_an_error() {
+    // It first says that it needs no token, so that the library asks for one by itself.
+    let visits = Arc::new(AtomicUsize::new(0));
+    let registry = Server::start(move |request| match request.target.as_str() {
+        "/v2/" if visits.fetch_add(1, Ordering::SeqCst) == 0 => answer(200, &[], ""),
+        "/v2/" => challenge(request),
+        target if target.starts_with("/token") => answer(200, &[], json!({ "token": "canary\nlater" }).to_string()),
+        _ => answer(200, &[], "{}"),
+    })
+    .await;
+    let error = refusal_of(&registry).await;
+    assert!(error.contains("the library for registries can't handle"), "{error}");
+
+    // It takes no parts, so that the library begins again, and says that the whole is to be sent to no URL.
+    let uploads = Arc::new(AtomicUsize::new(0));
+    let registry = Server::start(move |request| match (request.method.as_str(), request.target.as_str()) {
+        ("GET", "/v2/") => answer(200, &[], ""),
+        ("POST", _) if uploads.fetch_add(1, Ordering::SeqCst) == 0 => answer(202, &[("location", "/upload")], ""),
+        ("POST", _) => answer(202, &[("location", "nowhere")], ""),
+        ("PATCH", _) => answer(201, &[], ""),
+        _ => answer(404, &[], ""),
+    })
+    .await;
+    let base = registry.base();
+    let wanted = Push {
+        registry: base.trim_start_matches("http://"),
+        repository: "a",
+        tag: "1",
+        insecure_http: true,
+        login: None,
+        component: b"a component",
+        signature: None,
+        annotations: &BTreeMap::new(),
+        replace: false,
+        timeout: Duration::from_secs(20),
+    };
+    let error = push(&wanted).await.expect_err("refused");
+    assert!(matches!(&error, RegistryError::Unreachable(why) if why.contains("can't handle")), "{error}");
+    let sent: Vec<String> =
+        registry.asked().into_iter().map(|request| request.method).filter(|method| method != "GET").collect();
+    assert_eq!(sent, ["POST", "PATCH", "POST"], "up to the second beginning");
+}
+
+/// A manifest may name hosts that have a layer too. The operator named only the registry.
+#[tokio::test]
+async fn a_layer_is_taken_from_the_registry_alone() {
+    let component = b"a component";
+    let elsewhere = Server::start(move |_| answer(200, &[], component.as_slice())).await;
+    let layer = json!({
+        "mediaType": WASM,
+        "digest": format!("sha256:{}", Digest::of(component)),
+        "size": component.len(),
+        "urls": [format!("{}/component", elsewhere.base())],
+    });
+    let manifest = json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": layer, "layers": [layer] }).to_string();
+    let registry = Server::start(move |request| match request.target.as_str() {
+        "/v2/" => answer(200, &[], ""),
+        "/v2/a/manifests/1" => answer(200, &[], manifest.clone()),
+        _ => answer(404, &[], ""),
+    })
+    .await;
+    let error = refusal_of(&registry).await;
+    assert!(error.contains("nothing of this name and version"), "{error}");
+    assert_eq!(elsewhere.asked().len(), 0, "nobody else is asked");
+}
+
+/// Sends who asks to the registry's own tokens.
+fn challenge(request: &Asked) -> Response {
+    let challenge = format!("Bearer realm=\"http://{}/token\",service=\"registry\"", request.host());
+    answer(401, &[("www-authenticate", challenge.as_str())], "")
+}
+
+/// What a registry's refusal of a component is told as, which holds no secret.
+async fn refusal_of(registry: &Server) -> String {
+    let address = registry.base().trim_start_matches("http://").to_owned();
+    let mut config = Config::default();
+    allow(&mut config, &address);
+    let error = pull(&config, &format!("oci://{address}/a:1")).await.expect_err("refused").to_string();
+    assert!(!error.contains("canary"), "{error}");
+    error
 }
 
 /// A folder with a packed component, and its signature by a new key whose public part is returned.

@@ -45,7 +45,7 @@ pub(crate) const ROOMS: [Room; 7] = [
 ];
 
 /// Libraries with one owner: which package may depend on them. Tests of any package may.
-pub(crate) const OWNERS: [(&str, &str); 55] = [
+pub(crate) const OWNERS: [(&str, &str); 56] = [
     ("aho-corasick", "backline-gateway"),
     ("anstream", "backline"),
     ("anstyle", "backline"),
@@ -68,6 +68,7 @@ pub(crate) const OWNERS: [(&str, &str); 55] = [
     ("lettre", "backline-gateway"),
     ("libc", "backline-sandbox"),
     ("maud", "backline"),
+    ("memchr", "backline-gateway"),
     ("minisign", "backline-component"),
     ("minisign-verify", "backline-component"),
     ("oci-client", "backline-gateway"),

@@ -1,10 +1,11 @@
 //! Reads one escape: percent-encoding, a backslash escape of JSON and similar formats, or an HTML entity.
 
+use memchr::memchr3;
+
 /// Longest escape in bytes: `&DiacriticalGrave;`.
 pub(super) const ESCAPE_BYTES_MAX: usize = 18;
 
-/// Names that HTML has for characters of ASCII, except letters and digits, which have none. In order, to be searched by
-/// halves: a text may be full of names that are not here.
+/// Names that HTML has for characters of ASCII, except letters and digits, which have none.
 const ENTITIES: [(&str, u8); 45] = [
     ("AMP", b'&'),
     ("DiacriticalGrave", b'`'),
@@ -53,6 +54,61 @@ const ENTITIES: [(&str, u8); 45] = [
     ("vert", b'|'),
 ];
 
+/// Longest of these names, in bytes: as many as a number of 128 bits has.
+const NAME_BYTES_MAX: usize = 16;
+
+/// Places of [`PLACES`], as a power of two.
+const PLACES_LOG: u32 = 7;
+
+/// The hash of a name is its product with this number, under which no two of the names have one place.
+const MULTIPLIER: u64 = 0x9595_7b1c_5d1f_9de5;
+
+/// The names by the hash of each, so that one is looked up by a single comparison: a text may be full of them, and of
+/// names that are not here.
+static PLACES: [(u128, u8); 1 << PLACES_LOG] = places();
+
+const fn places() -> [(u128, u8); 1 << PLACES_LOG] {
+    let mut places = [(0, 0); 1 << PLACES_LOG];
+    let mut which = 0;
+    while which < ENTITIES.len() {
+        let (name, byte) = ENTITIES[which];
+        assert!(name.len() <= NAME_BYTES_MAX, "a name is longer than a number");
+        let number = number_of(name.as_bytes());
+        assert!(places[place_of(number)].0 == 0, "two names have one place: choose another multiplier");
+        places[place_of(number)] = (number, byte);
+        which += 1;
+    }
+    places
+}
+
+/// A name as a number. Names of up to [`NAME_BYTES_MAX`] bytes that are not zero have different ones.
+#[inline]
+const fn number_of(name: &[u8]) -> u128 {
+    let (mut number, mut at) = (0, 0);
+    while at < name.len() {
+        number = number << 8 | name[at] as u128;
+        at += 1;
+    }
+    number
+}
+
+#[inline]
+const fn place_of(number: u128) -> usize {
+    let folded = number as u64 ^ (number >> 64) as u64;
+    (folded.wrapping_mul(MULTIPLIER) >> (u64::BITS - PLACES_LOG)) as usize
+}
+
+/// The character that has a name.
+#[inline]
+fn named(name: &[u8]) -> Option<u8> {
+    if name.is_empty() || name.len() > NAME_BYTES_MAX {
+        return None;
+    }
+    let number = number_of(name);
+    let (known, byte) = PLACES[place_of(number)];
+    (known == number).then_some(byte)
+}
+
 /// What stands at a place of a text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
@@ -64,10 +120,26 @@ pub(super) enum Found {
     Incomplete,
 }
 
-/// Whether an escape may begin with this byte. Without a branch, so that many bytes are compared at once.
+/// Whether an escape may begin with this byte.
 #[inline]
 pub(super) fn begins_escape(byte: u8) -> bool {
     (byte == b'%') | (byte == b'\\') | (byte == b'&')
+}
+
+/// The first byte at or after a place with which an escape may begin.
+#[inline]
+pub(super) fn first_escape(text: &[u8], from: usize) -> Option<usize> {
+    memchr3(b'%', b'\\', b'&', &text[from..]).map(|place| from + place)
+}
+
+/// The pairs of a backslash and the character of punctuation that it stands for, one behind the other from a place on.
+/// [`escape_at`] reads each of them in the same way, whatever follows. Of all escapes these stand side by side most:
+/// JSON in JSON doubles them.
+#[inline]
+pub(super) fn backslash_pairs(text: &[u8], at: usize) -> &[[u8; 2]] {
+    let (pairs, _) = text[at..].as_chunks::<2>();
+    let count = pairs.iter().take_while(|[first, second]| *first == b'\\' && second.is_ascii_punctuation()).count();
+    &pairs[..count]
 }
 
 /// Reads the escape at `at`. `last`: no more text follows.
@@ -190,10 +262,7 @@ fn entity_named(name: &[u8], end: usize) -> Read<Found> {
     let code = match name {
         [b'#', b'x' | b'X', digits @ ..] => number(digits, 16),
         [b'#', digits @ ..] => number(digits, 10),
-        _ => {
-            let known = ENTITIES.binary_search_by(|(known, _)| known.as_bytes().cmp(name));
-            known.ok().map(|known| u32::from(ENTITIES[known].1))
-        }
+        _ => named(name).map(u32::from),
     };
     code.map_or(Read::No, |code| Read::Yes(of_code_point(code, end)))
 }
@@ -217,10 +286,15 @@ mod tests {
 
     #[test]
     fn every_name_is_found() {
-        assert!(ENTITIES.is_sorted_by_key(|(name, _)| name.as_bytes()));
         for (name, byte) in ENTITIES {
             let Found::Escape { bytes, length: 1, .. } = read(&format!("&{name};x"), false) else { panic!("{name}") };
             assert_eq!(bytes[0], byte, "{name}");
+            // Nothing else is one, not even with its place in the table.
+            for other in [format!("{name}x"), format!("x{name}"), name[1..].to_owned(), name.to_uppercase()] {
+                let is_known = ENTITIES.iter().any(|(name, _)| *name == other);
+                let found = read(&format!("&{other};x"), false);
+                assert_eq!(matches!(found, Found::Escape { .. }), is_known, "{other}");
+            }
         }
     }
 
@@ -245,6 +319,30 @@ mod tests {
         ] {
             let Found::Escape { bytes, length, end } = read(text, false) else { panic!("{text}") };
             assert_eq!((&bytes[..length], end), (expected.as_bytes(), text.len() - 1), "{text}");
+        }
+    }
+
+    #[test]
+    fn pairs_are_the_escapes_that_are_read_one_by_one() {
+        let texts =
+            [r"\\\\\/x", r"\\\\\", r#"\"\n\""#, r"\\\u005c", r"\\\x5c", r"\\\q", r"\", r"\é", r"\\ \\", "x", "%5c", ""];
+        for text in texts.map(str::as_bytes) {
+            for at in 0..=text.len() {
+                let mut behind = at;
+                for [first, second] in backslash_pairs(text, at) {
+                    assert_eq!(*first, b'\\');
+                    for last in [false, true] {
+                        let Found::Escape { bytes, length: 1, end } = escape_at(text, behind, last) else {
+                            panic!("{} at {behind}", text.escape_ascii())
+                        };
+                        assert_eq!((bytes[0], end), (*second, behind + 2), "{}", text.escape_ascii());
+                    }
+                    behind += 2;
+                }
+                let next = text.get(behind..behind + 2);
+                let is_one = next.is_some_and(|next| next[0] == b'\\' && next[1].is_ascii_punctuation());
+                assert!(!is_one, "{} from {at} ends at {behind}", text.escape_ascii());
+            }
         }
     }
 

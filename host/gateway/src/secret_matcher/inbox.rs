@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use super::blocks::first_place;
+use memchr::memchr3;
+
 use super::digits::Digits;
-use super::escapes::begins_escape;
+use super::escapes::{begins_escape, first_escape};
 
 /// Most decodings between the source and a layer.
 pub(super) const DECODINGS_MAX: u8 = 4;
@@ -131,6 +132,19 @@ impl Inbox {
         }
         // What is copied next stands behind another byte than in the layer above.
         self.is_behind_other = true;
+    }
+
+    /// Adds what pairs of a backslash and a character of punctuation stand for, one behind the other from `at` on in
+    /// the layer above. None of these characters is left out.
+    #[inline]
+    pub(super) fn write_pairs(&mut self, pairs: &[[u8; 2]], at: usize) {
+        let (from, length) = (short(at), 2);
+        if !self.goes_on_with_escape(from, length) {
+            self.begin_stretch(from, StretchOrigin::Escapes { length });
+        }
+        self.bytes.extend(pairs.iter().map(|[_, second]| *second));
+        self.may_escape |= pairs.iter().any(|[_, second]| begins_escape(*second));
+        (self.after_break, self.is_behind_other) = (false, true);
     }
 
     /// Adds a byte that is made of digits, of which an earlier batch has read one. They are these bytes of the source.
@@ -262,16 +276,15 @@ impl Inbox {
     /// Adds bytes without those that are left out.
     #[inline]
     fn write(&mut self, bytes: &[u8], origin: impl Fn(usize) -> (u32, StretchOrigin)) {
-        let is_special = |byte: u8| u8::from(is_left_out(byte)) | u8::from(begins_escape(byte));
-        let is_plain = first_place(bytes, 0, is_special).is_none();
-        self.may_escape |= !is_plain;
+        self.may_escape |= first_escape(bytes, 0).is_some();
+        let is_whole = first_left_out(bytes, 0).is_none();
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
             if self.leaves_out(byte) {
                 at += 1;
                 continue;
             }
-            let next = if is_plain { None } else { first_place(bytes, at, |byte| u8::from(is_left_out(byte))) };
+            let next = if is_whole { None } else { first_left_out(bytes, at) };
             let end = next.unwrap_or(bytes.len());
             let (from, origin) = origin(at);
             self.begin_stretch(from, origin);
@@ -322,11 +335,10 @@ impl Stretch {
     }
 }
 
-/// Whether a layer has no such byte, except between two runs. Without a branch, so that many bytes are compared at
-/// once.
+/// The first byte at or after a place that no layer has, except between two runs.
 #[inline]
-pub(super) fn is_left_out(byte: u8) -> bool {
-    (byte == 0) | (byte == b'\r') | (byte == b'\n')
+pub(super) fn first_left_out(text: &[u8], from: usize) -> Option<usize> {
+    memchr3(0, b'\r', b'\n', &text[from..]).map(|place| from + place)
 }
 
 /// A place in a batch or in the source, which are shorter than 4 GiB.

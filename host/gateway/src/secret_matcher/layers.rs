@@ -17,9 +17,8 @@ use matching::Matching;
 use runs::{Run, Scratch};
 
 use super::SLICE_BYTES;
-use super::blocks::first_place;
 use super::digits::Digits;
-use super::escapes::{ESCAPE_BYTES_MAX, Found, begins_escape, escape_at};
+use super::escapes::{ESCAPE_BYTES_MAX, Found, backslash_pairs, begins_escape, escape_at, first_escape};
 use super::inbox::{DECODINGS_MAX, HeldByte, Inbox, MadeOf};
 use super::patterns::{Automaton, Patterns};
 
@@ -261,6 +260,15 @@ impl<'a> Search<'a> {
         let read = loop {
             let next = if may_escape { next_escape(text, at) } else { None };
             let Some(begin) = next else { break text.len() };
+            let pairs = backslash_pairs(text, begin);
+            if !pairs.is_empty() {
+                let inbox = self.begun(index, &mut child, &mut written);
+                inbox.copy(&text[copied..begin], copied, before(text, copied));
+                inbox.write_pairs(pairs, begin);
+                at = begin + 2 * pairs.len();
+                copied = at;
+                continue;
+            }
             match escape_at(text, begin, last) {
                 Found::Literal => at = begin + 1,
                 Found::Incomplete => {
@@ -271,15 +279,9 @@ impl<'a> Search<'a> {
                     break if undecided < copied { held } else { undecided };
                 }
                 Found::Escape { bytes, length, end } => {
-                    if written.is_none() {
-                        let begun = self.begin_unescaped(index);
-                        child = Some(begun);
-                        written = Some(std::mem::take(&mut self.layers[begun].inbox));
-                    }
-                    if let Some(inbox) = &mut written {
-                        inbox.copy(&text[copied..begin], copied, before(text, copied));
-                        inbox.write_escape(&bytes[..length], begin, end);
-                    }
+                    let inbox = self.begun(index, &mut child, &mut written);
+                    inbox.copy(&text[copied..begin], copied, before(text, copied));
+                    inbox.write_escape(&bytes[..length], begin, end);
                     (at, copied) = (end, end);
                 }
             }
@@ -289,6 +291,16 @@ impl<'a> Search<'a> {
             self.layers[child].inbox = inbox;
         }
         read
+    }
+
+    /// The inbox that a layer is written into with its escapes decoded. If there is none yet, the layer below begins.
+    #[inline]
+    fn begun<'w>(&mut self, index: usize, child: &mut Option<usize>, written: &'w mut Option<Inbox>) -> &'w mut Inbox {
+        written.get_or_insert_with(|| {
+            let begun = self.begin_unescaped(index);
+            *child = Some(begun);
+            std::mem::take(&mut self.layers[begun].inbox)
+        })
     }
 
     /// Makes the unescaped layer what this layer was before the current batch, and those below it what those below this
@@ -367,7 +379,7 @@ fn next_escape(text: &[u8], at: usize) -> Option<usize> {
     // Where there is one escape there often is another.
     match text.get(at) {
         Some(byte) if begins_escape(*byte) => Some(at),
-        Some(_) => first_place(text, at, |byte| u8::from(begins_escape(byte))),
+        Some(_) => first_escape(text, at),
         None => None,
     }
 }

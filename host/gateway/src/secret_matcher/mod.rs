@@ -7,9 +7,8 @@
 //!
 //! `first_pass` rules out most texts. `layers` decodes: `inbox` are the bytes of a layer, `escapes` reads one escape,
 //! and the files inside `layers` decode runs of `digits` and search a layer for the `patterns`. `windows` finds where
-//! these may begin. `plain` makes of a whole text what a layer is. `blocks` passes over what is of no interest.
+//! these may begin. `plain` makes of a whole text what a layer is.
 
-mod blocks;
 mod digits;
 mod escapes;
 mod first_pass;
@@ -18,6 +17,8 @@ mod layers;
 mod patterns;
 mod plain;
 mod windows;
+
+use std::ops::ControlFlow;
 
 use layers::Search;
 use patterns::Patterns;
@@ -52,20 +53,18 @@ impl SecretMatcher {
 
     /// Whether any secret occurs in any form. For short texts: the thread does nothing else meanwhile.
     pub(super) fn occur_in(&self, bytes: &[u8]) -> bool {
-        self.ranges(bytes).is_some_and(|ranges| !ranges.is_empty())
+        !self.ranges(bytes).is_empty()
     }
 
     /// Whether any secret occurs in any form. Lets others run in between.
     pub(super) async fn occur_in_body(&self, bytes: &[u8]) -> bool {
-        self.ranges_in_slices(bytes).await.is_some_and(|ranges| !ranges.is_empty())
+        !self.ranges_in_slices(bytes).await.is_empty()
     }
 
     /// The bytes with every secret replaced, and whether there was one. Lets others run in between.
     pub(super) async fn blank(&self, bytes: Vec<u8>) -> (Vec<u8>, bool) {
-        match self.ranges_in_slices(&bytes).await {
-            Some(ranges) if !ranges.is_empty() => (without(&bytes, &ranges), true),
-            _ => (bytes, false),
-        }
+        let ranges = self.ranges_in_slices(&bytes).await;
+        if ranges.is_empty() { (bytes, false) } else { (without(&bytes, &ranges), true) }
     }
 
     /// Replaces every secret in these texts. Lets others run in between.
@@ -94,15 +93,14 @@ impl SecretMatcher {
         for text in left {
             if some_hold_one || text.len() > JOINED_BYTES_MAX {
                 let (bytes, _) = self.blank(std::mem::take(text).into_bytes()).await;
-                *text = String::from_utf8(bytes)
-                    .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+                *text = text_of(bytes);
             }
         }
     }
 
     /// The bytes with every secret replaced. For short texts.
     pub(super) fn blank_bytes(&self, bytes: &[u8]) -> Vec<u8> {
-        without(bytes, &self.ranges(bytes).unwrap_or_default())
+        without(bytes, &self.ranges(bytes))
     }
 
     /// The text with every secret replaced. For short texts.
@@ -112,43 +110,48 @@ impl SecretMatcher {
 
     /// The bytes as text with every secret replaced, and what is no UTF-8 too. For short texts.
     pub(super) fn blank_lossy(&self, bytes: &[u8]) -> String {
-        match self.ranges(bytes) {
-            Some(ranges) if !ranges.is_empty() => String::from_utf8_lossy(&without(bytes, &ranges)).into_owned(),
-            _ => String::from_utf8_lossy(bytes).into_owned(),
-        }
+        text_of(self.blank_bytes(bytes))
     }
 
-    /// The ranges that hold secrets; `None` if there are no secrets.
-    fn ranges(&self, bytes: &[u8]) -> Option<Vec<(u32, u32)>> {
-        let patterns = self.patterns.as_ref()?;
-        if bytes.len() > TEXT_BYTES_MAX {
-            return Some(vec![(0, u32::MAX)]);
-        }
-        if !first_pass::may_hold(patterns, bytes) {
-            return Some(Vec::new());
-        }
-        let mut search = Search::new(patterns);
+    /// The ranges that hold secrets, in order and without overlap.
+    fn ranges(&self, bytes: &[u8]) -> Vec<(u32, u32)> {
+        let mut search = match self.begin(bytes) {
+            ControlFlow::Continue(search) => search,
+            ControlFlow::Break(ranges) => return ranges,
+        };
         search.read(bytes);
-        Some(search.finish().0)
+        search.finish().0
     }
 
-    async fn ranges_in_slices(&self, bytes: &[u8]) -> Option<Vec<(u32, u32)>> {
-        let patterns = self.patterns.as_ref()?;
-        if bytes.len() > TEXT_BYTES_MAX {
-            return Some(vec![(0, u32::MAX)]);
-        }
-        if !first_pass::may_hold(patterns, bytes) {
-            return Some(Vec::new());
-        }
-        let mut search = Search::new(patterns);
+    /// The same. Lets others run in between.
+    async fn ranges_in_slices(&self, bytes: &[u8]) -> Vec<(u32, u32)> {
+        let mut search = match self.begin(bytes) {
+            ControlFlow::Continue(search) => search,
+            ControlFlow::Break(ranges) => return ranges,
+        };
         for (index, slice) in bytes.chunks(SLICE_BYTES).enumerate() {
             if index > 0 {
                 tokio::task::yield_now().await;
             }
             search.read(slice);
         }
-        Some(search.finish().0)
+        search.finish().0
     }
+
+    /// The search of these bytes, or the ranges where they are known without one.
+    fn begin(&self, bytes: &[u8]) -> ControlFlow<Vec<(u32, u32)>, Search<'_>> {
+        match &self.patterns {
+            None => ControlFlow::Break(Vec::new()),
+            Some(_) if bytes.len() > TEXT_BYTES_MAX => ControlFlow::Break(vec![(0, u32::MAX)]),
+            Some(patterns) if first_pass::may_hold(patterns, bytes) => ControlFlow::Continue(Search::new(patterns)),
+            Some(_) => ControlFlow::Break(Vec::new()),
+        }
+    }
+}
+
+/// The bytes as text, with what is no UTF-8 replaced.
+fn text_of(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 /// The bytes without these ranges, which are in order and do not overlap.

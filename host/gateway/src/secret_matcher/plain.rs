@@ -2,14 +2,12 @@
 
 use std::borrow::Cow;
 
-use super::blocks::first_place;
-use super::escapes::{Found, begins_escape, escape_at};
-use super::inbox::is_left_out;
+use super::escapes::{Found, escape_at, first_escape};
+use super::inbox::first_left_out;
 
 /// The bytes that a layer keeps of a text, as [`Inbox`](super::inbox::Inbox) leaves out the others.
 pub(super) fn kept(text: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
-    let left_out = |byte: u8| u8::from(is_left_out(byte));
-    let Some(mut at) = first_place(&text, 0, left_out) else { return text };
+    let Some(mut at) = first_left_out(&text, 0) else { return text };
     let mut kept = Vec::with_capacity(text.len());
     kept.extend_from_slice(&text[..at]);
     let mut after_break = false;
@@ -19,7 +17,7 @@ pub(super) fn kept(text: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
             b'\r' | b'\n' => (after_break, at) = (true, at + 1),
             b' ' | b'\t' if after_break => at += 1,
             _ => {
-                let end = first_place(&text, at, left_out).unwrap_or(text.len());
+                let end = first_left_out(&text, at).unwrap_or(text.len());
                 kept.extend_from_slice(&text[at..end]);
                 (after_break, at) = (false, end);
             }
@@ -30,10 +28,9 @@ pub(super) fn kept(text: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
 
 /// The text with its escapes decoded, which makes it no longer; `None` if it has none.
 pub(super) fn unescaped(text: &[u8]) -> Option<Vec<u8>> {
-    let begins = |byte: u8| u8::from(begins_escape(byte));
     let mut decoded: Option<Vec<u8>> = None;
     let (mut at, mut copied) = (0, 0);
-    while let Some(begin) = first_place(text, at, begins) {
+    while let Some(begin) = first_escape(text, at) {
         match escape_at(text, begin, true) {
             Found::Escape { bytes, length, end } => {
                 let decoded = decoded.get_or_insert_with(|| Vec::with_capacity(text.len()));

@@ -1,10 +1,8 @@
 //! The search of one layer for secrets, byte by byte or, where nothing can be found, faster.
 
-use std::ops::Range;
-
 use aho_corasick::automaton::StateID;
 
-use super::super::patterns::{Automaton, Following, Uncompared};
+use super::super::patterns::{Automaton, Following, Patterns, Uncompared};
 use super::super::windows::Doubts;
 use super::{Edge, Search};
 
@@ -16,11 +14,27 @@ pub(in crate::secret_matcher) struct Matching {
     since: usize,
     /// Where the last bytes begin in the source, as many as the match under way may have.
     starts: Vec<u32>,
+    behind: Behind,
+}
+
+/// What goes on behind patterns that were found.
+#[derive(Clone, Copy, Default)]
+struct Behind {
     following: Option<Following>,
     uncompared: Option<Uncompared>,
 }
 
-/// A hit that may go on. Places count from the first byte whose start is known, which an earlier batch may have read.
+/// A batch of a layer while it is searched. Places of hits count from the first byte whose start is known, which an
+/// earlier batch may have read.
+struct Batch {
+    layer: usize,
+    /// Where the last bytes before the batch begin in the source.
+    older: Vec<u32>,
+    /// The last hit, which may go on.
+    open: Option<Hit>,
+}
+
+/// A part of a batch that is blanked out.
 struct Hit {
     from: usize,
     end: usize,
@@ -30,12 +44,47 @@ struct Hit {
 
 impl Matching {
     pub(super) fn new(automaton: &Automaton) -> Self {
-        Self { state: automaton.start(), since: 0, starts: Vec::new(), following: None, uncompared: None }
+        Self { state: automaton.start(), since: 0, starts: Vec::new(), behind: Behind::default() }
     }
 
     /// Whether a secret was found that may go on.
     pub(super) fn is_following(&self) -> bool {
-        self.following.is_some() || self.uncompared.is_some()
+        !self.behind.is_nothing()
+    }
+}
+
+impl Behind {
+    #[inline]
+    fn is_nothing(&self) -> bool {
+        self.following.is_none() && self.uncompared.is_none()
+    }
+
+    /// What goes on with one more byte.
+    #[inline]
+    fn go_on(self, patterns: &Patterns, byte: u8) -> Self {
+        Self {
+            following: self.following.and_then(|secret| patterns.go_on(secret, byte)),
+            uncompared: self.uncompared.and_then(|bytes| bytes.go_on(byte)),
+        }
+    }
+
+    /// Where that began in the source; `None` if nothing goes on.
+    #[inline]
+    fn start(&self) -> Option<u32> {
+        self.following.map(|secret| secret.start).or(self.uncompared.map(|bytes| bytes.start))
+    }
+
+    /// The same, and what goes on behind one more pattern, which began at `start`.
+    #[inline]
+    fn and_behind(self, search: &Search<'_>, pattern: usize, start: impl FnOnce() -> u32) -> Self {
+        let Self { following, uncompared } = self;
+        match search.automaton.uncompared(pattern) {
+            0 => Self { following: following.or_else(|| search.patterns.follow(pattern, start)), uncompared },
+            bytes => {
+                let behind = uncompared.unwrap_or_else(|| Uncompared::behind(start()));
+                Self { following, uncompared: Some(behind.at_least(bytes)) }
+            }
+        }
     }
 }
 
@@ -45,18 +94,16 @@ impl Search<'_> {
         let (patterns, automaton) = (self.patterns, self.automaton);
         let start = automaton.start();
         let Some(matching) = self.layers[index].matching.take() else { return };
-        let Matching { mut state, mut since, starts: mut older, mut following, mut uncompared } = matching;
-        let before = older.len();
+        let Matching { mut state, mut since, starts, mut behind } = matching;
+        let mut batch = Batch { layer: index, older: starts, open: None };
         let mut windows = patterns.windows.as_ref().filter(|_| self.layers[index].is_skimmed);
         let mut doubts = Doubts::of(text.len());
         let mut is_first = true;
-        let mut open: Option<Hit> = None;
         let mut at = 0;
         while at < text.len() {
             if let Some(beginnings) = windows
                 && state == start
-                && following.is_none()
-                && uncompared.is_none()
+                && behind.is_nothing()
             {
                 // Most texts are passed over as a whole.
                 let is_ruled_out = std::mem::take(&mut is_first) && beginnings.rule_out(&text[at..]);
@@ -68,12 +115,10 @@ impl Search<'_> {
                 at = place.unwrap_or(at.max(text.len().saturating_sub(beginnings.length() - 1)));
             }
             let byte = text[at];
-            if following.is_some() || uncompared.is_some() {
-                following = following.and_then(|secret| patterns.go_on(secret, byte));
-                uncompared = uncompared.and_then(|bytes| bytes.go_on(byte));
-                let began = following.map(|secret| secret.start).or(uncompared.map(|bytes| bytes.start));
-                if let Some(began) = began {
-                    self.goes_on(index, before, &mut open, before + at, began);
+            if !behind.is_nothing() {
+                behind = behind.go_on(patterns, byte);
+                if let Some(began) = behind.start() {
+                    self.goes_on(&mut batch, at, began);
                 }
             }
             state = automaton.next(state, byte);
@@ -84,40 +129,52 @@ impl Search<'_> {
             }
             since += 1;
             if let Some((pattern, length)) = automaton.ending(state) {
-                let (from, end) = (before + at - length, before + at);
-                match &mut open {
-                    Some(hit) if from < hit.end => {
-                        hit.end = end;
-                        if from < hit.from {
-                            hit.from = from;
-                            hit.start = self.start_of(index, &older, from);
-                        }
-                    }
-                    _ => {
-                        let hit = Hit { from, end, start: self.start_of(index, &older, from) };
-                        if let Some(done) = open.replace(hit) {
-                            self.record(index, before, &done);
-                        }
-                    }
-                }
-                let began = || self.start_of(index, &older, from);
-                match automaton.uncompared(pattern) {
-                    0 => following = following.or_else(|| patterns.follow(pattern, began)),
-                    bytes => {
-                        let behind = uncompared.unwrap_or_else(|| Uncompared::behind(began()));
-                        uncompared = Some(behind.at_least(bytes));
-                    }
+                let end = batch.older.len() + at;
+                self.ends(&mut batch, end - length, end);
+                behind = behind.and_behind(self, pattern, || self.start_of(index, &batch.older, end - length));
+            }
+        }
+        if let Some(done) = &batch.open {
+            self.record(index, batch.older.len(), done);
+        }
+        let starts = self.last_starts(batch, text.len(), since.min(patterns.longest));
+        self.layers[index].matching = Some(Matching { state, since, starts, behind });
+    }
+
+    /// A secret that began at `start` goes on with the byte at a place of the batch's text.
+    fn goes_on(&mut self, batch: &mut Batch, place: usize, start: u32) {
+        let before = batch.older.len();
+        let place = before + place;
+        match &mut batch.open {
+            Some(hit) if hit.end == place => hit.end = place + 1,
+            _ => {
+                // It began with an earlier batch.
+                if let Some(done) = batch.open.replace(Hit { from: 0, end: place + 1, start }) {
+                    self.record(batch.layer, before, &done);
                 }
             }
         }
-        if let Some(done) = open {
-            self.record(index, before, &done);
+    }
+
+    /// A pattern stands between these places. It is one hit with the last one if that reaches into it.
+    #[inline]
+    fn ends(&mut self, batch: &mut Batch, from: usize, end: usize) {
+        let Batch { layer, older, open } = batch;
+        match open {
+            Some(hit) if from < hit.end => {
+                hit.end = end;
+                if from < hit.from {
+                    hit.from = from;
+                    hit.start = self.start_of(*layer, older, from);
+                }
+            }
+            _ => {
+                let hit = Hit { from, end, start: self.start_of(*layer, older, from) };
+                if let Some(done) = open.replace(hit) {
+                    self.record(*layer, older.len(), &done);
+                }
+            }
         }
-        let kept = since.min(patterns.longest);
-        let from_older = kept.saturating_sub(text.len());
-        older.drain(..before - before.min(from_older));
-        older.extend(self.starts_of(index, text.len() - (kept - from_older)..text.len()));
-        self.layers[index].matching = Some(Matching { state, since, starts: older, following, uncompared });
     }
 
     /// Where a byte begins in the source that this batch or an earlier one has read.
@@ -128,22 +185,14 @@ impl Search<'_> {
         }
     }
 
-    /// Where the bytes at these places begin in the source.
-    fn starts_of(&self, index: usize, places: Range<usize>) -> impl Iterator<Item = u32> {
-        places.map(move |place| self.in_source(index, place, Edge::Start))
-    }
-
-    /// A secret that began at `start` goes on with the byte at a place.
-    fn goes_on(&mut self, index: usize, before: usize, open: &mut Option<Hit>, place: usize, start: u32) {
-        match open {
-            Some(hit) if hit.end == place => hit.end = place + 1,
-            _ => {
-                // It began with an earlier batch.
-                if let Some(done) = open.replace(Hit { from: 0, end: place + 1, start }) {
-                    self.record(index, before, &done);
-                }
-            }
-        }
+    /// Where the last bytes begin in the source, so many of those of a batch that was read and of the ones before it.
+    fn last_starts(&self, batch: Batch, read: usize, kept: usize) -> Vec<u32> {
+        let Batch { layer, older: mut starts, .. } = batch;
+        let from_older = kept.saturating_sub(read);
+        starts.drain(..starts.len().saturating_sub(from_older));
+        let places = read - (kept - from_older)..read;
+        starts.extend(places.map(|place| self.in_source(layer, place, Edge::Start)));
+        starts
     }
 
     /// Writes down a hit; one that overlaps the last one becomes part of it, so that repetition needs no memory.
