@@ -50,13 +50,31 @@ struct Due {
     date: NaiveDate,
 }
 
-/// What one transaction did.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What was done of a step at once.
+#[derive(Debug, Default)]
 pub struct ArchivedPart {
     /// Rows that were moved or deleted.
     pub rows: u64,
     /// Where to go on; none where nothing is left.
     pub next: Option<ArchivePlace>,
+    /// That the database refused the one row that was to be put away: [`StoreError::Kept`]. It stays.
+    pub refused: Option<StoreError>,
+}
+
+impl ArchivedPart {
+    /// Of rows of which the oldest come first each time, so that there is no place to remember.
+    fn of_oldest(rows: u64, limit: u32) -> Self {
+        let next = (rows >= u64::from(limit)).then(ArchivePlace::default);
+        Self { rows, next, refused: None }
+    }
+}
+
+/// Rows that are past their time, in the transaction that locks them.
+struct Taken {
+    work: Work,
+    due: Vec<Due>,
+    /// The place of the last one, if there may be more.
+    last: Option<(String, NaiveDate)>,
 }
 
 /// The first day of a table of SQLite after another (1). What another program wrote need not be a text, or is one that
@@ -276,7 +294,9 @@ impl Store {
         view.row("count what is past its time", statement).await?.map_or(Ok(0), |row| row.count("n"))
     }
 
-    /// Does a part of a step, in one transaction: at most `limit` rows, from a place on. `now` is the plan's time.
+    /// Does a part of a step, in one transaction: at most `limit` rows, from a place on. `now` is the plan's time. Where
+    /// the database refuses that, such as by a trigger of another program, fewer rows are put away, down to the one
+    /// that is refused. Rows that are deleted by a time of their own have no place from which to go on behind it.
     ///
     /// # Errors
     /// When the database fails; nothing is done then.
@@ -293,13 +313,12 @@ impl Store {
         let now = now.at();
         if step.table == RetainedTable::Events {
             let rows = self.old_events_delete(&time_of(step, now), limit).await?;
-            // Deleting begins at the oldest row each time, so there is no place to remember.
-            return Ok(ArchivedPart { rows, next: (rows >= u64::from(limit)).then(ArchivePlace::default) });
+            return Ok(ArchivedPart::of_oldest(rows, limit));
         }
         if let Some(Recorded { delete, .. }) = recorded(step.table) {
             let batches = (limit / ROWS_PER_BATCH).max(1);
             if let Some(rows) = self.batches_outcomes_take(step.table, &time_of(step, now), batches).await? {
-                return Ok(ArchivedPart { rows, next: Some(ArchivePlace::default()) });
+                return Ok(ArchivedPart { rows, next: Some(ArchivePlace::default()), refused: None });
             }
             let limit = if step.table == RetainedTable::Batches { batches } else { limit };
             let statement = self.query(delete).bind(time_of(step, now)).bind(i64::from(limit));
@@ -309,30 +328,39 @@ impl Store {
             let rows = work.execute("delete what is past its time", statement.long()).await?;
             work.commit().await?;
             point(Point::ArchiveRecordsDeleted);
-            // Deleting begins at the oldest row each time, so there is no place to remember.
-            return Ok(ArchivedPart { rows, next: (rows >= u64::from(limit)).then(ArchivePlace::default) });
+            return Ok(ArchivedPart::of_oldest(rows, limit));
         }
         let bound = bound(step, now, self.kind());
         let place = match &from.0 {
             Some(place) => place.clone(),
             None => match self.archive_dates_after(step.table, None, bound).await? {
                 Some(dates) => Place { dates, after: None },
-                None => return Ok(ArchivedPart { rows: 0, next: None }),
+                None => return Ok(ArchivedPart::default()),
             },
         };
-        let mut work = self.begin().await?;
-        erasures_hold_off_in_txn(&mut work).await?;
-        work.long();
-        let (due, last) = next_due(&mut work, step, zones, &place, limit, now).await?;
-        if !due.is_empty() {
-            put_away(&mut work, step, &due).await?;
-            point(Point::ArchiveRowsTaken);
-        }
-        work.commit().await?;
-        if !due.is_empty() {
-            point(Point::ArchiveRowsCommitted);
-        }
-        let rows = due.len() as u64;
+        let mut most = limit.max(1);
+        let (rows, last, refused) = loop {
+            let Taken { mut work, due, last } = self.archive_due_take(step, zones, &place, most, now).await?;
+            match put_away(&mut work, step, &due).await {
+                Ok(()) => {}
+                Err(error) if error.is_outage() => return Err(error),
+                Err(source) => match due.as_slice() {
+                    [one] => break (0, last, Some(kept(step, one, source))),
+                    several => {
+                        most = u32::try_from(several.len() / 2).unwrap_or(u32::MAX);
+                        continue;
+                    }
+                },
+            }
+            if !due.is_empty() {
+                point(Point::ArchiveRowsTaken);
+            }
+            work.commit().await?;
+            if !due.is_empty() {
+                point(Point::ArchiveRowsCommitted);
+            }
+            break (due.len() as u64, last, None);
+        };
         let next = match last {
             Some(last) => Some(Place { after: Some(last), ..place }),
             None => self
@@ -340,7 +368,23 @@ impl Store {
                 .await?
                 .map(|dates| Place { dates, after: None }),
         };
-        Ok(ArchivedPart { rows, next: next.map(|next| ArchivePlace(Some(next))) })
+        Ok(ArchivedPart { rows, next: next.map(|next| ArchivePlace(Some(next))), refused })
+    }
+
+    /// Locks the next rows of a step, from a place on.
+    async fn archive_due_take(
+        &self,
+        step: &RetentionStep,
+        zones: &[String],
+        place: &Place,
+        limit: u32,
+        now: DateTime<Utc>,
+    ) -> Result<Taken, StoreError> {
+        let mut work = self.begin().await?;
+        erasures_hold_off_in_txn(&mut work).await?;
+        work.long();
+        let (due, last) = next_due(&mut work, step, zones, place, limit, now).await?;
+        Ok(Taken { work, due, last })
     }
 
     /// The next dates before a bound of which a table may have rows: a month of a table that is cut into months, a day
@@ -636,8 +680,17 @@ async fn next_due(
     Ok((due, last))
 }
 
+/// That the database refused a step for one row.
+fn kept(step: &RetentionStep, row: &Due, source: StoreError) -> StoreError {
+    let rows = format!("{} of {} of {}", step.table.as_str(), row.id, row.date);
+    StoreError::Kept { what: "put away what is past its time", rows, source: Box::new(source) }
+}
+
 /// Moves or deletes rows that are locked.
 async fn put_away(work: &mut Work, step: &RetentionStep, due: &[Due]) -> Result<(), StoreError> {
+    if due.is_empty() {
+        return Ok(());
+    }
     let keys: Vec<_> =
         due.iter().map(|row| json!({ "date": row.date, "id": row.id, "account": row.account })).collect();
     let keys = json("keys", &keys)?;
