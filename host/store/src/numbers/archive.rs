@@ -48,6 +48,8 @@ struct Due {
     id: String,
     account: AccountId,
     date: NaiveDate,
+    /// Its place among the others of its span of dates.
+    place: String,
 }
 
 /// What was done of a step at once.
@@ -67,14 +69,6 @@ impl ArchivedPart {
         let next = (rows >= u64::from(limit)).then(ArchivePlace::default);
         Self { rows, next, refused: None }
     }
-}
-
-/// Rows that are past their time, in the transaction that locks them.
-struct Taken {
-    work: Work,
-    due: Vec<Due>,
-    /// The place of the last one, if there may be more.
-    last: Option<(String, NaiveDate)>,
 }
 
 /// The first day of a table of SQLite after another (1). What another program wrote need not be a text, or is one that
@@ -338,29 +332,39 @@ impl Store {
                 None => return Ok(ArchivedPart::default()),
             },
         };
-        let mut most = limit.max(1);
-        let (rows, last, refused) = loop {
-            let Taken { mut work, due, last } = self.archive_due_take(step, zones, &place, most, now).await?;
-            match put_away(&mut work, step, &due).await {
-                Ok(()) => {}
-                Err(error) if error.is_outage() => return Err(error),
-                Err(source) => match due.as_slice() {
-                    [one] => break (0, last, Some(kept(step, one, source))),
-                    several => {
-                        most = u32::try_from(several.len() / 2).unwrap_or(u32::MAX);
-                        continue;
-                    }
-                },
+        let mut work = self.begin().await?;
+        erasures_hold_off_in_txn(&mut work).await?;
+        work.long();
+        let (mut due, mut last) = next_due(&mut work, step, zones, &place, limit, now).await?;
+        let mut refused = None;
+        while !due.is_empty() && refused.is_none() {
+            work.execute("begin a part of the archive", work.query("SAVEPOINT part")).await?;
+            let Err(source) = put_away(&mut work, step, &due).await else { break };
+            if source.is_outage() {
+                return Err(source);
             }
-            if !due.is_empty() {
-                point(Point::ArchiveRowsTaken);
+            // The rows stay locked: a transaction of its own for fewer of them would have to wait for this one.
+            work.execute("undo a part of the archive", work.query("ROLLBACK TO SAVEPOINT part")).await?;
+            match due.as_slice() {
+                [one] => refused = Some(kept(step, one, source)),
+                several => {
+                    let half = several.len() / 2;
+                    due.truncate(half);
+                }
             }
-            work.commit().await?;
-            if !due.is_empty() {
-                point(Point::ArchiveRowsCommitted);
-            }
-            break (due.len() as u64, last, None);
-        };
+            last = due.last().filter(|_| refused.is_none()).map(|row| (row.place.clone(), row.date)).or(last);
+        }
+        if refused.is_some() {
+            due.clear();
+        }
+        if !due.is_empty() {
+            point(Point::ArchiveRowsTaken);
+        }
+        work.commit().await?;
+        if !due.is_empty() {
+            point(Point::ArchiveRowsCommitted);
+        }
+        let rows = due.len() as u64;
         let next = match last {
             Some(last) => Some(Place { after: Some(last), ..place }),
             None => self
@@ -369,22 +373,6 @@ impl Store {
                 .map(|dates| Place { dates, after: None }),
         };
         Ok(ArchivedPart { rows, next: next.map(|next| ArchivePlace(Some(next))), refused })
-    }
-
-    /// Locks the next rows of a step, from a place on.
-    async fn archive_due_take(
-        &self,
-        step: &RetentionStep,
-        zones: &[String],
-        place: &Place,
-        limit: u32,
-        now: DateTime<Utc>,
-    ) -> Result<Taken, StoreError> {
-        let mut work = self.begin().await?;
-        erasures_hold_off_in_txn(&mut work).await?;
-        work.long();
-        let (due, last) = next_due(&mut work, step, zones, place, limit, now).await?;
-        Ok(Taken { work, due, last })
     }
 
     /// The next dates before a bound of which a table may have rows: a month of a table that is cut into months, a day
@@ -672,7 +660,8 @@ async fn next_due(
     };
     let rows = work.rows("find what is past its time", statement.bind(i64::from(limit))).await?;
     let due = work.unreadable.read(step.table.as_str(), "id", Extent::Part, &rows, |row| {
-        Ok(Due { id: row.text("id")?, account: row.parsed("account")?, date: row.date("date")? })
+        let (id, place) = (row.text("id")?, row.text("place")?);
+        Ok(Due { id, account: row.parsed("account")?, date: row.date("date")?, place })
     })?;
     // Both can be read: the statement has compared the date, and the place is a number, or an id of PostgreSQL's type.
     let last = rows.last().filter(|_| rows.len() >= limit as usize);
@@ -688,9 +677,6 @@ fn kept(step: &RetentionStep, row: &Due, source: StoreError) -> StoreError {
 
 /// Moves or deletes rows that are locked.
 async fn put_away(work: &mut Work, step: &RetentionStep, due: &[Due]) -> Result<(), StoreError> {
-    if due.is_empty() {
-        return Ok(());
-    }
     let keys: Vec<_> =
         due.iter().map(|row| json!({ "date": row.date, "id": row.id, "account": row.account })).collect();
     let keys = json("keys", &keys)?;
