@@ -1,4 +1,5 @@
-//! What values of a configuration are refused, in whichever layer they were set. Other modules check their own sections.
+//! Which values of a configuration are refused, in whichever layer they were set. Other modules check their own
+//! sections.
 
 use super::{CollectionConfig, Config, SecretsConfig};
 use backline_model::ScheduleSpec;

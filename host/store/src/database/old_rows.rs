@@ -28,8 +28,8 @@ pub(crate) struct OldRows {
 }
 
 /// Rows of a table: its key, the key as `m` has it (`first`, `second`) with the row's `name`, the key as the rows of a
-/// parameter have it, and when `m` has served its time, by a time that is parameter 2. What another transaction holds is
-/// left for the next time: mostly an erasure, with which it goes.
+/// parameter have it, and when `m` has served its time, by a time that is parameter 2. What another transaction holds
+/// is left for the next time: mostly an erasure, with which it goes.
 macro_rules! old_rows {
     ($what:literal, $table:literal, $key:literal, $shown:literal, $given:literal, $due:literal) => {
         $crate::database::old_rows::OldRows {

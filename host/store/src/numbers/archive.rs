@@ -288,8 +288,8 @@ impl Store {
         view.row("count what is past its time", statement).await?.map_or(Ok(0), |row| row.count("n"))
     }
 
-    /// Does a part of a step, in one transaction: at most `limit` rows, from a place on. `now` is the plan's time. Where
-    /// the database refuses that, such as by a trigger of another program, fewer rows are put away, down to the one
+    /// Does a part of a step, in one transaction: at most `limit` rows, from a place on. `now` is the plan's time.
+    /// Where the database refuses that, such as by a trigger of another program, fewer rows are put away, down to the one
     /// that is refused. Rows that are deleted by a time of their own have no place from which to go on behind it.
     ///
     /// # Errors
