@@ -289,8 +289,8 @@ impl Store {
     }
 
     /// Does a part of a step, in one transaction: at most `limit` rows, from a place on. `now` is the plan's time.
-    /// Where the database refuses that, such as by a trigger of another program, fewer rows are put away, down to the one
-    /// that is refused. Rows that are deleted by a time of their own have no place from which to go on behind it.
+    /// Where the database refuses that, such as by a trigger of another program, fewer rows are put away, down to the
+    /// one that is refused. Rows that are deleted by a time of their own have no place from which to go on behind it.
     ///
     /// # Errors
     /// When the database fails; nothing is done then.
