@@ -602,7 +602,7 @@ impl Store {
     /// When the oldest event occurred that waits for webhooks of a kind, of those whose time can be read.
     async fn oldest_waiting_get(&self, scope: &Scope, kind: WebhookKind) -> Result<Option<DateTime<Utc>>, StoreError> {
         const EVENTS: u32 = 100;
-        let mut after = None;
+        let mut after: Option<i64> = None;
         loop {
             // What waits is found by an index of its own. In the order of events, all that ever was delivered would be
             // gone through for it.
