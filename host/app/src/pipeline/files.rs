@@ -2,8 +2,8 @@
 //!
 //! A folder on a network may not answer for hours, and nothing breaks off a call that waits for it. So nobody waits for
 //! such work without a limit, and only a few calls at once can be caught in it: the threads that they hold are also
-//! those that compile connectors and look names up. They are counted for each folder of this process, whoever works in
-//! it: a reload of the configuration makes other workers, and the threads hang on.
+//! those that compile connectors and look names up. They are counted for each folder of this process, not for each who
+//! works in it: a reload of the configuration makes others, and the threads hang on.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn threads_that_hang_in_a_folder_are_counted_whoever_works_in_it_next() {
+    async fn threads_that_hang_in_a_folder_are_counted_across_reloads() {
         let folder = Path::new("/mnt/of-this-test-alone");
         let files = FileWork::of(Some(folder)).within(Duration::from_millis(20));
         let (go_on, hangs) = mpsc::channel::<()>();
