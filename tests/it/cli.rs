@@ -1,6 +1,7 @@
 //! The real binary: its messages, its exit codes, and that a refused command changes nothing.
 
 mod checks;
+mod config;
 mod examples;
 mod first_party;
 mod indexes;

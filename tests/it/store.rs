@@ -17,6 +17,7 @@ mod limits;
 mod logs;
 mod numbers;
 mod odd_texts;
+mod old_rows;
 mod order;
 mod outcomes;
 mod pages;

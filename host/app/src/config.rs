@@ -15,7 +15,6 @@ use zeroize::Zeroizing;
 use backline_component::PluginsConfig;
 use backline_gateway::GatewayConfig;
 use backline_gateway::secrets::{Keyring, SecretError};
-use backline_model::fair_share::WEIGHT_MAX;
 use backline_model::weakened::CAN_SWITCH;
 use backline_model::{ScheduleSpec, Weights};
 use backline_rules::archive::ArchiveConfig;
@@ -24,10 +23,10 @@ use backline_rules::delivery::DeliveriesConfig;
 use backline_rules::growth::SignificanceConfig;
 use backline_rules::health::{CostsConfig, HealthConfig};
 use backline_rules::rollback_analysis::RollbackConfig;
-use backline_rules::schedule::{self, Timetable};
 use backline_rules::validate::ValidationConfig;
 use backline_sandbox::SandboxConfig;
 
+mod checks;
 mod layers;
 mod networks;
 #[cfg(feature = "weakened")]
@@ -59,23 +58,11 @@ pub const FILE_NAME: &str = "backline.toml";
 /// The environment variable that names the configuration file.
 pub const FILE_VARIABLE: &str = "BACKLINE_CONFIG";
 
-/// Most days a trailing window may cover: metrics of posts older than a year hardly change.
-const WINDOW_DAYS_MAX: u16 = 366;
-
-/// Most batches of one platform at the same time.
-const CONCURRENCY_MAX: u16 = 256;
-
-/// The least that the batches of a host must be able to hold, in bytes.
-const HELD_BYTES_MIN: u64 = 16 << 20;
-
 /// Shortest limit of a statement, in milliseconds: under it, ordinary load would look like a failure.
 const DATABASE_TIMEOUT_MS_MIN: u64 = 100;
 
 /// Longest limit of a statement, in milliseconds: a day. PostgreSQL takes up to 24.
 const DATABASE_TIMEOUT_MS_MAX: u64 = 86_400_000;
-
-/// Longest of the other times, in milliseconds: 32 days, as long as the longest pause that is kept.
-const TIME_MS_MAX: u64 = 32 * 86_400_000;
 
 /// Largest key file that is read, in bytes; a key has 44.
 const KEY_FILE_BYTES_MAX: u64 = 4096;
@@ -141,6 +128,18 @@ pub enum ConfigError {
         /// What is wrong with it, and how to fix it.
         problem: String,
     },
+}
+
+impl ConfigError {
+    /// The key that it is about; none where it is about the file as a whole.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        match self {
+            Self::Read { .. } | Self::Syntax { .. } => None,
+            Self::UnknownKey { key, .. } | Self::Value { key, .. } => Some(key),
+            Self::Key { set, .. } | Self::KeyFile { set, .. } => Some(set),
+        }
+    }
 }
 
 fn advice(nearest: &[String]) -> String {
@@ -258,8 +257,11 @@ impl Default for DatabaseConfig {
 }
 
 impl DatabaseConfig {
-    /// Refuses limits that no statement or that every statement would pass.
+    /// Refuses an address that is none, and limits that no statement or that every statement would pass.
     fn check(&self) -> Result<(), (&'static str, String)> {
+        if self.connections_max == 0 {
+            return Err(("database.connections_max", "0 would never connect; write 1 or more".to_owned()));
+        }
         let limits = [
             ("database.connect_timeout_ms", self.connect_timeout_ms),
             ("database.statement_timeout_ms", self.statement_timeout_ms),
@@ -275,6 +277,10 @@ impl DatabaseConfig {
         if self.long_statement_timeout_ms < self.statement_timeout_ms {
             let problem = "it is shorter than database.statement_timeout_ms; write that or more";
             return Err(("database.long_statement_timeout_ms", problem.to_owned()));
+        }
+        if self.url.trim().is_empty() {
+            let problem = "it is empty; write sqlite://backline.db or postgres://user:password@host/database";
+            return Err(("database.url", problem.to_owned()));
         }
         Ok(())
     }
@@ -558,123 +564,17 @@ impl Config {
         layers::combine(text.as_ref(), environment, overrides, TimezonesConfig::install)
     }
 
-    /// Refuses values out of range. Other modules check their own sections.
-    fn check(&self) -> Result<(), (&'static str, String)> {
-        let CollectionConfig {
-            window_days,
-            concurrency,
-            concurrency_max,
-            attempts_max,
-            batch_deadline_ms,
-            lease_ttl_ms,
-            held_bytes_max,
-            ..
-        } = self.collection;
-        if !(1..=WINDOW_DAYS_MAX).contains(&window_days) {
-            return Err(("collection.window_days", format!("{window_days} is not between 1 and {WINDOW_DAYS_MAX}")));
-        }
-        if !(1..=CONCURRENCY_MAX).contains(&concurrency) {
-            return Err(("collection.concurrency", format!("{concurrency} is not between 1 and {CONCURRENCY_MAX}")));
-        }
-        if !(1..=CONCURRENCY_MAX).contains(&concurrency_max) {
-            return Err((
-                "collection.concurrency_max",
-                format!("{concurrency_max} is not between 1 and {CONCURRENCY_MAX}"),
-            ));
-        }
-        let weights = [
-            ("collection.tenant_weights", &self.collection.tenant_weights),
-            ("collection.platform_weights", &self.collection.platform_weights),
-        ];
-        for (key, weights) in weights {
-            if let Some((name, weight)) = weights.wrong() {
-                return Err((key, format!("{name} weighs {weight}, which is not between 1 and {WEIGHT_MAX}")));
-            }
-        }
-        self.service.check()?;
-        self.check_times()?;
-        if self.sync.every_s == Some(0) {
-            return Err(("sync.every_s", "0 would sync without a pause; leave it out, or write 1 or more".to_owned()));
-        }
-        if attempts_max == 0 {
-            return Err(("collection.attempts_max", "0 would never collect; write 1 or more".to_owned()));
-        }
-        if held_bytes_max < HELD_BYTES_MIN {
-            let text = format!("{held_bytes_max} is under {HELD_BYTES_MIN}, what a single batch may need");
-            return Err(("collection.held_bytes_max", text));
-        }
-        if batch_deadline_ms < 1000 {
-            return Err((
-                "collection.batch_deadline_ms",
-                format!("{batch_deadline_ms} is under a second, too short for any platform; write 1000 or more"),
-            ));
-        }
-        if lease_ttl_ms < 1000 {
-            return Err((
-                "collection.lease_ttl_ms",
-                format!("{lease_ttl_ms} is under a second, too short to renew a lease in time; write 1000 or more"),
-            ));
-        }
-        if self.database.connections_max == 0 {
-            return Err(("database.connections_max", "0 would never connect; write 1 or more".to_owned()));
-        }
-        self.database.check()?;
-        if self.database.url.trim().is_empty() {
-            return Err((
-                "database.url",
-                "it is empty; write sqlite://backline.db or postgres://user:password@host/database".to_owned(),
-            ));
-        }
-        if self.secrets.key.is_some() && self.secrets.key_file.is_some() {
-            return Err(("secrets.key", "secrets.key_file is set too; remove one of them".to_owned()));
-        }
-        let has_old = !self.secrets.old_keys.is_empty() || !self.secrets.old_key_files.is_empty();
-        if has_old && self.secrets.key.is_none() && self.secrets.key_file.is_none() {
-            let problem = "there are old keys and none to encrypt with; set secrets.key_file or secrets.key";
-            return Err(("secrets.old_keys", problem.to_owned()));
-        }
-        self.rollback.check()?;
-        self.health.check()
-    }
-}
-
-impl Config {
-    /// Refuses times that are longer than any that is waited for: added to the present they would be no time at all.
-    fn check_times(&self) -> Result<(), (&'static str, String)> {
-        let (collection, service) = (&self.collection, &self.service);
-        for (key, value, most) in [
-            ("collection.batch_deadline_ms", collection.batch_deadline_ms, TIME_MS_MAX),
-            ("collection.retry_wait_max_ms", collection.retry_wait_max_ms, TIME_MS_MAX),
-            ("collection.lease_ttl_ms", collection.lease_ttl_ms, TIME_MS_MAX),
-            ("service.stop_deadline_ms", service.stop_deadline_ms, TIME_MS_MAX),
-            ("service.leader_ttl_ms", service.leader_ttl_ms, TIME_MS_MAX),
-            ("service.poll_ms", service.poll_ms, TIME_MS_MAX),
-            ("service.stuck_after_ms", service.stuck_after_ms, TIME_MS_MAX),
-            ("deliveries.backoff_max_ms", self.deliveries.backoff_max_ms, TIME_MS_MAX),
-            ("health.every_s", self.health.every_s, TIME_MS_MAX / 1_000),
-        ] {
-            if value > most {
-                return Err((key, format!("{value} is more than {most}, which is 32 days")));
-            }
-        }
-        Ok(())
-    }
-
-    /// Refuses schedules that can't be parsed. Separate from [`check`](Self::check), since the keys contain names.
-    fn check_schedules(&self) -> Result<(), (String, String)> {
-        for (name, spec) in &self.schedules {
-            schedule::check_name(name).map_err(|error| (format!("schedules.{name}"), error.to_string()))?;
-            Timetable::of(spec).map_err(|error| (format!("schedules.{name}.cron"), error.to_string()))?;
-        }
-        Ok(())
-    }
-
-    /// Refuses rules and a schedule of the archive that are wrong.
-    fn check_archive(&self) -> Result<(), (String, String)> {
-        self.archive.check()?;
-        let spec = ScheduleSpec { cron: self.archive.schedule.clone(), ..ScheduleSpec::default() };
-        Timetable::of(&spec).map_err(|error| ("archive.schedule".to_owned(), error.to_string()))?;
-        Ok(())
+    /// The same for who wants to know of everything that is wrong, and not only of what is met first.
+    ///
+    /// # Errors
+    /// Every wrong key and value, of one section or table the first; see [`ConfigError`].
+    pub fn load_or_tell_all(
+        file: Option<&Path>,
+        environment: &BTreeMap<String, String>,
+        overrides: &[Override],
+    ) -> Result<Loaded, Vec<ConfigError>> {
+        let text = file.map(FileText::read).transpose().map_err(|error| vec![error])?;
+        layers::combine_or_tell_all(text.as_ref(), environment, overrides, TimezonesConfig::install)
     }
 }
 

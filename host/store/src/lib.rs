@@ -129,6 +129,7 @@ pub use database::limits::StoreLimits;
 pub use database::migrate::MigrationReport;
 pub use database::notifications::Listener;
 pub use database::owner::FileOwner;
+pub use database::place::url_check;
 pub use database::topic::Topic;
 pub use events::cursor::EventCursor;
 pub use events::deliveries::{Backlog, DeliveryFilter, DeliveryLease, EventHead, Finish, NewDelivery};

@@ -12,10 +12,10 @@ use backline::pipeline::{ArchiveError, Host, with_causes};
 use backline_model::clock::Clock;
 use backline_model::health::RecommendationKind;
 use backline_model::retention::Action;
-use backline_model::{AccountId, ArtistId, Event, Tenant, Zone};
+use backline_model::{AccountId, ApiToken, ArtistId, Digest, Event, Role, Tenant, TokenId, Zone};
 use backline_rules::archive::{ArchiveRule, What};
 use backline_simulator::{Fault, FaultKind, RetryAfter, SimulatorConfig};
-use backline_store::{ArchiveRun, EventCursor, MetricsFilter, Scope};
+use backline_store::{ArchiveRun, EventCursor, MetricsFilter, Scope, StoredSession};
 use chrono::{DateTime, Datelike as _, Days, NaiveDate, TimeDelta, Utc};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, Row as _};
 
@@ -462,6 +462,33 @@ async fn a_step_that_fails_keeps_no_other_from_being_done() {
         assert!(run.message.is_some_and(|message| message.contains("refused by a test")));
         // It comes after all that is deleted.
         assert!(run.counts.contains_key("archive metrics"), "{:?}", run.counts);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_one_table_refuses_fails_a_part_of_what_is_removed_between_runs() {
+    each_database(async |_, url| {
+        let stage = stage(url, |_| {}).await;
+        let (store, now) = (stage.host.store(), stage.host.clock().now());
+        let token = ApiToken {
+            id: TokenId::generate(),
+            name: "someone".to_owned(),
+            role: Role::Operator,
+            tenant: None,
+            created_at: now,
+            expires_at: None,
+            last_used_at: None,
+            revoked_at: None,
+        };
+        store.token_add(&Scope::all_tenants(), &token, Digest::of(b"secret")).await.unwrap();
+        let (id, secret, until) = (uuid::Uuid::from_u128(1), Digest::of(b"cookie"), now - TimeDelta::hours(1));
+        store.session_open(&StoredSession { id, token: token.id, secret, until, notice: None }).await.unwrap();
+        refuse(url, "dashboard_sessions", "DELETE", "TRUE").await;
+        let error = stage.host.archive().answers_remove().await.unwrap_err();
+        // The loop goes on: only what keeps all of its work from it makes a host unready.
+        assert!(matches!(error, ArchiveError::Part(_)), "{error}");
+        assert!(with_causes(&error).contains(&id.to_string()), "{error}");
     })
     .await;
 }

@@ -222,6 +222,35 @@ async fn an_error_in_the_middle_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_metric_that_a_clock_ahead_marked_as_lost_is_marked_again_by_the_right_one() {
+    each_database(async |store, url| {
+        let accounts = people(&store, 2).await;
+        let date = day("2026-11-22");
+        store.release_save(&release(), b"component").await.unwrap();
+        store.release_activate(release().digest, backline_model::SwapCause::Activated, now()).await.unwrap();
+        let lose = async |n: u128| {
+            let account = &accounts[n as usize - 1];
+            add_batches(&store, &[batch(n, &run(1), &[account], date)], now()).await;
+            let lost = LostMetric { name: "impressions".to_owned(), reason: "not a valid metric".to_owned() };
+            let accounts = vec![stored(row(account, date))];
+            let result = BatchResult { accounts, lost_metrics: vec![lost], ..BatchResult::default() };
+            store.batch_complete(&lease(&store).await, result, now()).await.unwrap();
+        };
+        let known_after = async |days: i64| {
+            let at = now() + chrono::TimeDelta::days(days);
+            store.lost_metrics_list(release().digest, at).await.unwrap()
+        };
+        lose(1).await;
+        write(url, "UPDATE lost_metrics SET first_seen = '2027-01-01T00:00:00.000000Z'").await;
+        assert_eq!(known_after(0).await, [""; 0], "so it is asked for again");
+        lose(2).await;
+        assert_eq!(known_after(0).await, ["impressions"], "and is lost still");
+        assert_eq!(known_after(7).await, [""; 0], "for a week from now, not from that clock's time");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn all_results_of_an_account_are_written_with_its_batch() {
     each_database(async |store, url| {
         let accounts = people(&store, 3).await;

@@ -102,3 +102,23 @@ async fn a_release_that_no_host_can_load_holds_no_run_open_for_more_than_an_hour
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_batch_that_a_clock_ahead_planned_waits_no_longer_for_a_release_than_others() {
+    each_database(async |store, url| {
+        let (all, digest, at) = (Scope::all_tenants(), release().digest, now() + TimeDelta::minutes(61));
+        let accounts = people(&store, 1).await;
+        store.release_save(&release(), b"component").await.unwrap();
+        store.release_activate(digest, SwapCause::Activated, now()).await.unwrap();
+        add_batches(&store, &[batch(1, &run(1), &[&accounts[0]], day("2026-11-22"))], now()).await;
+        store.host_announce(&host("a"), now()).await.unwrap();
+        store.load_report_save("a", digest, Some("it is damaged"), now()).await.unwrap();
+        store.host_announce(&host("a"), at).await.unwrap();
+        // By a clock that is a little ahead, as clocks are: it waits for its hour.
+        write(url, "UPDATE batches SET created_at = '2026-11-22T13:04:00.000000Z'").await;
+        assert_eq!(store.orphaned_batches_exclude(&all, at).await.unwrap(), BTreeMap::new());
+        write(url, "UPDATE batches SET created_at = '2027-01-01T00:00:00.000000Z'").await;
+        assert_eq!(store.orphaned_batches_exclude(&all, at).await.unwrap(), BTreeMap::from([(demo(), 1)]));
+    })
+    .await;
+}

@@ -6,14 +6,15 @@ use backline_model::event::types;
 use backline_model::privacy::personal;
 use backline_model::retention::{Action, Before, RetainedTable, RetentionStep, RowFilter};
 use backline_model::{
-    AlertChannel, ChannelId, ChannelTarget, Event, Grant, Holder, ScheduleOrigin, ScheduleSpec, Tenant,
+    AlertChannel, ChannelId, ChannelTarget, Event, Grant, Holder, ScheduleOrigin, ScheduleSpec, Tenant, Webhook,
+    WebhookKind,
 };
 use backline_store::{
     ArchivePlace, ArtistFilter, BudgetKey, BulkActFilter, CredentialFilter, DatabaseKind, DeliveryFilter, EventCursor,
     HealthWindow, MetricsFilter, NarrowedGrants, NewDelivery, NewSchedule, Scope, SealedCredential, Store, StoreError,
     Term,
 };
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::TryStreamExt as _;
 use uuid::Uuid;
 
@@ -242,6 +243,82 @@ async fn a_page_goes_on_after_rows_that_can_not_be_read() {
         let parked = store.deliveries_list(&all, &filter).await.unwrap().remove(0);
         assert_eq!(parked.state.as_str(), "parked");
         assert_eq!(parked.problem.as_deref(), Some("the event can't be read"));
+    })
+    .await;
+}
+
+/// A time that the database takes, and that stands before all others: no host reads it as one.
+fn before_all(store: &Store) -> &'static str {
+    match store.kind() {
+        DatabaseKind::Postgres => "-infinity",
+        DatabaseKind::Sqlite => "0",
+    }
+}
+
+#[tokio::test]
+async fn an_event_whose_time_can_not_be_read_hides_no_backlog() {
+    each_database(async |store, url| {
+        let all = Scope::all_tenants();
+        let ai = Webhook { kind: WebhookKind::Ai, ..webhook(2, "analysis") };
+        for webhook in [&webhook(1, "crm"), &ai] {
+            store.webhook_add(&all, webhook, vec![1], true).await.unwrap();
+        }
+        let events = [(1, 3), (2, 2), (3, 1)].map(|(n, ago)| Event { occurred_at: hours_ago(ago), ..event(n, None) });
+        store.events_write(&all, &events).await.unwrap();
+        let heads = store.event_heads_list(&all, EventCursor::default(), 10).await.unwrap();
+        let (seen, until) = (EventCursor::default(), heads[2].cursor);
+        let line = |n: usize| NewDelivery { event: heads[n].cursor, line: format!("line-{n}") };
+        for (id, lines) in [(webhook(1, "").id, [0, 1, 2].map(line).to_vec()), (ai.id, vec![line(0)])] {
+            store.deliveries_fan_out(&all, id, seen, until, &lines, now()).await.unwrap();
+        }
+        let backlog = async || {
+            let backlog = store.delivery_backlog_list(&all).await.unwrap();
+            backlog.into_iter().map(|some| (some.kind, some.waiting, some.oldest)).collect::<Vec<_>>()
+        };
+        let oldest = Some(hours_ago(3));
+        assert_eq!(backlog().await, [(WebhookKind::Webhook, 3, oldest), (WebhookKind::Ai, 1, oldest)]);
+
+        let odd = before_all(&store);
+        write(url, &format!("UPDATE events SET occurred_at = '{odd}' WHERE id = '{}'", events[0].id)).await;
+        assert_eq!(
+            backlog().await,
+            [(WebhookKind::Webhook, 3, Some(hours_ago(2))), (WebhookKind::Ai, 1, None)],
+            "it waits all the same, and the next one says how long"
+        );
+        assert_eq!(left_out(&store), named(&[["events", &heads[0].cursor.to_string(), "occurred_at"]]));
+
+        write(url, "UPDATE webhooks SET kind = 'later' WHERE name = 'crm'").await;
+        assert_eq!(backlog().await, [(WebhookKind::Ai, 1, None)], "nothing is sent to it");
+        assert!(left_out(&store).contains(&["webhooks", "crm", "kind"].map(str::to_owned)), "{:?}", left_out(&store));
+    })
+    .await;
+}
+
+fn hours_ago(hours: i64) -> DateTime<Utc> {
+    now() - TimeDelta::hours(hours)
+}
+
+#[tokio::test]
+async fn a_time_that_can_not_be_read_spoils_no_figure_of_other_rows() {
+    each_database(async |store, url| {
+        let all = Scope::all_tenants();
+        let accounts = people(&store, 2).await;
+        let batches = [1, 2].map(|n| batch(n, &run(1), &[&accounts[n as usize - 1]], day("2026-11-22")));
+        add_batches(&store, &batches, now()).await;
+        let odd = before_all(&store);
+        let of = format!("id = '{}'", batches[0].id);
+        spoil(url, "batches", "available_at", &format!("'{odd}'"), &of).await;
+        let open = store.run_open_batches_list(&all, run(1).id).await.unwrap();
+        let open: Vec<_> = open.iter().map(|open| (open.batches, open.available_at)).collect();
+        assert_eq!(open, [(2, now())], "the run waits for both, and the other one is due");
+
+        // Within the minute of the other: PostgreSQL takes no such text.
+        let began = if store.kind() == DatabaseKind::Sqlite { "11:00:00 o''clock" } else { "11:00:00.000000Z" };
+        write(url, "UPDATE batches SET began_at = '2026-11-22T11:00:00.500000Z'").await;
+        spoil(url, "batches", "began_at", &format!("'2026-11-22T{began}'"), &of).await;
+        let window = HealthWindow { since: now() - TimeDelta::days(1), now: now(), overdue_before: now() };
+        let figures = store.health_figures_get(&all, &window).await.unwrap();
+        assert_eq!(figures.work.len(), 1, "that a batch was at work is known: {:?}", figures.work);
     })
     .await;
 }

@@ -100,7 +100,7 @@ pub(in crate::cli) fn expect_action(given: &str) -> Result<(), Failure> {
 
 /// Commands that only read, or that touch no database.
 #[cfg(test)]
-const READING: [&str; 69] = [
+const READING: [&str; 70] = [
     "artists list",
     "artists show",
     "accounts list",
@@ -159,6 +159,7 @@ const READING: [&str; 69] = [
     "archive plan",
     "archive runs",
     "config show",
+    "config check",
     "keys generate",
     "keys status",
     "installation show",

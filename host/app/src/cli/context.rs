@@ -6,7 +6,7 @@ use std::sync::Once;
 
 use crate::cli::terminal::exit::Failure;
 use crate::cli::terminal::print;
-use crate::config::{self, Config, Loaded, Override};
+use crate::config::{self, Config, ConfigError, Loaded, Override};
 use crate::pipeline::{self, ActSubjects, Host};
 use backline_model::clock::Clock;
 use backline_store::Store;
@@ -77,6 +77,14 @@ impl Context {
         overrides.extend_from_slice(more);
         let loaded = Config::load(file.as_deref(), &environment, &overrides)?;
         Ok(Self::completed(loaded, &environment))
+    }
+
+    /// Reads the configuration of a service, with its file; instead of it everything that is wrong with it.
+    pub(super) fn load_or_tell_all(global: &Global) -> Result<Read, Failure> {
+        let environment = config::environment();
+        let file = config::find_file(global.config.as_deref(), &environment);
+        let loaded = Config::load_or_tell_all(file.as_deref(), &environment, &overrides(global)?);
+        Ok(Read { file, context: loaded.map(|loaded| Self::completed(loaded, &environment)) })
     }
 
     /// Reads the configuration of a file, in which the environment changes nothing but where caches are. Unless a flag
@@ -151,21 +159,30 @@ impl Context {
         is_simulated
     }
 
-    /// Refuses a SQLite file that does not exist: only `migrate` may create one, and opening would.
+    /// Refuses a SQLite file that does not exist: only `migrate` may create one, and opening would. Says what is
+    /// wrong with where it lies.
     pub(super) fn expect_database_file(&self) -> Result<(), Failure> {
+        self.expect_database()?;
+        for warning in self.database_warnings() {
+            print::note(&format!("warning: {warning}"));
+        }
+        Ok(())
+    }
+
+    /// The same without a word about where it lies.
+    pub(super) fn expect_database(&self) -> Result<(), Failure> {
         match sqlite_file(&self.config().database.url) {
             Some(path) if !Path::new(&path).exists() => {
                 Err(Failure::usage(format!("there is no database at {path}; create one with `backline migrate`")))
             }
-            Some(path) => {
-                if let Some(warning) = exposed(&path) {
-                    print::note(&warning);
-                }
-                self.warn_of_network();
-                Ok(())
-            }
-            None => Ok(()),
+            _ => Ok(()),
         }
+    }
+
+    /// What is wrong with where a SQLite file lies: who may read it, and on what file system.
+    pub(super) fn database_warnings(&self) -> Vec<String> {
+        let Some(path) = sqlite_file(&self.config().database.url) else { return Vec::new() };
+        exposed(&path).into_iter().chain(on_network(&path)).collect()
     }
 
     /// Whether there is a database to open: opening would make a SQLite file that is missing.
@@ -176,14 +193,28 @@ impl Context {
     /// Says that a SQLite file lies on a network file system.
     pub(super) fn warn_of_network(&self) {
         if let Some(path) = sqlite_file(&self.config().database.url)
-            && let Some(system) = network_file_system(Path::new(&path))
+            && let Some(warning) = on_network(&path)
         {
-            print::note(&format!(
-                "warning: the database lies on a network file system ({system}), where locks may not hold and a \
-                 database can be damaged; keep {path} on a disk of this machine, or use PostgreSQL"
-            ));
+            print::note(&format!("warning: {warning}"));
         }
     }
+}
+
+/// A configuration as it was read for a check.
+pub(super) struct Read {
+    /// The file, where there is one.
+    pub file: Option<PathBuf>,
+    /// What a command has, or everything that is wrong.
+    pub context: Result<Context, Vec<ConfigError>>,
+}
+
+/// Says that a SQLite file lies on a network file system.
+fn on_network(path: &str) -> Option<String> {
+    let system = network_file_system(Path::new(path))?;
+    Some(format!(
+        "the database lies on a network file system ({system}), where locks may not hold and a database can be \
+         damaged; keep {path} on a disk of this machine, or use PostgreSQL"
+    ))
 }
 
 /// The name of the network file system that a file, or the folder it will be made in, lies on.
@@ -230,9 +261,8 @@ fn exposed(path: &str) -> Option<String> {
         .filter(|file| std::fs::metadata(file).is_ok_and(|data| config::is_open_to_others(&data)))
         .collect();
     let named = open.join(" ");
-    (!open.is_empty()).then(|| {
-        format!("warning: other users of this machine may read the database; run `chmod 600 {named}` to keep them out")
-    })
+    (!open.is_empty())
+        .then(|| format!("other users of this machine may read the database; run `chmod 600 {named}` to keep them out"))
 }
 
 fn overrides(global: &Global) -> Result<Vec<Override>, Failure> {

@@ -174,6 +174,7 @@ pub(super) const EXAMPLES: &[Examples] = &[
     ("archive run", &["backline archive run --dry-run", "backline archive run"]),
     ("archive runs", &["backline archive runs"]),
     ("config show", &["backline config show"]),
+    ("config check", &["backline config check", "backline config check --connect --json"]),
     ("keys generate", &["backline keys generate --file backline.key"]),
     ("keys rotate", &["backline keys rotate --new-key-file new.key"]),
     ("keys status", &["backline keys status"]),

@@ -35,7 +35,7 @@ use artists::{accounts, consents, privacy};
 use context::{Context, Global};
 use events::{alerts, webhooks};
 use numbers::{archive, metrics, quarantine};
-use service::{demo, health, hosts, installation, ready, serve, settings};
+use service::{check, demo, health, hosts, installation, ready, serve, settings};
 use terminal::exit::{self, CommandResult, Exit, Failure};
 use terminal::log::Log;
 use terminal::print;
@@ -123,7 +123,7 @@ enum Command {
     /// Move old metrics to the archive, and delete old documents
     #[command(subcommand)]
     Archive(archive::Command),
-    /// Show the configuration
+    /// Show and check the configuration
     #[command(subcommand)]
     Config(settings::ConfigCommand),
     /// Generate and rotate the keys that encrypt credentials
@@ -216,6 +216,10 @@ fn start(arguments: &[OsString]) -> CommandResult {
         Command::Manual(arguments) => return completions::manual(command_line(), &arguments),
         // It makes one of its own.
         Command::Demo(arguments) => return demo::run(&global, &arguments),
+        // It tells of a wrong one.
+        Command::Config(settings::ConfigCommand::Check(arguments)) => {
+            return in_runtime(check::run(&global, &arguments));
+        }
         command => command,
     };
     let context = match &command {
@@ -290,6 +294,9 @@ async fn perform(command: Command, context: &Context) -> CommandResult {
         Command::Schedules(command) => schedules::run(context, command).await,
         Command::Archive(command) => archive::run(context, command).await,
         Command::Config(settings::ConfigCommand::Show { json }) => settings::show(context, json).await,
+        Command::Config(settings::ConfigCommand::Check(_)) => {
+            Err(Failure::failed("`backline config check` is started before other commands"))
+        }
         Command::Keys(command) => keys::run(context, command).await,
         Command::CompileComponent(arguments) => compile(&arguments),
         Command::Completions(arguments) => completions::completions(command_line(), &arguments),

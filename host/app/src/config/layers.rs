@@ -111,49 +111,76 @@ pub(super) fn combine(
     overrides: &[Override],
     choose_zones: impl FnOnce(&TimezonesConfig) -> Result<(), String>,
 ) -> Result<Loaded, ConfigError> {
-    let mut table = Table::new();
-    let mut sources = BTreeMap::new();
+    // There is at least one where it is refused.
+    combine_or_tell_all(file, environment, overrides, choose_zones).map_err(|mut problems| problems.swap_remove(0))
+}
+
+/// The same with everything that is wrong, in the order in which it is met. What is wrong counts as not set, so that it
+/// hides nothing else.
+pub(super) fn combine_or_tell_all(
+    file: Option<&FileText>,
+    environment: &BTreeMap<String, String>,
+    overrides: &[Override],
+    choose_zones: impl FnOnce(&TimezonesConfig) -> Result<(), String>,
+) -> Result<Loaded, Vec<ConfigError>> {
+    let (mut table, mut sources, mut problems) = (Table::new(), BTreeMap::new(), Vec::new());
     if let Some(FileText { path, text }) = file {
-        table = text.parse().map_err(|error| syntax(path, text, &error))?;
+        // Without it, nothing can be said of the rest.
+        table = text.parse().map_err(|error| vec![syntax(path, text, &error)])?;
         note_sources(&table, "", &Source::File(path.clone()), &mut sources);
     }
     for (variable, value) in environment {
-        let source = Source::Environment(variable.clone());
-        if let Some(section) = section_of(variable) {
-            if !matches!(value_of(&section, value), Value::Table(_)) {
-                let problem = format!(
-                    "it is a section: set one of its keys as {variable}__KEY, or all of it as \
-                     {variable}='{{ key = value }}'"
-                );
-                return Err(ConfigError::Value { key: section, origin: source, problem });
-            }
-            set(&mut table, &mut sources, &section, value, source)?;
-        } else if let Some(key) = key_of(variable)? {
-            set(&mut table, &mut sources, &key, value, source)?;
-        }
+        problems.extend(set_by_variable(&mut table, &mut sources, variable, value).err());
     }
     for Override { key, value, flag } in overrides {
-        set(&mut table, &mut sources, key, value, Source::Flag(flag.clone()))?;
+        problems.extend(set(&mut table, &mut sources, key, value, Source::Flag(flag.clone())).err());
     }
     // Before anything else, since other sections name time zones.
-    let timezones: TimezonesConfig = match table.remove("timezones") {
-        Some(value) => section("timezones", value, &sources)?,
-        None => TimezonesConfig::default(),
+    let timezones = match table.remove("timezones") {
+        Some(value) => section::<TimezonesConfig>("timezones", value, &sources),
+        None => Ok(TimezonesConfig::default()),
     };
-    choose_zones(&timezones).map_err(|problem| {
+    let chosen = timezones.and_then(|timezones| {
         let key = "timezones.folder".to_owned();
-        ConfigError::Value { origin: source_of(&sources, &key), key, problem }
-    })?;
-    let config = Config { timezones, ..typed(table, &sources)? };
-    let checked = config.check().map_err(|(key, problem)| (key.to_owned(), problem));
-    let checked = checked
-        .and_then(|()| config.check_schedules())
-        .and_then(|()| config.plugins.check())
-        .and_then(|()| config.check_archive())
-        .and_then(|()| config.deliveries.check())
-        .and_then(|()| config.costs.check());
-    checked.map_err(|(key, problem)| ConfigError::Value { origin: source_of(&sources, &key), key, problem })?;
-    Ok(Loaded { config, sources })
+        let wrong = |problem| ConfigError::Value { origin: source_of(&sources, &key), key, problem };
+        choose_zones(&timezones).map_err(wrong)?;
+        Ok(timezones)
+    });
+    let timezones = chosen.unwrap_or_else(|error| {
+        problems.push(error);
+        TimezonesConfig::default()
+    });
+    let config = Config { timezones, ..typed(table, &sources, &mut problems) };
+    let of_value = |(key, problem): (String, String)| {
+        let origin = source_of(&sources, &key);
+        ConfigError::Value { key, origin, problem }
+    };
+    problems.extend(config.problems().into_iter().map(of_value));
+    if problems.is_empty() { Ok(Loaded { config, sources }) } else { Err(problems) }
+}
+
+/// Sets what an environment variable sets, if anything.
+fn set_by_variable(
+    table: &mut Table,
+    sources: &mut BTreeMap<String, Source>,
+    variable: &str,
+    value: &str,
+) -> Result<(), ConfigError> {
+    let source = Source::Environment(variable.to_owned());
+    if let Some(section) = section_of(variable) {
+        if !matches!(value_of(&section, value), Value::Table(_)) {
+            let problem = format!(
+                "it is a section: set one of its keys as {variable}__KEY, or all of it as \
+                 {variable}='{{ key = value }}'"
+            );
+            return Err(ConfigError::Value { key: section, origin: source, problem });
+        }
+        return set(table, sources, &section, value, source);
+    }
+    match key_of(variable)? {
+        Some(key) => set(table, sources, &key, value, source),
+        None => Ok(()),
+    }
 }
 
 fn syntax(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
@@ -272,13 +299,17 @@ fn value_of(key: &str, text: &str) -> Value {
     parsed.unwrap_or_else(plain)
 }
 
-/// Deserialises the sections one by one, so that an error names its section and key.
-fn typed(mut table: Table, sources: &BTreeMap<String, Source>) -> Result<Config, ConfigError> {
+/// Deserialises the sections one by one, so that an error names its section and key. One that is wrong keeps its
+/// defaults.
+fn typed(mut table: Table, sources: &BTreeMap<String, Source>, problems: &mut Vec<ConfigError>) -> Config {
     let mut config = Config::default();
     macro_rules! sections {
         ($($name:ident),*) => {{
             $(if let Some(value) = table.remove(stringify!($name)) {
-                config.$name = section(stringify!($name), value, sources)?;
+                match section(stringify!($name), value, sources) {
+                    Ok(typed) => config.$name = typed,
+                    Err(error) => problems.push(error),
+                }
             })*
             const NAMES: &[&str] = &[$(stringify!($name)),*];
             NAMES
@@ -305,14 +336,12 @@ fn typed(mut table: Table, sources: &BTreeMap<String, Source>) -> Result<Config,
         deliveries,
         log
     );
-    match table.keys().next() {
-        None => Ok(config),
-        Some(key) => Err(ConfigError::UnknownKey {
-            key: key.clone(),
-            origin: source_of(sources, key),
-            nearest: nearest_to(key, names.iter().chain(&["timezones"]).map(|&name| name.to_owned()).collect()),
-        }),
-    }
+    problems.extend(table.keys().map(|key| ConfigError::UnknownKey {
+        key: key.clone(),
+        origin: source_of(sources, key),
+        nearest: nearest_to(key, names.iter().chain(&["timezones"]).map(|&name| name.to_owned()).collect()),
+    }));
+    config
 }
 
 fn section<T: DeserializeOwned>(

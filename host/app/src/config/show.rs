@@ -1,6 +1,7 @@
 //! Shows the configuration to an operator, with secrets masked.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use serde_json::{Value as Json, json};
 use toml::{Table, Value};
@@ -8,6 +9,9 @@ use toml::{Table, Value};
 use super::layers::optional_keys;
 use super::{Config, Loaded, Source};
 use backline_model::zone;
+
+/// Keys whose values are secrets whatever they are.
+const SECRETS: [&str; 2] = ["secrets.key", "secrets.old_keys"];
 
 /// Text in place of a secret.
 const MASK: &str = "[secret]";
@@ -45,6 +49,22 @@ impl Loaded {
         let sources: serde_json::Map<String, Json> =
             self.sources.iter().map(|(key, source)| (key.clone(), Json::from(source.to_string()))).collect();
         json!({ "config": self.config.masked(), "sources": sources, "time_zones": zone::data() })
+    }
+
+    /// The configuration file, and the keys by which it sets a secret; none where it sets no secret.
+    #[must_use]
+    pub fn secrets_in_file(&self) -> Option<(&Path, Vec<&str>)> {
+        let has_password = |key: &str| match key {
+            "database.url" => masked_url(&self.config.database.url) != self.config.database.url,
+            "sync.url" => self.config.sync.url.as_deref().is_some_and(|url| masked_url(url) != url),
+            key => SECRETS.contains(&key) || (key.starts_with("plugins.registries.") && key.ends_with(".password")),
+        };
+        let of_file = self.sources.iter().filter_map(|(key, source)| match source {
+            Source::File(path) if has_password(key) => Some((path.as_path(), key.as_str())),
+            _ => None,
+        });
+        let (paths, keys): (Vec<&Path>, Vec<&str>) = of_file.unzip();
+        Some((*paths.first()?, keys))
     }
 
     /// `prefix` is the section as in [`Loaded::sources`], `header` as in TOML, where a key with dots has quotes.

@@ -100,6 +100,39 @@ fn an_unknown_key_is_refused_with_the_nearest_known_one() {
 }
 
 #[test]
+fn everything_that_is_wrong_is_told_to_who_wants_to_know_it_all() {
+    let text = "[colection]\na = 1\n[collection]\nwindow_days = 0\n[service]\npoll_ms = 0\n[log]\nfilter = 3\n";
+    let (text, environment) = (file(text), environment_of(&[("BACKLINE_DATABASE_URL", "x")]));
+    let no_zones = |_: &TimezonesConfig| Err("it holds none".to_owned());
+    let problems = layers::combine_or_tell_all(Some(&text), &environment, &[], no_zones).expect_err("refused");
+    let keys: Vec<Option<&str>> = problems.iter().map(ConfigError::key).collect();
+    let expected = [
+        "BACKLINE_DATABASE_URL",
+        "timezones.folder",
+        "log.filter",
+        "colection",
+        "collection.window_days",
+        "service.poll_ms",
+    ];
+    assert_eq!(keys, expected.map(Some));
+    let first = layers::combine(Some(&text), &environment, &[], no_zones).expect_err("refused");
+    assert_eq!(first.to_string(), problems[0].to_string());
+    let broken = layers::combine_or_tell_all(Some(&file("[colection")), &environment, &[], no_zones);
+    let broken = broken.expect_err("refused");
+    assert!(matches!(broken.as_slice(), [ConfigError::Syntax { .. }]), "nothing can be said of the rest: {broken:?}");
+}
+
+#[test]
+fn the_keys_by_which_a_file_sets_a_secret_are_known() {
+    let text = "[database]\nurl = \"postgres://u:canary@h/x\"\n[secrets]\nkey = \"canary\"\n[sync]\nurl = \"x.db\"\n";
+    let loaded = load(text, &[("BACKLINE_SECRETS__OLD_KEYS", "[\"canary\"]")], &[]).expect("valid");
+    let (path, keys) = loaded.secrets_in_file().expect("it does");
+    assert_eq!((path, keys), (std::path::Path::new("backline.toml"), vec!["database.url", "secrets.key"]));
+    let plain = load("[database]\nurl = \"postgres://u@h/x\"\n", &[], &[]).expect("valid");
+    assert_eq!(plain.secrets_in_file(), None);
+}
+
+#[test]
 fn variables_that_are_not_ours_are_left_alone() {
     load(
         "",

@@ -98,6 +98,7 @@ impl Classified for StoreError {
             Self::Query { .. } if self.refused_artist().is_some() => ErrorClass::Refused,
             Self::NoAnswer { .. }
             | Self::Query { .. }
+            | Self::Kept { .. }
             | Self::Migration { .. }
             | Self::LeaseLost { .. }
             | Self::TermLost { .. } => ErrorClass::Unavailable,

@@ -2,12 +2,14 @@
 //!
 //! A folder on a network may not answer for hours, and nothing breaks off a call that waits for it. So nobody waits for
 //! such work without a limit, and only a few calls at once can be caught in it: the threads that they hold are also
-//! those that compile connectors and look names up.
+//! those that compile connectors and look names up. They are counted for each folder of this process, not for each who
+//! works in it: a reload of the configuration makes others, and the threads hang on.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -18,25 +20,53 @@ const DONE_WITHIN: Duration = Duration::from_secs(10);
 /// Pieces of file work in one folder at once. As many threads may hang.
 const AT_ONCE: usize = 4;
 
-/// Work on the files of one folder, off the threads that answer requests and within a time. Cloning shares it.
-#[derive(Clone, Debug)]
-pub(in crate::pipeline) struct FileWork {
+/// A folder in which this process works.
+#[derive(Debug)]
+struct Folder {
     permits: Arc<Semaphore>,
-    within: Duration,
-    /// That the folder did not answer the latest piece of work, where it did not.
-    trouble: Arc<Mutex<Option<String>>>,
+    /// That it did not answer the latest piece of work, where it did not.
+    trouble: Mutex<Option<String>>,
 }
 
-impl Default for FileWork {
-    fn default() -> Self {
-        Self::within(DONE_WITHIN)
+impl Folder {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { permits: Arc::new(Semaphore::new(AT_ONCE)), trouble: Mutex::default() })
+    }
+
+    /// The one of a path: there is one for as long as anyone works in it, or hangs there.
+    fn of(path: &Path) -> Arc<Self> {
+        static FOLDERS: Mutex<BTreeMap<PathBuf, Weak<Folder>>> = Mutex::new(BTreeMap::new());
+
+        // Without a look at the disk, which may not answer.
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        let mut folders = FOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
+        folders.retain(|_, folder| folder.strong_count() > 0);
+        if let Some(known) = folders.get(&path).and_then(Weak::upgrade) {
+            return known;
+        }
+        let new = Self::new();
+        folders.insert(path, Arc::downgrade(&new));
+        new
     }
 }
 
+/// Work on the files of one folder, off the threads that answer requests and within a time. Cloning shares it.
+#[derive(Clone, Debug)]
+pub(in crate::pipeline) struct FileWork {
+    folder: Arc<Folder>,
+    within: Duration,
+}
+
 impl FileWork {
-    /// Work of which each piece may take this long.
-    pub(in crate::pipeline) fn within(within: Duration) -> Self {
-        Self { permits: Arc::new(Semaphore::new(AT_ONCE)), within, trouble: Arc::default() }
+    /// Work in a folder; in none where there is none.
+    pub(in crate::pipeline) fn of(folder: Option<&Path>) -> Self {
+        Self { folder: folder.map_or_else(Folder::new, Folder::of), within: DONE_WITHIN }
+    }
+
+    /// The same, of which each piece may take this long.
+    #[cfg(test)]
+    pub(in crate::pipeline) fn within(self, within: Duration) -> Self {
+        Self { within, ..self }
     }
 
     /// Does a piece of work in a folder. Where it takes too long it goes on, and its result is lost.
@@ -49,10 +79,11 @@ impl FileWork {
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
         let done = async {
-            let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(io::Error::other)?;
+            let of_folder = Arc::clone(&self.folder);
+            let permit = Arc::clone(&of_folder.permits).acquire_owned().await.map_err(io::Error::other)?;
             let work = move || {
                 // Held for as long as the thread is.
-                let _permit = permit;
+                let _held = (permit, of_folder);
                 work()
             };
             tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
@@ -65,13 +96,13 @@ impl FileWork {
         let done = tokio::time::timeout(self.within, done).await.unwrap_or_else(late);
         let error = done.as_ref().err().filter(|error| error.kind() == io::ErrorKind::TimedOut);
         let trouble = error.map(|error| format!("files in {} can't be used: {error}", folder.display()));
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+        *self.folder.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
         done
     }
 
     /// That the folder did not answer the latest piece of work, where it did not. Other errors are the caller's.
     pub(in crate::pipeline) fn trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.folder.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -108,8 +139,8 @@ mod tests {
     #[tokio::test]
     async fn work_that_hangs_holds_up_neither_its_caller_nor_all_threads() {
         // How soon a thread begins and ends is up to the machine, so only what hangs is given a short time.
-        let (folder, patient) = (Path::new("/mnt/share"), FileWork::within(Duration::from_secs(60)));
-        let files = FileWork { within: Duration::from_millis(20), ..patient.clone() };
+        let (folder, patient) = (Path::new("/mnt/share"), FileWork::of(None).within(Duration::from_secs(60)));
+        let files = patient.clone().within(Duration::from_millis(20));
         assert_eq!(patient.run(folder, || Ok(7)).await.expect("it is done"), 7);
         let (go_on, hangs) = mpsc::channel::<()>();
         let (hangs, begun) = (Arc::new(Mutex::new(hangs)), Arc::new(Mutex::new(0)));
@@ -134,5 +165,33 @@ mod tests {
         assert_eq!(files.trouble(), None);
         let missing = patient.run(folder, || std::fs::metadata("/nowhere/at/all").map(drop)).await;
         assert!(missing.is_err() && files.trouble().is_none(), "it answered");
+    }
+
+    #[tokio::test]
+    async fn threads_that_hang_in_a_folder_are_counted_across_reloads() {
+        let folder = Path::new("/mnt/of-this-test-alone");
+        let files = FileWork::of(Some(folder)).within(Duration::from_millis(20));
+        let (go_on, hangs) = mpsc::channel::<()>();
+        let hangs = Arc::new(Mutex::new(hangs));
+        for _ in 0..AT_ONCE {
+            let hangs = Arc::clone(&hangs);
+            // Until the sender is gone.
+            let work = move || hangs.lock().expect("not poisoned").recv().map_err(io::Error::other);
+            let error = files.run(folder, work).await.expect_err("it hangs");
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        }
+        // As a reload does, which makes other workers from the configuration.
+        drop(files);
+        let next = FileWork::of(Some(folder)).within(Duration::from_millis(20));
+        assert!(next.trouble().is_some(), "what is known of the folder stays known");
+        let error = next.run(folder, || Ok(())).await.expect_err("all its threads hang");
+        assert_eq!((error.kind(), next.folder.permits.available_permits()), (io::ErrorKind::TimedOut, 0));
+        let other = FileWork::of(Some(&folder.join("another")));
+        assert_eq!(other.folder.permits.available_permits(), AT_ONCE, "another folder has threads of its own");
+
+        drop(go_on);
+        let patient = next.clone().within(Duration::from_secs(60));
+        patient.run(folder, || Ok(())).await.expect("it answers again");
+        assert_eq!(next.trouble(), None);
     }
 }

@@ -79,7 +79,7 @@ pub use self::releases::install::{
 pub use self::releases::manager::{LookupError, ReleaseManager};
 pub use self::releases::obtain::{ObtainError, ObtainOptions, Obtained, obtain};
 pub use self::releases::publish::{PublishError, PublishRequest, Published, publish};
-pub use self::service::preflight::{Obstacle, examine};
+pub use self::service::preflight::{Examined, Obstacle, examine, examine_config};
 pub use self::service::schedules::SchedulesError;
 pub use self::timelines::connector_timeline;
 pub use self::upkeep::archive::{Archive, ArchiveError, ArchiveProgress};

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::pipeline::error::{Classified, ErrorClass};
 use backline_model::metric::names::COLUMNS;
 use backline_model::run::BACKFILL_SINCE;
-use backline_model::{Platform, Tenant};
+use backline_model::{Platform, Run, Tenant};
 use backline_rules::schedule::NAMES_TAKEN;
 use backline_rules::{nearest, validate};
 use backline_store::{COLLECTING_SCOPE, RunFilter, Scope, Store, StoreError};
@@ -137,12 +137,36 @@ pub fn expect_rule(given: &str) -> Result<(), NameError> {
     expect("rule of validation", given, &known, "docs/metrics.md lists them")
 }
 
+/// Runs that match a filter, the latest first. Where none does at all, a trigger that is none is refused: a slip is not
+/// to be taken for a schedule that has not run yet.
+///
+/// # Errors
+/// When there is no such trigger, or the database fails.
+pub async fn runs_list(
+    store: &Store,
+    config: &Config,
+    scope: &Scope,
+    filter: &RunFilter,
+) -> Result<Vec<Run>, NameError> {
+    let runs = store.runs_filtered_list(scope, filter).await?;
+    // A further page may well be empty.
+    if let (true, None, Some(trigger)) = (runs.is_empty(), &filter.before, &filter.trigger) {
+        expect_trigger(store, config, scope, trigger).await?;
+    }
+    Ok(runs)
+}
+
 /// Refuses what starts no run and has started none: a schedule's name, `manual`, `activation` and `backfill` do. Who
 /// sees one tenant alone sees no schedules, and is not told which there are.
 ///
 /// # Errors
 /// When there is none, or the database fails.
-pub async fn expect_trigger(store: &Store, config: &Config, scope: &Scope, given: &str) -> Result<(), NameError> {
+pub(in crate::pipeline) async fn expect_trigger(
+    store: &Store,
+    config: &Config,
+    scope: &Scope,
+    given: &str,
+) -> Result<(), NameError> {
     if scope.only().is_some() || given.starts_with(BACKFILL_SINCE) {
         return Ok(());
     }
@@ -169,6 +193,26 @@ pub fn expect_consent_scope(given: &str) -> Result<(), NameError> {
     }
     let remedy = "collection needs `metrics`, and any other scope is evidence alone";
     expect("scope of consents", given, &BTreeSet::from([COLLECTING_SCOPE]), remedy)
+}
+
+/// What a store did to the thing of a name. Where there is none, the error has the nearest of those that there are,
+/// which are read only then.
+///
+/// # Errors
+/// That of the store.
+pub(in crate::pipeline) async fn or_nearest<T>(
+    done: Result<T, StoreError>,
+    given: &str,
+    known: impl Future<Output = Result<Vec<String>, StoreError>>,
+) -> Result<T, StoreError> {
+    match done {
+        Err(error @ StoreError::NotFound { .. }) => {
+            // Without the list, the error says what it said before.
+            let known = known.await.unwrap_or_default();
+            Err(with_nearest(error, given, known.iter().map(String::as_str)))
+        }
+        done => done,
+    }
 }
 
 /// The error of a store that has nothing of a name, with the nearest of the names that there are.
@@ -220,5 +264,19 @@ mod tests {
         assert_eq!(told(&["south"]), "there is no digest named 'nroth'; a list shows them");
         let other = StoreError::NotFound { what: "run", id: "1".to_owned() };
         assert_eq!(with_nearest(other, "nroth", ["north"]).to_string(), "there is no run 1");
+    }
+
+    #[tokio::test]
+    async fn what_there_is_is_read_only_where_there_is_nothing_of_the_name() {
+        type Known = Result<Vec<String>, StoreError>;
+        let known = async || -> Known { Ok(vec!["south".to_owned(), "north".to_owned()]) };
+        let unknown = || StoreError::NotFound { what: "digest", id: "named 'nroth'; a list shows them".to_owned() };
+        let told = or_nearest(Err::<(), _>(unknown()), "nroth", known()).await.expect_err("there is none").to_string();
+        assert!(told.contains("did you mean 'north'?"), "{told}");
+        let unread = async || -> Known { Err(StoreError::NoAnswer { what: "list digests", seconds: 1 }) };
+        let told = or_nearest(Err::<(), _>(unknown()), "nroth", unread()).await.expect_err("there is none").to_string();
+        assert_eq!(told, "there is no digest named 'nroth'; a list shows them");
+        let never = async || -> Known { panic!("nobody asked for it") };
+        assert_eq!(or_nearest(Ok(7), "nroth", never()).await.expect("it is done"), 7);
     }
 }

@@ -203,12 +203,13 @@ where
     }
 
     /// The end of the loop's own work where it is done for each thing, such as a lease: the loop failed where at least
-    /// two were to be done and none was, whatever kept it from them.
+    /// two were to be done and none was, whatever kept it from them. Where there is one thing `in_all`, it is the
+    /// loop's whole work.
     ///
     /// # Errors
     /// Of one of them, if any failed.
-    pub(in crate::pipeline) fn leased(self) -> Result<(), Undone<E>> {
-        self.ended_where(2, true)
+    pub(in crate::pipeline) fn leased(self, in_all: usize) -> Result<(), Undone<E>> {
+        self.ended_where(in_all.clamp(1, 2), true)
     }
 
     /// The end of reading what there is to do in parts: the loop failed where none could be read.
@@ -506,9 +507,13 @@ mod tests {
         assert_eq!(turn(vec![Err(of_row()), Err(outage())], Things::ended), TurnEnd::Good, "one is why by itself");
         assert!(is_failed(turn(vec![Err(outage()), Err(outage())], Things::ended)));
 
-        assert_eq!(turn(vec![Err(of_row())], Things::leased), TurnEnd::Good, "one thing");
-        assert_eq!(turn(vec![Err(of_row()), Ok(())], Things::leased), TurnEnd::Good);
-        assert!(is_failed(turn(vec![Err(of_row()), Err(of_row())], Things::leased)), "nothing is leased");
+        let leased = |things: Things<usize, StoreError>| things.leased(9);
+        assert_eq!(turn(vec![Err(of_row())], leased), TurnEnd::Good, "one thing of many");
+        assert_eq!(turn(vec![Err(of_row()), Ok(())], leased), TurnEnd::Good);
+        assert!(is_failed(turn(vec![Err(of_row()), Err(of_row())], leased)), "nothing is leased");
+        assert!(is_failed(turn(vec![Err(of_row())], |things| things.leased(1))), "the only thing there is");
+        assert_eq!(turn(vec![Ok(())], |things| things.leased(1)), TurnEnd::Good);
+        assert_eq!(turn(Vec::new(), |things| things.leased(1)), TurnEnd::Good, "it had nothing to lease");
 
         assert_eq!(turn(vec![Err(of_row()), Ok(())], Things::read), TurnEnd::Good);
         assert!(is_failed(turn(vec![Err(of_row())], Things::read)), "nothing is known of what there is to do");

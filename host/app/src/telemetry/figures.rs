@@ -289,7 +289,9 @@ impl Telemetry {
         for (kind, waiting, oldest_s) in census.into_iter().flat_map(|census| &census.deliveries) {
             let labels = [("kind", (*kind).into())];
             figures.deliveries_waiting.get_or_create(&labels).set(signed(*waiting));
-            figures.deliveries_oldest.get_or_create(&labels).set(signed(*oldest_s));
+            if let Some(oldest_s) = oldest_s {
+                figures.deliveries_oldest.get_or_create(&labels).set(signed(*oldest_s));
+            }
         }
         let report = figures.health_report.lock().unwrap_or_else(PoisonError::into_inner);
         figures.health.show(&figures.platforms, report.as_ref());
@@ -360,7 +362,7 @@ mod tests {
         let text = telemetry.render(Some(&Census {
             open_batches: vec![("planned".into(), 7)],
             hosts: 3,
-            deliveries: vec![("ai", 5, 90)],
+            deliveries: vec![("ai", 5, Some(90)), ("push", 2, None)],
         }));
         for line in [
             "backline_sandbox_calls_total{platform=\"youtube\",call=\"fetch\",end=\"answered\"} 2",
@@ -370,10 +372,15 @@ mod tests {
             "backline_hosts 3",
             "backline_deliveries_waiting{kind=\"ai\"} 5",
             "backline_deliveries_oldest_seconds{kind=\"ai\"} 90",
+            "backline_deliveries_waiting{kind=\"push\"} 2",
             "backline_database_up 1",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in {text}");
         }
+        assert!(
+            !text.contains("backline_deliveries_oldest_seconds{kind=\"push\"}"),
+            "an age that is not known: {text}"
+        );
         let without = telemetry.render(None);
         assert!(!without.contains("backline_batches_open{") && without.contains("backline_database_up 0"), "{without}");
     }

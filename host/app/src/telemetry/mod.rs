@@ -67,6 +67,6 @@ pub struct Census {
     pub open_batches: Vec<(String, u64)>,
     /// Hosts that were seen lately.
     pub hosts: u64,
-    /// Pending deliveries by kind of webhook: kind, number, and age of the oldest in seconds.
-    pub deliveries: Vec<(&'static str, u64, u64)>,
+    /// Pending deliveries by kind of webhook: kind, number, and age of the oldest in seconds, where that is known.
+    pub deliveries: Vec<(&'static str, u64, Option<u64>)>,
 }

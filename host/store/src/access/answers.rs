@@ -15,11 +15,22 @@ use uuid::Uuid;
 use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, json, time_text};
 use crate::database::error::StoreError;
+use crate::database::old_rows::{OldRows, old_rows};
 use backline_model::clock::Past;
 use backline_model::{ArtistId, Digest, TokenId};
 
 /// How long an answer is kept at least.
 const KEPT_FOR: TimeDelta = TimeDelta::hours(24);
+
+/// Answers that were kept for long enough. A key is the caller's own text, so each is called by its request.
+const OLD: OldRows = old_rows!(
+    "remove old answers",
+    "api_answers",
+    "token_id, idempotency_key",
+    "m.token_id::text AS first, m.idempotency_key AS second, m.request_id::text AS name",
+    "(r.value->>'first')::uuid, r.value->>'second'",
+    "m.created_at < $2::timestamptz"
+);
 
 /// A request that is carried out once, however often it comes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,16 +132,9 @@ impl Store {
     /// Removes answers that were kept for a day. Returns how many.
     ///
     /// # Errors
-    /// When the database fails.
+    /// [`StoreError::Kept`] when the database refuses some of them; otherwise when it fails.
     pub async fn kept_answers_remove(&self, past: Past) -> Result<u64, StoreError> {
-        // One that an erasure holds goes with its artist.
-        let statement = self.query(
-            "DELETE FROM api_answers WHERE (token_id, idempotency_key) IN (
-                 SELECT k.token_id, k.idempotency_key FROM api_answers k WHERE k.created_at < $1::timestamptz
-                 FOR UPDATE SKIP LOCKED)",
-        );
-        let until = time_text(past.before_by(KEPT_FOR).at());
-        self.write("remove old answers", statement.bind(until)).await
+        self.old_rows_delete(&OLD, time_text(past.before_by(KEPT_FOR).at())).await
     }
 }
 

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, clean, time_text};
 use crate::database::error::StoreError;
+use crate::database::old_rows::{OldRows, old_rows};
 use backline_model::clock::Past;
 use backline_model::{Digest, TokenId};
 
@@ -20,6 +21,17 @@ const LATER_MAX: TimeDelta = TimeDelta::minutes(5);
 
 /// More than any token has.
 const ALL: i64 = 1_000_000;
+
+/// Sessions that are over, by their ids, which are not secret.
+const OVER: OldRows = old_rows!(
+    "remove sessions that are over",
+    "dashboard_sessions",
+    "id",
+    "m.id::text AS first, NULL::text AS second, m.id::text AS name",
+    "(r.value->>'first')::uuid",
+    "(m.until < $2::timestamptz
+         OR m.token_id IN (SELECT t.id FROM api_tokens t WHERE t.revoked_at IS NOT NULL))"
+);
 
 /// A session as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,14 +130,8 @@ impl Store {
     /// Removes sessions that are over, and those of tokens that were revoked. Returns how many.
     ///
     /// # Errors
-    /// When the database fails.
+    /// [`StoreError::Kept`] when the database refuses some of them; otherwise when it fails.
     pub async fn sessions_remove(&self, past: Past) -> Result<u64, StoreError> {
-        let statement = self.query(
-            "DELETE FROM dashboard_sessions WHERE id IN (
-                 SELECT s.id FROM dashboard_sessions s WHERE s.until < $1::timestamptz
-                     OR s.token_id IN (SELECT t.id FROM api_tokens t WHERE t.revoked_at IS NOT NULL)
-                 FOR UPDATE SKIP LOCKED)",
-        );
-        self.write("remove sessions that are over", statement.bind(time_text(past.at()))).await
+        self.old_rows_delete(&OVER, time_text(past.at())).await
     }
 }

@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, clean, time_text};
-use crate::database::error::StoreError;
+use crate::database::error::{StoreError, unless_refused};
+use crate::database::old_rows::{OldRows, old_rows};
 use crate::database::readable::Extent;
 use crate::scope::Scope;
 use backline_model::clock::Past;
@@ -14,6 +15,26 @@ use backline_model::{AlertMessage, AlertPhase, AlertSeverity, AlertState, Channe
 
 /// How long a message that has ended is kept.
 const KEPT_FOR: TimeDelta = TimeDelta::days(30);
+
+/// What messages told that ended long enough ago, by the message.
+const OLD_TOLD: OldRows = old_rows!(
+    "remove what old alerts told",
+    "alert_events",
+    "channel_id, event_seq",
+    "m.channel_id::text AS first, m.event_seq AS second, m.message_id::text AS name",
+    "(r.value->>'first')::uuid, (r.value->>'second')::bigint",
+    "m.message_id IN (SELECT o.id FROM alert_messages o WHERE o.finished_at < $2::timestamptz)"
+);
+
+/// Those messages themselves, where nothing leads to them any more.
+const OLD: OldRows = old_rows!(
+    "remove old alerts",
+    "alert_messages",
+    "id",
+    "m.id::text AS first, NULL::text AS second, m.id::text AS name",
+    "(r.value->>'first')::uuid",
+    "m.finished_at < $2::timestamptz AND NOT EXISTS (SELECT 1 FROM alert_events e WHERE e.message_id = m.id)"
+);
 
 /// Which messages to list. A field that is none does not restrict.
 #[derive(Clone, Debug, Default)]
@@ -101,24 +122,15 @@ impl Store {
     /// Removes messages that ended a month ago. Returns how many.
     ///
     /// # Errors
-    /// When the database fails.
+    /// [`StoreError::Kept`] when the database refuses some of them; otherwise when it fails.
     pub async fn alert_messages_remove(&self, past: Past) -> Result<u64, StoreError> {
         let until = time_text(past.before_by(KEPT_FOR).at());
         // What leads to events first, and alone: events take it along when they are erased or too old, in an order of
-        // their own. What others hold stays until the next time, and so does its message.
-        let statement = self.query(
-            "DELETE FROM alert_events WHERE (channel_id, event_seq) IN (
-                 SELECT m.channel_id, m.event_seq FROM alert_events m JOIN alert_messages o ON o.id = m.message_id
-                 WHERE o.finished_at < $1::timestamptz FOR UPDATE OF m SKIP LOCKED)",
-        );
-        self.write("remove what old alerts told", statement.bind(until.clone())).await?;
-        let statement = self.query(
-            "DELETE FROM alert_messages WHERE id IN (
-                 SELECT o.id FROM alert_messages o WHERE o.finished_at < $1::timestamptz
-                     AND NOT EXISTS (SELECT 1 FROM alert_events m WHERE m.message_id = o.id)
-                 FOR UPDATE SKIP LOCKED)",
-        );
-        self.write("remove old alerts", statement.bind(until)).await
+        // their own. What others hold, or the database refuses, stays until the next time, and so does its message.
+        let mut failed = None;
+        unless_refused(self.old_rows_delete(&OLD_TOLD, until.clone()).await, &mut failed)?;
+        let removed = unless_refused(self.old_rows_delete(&OLD, until).await, &mut failed)?;
+        failed.map_or(Ok(removed), Err)
     }
 }
 

@@ -30,14 +30,17 @@ const WORDS: [(&str, Meaning); 4] = [
 
 /// Replaces the words for numbers. A parameter in one needs its type: `$2::bigint`.
 pub(crate) fn with_counters(text: &str) -> String {
+    WORDS.iter().fold(text.to_owned(), |text, (word, sql)| replaced(&text, word, sql))
+}
+
+/// Replaces a word of a statement, with what stands in it up to its closing brace, by what that means.
+pub(crate) fn replaced(text: &str, word: &str, sql: impl Fn(&str) -> String) -> String {
     let mut text = text.to_owned();
-    for (word, sql) in WORDS {
-        while let Some(at) = text.find(word) {
-            let from = at + word.len();
-            let Some(length) = text[from..].find('}') else { break };
-            let sql = sql(&text[from..from + length]);
-            text.replace_range(at..=from + length, &sql);
-        }
+    while let Some(at) = text.find(word) {
+        let from = at + word.len();
+        let Some(length) = text[from..].find('}') else { break };
+        let sql = sql(&text[from..from + length]);
+        text.replace_range(at..=from + length, &sql);
     }
     text
 }

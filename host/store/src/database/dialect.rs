@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::database::counters::{COUNTER_MAX, TIMES_MAX, with_counters};
 use crate::database::error::StoreError;
-use crate::database::times;
+use crate::database::times::{self, with_times};
 use crate::scope::{last_parameter, limited};
 
 /// The kind of database in use.
@@ -41,7 +41,7 @@ impl std::fmt::Display for DatabaseKind {
 }
 
 /// The words in braces: what each means on SQLite and on PostgreSQL.
-const WORDS: [(&str, &str, &str); 11] = [
+const WORDS: [(&str, &str, &str); 9] = [
     // Compares with the ids in the rows of the first parameter. On PostgreSQL they are one array that is made once: no
     // plan can read the table and look each row up among the ids, however the planner guesses.
     (
@@ -69,18 +69,6 @@ const WORDS: [(&str, &str, &str); 11] = [
     ("{minute_of_began_at}", "substr(began_at, 1, 16)", "date_trunc('minute', began_at)"),
     // The bytes of an id, by which a row is found whose id no parameter can be.
     ("{bytes_of_id}", "CAST(id AS BLOB)", "convert_to(id::text, 'UTF8')"),
-    // Whether what is stored as a time is one: it begins with a date of the calendar, since SQLite takes `now`, `12:00`
-    // and numbers of days too. PostgreSQL's type keeps others out.
-    (
-        "{next_at_is_a_time}",
-        "date(substr(d.next_at, 1, 10), '+0 days') IS substr(d.next_at, 1, 10) AND julianday(d.next_at) IS NOT NULL",
-        "TRUE",
-    ),
-    (
-        "{fire_time_is_a_time}",
-        "date(substr(fire_time, 1, 10), '+0 days') IS substr(fire_time, 1, 10) AND julianday(fire_time) IS NOT NULL",
-        "TRUE",
-    ),
     // What other programs wrote as a status, by its letters: those of PostgreSQL depend on the language otherwise.
     ("{status_word}", "lower(trim(subscription_status))", "lower(btrim(subscription_status) COLLATE \"C\")"),
 ];
@@ -113,7 +101,8 @@ pub(crate) fn translate(kind: DatabaseKind, statement: &str, to_one_tenant: bool
     for (word, sqlite, postgres) in WORDS {
         text = text.replace(word, if kind == DatabaseKind::Sqlite { sqlite } else { postgres });
     }
-    let mut text = limited(&with_columns(kind, &with_counters(&text)), to_one_tenant);
+    let text = with_counters(&with_times(&text, kind == DatabaseKind::Sqlite));
+    let mut text = limited(&with_columns(kind, &text), to_one_tenant);
     if kind == DatabaseKind::Postgres {
         return text;
     }
@@ -422,6 +411,15 @@ pub(crate) trait Columns {
     /// A time; NULL is an error.
     fn time(&self, column: &str) -> Result<DateTime<Utc>, StoreError> {
         self.time_or_null(column)?.ok_or_else(|| null(column))
+    }
+
+    /// A time of the calendar; NULL is an error, and so is what only stands for a time beyond it.
+    fn calendar_time(&self, column: &str) -> Result<DateTime<Utc>, StoreError> {
+        let time = self.time(column)?;
+        if time == FIRST_TIME || time == LAST_TIME {
+            return Err(unreadable(column, format!("'{}'", self.text(column)?)));
+        }
+        Ok(time)
     }
 
     /// A date; NULL is an error.

@@ -246,6 +246,17 @@ pub enum StoreError {
         #[source]
         source: sqlx::Error,
     },
+    /// The database refused to delete single rows; others that were to be deleted with them are gone.
+    #[error("the database refused to {what}: {rows}; remove what keeps them, such as a trigger of another program")]
+    Kept {
+        /// What was being done.
+        what: &'static str,
+        /// What the rows are called.
+        rows: String,
+        /// Why it refused the first of them.
+        #[source]
+        source: Box<StoreError>,
+    },
     /// The database did not answer in time. Whether the statement was carried out is not known.
     #[error("the database did not {what} within {seconds} s: check its load, its locks and the network to it")]
     NoAnswer {

@@ -22,8 +22,8 @@ pub(crate) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a connection may take to confirm that it is in order, when it is taken from the pool or given back.
 pub(crate) const CHECK_WITHIN: Duration = Duration::from_secs(5);
 
-/// The longest step of a migration: rewriting tables of any size. Its operator sees that it works, so the limit is for
-/// a server that went silent.
+/// The longest that all migrations of a database may take together: they rewrite tables of any size. Their operator
+/// sees that they work, so the limit is for a server that went silent.
 pub(crate) const MIGRATION_MAX: Duration = Duration::from_secs(86_400);
 
 /// Bounds of what the database may take.

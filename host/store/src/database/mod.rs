@@ -11,6 +11,7 @@ pub(crate) mod link;
 pub(crate) mod migrate;
 pub(crate) mod months;
 pub(crate) mod notifications;
+pub(crate) mod old_rows;
 pub(crate) mod owner;
 pub(crate) mod place;
 pub(crate) mod pooler;

@@ -19,6 +19,14 @@ pub(crate) enum DatabasePlace {
     Server(Url),
 }
 
+/// Checks that a URL names a database that could be opened. Nothing is opened.
+///
+/// # Errors
+/// When it names none. No error holds the password.
+pub fn url_check(url: &str) -> Result<(), StoreError> {
+    DatabasePlace::parse(url).map(drop)
+}
+
 impl DatabasePlace {
     pub(crate) fn parse(url: &str) -> Result<Self, StoreError> {
         let url = url.trim();
@@ -156,6 +164,10 @@ mod tests {
         assert_eq!(file("sqlite:data/backline.db"), "data/backline.db");
         assert!(matches!(DatabasePlace::parse("postgresql://x@h/db"), Ok(DatabasePlace::Server(_))));
 
+        for (url, is_one) in [("backline.db", true), ("postgres://x@h/db", true), ("mysql://h/db", false), ("", false)]
+        {
+            assert_eq!(url_check(url).is_ok(), is_one, "{url}");
+        }
         for memory in [":memory:", "sqlite::memory:", "sqlite://:memory:", "sqlite://x?mode=memory"] {
             assert!(matches!(DatabasePlace::parse(memory), Err(StoreError::InMemory)), "{memory}");
         }

@@ -1,7 +1,12 @@
 //! Times in the two usual forms, read and written digit by digit: each row that is read or stored has several. What has
 //! another form is for the general parser and writer, which take ten times as long.
+//!
+//! And times in statements: a file takes any text for one, and PostgreSQL times beyond the calendar. What counts,
+//! compares or groups rows by a time leaves those of the rows out that hold none.
 
 use chrono::{DateTime, Datelike as _, NaiveDate, SecondsFormat, Timelike as _, Utc};
+
+use crate::database::counters::replaced;
 
 /// The form that times are written in, with zeros for its digits.
 const FORM: [u8; 27] = *b"0000-00-00T00:00:00.000000Z";
@@ -60,6 +65,29 @@ pub(crate) fn read(text: &str) -> Option<DateTime<Utc>> {
     Some(time.and_utc())
 }
 
+/// Replaces the words for times, for a file or for PostgreSQL:
+///
+/// - `{is_time: a}`: whether what is stored as a time is one. In a file it begins with a date of the calendar, since
+///   SQLite takes `now`, `12:00` and numbers of days too; PostgreSQL's type keeps others out.
+/// - `{time: a}`: the time, and NULL where a host would read none of the calendar: so that one row spoils no `MIN` or
+///   `MAX` of others. In a file it has the form in which times are written, since only those sort as texts.
+pub(crate) fn with_times(text: &str, is_file: bool) -> String {
+    let text = replaced(text, "{is_time: ", |time| if is_file { is_time(time) } else { "TRUE".to_owned() });
+    replaced(&text, "{time: ", |time| {
+        let is_calendar = if is_file {
+            let is_time = is_time(time);
+            format!("{time} LIKE '____-__-__T__:__:__%Z' AND substr({time}, 12, 2) < '24' AND {is_time}")
+        } else {
+            format!("{time} > '0001-01-01 00:00:00+00' AND {time} < '9999-12-31 23:59:59.999999+00'")
+        };
+        format!("CASE WHEN {is_calendar} THEN {time} END")
+    })
+}
+
+fn is_time(time: &str) -> String {
+    format!("date(substr({time}, 1, 10), '+0 days') IS substr({time}, 1, 10) AND julianday({time}) IS NOT NULL")
+}
+
 /// A number of at most nine digits, and of nothing else.
 fn number(digits: &[u8]) -> Option<u32> {
     digits.iter().try_fold(0, |number, digit| digit.is_ascii_digit().then(|| number * 10 + u32::from(digit - b'0')))
@@ -103,6 +131,25 @@ mod tests {
         ] {
             assert_eq!(read(text), Some(expected.parse().expect("a time")), "{text}");
         }
+    }
+
+    #[test]
+    fn a_statement_leaves_out_what_is_no_time() {
+        assert_eq!(with_times("NOT ({is_time: d.at}) AND {and_tenant: t}", false), "NOT (TRUE) AND {and_tenant: t}");
+        assert_eq!(
+            with_times("{is_time: at}", true),
+            "date(substr(at, 1, 10), '+0 days') IS substr(at, 1, 10) AND julianday(at) IS NOT NULL"
+        );
+        assert_eq!(
+            with_times("MIN({time: at}), {time: b.at}", false),
+            "MIN(CASE WHEN at > '0001-01-01 00:00:00+00' AND at < '9999-12-31 23:59:59.999999+00' THEN at END), \
+             CASE WHEN b.at > '0001-01-01 00:00:00+00' AND b.at < '9999-12-31 23:59:59.999999+00' THEN b.at END"
+        );
+        assert_eq!(
+            with_times("MIN({time: at})", true),
+            "MIN(CASE WHEN at LIKE '____-__-__T__:__:__%Z' AND substr(at, 12, 2) < '24' \
+             AND date(substr(at, 1, 10), '+0 days') IS substr(at, 1, 10) AND julianday(at) IS NOT NULL THEN at END)"
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! of its events, whichever hosts send. What is written under a lease checks it: a host that sends for too long writes
 //! nothing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -110,8 +110,8 @@ pub struct Backlog {
     pub kind: WebhookKind,
     /// Number of deliveries.
     pub waiting: u64,
-    /// When the oldest of their events occurred.
-    pub oldest: DateTime<Utc>,
+    /// When the oldest of their events occurred of which that can be read; none where that is true of none.
+    pub oldest: Option<DateTime<Utc>>,
 }
 
 impl Store {
@@ -185,7 +185,7 @@ impl Store {
                  SELECT $2::uuid, e.seq, e.id, e.artist_id, r.value->>'line', 'waiting', 0,
                      COALESCE((SELECT MAX(d.next_at) FROM deliveries d
                          WHERE d.webhook_id = $2::uuid AND d.line = r.value->>'line'
-                             AND d.state = 'waiting' AND {next_at_is_a_time}), $3::timestamptz)
+                             AND d.state = 'waiting' AND {is_time: d.next_at}), $3::timestamptz)
                  FROM {rows} LEFT JOIN events e ON e.seq = (r.value->>'seq')::bigint
                  WHERE (e.seq IS NULL) = FALSE {and_event: e}
                  ON CONFLICT (webhook_id, event_seq) DO NOTHING",
@@ -254,7 +254,7 @@ impl Store {
     ) -> Result<bool, StoreError> {
         const TIMELESS: &str = "SELECT d.event_seq, d.next_at FROM deliveries d
              WHERE d.webhook_id = $1::uuid AND d.state = 'waiting' AND d.next_at > $3::timestamptz
-                 AND NOT ({next_at_is_a_time}) AND (d.lease_until IS NULL OR d.lease_until <= $2::timestamptz)
+                 AND NOT ({is_time: d.next_at}) AND (d.lease_until IS NULL OR d.lease_until <= $2::timestamptz)
                  AND EXISTS (SELECT 1 FROM webhooks w WHERE w.id = $1::uuid AND w.enabled {and_tenant: w.tenant})";
         if self.kind() == DatabaseKind::Postgres {
             return Ok(false); // its type keeps others out
@@ -572,25 +572,61 @@ impl Store {
         work.commit().await
     }
 
-    /// What waits, by kind of webhook; those that are off are left out.
+    /// What waits, by kind of webhook; those that are off are left out. A webhook whose row can't be read is named and
+    /// not counted, since nothing is sent to it. An event whose time can't be read is named, and counts all the same.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn delivery_backlog_list(&self, scope: &Scope) -> Result<Vec<Backlog>, StoreError> {
         let statement = self.scoped(
             scope,
-            "SELECT s.kind, s.n, e.occurred_at::text AS oldest FROM (
-                 SELECT w.kind, COUNT(*) AS n, MIN(d.event_seq) AS first FROM deliveries d JOIN webhooks w
-                     ON w.id = d.webhook_id
-                 WHERE d.state = 'waiting' AND w.enabled {and_tenant: w.tenant}
-                 GROUP BY w.kind) AS s
-             JOIN events e ON e.seq = s.first ORDER BY s.kind",
+            "SELECT w.name, w.kind, COUNT(*) AS n FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id
+             WHERE d.state = 'waiting' AND w.enabled {and_tenant: w.tenant}
+             GROUP BY w.id, w.name, w.kind ORDER BY w.name",
         );
         let rows = self.rows("count deliveries that wait", statement).await?;
-        self.unreadable.read("webhooks", "kind", Extent::Part, &rows, |row| {
-            let kind = row.named("kind", WebhookKind::parse)?;
-            Ok(Backlog { kind, waiting: row.count("n")?, oldest: row.time("oldest")? })
-        })
+        let of_webhooks = self.unreadable.read("webhooks", "name", Extent::Columns, &rows, |row| {
+            Ok((row.named("kind", WebhookKind::parse)?, row.count("n")?))
+        })?;
+        let mut by_kind: BTreeMap<WebhookKind, u64> = BTreeMap::new();
+        for (kind, waiting) in of_webhooks {
+            *by_kind.entry(kind).or_default() += waiting;
+        }
+        let mut backlog = Vec::with_capacity(by_kind.len());
+        for (kind, waiting) in by_kind {
+            backlog.push(Backlog { kind, waiting, oldest: self.oldest_waiting_get(scope, kind).await? });
+        }
+        Ok(backlog)
+    }
+
+    /// When the oldest event occurred that waits for webhooks of a kind, of those whose time can be read.
+    async fn oldest_waiting_get(&self, scope: &Scope, kind: WebhookKind) -> Result<Option<DateTime<Utc>>, StoreError> {
+        const EVENTS: u32 = 100;
+        let mut after: Option<i64> = None;
+        loop {
+            // What waits is found by an index of its own. In the order of events, all that ever was delivered would be
+            // gone through for it.
+            let statement = self.scoped(
+                scope,
+                "WITH waiting AS MATERIALIZED (
+                     SELECT d.event_seq FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id
+                     WHERE d.state = 'waiting' AND w.enabled AND w.kind = $1
+                         AND ($2::bigint IS NULL OR d.event_seq > $2) {and_tenant: w.tenant})
+                 SELECT e.seq, e.occurred_at::text AS occurred_at
+                 FROM (SELECT DISTINCT w.event_seq FROM waiting w ORDER BY w.event_seq LIMIT $3) AS oldest
+                     JOIN events e ON e.seq = oldest.event_seq ORDER BY e.seq",
+            );
+            let statement = statement.bind(kind.as_str()).bind(after).bind(i64::from(EVENTS));
+            let rows = self.rows("find the oldest event that waits", statement).await?;
+            let times = self
+                .unreadable
+                .read("events", "seq", Extent::Columns, &rows, |row| row.calendar_time("occurred_at"))?;
+            if let Some(oldest) = times.first() {
+                return Ok(Some(*oldest));
+            }
+            let Some(last) = more_after(&rows, EVENTS, 0, EVENTS) else { return Ok(None) };
+            after = Some(last.number("seq")?);
+        }
     }
 }
 

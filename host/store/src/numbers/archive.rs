@@ -48,15 +48,27 @@ struct Due {
     id: String,
     account: AccountId,
     date: NaiveDate,
+    /// Its place among the others of its span of dates.
+    place: String,
 }
 
-/// What one transaction did.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What was done of a step at once.
+#[derive(Debug, Default)]
 pub struct ArchivedPart {
     /// Rows that were moved or deleted.
     pub rows: u64,
     /// Where to go on; none where nothing is left.
     pub next: Option<ArchivePlace>,
+    /// That the database refused the one row that was to be put away: [`StoreError::Kept`]. It stays.
+    pub refused: Option<StoreError>,
+}
+
+impl ArchivedPart {
+    /// Of rows of which the oldest come first each time, so that there is no place to remember.
+    fn of_oldest(rows: u64, limit: u32) -> Self {
+        let next = (rows >= u64::from(limit)).then(ArchivePlace::default);
+        Self { rows, next, refused: None }
+    }
 }
 
 /// The first day of a table of SQLite after another (1). What another program wrote need not be a text, or is one that
@@ -277,6 +289,8 @@ impl Store {
     }
 
     /// Does a part of a step, in one transaction: at most `limit` rows, from a place on. `now` is the plan's time.
+    /// Where the database refuses that, such as by a trigger of another program, fewer rows are put away, down to the
+    /// one that is refused. Rows that are deleted by a time of their own have no place from which to go on behind it.
     ///
     /// # Errors
     /// When the database fails; nothing is done then.
@@ -293,13 +307,12 @@ impl Store {
         let now = now.at();
         if step.table == RetainedTable::Events {
             let rows = self.old_events_delete(&time_of(step, now), limit).await?;
-            // Deleting begins at the oldest row each time, so there is no place to remember.
-            return Ok(ArchivedPart { rows, next: (rows >= u64::from(limit)).then(ArchivePlace::default) });
+            return Ok(ArchivedPart::of_oldest(rows, limit));
         }
         if let Some(Recorded { delete, .. }) = recorded(step.table) {
             let batches = (limit / ROWS_PER_BATCH).max(1);
             if let Some(rows) = self.batches_outcomes_take(step.table, &time_of(step, now), batches).await? {
-                return Ok(ArchivedPart { rows, next: Some(ArchivePlace::default()) });
+                return Ok(ArchivedPart { rows, next: Some(ArchivePlace::default()), refused: None });
             }
             let limit = if step.table == RetainedTable::Batches { batches } else { limit };
             let statement = self.query(delete).bind(time_of(step, now)).bind(i64::from(limit));
@@ -309,23 +322,42 @@ impl Store {
             let rows = work.execute("delete what is past its time", statement.long()).await?;
             work.commit().await?;
             point(Point::ArchiveRecordsDeleted);
-            // Deleting begins at the oldest row each time, so there is no place to remember.
-            return Ok(ArchivedPart { rows, next: (rows >= u64::from(limit)).then(ArchivePlace::default) });
+            return Ok(ArchivedPart::of_oldest(rows, limit));
         }
         let bound = bound(step, now, self.kind());
         let place = match &from.0 {
             Some(place) => place.clone(),
             None => match self.archive_dates_after(step.table, None, bound).await? {
                 Some(dates) => Place { dates, after: None },
-                None => return Ok(ArchivedPart { rows: 0, next: None }),
+                None => return Ok(ArchivedPart::default()),
             },
         };
         let mut work = self.begin().await?;
         erasures_hold_off_in_txn(&mut work).await?;
         work.long();
-        let (due, last) = next_due(&mut work, step, zones, &place, limit, now).await?;
+        let (mut due, mut last) = next_due(&mut work, step, zones, &place, limit, now).await?;
+        let mut refused = None;
+        while !due.is_empty() && refused.is_none() {
+            work.execute("begin a part of the archive", work.query("SAVEPOINT part")).await?;
+            let Err(source) = put_away(&mut work, step, &due).await else { break };
+            if source.is_outage() {
+                return Err(source);
+            }
+            // The rows stay locked: a transaction of its own for fewer of them would have to wait for this one.
+            work.execute("undo a part of the archive", work.query("ROLLBACK TO SAVEPOINT part")).await?;
+            match due.as_slice() {
+                [one] => refused = Some(kept(step, one, source)),
+                several => {
+                    let half = several.len() / 2;
+                    due.truncate(half);
+                }
+            }
+            last = due.last().filter(|_| refused.is_none()).map(|row| (row.place.clone(), row.date)).or(last);
+        }
+        if refused.is_some() {
+            due.clear();
+        }
         if !due.is_empty() {
-            put_away(&mut work, step, &due).await?;
             point(Point::ArchiveRowsTaken);
         }
         work.commit().await?;
@@ -340,7 +372,7 @@ impl Store {
                 .await?
                 .map(|dates| Place { dates, after: None }),
         };
-        Ok(ArchivedPart { rows, next: next.map(|next| ArchivePlace(Some(next))) })
+        Ok(ArchivedPart { rows, next: next.map(|next| ArchivePlace(Some(next))), refused })
     }
 
     /// The next dates before a bound of which a table may have rows: a month of a table that is cut into months, a day
@@ -628,12 +660,19 @@ async fn next_due(
     };
     let rows = work.rows("find what is past its time", statement.bind(i64::from(limit))).await?;
     let due = work.unreadable.read(step.table.as_str(), "id", Extent::Part, &rows, |row| {
-        Ok(Due { id: row.text("id")?, account: row.parsed("account")?, date: row.date("date")? })
+        let (id, place) = (row.text("id")?, row.text("place")?);
+        Ok(Due { id, account: row.parsed("account")?, date: row.date("date")?, place })
     })?;
     // Both can be read: the statement has compared the date, and the place is a number, or an id of PostgreSQL's type.
     let last = rows.last().filter(|_| rows.len() >= limit as usize);
     let last = last.map(|row| Ok::<_, StoreError>((row.text("place")?, row.date("date")?))).transpose()?;
     Ok((due, last))
+}
+
+/// That the database refused a step for one row.
+fn kept(step: &RetentionStep, row: &Due, source: StoreError) -> StoreError {
+    let rows = format!("{} of {} of {}", step.table.as_str(), row.id, row.date);
+    StoreError::Kept { what: "put away what is past its time", rows, source: Box::new(source) }
 }
 
 /// Moves or deletes rows that are locked.

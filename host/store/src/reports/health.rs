@@ -14,7 +14,6 @@ use crate::database::readable::Extent;
 use crate::events::outbox::events_write_in_txn;
 use crate::scope::Scope;
 use crate::work::leases::readable_time;
-use backline_model::clock::FIRST_TIME;
 use backline_model::health::{
     AccountName, Alert, AlertName, BusySpan, CredentialFigures, Figures, HostFigures, Lag, PlatformFigures,
     WebhookFigures,
@@ -109,9 +108,9 @@ impl ReadView {
         let statement = self.scoped(
             scope,
             "SELECT platform, outcome, reason, run_id::text AS run_id, COUNT(*)::bigint AS accounts,
-                 MAX(at)::text AS at,
+                 MAX({time: at})::text AS at,
                  CASE WHEN deferred_until <= $3::timestamptz THEN 1 ELSE 0 END AS is_due,
-                 MIN(deferred_until)::text AS until
+                 MIN({time: deferred_until})::text AS until
              FROM (
                  SELECT platform, outcome, reason, run_id, at, deferred_until, ROW_NUMBER() OVER (
                      PARTITION BY account_id, metric_date
@@ -131,8 +130,11 @@ impl ReadView {
             let accounts = row.count("accounts")?;
             match row.text("outcome")?.as_str() {
                 "collected" => {
-                    collected.push((row.parsed("platform")?, row.parsed("run_id")?, row.time("at")?, accounts));
                     figures.collected += accounts;
+                    // Where no time of theirs can be read, only their lag is not known.
+                    if let Some(at) = row.time_or_null("at")? {
+                        collected.push((row.parsed("platform")?, row.parsed("run_id")?, at, accounts));
+                    }
                 }
                 "deferred" if row.truth("is_due")? => figures.due += accounts,
                 "deferred" => {
@@ -157,7 +159,7 @@ impl ReadView {
         let runs: BTreeSet<RunId> = collected.iter().map(|(_, run, ..)| *run).collect();
         let rows: Vec<_> = runs.iter().map(|run| json!({ "id": run })).collect();
         let statement = self.query(
-            "SELECT n.id::text AS id, COALESCE(MIN(f.fire_time), n.started_at)::text AS due
+            "SELECT n.id::text AS id, COALESCE(MIN({time: f.fire_time}), n.started_at)::text AS due
              FROM runs n LEFT JOIN schedule_fires f ON f.run_id = n.id
              WHERE n.id {in_ids} GROUP BY n.id, n.started_at",
         );
@@ -219,7 +221,7 @@ impl ReadView {
                  SUM(CASE WHEN eligible = 1 AND created_at <= $1::timestamptz THEN 1
                  ELSE 0 END)::bigint AS eligible_before,
                  SUM(CASE WHEN eligible = 1 AND collected_at IS NULL THEN 1 ELSE 0 END)::bigint AS never_collected,
-                 MIN(CASE WHEN eligible = 1 AND collected_at >= $2::timestamptz THEN collected_at END)::text AS oldest,
+                 MIN(CASE WHEN eligible = 1 THEN {time: collected_at} END)::text AS oldest,
                  SUM(CASE WHEN consented = 0 AND status = 'active' THEN 1 ELSE 0 END)::bigint AS without_consent,
                  SUM(CASE WHEN consented = 1 AND status = 'reconnect_needed' THEN 1 ELSE 0 END)::bigint AS reconnect
              FROM (
@@ -241,9 +243,7 @@ impl ReadView {
              ) AS judged
              GROUP BY platform",
         );
-        // A text that is no time may sort before all times in a file, and would be the oldest.
-        let statement = statement.bind(time_text(window.since)).bind(time_text(FIRST_TIME));
-        let rows = self.rows("count accounts", statement).await?;
+        let rows = self.rows("count accounts", statement.bind(time_text(window.since))).await?;
         add_to_each(&rows, platforms, |figures, row| {
             figures.eligible = row.count("eligible")?;
             figures.eligible_before = row.count("eligible_before")?;
@@ -284,9 +284,9 @@ impl ReadView {
     ) -> Result<Vec<BusySpan>, StoreError> {
         let statement = self.scoped(
             scope,
-            "SELECT platform, run_id::text AS run_id, MIN(began_at)::text AS began_at,
-                 MAX(COALESCE(finished_at, CASE WHEN state = 'leased' THEN $2::timestamptz
-                 ELSE began_at END))::text AS ended_at,
+            "SELECT platform, run_id::text AS run_id, MIN({time: began_at})::text AS began_at,
+                 MAX(COALESCE({time: finished_at}, CASE WHEN state = 'leased' THEN $2::timestamptz
+                 ELSE {time: began_at} END))::text AS ended_at,
                  COALESCE(SUM({amount: usage->>'requests'}), 0)::bigint AS requests
              FROM batches WHERE began_at > $1::timestamptz AND began_at <= $2::timestamptz {and_tenant: tenant}
              GROUP BY platform, run_id, {minute_of_began_at}",

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, clean, json, time_text};
 use crate::database::error::StoreError;
+use crate::database::old_rows::{OldRows, old_rows};
 use crate::database::readable::{Extent, left_of, more_after};
 use crate::scope::Scope;
 use crate::work::leaders::{Term, term_check_in_txn};
@@ -16,6 +17,16 @@ use backline_model::clock::Past;
 
 /// How long one that has ended is kept.
 const KEPT_FOR: TimeDelta = TimeDelta::days(90);
+
+/// Acts that ended long enough ago.
+const OLD: OldRows = old_rows!(
+    "remove old bulk acts",
+    "bulk_acts",
+    "id",
+    "m.id::text AS first, NULL::text AS second, m.id::text AS name",
+    "(r.value->>'first')::uuid",
+    "m.finished_at < $2::timestamptz"
+);
 
 /// Which bulk acts to list. A field that is none does not restrict.
 #[derive(Clone, Debug, Default)]
@@ -204,14 +215,9 @@ impl Store {
     /// Removes bulk acts that ended 90 days ago. Returns how many.
     ///
     /// # Errors
-    /// When the database fails.
+    /// [`StoreError::Kept`] when the database refuses some of them; otherwise when it fails.
     pub async fn bulk_acts_remove(&self, past: Past) -> Result<u64, StoreError> {
-        // One that an erasure holds goes with its artist.
-        let statement = self.query(
-            "DELETE FROM bulk_acts WHERE id IN (
-                 SELECT b.id FROM bulk_acts b WHERE b.finished_at < $1::timestamptz FOR UPDATE SKIP LOCKED)",
-        );
-        self.write("remove old bulk acts", statement.bind(time_text(past.before_by(KEPT_FOR).at()))).await
+        self.old_rows_delete(&OLD, time_text(past.before_by(KEPT_FOR).at())).await
     }
 }
 

@@ -9,14 +9,13 @@ use chrono::{DateTime, Utc};
 use sqlx::any::AnyRow;
 
 use crate::database::connection::Store;
-use crate::database::dialect::{Columns as _, clean, time_text, unreadable};
+use crate::database::dialect::{Columns as _, clean, time_text};
 use crate::database::error::StoreError;
 use crate::database::notifications::notify;
 use crate::database::readable::Extent;
 use crate::database::topic::Topic;
 use crate::scope::Scope;
 use crate::work::parts::{Part, part_split_off_in_txn};
-use backline_model::clock::{FIRST_TIME, LAST_TIME};
 use backline_model::remedies::{Remedy, off};
 use backline_model::{Batch, BatchAccount, BatchState, Lease, Platform, RunId, Window};
 
@@ -317,19 +316,14 @@ pub(crate) fn batch_of(row: &AnyRow) -> Result<Batch, StoreError> {
         platform: row.parsed("platform")?,
         release: row.parsed("release_digest")?,
         canary: row.text_or_null("lane")?.is_some(),
-        window: Window { since: window_time(row, "window_since")?, until: window_time(row, "window_until")? },
+        window: Window {
+            // A platform can't be asked about what only stands for a time beyond all calendars.
+            since: row.calendar_time("window_since")?,
+            until: row.calendar_time("window_until")?,
+        },
         accounts: Vec::new(),
         attempts: row.times("attempts")?,
     })
-}
-
-/// A time of a window. What only stands for a time beyond all calendars is none that a platform can be asked about.
-fn window_time(row: &AnyRow, column: &str) -> Result<DateTime<Utc>, StoreError> {
-    let time = row.time(column)?;
-    if time == FIRST_TIME || time == LAST_TIME {
-        return Err(unreadable(column, format!("'{}'", row.text(column)?)));
-    }
-    Ok(time)
 }
 
 /// A time that is only waited for: none where it can't be read, and then others are looked for all the same.

@@ -15,7 +15,6 @@ use crate::database::notifications::notify;
 use crate::database::readable::Extent;
 use crate::database::topic::Topic;
 use crate::scope::Scope;
-use backline_model::clock::LAST_TIME;
 use backline_model::{Holder, Platform};
 
 /// A pause, and the pace after it.
@@ -236,16 +235,14 @@ impl Store {
     ) -> Result<Vec<PlatformPause>, StoreError> {
         let statement = self.query(
             "SELECT platform, COUNT(credential_id)::bigint AS credentials, COUNT(*)::bigint AS holders,
-                 COALESCE(MAX(CASE WHEN paused_until <= $4::timestamptz THEN paused_until END),
-                     MAX(paused_until))::text AS until
+                 COALESCE(MAX({time: paused_until}), MAX(paused_until))::text AS until
              FROM pauses WHERE paused_until > $1::timestamptz
                  AND began_at BETWEEN $2::timestamptz AND $3::timestamptz
              GROUP BY platform ORDER BY platform",
         );
         let (earliest, latest) = (time_text(*believed.start()), time_text(*believed.end()));
         let statement = statement.bind(time_text(now)).bind(earliest).bind(latest);
-        // What is no time sorts behind all times in a file, and would be the latest.
-        let rows = self.rows("list pauses", statement.bind(time_text(LAST_TIME))).await?;
+        let rows = self.rows("list pauses", statement).await?;
         self.unreadable.read("pauses", "platform", Extent::Part, &rows, |row| {
             let (credentials, holders) = (row.count("credentials")?, row.count("holders")?);
             let credentials = if holders > credentials { 0 } else { credentials };

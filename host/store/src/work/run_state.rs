@@ -119,7 +119,7 @@ impl Store {
 }
 
 const OPEN: &str = "SELECT b.platform, b.state, b.lease_owner, h.seen_at::text AS seen_at, COUNT(*)::bigint AS batches,
-         MIN(b.available_at)::text AS available_at,
+         MIN({time: b.available_at})::text AS available_at,
          CASE WHEN EXISTS (SELECT 1 FROM platforms p WHERE p.platform = b.platform)
              AND (EXISTS (SELECT 1 FROM releases r WHERE r.platform = b.platform AND r.active)
                  OR NOT EXISTS (SELECT 1 FROM releases r WHERE r.platform = b.platform))

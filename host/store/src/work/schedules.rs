@@ -229,7 +229,7 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<Vec<DateTime<Utc>>, StoreError> {
         const BEYOND: &str = "SELECT fire_time::text AS fire_time FROM schedule_fires
-             WHERE schedule = $1 AND decision = 'queued' AND {fire_time_is_a_time}
+             WHERE schedule = $1 AND decision = 'queued' AND {is_time: fire_time}
              ORDER BY fire_time DESC LIMIT 1 OFFSET $2";
         let latest = self.query(BEYOND).bind(clean(schedule)).bind(i64::from(kept));
         let latest = self.rows("measure a schedule's queue", latest).await?;
@@ -244,7 +244,7 @@ impl Store {
         let statement = work.query(
             "UPDATE schedule_fires SET decision = 'skipped', decided_at = $3::timestamptz
              WHERE schedule = $1 AND decision = 'queued'
-                 AND (fire_time <= $2::timestamptz OR NOT ({fire_time_is_a_time}))
+                 AND (fire_time <= $2::timestamptz OR NOT ({is_time: fire_time}))
              RETURNING fire_time::text AS fire_time",
         );
         let statement = statement.bind(clean(schedule)).bind(latest).bind(time_text(now));
@@ -263,7 +263,7 @@ impl Store {
         }
         let statement = self.query(
             "SELECT 1 AS n FROM schedule_fires
-             WHERE schedule = $1 AND decision = 'queued' AND NOT ({fire_time_is_a_time}) LIMIT 1",
+             WHERE schedule = $1 AND decision = 'queued' AND NOT ({is_time: fire_time}) LIMIT 1",
         );
         Ok(self.row("look for times that are none", statement.bind(clean(schedule))).await?.is_some())
     }

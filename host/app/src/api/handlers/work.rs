@@ -77,10 +77,7 @@ pub(in crate::api) async fn runs(call: Call, query: Runs) -> Result<Page<Run>, P
     let Runs { status, trigger, limit, .. } = query;
     let filter = RunFilter { status, trigger, before, limit: Some(Limit::of(limit) + 1) };
     let host = call.host();
-    let runs = host.store().runs_filtered_list(&scope, &filter).await?;
-    if let (true, None, Some(trigger)) = (runs.is_empty(), &filter.before, &filter.trigger) {
-        names::expect_trigger(host.store(), host.config(), &scope, trigger).await?;
-    }
+    let runs = names::runs_list(host.store(), host.config(), &scope, &filter).await?;
     call.page(runs, limit, |run| (run.started_at, run.id))
 }
 

@@ -1,5 +1,6 @@
 //! Commands about the hosts and what they run with: the service itself, its health, database and configuration.
 
+pub(super) mod check;
 pub(super) mod demo;
 pub(super) mod health;
 pub(super) mod hosts;

@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 
+use super::check::CheckArguments;
 use crate::cli::context::{Context, SIMULATED};
 use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::print;
@@ -24,6 +25,8 @@ pub(in crate::cli) enum ConfigCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Check the configuration as `serve` does, without starting anything; print every problem
+    Check(CheckArguments),
 }
 
 /// Updates the schema.

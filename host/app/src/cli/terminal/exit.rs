@@ -108,7 +108,7 @@ impl Failure {
 }
 
 /// What to do, where a message says it: by STYLE.md it stands last, after a semicolon.
-fn remedy(message: &str) -> Option<&str> {
+pub(in crate::cli) fn remedy(message: &str) -> Option<&str> {
     message.rsplit_once("; ").map(|(_, remedy)| remedy)
 }
 

@@ -57,11 +57,7 @@ pub(in crate::cli) async fn run(context: &Context, command: Command) -> CommandR
                 _ => "no run matches",
             };
             let filter = RunFilter { status, trigger, before: None, limit: Some(limit) };
-            let scope = Scope::all_tenants();
-            let runs = store.runs_filtered_list(&scope, &filter).await?;
-            if let (true, Some(trigger)) = (runs.is_empty(), &filter.trigger) {
-                names::expect_trigger(&store, context.config(), &scope, trigger).await?;
-            }
+            let runs = names::runs_list(&store, context.config(), &Scope::all_tenants(), &filter).await?;
             print::listing(json, &runs, &HEADERS, cells, none)?;
         }
         Command::Show { run, all, json } => show(&store, run.find(&store).await?, all, json).await?,

@@ -23,10 +23,7 @@ pub(super) async fn list(ask: &Ask<'_>) -> Result<View, Refusal> {
     };
     let trigger = ask.text("trigger").map(str::to_owned);
     let filter = RunFilter { status, trigger, before: ask.after()?, limit: Some(ROWS + 1) };
-    let mut runs = ask.store().runs_filtered_list(&ask.scope(), &filter).await?;
-    if let (true, None, Some(trigger)) = (runs.is_empty(), &filter.before, &filter.trigger) {
-        names::expect_trigger(ask.store(), ask.host.config(), &ask.scope(), trigger).await?;
-    }
+    let mut runs = names::runs_list(ask.store(), ask.host.config(), &ask.scope(), &filter).await?;
     let next = ask.cut(&mut runs, |run| (run.started_at, run.id));
     let start = if ask.may(&FormAct::StartRun) { Some(start_form(ask).await?) } else { None };
     let heads = [

@@ -79,10 +79,9 @@ impl Alerts {
             AlertDigest { id, name, channel, tenant, every, hour, timezone, quiet, next_at: now, created_at: now };
         digest::check(&digest).map_err(AlertError::Invalid)?;
         digest.next_at = digest::next_after(&digest, now);
-        match self.store.alert_digest_add(&Scope::all_tenants(), &digest).await {
-            Ok(()) => Ok(digest),
-            Err(error) => Err(self.with_nearest_channel(error, &digest.channel).await.into()),
-        }
+        let added = self.store.alert_digest_add(&Scope::all_tenants(), &digest).await;
+        names::or_nearest(added, &digest.channel, self.channel_names()).await?;
+        Ok(digest)
     }
 
     /// The channels that take a digest.
@@ -124,14 +123,12 @@ impl Alerts {
     /// # Errors
     /// When there is none of the name.
     pub async fn remove_digest(&self, name: &str) -> Result<(), StoreError> {
-        let removed = self.store.alert_digest_remove(&Scope::all_tenants(), name).await;
-        match removed {
-            Err(error @ StoreError::NotFound { .. }) => {
-                let digests = self.store.alert_digests_list(&Scope::all_tenants()).await.unwrap_or_default();
-                Err(names::with_nearest(error, name, digests.iter().map(|digest| digest.name.as_str())))
-            }
-            removed => removed,
-        }
+        let all = Scope::all_tenants();
+        let known = async {
+            let digests = self.store.alert_digests_list(&all).await?;
+            Ok::<Vec<String>, StoreError>(digests.into_iter().map(|digest| digest.name).collect())
+        };
+        names::or_nearest(self.store.alert_digest_remove(&all, name).await, name, known).await
     }
 
     /// A digest as it would be sent now. Nothing is sent.

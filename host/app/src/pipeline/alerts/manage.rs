@@ -184,19 +184,13 @@ impl Alerts {
     /// When there is none, or a route leads to it.
     pub async fn remove_channel(&self, name: &str) -> Result<(), AlertError> {
         let removed = self.store.alert_channel_remove(&Scope::all_tenants(), name).await;
-        match removed {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.with_nearest_channel(error, name).await.into()),
-        }
+        Ok(names::or_nearest(removed, name, self.channel_names()).await?)
     }
 
-    /// An error of the store, with the nearest channel where it says that none has the name.
-    pub(in crate::pipeline) async fn with_nearest_channel(&self, error: StoreError, name: &str) -> StoreError {
-        if !matches!(error, StoreError::NotFound { .. }) {
-            return error;
-        }
-        let channels = self.store.alert_channels_list(&Scope::all_tenants()).await.unwrap_or_default();
-        names::with_nearest(error, name, channels.iter().map(|channel| channel.name.as_str()))
+    /// The names of all channels.
+    pub(super) async fn channel_names(&self) -> Result<Vec<String>, StoreError> {
+        let channels = self.store.alert_channels_list(&Scope::all_tenants()).await?;
+        Ok(channels.into_iter().map(|channel| channel.name).collect())
     }
 
     /// Adds a route, which takes events from now on.
@@ -218,13 +212,12 @@ impl Alerts {
         let route = AlertRoute { id, name, channels, events, severity, tenant, window_s, quiet, created_at };
         alerting::check_route(&route).map_err(AlertError::Invalid)?;
         // The transaction waits for those that write events, but only for a limited time.
-        let added = retry_transient(|| async { self.store.alert_route_add(&Scope::all_tenants(), &route).await }).await;
-        if let Err(mut error) = added {
-            for channel in &route.channels {
-                error = self.with_nearest_channel(error, channel).await;
-            }
-            return Err(error.into());
+        let mut added =
+            retry_transient(|| async { self.store.alert_route_add(&Scope::all_tenants(), &route).await }).await;
+        for channel in &route.channels {
+            added = names::or_nearest(added, channel, self.channel_names()).await;
         }
+        added?;
         Ok(route)
     }
 
@@ -242,14 +235,12 @@ impl Alerts {
     /// # Errors
     /// When there is none of the name.
     pub async fn remove_route(&self, name: &str) -> Result<(), AlertError> {
-        let removed = self.store.alert_route_remove(&Scope::all_tenants(), name).await;
-        match removed {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                let routes = self.routes().await.unwrap_or_default();
-                Err(names::with_nearest(error, name, routes.iter().map(|route| route.name.as_str())).into())
-            }
-        }
+        let all = Scope::all_tenants();
+        let known = async {
+            let routes = self.store.alert_routes_list(&all).await?;
+            Ok::<Vec<String>, StoreError>(routes.into_iter().map(|(route, _)| route.name).collect())
+        };
+        Ok(names::or_nearest(self.store.alert_route_remove(&all, name).await, name, known).await?)
     }
 
     /// Messages, the latest first.

@@ -223,7 +223,7 @@ impl Alerts {
             });
         }
         let more = matches!(told, Ok(true));
-        Undone::worst([begun.map(drop), leased.leased(), told.map(drop)])?;
+        Undone::worst([begun.map(drop), leased.leased(channels.len()), told.map(drop)])?;
         Ok(if more || !due.is_empty() { poll.min(TURN) } else { poll })
     }
 

@@ -50,13 +50,52 @@ pub(in crate::pipeline) struct BudgetServer {
 struct OpenDemands {
     last: u64,
     since: BTreeMap<u64, Instant>,
+    /// Budgets that were demanded since this host began.
+    demanded: Demanded,
     /// Budgets that could not be read, by their names, since one was.
     unread: BTreeSet<String>,
     /// When a demand failed last, since one was answered.
     failed: Option<Instant>,
 }
 
+/// Which budgets are demanded: whether there is one alone is all that counts, and there may be one for each account.
+#[derive(Default)]
+enum Demanded {
+    #[default]
+    None,
+    One(String),
+    Several,
+}
+
+impl Demanded {
+    fn note(&mut self, budget: &str) {
+        match self {
+            Self::None => *self = Self::One(budget.to_owned()),
+            Self::One(known) if known.as_str() != budget => *self = Self::Several,
+            Self::One(_) | Self::Several => {}
+        }
+    }
+}
+
 impl OpenDemands {
+    /// How an answer ended for the server. One budget of several that can't be read says nothing of the others; two
+    /// do, where none could be read since. Where no other is demanded than one, it is all that there is to read.
+    fn answered<T>(&mut self, budget: &BudgetKey, taken: &Result<T, StoreError>, now: Instant) -> TurnEnd {
+        let name = format!("{:?}", (&budget.holder, &budget.budget));
+        self.demanded.note(&name);
+        if taken.is_ok() {
+            self.unread.clear();
+            self.failed = None;
+            return TurnEnd::Good;
+        }
+        self.failed = Some(now);
+        self.unread.insert(name);
+        match self.demanded {
+            Demanded::Several if self.unread.len() < 2 => TurnEnd::Skipped,
+            _ => TurnEnd::of(taken),
+        }
+    }
+
     /// How a turn ends in which nothing is under way. It says nothing of a failure that is recent, and ends one that no
     /// demand has met again: only a demand would show that the trouble has passed, and none may come until the next
     /// run.
@@ -180,7 +219,7 @@ impl BudgetServer {
                 let budget = of(&key);
                 let taken = store.pace_take(&budget, &ask);
                 let taken = StoreError::in_time(ANSWER_WITHIN, "take places of a budget", taken).await;
-                let end = self.end_of(&budget, &taken);
+                let end = self.open().answered(&budget, &taken, Instant::now());
                 match taken {
                     // Places that are no longer waited for are lost: others may be reserved behind them.
                     Ok(places) => {
@@ -212,7 +251,7 @@ impl BudgetServer {
         let budget = of(&key);
         let taken = store.budget_take(&budget, window_start, window_end, limit, want, clock.now());
         let taken = StoreError::in_time(ANSWER_WITHIN, "take from a budget", taken).await;
-        let end = self.end_of(&budget, &taken);
+        let end = self.open().answered(&budget, &taken, Instant::now());
         match taken {
             Ok(granted) => {
                 if reply.send(granted).is_err() && granted > 0 {
@@ -223,20 +262,6 @@ impl BudgetServer {
             Err(error) => tracing::error!(budget = %key.budget, %error, "a budget can't be read; nothing is granted"),
         }
         end
-    }
-
-    /// How an answer ended for the server. One budget that can't be read says nothing of the others; two do, where none
-    /// could be read since.
-    fn end_of<T>(&self, budget: &BudgetKey, taken: &Result<T, StoreError>) -> TurnEnd {
-        let mut open = self.open();
-        if taken.is_ok() {
-            open.unread.clear();
-            open.failed = None;
-            return TurnEnd::Good;
-        }
-        open.failed = Some(Instant::now());
-        open.unread.insert(format!("{:?}", (&budget.holder, &budget.budget)));
-        if open.unread.len() > 1 { TurnEnd::of(taken) } else { TurnEnd::Skipped }
     }
 }
 
@@ -285,6 +310,29 @@ mod tests {
         assert_eq!(open.idle(failed + FORGOTTEN_AFTER), TurnEnd::Good);
         assert!(open.unread.is_empty(), "the next budget that can't be read is the first one");
         assert_eq!(open.idle(failed + FORGOTTEN_AFTER), TurnEnd::Skipped, "it is told once");
+    }
+
+    #[test]
+    fn one_budget_that_can_not_be_read_is_all_of_them_where_no_other_is_demanded() {
+        let budget = |name: &str| {
+            let holder = Holder::Platform(Platform::new("demo").expect("a name"));
+            BudgetKey { holder, budget: name.to_owned() }
+        };
+        let (reads, posts, now) = (budget("reads"), budget("posts"), Instant::now());
+        let refused = || Err::<u64, _>(StoreError::NoAnswer { what: "take from a budget", seconds: 10 });
+        let is_failed = |end: TurnEnd| matches!(end, TurnEnd::Failed(_));
+
+        let mut open = OpenDemands::default();
+        assert!(is_failed(open.answered(&reads, &refused(), now)), "it is the only one, from the start");
+        assert_eq!(open.answered(&reads, &Ok(3), now), TurnEnd::Good);
+        assert!(is_failed(open.answered(&reads, &refused(), now)), "and later");
+
+        assert_eq!(open.answered(&posts, &Ok(3), now), TurnEnd::Good);
+        assert_eq!(open.answered(&reads, &refused(), now), TurnEnd::Skipped, "another one may be read");
+        assert_eq!(open.answered(&reads, &refused(), now), TurnEnd::Skipped, "however often it is asked for");
+        assert!(is_failed(open.answered(&posts, &refused(), now)), "neither can be read");
+        assert_eq!(open.answered(&posts, &Ok(3), now), TurnEnd::Good);
+        assert!(open.unread.is_empty() && open.failed.is_none());
     }
 
     #[tokio::test]

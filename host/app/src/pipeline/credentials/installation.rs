@@ -116,7 +116,7 @@ impl Installation {
     /// The installation of a database. `folder` holds the files of all installations that this machine belongs to.
     #[must_use]
     pub fn new(store: Store, clock: Clock, folder: Option<&Path>) -> Self {
-        Self { store, clock, folder: folder.map(Arc::from), files: FileWork::default() }
+        Self { store, clock, files: FileWork::of(folder), folder: folder.map(Arc::from) }
     }
 
     /// That its folder did not answer when it was last used, where it did not.

@@ -89,7 +89,8 @@ pub(crate) struct Journal {
 impl Journal {
     /// A journal in a folder. Nothing is created before the first entry.
     pub(crate) fn new(folder: Option<&Path>) -> Self {
-        Self { folder: folder.map(|folder| folder.join(FOLDER).into()), files: FileWork::default() }
+        let folder: Option<Arc<Path>> = folder.map(|folder| folder.join(FOLDER).into());
+        Self { files: FileWork::of(folder.as_deref()), folder }
     }
 
     /// That its folder did not answer when it was last used, where it did not.
@@ -306,8 +307,8 @@ mod tests {
     #[tokio::test]
     async fn a_folder_that_does_not_answer_is_not_taken_for_one_without_an_entry() {
         let place = tempfile::tempdir().expect("a folder");
-        let files = FileWork::within(std::time::Duration::from_millis(50));
-        let journal = Journal { files, ..Journal::new(Some(place.path())) };
+        let journal = Journal::new(Some(place.path()));
+        let journal = Journal { files: journal.files.within(std::time::Duration::from_millis(50)), ..journal };
         let (id, folder) = (CredentialId::generate(), place.path().join(FOLDER));
         make_folder(&folder).expect("made");
         // Who opens a pipe to read from it waits for a writer, as for a share that is gone.

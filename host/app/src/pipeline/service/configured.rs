@@ -44,6 +44,12 @@ fn remark(nearest: Option<&str>) -> String {
 }
 
 impl UnknownName {
+    /// The key of the configuration that has it.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
     /// Whether it is most likely a slip. Names of tenants are often alike, and one that has no artist yet is no slip.
     #[must_use]
     pub fn is_slip(&self) -> bool {

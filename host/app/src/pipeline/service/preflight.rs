@@ -19,7 +19,7 @@ use backline_gateway::secrets::{Keyring, WebhookSecret};
 use backline_model::Platform;
 use backline_model::clock::Clock;
 use backline_sandbox::Sandbox;
-use backline_store::{DatabaseKind, KnownHost, Scope, Store, StoreError};
+use backline_store::{DatabaseKind, KnownHost, Scope, Store, StoreError, url_check};
 
 /// How long to watch a host that seems to be running already: a live one reports within this time, a killed one does
 /// not.
@@ -31,6 +31,15 @@ pub enum Obstacle {
     /// Configuration, database, gateway or sandbox.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// An address names no database.
+    #[error("{key} is wrong")]
+    Url {
+        /// The key of the configuration that has it.
+        key: &'static str,
+        /// What is wrong, and what to write instead.
+        #[source]
+        source: StoreError,
+    },
     /// Credentials are stored, and no key is configured.
     #[error("credentials are stored, but no key is configured; set secrets.key_file to the key they were sealed with")]
     NoKey,
@@ -103,11 +112,34 @@ pub enum Obstacle {
     },
 }
 
+impl Obstacle {
+    /// The key or the section of the configuration that it is about most likely.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Open(OpenError::Config(error)) => error.key().unwrap_or("config"),
+            Self::Open(OpenError::Store(_)) => "database",
+            Self::Open(OpenError::Gateway(_)) => "gateway",
+            Self::Open(OpenError::Sandbox(_)) => "sandbox",
+            Self::Open(OpenError::NeedsRestart { keys }) => keys,
+            Self::Url { key, .. } => key,
+            Self::NoKey | Self::WrongKey => "secrets.key_file",
+            Self::Clock { .. } => "collection.lease_ttl_ms",
+            Self::SecondHost { .. } => "database.url",
+            Self::NameTaken { .. } => "service.name",
+            Self::NoToken { .. } => "service.listen",
+            Self::Name(unknown) => unknown.key(),
+            Self::NotLoaded { .. } => "plugins",
+        }
+    }
+}
+
 impl Classified for Obstacle {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Open(error) => error.class(),
             Self::NotLoaded { source, .. } => source.class(),
+            Self::Url { source, .. } => source.class(),
             Self::NoKey
             | Self::WrongKey
             | Self::Clock { .. }
@@ -128,24 +160,13 @@ pub async fn examine(config: &Config, clock: &Clock, store: Option<Store>) -> Re
     if config.sandbox.compiler.is_some() {
         backline_sandbox::warn_if_lacking();
     }
-    let mut obstacles: Vec<Obstacle> = Vec::new();
-    if let Err(error) = Gateway::new(config.gateway.clone(), clock.clone()) {
-        obstacles.push(OpenError::from(error).into());
-    }
-    if let Err(error) = Sandbox::new(config.sandbox.clone()) {
-        obstacles.push(OpenError::from(error).into());
-    }
-    let keyring = config.secrets.keyring().map_err(|error| obstacles.push(OpenError::from(error).into())).ok();
+    let (mut obstacles, keyring) = check_alone(config, clock);
     let Some(store) = store else { return Err(obstacles) };
     if let Err(error) = store.schema_check().await {
         obstacles.push(OpenError::from(error).into());
         return Err(obstacles);
     }
-    if let Some(keyring) = &keyring {
-        obstacles.extend(check_key(&store, keyring.as_ref()).await);
-    }
-    obstacles.extend(check_tokens(&store, config, clock).await);
-    obstacles.extend(check_clock(&store, config, clock).await);
+    obstacles.extend(check_stored(&store, config, clock, keyring.as_ref()).await);
     obstacles.extend(check_others(&store, config, clock).await);
     obstacles.extend(check_names(&store, config).await);
     let Some(keyring) = keyring else { return Err(obstacles) };
@@ -161,6 +182,65 @@ pub async fn examine(config: &Config, clock: &Clock, store: Option<Store>) -> Re
         // Gateway or sandbox: reported above already.
         Err(_) => Err(obstacles),
     }
+}
+
+/// What is found of a configuration without a host.
+#[derive(Debug, Default)]
+pub struct Examined {
+    /// What would keep a host from serving with it.
+    pub obstacles: Vec<Obstacle>,
+    /// Names in it that have no effect until they exist.
+    pub unknown: Vec<UnknownName>,
+}
+
+/// Checks a configuration as [`examine`] does, but starts, loads and writes nothing: a host may serve with the same
+/// database meanwhile. So it says nothing of other hosts and of connectors. Without `store`, only what needs no
+/// database is checked.
+pub async fn examine_config(config: &Config, clock: &Clock, store: Option<&Store>) -> Examined {
+    let (mut obstacles, keyring) = check_alone(config, clock);
+    for (key, url) in [("database.url", Some(&config.database.url)), ("sync.url", config.sync.url.as_ref())] {
+        let checked = url.map_or(Ok(()), |url| url_check(url));
+        obstacles.extend(checked.err().map(|source| Obstacle::Url { key, source }));
+    }
+    let Some(store) = store else { return Examined { obstacles, unknown: Vec::new() } };
+    if let Err(error) = store.schema_check().await {
+        obstacles.push(OpenError::from(error).into());
+        return Examined { obstacles, unknown: Vec::new() };
+    }
+    obstacles.extend(check_stored(store, config, clock, keyring.as_ref()).await);
+    let (slips, unknown) = unknown_names(store, config).await;
+    obstacles.extend(slips);
+    Examined { obstacles, unknown }
+}
+
+/// Checks what needs no database. Returns the keyring too: none where it can't be read, and none within where no key is
+/// configured.
+fn check_alone(config: &Config, clock: &Clock) -> (Vec<Obstacle>, Option<Option<Keyring>>) {
+    let mut obstacles: Vec<Obstacle> = Vec::new();
+    if let Err(error) = Gateway::new(config.gateway.clone(), clock.clone()) {
+        obstacles.push(OpenError::from(error).into());
+    }
+    if let Err(error) = Sandbox::new(config.sandbox.clone()) {
+        obstacles.push(OpenError::from(error).into());
+    }
+    let keyring = config.secrets.keyring().map_err(|error| obstacles.push(OpenError::from(error).into())).ok();
+    (obstacles, keyring)
+}
+
+/// Compares a configuration with what a database holds, and its server with this machine.
+async fn check_stored(
+    store: &Store,
+    config: &Config,
+    clock: &Clock,
+    keyring: Option<&Option<Keyring>>,
+) -> Vec<Obstacle> {
+    let mut obstacles = Vec::new();
+    if let Some(keyring) = keyring {
+        obstacles.extend(check_key(store, keyring.as_ref()).await);
+    }
+    obstacles.extend(check_tokens(store, config, clock).await);
+    obstacles.extend(check_clock(store, config, clock).await);
+    obstacles
 }
 
 /// A key that opens none of the secrets is wrong. One that opens some is right, and the others are damaged, or were
@@ -207,15 +287,22 @@ async fn check_tokens(store: &Store, config: &Config, clock: &Clock) -> Option<O
 /// Refuses slips of names in the configuration. Others that nothing has may be of a connector or an artist to come, and
 /// are logged.
 pub(super) async fn check_names(store: &Store, config: &Config) -> Vec<Obstacle> {
-    let unknown = match configured::unknown(store, config).await {
-        Ok(unknown) => unknown,
-        Err(error) => return vec![OpenError::from(error).into()],
-    };
-    let (slips, others): (Vec<_>, Vec<_>) = unknown.into_iter().partition(UnknownName::is_slip);
+    let (slips, others) = unknown_names(store, config).await;
     for problem in others {
         tracing::warn!(%problem, "the configuration names something that has no effect until it exists");
     }
-    slips.into_iter().map(Obstacle::from).collect()
+    slips
+}
+
+/// Slips of names in the configuration, or why they can't be looked up; and other names that nothing has.
+async fn unknown_names(store: &Store, config: &Config) -> (Vec<Obstacle>, Vec<UnknownName>) {
+    match configured::unknown(store, config).await {
+        Ok(unknown) => {
+            let (slips, others): (Vec<_>, Vec<_>) = unknown.into_iter().partition(UnknownName::is_slip);
+            (slips.into_iter().map(Obstacle::from).collect(), others)
+        }
+        Err(error) => (vec![OpenError::from(error).into()], Vec::new()),
+    }
 }
 
 async fn check_clock(store: &Store, config: &Config, clock: &Clock) -> Option<Obstacle> {

@@ -11,7 +11,7 @@ use crate::pipeline::Host;
 use crate::pipeline::context::{ServiceContext, is_present};
 use crate::pipeline::watchdog::LoopStatus;
 use crate::telemetry::Census;
-use backline_store::{Scope, StoreError};
+use backline_store::{Backlog, Scope, StoreError};
 
 /// Timeout for the database: after it, the host is not ready, and metrics lack what the database says.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -100,7 +100,8 @@ impl ServiceStatus {
         let hosts = host.store().hosts_list(now).await?.iter().filter(|host| is_present(host, now)).count() as u64;
         let age = |oldest: chrono::DateTime<chrono::Utc>| (now - oldest).num_seconds().max(0).unsigned_abs();
         let deliveries = host.store().delivery_backlog_list(&Scope::all_tenants()).await?;
-        let deliveries = deliveries.iter().map(|some| (some.kind.as_str(), some.waiting, age(some.oldest))).collect();
+        let of_kind = |some: &Backlog| (some.kind.as_str(), some.waiting, some.oldest.map(age));
+        let deliveries = deliveries.iter().map(of_kind).collect();
         Ok(Census { open_batches: host.store().open_batches_count(&Scope::all_tenants()).await?, hosts, deliveries })
     }
 }

@@ -41,6 +41,10 @@ const TERMS_EVERY: TimeDelta = TimeDelta::days(1);
 /// Months whose empty partitions are kept: late rows may still arrive for them.
 const EMPTY_MONTHS_KEPT: u32 = 24;
 
+/// Rows of a step that the database may refuse before the rest of the step is left for the next run: a table that
+/// refuses so many most likely refuses all.
+const REFUSED_MAX: u32 = 20;
+
 /// Months whose partitions are created in advance.
 const MONTHS_AHEAD: u32 = 2;
 
@@ -97,7 +101,7 @@ pub enum ArchiveError {
     TakenOver,
 }
 
-/// What the database refused of an archive run's work, while it goes on with the rest.
+/// What the database refused of the archive's work, while it goes on with the rest.
 #[derive(Default)]
 struct Failures(Things<String, StoreError>);
 
@@ -209,15 +213,17 @@ impl Archive {
     /// `archive.enabled` is about are numbers.
     ///
     /// # Errors
-    /// When this host's clock is ahead, or the database fails.
+    /// When this host's clock is ahead, or the database fails; [`ArchiveError::Part`] where it refuses some of the
+    /// work, of which the log says what.
     pub async fn answers_remove(&self) -> Result<u64, ArchiveError> {
         let past = self.clocks.past(self.clock.now()).await??;
-        // What one table refuses keeps no other one from being cleared.
-        let alerts = self.store.alert_messages_remove(past).await;
-        let sessions = self.store.sessions_remove(past).await;
-        let acts = self.store.bulk_acts_remove(past).await;
-        let answers = self.store.kept_answers_remove(past).await;
-        Ok(alerts.and(sessions).and(acts).and(answers)?)
+        let mut failures = Failures::default();
+        failures.passed("alerts that ended", self.store.alert_messages_remove(past).await)?;
+        failures.passed("sessions that are over", self.store.sessions_remove(past).await)?;
+        failures.passed("bulk acts that ended", self.store.bulk_acts_remove(past).await)?;
+        let answers = failures.passed("answers to requests", self.store.kept_answers_remove(past).await)?;
+        failures.ended()?;
+        Ok(answers.unwrap_or_default())
     }
 
     /// Takes the role. If its holder was killed a moment ago, waits until its term has expired.
@@ -333,7 +339,7 @@ impl Archive {
             if step.action == Action::Archive && failures.passed(&name, store.archive_prepare(step).await)?.is_none() {
                 continue;
             }
-            let mut place = Some(ArchivePlace::default());
+            let (mut place, mut refused) = (Some(ArchivePlace::default()), 0);
             while let Some(from) = place {
                 self.keep_role(holder, &mut held_until, ttl).await?;
                 let put_away = retry_transient(|| async {
@@ -342,6 +348,13 @@ impl Archive {
                 let Some(taken) = failures.passed(&name, put_away.await)? else { break };
                 tell(taken.rows);
                 place = taken.next;
+                if let Some(error) = taken.refused {
+                    failures.passed::<()>(&name, Err(error))?;
+                    refused += 1;
+                    if refused >= REFUSED_MAX {
+                        break;
+                    }
+                }
             }
             point(Point::ArchiveStepDone);
         }

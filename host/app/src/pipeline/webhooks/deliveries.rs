@@ -265,7 +265,7 @@ async fn send_due(
             deliveries.under_way.insert(task.id(), id);
         }
     }
-    leased.leased()
+    leased.leased(deliveries.webhooks.len())
 }
 
 /// What a [`Dispatcher`] is made of.
