@@ -121,8 +121,8 @@ impl Request<'_> {
     }
 
     /// Sends a request that only a part of an account's numbers hangs on. They are missing for the day if it fails, so
-    /// it is sent once more if its answer is none of an API: a page in front of it, or a body that was cut off. The host
-    /// takes these for answers; what fails in other ways (5xx, timeouts) it has retried already.
+    /// it is sent once more if its answer is none of an API: a page in front of it, or a body that was cut off. The
+    /// host takes these for answers; what fails in other ways (5xx, timeouts) it has retried already.
     ///
     /// # Errors
     /// As of [`Request::send`].
