@@ -5,6 +5,7 @@ mod allowance;
 mod api;
 mod audit;
 mod beside;
+mod costs;
 mod dashboard;
 mod endpoints;
 mod equality;

@@ -23,8 +23,8 @@ struct FileChange {
     new: &'static str,
 }
 
-/// All changes, by the templates' number.
-static CHANGES: [FileChange; 7] = [
+/// All changes, by the templates' number. What an author's own tests are made of is left: it goes on as it is.
+static CHANGES: [FileChange; 10] = [
     FileChange {
         template: 2,
         title: "CI checks conformance instead of replaying the recordings alone",
@@ -122,6 +122,41 @@ static CHANGES: [FileChange; 7] = [
         new: concat!(
             "what the platform answered for three artists. The package `backline` has helpers: requests, answers by ",
             "account, reading\nand metrics; `backline.offline` runs tests from recordings.\n"
+        ),
+    },
+    FileChange {
+        template: 4,
+        title: "the README names the helpers that run tests from recordings",
+        languages: &[Language::Go],
+        file: "README.md",
+        old: "JSON without rounding, dates, encoding. It has no other dependency, so nothing is downloaded.\n",
+        new: concat!(
+            "JSON without rounding, dates, encoding; `ReadRecording`, `Replay` and `Collect` run tests from ",
+            "recordings. It has no\nother dependency, so nothing is downloaded.\n"
+        ),
+    },
+    FileChange {
+        template: 4,
+        title: "the README names the helpers that run tests from recordings",
+        languages: &[Language::C],
+        file: "README.md",
+        old: "dates, encoding.\n",
+        new: "dates, encoding; `offline.h` runs tests from recordings.\n",
+    },
+    FileChange {
+        template: 4,
+        title: "tests are linked with the helpers that run them from recordings",
+        languages: &[Language::C],
+        file: "Makefile",
+        old: concat!(
+            "test: $(SOURCES) test_connector.c\n",
+            "\tmkdir -p build\n",
+            "\t$(ZIG) cc -g $(FLAGS) $(SOURCES) test_connector.c -o build/tests\n"
+        ),
+        new: concat!(
+            "test: $(SOURCES) vendor/backline/offline.c vendor/backline/offline.h test_connector.c\n",
+            "\tmkdir -p build\n",
+            "\t$(ZIG) cc -g $(FLAGS) $(SOURCES) vendor/backline/offline.c test_connector.c -o build/tests\n"
         ),
     },
 ];
@@ -301,6 +336,34 @@ mod tests {
             assert_eq!(renewal.steps.len(), steps.count(), "{language}");
             assert!(renewal.steps.iter().all(|step| step.outcome == StepOutcome::Done), "{:?}", renewal.steps);
         }
+    }
+
+    /// A project as the templates before the current ones made it, but for the tests.
+    fn last(language: Language) -> BTreeMap<String, String> {
+        let mut files = current(language.as_str());
+        let newest = CHANGES.iter().rev().filter(|change| change.template == TEMPLATE);
+        for change in newest.filter(|change| change.languages.contains(&language)) {
+            let text = files.remove(change.file).unwrap_or_else(|| panic!("{language}: {}", change.file));
+            let (old, new) = (named("", change.old, "moon"), named("", change.new, "moon"));
+            assert_eq!(text.matches(&new).count(), 1, "{language}: {}", change.title);
+            if !old.is_empty() {
+                files.insert(change.file.to_owned(), text.replacen(&new, &old, 1));
+            }
+        }
+        let stamp = Stamp { template: TEMPLATE - 1, language: language.to_string(), name: "moon".to_owned() };
+        files.insert(STAMP.to_owned(), serde_json::to_string(&stamp).expect("JSON"));
+        files
+    }
+
+    #[test]
+    fn an_untouched_project_of_the_last_templates_becomes_a_new_one() {
+        for language in Language::ALL {
+            let (files, renewal) = updated(last(language));
+            assert_eq!(files, current(language.as_str()), "{language}");
+            assert_eq!((renewal.from.template, renewal.remove.len()), (TEMPLATE - 1, 0), "{language}");
+            assert!(renewal.steps.iter().all(|step| step.outcome == StepOutcome::Done), "{:?}", renewal.steps);
+        }
+        assert_eq!(renew(&last(Language::C)).expect("a project").steps.len(), 2);
     }
 
     #[test]

@@ -166,6 +166,8 @@ pub struct SessionSetup {
 pub struct Usage {
     /// Requests sent, including retries and redirects.
     pub requests: u64,
+    /// Those, and the ones that an allowance or a pause held back. A connector that goes on asking comes to an end.
+    pub asked: u64,
     /// Bytes of received bodies: those of each before or after decompression, whichever are more.
     pub bytes_received: u64,
     /// Units spent, by budget name.
@@ -188,8 +190,8 @@ pub struct Usage {
 /// What the sessions of a batch have used of the bounds that they share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Spent {
-    /// Requests sent.
-    pub requests: u64,
+    /// Requests asked for, whether they were sent or held back.
+    pub asked: u64,
     /// Bytes of bodies received.
     pub bytes_received: u64,
 }
@@ -197,7 +199,7 @@ pub struct Spent {
 impl Spent {
     /// Adds what one more session used.
     pub fn add(&mut self, usage: &Usage) {
-        self.requests = self.requests.saturating_add(usage.requests);
+        self.asked = self.asked.saturating_add(usage.asked);
         self.bytes_received = self.bytes_received.saturating_add(usage.bytes_received);
     }
 }
@@ -538,14 +540,14 @@ impl SessionInner {
         self.usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a request that is about to be sent.
-    fn count(&self, origin: &Origin) -> Result<(), SendError> {
+    /// Admits a request within the session's bounds, before it is known whether an allowance lets it through.
+    fn admit(&self) -> Result<(), SendError> {
         let GatewayConfig { requests_max, received_bytes_max, .. } = self.core.config;
         let mut usage = self.usage();
-        if usage.requests + self.spent.requests >= requests_max && !off(Bound::Requests) {
+        if usage.asked + self.spent.asked >= requests_max && !off(Bound::Requests) {
             usage.refused += 1;
             return Err(SendError::Denied(format!(
-                "the batch has sent its {requests_max} requests; requests_max under [gateway] allows more"
+                "the batch has asked for its {requests_max} requests; requests_max under [gateway] allows more"
             )));
         }
         if usage.bytes_received + self.spent.bytes_received >= received_bytes_max && !off(Bound::ReceivedBytes) {
@@ -554,13 +556,15 @@ impl SessionInner {
                 "the batch has received its {received_bytes_max} bytes; received_bytes_max under [gateway] allows more"
             )));
         }
-        usage.requests += 1;
-        *usage.requests_by_origin.entry(origin.to_string()).or_default() += 1;
+        usage.asked += 1;
         Ok(())
     }
 
-    fn paid(&self, charges: &[Charge]) {
+    /// Counts a request that nothing holds back any more, and the units that were paid for it.
+    fn sent(&self, origin: &Origin, charges: &[Charge]) {
         let mut usage = self.usage();
+        usage.requests += 1;
+        *usage.requests_by_origin.entry(origin.to_string()).or_default() += 1;
         for (budget, units) in charges.iter().map(Charge::named_units) {
             match usage.units.get_mut(budget) {
                 Some(paid) => *paid = paid.saturating_add(units),

@@ -162,9 +162,9 @@ impl Meter<'_> {
         }
     }
 
-    /// Counts one attempt and takes its units, before it is sent.
+    /// Takes the units of one attempt, before it is sent. Only one that is sent counts.
     async fn pay(&self, core: &Core, origin: &Origin, deadline: Instant) -> Result<(), SendError> {
-        self.session.count(origin)?;
+        self.session.admit()?;
         loop {
             while let Some(left) = core.pauses.left(self.holder, Instant::now()) {
                 if left > WAITED_PAUSE_MAX || left >= deadline.saturating_duration_since(Instant::now()) {
@@ -190,7 +190,7 @@ impl Meter<'_> {
             }
             core.budgets.put_back(self.charges).await;
         }
-        self.session.paid(self.charges);
+        self.session.sent(origin, self.charges);
         self.attempts.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -228,8 +228,8 @@ impl Sent {
     ) -> Result<Self, SendError> {
         let (_, hop, charges, _) = credentialed.into_parts();
         passed.charged(&charges);
-        session.count(&hop.origin)?;
-        session.paid(&charges);
+        session.admit()?;
+        session.sent(&hop.origin, &charges);
         let response = answers.answer(&Asked::of(&hop))?;
         let limit = session.core.config.body_bytes_max;
         if response.body.len() as u64 > limit {

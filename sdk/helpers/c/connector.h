@@ -222,7 +222,7 @@ typedef enum { BL_NONE, BL_NULL, BL_BOOL, BL_NUMBER, BL_STRING, BL_LIST, BL_OBJE
 typedef struct bl_json {
   bl_kind kind;
   bl_text key;   // inside an object
-  bl_text text;  // of a string its characters, of a number its digits as they were written
+  bl_text text;  // of a string its characters, of a number its digits as they were written, of a boolean its word
   struct bl_json *first;
   struct bl_json *next;
 } bl_json;

@@ -245,8 +245,8 @@ static bool read_value(reader *r, bl_json *json, int depth) {
   if (depth > DEPTH_MAX || r->at == r->end) return false;
   switch (*r->at) {
     case 'n': json->kind = BL_NULL; return take_word(r, "null");
-    case 't': json->kind = BL_BOOL; return take_word(r, "true");
-    case 'f': json->kind = BL_BOOL; return take_word(r, "false");
+    case 't': json->kind = BL_BOOL; json->text = BL_TEXT("true"); return take_word(r, "true");
+    case 'f': json->kind = BL_BOOL; json->text = BL_TEXT("false"); return take_word(r, "false");
     case '"': json->kind = BL_STRING; return read_string(r, &json->text);
     case '[':
     case '{': break;

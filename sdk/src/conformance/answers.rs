@@ -7,7 +7,7 @@ use crate::replay::{Replay, Sent, response};
 use crate::{Account, Connector, Context, Document, FetchError, Fetched, Metric, Snapshot, Value};
 
 /// A batch as it came back: for every account the fetched document and its snapshot, or the error.
-type Collected = Vec<Result<(Fetched, Snapshot), FetchError>>;
+pub(super) type Collected = Vec<Result<(Fetched, Snapshot), FetchError>>;
 
 /// A damaged answer, and what was done to it.
 struct Damage {
@@ -71,8 +71,18 @@ fn damages(body: &Json, bytes: &[u8]) -> Vec<Damage> {
             damages.push(Damage { what: format!("{path} is removed"), status: 200, body: damaged.to_string() });
         }
     }
+    damages.extend(wholes(bytes).into_iter().map(|(status, body)| Damage {
+        what: format!("HTTP {status} with {:?}", body.chars().take(60).collect::<String>()),
+        status,
+        body,
+    }));
+    damages
+}
+
+/// What may stand in the place of an answer with this body, and says nothing: the status and the body.
+pub(super) fn wholes(bytes: &[u8]) -> [(u16, String); 11] {
     let half = String::from_utf8_lossy(&bytes[..bytes.len() / 2]).into_owned();
-    let wholes = [
+    [
         (200, "<html>busy</html>".to_owned()),
         (200, String::new()),
         (200, half),
@@ -84,16 +94,10 @@ fn damages(body: &Json, bytes: &[u8]) -> Vec<Damage> {
         (404, String::new()),
         (404, "{}".to_owned()),
         (503, String::new()),
-    ];
-    damages.extend(wholes.into_iter().map(|(status, body)| Damage {
-        what: format!("HTTP {status} with {:?}", body.chars().take(60).collect::<String>()),
-        status,
-        body,
-    }));
-    damages
+    ]
 }
 
-fn collect<C: Connector>(replay: &Replay, accounts: &[Account], context: &Context) -> Collected {
+pub(super) fn collect<C: Connector>(replay: &Replay, accounts: &[Account], context: &Context) -> Collected {
     let outcomes = replay.fetch::<C>(accounts.to_vec(), context.clone()).accounts;
     let window = context.window;
     outcomes
@@ -109,7 +113,7 @@ fn collect<C: Connector>(replay: &Replay, accounts: &[Account], context: &Contex
         .collect()
 }
 
-fn compare(good: &Collected, got: &Collected, what: &str) {
+pub(super) fn compare(good: &Collected, got: &Collected, what: &str) {
     for (good, got) in good.iter().zip(got) {
         let Ok((fetched, got)) = got else { continue };
         let good = good.as_ref().ok().map(|(_, good)| good);
@@ -149,7 +153,7 @@ fn is_justified(before: Option<&Metric>, after: &Metric) -> bool {
 }
 
 /// State that was kept after a damaged answer must not outlive the damage.
-fn check_state<C: Connector>(
+pub(super) fn check_state<C: Connector>(
     platform: &impl Fn() -> Replay,
     accounts: &[Account],
     context: &Context,
@@ -174,7 +178,7 @@ fn check_state<C: Connector>(
 }
 
 impl Sent {
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         format!("{:?}", self.method).to_uppercase()
     }
 }

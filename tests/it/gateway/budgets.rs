@@ -104,8 +104,10 @@ async fn a_daily_allowance_is_paid_before_each_request_and_defers_to_its_reset()
         assert_eq!(ask(&mut budgets, &mut demands, path).await, Err(SendError::QuotaExhausted(Some(reset))));
     }
     ask(&mut budgets, &mut demands, "/free").await.expect("costs nothing");
-    assert_eq!((server.asked().len(), session.usage().requests), (9, 11), "an unpaid request was sent");
-    assert_eq!(session.usage().units, BTreeMap::from([("units".to_owned(), 205)]));
+    let usage = session.usage();
+    assert_eq!((server.asked().len(), usage.requests, usage.asked), (9, 9, 11), "an unpaid request was sent");
+    assert_eq!(usage.requests_by_origin, BTreeMap::from([("https://api.test".to_owned(), 9)]));
+    assert_eq!(usage.units, BTreeMap::from([("units".to_owned(), 205)]));
     assert_eq!(budgets.wants[..3], [100, 100, 50], "a slice is 50 units, or what one request costs");
     // A request without a credential costs no units.
     session.send(get("https://api.test/search")).await.expect("an answer");
@@ -115,6 +117,25 @@ async fn a_daily_allowance_is_paid_before_each_request_and_defers_to_its_reset()
     let unspent = gateway.unspent_budgets();
     assert_eq!((unspent.len(), unspent[0].units, unspent[0].window_start), (1, 49, reset));
     assert!(gateway.unspent_budgets().is_empty());
+}
+
+#[tokio::test]
+async fn a_connector_that_goes_on_asking_for_a_spent_allowance_comes_to_an_end() {
+    let server = Server::start(|_: &Asked| answer(200, &[], "ok")).await;
+    let mut setup = Setup::new(&server);
+    with_budget(&mut setup, DAILY);
+    setup.config.requests_max = 4;
+    let (_gateway, session, mut demands) = setup.open();
+    let mut budgets = BudgetStub::of(1);
+    let mut outcomes = Vec::new();
+    for _ in 0..6 {
+        outcomes.push(budgets.during(&mut demands, session.send(with_key(get("https://api.test/list")))).await);
+    }
+    assert!(outcomes[0].is_ok(), "{outcomes:?}");
+    assert!(outcomes[1..4].iter().all(|outcome| matches!(outcome, Err(SendError::QuotaExhausted(_)))), "{outcomes:?}");
+    assert!(outcomes[4..].iter().all(|outcome| matches!(outcome, Err(SendError::Denied(_)))), "{outcomes:?}");
+    let usage = session.usage();
+    assert_eq!((server.asked().len(), usage.requests, usage.asked, usage.refused), (1, 1, 4, 2));
 }
 
 #[tokio::test]
@@ -316,6 +337,7 @@ async fn a_pause_holds_every_request_of_its_credential_and_spaces_those_after_it
     assert!(matches!(held, Err(SendError::RateLimited(Some(3_599 | 3_600)))), "{held:?}");
     let free = budgets.during(&mut demands, session.send(get("https://api.test/"))).await;
     assert_eq!((free.expect("an answer").status, server.asked().len()), (200, 9));
+    assert_eq!(session.usage().requests, 9, "what the pause held back was not sent");
 }
 
 #[tokio::test]

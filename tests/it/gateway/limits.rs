@@ -237,7 +237,7 @@ async fn sessions_of_a_batch_share_what_it_may_use() {
         first.send(get("https://api.test/")).await.expect("an answer");
     }
     spent.add(&first.usage());
-    assert_eq!((spent.requests, spent.bytes_received), (2, 800));
+    assert_eq!((spent.asked, spent.bytes_received), (2, 800));
     let second = gateway.session_after(parts(), spent);
     second.send(get("https://api.test/")).await.expect("an answer");
     let why = denial(second.send(get("https://api.test/")).await);

@@ -127,6 +127,8 @@ async fn a_plan_says_what_is_left_and_what_is_released_spends_no_more() {
 
         let report = stage.run_some(start, &["youtube"]).await;
         assert_eq!((report.run.counts.collected, report.run.counts.deferred), (4, 2), "{report:?}");
+        assert_eq!(stage.simulator.counts().host("youtube.googleapis.com"), 4);
+        assert_eq!(report.platforms[0].requests, 4, "what the allowance refused was never sent");
         let midnight_pacific = (start + chrono::Days::new(1)).and_hms_opt(8, 0, 0).expect("a time").and_utc();
         let after = allowance().await;
         assert_eq!((after.left, after.back_at), (Some(0), Some(midnight_pacific)));

@@ -31,13 +31,16 @@ const PLUGINS: [&str; 5] = ["youtube", "spotify", "instagram", "tiktok", "apple-
 pub const PLATFORMS: [&str; 5] = ["youtube", "spotify", "instagram", "tiktok", "apple_music"];
 
 /// The hosts that the simulator serves.
-const ORIGINS: [&str; 6] = [
+const ORIGINS: [&str; 9] = [
     "https://graph.instagram.com",
     "https://api.spotify.com",
     "https://accounts.spotify.com",
     "https://youtube.googleapis.com",
     "https://open.tiktokapis.com",
     "https://api.music.apple.com",
+    "https://graph.facebook.com",
+    "https://youtubeanalytics.googleapis.com",
+    "https://oauth2.googleapis.com",
 ];
 
 /// A host with its simulator and clock. Dropping it stops the simulator.

@@ -337,9 +337,24 @@ pub struct RequestEstimate {
     /// rounded up.
     #[serde(default)]
     pub of: Of,
-    /// Number of requests.
+    /// Number of requests on a usual day, which the plan counts with.
     #[serde(default = "one")]
     pub count: u64,
+    /// Most requests, where the number depends on what an account has: pages of a long list, posts of a busy week.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most: Option<u64>,
+}
+
+impl RequestEstimate {
+    /// The most requests of this kind for so many batches with so many of the accounts that cause them.
+    #[must_use]
+    pub fn most_for(&self, batches: u64, accounts: u64) -> u64 {
+        let each = self.most.unwrap_or(self.count);
+        each.saturating_mul(match self.per {
+            Per::Batch => batches,
+            Per::Account => accounts,
+        })
+    }
 }
 
 /// One metric of the catalogue.

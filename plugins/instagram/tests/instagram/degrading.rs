@@ -236,6 +236,77 @@ fn a_post_without_a_date_counts_as_skipped() {
 }
 
 #[test]
+fn a_list_of_posts_that_fails_costs_the_posts_only() {
+    let too_much = meta("1 Please reduce the amount of data you're asking for, then retry your request");
+    for (status, body) in [(503, String::new()), (400, error("2_service")), (200, "<html>".to_owned()), (500, too_much)]
+    {
+        let replay = totals(Replay::new()).get("/me/media?", status, body.clone()).get("/me?", 200, fixture("me.json"));
+        let snapshot = collect(&replay).expect("the account's numbers are good");
+        assert_eq!(metric(&snapshot, "followers"), 64_363, "{body}");
+        assert_eq!(metric(&snapshot, "account_reach"), 20_500, "{body}");
+        for name in ["likes", "comments", "content_views", "saves"] {
+            assert_eq!(metric(&snapshot, name), absent("unavailable"), "{name}: {body}");
+        }
+    }
+}
+
+#[test]
+fn a_half_of_the_totals_that_fails_costs_itself() {
+    // The platform refuses the totals as a whole without a name, and then fails for the second half of them.
+    let first = "metric=reach,views,accounts_engaged,total_interactions,likes&";
+    let replay = Replay::new()
+        .get("reach,views,accounts_engaged,total_interactions,likes,comments", 400, meta("100 An unknown error."))
+        .get(first, 200, fixture("account_insights.json"))
+        .get("metric=comments,saves", 503, "")
+        .get("/me/insights", 200, r#"{ "data": [] }"#)
+        .get("/me/media?", 200, r#"{ "data": [] }"#)
+        .get("/me?", 200, fixture("me.json"));
+    let result = fetch(&replay, vec![account("1", USER)]);
+    assert_eq!(metric(&snapshot_of(&result.accounts[0]), "account_reach"), 20_500, "{:#?}", replay.urls());
+    assert_eq!(result.accounts[0].as_ref().expect("is collected").state, None, "a failure is no refusal");
+}
+
+#[test]
+fn a_request_that_fails_costs_only_what_hangs_on_it() {
+    let posts: &[&str] = &[
+        "content_views",
+        "shares",
+        "saves",
+        "posts_reach",
+        "total_interactions",
+        "reposts",
+        "video_views",
+        "reels_watch_time",
+        "reels_average_watch_time",
+        "likes",
+        "comments",
+    ];
+    let totals: &[&str] = &[
+        "account_reach",
+        "account_views",
+        "accounts_engaged",
+        "account_interactions",
+        "likes_received",
+        "comments_received",
+        "saves_received",
+        "shares_received",
+        "replies_received",
+        "reposts_received",
+        "profile_link_taps",
+    ];
+    let parts: [(&str, &[&str]); 7] = [
+        ("/me/media?", posts),
+        ("/18000000000000001/insights", posts),
+        ("/18000000000000002/insights", posts),
+        ("metric=reach,", totals),
+        ("metric=follows_and_unfollows", &["followers_gained", "followers_lost"]),
+        ("metric=profile_views", &["profile_views", "website_clicks"]),
+        ("metric=follower_count", &["new_followers"]),
+    ];
+    conformance::check_parts::<Instagram>(platform, &[account("1", USER)], &context(UNTIL), &parts);
+}
+
+#[test]
 fn no_damaged_answer_gives_an_invented_number() {
     let accounts = [account("1", USER), account("2", "17841400000000999")];
     conformance::check_answers::<Instagram>(platform, &accounts, &context(UNTIL));

@@ -286,13 +286,18 @@ unit = "followers"
         let found = faults(&[
             ("batch_size = 2", "batch_size = 0"),
             ("methods = [\"GET\"]\nreason = \"posts\"", "methods = []\nreason = \" \""),
-            ("unit = \"followers\"", "unit = \"a\"\n[[metric]]\nname = \"followers\"\nkind = \"flow\"\nunit = \"b\""),
+            (
+                "unit = \"followers\"",
+                "unit = \"a\"\n[[metric]]\nname = \"followers\"\nkind = \"flow\"\nunit = \"b\"\n\
+                 [[request]]\nname = \"list\"\npath = \"/v1\"\nper = \"account\"\ncount = 3\nmost = 2",
+            ),
         ]);
         let expected = [
             "0: connector.batch_size: 0 is not between 1 and 500",
             "[]: host[1].methods: it lists no method",
             "\" \": host[1].reason: it gives no reason",
             "\"followers\": metric[1].name: it is declared twice",
+            "2: request[0].most: it is less than count, which is 3",
         ];
         assert_eq!(found.len(), expected.len(), "{found:#?}");
         for (found, expected) in found.iter().zip(expected) {

@@ -46,6 +46,13 @@ impl Manifest {
                 &mut findings,
             );
         }
+        for (index, request) in self.requests.iter().enumerate() {
+            if request.most.is_some_and(|most| most < request.count) {
+                let place = ManifestPath::of("request").index(index).key("most");
+                let problem = format!("it is less than count, which is {}", request.count);
+                findings.add(place, format!("request {}", request.name), problem);
+            }
+        }
         allowance::check(&self.budgets, &|slot| self.slot(slot).is_some(), &mut findings);
         self.check_metrics(&mut findings);
         if !self.settings.is_object() {

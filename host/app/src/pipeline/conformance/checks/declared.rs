@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::bench::{Bench, Change, Made};
 use super::report::CheckResult;
 use backline_gateway::{Exchange, Response};
-use backline_model::manifest::{Of, Per};
+use backline_model::manifest::Of;
 use backline_model::metric::names::ENGAGEMENT_RATE;
 use backline_model::{Absence, FetchAccount, Origin};
 
@@ -88,7 +88,7 @@ pub(super) fn used(bench: &Bench, alone: &[Made], exchanges: &[Vec<Exchange>]) -
     check
 }
 
-/// A batch sends no more requests than the manifest's `[[request]]` tables say.
+/// A batch sends no more requests than the manifest's `[[request]]` tables say at most.
 pub(super) async fn cost(bench: &Bench) -> CheckResult {
     let mut check = CheckResult::new("cost");
     let requests = &bench.manifest.requests;
@@ -107,12 +107,11 @@ pub(super) async fn cost(bench: &Bench) -> CheckResult {
     let declared: u64 = requests
         .iter()
         .filter(|request| request.of != Of::Known)
-        .map(|request| request.count * if request.per == Per::Account { accounts } else { 1 })
-        .sum();
+        .fold(0_u64, |sum, request| sum.saturating_add(request.most_for(1, accounts)));
     let sent = ran.exchanges.len() as u64;
     if sent > declared {
         let case = format!("a batch of {accounts} new accounts");
-        let remedy = "declare more, or record accounts of a usual day";
+        let remedy = "declare what is usual as count, and what a busy account takes as most";
         check.found(case, format!("it sends {sent} requests, and [[request]] declares {declared}; {remedy}"));
     }
     check
