@@ -118,6 +118,7 @@ pub use artists::accounts::{AccountFilter, ArtistFilter, Saved, UnreadableArtist
 pub use artists::consents::{COLLECTING_SCOPE, RecordedConsents};
 pub use artists::export::{Export, ExportedRow, exported};
 pub use artists::privacy::{Erased, Sighting};
+pub use artists::removal::RemovedAccount;
 pub use artists::source_table::{ForeignRow, ForeignSource, is_own_table};
 pub use credentials::refreshes::{Expiring, RefreshLease};
 pub use credentials::reseal::{Keyed, SEALED, Sealed, SealedPlace};

@@ -14,5 +14,6 @@ mod layout;
 mod names;
 mod privacy;
 mod reading;
+mod removal;
 mod rows;
 mod schemas;

@@ -18,7 +18,7 @@ use crate::support::stage::{Stage, noon, platform};
 use crate::support::variants::variant;
 
 /// The schemas in docs/events, by event type.
-fn schemas() -> BTreeMap<String, Json> {
+pub fn schemas() -> BTreeMap<String, Json> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/events");
     let files = std::fs::read_dir(folder).expect("docs/events is there").map(|entry| entry.expect("readable").path());
     files
@@ -39,7 +39,7 @@ fn validator(kind: &str, schema: &Json) -> Validator {
 }
 
 /// Checks a message against its schema. Additional fields are allowed only if the schema describes them.
-fn check(schemas: &BTreeMap<String, Json>, message: &Json) {
+pub fn check(schemas: &BTreeMap<String, Json>, message: &Json) {
     let kind = message["type"].as_str().expect("a type");
     let schema = schemas.get(kind).unwrap_or_else(|| panic!("{kind} has no schema in docs/events"));
     let wrong: Vec<String> = validator(kind, schema).iter_errors(message).map(|error| error.to_string()).collect();

@@ -356,6 +356,14 @@ async fn erase(store: &Store) -> Done {
     store.erasure_lift(artist(other).id, now()).await.map(drop)
 }
 
+/// Removes accounts that batches are collected of at the same time, and adds them again.
+async fn remove(store: &Store) -> Done {
+    for n in [2, PEOPLE, 1] {
+        store.account_remove(&all(), account(n).id, now()).await?;
+    }
+    store.accounts_save(&all(), &accounts(), now()).await.map(drop)
+}
+
 async fn deliver(store: &Store) -> Done {
     let about = |n| Event { id: Uuid::now_v7(), artist_id: Some(artist(n).id), ..event(0, None) };
     let events: Vec<Event> = (1..=PEOPLE).rev().map(about).collect();
@@ -407,7 +415,7 @@ macro_rules! writers {
 
 writers! {
     collect, fail_and_retry, defer_and_release, cancel, import_artists, import_accounts, sync, consent, statuses,
-    tokens, many_tokens, connect, bulk_and_sessions, alerts, erase, deliver, decide, releases_change,
+    tokens, many_tokens, connect, bulk_and_sessions, alerts, erase, remove, deliver, decide, releases_change,
     releases_take_back, hosts, schedules_lead, schedules_change, plan_nothing, sync_in_term, budgets_and_pauses,
     credentials_go, webhooks_change, alerts_change, halve, wake, collect_older_dates, let_through, archive, access,
     read_in_order

@@ -167,6 +167,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Read accounts_list(&AccountFilter::default());
         Read accounts_of(&[artist(1).id, artist(2).id]);
         Read account_timeline_list(account(2).id, &TimelineFilter::default());
+        Read account_rows_count(account(2).id);
         Read artist_identifiers_get(artist(2).id);
         Read candidates_list(&demo(), None, None, 100);
         Read candidates_list(&demo(), Some(artist(2).id), None, 100);
@@ -329,6 +330,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Write roster_apply(&removal(), "test", now());
         Whole roster_apply_in_term(&led(store).await, &removal(), "test", now());
         Write webhook_remove("hook-theirs");
+        Write account_remove(account(3).id, now());
         Write artist_erase(artist(2).id, now());
     }
 }

@@ -1,7 +1,7 @@
 //! Where data about an artist is stored: the registry of all tables, and how an artist is recognised in a text.
 //!
-//! Erasure, export and search use this registry. A test compares it with both databases: it fails if a table is missing
-//! here, or if a column of a table with an artist's rows is not named.
+//! Erasure, the removal of one account, export and search use this registry. A test compares it with both databases: it
+//! fails if a table is missing here, or if a column of a table with an artist's rows is not named.
 
 use std::collections::BTreeMap;
 
@@ -61,11 +61,14 @@ pub struct Rows {
     columns: &'static str,
 }
 
-/// How a table's rows are found from an artist's id. Each variant holds the name of the table's column.
+/// How a table's rows are found from an artist's id, and which of them are about one account. Each variant holds the
+/// name of the table's column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reached {
-    /// By the artist's id.
+    /// By the artist's id. All are about the artist as a whole: they stay when one account is removed.
     Artist(&'static str),
+    /// By the artist's id. Those about one account name its id in one of the columns that follow.
+    ArtistOrAccount(&'static str, &'static [&'static str]),
     /// By the ids of the artist's accounts.
     Account(&'static str),
     /// By the ids of these accounts' credentials.
@@ -154,7 +157,7 @@ pub const TABLES: &[PersonalTable] = &[
     rows("alert_events", Reached::Event("event_seq"), "channel_id event_seq", "channel_id event_seq:n message_id"),
     rows(
         "events",
-        Reached::Artist("artist_id"),
+        Reached::ArtistOrAccount("artist_id", &["row_account", "data"]),
         "seq",
         // The row's key is in the data.
         "seq:n id type artist_id occurred_at:t dedup_key data:j row_account:x row_date:x row_run:x row_at:x",
@@ -221,9 +224,16 @@ pub const TABLES: &[PersonalTable] = &[
         "account_id",
         "account_id state last_accepted:j updated_at:t",
     ),
+    // The answer to an act on a value of the artist.
+    rows(
+        "api_answers",
+        Reached::ArtistOrAccount("artist_id", &["answer"]),
+        "created_at token_id idempotency_key",
+        "token_id:x idempotency_key:x asked:x request_id:x artist_id answer created_at:t",
+    ),
     rows(
         "accounts",
-        Reached::Artist("artist_id"),
+        Reached::Account("id"),
         "id",
         "id artist_id platform platform_id settings:j status created_at:t updated_at:t origin",
     ),
@@ -250,13 +260,6 @@ pub const TABLES: &[PersonalTable] = &[
             created_at:t updated_at:t finished_at:t",
     )
     .with_texts(&["reason", "problem"]),
-    // The answer to an act on a value of the artist.
-    rows(
-        "api_answers",
-        Reached::Artist("artist_id"),
-        "created_at token_id idempotency_key",
-        "token_id:x idempotency_key:x asked:x request_id:x artist_id answer created_at:t",
-    ),
     rows(
         "artists",
         Reached::Artist("id"),
@@ -527,15 +530,33 @@ mod tests {
         }
         for (table, rows) in personal() {
             let columns = rows.columns();
-            let (Reached::Artist(way) | Reached::Account(way) | Reached::Credential(way) | Reached::Event(way)) =
-                rows.reached;
-            for name in rows.order.split_whitespace().chain([way]) {
+            let none: &[&str] = &[];
+            let (way, others) = match rows.reached {
+                Reached::ArtistOrAccount(way, others) => (way, others),
+                Reached::Artist(way) | Reached::Account(way) | Reached::Credential(way) | Reached::Event(way) => {
+                    (way, none)
+                }
+            };
+            for name in rows.order.split_whitespace().chain([way]).chain(others.iter().copied()) {
                 assert!(columns.iter().any(|(column, _)| *column == name), "{}.{name}", table.name);
             }
         }
         let position = |name: &str| personal().position(|(table, _)| table.name == name).expect(name);
         assert!(position("budgets") < position("credentials") && position("credentials") < position("accounts"));
         assert_eq!(position("artists"), personal().count() - 1, "everything else refers to it");
+    }
+
+    #[test]
+    fn rows_that_name_an_account_are_found_by_it_while_it_is_there() {
+        let accounts = personal().position(|(table, _)| table.name == "accounts").expect("it is there");
+        for (index, (table, rows)) in personal().enumerate() {
+            let names_one = rows.columns().iter().any(|(column, _)| ["account_id", "row_account"].contains(column));
+            if matches!(rows.reached, Reached::Artist(_)) {
+                assert!(!names_one, "{}: a removed account would stay in it", table.name);
+            } else {
+                assert!(index <= accounts, "{}: its rows are found by an account that is gone", table.name);
+            }
+        }
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub mod types {
     pub const RECONNECT_NEEDED: &str = "account.reconnect_needed";
     /// The platform has not known an account for days, so it is left out from now on.
     pub const ACCOUNT_NOT_FOUND: &str = "account.not_found";
+    /// An operator removed an account with all that was collected of it; subscribers should remove their copies.
+    pub const ACCOUNT_REMOVED: &str = "account.removed";
     /// A credential expires in 14, 7 or 1 days, and only a person can renew it.
     pub const CREDENTIAL_EXPIRING: &str = "credential.expiring";
     /// The platform refuses a metric by its name.
@@ -39,11 +41,12 @@ pub mod types {
     pub const ARTIST_ERASED: &str = "artist.erased";
 
     /// Every type of event.
-    pub const ALL: [&str; 13] = [
+    pub const ALL: [&str; 14] = [
         METRICS_COLLECTED,
         SIGNIFICANT_CHANGE,
         RECONNECT_NEEDED,
         ACCOUNT_NOT_FOUND,
+        ACCOUNT_REMOVED,
         CREDENTIAL_EXPIRING,
         METRIC_LOST,
         WAIT_CUT,

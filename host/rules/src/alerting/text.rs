@@ -73,6 +73,7 @@ fn what(kind: &str, count: u64, data: &Json) -> String {
         types::HEALTH_RECOVERED => format!("recovered: {} of {platform} is within its bound again", of("alert")),
         types::RECONNECT_NEEDED => format!("{} of {platform} must be reconnected", number("account", "accounts")),
         types::ACCOUNT_NOT_FOUND => format!("{platform} does not know {}", number("account", "accounts")),
+        types::ACCOUNT_REMOVED => format!("{platform}: {}", number("account was removed", "accounts were removed")),
         types::CREDENTIAL_EXPIRING => format!("{} of {platform} soon", number("credential ends", "credentials end")),
         types::METRIC_LOST => format!("{platform} refuses {}", number("metric", "metrics")),
         types::WAIT_CUT => format!("{platform} asked for a pause that is too long to be kept"),

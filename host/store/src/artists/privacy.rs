@@ -26,7 +26,7 @@ use backline_model::clock::FIRST_TIME;
 use backline_model::event::types;
 use backline_model::kill_points::{Point, point};
 use backline_model::privacy::{Holds, Identifiers, PersonalTable, Reached, Receipt, TABLES, personal, subject_of};
-use backline_model::{ArtistId, BatchId, CredentialId, Event};
+use backline_model::{AccountId, ArtistId, BatchId, CredentialId, Event};
 
 /// Texts that are replaced in one statement: each is compared with every row of its table.
 const TEXTS_PER_STATEMENT: usize = 200;
@@ -79,6 +79,8 @@ impl Store {
         let mut work = self.begin_durable().await?;
         work.long();
         erasure_lock_in_txn(&mut work, Holding::Alone).await?;
+        let whose = Whose::Artist(artist);
+        let batches = emptied_batches_lock_in_txn(&mut work, whose).await?;
         // In the order in which refreshes and batches lock: credentials, accounts, the artist.
         let statement = work.query(
             "SELECT id::text AS id FROM credentials
@@ -97,10 +99,7 @@ impl Store {
             return Ok(None);
         };
         let tenant = row.told("tenant")?;
-        // In the order in which deliveries are added, which refer to them.
-        let statement =
-            work.query("SELECT events.seq FROM events WHERE artist_id = $1::uuid ORDER BY events.seq FOR UPDATE");
-        work.rows("lock an artist's events", statement.bind(artist.to_string())).await?;
+        gone_events_lock_in_txn(&mut work, whose).await?;
         let identifiers = identifiers_of(artist, &accounts);
         let statement = work.query(
             "SELECT c.id::text AS id FROM credentials c JOIN accounts a ON a.id = c.account_id
@@ -109,17 +108,16 @@ impl Store {
         let found = work.rows("find an artist's credentials", statement.bind(artist.to_string())).await?;
         // One whose id can't be read goes too: no host can hold a token of it.
         let credentials = found.iter().filter_map(|row| row.parsed("id").ok()).collect();
-        let batches = batches_of(&mut work, artist).await?;
         let mut receipt = Receipt {
             artist_id_sha256: subject_of(artist),
             requested_at: now,
             finished_at: now,
-            rows: remove_rows(&mut work, artist).await?,
+            rows: rows_remove_in_txn(&mut work, whose).await?,
             texts: BTreeMap::new(),
             readmitted_at: None,
         };
         point(Point::EraseRowsRemoved);
-        end_empty(&mut work, &batches, now).await?;
+        emptied_batches_end_in_txn(&mut work, &batches, now).await?;
         // What was written since, or while accounts were added that the first search did not know.
         let since = (identifiers == known).then(|| now - SEARCHED_AGAIN);
         for (table, column) in texts() {
@@ -403,11 +401,38 @@ fn identifiers_of(artist: ArtistId, accounts: &[AnyRow]) -> Identifiers {
     identifiers
 }
 
+/// Whose rows go.
+#[derive(Clone, Copy)]
+pub(super) enum Whose {
+    /// All about an artist.
+    Artist(ArtistId),
+    /// Those about one account, whose artist stays.
+    Account(AccountId),
+}
+
+impl Whose {
+    /// What the conditions take as `$1`.
+    fn parameter(self) -> String {
+        match self {
+            Self::Artist(id) => id.to_string(),
+            Self::Account(id) => id.to_string(),
+        }
+    }
+
+    /// The condition under which a row of a table goes; none where all of the table's stay.
+    fn condition(self, kind: DatabaseKind, reached: Reached) -> Option<String> {
+        match self {
+            Self::Artist(_) => Some(is_about_artist(reached)),
+            Self::Account(_) => is_about_account(kind, reached),
+        }
+    }
+}
+
 /// The condition under which a row of a table is about the artist given as `$1`.
 pub(crate) fn is_about_artist(reached: Reached) -> String {
     const ACCOUNTS: &str = "SELECT id FROM accounts WHERE artist_id = $1::uuid";
     match reached {
-        Reached::Artist(column) => format!("{column} = $1::uuid"),
+        Reached::Artist(column) | Reached::ArtistOrAccount(column, _) => format!("{column} = $1::uuid"),
         Reached::Account(column) => format!("{column} IN ({ACCOUNTS})"),
         Reached::Credential(column) => {
             format!("{column} IN (SELECT id FROM credentials WHERE account_id IN ({ACCOUNTS}))")
@@ -416,38 +441,95 @@ pub(crate) fn is_about_artist(reached: Reached) -> String {
     }
 }
 
-async fn remove_rows(work: &mut Work, artist: ArtistId) -> Result<BTreeMap<String, u64>, StoreError> {
+/// The condition under which a row of a table is about the account given as `$1`, while the account is there; none
+/// where all rows are about its artist.
+fn is_about_account(kind: DatabaseKind, reached: Reached) -> Option<String> {
+    Some(match reached {
+        Reached::Artist(_) => return None,
+        Reached::ArtistOrAccount(artist, columns) => {
+            let position = position(kind);
+            let names_it = |column: &&str| format!("{position}(CAST({column} AS TEXT), $1::text) > 0");
+            let named: Vec<String> = columns.iter().map(names_it).collect();
+            let named = named.join(" OR ");
+            format!("{artist} = (SELECT a.artist_id FROM accounts a WHERE a.id = $1::uuid) AND ({named})")
+        }
+        Reached::Account(column) => format!("{column} = $1::uuid"),
+        Reached::Credential(column) => {
+            format!("{column} IN (SELECT id FROM credentials WHERE account_id = $1::uuid)")
+        }
+        Reached::Event(column) => {
+            let (_, events) = personal().find(|(table, _)| table.name == "events")?;
+            format!("{column} IN (SELECT seq FROM events WHERE {})", is_about_account(kind, events.reached)?)
+        }
+    })
+}
+
+/// Locks events that go, in the order in which deliveries are added, which refer to them, and then their deliveries.
+pub(super) async fn gone_events_lock_in_txn(work: &mut Work, whose: Whose) -> Result<(), StoreError> {
+    for (name, order) in [("events", "t.seq"), ("deliveries", "t.event_seq, t.webhook_id")] {
+        let found = personal().find(|(table, _)| table.name == name);
+        let Some(condition) = found.and_then(|(_, rows)| whose.condition(work.kind, rows.reached)) else { continue };
+        let text = format!("SELECT 1 AS locked FROM {name} t WHERE {condition} ORDER BY {order} FOR UPDATE");
+        work.rows("lock events", Statement::made(work.kind, &text).bind(whose.parameter())).await?;
+    }
+    Ok(())
+}
+
+/// Removes rows; returns how many of each table that has some about such a thing.
+pub(super) async fn rows_remove_in_txn(work: &mut Work, whose: Whose) -> Result<BTreeMap<String, u64>, StoreError> {
     let mut removed = BTreeMap::new();
     for (table, rows) in personal() {
-        let (name, condition) = (table.name, is_about_artist(rows.reached));
-        let count = if ["consents", "audit"].contains(&name) {
+        let Some(condition) = whose.condition(work.kind, rows.reached) else { continue };
+        let name = table.name;
+        let rows = if ["consents", "audit"].contains(&name) {
             // A trigger keeps them as long as the artist is there: they go with the artist's row.
-            let statement = Statement::made(work.kind, &format!("SELECT COUNT(*) AS n FROM {name} WHERE {condition}"));
-            let row = work.row("count an artist's rows", statement.bind(artist.to_string())).await?;
-            row.map_or(Ok(0), |row| row.count("n"))?
+            count(work, name, &condition, whose).await?
         } else {
             let statement = Statement::made(work.kind, &format!("DELETE FROM {name} WHERE {condition}"));
-            work.execute("remove an artist's rows", statement.bind(artist.to_string())).await?
+            work.execute("remove rows", statement.bind(whose.parameter())).await?
         };
-        removed.insert(name.to_owned(), count);
+        removed.insert(name.to_owned(), rows);
     }
     Ok(removed)
 }
 
-/// The open batches with accounts of an artist.
-async fn batches_of(work: &mut Work, artist: ArtistId) -> Result<Vec<BatchId>, StoreError> {
-    let statement = work.query(
-        "SELECT DISTINCT m.batch_id::text AS id FROM batch_accounts m JOIN accounts a ON a.id = m.account_id
-             JOIN batches b ON b.id = m.batch_id
-         WHERE a.artist_id = $1::uuid AND b.finished_at IS NULL",
+/// What [`rows_remove_in_txn`] would remove.
+pub(super) async fn rows_count(view: &mut ReadView, whose: Whose) -> Result<BTreeMap<String, u64>, StoreError> {
+    let mut counted = BTreeMap::new();
+    for (table, rows) in personal() {
+        if let Some(condition) = whose.condition(view.kind, rows.reached) {
+            counted.insert(table.name.to_owned(), count(view, table.name, &condition, whose).await?);
+        }
+    }
+    Ok(counted)
+}
+
+async fn count(view: &mut ReadView, table: &str, condition: &str, whose: Whose) -> Result<u64, StoreError> {
+    let statement = Statement::made(view.kind, &format!("SELECT COUNT(*) AS n FROM {table} WHERE {condition}"));
+    let row = view.row("count rows", statement.bind(whose.parameter())).await?;
+    row.map_or(Ok(0), |row| row.count("n"))
+}
+
+/// Locks the open batches with accounts that go, which no host holds. One that another transaction has is passed over:
+/// who leases it finds nothing left of it to do.
+pub(super) async fn emptied_batches_lock_in_txn(work: &mut Work, whose: Whose) -> Result<Vec<BatchId>, StoreError> {
+    let Some(condition) = whose.condition(work.kind, Reached::Account("m.account_id")) else { return Ok(Vec::new()) };
+    let text = format!(
+        "SELECT b.id::text AS id FROM batches b WHERE b.finished_at IS NULL AND b.state <> 'leased'
+             AND b.id IN (SELECT m.batch_id FROM batch_accounts m WHERE {condition})
+         ORDER BY b.id FOR UPDATE SKIP LOCKED"
     );
-    let rows = work.rows("find an artist's batches", statement.bind(artist.to_string())).await?;
+    let rows = work.rows("lock batches", Statement::made(work.kind, &text).bind(whose.parameter())).await?;
     // One whose id can't be read ends by itself.
     Ok(rows.iter().filter_map(|row| row.parsed("id").ok()).collect())
 }
 
-/// Ends those of the batches that are not leased and have no account left: their runs need not wait for them.
-async fn end_empty(work: &mut Work, batches: &[BatchId], now: DateTime<Utc>) -> Result<(), StoreError> {
+/// Ends those of the batches that have no account left: their runs need not wait for them.
+pub(super) async fn emptied_batches_end_in_txn(
+    work: &mut Work,
+    batches: &[BatchId],
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
     let rows: Vec<_> = batches.iter().map(|id| json!({ "id": id })).collect();
     let statement = work.query(
         "UPDATE batches SET state = 'done', finished_at = $2::timestamptz
@@ -562,9 +644,14 @@ fn pattern_rows(identifiers: &Identifiers) -> Result<String, StoreError> {
 
 /// The condition under which a text may hold an identifier; whether it does is checked afterwards.
 fn holds_a_pattern(kind: DatabaseKind, column: &str) -> String {
-    let position = match kind {
+    let position = position(kind);
+    format!("EXISTS (SELECT 1 FROM {{rows}} WHERE {position}(lower({column}), r.value->>'pattern') > 0)")
+}
+
+/// The function that says where a text has another one in it; 0 where it has not.
+fn position(kind: DatabaseKind) -> &'static str {
+    match kind {
         DatabaseKind::Sqlite => "instr",
         DatabaseKind::Postgres => "strpos",
-    };
-    format!("EXISTS (SELECT 1 FROM {{rows}} WHERE {position}(lower({column}), r.value->>'pattern') > 0)")
+    }
 }

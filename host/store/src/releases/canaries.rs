@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Value as Json, json};
 use sqlx::any::AnyRow;
 
+use crate::artists::tombstones::erasures_hold_off_in_txn;
 use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, clean, json, time_text, unreadable};
 use crate::database::error::StoreError;
@@ -269,6 +270,8 @@ impl Store {
     ) -> Result<Option<Recollection>, StoreError> {
         scope.require_all("roll a release back")?;
         let mut work = self.begin().await?;
+        // Accounts that are planned again may not go between being found and being added.
+        erasures_hold_off_in_txn(&mut work).await?;
         platform_lock_in_txn(&mut work, rollback.platform).await?;
         let statement = work.query(
             "SELECT r.name, r.version, r.active::int AS active, r.activated_at::text AS activated_at,
@@ -334,6 +337,8 @@ impl Store {
     ) -> Result<Recollection, StoreError> {
         scope.require_all("plan what failed under a release")?;
         let mut work = self.begin().await?;
+        // Accounts that are planned again may not go between being found and being added.
+        erasures_hold_off_in_txn(&mut work).await?;
         platform_lock_in_txn(&mut work, rollback.platform).await?;
         let recollected = recollect_in_txn(&mut work, rollback, since, weights, now).await?;
         if !recollected.runs.is_empty() {

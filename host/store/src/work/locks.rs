@@ -2,8 +2,8 @@
 //!
 //! Each takes what it needs of these, from the top:
 //!
-//! 1. that no artist is erased meanwhile, or, to erase one, that nothing is saved, planned, connected and archived
-//!    meanwhile;
+//! 1. that no artist is erased and no account removed meanwhile, or, to do so, that nothing is saved, planned,
+//!    connected, rolled back and archived meanwhile;
 //! 2. platforms, then their releases, canaries and swaps;
 //! 3. schedules, then the times that they fire;
 //! 4. dead batches, then runs, then other batches;
