@@ -49,6 +49,37 @@ fn an_artist_is_named_by_id_beginning_or_name_wherever_one_is_taken() {
 }
 
 #[test]
+fn accounts_are_removed_once_that_is_confirmed_and_with_a_reason() {
+    let place = place_of_two();
+    place.done(&["accounts", "add", "Bo", "guest", "UC2"]);
+    let both = ["accounts", "remove", "UC1", "guest/UC2", "UC1"];
+    let shown = json(&place.done(&[&both[..], &["--platform", "guest", "--dry-run", "--json"]].concat()));
+    let accounts = |shown: &Json| [0_usize, 1, 2].map(|n| shown[n]["rows"]["accounts"].clone());
+    assert_eq!(accounts(&shown), [1.into(), 1.into(), Json::Null], "{shown}");
+    let reason = ["--reason", "ids of others"];
+    let said = place.refused(&[&both[..], &reason[..]].concat());
+    assert!(said.contains("nothing was removed") && said.contains("--dry-run"), "{said}");
+    assert!(place.refused(&[&both[..], &["--yes", "--reason", " "]].concat()).contains("give a reason"));
+
+    let removed = json(&place.done(&[&both[..], &reason[..], &["--yes", "--json"]].concat()));
+    assert_eq!(accounts(&removed), [1.into(), 1.into(), Json::Null], "{removed}");
+    assert_eq!(place.done(&["accounts", "list", "--json"]).trim(), "[]");
+    let again = place.refused(&["accounts", "remove", "UC1", "--yes", "--reason", "again"]);
+    assert!(again.contains("no account has the id or the id on its platform 'UC1'"), "{again}");
+
+    // Each artist has an entry.
+    let log = json(&place.done(&["audit", "list", "--action", "accounts remove", "--json"]));
+    let log = log.as_array().expect("entries");
+    let told: Vec<_> = log.iter().map(|entry| (&entry["details"]["reason"], &entry["after"]["account"])).collect();
+    assert_eq!(told, [(&Json::from("ids of others"), &Json::Null); 2], "{log:?}");
+    assert!(log.iter().all(|entry| entry["before"]["account"]["platform"] == "guest"), "{log:?}");
+    assert!(log[0]["artist_id"].is_string() && log[0]["artist_id"] != log[1]["artist_id"], "{log:?}");
+
+    // Nothing keeps it from being added again.
+    assert!(place.done(&["accounts", "add", "Bo", "guest", "UC2"]).starts_with("added account "));
+}
+
+#[test]
 fn the_latest_run_and_the_beginning_of_its_id_are_found() {
     let place = place_of_two();
     assert_eq!(place.refused(&["runs", "show", "latest"]), "no run yet; `backline run` starts one");

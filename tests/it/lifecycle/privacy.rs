@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use backline::pipeline::service::Service;
-use backline::pipeline::{Host, NewWebhook, PrivacyError, SyncRequest, record_consents};
+use backline::pipeline::{Host, NewWebhook, PrivacyError, SyncRequest, record_consents, remove_account};
 use backline_model::clock::Clock;
 use backline_model::event::types;
 use backline_model::privacy::{Holds, Identifiers, TABLES, personal, subject_of};
@@ -397,6 +397,35 @@ async fn a_run_of_the_erased_artist_only_ends() {
         assert_eq!((run.counts.planned, run.counts.collected, run.counts.failed), (0, 0, 0), "{run:?}");
         assert_eq!(found(&stage.host, &identifiers).await, []);
         assert!(service.stop().await);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_removed_during_a_run_is_neither_stored_nor_waited_for() {
+    each_database(async |store, url| {
+        let state = tempfile::tempdir().expect("a folder");
+        let (stage, service, _) = at_work(url, 2, state.path(), async |_| {}).await;
+        let artist = artist_of(&stage, 0);
+        let gone = accounts_of(&stage, artist).await.into_iter().find(|one| one.platform == platform("instagram"));
+        let gone = gone.expect("an account").id;
+        let (all, now) = (Scope::all_tenants(), stage.host.clock().now());
+        let removal = remove_account(&store, stage.host.config(), &all, gone, "a wrong id", now).await;
+        let removal = removal.expect("it is removed");
+        assert_eq!((removal.rows["batch_accounts"], removal.rows["credentials"]), (1, 1), "{removal:?}");
+
+        let run = ended(&stage).await;
+        assert_eq!((run.counts.collected, run.counts.failed, run.counts.planned), (9, 0, 9), "{run:?}");
+        assert!(service.stop().await);
+        assert_eq!(accounts_of(&stage, artist).await.len(), 4);
+        let pool = raw(&store, url).await;
+        let rows = all_rows(&store, &pool).await;
+        pool.close().await;
+        for (table, _) in personal() {
+            let named = rows[table.name].iter().filter(|row| row.to_string().contains(&gone.to_string()));
+            let named: Vec<_> = named.filter(|row| row["type"] != types::ACCOUNT_REMOVED).collect();
+            assert!(named.is_empty(), "{} holds {named:?}", table.name);
+        }
     })
     .await;
 }

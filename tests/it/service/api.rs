@@ -685,6 +685,9 @@ async fn what_is_changed_is_answered_and_on_record() {
         assert!(all.iter().any(|entry| entry.act.action == "run cancel" && entry.act.tenant.is_none()));
         assert!(all.iter().any(|entry| entry.act.action == "run"));
         assert!(!format!("{all:?}").contains("canary"), "a reason may name an artist");
+        let remove = format!("/v1/accounts/{}/remove", account(3).id);
+        let removed = fits("account_remove", &owner.post(&remove, "{\"reason\": \"a wrong id\"}").await);
+        assert_eq!(removed["rows"]["accounts"], 1, "{removed}");
     })
     .await;
 }

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::api::Answering;
 use super::support::{Place, ask};
-use crate::store::fixtures::{artist, now, release, run};
+use crate::store::fixtures::{account, artist, now, release, run};
 use crate::store::scope::{fill, held, ours};
 use crate::support::database::{each_database, write};
 
@@ -298,12 +298,14 @@ async fn what_a_form_does_is_on_record() {
         let value = format!("/quality/{}/discard", held(1));
         let cancel = format!("/runs/{}/cancel", run(2).id);
         let revoke = format!("/tokens/{victim}/revoke");
-        let of_run = format!("/runs/{}", run(2).id);
-        let done: [(&str, Fields<'_>, &str, Option<ArtistId>, &str); 4] = [
+        let remove = format!("/accounts/{}/remove", account(1).id);
+        let (of_run, of_artist) = (format!("/runs/{}", run(2).id), format!("/artists/{}", artist(1).id));
+        let done: [(&str, Fields<'_>, &str, Option<ArtistId>, &str); 5] = [
             (&value, &[], "quarantine discard", Some(artist(1).id), "/quality"),
             (&cancel, &[("reason", "a <test>")], "run cancel", None, &of_run),
             (&revoke, &[], "tokens revoke", None, "/tokens"),
             ("/webhooks/disable", &[("name", "hook-ours")], "webhooks disable", None, "/webhooks"),
+            (&remove, &[("reason", "a <test>")], "accounts remove", Some(artist(1).id), &of_artist),
         ];
         for (path, fields, action, about, to) in done {
             let seen = admin.act(path, fields).await;
@@ -325,7 +327,10 @@ async fn what_a_form_does_is_on_record() {
         assert!(!store.webhook_get(&all, "hook-ours").await.unwrap().enabled);
         let active = release().digest.to_string();
         let other = "0".repeat(64);
-        let refused: [(&str, Fields<'_>, u16); 10] = [
+        let another = format!("/accounts/{}/remove", account(2).id);
+        let refused: [(&str, Fields<'_>, u16); 12] = [
+            (&remove, &[("reason", "again")], 404),
+            (&another, &[], 400),
             // Decided, ended, and none was active before.
             (&value, &[], 409),
             (&cancel, &[], 409),

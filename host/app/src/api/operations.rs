@@ -272,6 +272,15 @@ pub(super) fn all() -> Vec<Operation> {
         .by(Role::Admin)
         .unkeyed(),
         Operation::post(
+            "/v1/accounts/{account}/remove",
+            "account_remove",
+            "accounts remove",
+            "Remove an account that was added by mistake, with all that was collected of it",
+            people::remove_account,
+        )
+        .by(Role::Admin)
+        .unkeyed(),
+        Operation::post(
             "/v1/credentials",
             "credential_set",
             "credentials set",

@@ -6,6 +6,7 @@ use crate::pipeline::Subject;
 pub(super) fn of_path(name: &str, text: &str) -> Option<Subject> {
     match name {
         "artist" => text.parse().ok().map(Subject::Artist),
+        "account" => text.parse().ok().map(Subject::Account),
         "run" => text.parse().ok().map(Subject::Run),
         "act" => text.parse().ok().map(Subject::Bulk),
         "value" => text.parse().ok().map(Subject::Quarantined),

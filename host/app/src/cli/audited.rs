@@ -5,7 +5,7 @@
 
 mod subjects;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use clap::ArgMatches;
@@ -23,7 +23,7 @@ use backline_model::{AccountId, ArtistId, BatchId, Platform, RunId, TokenId};
 use backline_store::{Scope, Store};
 
 /// Commands that change something or take data out, each with the arguments that are recorded.
-const RECORDED: [(&str, &[&str]); 61] = [
+const RECORDED: [(&str, &[&str]); 62] = [
     ("migrate", &[]),
     ("artists add", &["tenant", "status"]),
     ("artists import", &["no_consent", "replace_credentials"]),
@@ -31,6 +31,7 @@ const RECORDED: [(&str, &[&str]); 61] = [
     ("artists set", &["status", "collection", "consent", "withdraw"]),
     ("accounts add", &["platform", "no_consent"]),
     ("accounts set", &["status"]),
+    ("accounts remove", &["platform", "reason"]),
     ("consents grant", &["platform", "scope"]),
     ("consents withdraw", &["platform", "scope"]),
     ("privacy export", &[]),
@@ -249,18 +250,34 @@ async fn account(store: &Store, matches: &ArgMatches, text: &str) -> Option<Acco
 
 /// Records a command that has ended, if it is one of those that are. A command that was refused changed nothing.
 pub(super) async fn record(context: &Context, matches: &ArgMatches, meant: &Meant, outcome: &CommandResult) {
-    let Some(deed) = deed(matches, meant, outcome) else { return };
+    let deeds = deeds(matches, meant, outcome);
+    if deeds.is_empty() {
+        return;
+    }
     let recorded = async {
         // The command said already what there is to say about the database.
         let store = context.open_any().await.map_err(|failure| failure.message)?;
         let log = AuditLog::new(store, context.clock.clone());
-        let recorded = log.record(&Scope::all_tenants(), user_of_process(), deed, &context.subjects).await;
-        recorded.map_err(|error| error.to_string())
+        for deed in deeds {
+            let recorded = log.record(&Scope::all_tenants(), user_of_process(), deed, &context.subjects).await;
+            recorded.map_err(|error| error.to_string())?;
+        }
+        Ok::<(), String>(())
     };
     // Where the command failed, it has told why, and the database may be the reason.
     if let (Err(problem), Ok(_)) = (recorded.await, outcome) {
         print::note(&format!("warning: the audit log has no entry of this command: {problem}"));
     }
+}
+
+/// What is recorded of a command: one entry, or one for each of several accounts, since an entry is about one artist.
+fn deeds(matches: &ArgMatches, meant: &Meant, outcome: &CommandResult) -> Vec<Deed> {
+    let Some(deed) = deed(matches, meant, outcome) else { return Vec::new() };
+    let named: BTreeSet<Uuid> = subjects::ids("account", leaf(matches).1, meant).into_iter().collect();
+    if named.len() < 2 {
+        return vec![deed];
+    }
+    named.into_iter().map(|id| Deed { account: Some(AccountId(id)), ..deed.clone() }).collect()
 }
 
 fn deed(matches: &ArgMatches, meant: &Meant, outcome: &CommandResult) -> Option<Deed> {
@@ -384,6 +401,18 @@ mod tests {
         let failed = failed.expect("it is recorded");
         assert_eq!(failed.outcome, ActOutcome::Failed);
         assert_eq!(failed.details, serde_json::json!({ "all_dead": true }));
+    }
+
+    #[test]
+    fn an_act_on_several_accounts_is_on_record_once_for_each() {
+        let ids = [1, 2].map(|n| AccountId(Uuid::from_u128(n)));
+        let [one, other] = ids.map(|id| id.to_string());
+        let (one, other) = (one.as_str(), other.as_str());
+        let line = ["backline", "accounts", "remove", one, other, one, "--reason", "a slip", "--yes"];
+        let matches = super::super::Arguments::command().try_get_matches_from(line).expect("it is understood");
+        let told = deeds(&matches, &Meant::new(), &Ok(Exit::Done));
+        assert_eq!(told.iter().map(|deed| deed.account).collect::<Vec<_>>(), ids.map(Some));
+        assert!(told.iter().all(|deed| deed.details == serde_json::json!({ "reason": "a slip" })), "{told:?}");
     }
 
     #[test]

@@ -20,6 +20,13 @@ pub(super) const EXAMPLES: &[Examples] = &[
     ("accounts timeline", &["backline accounts timeline youtube/UC1 --limit 20"]),
     ("accounts attention", &["backline accounts attention --platform spotify"]),
     ("accounts set", &["backline accounts set youtube/UC1 --status disabled"]),
+    (
+        "accounts remove",
+        &[
+            "backline accounts remove youtube/UC1 --dry-run",
+            "backline accounts remove UC1 UC2 --platform youtube --reason 'the ids of another artist'",
+        ],
+    ),
     ("consents grant", &["backline consents grant 'Ada Lovelace' youtube --source 'form of 2026-11-20'"]),
     ("consents withdraw", &["backline consents withdraw 'Ada Lovelace' youtube --source 'letter of 2026-11-24'"]),
     ("consents list", &["backline consents list 'Ada Lovelace'"]),

@@ -14,10 +14,11 @@ use super::session::Visitor;
 use crate::pipeline::collection::report::RunRequest;
 use crate::pipeline::service::schedules;
 use crate::pipeline::{
-    ActivateOptions, BulkError, Host, NewBulkAct, NewDigest, Resend, Subject, Tokens, bulk_act_details, names,
+    self, ActivateOptions, BulkError, Host, NewBulkAct, NewDigest, RemovalError, Resend, Subject, Tokens,
+    bulk_act_details, names,
 };
 use backline_model::zone::ZoneError;
-use backline_model::{ArtistId, Digest, DigestDays, Quarantined, RunId, Tenant, TokenId, Zone};
+use backline_model::{AccountId, ArtistId, Digest, DigestDays, Quarantined, RunId, Tenant, TokenId, Zone};
 use backline_store::{BatchFilter, KeyedRequest, answering_once};
 
 /// Longest reason, in characters.
@@ -60,6 +61,7 @@ pub(super) fn subject(act: &FormAct, form: &Form) -> Option<Subject> {
         FormAct::SendDigest(name) | FormAct::RemoveDigest(name) => Some(Subject::AlertDigest(name.clone())),
         FormAct::SwitchSchedule(_) => form.text("name").map(Subject::Schedule),
         FormAct::RevokeToken(token) => token.parse().ok().map(Subject::Token),
+        FormAct::RemoveAccount(account) => account.parse().ok().map(Subject::Account),
     }
 }
 
@@ -106,6 +108,7 @@ pub(super) async fn done(host: &Host, visitor: &Visitor, act: &FormAct, form: &F
             let said = format!("The token {} is revoked; no host accepts it any more.", token.name);
             Ok(acted(json!({ "id": token_id }), "/tokens", said))
         }
+        FormAct::RemoveAccount(account) => remove_account(host, visitor, account, form).await,
     }
 }
 
@@ -278,6 +281,22 @@ async fn roll_back(host: &Host, platform: &str, form: &Form) -> Result<Acted, Re
         back.accounts
     );
     Ok(acted(details, format!("/connectors/{}", back.to), said))
+}
+
+async fn remove_account(host: &Host, visitor: &Visitor, account: &str, form: &Form) -> Result<Acted, Refusal> {
+    let account_id: AccountId = id("account", account)?;
+    let (reason, now) = (form.text("reason").unwrap_or_default(), host.clock().now());
+    let removed =
+        pipeline::remove_account(host.store(), host.config(), &visitor.scope(), account_id, &reason, now).await;
+    let removed = removed.map_err(|error| match error {
+        RemovalError::NoAccount(id) => Refusal::not_found("account", id),
+        RemovalError::Reason => Refusal::wrong(error.to_string()),
+        RemovalError::Store(error) => error.into(),
+    })?;
+    let remark = removed.remark().map_or_else(String::new, |remark| format!(" Note: {remark}."));
+    let said = format!("The account of {} is removed.{remark}", removed.platform);
+    let to = format!("/artists/{}", removed.artist_id);
+    Ok(Acted { artist: Some(removed.artist_id), ..acted(removed.details(&reason), to, said) })
 }
 
 async fn test_webhook(host: &Host, visitor: &Visitor, form: &Form) -> Result<Acted, Refusal> {

@@ -30,6 +30,8 @@ pub(super) enum Page {
     /// An artist's numbers as CSV.
     Numbers(String),
     AccountTimeline(String),
+    /// Asks whether to remove an account.
+    RemoveAccount(String),
     Attention,
     Connectors,
     Release(String),
@@ -79,6 +81,7 @@ pub(super) enum FormAct {
     /// Whether it is on from now on.
     SwitchSchedule(bool),
     RevokeToken(String),
+    RemoveAccount(String),
 }
 
 /// What a request is for.
@@ -139,6 +142,7 @@ fn page(parts: &[&str]) -> Option<Page> {
         ["artists", artist] => Page::Artist(id(artist)),
         ["artists", artist, "metrics.csv"] => Page::Numbers(id(artist)),
         ["accounts", account, "timeline"] => Page::AccountTimeline(id(account)),
+        ["accounts", account, "remove"] => Page::RemoveAccount(id(account)),
         ["attention"] => Page::Attention,
         ["connectors"] => Page::Connectors,
         ["connectors", digest] => Page::Release(id(digest)),
@@ -184,6 +188,7 @@ fn act(parts: &[&str]) -> Option<FormAct> {
         ["schedules", "enable"] => FormAct::SwitchSchedule(true),
         ["schedules", "disable"] => FormAct::SwitchSchedule(false),
         ["tokens", token, "revoke"] => FormAct::RevokeToken(id(token)),
+        ["accounts", account, "remove"] => FormAct::RemoveAccount(id(account)),
         _ => return None,
     })
 }
@@ -210,7 +215,7 @@ impl Page {
             | Self::Archive => of_installation(Role::Viewer),
             Self::Webhooks | Self::NewBulk => of_tenant(Role::Operator),
             Self::RollBack(_) | Self::Digests | Self::Digest(_) => of_installation(Role::Operator),
-            Self::Audit => of_tenant(Role::Admin),
+            Self::Audit | Self::RemoveAccount(_) => of_tenant(Role::Admin),
             Self::Activate(_) | Self::Tokens | Self::Revoke(_) | Self::Settings => of_installation(Role::Admin),
         }
     }
@@ -240,6 +245,7 @@ impl FormAct {
             Self::SwitchSchedule(true) => "schedule_enable",
             Self::SwitchSchedule(false) => "schedule_disable",
             Self::RevokeToken(_) => "token_revoke",
+            Self::RemoveAccount(_) => "account_remove",
         }
     }
 
@@ -265,6 +271,7 @@ impl FormAct {
             Self::SwitchSchedule(true) => "/schedules/enable".to_owned(),
             Self::SwitchSchedule(false) => "/schedules/disable".to_owned(),
             Self::RevokeToken(token) => format!("/tokens/{token}/revoke"),
+            Self::RemoveAccount(account) => format!("/accounts/{account}/remove"),
         }
     }
 
@@ -277,6 +284,7 @@ impl FormAct {
             Self::Activate(digest) => Some((Page::Activate(digest.clone()), self.path())),
             Self::RollBack(platform) => Some((Page::RollBack(platform.clone()), self.path())),
             Self::AddDigest => Some((Page::Digests, self.path())),
+            Self::RemoveAccount(account) => Some((Page::RemoveAccount(account.clone()), self.path())),
             Self::RetryRun(_)
             | Self::Release(_)
             | Self::Discard(_)
@@ -297,6 +305,7 @@ impl FormAct {
             Self::RetryRun(_) | Self::Release(_) | Self::Discard(_) | Self::StartBulk | Self::CancelBulk(_) => {
                 of_tenant(Role::Operator)
             }
+            Self::RemoveAccount(_) => of_tenant(Role::Admin),
             Self::StartRun
             | Self::CancelRun(_)
             | Self::RollBack(_)
@@ -333,6 +342,7 @@ impl FormAct {
             Self::SwitchSchedule(true) => "schedules enable",
             Self::SwitchSchedule(false) => "schedules disable",
             Self::RevokeToken(_) => "tokens revoke",
+            Self::RemoveAccount(_) => "accounts remove",
         }
     }
 }
@@ -366,6 +376,7 @@ mod tests {
             FormAct::SwitchSchedule(true),
             FormAct::SwitchSchedule(false),
             FormAct::RevokeToken(id()),
+            FormAct::RemoveAccount(id()),
         ];
         // A new kind is named in `operation`, and belongs into this list too.
         let named: BTreeSet<&str> = all.iter().map(FormAct::operation).collect();
@@ -426,6 +437,7 @@ mod tests {
         assert!(Page::Activate(id()).needs() == FormAct::Activate(id()).needs());
         assert!(Page::RollBack(id()).needs() == FormAct::RollBack(id()).needs());
         assert!(Page::Revoke(id()).needs() == FormAct::RevokeToken(id()).needs());
+        assert!(Page::RemoveAccount(id()).needs() == FormAct::RemoveAccount(id()).needs());
         assert!(Page::NewBulk.needs() == FormAct::StartBulk.needs());
     }
 }

@@ -33,7 +33,7 @@ pub(crate) mod words;
 
 pub use self::access::audit::{AuditLog, Deed, user_of_process};
 pub use self::access::sessions::{DashboardSession, Sessions};
-pub use self::access::subjects::{ActSubjects, Subject};
+pub use self::access::subjects::{ActSubjects, SUBJECTS_MAX, Subject};
 pub(crate) use self::access::tokens::is_same;
 pub use self::access::tokens::{ApiTokenError, Caller, NewToken, Tokens};
 pub use self::alerts::digests::{DigestPreview, NewDigest};
@@ -42,6 +42,7 @@ pub use self::alerts::sending::AlertReport;
 pub use self::artists::attention::{Attention, AttentionFilter, accounts_that_need_someone, invalid_ids};
 pub use self::artists::export::{ExportError, ExportReport, ExportedFile, identifiers_of_export};
 pub use self::artists::privacy::{Erasure, Privacy, PrivacyError, record_consent, record_consents};
+pub use self::artists::removal::{AccountRemoval, RemovalError, remove_account};
 pub use self::artists::sync::{ArtistSync, SyncDifference, SyncError, SyncReport, SyncRequest};
 pub use self::bulk::{Bulk, BulkCount, BulkError, NewBulkAct, bulk_act_details};
 pub use self::collection::collect_error::CollectError;

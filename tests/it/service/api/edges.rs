@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::Answering;
 use super::events::Following;
-use crate::store::fixtures::{artist, create_run, event, now, release, run};
+use crate::store::fixtures::{account, artist, create_run, event, now, release, run};
 use crate::store::scope::{fill, held, ours, theirs};
 use crate::support::database::{each_database, write};
 
@@ -93,6 +93,42 @@ async fn deliveries_go_on_when_the_one_before_is_gone() {
         assert!(left["data"].as_array().is_some_and(|left| !left.is_empty()), "{left}");
         let rest = operator.get(&format!("/v1/deliveries?limit=1000&cursor={next}")).await.json();
         assert_eq!(rest["data"], left["data"]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_is_removed_by_an_admin_of_its_tenant_who_says_why() {
+    each_database(async |store, url| {
+        fill(&store).await;
+        let answering = Answering::on(url).await;
+        let path = format!("/v1/accounts/{}/remove", account(2).id);
+        let body = json!({ "reason": "the id of another artist" }).to_string();
+        let operator = answering.caller(Role::Operator, Some(theirs())).await;
+        let stranger = answering.caller(Role::Admin, Some(ours())).await;
+        let owner = answering.caller(Role::Admin, Some(theirs())).await;
+        assert_eq!(operator.post(&path, &body).await.status, 403);
+        assert_eq!(stranger.post(&path, &body).await.status, 404);
+        for wrong in ["{}", "{\"reason\": \" \"}"] {
+            let refused = owner.post(&path, wrong).await;
+            assert_eq!((refused.status, refused.body.contains("give a reason")), (400, true), "{}", refused.body);
+        }
+        let removed = owner.post(&path, &body).await;
+        assert_eq!(removed.status, 200, "{}", removed.body);
+        let removed = removed.json();
+        assert_eq!((&removed["artist_id"], &removed["rows"]["accounts"]), (&json!(artist(2).id), &json!(1)));
+        let remark = removed["remark"].as_str().expect("it was synced");
+        assert!(remark.contains("`backline artists sync` reads"), "{remark}");
+        assert_eq!(owner.post(&path, &body).await.status, 404);
+
+        let log = store.audit_list(&Scope::all_tenants(), &AuditFilter::default()).await.unwrap();
+        let acts: Vec<_> = log.iter().filter(|entry| entry.act.action == "accounts remove").collect();
+        assert_eq!(acts.len(), 1, "what was refused is not on record");
+        let act = &acts[0].act;
+        assert_eq!((act.artist_id, &act.tenant), (Some(artist(2).id), &Some(theirs())), "{act:?}");
+        assert_eq!(act.details["reason"], json!("the id of another artist"), "{act:?}");
+        let states = [&act.before, &act.after].map(|states| states.as_ref().map(|states| states["account"].is_null()));
+        assert_eq!(states, [Some(false), Some(true)], "{act:?}");
     })
     .await;
 }

@@ -27,6 +27,7 @@ fn needs() -> Vec<(String, Role, bool)> {
         (format!("/artists/{}", artist(1).id), Role::Viewer, false),
         (format!("/artists/{}/metrics.csv", artist(1).id), Role::Viewer, false),
         (format!("/accounts/{}/timeline", account(1).id), Role::Viewer, false),
+        (format!("/accounts/{}/remove", account(1).id), Role::Admin, false),
         ("/attention".to_owned(), Role::Viewer, false),
         ("/quality".to_owned(), Role::Viewer, false),
         ("/bulk".to_owned(), Role::Viewer, false),
@@ -91,6 +92,7 @@ async fn no_page_tells_a_tenant_of_another() {
             ("/artists/ID", artist(2).id.to_string()),
             ("/artists/ID/metrics.csv", artist(2).id.to_string()),
             ("/accounts/ID/timeline", account(2).id.to_string()),
+            ("/accounts/ID/remove", account(2).id.to_string()),
         ] {
             let (own, none) = (path.replace("ID", &id), path.replace("ID", &unknown));
             assert_eq!(owner.get(&own).await.status, 200, "{own}: its own tenant is not let in");

@@ -1,4 +1,4 @@
-//! What an artist agrees to, what an account lets Backline use, and erasure.
+//! What an artist agrees to, what an account lets Backline use, erasure, and the removal of an account.
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -14,7 +14,9 @@ use crate::api::handlers::known;
 use crate::api::problem::Problem;
 use crate::api::query::query;
 use crate::api::schema::{Components, Described, Field, component, described, object};
-use crate::pipeline::{Erasure, Subject, names, record_consent};
+use crate::pipeline::{
+    AccountRemoval, Erasure, RemovalError, Subject, names, record_consent, remove_account as remove,
+};
 use backline_model::privacy::Receipt;
 use backline_model::{AccountId, ArtistId, Consent, CredentialId, Platform};
 use backline_store::{CredentialFilter, SealedCredential};
@@ -58,6 +60,23 @@ pub(in crate::api) struct SetCredential {
     secret: Option<String>,
 }
 
+/// Why an account is removed.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::api) struct RemoveAccount {
+    reason: Option<String>,
+}
+
+/// What the removal of an account removed. `remark` says what would bring it back.
+#[derive(Serialize)]
+pub(in crate::api) struct RemovedAccount {
+    account_id: AccountId,
+    artist_id: ArtistId,
+    platform: Platform,
+    rows: BTreeMap<String, u64>,
+    remark: Option<String>,
+}
+
 /// What was recorded of a decision.
 #[derive(Serialize)]
 pub(in crate::api) struct Decided {
@@ -95,6 +114,11 @@ described! {
     SetCredential {
         [optional] platform: Option<Platform>, [optional] slot: Option<String>, [optional] account: Option<AccountId>,
         [optional] secret: Option<String>,
+    }
+    RemoveAccount { [optional] reason: Option<String> }
+    RemovedAccount {
+        account_id: AccountId, artist_id: ArtistId, platform: Platform, rows: BTreeMap<String, u64>,
+        remark: Option<String>,
     }
     Decided { consent: Consent, recorded: bool, tokens_removed: u64 }
     CredentialView {
@@ -156,6 +180,27 @@ pub(in crate::api) async fn erase(call: Call, _: NoChoice) -> Result<Recorded<It
     let answer = Item(Erased { receipt, kept_tokens, erased_before, may_leave_traces });
     // The entry names the artist by the hash alone: it is gone.
     Ok(Recorded { answer, details, artist: None })
+}
+
+pub(in crate::api) async fn remove_account(
+    call: Call,
+    body: RemoveAccount,
+) -> Result<Recorded<Item<RemovedAccount>>, Problem> {
+    let id: AccountId = call.path("account")?;
+    let (host, reason) = (call.host(), body.reason.unwrap_or_default());
+    if host.store().account_get(&call.scope(), id).await?.is_none() {
+        return Err(Problem::not_found("account", id));
+    }
+    let removed = remove(host.store(), host.config(), &call.scope(), id, &reason, host.clock().now()).await;
+    let removed = removed.map_err(|error| match error {
+        RemovalError::NoAccount(id) => Problem::not_found("account", id),
+        RemovalError::Reason => Problem::wrong(error.to_string()),
+        RemovalError::Store(error) => error.into(),
+    })?;
+    let (details, remark) = (removed.details(&reason), removed.remark());
+    let AccountRemoval { account_id, artist_id, platform, rows, .. } = removed;
+    let answer = Item(RemovedAccount { account_id, artist_id, platform, rows, remark });
+    Ok(Recorded { answer, details, artist: Some(artist_id) })
 }
 
 pub(in crate::api) async fn credentials(call: Call, query: Credentials) -> Result<Page<CredentialView>, Problem> {

@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 
 use super::attention;
 use super::consents::record_collecting;
+use super::removal::{self, RemoveArguments};
 use crate::cli::arguments::ids::{self, Given, expect_artist};
 use crate::cli::arguments::names::{self, PlatformName};
 use crate::cli::arguments::values;
@@ -89,6 +90,8 @@ pub(in crate::cli) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Remove accounts that were added by mistake, with all that was collected of them
+    Remove(RemoveArguments),
 }
 
 /// Columns of an account.
@@ -197,6 +200,7 @@ pub(in crate::cli) async fn run(context: &Context, command: Command) -> CommandR
             let changed = expect_account(&store, account).await?;
             print::done(json, &changed, &format!("changed account {account}"))?;
         }
+        Command::Remove(arguments) => return removal::run(context, &store, arguments).await,
     }
     Ok(Exit::Done)
 }

@@ -6,6 +6,7 @@ pub(super) mod attention;
 pub(super) mod consents;
 mod import;
 pub(super) mod privacy;
+mod removal;
 mod sync;
 
 use std::path::PathBuf;

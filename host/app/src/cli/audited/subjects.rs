@@ -70,7 +70,7 @@ impl About {
 }
 
 /// Every recorded command, in the order of the list of these.
-const ABOUT: [(&str, About); 61] = [
+const ABOUT: [(&str, About); 62] = [
     ("migrate", About::Nothing),
     ("artists add", About::Made),
     ("artists import", About::Nothing),
@@ -78,6 +78,7 @@ const ABOUT: [(&str, About); 61] = [
     ("artists set", About::Artist),
     ("accounts add", About::Made),
     ("accounts set", About::Account),
+    ("accounts remove", About::Account),
     ("consents grant", About::Artist),
     ("consents withdraw", About::Artist),
     ("privacy export", About::Nothing),
@@ -144,14 +145,17 @@ pub(super) fn has_any(path: &str) -> bool {
     about(path).argument().is_some()
 }
 
+/// The ids that an argument means.
+pub(super) fn ids(name: &str, matches: &ArgMatches, meant: &Meant) -> Vec<Uuid> {
+    match meant.get(name) {
+        Some(found) => found.clone(),
+        None => texts(matches, name).iter().filter_map(|text| Uuid::parse_str(text).ok()).collect(),
+    }
+}
+
 /// What a command is about.
 pub(super) fn of(path: &str, matches: &ArgMatches, meant: &Meant) -> Vec<Subject> {
-    let ids = |name: &str| -> Vec<Uuid> {
-        match meant.get(name) {
-            Some(found) => found.clone(),
-            None => texts(matches, name).iter().filter_map(|text| Uuid::parse_str(text).ok()).collect(),
-        }
-    };
+    let ids = |name: &str| ids(name, matches, meant);
     let all =
         |name: &str, subject: fn(Uuid) -> Subject| -> Vec<Subject> { ids(name).into_iter().map(subject).collect() };
     let named =

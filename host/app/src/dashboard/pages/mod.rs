@@ -165,6 +165,7 @@ pub(super) async fn view(ask: &Ask<'_>, page: &Page) -> Result<View, Refusal> {
         // Its numbers alone are no page, and are answered before.
         Page::Artist(artist) | Page::Numbers(artist) => artists::one(ask, artist).await,
         Page::AccountTimeline(account) => timeline::of_account(ask, account).await,
+        Page::RemoveAccount(account) => attention::remove(ask, account).await,
         Page::Attention => attention::view(ask).await,
         Page::Connectors => connectors::list(ask).await,
         Page::Release(digest) => connectors::one(ask, digest).await,

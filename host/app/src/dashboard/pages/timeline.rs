@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use super::{Ask, ROWS, id};
 use crate::dashboard::frame::{View, link, table, text, time};
 use crate::dashboard::refusal::Refusal;
+use crate::dashboard::routes::FormAct;
 use crate::pipeline::{PlacedEntry, TimelineFilter, connector_timeline};
 use backline_model::{AccountId, Role};
 
@@ -19,9 +20,14 @@ pub(super) async fn of_account(ask: &Ask<'_>, given: &str) -> Result<View, Refus
     let account = ask.store().account_get(&ask.scope(), account_id).await?.ok_or_else(unknown)?;
     let found = ask.store().account_timeline_list(&ask.scope(), account_id, &filter(ask)?).await?;
     let found = found.ok_or_else(unknown)?;
-    let artist = link(&format!("/artists/{}?account={account_id}", account.artist_id), "Its artist and its numbers");
+    let links = html! {
+        (link(&format!("/artists/{}?account={account_id}", account.artist_id), "Its artist and its numbers"))
+        @if ask.may(&FormAct::RemoveAccount(account_id.to_string())) {
+            " · " (link(&format!("/accounts/{account_id}/remove"), "Remove it, if it was added by mistake"))
+        }
+    };
     let title = format!("{} {}", account.platform, account.platform_id);
-    Ok(shown(ask, title, "/artists", &artist, found))
+    Ok(shown(ask, title, "/artists", &links, found))
 }
 
 pub(super) async fn of_connector(ask: &Ask<'_>, name: &str) -> Result<View, Refusal> {

@@ -74,7 +74,7 @@ impl AuditLog {
             (None, None) => None,
         };
         let mut seen = Vec::new();
-        for (subject, before) in subjects.take() {
+        for (subject, before) in subjects.take(account) {
             let after = self.seen(scope, &subject).await;
             seen.push((subject.name(), before, after));
         }

@@ -20,7 +20,7 @@ use backline_model::{
 use backline_store::{BatchFilter, BatchView, COLLECTING_SCOPE, Canary, Scope, SealedCredential, Store, StoreError};
 
 /// Most things of one act whose states are kept.
-const SUBJECTS_MAX: usize = 20;
+pub const SUBJECTS_MAX: usize = 20;
 
 /// Most releases of a connector that are told of, the latest first.
 const RELEASES_MAX: usize = 10;
@@ -120,9 +120,16 @@ impl ActSubjects {
         watched.len() >= SUBJECTS_MAX || watched.iter().any(|(known, _)| known == subject)
     }
 
-    /// All of them, once.
-    pub(super) fn take(&self) -> Vec<(Subject, Seen)> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    /// All of them, once. Of an act on one account, the other accounts stay: each has an entry of its own.
+    pub(super) fn take(&self, account: Option<AccountId>) -> Vec<(Subject, Seen)> {
+        let is_of_another = |(subject, _): &(Subject, Seen)| match (subject, account) {
+            (Subject::Account(other), Some(own)) => *other != own,
+            _ => false,
+        };
+        let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (stay, taken) = std::mem::take(&mut *watched).into_iter().partition(is_of_another);
+        *watched = stay;
+        taken
     }
 }
 
@@ -402,10 +409,10 @@ mod tests {
             subjects.made(run(n));
         }
         assert!(subjects.has(&run(0)) && subjects.has(&run(1_000)));
-        let watched = subjects.take();
+        let watched = subjects.take(None);
         assert_eq!(watched.len(), SUBJECTS_MAX);
         assert_eq!(watched[0], (run(0), Seen::Unknown));
-        assert!(subjects.take().is_empty());
+        assert!(subjects.take(None).is_empty());
     }
 
     #[test]

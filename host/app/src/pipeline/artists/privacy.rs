@@ -167,7 +167,7 @@ pub async fn record_consent(
 }
 
 /// Removes tokens of deleted credentials that this host keeps.
-async fn forget_tokens(state_dir: Option<&Path>, credentials: &[CredentialId]) {
+pub(super) async fn forget_tokens(state_dir: Option<&Path>, credentials: &[CredentialId]) {
     if !credentials.is_empty() {
         Journal::new(state_dir).remove(credentials).await;
     }
