@@ -72,7 +72,8 @@ async fn an_account_goes_from_every_table_and_all_others_stay() {
         let counted = store.account_rows_count(&all, gone).await.unwrap().expect("the account");
         let removed = store.account_remove(&all, gone, now()).await.unwrap().expect("the account");
         assert_eq!((removed.artist, &removed.platform, removed.origin), (artist(2).id, &demo(), Provenance::Sync));
-        assert_eq!((&removed.rows, &removed.credentials), (&counted, &vec![secret]), "as many as were counted");
+        assert_eq!(removed.rows, counted, "as many as were counted");
+        assert_eq!(removed.credentials, [secret]);
 
         let after = all_rows(&store, &pool).await;
         pool.close().await;
