@@ -1,6 +1,6 @@
 //! `config check`: what is wrong with a configuration is told as a whole. Nothing is started, and nothing written.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value as Json;
 

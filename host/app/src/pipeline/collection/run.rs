@@ -137,8 +137,10 @@ impl Runs {
         // After the plan: a run that is refused writes nothing, in no folder either.
         self.installation.claim_or_warn().await?;
         self.end_earlier_runs().await?;
+        // On the heap: without optimisation, each caller's frame holds it several times.
+        let working = Box::pin(self.work_off(run.id, progress, stop));
         let worked = tokio::select! {
-            worked = self.work_off(run.id, progress, stop) => worked,
+            worked = working => worked,
             never = self.tell_counts(run.id, progress) => match never {},
         };
         budgets::settle(&self.collector.store, &self.collector.gateway).await;

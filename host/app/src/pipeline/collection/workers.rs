@@ -266,8 +266,10 @@ impl WorkerPool {
             self.tell_turn(TurnEnd::Skipped, Duration::ZERO);
             look |= self.under_way.is_empty();
             let (stop, grace) = (self.stop.clone(), stop_deadline(&collector));
+            // On the heap: without optimisation, each caller's frame holds it several times.
+            let taking_up = Box::pin(self.take_up(&collector, look, failure.is_some()));
             let looked = tokio::select! {
-                looked = self.take_up(&collector, look, failure.is_some()) => looked,
+                looked = taking_up => looked,
                 // A database that does not answer must not hold up the end.
                 () = async { stop.cancelled().await; tokio::time::sleep(grace).await } => {
                     stop_by = Some(Instant::now());
