@@ -470,7 +470,8 @@ pub(super) async fn gone_events_lock_in_txn(work: &mut Work, whose: Whose) -> Re
         let found = personal().find(|(table, _)| table.name == name);
         let Some(condition) = found.and_then(|(_, rows)| whose.condition(work.kind, rows.reached)) else { continue };
         let text = format!("SELECT 1 AS locked FROM {name} t WHERE {condition} ORDER BY {order} FOR UPDATE");
-        work.rows("lock events", Statement::made(work.kind, &text).bind(whose.parameter())).await?;
+        let events = Statement::made(work.kind, &text).bind(whose.parameter());
+        work.rows("lock events", events).await?;
     }
     Ok(())
 }
@@ -519,7 +520,8 @@ pub(super) async fn emptied_batches_lock_in_txn(work: &mut Work, whose: Whose) -
              AND b.id IN (SELECT m.batch_id FROM batch_accounts m WHERE {condition})
          ORDER BY b.id FOR UPDATE SKIP LOCKED"
     );
-    let rows = work.rows("lock batches", Statement::made(work.kind, &text).bind(whose.parameter())).await?;
+    let batches = Statement::made(work.kind, &text).bind(whose.parameter());
+    let rows = work.rows("lock batches", batches).await?;
     // One whose id can't be read ends by itself.
     Ok(rows.iter().filter_map(|row| row.parsed("id").ok()).collect())
 }
