@@ -1,12 +1,10 @@
 //! Checks that every connector must pass, whatever its platform.
 //!
-//! A connector's test calls [`check`] with its manifest and a few documents that its own `fetch` produced,
-//! [`check_answers`] with the answers from which it collects a few accounts, and [`check_parts`] with the requests that
-//! only some of the metrics hang on.
+//! A connector's test calls [`check`] with its manifest and a few documents that its own `fetch` produced, and
+//! [`check_answers`] with the answers from which it collects a few accounts.
 
 mod answers;
 mod documents;
-mod parts;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +15,6 @@ use crate::testing::{account, context};
 use crate::{Account, Connector, Document, FetchError, HttpError, Method, Snapshot, Value};
 
 pub use answers::check_answers;
-pub use parts::check_parts;
 
 /// Bodies that no platform documents but any platform may send.
 const STRANGE_BODIES: [&str; 12] = [

@@ -120,20 +120,6 @@ impl Request<'_> {
         self.http.send(self.request).await.map(Response::of)
     }
 
-    /// Sends a request that only a part of an account's numbers hangs on. They are missing for the day if it fails, so
-    /// it is sent once more if its answer is none of an API: a page in front of it, or a body that was cut off. The
-    /// host takes these for answers; what fails in other ways (5xx, timeouts) it has retried already.
-    ///
-    /// # Errors
-    /// As of [`Request::send`].
-    pub async fn send_part(self) -> Result<Response, HttpError> {
-        let again = Self { http: self.http, request: self.request.clone() };
-        let response = self.send().await?;
-        // Some platforms refuse a token with a 401 that has no body, and a 429 asks for no more.
-        let is_final = response.status >= 500 || matches!(response.status, 401 | 429) || response.json().is_some();
-        if is_final { Ok(response) } else { again.send().await }
-    }
-
     /// Sends requests together, and answers in their order. With the feature `contract-1-1` they are handed to the host
     /// 64 at a time, without it one by one; either way the host sends as many at once as its operator allows.
     ///

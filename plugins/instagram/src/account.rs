@@ -119,8 +119,7 @@ async fn of_group(api: &Api<'_>, group: &Group, window: Window, memory: &Memory)
     }
 }
 
-/// Finds the refused metrics if the error does not name them, and remembers them for a week. A half that fails costs
-/// its own numbers.
+/// Finds the refused metrics if the error does not name them, and remembers them for a week.
 async fn in_halves(
     api: &Api<'_>,
     group: &Group,
@@ -130,23 +129,22 @@ async fn in_halves(
 ) -> Result<Json, Failure> {
     let (first, second) = asked.split_at(asked.len() / 2);
     let mut data = Vec::new();
-    let mut missing = None;
+    let mut refused = None;
     for half in [first, second] {
         let ask = async |names: Vec<&'static str>| Ok(ask(api, group, &names, window).await?);
         for (names, answer) in halves(half, |error| matches!(error, FetchError::Unexpected(_)), ask).await {
             match answer {
                 Ok(answer) => data.extend(list(&json!({ "data": answer }), "data")?.to_vec()),
-                Err(error @ FetchError::Unexpected(_)) => {
+                Err(FetchError::Unexpected(message)) => {
                     names.iter().for_each(|name| memory.refuse_everywhere(&format!("{PREFIX}{name}")));
-                    missing = Some(error);
+                    refused = Some(message);
                 }
-                Err(error @ FetchError::Unavailable(_)) => missing = Some(error),
                 Err(error) => return Err(error.into()),
             }
         }
     }
-    match missing {
-        Some(error) if data.is_empty() => Err(error.into()),
+    match refused {
+        Some(message) if data.is_empty() => Err(FetchError::Unexpected(message).into()),
         _ => Ok(Json::Array(data)),
     }
 }

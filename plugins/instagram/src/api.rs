@@ -30,15 +30,14 @@ impl<'a> Api<'a> {
         Self { http, account, base: format!("{ORIGIN}/{version}"), lost, stop }
     }
 
-    /// Sends a GET request, and once more if the answer is none of the API. An error of the app itself ends the batch:
-    /// no further request is sent.
+    /// Sends a GET request. An error of the app itself ends the batch: no further request is sent.
     pub(crate) async fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Json, Failure> {
         self.stop.check()?;
         let mut request = self.http.get(format!("{}{path}", self.base)).account(SLOT, self.account);
         for (name, value) in query {
             request = request.query(name, value);
         }
-        match errors::classify(&request.send_part().await?) {
+        match errors::classify(&request.send().await?) {
             Err(Failure::App(error)) => Err(Failure::Class(self.stop.halt(error))),
             other => other,
         }

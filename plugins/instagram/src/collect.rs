@@ -76,15 +76,13 @@ async fn one(api: &Api<'_>, account: &Account, window: Window) -> Result<Fetched
             body["media"] = posts.items.into();
             body["unread"] = posts.unread.into();
         }
-        // Keep the account's own numbers: only its posts may not be read, or the list of them failed.
+        // Keep the account's own numbers: only its posts may not be read, or have an undocumented form.
         Err(Failure::Missing(_) | Failure::Class(FetchError::Forbidden(_))) => {
             body["problem"] = "not-authorized".into()
         }
-        Err(
-            Failure::Parameter { .. }
-            | Failure::TooMuch
-            | Failure::Class(FetchError::Unavailable(_) | FetchError::Unexpected(_)),
-        ) => body["problem"] = "unavailable".into(),
+        Err(Failure::Parameter { .. } | Failure::Class(FetchError::Unexpected(_))) => {
+            body["problem"] = "unavailable".into();
+        }
         Err(failure) => return Err(failure.into()),
     }
     body["account"] = account::insights(api, window, &memory).await?;
@@ -108,18 +106,29 @@ async fn of_posts(api: &Api<'_>, posts: &[Json], memory: &Memory) -> Result<Json
     })
     .await;
     let mut of_posts = serde_json::Map::new();
+    let mut failures = Vec::new();
     for (post, insights) in answers {
         let entry = match insights {
             Ok(data) => json!({ "data": data }),
             // A post that was deleted in the meantime, or fails on its own, affects only itself.
             Err(Failure::Missing(_)) => json!({ "problem": "not-found" }),
             Err(Failure::Class(FetchError::Forbidden(_))) => json!({ "problem": "not-authorized" }),
+            Err(Failure::TooFewViewers) => json!({ "problem": "unavailable" }),
             Err(failure) => match FetchError::from(failure) {
-                FetchError::Unavailable(_) | FetchError::Unexpected(_) => json!({ "problem": "unavailable" }),
+                error @ (FetchError::Unavailable(_) | FetchError::Unexpected(_)) => {
+                    failures.push(error);
+                    json!({ "problem": "unavailable" })
+                }
                 error => return Err(error),
             },
         };
         of_posts.insert(post, entry);
+    }
+    // If all posts fail, the platform is at fault, and the account should be retried.
+    if failures.len() == posts.len()
+        && let Some(error) = failures.into_iter().find(|error| matches!(error, FetchError::Unavailable(_)))
+    {
+        return Err(error);
     }
     Ok(of_posts.into())
 }

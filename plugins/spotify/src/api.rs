@@ -95,7 +95,7 @@ impl<'a> Api<'a> {
     /// Fetches an artist's top tracks.
     pub(crate) async fn top_tracks(&self, id: &str) -> Result<Json, Refusal> {
         let url = format!("{BASE}/artists/{}/top-tracks?market={MARKET}", encode(id));
-        let body = self.offered(&self.get_part(&url).await?)?;
+        let body = self.offered(&self.get(&url).await?)?;
         list_of(&body, "tracks", |track| track.is_object().then_some(())).map_err(FetchError::from)?;
         Ok(body)
     }
@@ -139,7 +139,7 @@ impl<'a> Api<'a> {
             let limit = self.albums_per_page.get();
             let id = encode(id);
             let url = format!("{BASE}/artists/{id}/albums?include_groups=album,single&limit={limit}&offset={offset}");
-            let response = self.get_part(&url).await?;
+            let response = self.get(&url).await?;
             match self.answer(&response) {
                 Err(FetchError::Unexpected(why)) if limit > ALBUMS_PER_SMALL_PAGE && says(&why, &["limit"]) => {
                     self.use_small_pages();
@@ -152,13 +152,6 @@ impl<'a> Api<'a> {
     async fn get(&self, url: &str) -> Result<Response, FetchError> {
         self.stop.check()?;
         let answer = self.http.get(url).slot(SLOT).send().await;
-        answer.map_err(|error| self.stop.remember(FetchError::of_operator(error)))
-    }
-
-    /// Like [`Self::get`], for a list that only a part of an artist's numbers hangs on.
-    async fn get_part(&self, url: &str) -> Result<Response, FetchError> {
-        self.stop.check()?;
-        let answer = self.http.get(url).slot(SLOT).send_part().await;
         answer.map_err(|error| self.stop.remember(FetchError::of_operator(error)))
     }
 

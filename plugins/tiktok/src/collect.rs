@@ -83,11 +83,9 @@ async fn one(http: &Http, account: &Account, window: Window) -> Result<Fetched, 
             body["videos"] = videos.items.into();
             body["unread"] = videos.unread.into();
         }
-        // Keep the account's own numbers: only the scope video.list is missing, or the list failed.
+        // Keep the account's own numbers: only the scope video.list is missing, or the list has an undocumented form.
         Err(Failure::Scope(_) | Failure::Class(FetchError::Forbidden(_))) => body["problem"] = "not-authorized".into(),
-        Err(Failure::Class(FetchError::Unavailable(_) | FetchError::Unexpected(_))) => {
-            body["problem"] = "unavailable".into();
-        }
+        Err(Failure::Class(FetchError::Unexpected(_))) => body["problem"] = "unavailable".into(),
         Err(Failure::Class(error)) => return Err(error),
     }
     Ok(Fetched::new(&body))
@@ -117,7 +115,7 @@ async fn videos(http: &Http, account: &Account, window: Window) -> Result<Videos
             .query("fields", VIDEO_FIELDS)
             .json(&question)
             .account(SLOT, account);
-        let page = errors::classify(&request.send_part().await?)?;
+        let page = errors::classify(&request.send().await?)?;
         // Videos come newest first, so a page that ends before the window is the last one needed. Without a date it is
         // unknown whether a video is inside the window, so a list without any date is not an empty one.
         let dated = |video: &Json| Some((id(&video["id"])?, created(video)?, video.clone()));

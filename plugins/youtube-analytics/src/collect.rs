@@ -1,6 +1,6 @@
 //! Fetches a batch: each channel with the token of its owner, one day in two requests: its numbers, and its countries.
 
-use backline_sdk::{Stop, absent_part, halves, only_named, part, prelude::*, read_part, says};
+use backline_sdk::{Stop, absent_part, halves, only_named, part, prelude::*, says};
 
 use crate::day::Day;
 use crate::errors::{self, Failure};
@@ -73,8 +73,8 @@ impl<'a> Api<'a> {
         self.query(day, table::COUNTRY, &metrics, &more).await
     }
 
-    /// A result table of one day by a dimension, asked for once more if the answer is none of the API. An error of the
-    /// operator's project ends the batch: no further request is sent.
+    /// A result table of one day by a dimension. An error of the operator's project ends the batch: no further request
+    /// is sent.
     async fn query(
         &self,
         day: &str,
@@ -101,7 +101,7 @@ impl<'a> Api<'a> {
         for (name, value) in more {
             request = request.query(name, value);
         }
-        let body = match errors::classify(&request.send_part().await?) {
+        let body = match errors::classify(&request.send().await?) {
             Err(Failure::App(error)) => return Err(Failure::Class(self.stop.halt(error))),
             other => other?,
         };
@@ -115,18 +115,10 @@ async fn one(api: &Api<'_>, account: &Account, until: i64, lost: &Lost) -> Resul
     let day = Day::ending_at(until, integer(&settings["utc_offset_hours"])).text();
     let final_after = integer(&settings["final_after_days"]).unwrap_or(FINAL_AFTER_DAYS);
     let mut memory = Memory::new(account, until);
-    let reports = match reports(api, &day, lost, &mut memory).await {
-        Err(error) if !matches!(error, FetchError::Unavailable(_) | FetchError::Unexpected(_)) => return Err(error),
-        reports => reports,
-    };
+    let reports = reports(api, &day, lost, &mut memory).await?;
     let countries = match settings["countries"].as_bool() {
         Some(false) => absent_part(Absence::NotOffered, "the account's setting does not ask for countries"),
         _ => countries(api, &day, &mut memory).await?,
-    };
-    // A report that failed costs its own numbers, if there are any others.
-    let reports = match reports {
-        Err(error) if read_part(&countries, "data").is_err() => return Err(error),
-        reports => reports.unwrap_or_default(),
     };
     let refused: Vec<&str> = METRICS.iter().map(|(_, name)| *name).filter(|name| lost.has(name)).collect();
     let fetched = Fetched::new(&json!({
@@ -145,7 +137,7 @@ async fn one(api: &Api<'_>, account: &Account, until: i64, lost: &Lost) -> Resul
 /// The countries of a day: a part of a document. A refusal costs the countries alone, and is remembered for a week.
 ///
 /// # Errors
-/// An error that concerns more than these.
+/// An error that concerns more than these, or that passes: a past day is asked for once.
 async fn countries(api: &Api<'_>, day: &str, memory: &mut Memory) -> Result<Json, FetchError> {
     if memory.has(COUNTRIES) {
         return Ok(absent_part(Absence::Unavailable, "the platform refused them within the last week"));
@@ -156,7 +148,10 @@ async fn countries(api: &Api<'_>, day: &str, memory: &mut Memory) -> Result<Json
             memory.refuse(COUNTRIES);
             part("data", Err(FetchError::Unexpected(message)))
         }
-        Err(failure) => part("data", Err(failure.into())),
+        Err(failure) => match FetchError::from(failure) {
+            error @ FetchError::Unavailable(_) => Err(error),
+            error => part("data", Err(error)),
+        },
     }
 }
 
@@ -182,8 +177,7 @@ async fn reports(api: &Api<'_>, day: &str, lost: &Lost, memory: &mut Memory) -> 
     }
 }
 
-/// Finds the refused metrics if the error does not name them, and remembers them for a week. A half that fails costs
-/// its own numbers.
+/// Finds the refused metrics if the error does not name them, and remembers them for a week.
 async fn in_halves(
     api: &Api<'_>,
     day: &str,
@@ -206,7 +200,6 @@ async fn in_halves(
             match answer {
                 Ok(table) => reports.push(table),
                 Err(FetchError::Unexpected(_)) => names.iter().for_each(|name| memory.refuse(name)),
-                Err(FetchError::Unavailable(_)) => {}
                 Err(error) => return Err(error),
             }
         }

@@ -184,13 +184,12 @@ async fn uploads_of(
     }
 }
 
-/// The channel's document, or an error that concerns more than its videos. A list that failed costs its own numbers,
-/// and is not kept.
+/// The channel's document, or the error if a later retry may give a complete one.
 fn document(channel: Channel, videos: &Videos<'_>, window: Window) -> Result<Fetched, FetchError> {
     let channel_body = trimmed(channel.body);
     let uploads = match channel.uploads {
         Ok(uploads) => uploads,
-        Err(error) if error.concerns_all() => return Err(error),
+        Err(error) if is_passing(&error) => return Err(error),
         // Keep the channel's own numbers: only those of its videos are missing.
         Err(error) => return Ok(Fetched::new(&json!({ "channel": channel_body, "problem": reason(&error) }))),
     };
@@ -202,7 +201,7 @@ fn document(channel: Channel, videos: &Videos<'_>, window: Window) -> Result<Fet
     let inside: Vec<_> = uploads.items.iter().filter(|upload| window.contains(upload.published)).collect();
     for upload in &inside {
         if let Some(error) = videos.failed.get(&upload.id) {
-            if error.concerns_all() {
+            if is_passing(error) {
                 return Err(error.clone());
             }
             problem = Some(reason(error));
@@ -211,7 +210,7 @@ fn document(channel: Channel, videos: &Videos<'_>, window: Window) -> Result<Fet
     }
     // Not one of them is known, so it is not known either that they are gone.
     if let Some(error) = videos.unanswered_of(inside.iter().map(|upload| upload.id.as_str())) {
-        if error.concerns_all() {
+        if is_passing(error) {
             return Err(error.clone());
         }
         problem = Some(reason(error));
@@ -230,6 +229,11 @@ fn document(channel: Channel, videos: &Videos<'_>, window: Window) -> Result<Fet
         return Ok(Fetched::new(&body));
     }
     Ok(Fetched::new(&body).with_state(&uploads.to_state()))
+}
+
+/// Whether to retry the account later instead of storing it without its videos.
+fn is_passing(error: &FetchError) -> bool {
+    error.concerns_all() || matches!(error, FetchError::Unavailable(_))
 }
 
 fn reason(error: &FetchError) -> &'static str {

@@ -183,7 +183,7 @@ async fn page(http: &Http, playlist: &str, page_token: Option<&str>) -> Result<J
     if let Some(page_token) = page_token {
         request = request.query("pageToken", page_token);
     }
-    errors::classify(&request.send_part().await.map_err(FetchError::of_operator)?)
+    errors::classify(&request.send().await.map_err(FetchError::of_operator)?)
 }
 
 /// Reads an item of a playlist; `None` if it names no video.

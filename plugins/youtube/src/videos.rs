@@ -156,10 +156,8 @@ async fn of_endpoint(http: &Http, endpoint: &str, ids: &[String]) -> Result<ById
     // The API refuses maxResults together with ids.
     let request =
         http.get(format!("{API}/{endpoint}")).query("part", "statistics").query("id", ids.join(",")).slot(SLOT);
-    // What the other endpoint does not answer is asked of the list.
-    let sent = if endpoint == LIST { request.send_part().await } else { request.send().await };
     // A video that is not understood is one without numbers, as if it had been left out.
-    let (mut known, _) = by_id(&answer(sent)?)?;
+    let (mut known, _) = by_id(&answer(request.send().await)?)?;
     known.retain(|id, _| ids.contains(id));
     Ok(known)
 }

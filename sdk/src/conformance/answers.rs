@@ -7,7 +7,7 @@ use crate::replay::{Replay, Sent, response};
 use crate::{Account, Connector, Context, Document, FetchError, Fetched, Metric, Snapshot, Value};
 
 /// A batch as it came back: for every account the fetched document and its snapshot, or the error.
-pub(super) type Collected = Vec<Result<(Fetched, Snapshot), FetchError>>;
+type Collected = Vec<Result<(Fetched, Snapshot), FetchError>>;
 
 /// A damaged answer, and what was done to it.
 struct Damage {
@@ -71,18 +71,8 @@ fn damages(body: &Json, bytes: &[u8]) -> Vec<Damage> {
             damages.push(Damage { what: format!("{path} is removed"), status: 200, body: damaged.to_string() });
         }
     }
-    damages.extend(wholes(bytes).into_iter().map(|(status, body)| Damage {
-        what: format!("HTTP {status} with {:?}", body.chars().take(60).collect::<String>()),
-        status,
-        body,
-    }));
-    damages
-}
-
-/// What may stand in the place of an answer with this body, and says nothing: the status and the body.
-pub(super) fn wholes(bytes: &[u8]) -> [(u16, String); 11] {
     let half = String::from_utf8_lossy(&bytes[..bytes.len() / 2]).into_owned();
-    [
+    let wholes = [
         (200, "<html>busy</html>".to_owned()),
         (200, String::new()),
         (200, half),
@@ -94,10 +84,16 @@ pub(super) fn wholes(bytes: &[u8]) -> [(u16, String); 11] {
         (404, String::new()),
         (404, "{}".to_owned()),
         (503, String::new()),
-    ]
+    ];
+    damages.extend(wholes.into_iter().map(|(status, body)| Damage {
+        what: format!("HTTP {status} with {:?}", body.chars().take(60).collect::<String>()),
+        status,
+        body,
+    }));
+    damages
 }
 
-pub(super) fn collect<C: Connector>(replay: &Replay, accounts: &[Account], context: &Context) -> Collected {
+fn collect<C: Connector>(replay: &Replay, accounts: &[Account], context: &Context) -> Collected {
     let outcomes = replay.fetch::<C>(accounts.to_vec(), context.clone()).accounts;
     let window = context.window;
     outcomes
@@ -113,7 +109,7 @@ pub(super) fn collect<C: Connector>(replay: &Replay, accounts: &[Account], conte
         .collect()
 }
 
-pub(super) fn compare(good: &Collected, got: &Collected, what: &str) {
+fn compare(good: &Collected, got: &Collected, what: &str) {
     for (good, got) in good.iter().zip(got) {
         let Ok((fetched, got)) = got else { continue };
         let good = good.as_ref().ok().map(|(_, good)| good);
@@ -153,7 +149,7 @@ fn is_justified(before: Option<&Metric>, after: &Metric) -> bool {
 }
 
 /// State that was kept after a damaged answer must not outlive the damage.
-pub(super) fn check_state<C: Connector>(
+fn check_state<C: Connector>(
     platform: &impl Fn() -> Replay,
     accounts: &[Account],
     context: &Context,
@@ -178,7 +174,7 @@ pub(super) fn check_state<C: Connector>(
 }
 
 impl Sent {
-    pub(super) fn name(&self) -> String {
+    fn name(&self) -> String {
         format!("{:?}", self.method).to_uppercase()
     }
 }

@@ -228,32 +228,6 @@ fn a_page_that_is_too_large_is_asked_for_in_smaller_ones() {
 }
 
 #[test]
-fn posts_that_are_too_much_or_refused_cost_themselves() {
-    let too_much = classes::meta("1 Please reduce the amount of data you're asking for, then retry your request");
-    for (status, body, requests) in [(500, too_much, 6), (400, classes::meta("100 Invalid parameter"), 2)] {
-        let replay = own().get("media.limit", status, body.clone()).get(BLUE, 200, fixture("page_1.json"));
-        let snapshot = collect(&replay).expect("the account's numbers are good");
-        assert_eq!(
-            (metric(&snapshot, "followers"), metric(&snapshot, "posts_count")),
-            (json!(5_000_000_000_i64), json!(427))
-        );
-        for name in ["likes", "comments", "content_views", "video_views", "reposts"] {
-            assert_eq!(metric(&snapshot, name), absent("unavailable"), "{name}: {body}");
-        }
-        let urls = replay.urls();
-        assert_eq!(urls.len(), 1 + requests + 1, "{urls:#?}");
-        assert!(!urls[1 + requests].contains("media."), "without posts: {urls:#?}");
-    }
-}
-
-#[test]
-fn a_page_that_fails_costs_only_what_hangs_on_it() {
-    let posts: &[&str] = &["content_views", "video_views", "likes", "comments", "reposts"];
-    let accounts = [account("1", NAME), account("2", "meadow_park")];
-    conformance::check_parts::<InstagramBusiness>(platform, &accounts, &context(UNTIL), &[("media.after", posts)]);
-}
-
-#[test]
 fn numbers_that_no_post_shows_have_a_reason() {
     let posts = json!({ "data": [{ "id": "1", "timestamp": "2026-11-18T18:00:00+0000", "media_type": "IMAGE",
         "comments_count": 3 }] });

@@ -98,28 +98,6 @@ fn no_damaged_answer_gives_an_invented_number() {
 }
 
 #[test]
-fn a_request_that_fails_costs_only_what_hangs_on_it() {
-    let videos: &[&str] = &["content_views", "video_views", "likes", "comments", "shares"];
-    conformance::check_parts::<TikTok>(platform, &[account("1", USER)], &context(UNTIL), &[("/video/list/", videos)]);
-}
-
-#[test]
-fn a_page_in_front_of_the_video_list_is_asked_again_once() {
-    let of = |pages: &[(u16, &str)]| {
-        let user = Replay::new().get("/user/info/", 200, fixture("user.json"));
-        let replay = pages.iter().fold(user, |replay, (status, body)| replay.post("/video/list/", *status, *body));
-        let snapshot = collect(&replay).expect("the account's numbers are good");
-        (metric(&snapshot, "likes"), replay.urls().len() - 1)
-    };
-    let last = fixture("videos_last.json");
-    for page in [(200, "<html>"), (403, "<html>"), (404, ""), (200, "{\"data\":")] {
-        assert_eq!(of(&[page]), (absent("unavailable"), 2), "{page:?}");
-        assert_eq!(of(&[page, (200, last.as_str())]), (json!(0), 2), "it had passed: {page:?}");
-    }
-    assert_eq!(of(&[(503, "")]), (absent("unavailable"), 1), "the host has tried again already");
-}
-
-#[test]
 fn a_time_that_is_none_ends_no_list_and_hides_no_video() {
     let video = |id: &str, created: Json| json!({ "id": id, "create_time": created, "like_count": 5, "view_count": 9 });
     let page = |videos: Json, has_more: bool| {

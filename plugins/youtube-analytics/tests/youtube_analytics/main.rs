@@ -217,9 +217,5 @@ fn no_damaged_answer_gives_a_number() {
     let account = with_settings(json!({ "final_after_days": 0 }));
     let snapshot = platform().collect::<YouTubeAnalytics>(account.clone(), day()).expect("is collected");
     assert_eq!(metric(&snapshot, "account_views"), 5_000_000_000_i64, "there is something to lose");
-    conformance::check_answers::<YouTubeAnalytics>(platform, std::slice::from_ref(&account), &day());
-    let numbers = NUMBERS.map(|(name, _)| name);
-    let parts: [(&str, &[&str]); 2] =
-        [("dimensions=day", &numbers), ("dimensions=country", &["views_by_country", "watch_time_by_country"])];
-    conformance::check_parts::<YouTubeAnalytics>(platform, &[account], &day(), &parts);
+    conformance::check_answers::<YouTubeAnalytics>(platform, &[account], &day());
 }

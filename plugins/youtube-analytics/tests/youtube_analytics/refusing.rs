@@ -83,7 +83,7 @@ fn a_refused_query_is_the_fault_of_no_metric() {
     let replay = Replay::new().get("", 400, google(400, "says: Invalid value for startDate."));
     let outcome = fetch(&replay, account("1", CHANNEL), day());
     assert!(matches!(outcome, Err(FetchError::Unexpected(_))), "{outcome:?}");
-    assert_eq!(replay.urls().len(), 3, "and one for the countries: {:?}", replay.urls());
+    assert_eq!(replay.urls().len(), 2);
 }
 
 #[test]
@@ -92,27 +92,8 @@ fn a_table_that_cannot_be_read_is_no_refusal() {
         .get(ALL, 400, google(400, "says: The query is not supported."))
         .get("metrics=views", 200, report(&["views"]))
         .get("", 200, "{}");
-    let fetched = fetch(&replay, account("1", CHANNEL), day()).expect("one report was answered");
-    let snapshot = read(&fetched, 5);
-    assert_eq!(metric(&snapshot, "account_views"), 5);
-    assert_eq!(metric(&snapshot, "shares_received"), absent("unavailable"));
-    assert_eq!(fetched.state, None, "nothing was refused");
-}
-
-#[test]
-fn a_report_that_fails_costs_its_own_numbers() {
-    for (status, body) in [(503, ""), (200, "<html>"), (200, "{}")] {
-        let replay = Replay::new().get("dimensions=country", 200, fixture("countries.json")).get("", status, body);
-        let snapshot = collect(&replay).expect("the countries are there");
-        assert!(metric(&snapshot, "views_by_country").is_array(), "HTTP {status} {body}");
-        for (name, _) in NUMBERS {
-            assert_eq!(metric(&snapshot, name), absent("unavailable"), "{name}: HTTP {status} {body}");
-        }
-        // Without countries there is nothing to keep, and the channel is asked for again.
-        let asked = with_settings(json!({ "countries": false }));
-        let outcome = fetch(&Replay::new().get("", status, body), asked, day());
-        assert!(matches!(outcome, Err(FetchError::Unavailable(_) | FetchError::Unexpected(_))), "{outcome:?}");
-    }
+    let outcome = fetch(&replay, account("1", CHANNEL), day());
+    assert!(matches!(outcome, Err(FetchError::Unavailable(_))), "{outcome:?}");
 }
 
 #[test]

@@ -100,7 +100,7 @@ fn what_that_endpoint_leaves_out_is_asked_of_the_list_once_and_costs_itself() {
 }
 
 #[test]
-fn a_channel_of_which_no_video_was_answered_has_no_sums_and_its_videos_are_not_gone() {
+fn a_channel_of_which_no_video_was_answered_is_retried_and_its_videos_are_not_gone() {
     let none = r#"{ "kind": "youtube#batchGetStatsResponse", "items": [] }"#;
     let collected = |status: u16, body: &str| {
         let replay = Replay::new().get(LIST, status, body).get(STATS, 200, none);
@@ -111,12 +111,7 @@ fn a_channel_of_which_no_video_was_answered_has_no_sums_and_its_videos_are_not_g
         replay.fetch::<YouTube>(vec![account("1", BLUE)], context(UNTIL)).accounts.remove(0)
     };
     assert_eq!(collected(403, &error(403, "quotaExceeded")), Err(FetchError::QuotaExhausted(None)));
-    for (status, body) in [(503, ""), (200, "<html>"), (403, "")] {
-        let outcome = collected(status, body);
-        assert_eq!(views(&outcome), absent("unavailable"), "HTTP {status} {body}");
-        let total = metric(&snapshot(outcome.as_ref().expect("is collected")), "total_views");
-        assert_eq!(total, 3_331_930_783_i64, "HTTP {status} {body}");
-    }
+    assert!(matches!(collected(503, ""), Err(FetchError::Unavailable(_))));
     assert_eq!(views(&collected(400, &error(400, "badRequest"))), absent("unavailable"));
     assert_eq!(views(&collected(200, r#"{ "kind": "youtube#videoListResponse", "items": [] }"#)), absent("not-found"));
 }
