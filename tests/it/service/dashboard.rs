@@ -298,14 +298,14 @@ async fn what_a_form_does_is_on_record() {
         let value = format!("/quality/{}/discard", held(1));
         let cancel = format!("/runs/{}/cancel", run(2).id);
         let revoke = format!("/tokens/{victim}/revoke");
-        let remove = format!("/accounts/{}/remove", account(1).id);
-        let (of_run, of_artist) = (format!("/runs/{}", run(2).id), format!("/artists/{}", artist(1).id));
+        let remove = format!("/accounts/{}/remove", account(2).id);
+        let (of_run, of_artist) = (format!("/runs/{}", run(2).id), format!("/artists/{}", artist(2).id));
         let done: [(&str, Fields<'_>, &str, Option<ArtistId>, &str); 5] = [
             (&value, &[], "quarantine discard", Some(artist(1).id), "/quality"),
             (&cancel, &[("reason", "a <test>")], "run cancel", None, &of_run),
             (&revoke, &[], "tokens revoke", None, "/tokens"),
             ("/webhooks/disable", &[("name", "hook-ours")], "webhooks disable", None, "/webhooks"),
-            (&remove, &[("reason", "a <test>")], "accounts remove", Some(artist(1).id), &of_artist),
+            (&remove, &[("reason", "a <test>")], "accounts remove", Some(artist(2).id), &of_artist),
         ];
         for (path, fields, action, about, to) in done {
             let seen = admin.act(path, fields).await;
@@ -327,7 +327,7 @@ async fn what_a_form_does_is_on_record() {
         assert!(!store.webhook_get(&all, "hook-ours").await.unwrap().enabled);
         let active = release().digest.to_string();
         let other = "0".repeat(64);
-        let another = format!("/accounts/{}/remove", account(2).id);
+        let another = format!("/accounts/{}/remove", account(1).id);
         let refused: [(&str, Fields<'_>, u16); 12] = [
             (&remove, &[("reason", "again")], 404),
             (&another, &[], 400),
