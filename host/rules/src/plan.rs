@@ -58,7 +58,7 @@ pub struct PlannedBatch {
     /// Window that post-level metrics cover. It ends now for an artist's current date, unless the connector has metrics
     /// with history: then it ends with the date, where the artist is.
     pub window: Window,
-    /// Accounts by id, so that planning twice gives the same batches.
+    /// Accounts that have waited longest first, then by id: planning twice gives the same batches.
     pub accounts: Vec<BatchAccount>,
     /// Number of accounts that were never collected before.
     pub new_accounts: usize,
@@ -69,7 +69,8 @@ pub struct PlannedBatch {
 /// Result of planning.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Planned {
-    /// Batches by tenant, then date, then account id.
+    /// Batches whose first account has waited longest first, then by tenant, then date. They are leased in this order,
+    /// as far as the shares of tenants allow.
     pub batches: Vec<PlannedBatch>,
     /// Accounts that are not collected, with the reason, by account id. They count neither as successes nor as
     /// failures.
@@ -79,7 +80,18 @@ pub struct Planned {
     pub unserved: BTreeSet<ArtistId>,
 }
 
+/// An account of a batch to come.
+struct Waiting {
+    /// When it was last collected; none comes first.
+    since: Option<DateTime<Utc>>,
+    account: BatchAccount,
+    is_new: bool,
+}
+
 /// Divides the accounts of one platform into batches of the connector's size. An account given twice is planned once.
+/// Those that were never collected come first, then those that were collected longest ago: an allowance that is too
+/// small makes every account rarer, and never leaves the same ones out.
+///
 /// Where a date is asked for, accounts whose numbers of that date can't be fetched now are left out: today's would be
 /// fetched under its name.
 #[must_use]
@@ -93,7 +105,7 @@ pub fn plan(candidates: Vec<Candidate>, manifest: &Manifest, release: Digest, op
     let mut planned = Planned::default();
     // Two artists with the same logical date may need different windows: it may be the current date for one and the
     // previous one for the other.
-    type Groups = BTreeMap<(Tenant, NaiveDate, DateTime<Utc>, bool), Vec<(BatchAccount, bool)>>;
+    type Groups = BTreeMap<(Tenant, NaiveDate, DateTime<Utc>, bool), Vec<Waiting>>;
     let mut groups = Groups::new();
     for (account_id, candidate) in by_account {
         let metric_date = options.date.unwrap_or_else(|| candidate.timezone.date_at(options.due));
@@ -111,24 +123,38 @@ pub fn plan(candidates: Vec<Candidate>, manifest: &Manifest, release: Digest, op
         groups
             .entry((candidate.tenant, metric_date, until, is_canarys(account_id, options.canary_share)))
             .or_default()
-            .push((BatchAccount { account_id, metric_date }, !candidate.collected_before));
+            .push(Waiting {
+                // A time ahead of now would put the account last until then.
+                since: candidate.last_collected.filter(|at| *at <= options.now),
+                account: BatchAccount { account_id, metric_date },
+                is_new: candidate.last_collected.is_none(),
+            });
     }
 
     let batch_size = usize::try_from(manifest.connector.batch_size).unwrap_or(usize::MAX).max(1);
-    for ((tenant, metric_date, until, canary), accounts) in groups {
+    let mut batches = Vec::new();
+    for ((tenant, metric_date, until, canary), mut accounts) in groups {
+        // They are in order of id, which stays where the times are the same.
+        accounts.sort_by_key(|waiting| waiting.since);
         let days = TimeDelta::days(i64::from(options.window_days));
         let window = Window { since: until.checked_sub_signed(days).unwrap_or(DateTime::<Utc>::MIN_UTC), until };
-        planned.batches.extend(accounts.chunks(batch_size).map(|accounts| PlannedBatch {
-            tenant: tenant.clone(),
-            platform: manifest.connector.platform.clone(),
-            release,
-            metric_date,
-            window,
-            accounts: accounts.iter().map(|(account, _)| *account).collect(),
-            new_accounts: accounts.iter().filter(|(_, is_new)| *is_new).count(),
-            canary,
+        batches.extend(accounts.chunks(batch_size).map(|accounts| {
+            let batch = PlannedBatch {
+                tenant: tenant.clone(),
+                platform: manifest.connector.platform.clone(),
+                release,
+                metric_date,
+                window,
+                accounts: accounts.iter().map(|waiting| waiting.account).collect(),
+                new_accounts: accounts.iter().filter(|waiting| waiting.is_new).count(),
+                canary,
+            };
+            (accounts.first().and_then(|waiting| waiting.since), batch)
         }));
     }
+    // Or a date, such as that of the zones that are ahead, would have its turn after the others each time.
+    batches.sort_by_key(|(since, _)| *since);
+    planned.batches = batches.into_iter().map(|(_, batch)| batch).collect();
     planned
 }
 

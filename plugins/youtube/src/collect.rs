@@ -85,8 +85,10 @@ pub(crate) fn speaks_of_list(error: &FetchError) -> bool {
 
 /// Fetches the documents of a batch of accounts.
 pub(crate) async fn batch(http: &Http, accounts: Vec<Account>, window: Window) -> BatchResult {
-    let ids: Vec<&str> =
-        accounts.iter().map(|account| account.platform_id.as_str()).collect::<BTreeSet<_>>().into_iter().collect();
+    // In the accounts' order: those that have waited longest come first, and get what is left of the quota.
+    let mut seen = BTreeSet::new();
+    let ids = accounts.iter().map(|account| account.platform_id.as_str());
+    let ids: Vec<&str> = ids.filter(|id| seen.insert(*id)).collect();
     let mut collected = BTreeMap::new();
     let stop = Stop::default();
     for ids in ids.chunks(IDS_MAX) {
@@ -94,7 +96,7 @@ pub(crate) async fn batch(http: &Http, accounts: Vec<Account>, window: Window) -
         let ask = async |ids: Vec<&str>| stop.unless(channels(http, &ids, parts)).await;
         let lists = halves(ids, speaks_of_list, ask).await;
         let is_any_answered = lists.iter().any(|(_, answer)| answer.is_ok());
-        let mut known = BTreeMap::new();
+        let mut known = ById::new();
         for (ids, answer) in lists {
             match answer {
                 Ok((channels, odd)) => {
@@ -110,6 +112,7 @@ pub(crate) async fn batch(http: &Http, accounts: Vec<Account>, window: Window) -
                 Err(error) => collected.extend(ids.iter().map(|id| ((*id).to_owned(), Err(error.clone())))),
             }
         }
+        let known = ids.iter().filter_map(|id| known.remove_entry(*id)).collect();
         collect(http, &accounts, known, window, &stop, &mut collected).await;
     }
     let accounts = accounts
@@ -129,14 +132,13 @@ struct Channel {
 async fn collect(
     http: &Http,
     accounts: &[Account],
-    known: BTreeMap<String, Json>,
+    mut rest: Vec<(String, Json)>,
     window: Window,
     stop: &Stop,
     collected: &mut BTreeMap<String, Result<Fetched, FetchError>>,
 ) {
     let mut channels = Vec::new();
     let mut videos = Videos::new(http, stop, videos::use_list(accounts));
-    let mut rest: Vec<(String, Json)> = known.into_iter().collect();
     while !rest.is_empty() {
         let wave: Vec<(String, Json)> = rest.drain(..rest.len().min(WAVE)).collect();
         let listed = gather(wave, WAVE, |(id, body)| async {

@@ -28,7 +28,10 @@ pub(crate) fn use_list(accounts: &[Account]) -> bool {
 /// Statistics of videos by id, with the errors of those that could not be fetched.
 pub(crate) struct Videos<'a> {
     http: &'a Http,
+    /// What ended the other requests of the batch. Errors of these requests end them too.
     stop: &'a Stop,
+    /// What ended these.
+    own_stop: Stop,
     /// Whether `videos.list` is asked alone: from the start, or since it answered what the other endpoint refused.
     uses_list: Cell<bool>,
     pending: Vec<String>,
@@ -48,6 +51,7 @@ impl<'a> Videos<'a> {
         Self {
             http,
             stop,
+            own_stop: Stop::default(),
             uses_list: Cell::new(uses_list),
             pending: Vec::new(),
             left_out: Vec::new(),
@@ -102,8 +106,15 @@ impl<'a> Videos<'a> {
     /// Fetches up to 50 pending videos.
     async fn fetch_call(&mut self) {
         let ids: Vec<String> = self.pending.drain(..self.pending.len().min(IDS_MAX)).collect();
-        let (http, stop, uses_list) = (self.http, self.stop, &self.uses_list);
-        let ask = async |ids: Vec<String>| stop.unless(statistics(http, &ids, uses_list)).await;
+        let (http, stop, own_stop, uses_list) = (self.http, self.stop, &self.own_stop, &self.uses_list);
+        let ask = async |ids: Vec<String>| {
+            match stop.check() {
+                // What the lists of uploads have spent is not this allowance, and what they listed would be lost.
+                Ok(()) | Err(FetchError::QuotaExhausted(_)) if !uses_list.get() => {}
+                other => other?,
+            }
+            own_stop.unless(statistics(http, &ids, uses_list)).await.map_err(|error| stop.remember(error))
+        };
         let lists = halves(&ids, speaks_of_list, ask).await;
         let is_any_answered = lists.iter().any(|(_, answer)| answer.is_ok());
         for (ids, answer) in lists {

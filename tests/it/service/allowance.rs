@@ -152,6 +152,37 @@ async fn a_plan_says_what_is_left_and_what_is_released_spends_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_account_is_collected_once_before_any_is_collected_twice() {
+    each_database(async |store, url| {
+        let simulator = SimulatorConfig { artists: 150, ..SimulatorConfig::default() };
+        let start = simulator.date;
+        let stage = Stage::installed(url, simulator, |config| {
+            config.schedules.clear();
+            config.collection.concurrency = 1;
+            config.collection.concurrency_max = 1;
+        })
+        .await;
+        let quota = [("units".to_owned(), 2)].into();
+        stage.host.install_with(&components::plugin("youtube"), &quota).await.expect("the quota is granted");
+        let silent: Vec<u32> =
+            (0..150).filter(|index| stage.simulator.world().trait_of(*index) == Some(Trait::NoUploads)).collect();
+        assert_eq!(silent.len(), 6);
+        stage.import_of(&silent, &["youtube"], |index| format!("tenant-{index}")).await;
+        for (day, expected) in [2, 4, 6].into_iter().enumerate() {
+            let date = start + chrono::Days::new(day as u64);
+            stage.set_date(date);
+            let report = stage.run_some(date, &["youtube"]).await;
+            assert_eq!(report.run.counts.collected, 2, "{report:?}");
+            let all = Scope::all_tenants();
+            let known = store.candidates_list(&all, &platform("youtube"), None, None, 100).await.expect("are read");
+            let collected = known.iter().filter(|candidate| candidate.last_collected.is_some()).count();
+            assert_eq!(collected, expected, "day {day}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_hosts_together_spend_no_more_than_the_budget() {
     each_database(async |store, url| {
         if store.kind() == backline_store::DatabaseKind::Sqlite {

@@ -185,8 +185,9 @@ pub struct Candidate {
     pub account_status: AccountStatus,
     /// Whether the latest consent for the platform is given.
     pub consented: bool,
-    /// Whether it was ever collected: a first collection takes more requests on some platforms.
-    pub collected_before: bool,
+    /// When it was last collected; none if it never was, or if that can't be read. A first collection takes more
+    /// requests on some platforms, and those that have waited longest come first.
+    pub last_collected: Option<DateTime<Utc>>,
     /// What the row holds that can't be read, where that is so: column and value. Such an account is not collected, and
     /// the field that the column stands for holds a default.
     pub unreadable: Option<String>,

@@ -18,7 +18,7 @@ fn candidate(number: u128) -> Candidate {
         data_collection_enabled: true,
         account_status: AccountStatus::Active,
         consented: true,
-        collected_before: false,
+        last_collected: None,
         unreadable: None,
     }
 }
@@ -41,6 +41,24 @@ fn accounts_become_batches_of_the_connectors_size_in_a_stable_order() {
     assert_eq!(planned.batches.iter().map(numbers).collect::<Vec<_>>(), [vec![1, 2], vec![3, 4], vec![5]]);
     assert_eq!(planned.batches[0].release, Digest::of(b"release"));
     assert_eq!(planned.excluded, []);
+}
+
+#[test]
+fn accounts_that_have_waited_longest_come_first_whatever_their_id_or_date() {
+    let of = |number, last: Option<&str>| Candidate { last_collected: last.map(time), ..candidate(number) };
+    let candidates = vec![
+        of(1, Some("2026-11-21T12:00:00Z")),
+        of(2, Some("2026-11-20T12:00:00Z")),
+        of(3, Some("2026-11-20T12:00:00Z")),
+        of(4, None),
+        // A clock was wrong: it does not wait until then.
+        of(5, Some("2036-01-01T00:00:00Z")),
+        // It has waited longer than the others, and its date is the last.
+        Candidate { timezone: zone("Pacific/Kiritimati"), ..of(6, Some("2026-11-19T12:00:00Z")) },
+    ];
+    let found = planned(candidates, &noon());
+    assert_eq!(found.batches.iter().map(numbers).collect::<Vec<_>>(), [vec![4, 5], vec![6], vec![2, 3], vec![1]]);
+    assert_eq!(found.batches.iter().map(|batch| batch.new_accounts).collect::<Vec<_>>(), [1, 0, 0, 0]);
 }
 
 #[test]
@@ -217,19 +235,20 @@ fn requests_of_first_collections_are_told_apart() {
         manifest.requests = vec![toml::from_str(text).unwrap()];
         manifest
     };
-    // Batches of 2, 2 and 1 accounts; the first two accounts were collected before, and the third.
-    let candidates = (1..=5).map(|number| Candidate { collected_before: number <= 3, ..candidate(number) }).collect();
+    // Batches of 2, 2 and 1 accounts; two accounts were collected before, so the three new ones come first.
+    let before = |number: u128| (number <= 2).then(|| time("2026-11-21T12:00:00Z"));
+    let candidates = (1..=5).map(|number| Candidate { last_collected: before(number), ..candidate(number) }).collect();
     let planned = planned(candidates, &noon());
     let requests = |text: &str| forecast(&planned.batches, &with(text), &ForecastOptions::default()).requests;
     let text = |per: &str, of: &str, count: u64| {
         format!("name = \"x\"\npath = \"/x\"\nper = \"{per}\"\nof = \"{of}\"\ncount = {count}")
     };
-    assert_eq!(requests(&text("account", "new", 1)), 2);
-    assert_eq!(requests(&text("account", "known", 3)), 9);
+    assert_eq!(requests(&text("account", "new", 1)), 3);
+    assert_eq!(requests(&text("account", "known", 3)), 6);
     assert_eq!(requests(&text("batch", "all", 5)), 15);
-    // All of the first batch, half of the second (rounded up), nothing of the third.
-    assert_eq!(requests(&text("batch", "known", 5)), 5 + 3);
-    assert_eq!(requests(&text("batch", "new", 5)), 3 + 5);
+    // Nothing of the first batch, half of the second (rounded up), all of the third; and the reverse.
+    assert_eq!(requests(&text("batch", "known", 5)), 3 + 5);
+    assert_eq!(requests(&text("batch", "new", 5)), 5 + 3);
 }
 
 #[test]

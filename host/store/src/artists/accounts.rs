@@ -14,6 +14,7 @@ use crate::database::readable::{Extent, LastRow, left_of, more_after};
 use crate::database::rows::{ROWS_PER_STATEMENT, id_rows, limit};
 use crate::database::topic::Topic;
 use crate::scope::Scope;
+use crate::work::leases::readable_time;
 use crate::work::locks::accounts_lock_in_txn;
 use backline_model::{
     Account, AccountId, AccountStatus, Artist, ArtistId, Candidate, FetchAccount, Platform, Provenance,
@@ -84,8 +85,8 @@ macro_rules! candidates_sql {
             "COALESCE((SELECT c.granted::int FROM consents c WHERE c.artist_id = a.artist_id
                  AND c.platform = a.platform ",
             "AND c.scope = 'metrics' ORDER BY c.seq DESC LIMIT 1), 0) AS consented",
-            // Not by EXISTS: for a page of a plan, PostgreSQL would read the whole table instead, to hash it.
-            ", ((SELECT 1 FROM account_state s WHERE s.account_id = a.id) IS NOT NULL)::int AS collected_before",
+            // Not by a join: for a page of a plan, PostgreSQL would read the whole table instead, to hash it.
+            ", (SELECT s.updated_at::text FROM account_state s WHERE s.account_id = a.id) AS last_collected",
             $columns,
             " FROM accounts a JOIN artists t ON t.id = a.artist_id ",
             $which
@@ -768,7 +769,8 @@ pub(crate) fn candidate_of(row: &AnyRow) -> Result<Candidate, StoreError> {
         data_collection_enabled,
         account_status,
         consented: row.truth("consented")?,
-        collected_before: row.truth("collected_before")?,
+        // It decides about the order alone, so one that can't be read leaves no account out.
+        last_collected: readable_time(row, "last_collected")?,
         unreadable,
     })
 }

@@ -265,6 +265,19 @@ fn crowd_on(mut replay: Replay, channels: usize, videos: usize) -> (Replay, Vec<
 }
 
 #[test]
+fn the_accounts_that_are_handed_over_first_get_what_is_left_of_the_quota() {
+    let item = json!({ "contentDetails": { "videoId": "v0000-000", "videoPublishedAt": "2026-11-10T00:00:00Z" } });
+    let uploads = json!({ "items": [item] }).to_string();
+    let lists = (0..3).fold(Replay::new(), |replay, _| replay.get("/playlistItems?", 200, uploads.clone()));
+    let lists = lists.on(Method::Get, "/playlistItems?", Err(HttpError::QuotaExhausted(Some(UNTIL))));
+    let (replay, mut accounts) = crowd_on(lists, 12, 1);
+    accounts.reverse();
+    let outcomes = replay.fetch::<YouTube>(accounts, context(UNTIL)).accounts;
+    let collected: Vec<bool> = outcomes.iter().map(Result::is_ok).collect();
+    assert_eq!(collected, [vec![true; 3], vec![false; 9]].concat(), "{outcomes:?}");
+}
+
+#[test]
 fn statistics_are_requested_50_at_a_time_across_the_channels() {
     let (replay, accounts) = crowd(50, 3);
     let outcomes = replay.fetch::<YouTube>(accounts, context(UNTIL)).accounts;

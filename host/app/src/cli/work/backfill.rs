@@ -331,7 +331,7 @@ mod tests {
             data_collection_enabled: true,
             account_status: AccountStatus::Active,
             consented: true,
-            collected_before: true,
+            last_collected: Some(chrono::DateTime::UNIX_EPOCH),
             unreadable: None,
         }
     }

@@ -388,7 +388,7 @@ impl Tried<'_> {
             data_collection_enabled: true,
             account_status: AccountStatus::Active,
             consented: true,
-            collected_before: false,
+            last_collected: None,
             unreadable: None,
         };
         let origin = DocumentOrigin {
