@@ -108,6 +108,7 @@ async fn write_chunk(
         for account in imported {
             let platform = account.platform;
             let existing = known.get(&(artist.id, platform.to_string(), account.platform_id.clone()));
+            let waits_for_token = !all_new && existing.is_none() && !account.credentials.is_empty();
             let id = existing
                 .map_or_else(|| AccountId::of(artist.id, &platform, &account.platform_id), |existing| existing.id);
             let status = existing.map_or(AccountStatus::Active, |existing| existing.status);
@@ -128,7 +129,8 @@ async fn write_chunk(
                 platform,
                 platform_id: account.platform_id,
                 settings: account.settings,
-                status,
+                // Its artist may consent already: it is collected from its token on, which makes it active.
+                status: if waits_for_token { AccountStatus::ReconnectNeeded } else { status },
             });
         }
     }
@@ -139,9 +141,6 @@ async fn write_chunk(
     }
     report.accounts_added +=
         store.accounts_save_from(&Scope::all_tenants(), Provenance::Import, &accounts, now).await?.inserted;
-    if options.consent {
-        report.consents_recorded += record_consents(store, &accounts, all_new, now).await?;
-    }
     for ((platform, slot), secrets) in secrets {
         let accounts: Vec<AccountId> = secrets.iter().map(|secret| secret.account).collect();
         let stored = if all_new {
@@ -162,6 +161,10 @@ async fn write_chunk(
             }
         }
         set_credentials(host, &platform, &slot, &wanted, report).await?;
+    }
+    // Last: a consent asks for the first collection, which needs the tokens.
+    if options.consent {
+        report.consents_recorded += record_consents(store, &accounts, all_new, now).await?;
     }
     Ok(())
 }
