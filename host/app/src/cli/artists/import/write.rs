@@ -108,10 +108,15 @@ async fn write_chunk(
         for account in imported {
             let platform = account.platform;
             let existing = known.get(&(artist.id, platform.to_string(), account.platform_id.clone()));
-            let waits_for_token = !all_new && existing.is_none() && !account.credentials.is_empty();
+            let waits_for_token = !all_new && !account.credentials.is_empty();
             let id = existing
                 .map_or_else(|| AccountId::of(artist.id, &platform, &account.platform_id), |existing| existing.id);
-            let status = existing.map_or(AccountStatus::Active, |existing| existing.status);
+            let status = match existing {
+                Some(existing) => existing.status,
+                // Its artist may consent already: it is collected from its token on, which makes it active.
+                None if waits_for_token => AccountStatus::ReconnectNeeded,
+                None => AccountStatus::Active,
+            };
             for given in account.credentials {
                 secrets.entry((platform.clone(), given.slot)).or_default().push(AccountSecret {
                     account: id,
@@ -129,8 +134,7 @@ async fn write_chunk(
                 platform,
                 platform_id: account.platform_id,
                 settings: account.settings,
-                // Its artist may consent already: it is collected from its token on, which makes it active.
-                status: if waits_for_token { AccountStatus::ReconnectNeeded } else { status },
+                status,
             });
         }
     }
