@@ -372,7 +372,7 @@ impl Store {
     }
 }
 
-/// Advances a schedule; it never goes back. A last run later than what has been considered is of a clock that was ahead.
+/// Advances a schedule; it never goes back. A last run later than what was considered is of a clock that was ahead.
 pub(crate) async fn schedule_advance_in_txn(
     work: &mut Work,
     schedule: &str,
