@@ -1,11 +1,12 @@
 //! Tests of imports over what is stored already and can't be read, and of artists that the database refuses.
 
+use backline_model::AccountStatus;
 use backline_simulator::SimulatorConfig;
-use backline_store::{ArtistFilter, CredentialFilter, DatabaseKind, Scope};
+use backline_store::{AccountFilter, ArtistFilter, CredentialFilter, DatabaseKind, Scope};
 use chrono::NaiveDate;
 use serde_json::Value as Json;
 
-use crate::support::database::{each_database, write};
+use crate::support::database::{each_database, refuse, write};
 use crate::support::fleet::Fleet;
 use crate::support::stage::{Stage, platform};
 
@@ -190,6 +191,73 @@ async fn an_artist_that_the_database_refuses_keeps_no_other_from_being_synced() 
 
         write(url, newer_zones(store.kind())).await;
         assert_eq!(counts(&sync(0)), [1, 1, 1], "what belongs to it comes with it");
+    })
+    .await;
+}
+
+/// Imports the artists of a stage's world by command; returns the exit code and what was said.
+fn import_world(stage: &Stage) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("artists.csv");
+    std::fs::write(&file, stage.simulator.world().artists_csv()).expect("written");
+    let arguments = ["artists", "import", file.to_str().expect("a path"), "--json"];
+    let output = Fleet::of(stage, |_| {}).command(&arguments).output().expect("the binary starts");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn tokens_go_in(kind: DatabaseKind) -> &'static str {
+    match kind {
+        DatabaseKind::Sqlite => "DROP TRIGGER refused",
+        DatabaseKind::Postgres => "DROP TRIGGER refused ON credentials",
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_records_no_consent_before_the_tokens_are_stored() {
+    each_database(async |store, url| {
+        let simulated = SimulatorConfig { artists: 2, ..SimulatorConfig::default() };
+        let stage = Stage::installed(url, simulated, |_| {}).await;
+        let all = Scope::all_tenants();
+        let consents = async || {
+            let artists = store.artists_list(&all, &ArtistFilter::default()).await.expect("artists are read");
+            let ids: Vec<_> = artists.iter().map(|artist| artist.id).collect();
+            assert_eq!(ids.len(), 2, "the artists are there");
+            store.latest_consents_of(&all, &ids).await.expect("consents are read").len()
+        };
+        refuse(url, "credentials", "INSERT", "TRUE").await;
+        let (code, said) = import_world(&stage);
+        assert_ne!(code, Some(0), "{said}");
+        assert_eq!(consents().await, 0, "a service beside it would collect without tokens");
+
+        write(url, tokens_go_in(store.kind())).await;
+        let (code, said) = import_world(&stage);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(consents().await > 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_account_of_an_artist_who_consents_is_active_from_its_token_on() {
+    each_database(async |store, url| {
+        let simulated = SimulatorConfig { artists: 2, ..SimulatorConfig::default() };
+        let stage = Stage::set(url, simulated, |_| {}).await;
+        write(url, "DELETE FROM accounts WHERE platform = 'tiktok'").await;
+        let statuses = async || {
+            let filter = AccountFilter { platform: Some(platform("tiktok")), ..AccountFilter::default() };
+            let accounts = store.accounts_list(&Scope::all_tenants(), &filter).await.expect("accounts are read");
+            accounts.iter().map(|account| account.status).collect::<Vec<_>>()
+        };
+        assert_eq!(statuses().await, []);
+        refuse(url, "credentials", "INSERT", "TRUE").await;
+        let (code, said) = import_world(&stage);
+        assert_ne!(code, Some(0), "{said}");
+        assert_eq!(statuses().await, [AccountStatus::ReconnectNeeded; 2]);
+
+        write(url, tokens_go_in(store.kind())).await;
+        let (code, said) = import_world(&stage);
+        assert_eq!(code, Some(0), "{said}");
+        assert_eq!(statuses().await, [AccountStatus::Active; 2]);
     })
     .await;
 }

@@ -21,8 +21,8 @@ use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
 use super::rows::{all_rows, columns, execute, raw, split};
-use crate::support::database::each_database;
-use crate::support::fleet::until;
+use crate::support::database::{each_database, write_unchecked};
+use crate::support::fleet::{Fleet, until};
 use crate::support::host::HostExt as _;
 use crate::support::http::{Server, answer};
 use crate::support::post::{RECEIVER, routes};
@@ -654,6 +654,42 @@ async fn erasing_and_saving_at_once_leaves_nothing_behind() {
         tokio::join!(saving, erasing);
         let left = store.artists_list(&Scope::all_tenants(), &ArtistFilter::default()).await.expect("artists are read");
         assert_eq!(left, []);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_artist_whose_row_can_not_be_read_withdraws_consent_by_command() {
+    each_database(async |store, url| {
+        let simulator = SimulatorConfig { artists: 1, ..SimulatorConfig::default() };
+        let stage = Stage::set(url, simulator, |_| {}).await;
+        let all = Scope::all_tenants();
+        let artist = store.artists_list(&all, &ArtistFilter::default()).await.unwrap().remove(0).id;
+        write_unchecked(url, &format!("UPDATE artists SET timezone = 'Mars/Phobos' WHERE id = '{artist}'")).await;
+        let fleet = Fleet::of(&stage, |_| {});
+        let id = artist.to_string();
+        let id = id.as_str();
+        let run = |arguments: &[&str]| {
+            let output = fleet.command(arguments).output().expect("the binary starts");
+            (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+        };
+        for arguments in [
+            ["consents", "withdraw", id, "youtube"].as_slice(),
+            &["consents", "list", id],
+            &["accounts", "list", "--artist", id],
+            &["metrics", id],
+        ] {
+            let (code, said) = run(arguments);
+            assert_eq!(code, Some(0), "{arguments:?}: {said}");
+        }
+        let latest = store.latest_consents_get(&all, artist).await.unwrap();
+        let of_youtube = latest.iter().find(|consent| consent.platform == platform("youtube"));
+        assert_eq!(of_youtube.map(|consent| consent.granted), Some(false), "{latest:?}");
+
+        // A command that needs the row says whose it is, and what to do.
+        let (code, said) = run(&["artists", "show", id]);
+        assert_eq!(code, Some(4), "{said}");
+        assert!(said.contains(id) && said.contains("timezone") && said.contains("correct the row"), "{said}");
     })
     .await;
 }

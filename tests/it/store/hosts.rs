@@ -26,10 +26,24 @@ async fn a_host_is_listed_while_it_sends_heartbeats_and_removed_when_it_leaves()
         assert_eq!(seen, [("a", "ready", now()), ("b", "stopping", later)]);
         assert!(hosts.iter().all(|host| !host.leads && host.version == "1.2.3" && host.started_at == now()));
 
-        assert_eq!(store.unseen_hosts_forget(past(later)).await.unwrap(), 1);
+        assert_eq!(store.unseen_hosts_forget(past(later), later).await.unwrap(), 1);
         store.host_forget("b", now()).await.unwrap();
         assert!(store.hosts_list(later).await.unwrap().is_empty());
         assert!(store.host_beat(&host("a"), later).await.unwrap(), "a removed host is listed again");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_host_that_was_seen_by_a_clock_ahead_is_removed() {
+    each_database(async |store, _| {
+        store.host_announce(&host("ahead"), now() + TimeDelta::days(40)).await.unwrap();
+        store.host_announce(&host("right"), now()).await.unwrap();
+        let (old, furthest) = (past(now() - TimeDelta::days(1)), now() + TimeDelta::minutes(5));
+        assert_eq!(store.unseen_hosts_forget(old, furthest).await.unwrap(), 1);
+        let hosts = store.hosts_list(now()).await.unwrap();
+        assert_eq!(hosts.iter().map(|host| host.name.as_str()).collect::<Vec<_>>(), ["right"]);
+        assert!(store.host_beat(&host("ahead"), now()).await.unwrap(), "one that lives is listed again");
     })
     .await;
 }

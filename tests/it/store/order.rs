@@ -129,8 +129,9 @@ async fn a_role_that_a_clock_ahead_took_is_free_again() {
         let ttl = Duration::from_secs(30);
         let ahead = store.role_take("scheduler", "ahead", now() + TimeDelta::days(40), ttl).await.unwrap();
         let ahead = ahead.expect("nobody has it");
+        assert!(ahead.is_ahead(now(), ttl), "the one who takes it says so");
         let term = store.role_take("scheduler", "right", now(), ttl).await.unwrap().expect("it counts as over");
-        assert!(term.term > ahead.term);
+        assert!(term.term > ahead.term && !term.is_ahead(now(), ttl));
         assert_eq!(store.role_take("scheduler", "other", now() + TimeDelta::seconds(20), ttl).await.unwrap(), None);
     })
     .await;

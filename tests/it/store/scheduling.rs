@@ -18,7 +18,7 @@ use super::fixtures::{
     TTL, account, add_batches, artist, at, batch, create_run, day, defer, demo, followers, lease, now, people,
     release_of, result, run, stored,
 };
-use crate::support::database::each_database;
+use crate::support::database::{each_database, write};
 
 const ROLE: &str = "scheduler";
 
@@ -412,6 +412,27 @@ async fn first_collections_are_removed_with_their_plan() {
         planning.commit().await.unwrap();
         assert_eq!(store.activations_list(&Scope::all_tenants(), 100).await.unwrap(), []);
         assert_eq!(store.run_get(&Scope::all_tenants(), run(2).id).await.unwrap().unwrap().counts.planned, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_last_run_by_a_clock_that_was_ahead_is_not_shown_any_more() {
+    each_database(async |store, url| {
+        let accounts = people(&store, 1).await;
+        let term = lead(&store, "a", now()).await.unwrap();
+        store.schedules_sync(&term, &[new("daily")], now()).await.unwrap();
+        let ahead = "UPDATE schedules SET last_fire = '2027-06-01T00:00:00.000000Z'";
+        write(url, &format!("{ahead}, considered_until = '2027-06-01T00:00:00.000000Z'")).await;
+        assert!(store.schedule_set_back(&term, "daily", Some(fire()), now()).await.unwrap());
+        assert_eq!(the_schedule(&store).await.last_fire, None);
+
+        // One that was left after its schedule was set back goes with the next run.
+        write(url, ahead).await;
+        let daily = Run { trigger: "daily".to_owned(), ..run(2) };
+        let planned = batch(2, &daily, &[&accounts[0]], day("2026-11-23"));
+        plan(&store, &daily, &[planned], of_fire(&term, fire())).await.unwrap();
+        assert_eq!(the_schedule(&store).await.last_fire, Some(fire()));
     })
     .await;
 }

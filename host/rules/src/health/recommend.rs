@@ -307,7 +307,7 @@ fn of_platform(
                 accounts(counted.reconnect),
                 names.join(", ")
             ),
-            remedy: format!("backline accounts list --platform {platform}"),
+            remedy: format!("backline accounts attention --platform {platform}"),
             blame: Blame { accounts: first, ..blame.clone() },
         });
     }

@@ -157,6 +157,7 @@ fn recommendations_name_whom_or_what_to_blame() {
         "{reconnect:?}"
     );
     assert_eq!(reconnect.blame.accounts.len(), 1);
+    assert!(reconnect.remedy.starts_with("backline accounts attention --platform "), "{reconnect:?}");
     let webhooks: Vec<_> =
         report.recommendations.iter().filter(|found| found.kind == Kind::EventsUndelivered).collect();
     let names: Vec<_> = webhooks.iter().map(|found| found.blame.webhook.as_deref()).collect();

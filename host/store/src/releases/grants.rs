@@ -45,7 +45,7 @@ impl Store {
     }
 
     /// Revokes a connector's grants, of all its releases: otherwise the next rollback would bring one of them back.
-    /// One that was active is deactivated, its platform's batches wait, and it is activated again as soon as it is
+    /// One that was active is deactivated, its platform's batches end, and it is activated again as soon as it is
     /// granted. Returns the releases whose grant was revoked.
     ///
     /// # Errors

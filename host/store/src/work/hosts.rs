@@ -130,17 +130,21 @@ impl Store {
         Ok(())
     }
 
-    /// Removes hosts that have not reported since a time. Returns how many.
+    /// Removes hosts that have not reported since a time, and those that reported after the `furthest` time that is
+    /// believed: their clock was ahead. One of these that lives is on record again with its next report. Returns how
+    /// many.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn unseen_hosts_forget(&self, since: Past) -> Result<u64, StoreError> {
+    pub async fn unseen_hosts_forget(&self, since: Past, furthest: DateTime<Utc>) -> Result<u64, StoreError> {
         // One that another transaction holds is reporting just now.
         let statement = self.query(
             "DELETE FROM hosts WHERE name IN (
-                 SELECT h.name FROM hosts h WHERE h.seen_at < $1::timestamptz FOR UPDATE SKIP LOCKED)",
+                 SELECT h.name FROM hosts h WHERE h.seen_at < $1::timestamptz
+                     OR (h.seen_at > $2::timestamptz AND {is_time: h.seen_at}) FOR UPDATE SKIP LOCKED)",
         );
-        let forgotten = self.write("remove old hosts", statement.bind(time_text(since.at()))).await?;
+        let statement = statement.bind(time_text(since.at())).bind(time_text(furthest));
+        let forgotten = self.write("remove old hosts", statement).await?;
         self.forget_reports().await?;
         Ok(forgotten)
     }

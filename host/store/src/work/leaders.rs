@@ -32,6 +32,20 @@ pub struct Term {
 /// Terms from now on, past which no host holds a role: clocks differ by less.
 const TERMS_AHEAD_MAX: u32 = 10;
 
+/// The latest end of a role that is believed.
+fn furthest_end(now: DateTime<Utc>, ttl: Duration) -> DateTime<Utc> {
+    if off(Remedy::RolesAhead) { LAST_TIME } else { now + ttl * TERMS_AHEAD_MAX }
+}
+
+impl Term {
+    /// Whether it ends later than any host's that takes a role for `ttl`: a clock that was ahead took it, and it counts
+    /// as over.
+    #[must_use]
+    pub fn is_ahead(&self, now: DateTime<Utc>, ttl: Duration) -> bool {
+        self.expires_at > furthest_end(now, ttl)
+    }
+}
+
 impl Store {
     /// Takes a role that no host holds or whose time is over, or renews one's own; none where another host holds it.
     /// One that is held for longer than any host takes it was taken by a clock that was ahead, and counts as over.
@@ -46,7 +60,6 @@ impl Store {
         now: DateTime<Utc>,
         ttl: Duration,
     ) -> Result<Option<Term>, StoreError> {
-        let furthest = if off(Remedy::RolesAhead) { LAST_TIME } else { now + ttl * TERMS_AHEAD_MAX };
         let statement = self.query(
             "INSERT INTO leaders (role, holder, term, expires_at) VALUES ($1, $2, 1, $4::timestamptz)
              ON CONFLICT (role) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at,
@@ -61,7 +74,7 @@ impl Store {
             .bind(clean(holder))
             .bind(time_text(now))
             .bind(time_text(now + ttl))
-            .bind(time_text(furthest))
+            .bind(time_text(furthest_end(now, ttl)))
             // After the last term comes the first: what is written in a role checks the holder's name too.
             .bind(COUNTER_MAX - 1);
         self.write_returning("take a role", statement).await?.as_ref().map(term_of).transpose()

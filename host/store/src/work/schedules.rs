@@ -306,7 +306,8 @@ impl Store {
         let mut work = self.begin().await?;
         schedule_lock_in_txn(&mut work, schedule).await?;
         let statement = work.query(
-            "UPDATE schedules SET considered_until = $2::timestamptz, next_fire = $3::timestamptz
+            "UPDATE schedules SET considered_until = $2::timestamptz, next_fire = $3::timestamptz,
+                 last_fire = CASE WHEN last_fire > $2::timestamptz THEN NULL ELSE last_fire END
              WHERE name = $1 AND considered_until > $2::timestamptz",
         );
         let statement = statement.bind(clean(schedule)).bind(time_text(now)).bind(next_fire.map(time_text));
@@ -371,7 +372,7 @@ impl Store {
     }
 }
 
-/// Advances a schedule; it never goes back.
+/// Advances a schedule; it never goes back. A last run later than what was considered is of a clock that was ahead.
 pub(crate) async fn schedule_advance_in_txn(
     work: &mut Work,
     schedule: &str,
@@ -383,7 +384,7 @@ pub(crate) async fn schedule_advance_in_txn(
              considered_until = CASE WHEN considered_until < $2::timestamptz THEN $2::timestamptz
              ELSE considered_until END,
              last_fire = CASE WHEN $4::bigint = 1 AND (last_fire IS NULL
-             OR last_fire < $2::timestamptz) THEN $2::timestamptz
+             OR last_fire < $2::timestamptz OR last_fire > considered_until) THEN $2::timestamptz
                  ELSE last_fire END
          WHERE name = $1 AND enabled",
     );

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use backline_model::clock::LAST_TIME;
 use backline_model::health::{Alert, AlertName};
 use backline_model::outcome::{Exclusion, Outcome};
 use backline_model::pace::Pace;
@@ -92,7 +93,7 @@ pub async fn hosts(store: &Store) -> Done {
         }
     }
     store.host_forget("host-3", now()).await?;
-    store.unseen_hosts_forget(past(now() + TimeDelta::days(1))).await.map(drop)
+    store.unseen_hosts_forget(past(now() + TimeDelta::days(1)), LAST_TIME).await.map(drop)
 }
 
 /// What the scheduler writes.

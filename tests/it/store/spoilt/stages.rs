@@ -6,6 +6,7 @@ use std::panic::AssertUnwindSafe;
 use backline::pipeline::Host;
 use backline::pipeline::collection::report::RunRequest;
 use backline::pipeline::with_causes;
+use backline_model::clock::LAST_TIME;
 use backline_model::retention::{Before, RetainedTable, RetentionStep};
 use backline_model::{AlertState, Batch, BatchId, DeliveryState, Run, RunId, WebhookId, Weights};
 use backline_store::{
@@ -353,7 +354,7 @@ async fn turns_of_upkeep(walk: &mut Walk, store: &Store) {
         sessions_remove(past(now()));
         bulk_acts_remove(past(now()));
         alert_messages_remove(past(now()));
-        unseen_hosts_forget(past(now() - TimeDelta::days(1)));
+        unseen_hosts_forget(past(now() - TimeDelta::days(1)), LAST_TIME);
         artist_identifiers_get(&all(), artist(2).id);
     }
     walk.stage("erasing their artist", async {

@@ -263,13 +263,34 @@ pub(in crate::cli) async fn find_all<T: Identified>(store: &Store, given: &[Give
     Ok(found)
 }
 
-/// Reads an artist; refuses an id that no artist has.
+/// Refuses an id that no artist has. One whose row can't be read is there: its consent can be withdrawn.
 ///
 /// # Errors
 /// When there is none, or the database fails.
-pub(in crate::cli) async fn expect_artist(store: &Store, artist: ArtistId) -> Result<Artist, Failure> {
-    let found = store.artist_get(&Scope::all_tenants(), artist).await?;
-    found.ok_or_else(|| Failure::usage(format!("no artist has the id {artist}; `backline artists list` shows them")))
+pub(in crate::cli) async fn expect_artist(store: &Store, artist: ArtistId) -> Result<(), Failure> {
+    match store.artist_get(&Scope::all_tenants(), artist).await {
+        Ok(Some(_)) | Err(StoreError::Unreadable { .. }) => Ok(()),
+        Ok(None) => Err(no_artist(artist)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Reads an artist, for a command that needs what its row says.
+///
+/// # Errors
+/// When there is none, its row can't be read, or the database fails.
+pub(in crate::cli) async fn read_artist(store: &Store, artist: ArtistId) -> Result<Artist, Failure> {
+    match store.artist_get(&Scope::all_tenants(), artist).await {
+        Ok(found) => found.ok_or_else(|| no_artist(artist)),
+        Err(StoreError::Unreadable { column, problem }) => Err(Failure::failed(format!(
+            "the row of the artist {artist} can't be read: {column} holds {problem}; correct the row in `artists`"
+        ))),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn no_artist(artist: ArtistId) -> Failure {
+    Failure::usage(format!("no artist has the id {artist}; `backline artists list` shows them"))
 }
 
 /// The names of artists, to show beside their ids.

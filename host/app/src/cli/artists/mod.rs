@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use serde_json::json;
 
-use crate::cli::arguments::ids::{Given, expect_artist};
+use crate::cli::arguments::ids::{Given, read_artist};
 use crate::cli::arguments::names::{self, PlatformName};
 use crate::cli::arguments::values;
 use crate::cli::context::Context;
@@ -248,7 +248,7 @@ pub(super) async fn run(context: &Context, command: Command) -> CommandResult {
             let timezone = timezone.as_deref().map(values::timezone).transpose()?;
             let store = context.store().await?;
             let artist = artist.find(&store).await?;
-            let mut changed = expect_artist(&store, artist).await?;
+            let mut changed = read_artist(&store, artist).await?;
             let before = changed.clone();
             if let Some(name) = name {
                 changed.name = checked_name(&name)?;
@@ -279,7 +279,7 @@ pub(super) async fn run(context: &Context, command: Command) -> CommandResult {
 }
 
 async fn show(store: &Store, id: ArtistId, as_json: bool) -> CommandResult {
-    let artist = expect_artist(store, id).await?;
+    let artist = read_artist(store, id).await?;
     let accounts = store
         .accounts_list(&Scope::all_tenants(), &AccountFilter { artist: Some(id), ..AccountFilter::default() })
         .await?;

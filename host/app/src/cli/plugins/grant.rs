@@ -119,7 +119,7 @@ pub(super) async fn revoke(context: &Context, arguments: RevokeArguments) -> Com
     let (what, said) = match (origin, slot) {
         (Some(origin), _) => (Revoke::Host(origin.clone()), format!("requests to {origin} end")),
         (None, Some(slot)) => (Revoke::Slot(slot.clone()), format!("the secret {slot} is no longer used")),
-        (None, None) => (Revoke::All, "it collects nothing, and its platform's batches wait".to_owned()),
+        (None, None) => (Revoke::All, "it collects nothing, and its platform's open batches are excluded".to_owned()),
     };
     let revoked = context.host().await?.releases().revoke(&name, &what, &reason).await?;
     for release in &revoked.emptied {

@@ -174,7 +174,7 @@ fn dates(from: NaiveDate, to: Option<NaiveDate>, today: NaiveDate) -> Result<Vec
 impl Job {
     async fn load(store: &Store, platform: Platform, artists: &[ArtistId], from: NaiveDate) -> Result<Self, Failure> {
         for artist in artists {
-            ids::expect_artist(store, *artist).await?;
+            ids::read_artist(store, *artist).await?;
         }
         let releases = store.releases_list().await?;
         let active = releases.into_iter().find(|release| release.active && *release.platform() == platform);

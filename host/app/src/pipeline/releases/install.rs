@@ -468,7 +468,7 @@ impl ReleaseManager {
     }
 
     /// Revokes a connector's grant, or a part of it, for all its releases; each host applies it with its next batch. A
-    /// connector without a grant is no longer active, and its platform's batches wait. Returns how many releases this
+    /// connector without a grant is no longer active, and its platform's batches end. Returns how many releases this
     /// was about, with those whose grant could not be read.
     ///
     /// # Errors

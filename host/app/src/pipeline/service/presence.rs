@@ -9,6 +9,7 @@ use crate::pipeline::Host;
 use crate::pipeline::context::ServiceContext;
 use crate::pipeline::error::with_causes;
 use crate::pipeline::watchdog::TurnEnd;
+use backline_model::clock::{LAST_TIME, latest_believed};
 use backline_store::{Presence, StoreError};
 
 /// How often a host reports that it is present.
@@ -81,7 +82,9 @@ async fn beat_once(
         _ => {}
     }
     if clean && let Ok(past) = host.clocks().past(now).await? {
-        host.store().unseen_hosts_forget(past.before_by(HOST_RETENTION)).await?;
+        // To a clock that is behind, all others are ahead.
+        let furthest = if host.clocks().difference().await?.is_some() { LAST_TIME } else { latest_believed(now) };
+        host.store().unseen_hosts_forget(past.before_by(HOST_RETENTION), furthest).await?;
     }
     Ok(())
 }

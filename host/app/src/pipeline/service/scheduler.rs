@@ -140,9 +140,15 @@ async fn look(context: &ServiceContext<Host>, host: &Host, leadership: &mut Lead
         return Ok(());
     };
     let ttl = Duration::from_millis(host.config().service.leader_ttl_ms);
-    let taken = host.store().role_take(ROLE, &context.name, now, ttl);
-    let term = match StoreError::in_time(ttl / 3, "take the scheduler's role", taken).await {
-        Ok(term) => term,
+    let leads = leadership.term.is_some();
+    let taken = async {
+        // For the log only, so one that can't be read keeps nobody from the role.
+        let before = if leads { None } else { host.store().role_get(ROLE).await.ok().flatten() };
+        let term = host.store().role_take(ROLE, &context.name, now, ttl).await?;
+        Ok::<_, StoreError>((before, term))
+    };
+    let (before, term) = match StoreError::in_time(ttl / 3, "take the scheduler's role", taken).await {
+        Ok(taken) => taken,
         Err(error) => {
             if leadership.term.as_ref().is_none_or(|term| term.expires_at <= host.clock().now()) {
                 host.telemetry().leads(false);
@@ -155,7 +161,13 @@ async fn look(context: &ServiceContext<Host>, host: &Host, leadership: &mut Lead
     let number = |term: &Option<Term>| term.as_ref().map(|term| term.term);
     if number(&term) != number(&leadership.term) {
         match &term {
-            Some(term) => tracing::info!(term = term.term, "this host is the scheduler now"),
+            Some(term) => {
+                let is_ahead = |before: &Term| before.is_ahead(now, ttl) && before.holder != term.holder;
+                if let Some(Term { holder, expires_at: until, .. }) = before.filter(is_ahead) {
+                    tracing::warn!(holder, %until, "a clock that was ahead had taken the scheduler's role; taken over");
+                }
+                tracing::info!(term = term.term, "this host is the scheduler now");
+            }
             None => tracing::info!("another host is the scheduler now"),
         }
         *leadership = Leadership::default();

@@ -108,9 +108,15 @@ async fn write_chunk(
         for account in imported {
             let platform = account.platform;
             let existing = known.get(&(artist.id, platform.to_string(), account.platform_id.clone()));
+            let waits_for_token = !all_new && !account.credentials.is_empty();
             let id = existing
                 .map_or_else(|| AccountId::of(artist.id, &platform, &account.platform_id), |existing| existing.id);
-            let status = existing.map_or(AccountStatus::Active, |existing| existing.status);
+            let status = match existing {
+                Some(existing) => existing.status,
+                // Its artist may consent already: it is collected from its token on, which makes it active.
+                None if waits_for_token => AccountStatus::ReconnectNeeded,
+                None => AccountStatus::Active,
+            };
             for given in account.credentials {
                 secrets.entry((platform.clone(), given.slot)).or_default().push(AccountSecret {
                     account: id,
@@ -139,9 +145,6 @@ async fn write_chunk(
     }
     report.accounts_added +=
         store.accounts_save_from(&Scope::all_tenants(), Provenance::Import, &accounts, now).await?.inserted;
-    if options.consent {
-        report.consents_recorded += record_consents(store, &accounts, all_new, now).await?;
-    }
     for ((platform, slot), secrets) in secrets {
         let accounts: Vec<AccountId> = secrets.iter().map(|secret| secret.account).collect();
         let stored = if all_new {
@@ -162,6 +165,10 @@ async fn write_chunk(
             }
         }
         set_credentials(host, &platform, &slot, &wanted, report).await?;
+    }
+    // Last: a consent asks for the first collection, which needs the tokens.
+    if options.consent {
+        report.consents_recorded += record_consents(store, &accounts, all_new, now).await?;
     }
     Ok(())
 }
