@@ -18,6 +18,7 @@ impl Client {
     pub(crate) fn new(simulator: SocketAddr) -> Result<Self> {
         // reqwest asks for a provider although no request uses TLS. A second installation is refused, which changes
         // nothing.
+        #[expect(clippy::disallowed_methods, reason = "a process of its own, without the gateway")]
         let _ = rustls::crypto::ring::default_provider().install_default();
         #[expect(clippy::disallowed_methods, reason = "this is not the host: it is what the host is compared with")]
         let http = reqwest::Client::builder().no_proxy().build().context("failed to set up the HTTP client")?;
