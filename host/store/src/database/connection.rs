@@ -403,6 +403,30 @@ impl Work {
         self.view.link.execute(what, statement).await
     }
 
+    /// Begins a part that [`undo_part`](Self::undo_part) undoes while the transaction goes on. The rows of a part that
+    /// was undone stay locked.
+    pub(crate) async fn begin_part(&mut self) -> Result<(), StoreError> {
+        self.execute("begin a part of a transaction", self.query("SAVEPOINT part")).await?;
+        Ok(())
+    }
+
+    /// Undoes the part that was begun last.
+    pub(crate) async fn undo_part(&mut self) -> Result<(), StoreError> {
+        self.execute("undo a part of a transaction", self.query("ROLLBACK TO SAVEPOINT part")).await?;
+        Ok(())
+    }
+
+    /// The same as [`execute`](Self::execute), after which the transaction goes on where the database refuses the
+    /// statement and not where it does not answer.
+    pub(crate) async fn execute_part(&mut self, what: &'static str, statement: Statement) -> Result<u64, StoreError> {
+        self.begin_part().await?;
+        let done = self.execute(what, statement).await;
+        if done.as_ref().is_err_and(|error| !error.is_outage()) {
+            self.undo_part().await?;
+        }
+        done
+    }
+
     /// Whether a row's time is still the one that was read, in whatever form it is written: SQLite would compare the
     /// texts. The statement locks the row and returns its time as `at`.
     pub(crate) async fn is_still(

@@ -4,7 +4,7 @@
 use serde_json::{Value as Json, json};
 use sqlx::any::AnyRow;
 
-use crate::database::connection::Store;
+use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, json};
 use crate::database::error::StoreError;
 use crate::database::readable::Extent;
@@ -71,17 +71,30 @@ impl Store {
     /// # Errors
     /// [`StoreError::Kept`] when the database refuses some of them: the others are deleted. Otherwise when it fails.
     pub(crate) async fn old_rows_delete(&self, old: &OldRows, until: String) -> Result<u64, StoreError> {
-        let all = self.query(old.delete).bind(None::<String>).bind(until.clone());
-        match self.write(old.what, all).await {
-            Err(error) if !error.is_outage() => self.old_rows_delete_apart(old, &until, error).await,
+        // All in one transaction: PostgreSQL tells of a refusal before it frees the rows, so that a transaction on
+        // another connection would pass over them as if somebody held them.
+        let mut work = self.begin().await?;
+        let all = work.query(old.delete).bind(None::<String>).bind(until.clone());
+        let done = match work.execute_part(old.what, all).await {
+            Err(error) if !error.is_outage() => self.old_rows_delete_apart_in_txn(&mut work, old, &until, error).await,
             done => done,
+        };
+        if matches!(done, Ok(_) | Err(StoreError::Kept { .. })) {
+            work.commit().await?;
         }
+        done
     }
 
     /// `error`: why they can't be deleted together.
-    async fn old_rows_delete_apart(&self, old: &OldRows, until: &str, error: StoreError) -> Result<u64, StoreError> {
-        let statement = self.query(old.keys).bind(APART_MAX).bind(until.to_owned());
-        let rows = self.rows(old.what, statement).await?;
+    async fn old_rows_delete_apart_in_txn(
+        &self,
+        work: &mut Work,
+        old: &OldRows,
+        until: &str,
+        error: StoreError,
+    ) -> Result<u64, StoreError> {
+        let statement = work.query(old.keys).bind(APART_MAX).bind(until.to_owned());
+        let rows = work.rows(old.what, statement).await?;
         let rows = self.unreadable.read(old.table, "name", Extent::Columns, &rows, old_row_of)?;
         if rows.is_empty() {
             return Err(error);
@@ -90,8 +103,8 @@ impl Store {
         let mut parts = vec![rows.as_slice()];
         while let Some(part) = parts.pop() {
             let keys: Vec<&Json> = part.iter().map(|row| &row.key).collect();
-            let statement = self.query(old.delete).bind(Some(json("keys", &keys)?)).bind(until.to_owned());
-            let error = match self.write(old.what, statement).await {
+            let statement = work.query(old.delete).bind(Some(json("keys", &keys)?)).bind(until.to_owned());
+            let error = match work.execute_part(old.what, statement).await {
                 Ok(rows) => {
                     deleted += rows;
                     continue;

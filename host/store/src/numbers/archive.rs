@@ -338,13 +338,13 @@ impl Store {
         let (mut due, mut last) = next_due(&mut work, step, zones, &place, limit, now).await?;
         let mut refused = None;
         while !due.is_empty() && refused.is_none() {
-            work.execute("begin a part of the archive", work.query("SAVEPOINT part")).await?;
+            work.begin_part().await?;
             let Err(source) = put_away(&mut work, step, &due).await else { break };
             if source.is_outage() {
                 return Err(source);
             }
             // The rows stay locked: a transaction of its own for fewer of them would have to wait for this one.
-            work.execute("undo a part of the archive", work.query("ROLLBACK TO SAVEPOINT part")).await?;
+            work.undo_part().await?;
             match due.as_slice() {
                 [one] => refused = Some(kept(step, one, source)),
                 several => {
