@@ -453,19 +453,20 @@ async fn look(context: &ServiceContext<Archive>, archive: &Archive) -> Result<()
     // Also before a first look is recorded, from which intervals are counted.
     let now = archive.clock.now();
     archive.clocks.past(now).await??;
-    if due(archive, &timetable).await?.is_none() {
+    if due(archive, &timetable, now).await?.is_none() {
         return Ok(());
     }
     // One statement at a time.
     let work = || context.heartbeat.work(Duration::from_millis(archive.config.database.long_statement_timeout_ms));
     work();
     let ttl = Duration::from_millis(archive.config.service.leader_ttl_ms);
-    // At the time that was compared: the clock may have jumped since.
+    // At the time that was compared, by which something is due: the clock may have jumped since, and a role from before
+    // that would be over at once.
     let Some(term) = archive.store.role_take(ROLE, &context.name, now, ttl).await? else {
         return Ok(());
     };
     // Another host may have done it just before the role became free.
-    let done = match due(archive, &timetable).await {
+    let done = match due(archive, &timetable, now).await {
         Ok(Some(due)) => archive.archive_in_term(&term, due, &|_| work()).await.map(|run| {
             tracing::info!(origin = run.origin, counts = ?run.counts, "the archive run is done");
         }),
@@ -476,10 +477,9 @@ async fn look(context: &ServiceContext<Archive>, archive: &Archive) -> Result<()
     done
 }
 
-/// The run that is due now: an interrupted one, or one whose time has come since the last. The first check is the start
-/// of the first interval.
-async fn due(archive: &Archive, timetable: &Timetable) -> Result<Option<Due>, StoreError> {
-    let now = archive.clock.now();
+/// The run that is due at a time: an interrupted one, or one whose time has come since the last. The first check is the
+/// start of the first interval.
+async fn due(archive: &Archive, timetable: &Timetable, now: DateTime<Utc>) -> Result<Option<Due>, StoreError> {
     let runs = archive.store.archive_runs_list(RUNS_LOOKED_AT).await?;
     if let Some(cut_off) = runs.iter().find(|run| run.state == "running") {
         return Ok(Some(Due { at: cut_off.as_of.min(now), origin: cut_off.origin.clone() }));
