@@ -58,7 +58,7 @@ pub struct PlannedBatch {
     /// Window that post-level metrics cover. It ends now for an artist's current date, unless the connector has metrics
     /// with history: then it ends with the date, where the artist is.
     pub window: Window,
-    /// Accounts that have waited longest first, then by id: planning twice gives the same batches.
+    /// Accounts whose last try is longest ago first, then by id: planning twice gives the same batches.
     pub accounts: Vec<BatchAccount>,
     /// Number of accounts that were never collected before.
     pub new_accounts: usize,
@@ -82,15 +82,16 @@ pub struct Planned {
 
 /// An account of a batch to come.
 struct Waiting {
-    /// When it was last collected; none comes first.
+    /// When it was last tried; none comes first.
     since: Option<DateTime<Utc>>,
     account: BatchAccount,
     is_new: bool,
 }
 
 /// Divides the accounts of one platform into batches of the connector's size. An account given twice is planned once.
-/// Those that were never collected come first, then those that were collected longest ago: an allowance that is too
-/// small makes every account rarer, and never leaves the same ones out.
+/// Those that were never tried come first, then those whose last try, whether it collected or failed, is longest ago: an
+/// allowance that is too small makes every account rarer, and never leaves the same ones out. Accounts that fail each
+/// day take their turn too, and no more.
 ///
 /// Where a date is asked for, accounts whose numbers of that date can't be fetched now are left out: today's would be
 /// fetched under its name.
@@ -125,7 +126,7 @@ pub fn plan(candidates: Vec<Candidate>, manifest: &Manifest, release: Digest, op
             .or_default()
             .push(Waiting {
                 // A time ahead of now would put the account last until then.
-                since: candidate.last_collected.filter(|at| *at <= options.now),
+                since: candidate.tries().filter(|at| *at <= options.now).max(),
                 account: BatchAccount { account_id, metric_date },
                 is_new: candidate.last_collected.is_none(),
             });

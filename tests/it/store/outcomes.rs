@@ -8,7 +8,8 @@ use chrono::{DateTime, Days, TimeDelta, Utc};
 use sqlx::{AnyPool, AssertSqlSafe, Connection as _, PgConnection, Row as _};
 
 use super::fixtures::{
-    add_batches, batch, create_run, day, defer, followers, lease, now, people, release, result, run, store_rows, stored,
+    add_batches, batch, create_run, day, defer, demo, followers, lease, now, people, release, result, run, store_rows,
+    stored,
 };
 use super::schema::raw;
 use crate::support::database::{LATIN_1, each_database, spoil};
@@ -77,6 +78,9 @@ async fn a_batch_says_once_that_its_accounts_were_collected() {
         let members = store.batch_accounts_list(&all, batch(1, &run(1), &[], day("2026-11-22")).id).await.unwrap();
         let ends: Vec<_> = members.into_iter().map(|member| member.outcome.unwrap()).collect();
         assert_eq!(ends, [Outcome::Collected, failed(), Outcome::Collected]);
+        let known = store.candidates_list(&all, &demo(), None, None, 10).await.unwrap();
+        let tries: Vec<_> = known.iter().map(|one| (one.last_collected, one.last_failed)).collect();
+        assert_eq!(tries, [(Some(now()), None), (None, Some(now())), (Some(now()), None)]);
         let state = store.run_state_get(&all, run(1).id).await.unwrap();
         let groups: Vec<_> = state.outcomes.iter().map(|group| (group.outcome.as_str(), group.accounts)).collect();
         assert_eq!(groups, [("collected", 2), ("failed", 1)]);

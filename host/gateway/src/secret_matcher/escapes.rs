@@ -126,10 +126,19 @@ pub(super) fn begins_escape(byte: u8) -> bool {
     (byte == b'%') | (byte == b'\\') | (byte == b'&')
 }
 
+/// Bytes that are looked at one by one before a search of many at once: that costs more than they do, and in text that
+/// is mostly escapes the next one is near.
+const NEAR_BYTES: usize = 8;
+
 /// The first byte at or after a place with which an escape may begin.
 #[inline]
 pub(super) fn first_escape(text: &[u8], from: usize) -> Option<usize> {
-    memchr3(b'%', b'\\', b'&', &text[from..]).map(|place| from + place)
+    let rest = &text[from..];
+    let (near, far) = rest.split_at(rest.len().min(NEAR_BYTES));
+    if let Some(place) = near.iter().position(|byte| begins_escape(*byte)) {
+        return Some(from + place);
+    }
+    memchr3(b'%', b'\\', b'&', far).map(|place| from + near.len() + place)
 }
 
 /// The pairs of a backslash and the character of punctuation that it stands for, one behind the other from a place on.

@@ -186,9 +186,18 @@ pub struct Candidate {
     /// Whether the latest consent for the platform is given.
     pub consented: bool,
     /// When it was last collected; none if it never was, or if that can't be read. A first collection takes more
-    /// requests on some platforms, and those that have waited longest come first.
+    /// requests on some platforms.
     pub last_collected: Option<DateTime<Utc>>,
+    /// When a collection of it last failed; none if none did, or if that can't be read.
+    pub last_failed: Option<DateTime<Utc>>,
     /// What the row holds that can't be read, where that is so: column and value. Such an account is not collected, and
     /// the field that the column stands for holds a default.
     pub unreadable: Option<String>,
+}
+
+impl Candidate {
+    /// When it was last collected and when that last failed.
+    pub fn tries(&self) -> impl Iterator<Item = DateTime<Utc>> {
+        [self.last_collected, self.last_failed].into_iter().flatten()
+    }
 }

@@ -19,6 +19,7 @@ fn candidate(number: u128) -> Candidate {
         account_status: AccountStatus::Active,
         consented: true,
         last_collected: None,
+        last_failed: None,
         unreadable: None,
     }
 }
@@ -59,6 +60,27 @@ fn accounts_that_have_waited_longest_come_first_whatever_their_id_or_date() {
     let found = planned(candidates, &noon());
     assert_eq!(found.batches.iter().map(numbers).collect::<Vec<_>>(), [vec![4, 5], vec![6], vec![2, 3], vec![1]]);
     assert_eq!(found.batches.iter().map(|batch| batch.new_accounts).collect::<Vec<_>>(), [1, 0, 0, 0]);
+}
+
+#[test]
+fn accounts_that_fail_each_day_take_their_turn_and_no_more() {
+    let of = |number, collected: Option<&str>, failed: Option<&str>| Candidate {
+        last_collected: collected.map(time),
+        last_failed: failed.map(time),
+        ..candidate(number)
+    };
+    let candidates = vec![
+        of(1, None, Some("2026-11-21T12:00:00Z")),
+        of(2, Some("2026-11-10T12:00:00Z"), Some("2026-11-21T13:00:00Z")),
+        of(3, Some("2026-11-20T12:00:00Z"), Some("2026-11-19T12:00:00Z")),
+        of(4, Some("2026-11-19T12:00:00Z"), None),
+        of(5, None, None),
+        // A clock was wrong.
+        of(6, None, Some("2036-01-01T00:00:00Z")),
+    ];
+    let found = planned(candidates, &noon());
+    assert_eq!(found.batches.iter().map(numbers).collect::<Vec<_>>(), [[5, 6], [4, 3], [1, 2]]);
+    assert_eq!(found.batches.iter().map(|batch| batch.new_accounts).collect::<Vec<_>>(), [2, 0, 1]);
 }
 
 #[test]

@@ -75,7 +75,11 @@ pub struct AccountFilter {
 
 macro_rules! candidates_sql {
     ($which:literal) => {
-        $crate::artists::accounts::candidates_sql!("", $which)
+        $crate::artists::accounts::candidates_sql!(
+            ", (SELECT o.at::text FROM collection_outcomes o WHERE o.account_id = a.id AND o.outcome = 'failed'
+                 ORDER BY o.at DESC LIMIT 1) AS last_failed",
+            $which
+        )
     };
     ($columns:literal, $which:literal) => {
         concat!(
@@ -636,7 +640,8 @@ impl Store {
         let statement = self.scoped(
             scope,
             candidates_sql!(
-                ", a.platform_id, a.settings::text AS settings,
+                // A batch's order was decided when it was planned.
+                ", NULL::text AS last_failed, a.platform_id, a.settings::text AS settings,
                      (SELECT s.state FROM account_state s WHERE s.account_id = a.id) AS state,
                      (EXISTS (SELECT 1 FROM erasures e WHERE e.readmitted_at IS NULL))::int AS has_tombstones",
                 "WHERE a.id {in_ids} {and_tenant: t.tenant} ORDER BY a.id"
@@ -769,8 +774,9 @@ pub(crate) fn candidate_of(row: &AnyRow) -> Result<Candidate, StoreError> {
         data_collection_enabled,
         account_status,
         consented: row.truth("consented")?,
-        // It decides about the order alone, so one that can't be read leaves no account out.
+        // They decide about the order alone, so one that can't be read leaves no account out.
         last_collected: readable_time(row, "last_collected")?,
+        last_failed: readable_time(row, "last_failed")?,
         unreadable,
     })
 }

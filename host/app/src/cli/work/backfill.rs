@@ -332,6 +332,7 @@ mod tests {
             account_status: AccountStatus::Active,
             consented: true,
             last_collected: Some(chrono::DateTime::UNIX_EPOCH),
+            last_failed: None,
             unreadable: None,
         }
     }

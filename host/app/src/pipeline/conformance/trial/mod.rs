@@ -389,6 +389,7 @@ impl Tried<'_> {
             account_status: AccountStatus::Active,
             consented: true,
             last_collected: None,
+            last_failed: None,
             unreadable: None,
         };
         let origin = DocumentOrigin {
