@@ -121,12 +121,13 @@ pub fn plan(candidates: Vec<Candidate>, manifest: &Manifest, release: Digest, op
         }
         let end = date_end(metric_date, &candidate.timezone);
         let until = end.map_or(options.now, |end| if has_history { end } else { end.min(options.now) });
+        // A time ahead of now would put the account last until then.
+        let since = candidate.tries().filter(|at| *at <= options.now).max();
         groups
             .entry((candidate.tenant, metric_date, until, is_canarys(account_id, options.canary_share)))
             .or_default()
             .push(Waiting {
-                // A time ahead of now would put the account last until then.
-                since: candidate.tries().filter(|at| *at <= options.now).max(),
+                since,
                 account: BatchAccount { account_id, metric_date },
                 is_new: candidate.last_collected.is_none(),
             });

@@ -51,6 +51,34 @@ async fn a_credential_that_can_not_be_read_is_replaced_and_one_in_the_way_costs_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_that_is_set_while_others_save_it_is_set_too() {
+    each_database(async |store, url| {
+        let date = NaiveDate::from_ymd_opt(2026, 11, 18).expect("a date");
+        let simulated = SimulatorConfig { artists: 1, date, ..SimulatorConfig::default() };
+        let stage = Stage::set(url, simulated, |_| {}).await;
+        let given = stage.simulator.world().operator_credentials();
+        let given = given.into_iter().find(|credential| credential.platform == "youtube").expect("a credential");
+        let of = platform("youtube");
+        let version = async || {
+            let found = store.credential_get(&Scope::all_tenants(), &of, given.slot, None).await;
+            found.expect("it is read").expect("it is there").version
+        };
+        let before = version().await;
+        let credentials = stage.host.credentials();
+        let set = || credentials.set(&of, given.slot, None, &given.value);
+        for round in 1..=10 {
+            // One may come after each of the three others.
+            let done = tokio::join!(set(), set(), set(), set());
+            for set in [done.0, done.1, done.2, done.3] {
+                set.unwrap_or_else(|error| panic!("round {round}: {error}"));
+            }
+        }
+        assert_eq!(version().await, before + 40);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_credential_that_can_not_be_read_is_set_and_removed_by_its_slot() {
     each_database(async |store, url| {
         if store.kind() == DatabaseKind::Postgres {

@@ -180,7 +180,7 @@ impl Stage {
         }
         for ((name, slot), secrets) in secrets {
             let set = self.host.credentials().set_many(&platform(name), slot, &secrets).await;
-            set.unwrap_or_else(|error| panic!("{name}/{slot}: {error}"));
+            set.unwrap_or_else(|error| panic!("{name}/{slot}: {error:?}"));
         }
         // Last: a service collects artists as soon as they consent.
         let consents: Vec<Consent> = accounts
@@ -199,7 +199,7 @@ impl Stage {
 
     async fn set_credential(&self, name: &str, slot: &str, account: Option<AccountId>, value: &str) {
         let set = self.host.credentials().set(&platform(name), slot, account, value).await;
-        set.unwrap_or_else(|error| panic!("{name}/{slot}: {error}"));
+        set.unwrap_or_else(|error| panic!("{name}/{slot}: {error:?}"));
     }
 
     /// Adds one artist with `accounts` accounts on a test guest's platform. One of them has the id `poison`, on which

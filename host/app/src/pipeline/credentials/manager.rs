@@ -39,6 +39,10 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// How long to wait for a refresh, no matter which host does it. The lease of a dead host must expire within this time.
 const REFRESH_WAIT_MAX: Duration = LEASE_TTL.saturating_add(Duration::from_secs(5));
 
+/// How often what an operator entered is saved where hosts refresh the stored secret meanwhile: it replaces whatever is
+/// stored. Something that can't be read in its place is there each time.
+const SAVE_TRIES: u32 = 5;
+
 /// Why a credential can't be used.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum CredentialError {
@@ -264,11 +268,17 @@ impl CredentialManager {
         secret: &Secret,
     ) -> Result<SealedCredential, CredentialError> {
         let all = Scope::all_tenants();
-        let places = self.store.credential_places_list(&all, platform, slot, account.as_slice()).await?;
-        let existing = places.into_iter().find(|place| place.account_id == account);
-        let now = self.clock.now();
-        let credential = self.sealed(platform, slot, account, secret, existing, now)?;
-        Ok(self.store.credential_save(&all, &credential, now).await?)
+        let mut tries = 1;
+        loop {
+            let places = self.store.credential_places_list(&all, platform, slot, account.as_slice()).await?;
+            let existing = places.into_iter().find(|place| place.account_id == account);
+            let now = self.clock.now();
+            let credential = self.sealed(platform, slot, account, secret, existing, now)?;
+            match self.store.credential_save(&all, &credential, now).await {
+                Err(StoreError::VersionConflict { .. }) if tries < SAVE_TRIES => tries += 1,
+                saved => return Ok(saved?),
+            }
+        }
     }
 
     /// Seals and saves accounts' own secrets of one slot, all or none.
@@ -281,16 +291,23 @@ impl CredentialManager {
         slot: &str,
         secrets: &[(AccountId, Secret)],
     ) -> Result<(), CredentialError> {
+        let all = Scope::all_tenants();
         let accounts: Vec<AccountId> = secrets.iter().map(|(account, _)| *account).collect();
-        let stored = self.store.credential_places_list(&Scope::all_tenants(), platform, slot, &accounts).await?;
-        let stored: HashMap<AccountId, CredentialPlace> =
-            stored.into_iter().filter_map(|place| Some((place.account_id?, place))).collect();
-        let now = self.clock.now();
-        let sealed = secrets.iter().map(|(account, secret)| {
-            self.sealed(platform, slot, Some(*account), secret, stored.get(account).copied(), now)
-        });
-        let sealed: Vec<SealedCredential> = sealed.collect::<Result<_, _>>()?;
-        Ok(self.store.credentials_save(&Scope::all_tenants(), &sealed, now).await?)
+        let mut tries = 1;
+        loop {
+            let stored = self.store.credential_places_list(&all, platform, slot, &accounts).await?;
+            let stored: HashMap<AccountId, CredentialPlace> =
+                stored.into_iter().filter_map(|place| Some((place.account_id?, place))).collect();
+            let now = self.clock.now();
+            let sealed = secrets.iter().map(|(account, secret)| {
+                self.sealed(platform, slot, Some(*account), secret, stored.get(account).copied(), now)
+            });
+            let sealed: Vec<SealedCredential> = sealed.collect::<Result<_, _>>()?;
+            match self.store.credentials_save(&all, &sealed, now).await {
+                Err(StoreError::VersionConflict { .. }) if tries < SAVE_TRIES => tries += 1,
+                saved => return Ok(saved?),
+            }
+        }
     }
 
     fn sealed(
