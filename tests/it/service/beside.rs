@@ -2,6 +2,7 @@
 //! says.
 
 use std::pin::pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -172,6 +173,34 @@ async fn a_run_waits_for_what_another_host_holds_and_reports_all_of_it() {
         let own = stage.simulator.counts().operation("GET /v1/artists");
         let requests = report.platforms[0].requests;
         assert!(requests >= 200 + own && requests < 300, "of all hosts: {report:?}");
+        expect_whole(&store, &report).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_nobody_watches_is_not_counted_before_its_end() {
+    each_database(async |store: Store, url: &str| {
+        let stage = stage(url, 2).await;
+        let now = stage.host.clock().now();
+        let presence =
+            Presence { name: "other".to_owned(), version: "1.0.0".to_owned(), state: "ready", started_at: now };
+        store.host_announce(&presence, now).await.expect("announced");
+        let (other, counted) = (Other::new(&stage, &[HOUR]), AtomicU32::new(0));
+        let hear = |progress| {
+            counted.fetch_add(u32::from(matches!(progress, Progress::Counted { .. })), Ordering::Relaxed);
+            other.hear(progress);
+        };
+        let (request, stop) = (request(), CancellationToken::new());
+        let mut run = pin!(stage.host.runs().run_unwatched(&request, &hear, &stop));
+        // Each time the interval of counts has passed too.
+        for _ in 0..20 {
+            other.told(&mut run, is_waiting).await;
+        }
+        other.complete(&other.next()).await;
+        let report = run.await.expect("the run ends");
+        assert_eq!((report.run.status, report.run.counts.collected), (RunStatus::Success, 2), "{report:?}");
+        assert_eq!(counted.load(Ordering::Relaxed), 0);
         expect_whole(&store, &report).await;
     })
     .await;

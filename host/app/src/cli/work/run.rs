@@ -159,8 +159,16 @@ pub(in crate::cli) async fn collect(
 ) -> Result<RunReport, Failure> {
     let bar = progress::bar(0, "accounts");
     let advance = |progress| advance(&bar, &progress);
+    let running = async {
+        let runs = host.runs();
+        // Without a terminal there is no bar to move on.
+        match bar.is_hidden() {
+            true => runs.run_unwatched(request, &advance, stop).await,
+            false => runs.run(request, &advance, stop).await,
+        }
+    };
     let report = tokio::select! {
-        report = host.runs().run(request, &advance, stop) => report.map_err(Failure::from),
+        report = running => report.map_err(Failure::from),
         failure = interrupted_twice(stop) => Err(failure),
     };
     bar.finish_and_clear();

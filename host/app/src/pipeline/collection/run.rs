@@ -130,6 +130,30 @@ impl Runs {
         progress: &(dyn Fn(Progress) + Send + Sync),
         stop: &CancellationToken,
     ) -> Result<RunReport, RunError> {
+        Box::pin(self.carry_out(request, progress, true, stop)).await
+    }
+
+    /// As [`run`](Self::run) where nobody watches: what the run has come to is not counted before its end, and so not
+    /// told. Each count reads all accounts of the run that were collected so far.
+    ///
+    /// # Errors
+    /// As [`Planner::plan`].
+    pub async fn run_unwatched(
+        &self,
+        request: &RunRequest,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+        stop: &CancellationToken,
+    ) -> Result<RunReport, RunError> {
+        Box::pin(self.carry_out(request, progress, false, stop)).await
+    }
+
+    async fn carry_out(
+        &self,
+        request: &RunRequest,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+        is_watched: bool,
+        stop: &CancellationToken,
+    ) -> Result<RunReport, RunError> {
         let started = Instant::now();
         let (run, batches) = self.planned(request).await?;
         progress(Progress::Planned { accounts: run.counts.planned, batches });
@@ -141,7 +165,7 @@ impl Runs {
         let working = Box::pin(self.work_off(run.id, progress, stop));
         let worked = tokio::select! {
             worked = working => worked,
-            never = self.tell_counts(run.id, progress) => match never {},
+            never = self.tell_counts(run.id, progress), if is_watched => match never {},
         };
         budgets::settle(&self.collector.store, &self.collector.gateway).await;
         let state = worked?;
