@@ -5,13 +5,14 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::collection::budgets;
 use crate::pipeline::collection::collect_error::CollectError;
 use crate::pipeline::collection::collector::Collector;
-use crate::pipeline::collection::planning::{PlanError, Planner};
+use crate::pipeline::collection::planning::{PlanError, Planner, PlatformDraft};
 use crate::pipeline::collection::report::{PlatformReport, Progress, RunReport, RunRequest};
 use crate::pipeline::collection::waiting::{self, WaitLimits};
 use crate::pipeline::collection::workers::{WorkerEvent, WorkerPool, finish_free_run, finish_run};
@@ -21,7 +22,7 @@ use crate::pipeline::releases::manager::ReleaseManager;
 use crate::pipeline::retry::retry_transient;
 use crate::pipeline::upkeep::health::HealthMonitor;
 use backline_model::run::RunCounts;
-use backline_model::{Platform, Run, RunId, RunStatus};
+use backline_model::{Digest, Platform, Run, RunId, RunStatus};
 use backline_store::{CancelledBatches, PlanGuard, PlatformOutcome, RunState, Scope, StoreError, UnreadableBatches};
 
 /// Of the time a run takes, at most one part in so many is spent on counting what it has come to so far.
@@ -155,7 +156,9 @@ impl Runs {
         stop: &CancellationToken,
     ) -> Result<RunReport, RunError> {
         let started = Instant::now();
-        let (run, batches) = self.planned(request).await?;
+        // Kept until the run has ended: what is dropped stops loading.
+        let mut loading = JoinSet::new();
+        let (run, batches) = self.planned(request, |drafts| self.load_ahead(drafts, &mut loading)).await?;
         progress(Progress::Planned { accounts: run.counts.planned, batches });
 
         // After the plan: a run that is refused writes nothing, in no folder either.
@@ -181,18 +184,39 @@ impl Runs {
     /// # Errors
     /// As [`Planner::plan`].
     pub async fn start(&self, request: &RunRequest) -> Result<Run, RunError> {
-        let (run, _) = self.planned(request).await?;
+        let (run, _) = self.planned(request, |_| {}).await?;
         self.installation.claim_or_warn().await?;
         Ok(run)
     }
 
-    /// Writes the plan of a run; how many batches it has.
-    async fn planned(&self, request: &RunRequest) -> Result<(Run, u64), RunError> {
+    /// Writes the plan of a run; how many batches it has. `decided` is told of what is about to be written.
+    async fn planned(
+        &self,
+        request: &RunRequest,
+        decided: impl FnOnce(&[PlatformDraft]),
+    ) -> Result<(Run, u64), RunError> {
         let awaited = self.planner.awaited(request).await?;
         let drafts = self.planner.drafts(request).await?;
+        decided(&drafts);
         let run = self.planner.write_plan(request, &drafts, &awaited, PlanGuard::Manual).await?;
         let batches = drafts.iter().map(|draft| draft.planned.batches.len() as u64).sum();
         Ok((run, batches))
+    }
+
+    /// Begins to load the releases that a plan is for, one after the other: this process only waits while the database
+    /// writes the plan, and its first batches wait for their releases. What can't be loaded is told by the batch that
+    /// needs it.
+    fn load_ahead(&self, drafts: &[PlatformDraft], loading: &mut JoinSet<()>) {
+        let has_batches = |draft: &&PlatformDraft| !draft.planned.batches.is_empty();
+        let releases: Vec<Digest> = drafts.iter().filter(has_batches).map(|draft| draft.release.digest).collect();
+        let cache = self.collector.cache.clone();
+        loading.spawn(async move {
+            for release in releases {
+                if let Err(error) = cache.prepare(release).await {
+                    tracing::debug!(%release, %error, "a release can't be loaded ahead of its batches");
+                }
+            }
+        });
     }
 
     /// Cancels a run: what is open of it ends as excluded, whichever host holds it, and the run ends. What was
