@@ -243,7 +243,8 @@ impl Store {
         self.link_with(None, what).await
     }
 
-    async fn writing_link(&self, what: &'static str) -> Result<Link, StoreError> {
+    /// A connection for several statements, of which one at least writes, each in a transaction of its own.
+    pub(crate) async fn writing_link(&self, what: &'static str) -> Result<Link, StoreError> {
         let turn = self.writer().await?;
         self.link_with(turn, what).await
     }

@@ -157,11 +157,16 @@ impl Store {
                 .bind(time_text(expires_at))
                 // What the end of the host that held it costs: nothing.
                 .bind(i64::from(off(Remedy::DeathsFree)));
-            let Some(row) = self.write_returning("lease a batch", statement).await? else { return Ok(None) };
+            // Both statements on one connection: leases are taken one by one, and all platforms wait for them.
+            let mut link = self.writing_link("lease a batch").await?;
+            let leased = link.rows("lease a batch", statement).await?;
+            let Some(row) = leased.into_iter().next() else { return Ok(None) };
             let one = std::slice::from_ref(&row);
             self.unreadable.read("batches", "id", Extent::Part, one, |row| batch_of(row).map(drop))?;
             let mut batch = match batch_of(&row) {
                 Err(StoreError::Unreadable { column, problem }) => {
+                    // It writes, which takes the turn of a file's one writer.
+                    drop(link);
                     self.unreadable_batch_end(&row, &column, &problem, now).await?;
                     continue;
                 }
@@ -172,7 +177,8 @@ impl Store {
                 "SELECT m.position, m.account_id::text AS account_id, m.metric_date::text AS metric_date
                  FROM batch_accounts m WHERE m.batch_id = $1::uuid ORDER BY m.position",
             );
-            let accounts = self.rows("read a batch's accounts", statement.bind(id.to_string())).await?;
+            let accounts = link.rows("read a batch's accounts", statement.bind(id.to_string())).await?;
+            drop(link);
             batch.accounts = self.batch_accounts_take(&batch, &accounts, now).await?;
             let (host_losses, token) = (row.times("host_losses")?, row.counter("lease_token")?);
             let lease = Lease { batch, host_losses, token, expires_at };
