@@ -10,6 +10,8 @@ use futures::StreamExt as _;
 use reqwest::dns::Resolve;
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue};
 use reqwest::{Client, ClientBuilder, redirect};
+use rustls::ClientConfig;
+use rustls::client::Resumption;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -20,7 +22,7 @@ use super::address::{AddressError, AddressPolicy, Destination, PublicOnly};
 use super::config::GatewayConfig;
 use super::error::{GatewayError, SendError};
 use super::owners::{KeptHosts, Shares, Taken};
-use super::tls::provide_cryptography;
+use super::tls::{client_tls, provide_cryptography};
 use super::unpack::{ACCEPTED, Coding, PackedMeter, Parts, TooManyPacked, codings};
 use backline_model::manifest::Method;
 use backline_model::weakened::{Bound, off};
@@ -137,15 +139,16 @@ pub(super) struct Wire {
 impl Wire {
     pub(super) fn new(config: &GatewayConfig, addresses: &AddressPolicy) -> Result<Self, GatewayError> {
         let idle = IDLE_CONNECTIONS_PER_HOST_MAX;
-        let any = if addresses.has_exceptions() { Some(client(config, None, idle)?) } else { None };
+        let tls = client_tls().map_err(|error| GatewayError::Client(error.to_string()))?;
+        let any = if addresses.has_exceptions() { Some(client(config, &tls, None, idle)?) } else { None };
         let resolver = PublicOnly { lookups: Arc::default() };
         let permits = |bytes: u64| u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
         let all = permits(config.large_answers_bytes_max)
             .min(u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX))
             .max(1);
         Ok(Self {
-            public: client(config, Some(resolver.clone()), idle)?,
-            public_once: client(config, Some(resolver), 0)?,
+            public: client(config, &tls, Some(resolver.clone()), idle)?,
+            public_once: client(config, &tls, Some(resolver), 0)?,
             kept_hosts: KeptHosts::new(IDLE_CONNECTION_TIMEOUT),
             any,
             request_timeout: config.request_timeout(),
@@ -366,8 +369,17 @@ pub(super) fn client_builder() -> ClientBuilder {
 }
 
 /// A client for platforms. `idle_max`: idle connections that are kept to each host.
-fn client(config: &GatewayConfig, resolver: Option<PublicOnly>, idle_max: usize) -> Result<Client, GatewayError> {
+fn client(
+    config: &GatewayConfig,
+    tls: &ClientConfig,
+    resolver: Option<PublicOnly>,
+    idle_max: usize,
+) -> Result<Client, GatewayError> {
+    // What is trusted is shared; the sessions that a client resumes are its own.
+    let mut tls = tls.clone();
+    tls.resumption = Resumption::default();
     let builder = client_builder()
+        .tls_backend_preconfigured(tls)
         .http1_max_headers(ANSWER_HEADERS_MAX)
         .connect_timeout(config.connect_timeout())
         .pool_max_idle_per_host(idle_max)

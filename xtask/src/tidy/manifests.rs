@@ -45,7 +45,7 @@ pub(crate) const ROOMS: [Room; 7] = [
 ];
 
 /// Libraries with one owner: which package may depend on them. Tests of any package may.
-pub(crate) const OWNERS: [(&str, &str); 56] = [
+pub(crate) const OWNERS: [(&str, &str); 57] = [
     ("aho-corasick", "backline-gateway"),
     ("anstream", "backline"),
     ("anstyle", "backline"),
@@ -84,6 +84,7 @@ pub(crate) const OWNERS: [(&str, &str); 56] = [
     ("regex", "backline-model"),
     ("reqwest", "backline-gateway"),
     ("rustls", "backline-gateway"),
+    ("rustls-platform-verifier", "backline-gateway"),
     ("seccompiler", "backline-sandbox"),
     ("sqlx", "backline-store"),
     ("sqlx-core", "backline-store"),
