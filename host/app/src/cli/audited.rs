@@ -250,13 +250,17 @@ async fn account(store: &Store, matches: &ArgMatches, text: &str) -> Option<Acco
 
 /// Records a command that has ended, if it is one of those that are. A command that was refused changed nothing.
 pub(super) async fn record(context: &Context, matches: &ArgMatches, meant: &Meant, outcome: &CommandResult) {
+    let opened = context.take_opened();
     let deeds = deeds(matches, meant, outcome);
     if deeds.is_empty() {
         return;
     }
     let recorded = async {
-        // The command said already what there is to say about the database.
-        let store = context.open_any().await.map_err(|failure| failure.message)?;
+        let store = match opened {
+            Some(store) => store,
+            // The command said already what there is to say about the database.
+            None => context.open_any().await.map_err(|failure| failure.message)?,
+        };
         let log = AuditLog::new(store, context.clock.clone());
         for deed in deeds {
             let recorded = log.record(&Scope::all_tenants(), user_of_process(), deed, &context.subjects).await;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Once;
+use std::sync::{Mutex, Once, PoisonError};
 
 use crate::cli::terminal::exit::Failure;
 use crate::cli::terminal::print;
@@ -46,6 +46,8 @@ pub(super) struct Context {
     pub clock: Clock,
     /// Done once it was said that the database's numbers are simulated.
     said_simulated: Once,
+    /// The database as the command opened it, until the command is recorded.
+    opened: Mutex<Option<Store>>,
     /// What the command is about: what it makes is named here.
     pub subjects: ActSubjects,
 }
@@ -108,7 +110,8 @@ impl Context {
         let state = service.state_dir.clone();
         let installation = &mut loaded.config.installation;
         installation.folder = installation.folder.take().or_else(|| Some(state?.join("installations")));
-        Self { loaded, clock: Clock::system(), said_simulated: Once::new(), subjects: ActSubjects::default() }
+        let (said_simulated, opened) = (Once::new(), Mutex::default());
+        Self { loaded, clock: Clock::system(), said_simulated, opened, subjects: ActSubjects::default() }
     }
 
     /// The configuration.
@@ -130,6 +133,7 @@ impl Context {
         if pipeline::is_simulated(&store).await? {
             self.say_simulated();
         }
+        self.keep(&store);
         Ok(store)
     }
 
@@ -140,7 +144,18 @@ impl Context {
         if host.is_simulated() {
             self.say_simulated();
         }
+        self.keep(host.store());
         Ok(host)
+    }
+
+    fn keep(&self, store: &Store) {
+        *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(store.clone());
+    }
+
+    /// The database that the command has opened, if it has. It is kept no longer: a file is closed before the process
+    /// ends.
+    pub(super) fn take_opened(&self) -> Option<Store> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Says once, before anything else, that the numbers are simulated.
