@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::config::{Config, ConfigError};
@@ -31,7 +32,7 @@ use crate::pipeline::webhooks::manage::Webhooks;
 use crate::pipeline::webhooks::signing::Signer;
 use crate::telemetry::Telemetry;
 use backline_gateway::secrets::Keyring;
-use backline_gateway::{Gateway, GatewayError};
+use backline_gateway::{Demand, Gateway, GatewayError};
 use backline_model::clock::Clock;
 use backline_sandbox::{Sandbox, SandboxError};
 use backline_store::{Store, StoreError};
@@ -141,6 +142,14 @@ struct Basis {
     clock: Clock,
     store: Store,
     keyring: Option<Arc<Keyring>>,
+    /// What was made of the configuration already.
+    made: Option<Made>,
+}
+
+/// What is made of a configuration without a database, or why it can't be.
+struct Made {
+    gateway: Result<(Gateway, mpsc::Receiver<Demand>), GatewayError>,
+    sandbox: Result<Sandbox, SandboxError>,
 }
 
 impl Host {
@@ -149,10 +158,19 @@ impl Host {
     /// # Errors
     /// When the database can't be reached or has another schema, or the configuration is not valid.
     pub async fn open(config: Config, clock: Clock) -> Result<Self, OpenError> {
+        // While the database is waited for, certificates are read and the engine is set up.
+        let mut making = JoinSet::new();
+        let (gateway, sandbox, own_clock) = (config.gateway.clone(), config.sandbox.clone(), clock.clone());
+        making
+            .spawn_blocking(move || Made { gateway: Gateway::new(gateway, own_clock), sandbox: Sandbox::new(sandbox) });
         let store = Store::open(&config.database.url, store_options(&config.database)).await?;
         store.schema_check().await?;
         let keyring = config.secrets.keyring()?.map(Arc::new);
-        Self::assemble(config, clock, store, keyring).await
+        let (name, is_simulated) = (name_of(&config), is_simulated(&store).await?);
+        // One that panicked is made again, which tells why.
+        let made = making.join_next().await.and_then(Result::ok);
+        let telemetry = Telemetry::default();
+        Self::build(config, Basis { name, is_simulated, telemetry, clock, store, keyring, made }, None)
     }
 
     /// Builds a host on a database that is open and has been checked.
@@ -165,15 +183,15 @@ impl Host {
         store: Store,
         keyring: Option<Arc<Keyring>>,
     ) -> Result<Self, OpenError> {
-        let name = config.service.name.clone().unwrap_or_else(own_name).into();
         // Once: what a database is of never changes.
-        let is_simulated = is_simulated(&store).await?;
+        let (name, is_simulated) = (name_of(&config), is_simulated(&store).await?);
         let telemetry = Telemetry::default();
-        Self::build(config, Basis { name, is_simulated, telemetry, clock, store, keyring }, None)
+        Self::build(config, Basis { name, is_simulated, telemetry, clock, store, keyring, made: None }, None)
     }
 
     fn build(config: Config, basis: Basis, before: Option<&Parts>) -> Result<Self, OpenError> {
-        let Basis { name, is_simulated, telemetry, clock, store, keyring } = basis;
+        let Basis { name, is_simulated, telemetry, clock, store, keyring, made } = basis;
+        let (gateway, sandbox) = made.map(|made| (made.gateway, made.sandbox)).unzip();
         let clocks = match before {
             Some(before) => before.clocks.clone(),
             None => Clocks::new(store.clone(), clock.clone()),
@@ -191,7 +209,8 @@ impl Host {
         let (gateway, background) = match before.filter(|before| before.config.gateway == config.gateway) {
             Some(before) => (before.gateway.clone(), Arc::clone(&before.background)),
             None => {
-                let (gateway, demands) = Gateway::new(config.gateway.clone(), clock.clone())?;
+                let make = || Gateway::new(config.gateway.clone(), clock.clone());
+                let (gateway, demands) = gateway.unwrap_or_else(make)?;
                 let mut background = JoinSet::new();
                 background.spawn(budgets::serve(budgets.clone(), demands));
                 (gateway, Arc::new(background))
@@ -199,7 +218,10 @@ impl Host {
         };
         let cache = match before.filter(|before| before.config.sandbox == config.sandbox) {
             Some(before) => before.cache.clone(),
-            None => ReleaseCache::new(store.clone(), Sandbox::new(config.sandbox.clone())?, telemetry.clone()),
+            None => {
+                let sandbox = sandbox.unwrap_or_else(|| Sandbox::new(config.sandbox.clone()))?;
+                ReleaseCache::new(store.clone(), sandbox, telemetry.clone())
+            }
         };
         let journal = Journal::new(config.service.state_dir.as_deref());
         let folder = config.installation.folder.as_deref();
@@ -349,6 +371,7 @@ impl Host {
             clock: self.parts.clock.clone(),
             store: self.parts.store.clone(),
             keyring: config.secrets.keyring()?.map(Arc::new),
+            made: None,
         };
         Self::build(config, basis, Some(&self.parts))
     }
@@ -517,6 +540,11 @@ impl Host {
     pub(in crate::pipeline) fn collector(&self) -> &Collector {
         &self.parts.collector
     }
+}
+
+/// The host's name, in leases and in the list of hosts.
+fn name_of(config: &Config) -> Arc<str> {
+    config.service.name.clone().unwrap_or_else(own_name).into()
 }
 
 /// A name that no two hosts share: the machine, the process and a random part.
