@@ -147,9 +147,9 @@ struct Basis {
 }
 
 /// What is made of a configuration without a database, or why it can't be.
-struct Made {
-    gateway: Result<(Gateway, mpsc::Receiver<Demand>), GatewayError>,
-    sandbox: Result<Sandbox, SandboxError>,
+pub(in crate::pipeline) struct Made {
+    pub(in crate::pipeline) gateway: Result<(Gateway, mpsc::Receiver<Demand>), GatewayError>,
+    pub(in crate::pipeline) sandbox: Result<Sandbox, SandboxError>,
 }
 
 impl Host {
@@ -173,7 +173,7 @@ impl Host {
         Self::build(config, Basis { name, is_simulated, telemetry, clock, store, keyring, made }, None)
     }
 
-    /// Builds a host on a database that is open and has been checked.
+    /// Builds a host on a database that is open and has been checked, of what was made of its configuration already.
     ///
     /// # Errors
     /// When the configuration of gateway or sandbox is not valid, or the database fails.
@@ -182,11 +182,12 @@ impl Host {
         clock: Clock,
         store: Store,
         keyring: Option<Arc<Keyring>>,
+        made: Option<Made>,
     ) -> Result<Self, OpenError> {
         // Once: what a database is of never changes.
         let (name, is_simulated) = (name_of(&config), is_simulated(&store).await?);
         let telemetry = Telemetry::default();
-        Self::build(config, Basis { name, is_simulated, telemetry, clock, store, keyring, made: None }, None)
+        Self::build(config, Basis { name, is_simulated, telemetry, clock, store, keyring, made }, None)
     }
 
     fn build(config: Config, basis: Basis, before: Option<&Parts>) -> Result<Self, OpenError> {

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::pipeline::Host;
 use crate::pipeline::context::is_present;
 use crate::pipeline::error::{Classified, ErrorClass, with_causes};
-use crate::pipeline::host::OpenError;
+use crate::pipeline::host::{Made, OpenError};
 use crate::pipeline::releases::cache::ReleaseError;
 use crate::pipeline::service::configured::{self, UnknownName};
 use crate::pipeline::service::presence::BEAT;
@@ -160,7 +160,7 @@ pub async fn examine(config: &Config, clock: &Clock, store: Option<Store>) -> Re
     if config.sandbox.compiler.is_some() {
         backline_sandbox::warn_if_lacking();
     }
-    let (mut obstacles, keyring) = check_alone(config, clock);
+    let (mut obstacles, keyring, made) = check_alone(config, clock);
     let Some(store) = store else { return Err(obstacles) };
     if let Err(error) = store.schema_check().await {
         obstacles.push(OpenError::from(error).into());
@@ -170,7 +170,7 @@ pub async fn examine(config: &Config, clock: &Clock, store: Option<Store>) -> Re
     obstacles.extend(check_others(&store, config, clock).await);
     obstacles.extend(check_names(&store, config).await);
     let Some(keyring) = keyring else { return Err(obstacles) };
-    match Host::assemble(config.clone(), clock.clone(), store, keyring.map(std::sync::Arc::new)).await {
+    match Host::assemble(config.clone(), clock.clone(), store, keyring.map(std::sync::Arc::new), made).await {
         Ok(host) => match load_active(&host, None).await {
             problems if problems.is_empty() && obstacles.is_empty() => Ok(host),
             problems => {
@@ -197,7 +197,7 @@ pub struct Examined {
 /// database meanwhile. So it says nothing of other hosts and of connectors. Without `store`, only what needs no
 /// database is checked.
 pub async fn examine_config(config: &Config, clock: &Clock, store: Option<&Store>) -> Examined {
-    let (mut obstacles, keyring) = check_alone(config, clock);
+    let (mut obstacles, keyring, _) = check_alone(config, clock);
     for (key, url) in [("database.url", Some(&config.database.url)), ("sync.url", config.sync.url.as_ref())] {
         let checked = url.map_or(Ok(()), |url| url_check(url));
         obstacles.extend(checked.err().map(|source| Obstacle::Url { key, source }));
@@ -214,17 +214,15 @@ pub async fn examine_config(config: &Config, clock: &Clock, store: Option<&Store
 }
 
 /// Checks what needs no database. Returns the keyring too: none where it can't be read, and none within where no key is
-/// configured.
-fn check_alone(config: &Config, clock: &Clock) -> (Vec<Obstacle>, Option<Option<Keyring>>) {
+/// configured. Also what was made of the configuration for that, where it is right.
+fn check_alone(config: &Config, clock: &Clock) -> (Vec<Obstacle>, Option<Option<Keyring>>, Option<Made>) {
     let mut obstacles: Vec<Obstacle> = Vec::new();
-    if let Err(error) = Gateway::new(config.gateway.clone(), clock.clone()) {
-        obstacles.push(OpenError::from(error).into());
-    }
-    if let Err(error) = Sandbox::new(config.sandbox.clone()) {
-        obstacles.push(OpenError::from(error).into());
-    }
-    let keyring = config.secrets.keyring().map_err(|error| obstacles.push(OpenError::from(error).into())).ok();
-    (obstacles, keyring)
+    let mut met = |error: OpenError| obstacles.push(error.into());
+    let gateway = Gateway::new(config.gateway.clone(), clock.clone()).map_err(|error| met(error.into())).ok();
+    let sandbox = Sandbox::new(config.sandbox.clone()).map_err(|error| met(error.into())).ok();
+    let keyring = config.secrets.keyring().map_err(|error| met(error.into())).ok();
+    let made = gateway.zip(sandbox).map(|(gateway, sandbox)| Made { gateway: Ok(gateway), sandbox: Ok(sandbox) });
+    (obstacles, keyring, made)
 }
 
 /// Compares a configuration with what a database holds, and its server with this machine.
