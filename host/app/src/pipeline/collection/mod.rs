@@ -19,5 +19,6 @@ pub(super) mod quarantine;
 pub mod report;
 mod results;
 pub(super) mod run;
+mod run_ends;
 pub(super) mod waiting;
 pub(super) mod workers;

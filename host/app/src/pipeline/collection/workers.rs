@@ -23,6 +23,7 @@ use crate::pipeline::collection::collect::collect_or_give_back;
 use crate::pipeline::collection::collect_error::CollectError;
 use crate::pipeline::collection::collector::{BatchReport, Collector, turn_of};
 use crate::pipeline::collection::dispatch::{Bounds, Dispatch, Signal, Ticket};
+use crate::pipeline::collection::run_ends::{RunEnds, UnderWay};
 use crate::pipeline::collection::waiting::{self, WaitLimits};
 use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
 use crate::pipeline::watchdog::{Heartbeat, TurnEnd, Undone};
@@ -162,6 +163,7 @@ pub(in crate::pipeline) struct WorkerPool {
     dispatch: Dispatch,
     under_way: JoinSet<Result<BatchReport, CollectError>>,
     held: HashMap<Id, RunningBatch>,
+    run_ends: RunEnds,
     /// The batch that runs with nothing beside it, if one does.
     lone: Option<Id>,
     /// Platforms with batches that have to run alone.
@@ -222,6 +224,7 @@ impl WorkerPool {
     ) -> Self {
         let dispatch = Dispatch::new(bounds(&collectors().config));
         let (under_way, held, unsettled) = (JoinSet::new(), HashMap::new(), Vec::new());
+        let run_ends = RunEnds::default();
         let (lone, lone_waits, lone_after) = (None, Vec::new(), Instant::now());
         let (idle_since, listener, asked_to_listen, heartbeats) = (None, None, false, None);
         Self {
@@ -232,6 +235,7 @@ impl WorkerPool {
             dispatch,
             under_way,
             held,
+            run_ends,
             lone,
             lone_waits,
             lone_after,
@@ -501,7 +505,8 @@ impl WorkerPool {
             self.unsettled.push(collector.clone());
         }
         self.idle_since = None;
-        let task = self.under_way.spawn(attend(collector.clone(), lease.clone()));
+        let of_run = self.run_ends.begun(lease.batch.run_id);
+        let task = self.under_way.spawn(attend(collector.clone(), lease.clone(), of_run));
         let id = task.id();
         self.held.insert(id, RunningBatch { collector: collector.clone(), lease, ticket, began: Instant::now() });
         id
@@ -611,11 +616,13 @@ impl WorkerPool {
 }
 
 /// Collects a batch, and ends its run where that was the last one.
-async fn attend(collector: Collector, lease: Lease) -> Result<BatchReport, CollectError> {
+async fn attend(collector: Collector, lease: Lease, of_run: UnderWay) -> Result<BatchReport, CollectError> {
     point(Point::BatchLeased);
     let report = collect_or_give_back(&collector, &lease).await?;
     point(Point::BatchReported);
-    end_run_if_done(&collector, lease.batch.run_id).await;
+    if of_run.is_last() {
+        end_run_if_done(&collector, lease.batch.run_id).await;
+    }
     Ok(report)
 }
 
