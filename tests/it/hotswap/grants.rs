@@ -492,6 +492,8 @@ async fn a_grant_of_an_earlier_version_is_read_and_stays_valid() {
         let read = store.release_get(now.digest).await.expect("read").expect("it is there");
         assert_eq!((&read.grant.slots, read.grant.budgets["units"]), (&now.grant.slots, 55));
         assert!(read.grant.lets_use(&now.manifest.credentials[0]));
+        let of_a_batch = store.grant_get(now.digest).await.expect("read").expect("it is there");
+        assert_eq!(of_a_batch, (read.state, read.grant));
         assert_eq!(install(&stage.host, &asking_for_more("1.2.0"), &unattended()).await.1.added.len(), 1);
         let (ended, difference) = install(&stage.host, &variant("youtube", "1.1.1", |_| {}), &unattended()).await;
         assert_eq!(ended, Ended::Activated, "{difference}");

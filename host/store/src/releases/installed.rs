@@ -13,7 +13,7 @@ use crate::database::notifications::notify;
 use crate::database::readable::Extent;
 use crate::database::topic::Topic;
 use crate::events::outbox::events_write_in_txn;
-use crate::releases::stored_grant::grant_of;
+use crate::releases::stored_grant::{grant_of, grant_of_row};
 use crate::scope::Scope;
 use backline_model::clock::latest_believed;
 use backline_model::event::types;
@@ -172,7 +172,15 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn grant_get(&self, digest: Digest) -> Result<Option<(ReleaseState, Grant)>, StoreError> {
-        Ok(self.release_get(digest).await?.map(|release| (release.state, release.grant)))
+        // Asked for with each batch. Only a grant of the early form needs the manifest, which may be large.
+        let statement = self.query(
+            "SELECT state, granted::text AS granted, imports::text AS imports,
+                 CASE WHEN granted->>'slots' IS NULL THEN NULL ELSE manifest::text END AS manifest
+             FROM releases WHERE digest = $1",
+        );
+        let row = self.row("read a grant", statement.bind(digest.to_string())).await?;
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some((row.named("state", ReleaseState::parse)?, grant_of_row(&row)?)))
     }
 
     /// Makes a release the one its platform is collected with: the swap is this one transaction. The platform is
