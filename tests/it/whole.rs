@@ -14,7 +14,7 @@ use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
 use crate::support::bytes::holds;
-use crate::support::components::workspace;
+use crate::support::components::target;
 use crate::support::database::each_empty_database;
 
 /// A folder with a configuration for a simulator.
@@ -85,7 +85,7 @@ async fn from_an_empty_folder_to_growth_without_showing_a_secret() {
         note(operator.run(&["keys", "generate", "--file", "backline.key"], "", &[0]).await);
         note(operator.run(&["migrate"], "", &[0]).await);
         for plugin in ["youtube", "spotify", "instagram", "tiktok", "apple-music"] {
-            let file = workspace().join("target/plugins").join(format!("{plugin}.wasm"));
+            let file = target().join("plugins").join(format!("{plugin}.wasm"));
             let file = file.to_str().expect("a path").to_owned();
             note(operator.run(&["plugins", "install", &file, "--yes"], "", &[0]).await);
         }
@@ -164,7 +164,7 @@ async fn a_backfill_collects_what_past_dates_lack_and_nothing_twice() {
         let operator = Operator::new(url, &simulator);
         operator.run(&["keys", "generate", "--file", "backline.key"], "", &[0]).await;
         operator.run(&["migrate"], "", &[0]).await;
-        let file = workspace().join("target/plugins/youtube-analytics.wasm");
+        let file = target().join("plugins/youtube-analytics.wasm");
         operator.run(&["plugins", "install", file.to_str().expect("a path"), "--yes"], "", &[0]).await;
         let mut csv = "id,name,youtube_analytics_channel_id,youtube_analytics_refresh_token\n".to_owned();
         for index in 0..2 {
