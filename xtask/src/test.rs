@@ -578,8 +578,8 @@ mod tests {
         }
         let uses = |words: &[&str]| words.iter().any(|word| text.contains(word));
         let told: [(Need, &[&str]); 12] = [
-            (Connectors, &["plugin(", "support::stage", "support::scene", "variant(", "target/plugins"]),
-            (Guests, &["guest(", "target/guests"]),
+            (Connectors, &["plugin(", "support::stage", "support::scene", "variant(", "(\"plugins"]),
+            (Guests, &["guest(", "(\"guests"]),
             (Postgres, &["support::stage", "support::database", "support::postgres"]),
             (Registry, &["support::registry"]),
             (Promtool, &["promtool"]),
