@@ -40,7 +40,7 @@ impl RunEnds {
 impl UnderWay {
     /// Ends the batch, whose results are committed; whether no other one of its run is under way. Of several that end
     /// at once, one is the last: it ends after the others' commits.
-    pub(super) fn is_last(mut self) -> bool {
+    pub(super) fn end(mut self) -> bool {
         self.has_ended = true;
         self.all.ended(self.run)
     }
@@ -64,11 +64,11 @@ mod tests {
         let (ends, one, other) = (RunEnds::default(), RunId::generate(), RunId::generate());
         let [first, second, given_up] = [(); 3].map(|()| ends.begun(one));
         let alone = ends.begun(other);
-        assert!(!first.is_last(), "two are under way");
-        assert!(alone.is_last(), "those of another run do not count");
+        assert!(!first.end(), "two are under way");
+        assert!(alone.end(), "those of another run do not count");
         drop(given_up);
-        assert!(second.is_last(), "one that was given up does not count");
-        assert!(ends.begun(one).is_last(), "a later one is the last again");
+        assert!(second.end(), "one that was given up does not count");
+        assert!(ends.begun(one).end(), "a later one is the last again");
         assert!(ends.0.lock().expect("not poisoned").is_empty());
     }
 }

@@ -620,7 +620,7 @@ async fn attend(collector: Collector, lease: Lease, of_run: UnderWay) -> Result<
     point(Point::BatchLeased);
     let report = collect_or_give_back(&collector, &lease).await?;
     point(Point::BatchReported);
-    if of_run.is_last() {
+    if of_run.end() {
         end_run_if_done(&collector, lease.batch.run_id).await;
     }
     Ok(report)
