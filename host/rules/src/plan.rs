@@ -89,9 +89,9 @@ struct Waiting {
 }
 
 /// Divides the accounts of one platform into batches of the connector's size. An account given twice is planned once.
-/// Those that were never tried come first, then those whose last try, whether it collected or failed, is longest ago: an
-/// allowance that is too small makes every account rarer, and never leaves the same ones out. Accounts that fail each
-/// day take their turn too, and no more.
+/// Those that were never tried come first, then those whose last try, whether it collected or failed, is longest ago:
+/// an allowance that is too small makes every account rarer, and never leaves the same ones out. Accounts that fail
+/// each day take their turn too, and no more.
 ///
 /// Where a date is asked for, accounts whose numbers of that date can't be fetched now are left out: today's would be
 /// fetched under its name.

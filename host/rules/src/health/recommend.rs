@@ -397,8 +397,8 @@ fn of_platform(
     found
 }
 
-/// What to do about accounts that failed with a class, with its urgency and a command; none where the class is about the
-/// platform, the release, a credential or a host, of which other recommendations speak.
+/// What to do about accounts that failed with a class, with its urgency and a command; none where the class is about
+/// the platform, the release, a credential or a host, of which other recommendations speak.
 fn refused(platform: &Platform, class: FailureClass, number: u64) -> Option<(Urgency, String, String)> {
     let attention = || format!("backline accounts attention --platform {platform}");
     let latest = || "backline runs show latest".to_owned();

@@ -72,7 +72,7 @@ impl Store {
     /// [`StoreError::Kept`] when the database refuses some of them: the others are deleted. Otherwise when it fails.
     pub(crate) async fn old_rows_delete(&self, old: &OldRows, until: String) -> Result<u64, StoreError> {
         // All in one transaction: PostgreSQL tells of a refusal before it frees the rows, so that a transaction on
-        // another connection would pass over them as if somebody held them.
+        // another connection would pass over them as if another one held them.
         let mut work = self.begin().await?;
         let all = work.query(old.delete).bind(None::<String>).bind(until.clone());
         let done = match work.execute_part(old.what, all).await {
