@@ -340,8 +340,9 @@ impl Server<'_> {
 ///
 /// By itself the library asks for a token whenever it has none that lasts, takes for granted that it can be sent, and
 /// tells nobody what it is. So each token is asked for here, checked, and given to a client of its own: one that has a
-/// token never asks. A registry that needs no token, or none but the login, has the library's own way. If it grants one
-/// later all the same, that one is not known, and panics where it can't be sent.
+/// token never asks. A registry that grants none then, since it needs none or only the login, or since it fails, has
+/// the library's own way. If it grants one later all the same, that one is not known, and where it can't be sent the
+/// library panics.
 struct Session<'a> {
     server: Server<'a>,
     login: RegistryAuth,
@@ -440,6 +441,7 @@ impl<'a> Session<'a> {
         if Digest::of(&bytes) == expected { Ok(bytes) } else { Err(RegistryError::Digest { what }) }
     }
 
+    /// Sends a blob. One whose last part is sent after its token has expired fails: the library asks for no other.
     async fn push_blob(&mut self, blob: &[u8]) -> Result<(), RegistryError> {
         let client = self.granted().await?.client;
         let pushed = client.push_blob(&self.reference, blob.to_vec(), &sha256(blob)).await;
@@ -531,6 +533,8 @@ fn chain(error: reqwest::Error) -> String {
 #[cfg(test)]
 mod tests {
     use oci_client::errors::{OciEnvelope, OciError};
+    use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+    use tokio::net::TcpListener;
 
     use super::*;
 
@@ -560,6 +564,59 @@ mod tests {
             }
         }
         assert_eq!(Heard::new("registry.test", None).shortened("no such tag"), "no such tag");
+    }
+
+    #[tokio::test]
+    async fn a_token_is_sent_for_a_while_and_every_one_is_known() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let server = Server { registry: &address, insecure_http: true, timeout: Duration::from_secs(20) };
+        let reference = Reference::with_tag(address.clone(), "a".to_owned(), "1".to_owned());
+        let mut session = Session::new(server, None, reference, RegistryOperation::Pull).expect("a session");
+        let requests = async {
+            let mut sent = Vec::new();
+            for later in [Duration::ZERO, Duration::ZERO, TOKEN_USED_FOR] {
+                if let Some(granted) = &mut session.granted {
+                    granted.at = granted.at.checked_sub(later).expect("the machine runs for longer");
+                }
+                match session.granted().await.expect("granted").auth {
+                    RegistryAuth::Bearer(token) => sent.push(token),
+                    other => panic!("{other:?}"),
+                }
+            }
+            sent
+        };
+        let sent = tokio::select! {
+            sent = requests => sent,
+            () = grant_tokens(&listener, &address) => Vec::new(),
+        };
+        assert_eq!(sent, ["canary-granted-1", "canary-granted-1", "canary-granted-2"]);
+        assert_eq!(session.heard.shortened("canary-granted-1, canary-granted-2"), "[secret], [secret]");
+    }
+
+    /// Answers as a registry that grants another token each time.
+    async fn grant_tokens(listener: &TcpListener, address: &str) {
+        let mut granted = 0;
+        loop {
+            let (stream, _) = listener.accept().await.expect("a connection");
+            let mut stream = BufReader::new(stream);
+            let (mut request, mut header) = (String::new(), String::new());
+            stream.read_line(&mut request).await.expect("a request");
+            while header != "\r\n" {
+                header.clear();
+                assert!(stream.read_line(&mut header).await.expect("a header") > 0, "{request}");
+            }
+            let (head, body) = if request.starts_with("GET /token") {
+                granted += 1;
+                ("200 OK".to_owned(), json!({ "token": format!("canary-granted-{granted}") }).to_string())
+            } else {
+                let challenge = format!("Bearer realm=\"http://{address}/token\",service=\"registry\"");
+                (format!("401 Unauthorized\r\nwww-authenticate: {challenge}"), String::new())
+            };
+            let length = body.len();
+            let answer = format!("HTTP/1.1 {head}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}");
+            stream.write_all(answer.as_bytes()).await.expect("an answer");
+        }
     }
 
     fn base64_of(text: &str) -> String {
