@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 
-use crate::artists::accounts::{candidate_of, candidates_sql};
+use crate::artists::candidates::{candidate_of, candidates_sql};
 use crate::artists::tombstones::{candidates_drop_erased_in_txn, erasures_hold_off_in_txn};
 use crate::database::connection::{Store, Work};
 use crate::database::error::StoreError;
