@@ -173,8 +173,9 @@ async fn every_account_is_collected_once_before_any_is_collected_twice() {
             stage.set_date(date);
             let report = stage.run_some(date, &["youtube"]).await;
             assert_eq!(report.run.counts.collected, 2, "{report:?}");
-            let all = Scope::all_tenants();
-            let known = store.candidates_list(&all, &platform("youtube"), None, None, 100).await.expect("are read");
+            let (all, now) = (Scope::all_tenants(), stage.host.clock().now());
+            let known = store.candidates_list(&all, &platform("youtube"), None, None, 100, now).await;
+            let known = known.expect("they are read");
             let collected = known.iter().filter(|candidate| candidate.last_collected.is_some()).count();
             assert_eq!(collected, expected, "day {day}");
         }

@@ -288,7 +288,7 @@ async fn a_status_that_is_unknown_ends_collection_and_is_told() {
             assert_eq!(listed(Some(SubscriptionStatus::Inactive)).await, [artist(1).id], "{word}");
             assert_eq!(listed(Some(SubscriptionStatus::Active)).await, [artist(2).id], "{word}");
             assert_eq!(listed(None).await.len(), 2, "{word}");
-            let candidates = store.candidates_list(&all, &demo(), None, None, 100).await.unwrap();
+            let candidates = store.candidates_list(&all, &demo(), None, None, 100, now()).await.unwrap();
             let found: Vec<_> = candidates.into_iter().map(|one| (one.subscription_status, one.unreadable)).collect();
             assert_eq!(found, [(SubscriptionStatus::Inactive, None), (SubscriptionStatus::Active, None)], "{word}");
             assert_eq!(store.unreadable_artists_list(&all).await.unwrap(), [], "{word}");
@@ -466,7 +466,7 @@ async fn rows_that_were_there_before_are_left_out_named_corrected_and_erased() {
         let listed = store.artists_list(&all, &ArtistFilter::default()).await.unwrap();
         assert_eq!(listed.iter().map(|artist| artist.id).collect::<Vec<_>>(), [artist(1).id, artist(5).id]);
         // They are left out of plans.
-        let candidates = store.candidates_list(&all, &demo(), None, None, 100).await.unwrap();
+        let candidates = store.candidates_list(&all, &demo(), None, None, 100, now()).await.unwrap();
         let unreadable: Vec<_> = candidates.into_iter().map(|candidate| candidate.unreadable).collect();
         assert_eq!(unreadable, excluded);
 

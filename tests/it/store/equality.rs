@@ -59,11 +59,12 @@ async fn both_databases_return_the_same() {
             .filter(|(_, event)| event.kind != "connector.activated")
             .map(|(_, event)| event)
             .collect();
+        let candidates = store.candidates_list(&Scope::all_tenants(), &demo(), None, None, 100, now()).await.unwrap();
         let answer = vec![
             format!("{:#?}", store.metrics_list(&Scope::all_tenants(), &MetricsFilter::default()).await.unwrap()),
             format!("{:#?}", store.artists_list(&Scope::all_tenants(), &ArtistFilter::default()).await.unwrap()),
             format!("{:#?}", store.accounts_list(&Scope::all_tenants(), &AccountFilter::default()).await.unwrap()),
-            format!("{:#?}", store.candidates_list(&Scope::all_tenants(), &demo(), None, None, 100).await.unwrap()),
+            format!("{candidates:#?}"),
             format!("{:#?}", store.releases_list().await.unwrap()),
             format!("{:#?}", store.run_outcomes_list(&Scope::all_tenants(), run(1).id, None, 100).await.unwrap()),
             format!("{:#?}", store.run_state_get(&Scope::all_tenants(), run(1).id).await.unwrap()),

@@ -29,7 +29,7 @@ async fn an_artist_that_cannot_be_read_is_left_out_alone() {
         }
         let ids: Vec<_> = (1..=4).map(|n| account(n).id).collect();
         for candidates in [
-            store.candidates_list(&all, &demo(), None, None, 100).await.unwrap(),
+            store.candidates_list(&all, &demo(), None, None, 100, now()).await.unwrap(),
             store.candidates_of(&all, &ids).await.unwrap(),
         ] {
             let unreadable: Vec<_> = candidates.iter().map(|candidate| candidate.unreadable.as_deref()).collect();

@@ -12,7 +12,7 @@ use super::fixtures::{
     stored,
 };
 use super::schema::raw;
-use crate::support::database::{LATIN_1, each_database, spoil};
+use crate::support::database::{LATIN_1, each_database, spoil, write};
 
 /// An account's outcome as it is shown: platform's id, outcome, date and attempts.
 type Shown = (String, Outcome, String, u32);
@@ -39,6 +39,14 @@ fn failed() -> Outcome {
     Outcome::Failed { class: FailureClass::NotFound, message: "it is gone".to_owned() }
 }
 
+/// A time that the database takes, and that stands behind all others: no host reads it as one.
+fn after_all(store: &Store) -> &'static str {
+    match store.kind() {
+        DatabaseKind::Postgres => "infinity",
+        DatabaseKind::Sqlite => "tomorrow",
+    }
+}
+
 /// Three accounts, of which the second fails and the others are collected, in one batch that ends with it.
 async fn collect_three(store: &Store) -> Vec<Account> {
     let accounts = people(store, 3).await;
@@ -48,6 +56,27 @@ async fn collect_three(store: &Store) -> Vec<Account> {
     let results = BatchResult { accounts: results, ..BatchResult::default() };
     store.batch_complete(&lease(store).await, results, now()).await.unwrap();
     accounts
+}
+
+#[tokio::test]
+async fn a_failure_by_a_clock_that_was_ahead_hides_no_earlier_one() {
+    each_database(async |store, url| {
+        collect_three(&store).await;
+        for (n, at) in [(2, "2027-01-01T00:00:00.000000Z"), (3, after_all(&store))] {
+            let (other, first) = (run(n).id, run(1).id);
+            let again = format!(
+                "INSERT INTO collection_outcomes
+                     (run_id, account_id, artist_id, platform, metric_date, outcome, attempts, at)
+                 SELECT '{other}', account_id, artist_id, platform, metric_date, outcome, attempts, '{at}'
+                 FROM collection_outcomes WHERE run_id = '{first}'"
+            );
+            write(url, &again).await;
+        }
+        let known = store.candidates_list(&Scope::all_tenants(), &demo(), None, None, 10, now()).await.unwrap();
+        let failed: Vec<_> = known.iter().map(|one| one.last_failed).collect();
+        assert_eq!(failed, [None, Some(now()), None], "or it would be planned before all others until then");
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -78,7 +107,7 @@ async fn a_batch_says_once_that_its_accounts_were_collected() {
         let members = store.batch_accounts_list(&all, batch(1, &run(1), &[], day("2026-11-22")).id).await.unwrap();
         let ends: Vec<_> = members.into_iter().map(|member| member.outcome.unwrap()).collect();
         assert_eq!(ends, [Outcome::Collected, failed(), Outcome::Collected]);
-        let known = store.candidates_list(&all, &demo(), None, None, 10).await.unwrap();
+        let known = store.candidates_list(&all, &demo(), None, None, 10, now()).await.unwrap();
         let tries: Vec<_> = known.iter().map(|one| (one.last_collected, one.last_failed)).collect();
         assert_eq!(tries, [(Some(now()), None), (None, Some(now())), (Some(now()), None)]);
         let state = store.run_state_get(&all, run(1).id).await.unwrap();

@@ -97,7 +97,7 @@ async fn candidates_are_paged_without_a_cap() {
         let accounts = people(&store, 2_345).await;
         let (mut after, mut pages, mut seen) = (None, 0, Vec::new());
         loop {
-            let page = store.candidates_list(&Scope::all_tenants(), &demo(), None, after, 1_000).await.unwrap();
+            let page = store.candidates_list(&Scope::all_tenants(), &demo(), None, after, 1_000, now()).await.unwrap();
             let Some(last) = page.last() else { break };
             after = Some(last.account_id);
             pages += 1;
@@ -105,8 +105,8 @@ async fn candidates_are_paged_without_a_cap() {
         }
         assert_eq!(pages, 3);
         assert_eq!(seen, accounts.iter().map(|account| account.id).collect::<Vec<_>>());
-        let one =
-            store.candidates_list(&Scope::all_tenants(), &demo(), Some(artist(2_000).id), None, 1_000).await.unwrap();
+        let (all, of) = (Scope::all_tenants(), Some(artist(2_000).id));
+        let one = store.candidates_list(&all, &demo(), of, None, 1_000, now()).await.unwrap();
         assert_eq!(one.iter().map(|candidate| candidate.account_id).collect::<Vec<_>>(), [account(2_000).id]);
     })
     .await;
@@ -159,8 +159,9 @@ async fn a_candidate_has_the_data_that_the_plan_needs() {
         };
         store.artists_save(&Scope::all_tenants(), std::slice::from_ref(&changed), now()).await.unwrap();
         store.account_set_status(&Scope::all_tenants(), account(1).id, AccountStatus::Disabled, now()).await.unwrap();
-        let [found] =
-            store.candidates_list(&Scope::all_tenants(), &demo(), None, None, 10).await.unwrap().try_into().unwrap();
+        let all = Scope::all_tenants();
+        let found = store.candidates_list(&all, &demo(), None, None, 10, now()).await.unwrap();
+        let [found] = found.try_into().unwrap();
         assert_eq!(found.tenant, changed.tenant);
         assert_eq!(found.timezone.name(), "Asia/Tokyo");
         assert_eq!(found.subscription_status, SubscriptionStatus::Canceled);

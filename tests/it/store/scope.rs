@@ -169,8 +169,8 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Read account_timeline_list(account(2).id, &TimelineFilter::default());
         Read account_rows_count(account(2).id);
         Read artist_identifiers_get(artist(2).id);
-        Read candidates_list(&demo(), None, None, 100);
-        Read candidates_list(&demo(), Some(artist(2).id), None, 100);
+        Read candidates_list(&demo(), None, None, 100, now());
+        Read candidates_list(&demo(), Some(artist(2).id), None, 100, now());
         Read candidates_of(&accounts().map(|account| account.id));
         Read batch_inputs_of(&accounts().map(|account| account.id));
         Read fetch_inputs_of(&accounts().map(|account| account.id));

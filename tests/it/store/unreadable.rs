@@ -383,7 +383,7 @@ async fn text_that_is_not_utf_8_costs_its_own_row() {
         let read = store.artist_get(&all, second).await;
         assert!(matches!(read, Err(StoreError::Unreadable { .. })), "one row that is read alone: {read:?}");
 
-        let candidates = store.candidates_list(&all, &demo(), None, None, 100).await.unwrap();
+        let candidates = store.candidates_list(&all, &demo(), None, None, 100, now()).await.unwrap();
         let odd: Vec<_> = candidates.iter().map(|found| (found.artist_id, found.unreadable.is_some())).collect();
         assert_eq!(odd, [(first, false), (second, true), (third, false)], "the others are planned");
 

@@ -303,7 +303,7 @@ async fn an_account_without_a_readable_id_keeps_no_other_one_out_of_a_plan() {
         // The first in order.
         let odd = "00000000-0000-0000-0000-000000000000x";
         write(url, &format!("UPDATE accounts SET id = '{odd}' WHERE id = '{}'", account(1).id)).await;
-        let found = store.candidates_list(&Scope::all_tenants(), &demo(), None, None, 1).await.unwrap();
+        let found = store.candidates_list(&Scope::all_tenants(), &demo(), None, None, 1, now()).await.unwrap();
         assert_eq!(found.iter().map(|one| one.account_id).collect::<Vec<_>>(), [account(2).id]);
     })
     .await;

@@ -188,7 +188,7 @@ pub struct Candidate {
     /// When it was last collected; none if it never was, or if that can't be read. A first collection takes more
     /// requests on some platforms.
     pub last_collected: Option<DateTime<Utc>>,
-    /// When a collection of it last failed; none if none did, or if that can't be read.
+    /// When a collection of it last failed; none if none did, if that can't be read, or where nothing is planned.
     pub last_failed: Option<DateTime<Utc>>,
     /// What the row holds that can't be read, where that is so: column and value. Such an account is not collected, and
     /// the field that the column stands for holds a default.

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use sqlx::any::AnyRow;
 
 use crate::database::connection::Store;
-use crate::database::dialect::Columns as _;
+use crate::database::dialect::{Columns as _, time_text};
 use crate::database::error::StoreError;
 use crate::database::readable::{Extent, left_of, more_after};
 use crate::database::rows::id_rows;
@@ -15,15 +16,23 @@ use backline_model::{
     AccountId, AccountStatus, ArtistId, Candidate, FetchAccount, Platform, SubscriptionStatus, Tenant, Zone,
 };
 
+/// Candidates, with further columns. When they last failed is asked for only where they are planned, up to the time in
+/// the parameter given first: a clock that was ahead may have left failures that are still to come.
 macro_rules! candidates_sql {
-    ($which:literal) => {
+    (until $now:literal, $which:literal) => {
         $crate::artists::candidates::candidates_sql!(
-            ", (SELECT o.at::text FROM collection_outcomes o WHERE o.account_id = a.id AND o.outcome = 'failed'
-                 ORDER BY o.at DESC LIMIT 1) AS last_failed",
+            // The greatest of a value that no index has. In the order of an index by time, PostgreSQL would go through
+            // the failures of all accounts to find that one has none.
+            [
+                ", (SELECT MAX(CASE WHEN o.at <= ",
+                $now,
+                "::timestamptz THEN {time: o.at} END)::text FROM collection_outcomes o
+                 WHERE o.account_id = a.id AND o.outcome = 'failed') AS last_failed"
+            ],
             $which
         )
     };
-    ($columns:literal, $which:literal) => {
+    ([$($columns:literal),+], $which:literal) => {
         concat!(
             "SELECT a.id::text AS account_id, a.artist_id::text AS artist_id, a.platform, a.status, t.tenant,
                  t.timezone, ",
@@ -33,7 +42,7 @@ macro_rules! candidates_sql {
             "AND c.scope = 'metrics' ORDER BY c.seq DESC LIMIT 1), 0) AS consented",
             // Not by a join: for a page of a plan, PostgreSQL would read the whole table instead, to hash it.
             ", (SELECT s.updated_at::text FROM account_state s WHERE s.account_id = a.id) AS last_collected",
-            $columns,
+            $($columns,)+
             " FROM accounts a JOIN artists t ON t.id = a.artist_id ",
             $which
         )
@@ -43,8 +52,8 @@ macro_rules! candidates_sql {
 pub(crate) use candidates_sql;
 
 impl Store {
-    /// A page of a platform's accounts, in order of id, with the facts that a plan decides by; an empty page is the
-    /// end. Consent is the latest entry of scope `metrics`.
+    /// A page of a platform's accounts, in order of id, with the facts that a plan decides by `now`; an empty page is
+    /// the end. Consent is the latest entry of scope `metrics`.
     ///
     /// # Errors
     /// When the database fails.
@@ -55,13 +64,16 @@ impl Store {
         artist: Option<ArtistId>,
         after: Option<AccountId>,
         limit: u32,
+        now: DateTime<Utc>,
     ) -> Result<Vec<Candidate>, StoreError> {
         let text = match artist {
             None => candidates_sql!(
+                until "$4",
                 "WHERE a.platform = $1 AND a.id > $2::uuid {and_tenant: t.tenant} ORDER BY a.id LIMIT $3"
             ),
             Some(_) => candidates_sql!(
-                "WHERE a.platform = $1 AND a.id > $2::uuid AND a.artist_id = $4::uuid {and_tenant: t.tenant}
+                until "$4",
+                "WHERE a.platform = $1 AND a.id > $2::uuid AND a.artist_id = $5::uuid {and_tenant: t.tenant}
                  ORDER BY a.id LIMIT $3"
             ),
         };
@@ -70,7 +82,8 @@ impl Store {
         loop {
             let asked = left_of(limit, found.len());
             let statement = self.scoped(scope, text);
-            let mut statement = statement.bind(platform.as_str().to_owned()).bind(after).bind(i64::from(asked));
+            let statement = statement.bind(platform.as_str().to_owned()).bind(after).bind(i64::from(asked));
+            let mut statement = statement.bind(time_text(now));
             if let Some(artist) = artist {
                 statement = statement.bind(artist.to_string());
             }
@@ -82,13 +95,19 @@ impl Store {
         }
     }
 
-    /// The same for given accounts, in order of id: what a worker checks before it collects a batch planned a while
-    /// ago. Accounts that have been erased are left out.
+    /// The same for given accounts, in order of id, without their last failures: what a worker checks before it
+    /// collects a batch planned a while ago. Accounts that have been erased are left out.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn candidates_of(&self, scope: &Scope, accounts: &[AccountId]) -> Result<Vec<Candidate>, StoreError> {
-        let statement = self.scoped(scope, candidates_sql!("WHERE a.id {in_ids} {and_tenant: t.tenant} ORDER BY a.id"));
+        let statement = self.scoped(
+            scope,
+            candidates_sql!(
+                [", NULL::text AS last_failed"],
+                "WHERE a.id {in_ids} {and_tenant: t.tenant} ORDER BY a.id"
+            ),
+        );
         let rows = self.rows("read candidates", statement.bind(id_rows(accounts)?)).await?;
         let candidates = self.unreadable.read("accounts", "account_id", Extent::Part, &rows, candidate_of)?;
         self.candidates_drop_erased(candidates).await
@@ -107,10 +126,9 @@ impl Store {
         let statement = self.scoped(
             scope,
             candidates_sql!(
-                // A batch's order was decided when it was planned.
-                ", NULL::text AS last_failed, a.platform_id, a.settings::text AS settings,
+                [", NULL::text AS last_failed, a.platform_id, a.settings::text AS settings,
                      (SELECT s.state FROM account_state s WHERE s.account_id = a.id) AS state,
-                     (EXISTS (SELECT 1 FROM erasures e WHERE e.readmitted_at IS NULL))::int AS has_tombstones",
+                     (EXISTS (SELECT 1 FROM erasures e WHERE e.readmitted_at IS NULL))::int AS has_tombstones"],
                 "WHERE a.id {in_ids} {and_tenant: t.tenant} ORDER BY a.id"
             ),
         );

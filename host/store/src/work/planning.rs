@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use crate::artists::candidates::{candidate_of, candidates_sql};
 use crate::artists::tombstones::{candidates_drop_erased_in_txn, erasures_hold_off_in_txn};
 use crate::database::connection::{Store, Work};
+use crate::database::dialect::time_text;
 use crate::database::error::StoreError;
 use crate::database::notifications::notify;
 use crate::database::readable::Extent;
@@ -100,13 +101,15 @@ impl Planning {
     /// When the database fails.
     pub async fn first_candidates_list(&mut self) -> Result<Vec<Candidate>, StoreError> {
         let statement = self.work.query(candidates_sql!(
+            until "$2",
             "WHERE a.id IN (SELECT o.id FROM {rows} JOIN accounts o ON o.artist_id = (r.value->>'artist')::uuid
                  AND (r.value->>'platform' = '' OR r.value->>'platform' = o.platform))
              AND NOT EXISTS (SELECT 1 FROM batch_accounts m JOIN batches b ON b.id = m.batch_id
                  WHERE m.account_id = a.id AND b.finished_at IS NULL)
              ORDER BY a.id"
         ));
-        let rows = self.work.rows("read first candidates", statement.bind(activation_rows(&self.taken)?)).await?;
+        let statement = statement.bind(activation_rows(&self.taken)?).bind(time_text(self.now));
+        let rows = self.work.rows("read first candidates", statement).await?;
         let candidates = self.work.unreadable.read("accounts", "account_id", Extent::Part, &rows, candidate_of)?;
         candidates_drop_erased_in_txn(&mut self.work, candidates).await
     }

@@ -194,7 +194,7 @@ async fn turns_of_work(walk: &mut Walk, store: &Store) {
 
 async fn plan(store: &Store) -> Result<String, StoreError> {
     let own = Run { id: RunId(Uuid::from_u128(0xE000_0900)), ..run(0) };
-    let candidates = store.candidates_list(&all(), &platform("theirs"), None, None, 100).await?;
+    let candidates = store.candidates_list(&all(), &platform("theirs"), None, None, 100, now()).await?;
     let found = accounts().into_iter().filter(|one| candidates.iter().any(|found| found.account_id == one.id));
     let found: Vec<_> = found.collect();
     let whole: Vec<_> = found.iter().collect();

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{Days, NaiveDate};
+use chrono::{DateTime, Days, NaiveDate, Utc};
 use clap::Args;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -101,8 +101,9 @@ pub(in crate::cli) async fn run(context: &Context, arguments: BackfillArguments)
     let host = context.host().await?;
     let store = host.store();
     let artist = ids::find_all(store, &artist).await?;
-    let dates = dates(from, to, context.clock.now().date_naive())?;
-    let job = Job::load(store, names::platform(store, &platform).await?, &artist, from).await?;
+    let now = context.clock.now();
+    let dates = dates(from, to, now.date_naive())?;
+    let job = Job::load(store, names::platform(store, &platform).await?, &artist, from, now).await?;
     let mut report = Report {
         platform: job.platform.clone(),
         from,
@@ -172,7 +173,13 @@ fn dates(from: NaiveDate, to: Option<NaiveDate>, today: NaiveDate) -> Result<Vec
 }
 
 impl Job {
-    async fn load(store: &Store, platform: Platform, artists: &[ArtistId], from: NaiveDate) -> Result<Self, Failure> {
+    async fn load(
+        store: &Store,
+        platform: Platform,
+        artists: &[ArtistId],
+        from: NaiveDate,
+        now: DateTime<Utc>,
+    ) -> Result<Self, Failure> {
         for artist in artists {
             ids::read_artist(store, *artist).await?;
         }
@@ -191,7 +198,7 @@ impl Job {
         let mut candidates: Vec<Candidate> = Vec::new();
         let mut after = None;
         loop {
-            let page = store.candidates_list(&Scope::all_tenants(), &platform, None, after, PAGE).await?;
+            let page = store.candidates_list(&Scope::all_tenants(), &platform, None, after, PAGE, now).await?;
             after = page.last().map(|candidate| candidate.account_id);
             let is_last = page.len() < PAGE as usize;
             candidates.extend(page);

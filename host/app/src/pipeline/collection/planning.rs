@@ -198,7 +198,7 @@ impl Planner {
         let mut drafts = Vec::with_capacity(releases.len());
         for release in releases {
             let options = PlanOptions { canary_share: share_of(&canaries, &release), ..options };
-            let candidates = self.candidates(release.platform(), request).await?;
+            let candidates = self.candidates(release.platform(), request, options.now).await?;
             let planned = plan::plan(candidates, &release.manifest, release.digest, &options);
             drafts.push(PlatformDraft { release, planned });
         }
@@ -216,14 +216,20 @@ impl Planner {
         PlanOptions { date: request.date, due: request.due.unwrap_or(now), now, window_days, canary_share: 0, late }
     }
 
-    async fn candidates(&self, platform: &Platform, request: &RunRequest) -> Result<Vec<Candidate>, StoreError> {
+    async fn candidates(
+        &self,
+        platform: &Platform,
+        request: &RunRequest,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Candidate>, StoreError> {
         let whose: Vec<_> =
             if request.artists.is_empty() { vec![None] } else { request.artists.iter().copied().map(Some).collect() };
         let mut all = Vec::new();
         for artist in whose {
             let mut after = None;
             loop {
-                let page = self.store.candidates_list(&Scope::all_tenants(), platform, artist, after, PAGE).await?;
+                let all_tenants = Scope::all_tenants();
+                let page = self.store.candidates_list(&all_tenants, platform, artist, after, PAGE, now).await?;
                 after = page.last().map(|candidate| candidate.account_id);
                 let last = page.len() < PAGE as usize;
                 all.extend(page);

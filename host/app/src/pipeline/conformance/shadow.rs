@@ -282,10 +282,10 @@ impl Conformance {
         manifest: &Manifest,
         accounts: u32,
     ) -> Result<Vec<Candidate>, StoreError> {
+        let (all, most, now) = (Scope::all_tenants(), accounts.max(100), self.clock.now());
         let (mut sample, mut after) = (Vec::new(), None);
         while sample.len() < accounts as usize {
-            let page =
-                self.store.candidates_list(&Scope::all_tenants(), platform, None, after, accounts.max(100)).await?;
+            let page = self.store.candidates_list(&all, platform, None, after, most, now).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.account_id);
             sample.extend(
