@@ -4,6 +4,7 @@ use backline_model::metric::names;
 use backline_model::row::QuarantineStatus;
 use backline_model::{Absence, DocumentId, GrowthRow, MetricsRow, Quarantined, Value};
 use backline_store::{BatchResult, DatabaseKind, MetricsFilter, QuarantineFilter, Scope, Store, StoreError};
+use chrono::TimeDelta;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -89,6 +90,24 @@ async fn a_withheld_value_is_released_into_its_row_or_discarded() {
         assert!(matches!(error, StoreError::NotFound { .. }), "{error}");
         let held = QuarantineFilter { status: Some(QuarantineStatus::Held), ..QuarantineFilter::default() };
         assert_eq!(store.quarantine_list(&Scope::all_tenants(), &held).await.unwrap().len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_value_that_is_released_makes_nothing_of_its_account_newer() {
+    each_database(async |store, _| {
+        let all = Scope::all_tenants();
+        let [account] = people(&store, 1).await.try_into().unwrap();
+        let row = followers(&account, day("2026-11-22"), 100);
+        let likes = held(1, &row, names::LIKES, Value::Integer(-5));
+        withhold(&store, 1, row, vec![likes.clone()]).await;
+        let later = now() + TimeDelta::days(3);
+        let mut release = store.quarantine_release_begin(&all, likes.id, later).await.unwrap();
+        let past = release.account_history_load().await.unwrap();
+        release.commit(&past.existing.unwrap(), &[]).await.unwrap();
+        let known = store.candidates_list(&all, &account.platform, None, None, 10, later).await.unwrap();
+        assert_eq!(known[0].last_collected, Some(now()), "it waits, and is overdue, as before");
     })
     .await;
 }

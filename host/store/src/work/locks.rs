@@ -109,12 +109,16 @@ const SAVE_STATES: &str = "INSERT INTO account_state (account_id, state, last_ac
     SELECT r.account,
         CASE WHEN r.given THEN r.state
             ELSE (SELECT s.state FROM account_state s WHERE s.account_id = r.account) END,
-        r.last, $1::timestamptz
+        r.last,
+        CASE WHEN r.given THEN $1::timestamptz
+            ELSE COALESCE((SELECT s.updated_at FROM account_state s WHERE s.account_id = r.account), $1::timestamptz)
+        END
     FROM {columns: account uuid, given boolean, state text, last jsonb} WHERE TRUE
     ON CONFLICT (account_id) DO UPDATE SET state = excluded.state, last_accepted = excluded.last_accepted,
         updated_at = excluded.updated_at";
 
 /// Writes what connectors asked to be handed back (where the second part is given) and when metrics were last accepted.
+/// When the account was collected stays where nothing is handed back: an operator's decision is no collection.
 pub(crate) async fn account_states_save_in_txn(
     work: &mut Work,
     states: &[(AccountId, Option<Option<String>>, LastAccepted)],
