@@ -404,8 +404,8 @@ impl Work {
         self.view.link.execute(what, statement).await
     }
 
-    /// Begins a part that [`undo_part`](Self::undo_part) undoes while the transaction goes on. The rows of a part that
-    /// was undone stay locked.
+    /// Begins a part that [`undo_part`](Self::undo_part) undoes while the transaction goes on. Rows that were locked
+    /// before it stay locked then.
     pub(crate) async fn begin_part(&mut self) -> Result<(), StoreError> {
         self.execute("begin a part of a transaction", self.query("SAVEPOINT part")).await?;
         Ok(())
@@ -414,6 +414,12 @@ impl Work {
     /// Undoes the part that was begun last.
     pub(crate) async fn undo_part(&mut self) -> Result<(), StoreError> {
         self.execute("undo a part of a transaction", self.query("ROLLBACK TO SAVEPOINT part")).await?;
+        self.end_part().await
+    }
+
+    /// Ends the part that was begun last. Otherwise the next one would be a part of it, and so on, hundreds deep.
+    async fn end_part(&mut self) -> Result<(), StoreError> {
+        self.execute("end a part of a transaction", self.query("RELEASE SAVEPOINT part")).await?;
         Ok(())
     }
 
@@ -422,8 +428,10 @@ impl Work {
     pub(crate) async fn execute_part(&mut self, what: &'static str, statement: Statement) -> Result<u64, StoreError> {
         self.begin_part().await?;
         let done = self.execute(what, statement).await;
-        if done.as_ref().is_err_and(|error| !error.is_outage()) {
-            self.undo_part().await?;
+        match &done {
+            Ok(_) => self.end_part().await?,
+            Err(error) if error.is_outage() => {}
+            Err(_) => self.undo_part().await?,
         }
         done
     }
