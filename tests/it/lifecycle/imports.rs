@@ -6,7 +6,7 @@ use backline_store::{AccountFilter, ArtistFilter, CredentialFilter, DatabaseKind
 use chrono::NaiveDate;
 use serde_json::Value as Json;
 
-use crate::support::database::{each_database, refuse, write};
+use crate::support::database::{each_database, refuse, refuse_no_more, write};
 use crate::support::fleet::Fleet;
 use crate::support::stage::{Stage, platform};
 
@@ -233,13 +233,6 @@ fn import_world(stage: &Stage) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-fn tokens_go_in(kind: DatabaseKind) -> &'static str {
-    match kind {
-        DatabaseKind::Sqlite => "DROP TRIGGER refused",
-        DatabaseKind::Postgres => "DROP TRIGGER refused ON credentials",
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_import_records_no_consent_before_the_tokens_are_stored() {
     each_database(async |store, url| {
@@ -257,7 +250,7 @@ async fn an_import_records_no_consent_before_the_tokens_are_stored() {
         assert_ne!(code, Some(0), "{said}");
         assert_eq!(consents().await, 0, "a service beside it would collect without tokens");
 
-        write(url, tokens_go_in(store.kind())).await;
+        refuse_no_more(url, "credentials").await;
         let (code, said) = import_world(&stage);
         assert_eq!(code, Some(0), "{said}");
         assert!(consents().await > 0);
@@ -282,7 +275,7 @@ async fn a_new_account_of_an_artist_who_consents_is_active_from_its_token_on() {
         assert_ne!(code, Some(0), "{said}");
         assert_eq!(statuses().await, [AccountStatus::ReconnectNeeded; 2]);
 
-        write(url, tokens_go_in(store.kind())).await;
+        refuse_no_more(url, "credentials").await;
         let (code, said) = import_world(&stage);
         assert_eq!(code, Some(0), "{said}");
         assert_eq!(statuses().await, [AccountStatus::Active; 2]);

@@ -1,13 +1,14 @@
 //! Rows that have served their time: one that another program keeps costs no other its removal.
 
-use backline_model::retention::{Action, Before, RetainedTable, RetentionStep, RowFilter};
+use backline_model::retention::{Before, RetainedTable, RetentionStep};
 use backline_model::{AlertChannel, ApiToken, ChannelId, ChannelTarget, Digest, Role, TokenId};
 use backline_store::{AlertFilter, ArchivePlace, EventCursor, Scope, Store, StoreError, StoredSession};
 use chrono::TimeDelta;
 use uuid::Uuid;
 
 use super::fixtures::{day, event, followers, now, past, people, store_rows};
-use crate::support::database::{each_database, refuse, write};
+use super::scope::step;
+use crate::support::database::{each_database, refuse, refuse_no_more, write};
 
 /// Sessions of a token, which end in an hour.
 async fn sessions(store: &Store, numbers: std::ops::RangeInclusive<u128>) {
@@ -35,11 +36,6 @@ fn kept(error: &StoreError) -> Vec<&str> {
         StoreError::Kept { rows, .. } => rows.split(", ").collect(),
         other => panic!("{other}"),
     }
-}
-
-async fn refuse_no_more(url: &str, table: &str) {
-    let of_table = if url.starts_with("sqlite") { String::new() } else { format!(" ON {table}") };
-    write(url, &format!("DROP TRIGGER refused{of_table}")).await;
 }
 
 #[tokio::test]
@@ -119,15 +115,8 @@ async fn the_archive_goes_on_behind_a_row_of_numbers_that_another_program_keeps(
         refuse(url, "metrics", "DELETE", &format!("OLD.account_id = '{id}'")).await;
         let step = RetentionStep {
             table: RetainedTable::Metrics,
-            action: Action::Delete,
-            scope: RowFilter::default(),
-            except: Vec::new(),
-            unless_authorised: false,
             before: Before::Time(now() + TimeDelta::hours(1)),
-            everywhere_before: None,
-            daily: false,
-            rule: "a test".to_owned(),
-            rows: None,
+            ..step()
         };
         let (all, later) = (Scope::all_tenants(), past(now() + TimeDelta::days(1)));
         let (mut place, mut rows, mut refused, mut turns) = (Some(ArchivePlace::default()), 0, Vec::new(), 0);

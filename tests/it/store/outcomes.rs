@@ -1,7 +1,7 @@
 //! How accounts ended: by rows of their own, or as their batch says of all of them; both are shown alike.
 
 use backline_model::outcome::{Exclusion, FailureClass, Outcome, OutcomeKind};
-use backline_model::retention::{Action, Before, RetainedTable, RetentionStep, RowFilter};
+use backline_model::retention::{Before, RetainedTable, RetentionStep};
 use backline_model::{Account, MetricsRow, RunStatus};
 use backline_store::{ArchivePlace, BatchResult, DatabaseKind, Scope, Store};
 use chrono::{DateTime, Days, TimeDelta, Utc};
@@ -12,6 +12,7 @@ use super::fixtures::{
     stored,
 };
 use super::schema::raw;
+use super::scope::step;
 use crate::support::database::{LATIN_1, each_database, spoil, write};
 
 /// An account's outcome as it is shown: platform's id, outcome, date and attempts.
@@ -157,18 +158,7 @@ async fn what_a_batch_does_not_say_has_a_row_of_its_own() {
 }
 
 fn past(table: RetainedTable, before: DateTime<Utc>) -> RetentionStep {
-    RetentionStep {
-        table,
-        action: Action::Delete,
-        scope: RowFilter::default(),
-        except: Vec::new(),
-        unless_authorised: false,
-        before: Before::Time(before),
-        everywhere_before: None,
-        daily: false,
-        rule: "a test".to_owned(),
-        rows: None,
-    }
+    RetentionStep { table, before: Before::Time(before), ..step() }
 }
 
 /// Deletes what is past its time, a row at a time; returns how many rows were said to be deleted.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use backline_model::event::{row_event_data, types};
 use backline_model::growth::{Changes, SPANS_DAYS};
-use backline_model::retention::{Action, Before, LocalDay, RetainedTable, RetentionStep, RowFilter};
+use backline_model::retention::{Before, LocalDay, RetainedTable, RetentionStep};
 use backline_model::{
     Batch, BatchAccount, BatchId, Event, GrowthChange, GrowthRow, MetricsRow, NoChange, Quarantined, RowEvent, RowFact,
     Value,
@@ -22,6 +22,7 @@ use crate::store::fixtures::{
     add_batches, batch, create_run, day, followers, lease, metric, now, past, people, run, stored,
 };
 use crate::store::schema::raw;
+use crate::store::scope::step;
 use crate::support::database::{each_database, each_empty_database};
 
 /// Stores a row in a run of its own, with what is added to it.
@@ -124,19 +125,12 @@ async fn an_event_keeps_its_data_when_a_value_is_released_or_its_row_deleted() {
         let told = events(&store).await;
         let step = RetentionStep {
             table: RetainedTable::Metrics,
-            action: Action::Delete,
-            scope: RowFilter::default(),
-            except: Vec::new(),
-            unless_authorised: false,
             before: Before::Dates(vec![LocalDay {
                 today: day("2026-12-30"),
                 before: day("2026-12-01"),
                 zones: store.artist_zones_list(&Scope::all_tenants()).await.unwrap(),
             }]),
-            everywhere_before: None,
-            daily: false,
-            rule: "a test".to_owned(),
-            rows: None,
+            ..step()
         };
         let zones = store.artist_zones_list(&Scope::all_tenants()).await.unwrap();
         let (all, from) = (Scope::all_tenants(), ArchivePlace::default());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use backline_model::event::types;
 use backline_model::privacy::personal;
-use backline_model::retention::{Action, Before, RetainedTable, RetentionStep, RowFilter};
+use backline_model::retention::{Before, RetainedTable, RetentionStep};
 use backline_model::{
     AlertChannel, ChannelId, ChannelTarget, Event, Grant, Holder, ScheduleOrigin, ScheduleSpec, Tenant, Webhook,
     WebhookKind,
@@ -23,7 +23,7 @@ use super::fixtures::{
     TTL, add_batches, artist, at, batch, day, demo, event, followers, now, past, people, release, release_of, run,
     store_rows, webhook, weekly_digest,
 };
-use super::scope::bulk_act;
+use super::scope::{bulk_act, step};
 use crate::support::database::{
     LATIN_1, each_database, latin_1_after, spoil, write, write_past_check, write_unchecked,
 };
@@ -472,15 +472,8 @@ async fn a_row_without_a_date_keeps_no_other_from_being_deleted() {
         }
         let step = RetentionStep {
             table: RetainedTable::Documents,
-            action: Action::Delete,
-            scope: RowFilter::default(),
-            except: Vec::new(),
-            unless_authorised: false,
             before: Before::Time(now() + TimeDelta::hours(1)),
-            everywhere_before: None,
-            daily: false,
-            rule: "a test".to_owned(),
-            rows: None,
+            ..step()
         };
         let (mut from, mut rows, mut turns) = (ArchivePlace::default(), 0, 0);
         loop {

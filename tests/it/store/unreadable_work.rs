@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use backline_model::outcome::{Exclusion, Outcome};
-use backline_model::retention::{Action, Before, RetainedTable, RetentionStep, RowFilter};
+use backline_model::retention::{Before, RetainedTable, RetentionStep};
 use backline_model::{BatchId, Consent, Event, RunStatus};
 use backline_store::{
     ArchivePlace, BatchFilter, BatchResult, DatabaseKind, EventCursor, PlanGuard, Scope, Store, UnreadableBatches,
@@ -15,6 +15,7 @@ use super::fixtures::{
     TTL, account, add_batches, artist, batch, create_run, day, defer, demo, event, followers, lease, now, past, people,
     run, store_rows, stored,
 };
+use super::scope::step;
 use crate::support::database::{self, each_database, write, write_unchecked};
 
 /// A time that the database takes and nothing can read.
@@ -326,18 +327,8 @@ async fn what_a_batch_used_before_may_be_unreadable_and_old_events_too() {
         let old = Event { occurred_at: now() - TimeDelta::days(40), ..event(1, None) };
         store.events_write(&all, std::slice::from_ref(&old)).await.unwrap();
         write(url, &format!("UPDATE events SET data = '{{' WHERE id = '{}'", old.id)).await;
-        let step = RetentionStep {
-            table: RetainedTable::Events,
-            action: Action::Delete,
-            scope: RowFilter::default(),
-            except: Vec::new(),
-            unless_authorised: false,
-            before: Before::Time(now() - TimeDelta::days(30)),
-            everywhere_before: None,
-            daily: false,
-            rule: "a test".to_owned(),
-            rows: None,
-        };
+        let step =
+            RetentionStep { table: RetainedTable::Events, before: Before::Time(now() - TimeDelta::days(30)), ..step() };
         let from = ArchivePlace::default();
         let gone = store.archive_due_put_away(&all, &step, &[], &from, 10, past(now())).await.unwrap();
         assert_eq!(gone.rows, 1);

@@ -131,6 +131,12 @@ pub async fn refuse(url: &str, table: &str, event: &str, condition: &str) {
     write(url, &trigger).await;
 }
 
+/// Has it take again what [`refuse`] had it refuse of a table.
+pub async fn refuse_no_more(url: &str, table: &str) {
+    let of_table = if url.starts_with("sqlite") { String::new() } else { format!(" ON {table}") };
+    write(url, &format!("DROP TRIGGER refused{of_table}")).await;
+}
+
 async fn execute(database: &mut AnyConnection, sql: &str) -> sqlx::Result<()> {
     database.execute(AssertSqlSafe(sql.to_owned())).await.map(|_| ())
 }

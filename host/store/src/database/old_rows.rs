@@ -27,6 +27,17 @@ pub(crate) struct OldRows {
     pub(crate) keys: &'static str,
 }
 
+/// Deletes the rows of a table, given with its key, that a selection from it under an alias finds.
+macro_rules! delete_selected {
+    ($table:literal, $key:literal, $($selection:tt)+) => {
+        concat!(
+            "DELETE FROM ", $table, " WHERE (", $key, ") IN (SELECT ", $key, " FROM ", $table, " ", $($selection)+, ")"
+        )
+    };
+}
+
+pub(crate) use delete_selected;
+
 /// Rows of a table: its key, the key as `m` has it (`first`, `second`) with the row's `name`, the key as the rows of a
 /// parameter have it, and when `m` has served its time, by a time that is parameter 2. What another transaction holds
 /// is left for the next time: mostly an erasure, with which it goes.
@@ -35,22 +46,16 @@ macro_rules! old_rows {
         $crate::database::old_rows::OldRows {
             what: $what,
             table: $table,
-            delete: concat!(
-                "DELETE FROM ",
+            delete: $crate::database::old_rows::delete_selected!(
                 $table,
-                " WHERE (",
                 $key,
-                ") IN (SELECT ",
-                $key,
-                " FROM ",
-                $table,
-                " m WHERE ",
+                "m WHERE ",
                 $due,
                 " AND ($1::jsonb IS NULL OR (",
                 $key,
                 ") IN (SELECT ",
                 $given,
-                " FROM {rows})) FOR UPDATE OF m SKIP LOCKED)"
+                " FROM {rows})) FOR UPDATE OF m SKIP LOCKED"
             ),
             keys: concat!("SELECT ", $shown, " FROM ", $table, " m WHERE ", $due, " ORDER BY ", $key, " LIMIT $1"),
         }

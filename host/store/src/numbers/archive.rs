@@ -12,6 +12,7 @@ use crate::artists::tombstones::erasures_hold_off_in_txn;
 use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, DatabaseKind, json, time_text};
 use crate::database::error::StoreError;
+use crate::database::old_rows::delete_selected;
 use crate::database::readable::Extent;
 use crate::database::statement::Statement;
 use crate::events::gone::OLD_EVENTS_COUNT;
@@ -183,22 +184,16 @@ macro_rules! recorded {
     ($table:literal, $key:literal, $time:literal, $only:literal) => {
         Recorded {
             count: concat!("SELECT COUNT(*) AS n FROM ", $table, " o WHERE o.", $time, " < $1::timestamptz ", $only),
-            delete: concat!(
-                "DELETE FROM ",
+            delete: delete_selected!(
                 $table,
-                " WHERE (",
                 $key,
-                ") IN (SELECT ",
-                $key,
-                " FROM ",
-                $table,
-                " o WHERE o.",
+                "o WHERE o.",
                 $time,
                 " < $1::timestamptz ",
                 $only,
                 " ORDER BY o.",
                 $time,
-                " LIMIT $2 FOR UPDATE SKIP LOCKED)"
+                " LIMIT $2 FOR UPDATE SKIP LOCKED"
             ),
         }
     };

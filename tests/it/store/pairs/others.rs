@@ -7,7 +7,7 @@ use backline_model::clock::LAST_TIME;
 use backline_model::health::{Alert, AlertName};
 use backline_model::outcome::{Exclusion, Outcome};
 use backline_model::pace::Pace;
-use backline_model::retention::{Action, Before, RetainedTable, RetentionStep, RowFilter};
+use backline_model::retention::{Before, RetainedTable, RetentionStep};
 use backline_model::roster::RosterChanges;
 use backline_model::{
     AlertChannel, AlertRoute, AlertSeverity, ApiToken, Artist, Batch, BatchId, ChannelId, DeliveryState, Digest, Event,
@@ -28,6 +28,7 @@ use crate::store::fixtures::{
     TTL, artist, batch, day, defer, demo, event, followers, now, past, release, release_of, run, stored, webhook,
     weekly_digest,
 };
+use crate::store::scope::step;
 use crate::support::database::write;
 
 /// Does something in a role, which no other writer holds meanwhile, and resigns from it however that ends.
@@ -361,18 +362,7 @@ async fn put_away(store: &Store) -> Done {
         RetainedTable::ReleaseBatches,
         RetainedTable::ScheduleFires,
     ] {
-        let step = RetentionStep {
-            table,
-            action: Action::Delete,
-            scope: RowFilter::default(),
-            except: Vec::new(),
-            unless_authorised: false,
-            before: Before::Time(now() + TimeDelta::days(1)),
-            everywhere_before: None,
-            daily: false,
-            rule: "a test".to_owned(),
-            rows: None,
-        };
+        let step = RetentionStep { table, before: Before::Time(now() + TimeDelta::days(1)), ..step() };
         store.archive_prepare(&step).await?;
         let zones = ["Europe/Berlin".to_owned()];
         let mut place = Some(ArchivePlace::default());
