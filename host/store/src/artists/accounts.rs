@@ -76,8 +76,9 @@ pub struct AccountFilter {
 macro_rules! candidates_sql {
     ($which:literal) => {
         $crate::artists::accounts::candidates_sql!(
-            ", (SELECT o.at::text FROM collection_outcomes o WHERE o.account_id = a.id AND o.outcome = 'failed'
-                 ORDER BY o.at DESC LIMIT 1) AS last_failed",
+            // Not by an order and a limit, nor by a plain MAX: PostgreSQL would go through the failures of all by time.
+            ", (SELECT MAX(CASE WHEN o.outcome = 'failed' THEN o.at END)::text FROM collection_outcomes o
+                 WHERE o.account_id = a.id) AS last_failed",
             $which
         )
     };
