@@ -397,8 +397,6 @@ pub enum RecommendationKind {
     TokensNotRefreshed,
     /// Accounts that the artists have to reconnect.
     Reconnect,
-    /// Accounts whose numbers the platform does not give, for a reason that a person can remove.
-    AccountsRefused,
     /// Accounts should have been collected by now, and no attempt was made.
     Overdue,
     /// Accounts wait for a budget to reset.

@@ -311,11 +311,6 @@ fn of_platform(
             blame: Blame { accounts: first, ..blame.clone() },
         });
     }
-    found.extend(counted.failed.iter().filter_map(|(class, number)| {
-        let (class_urgency, sentence, remedy) = refused(platform, *class, *number)?;
-        let (kind, urgency, blame) = (Kind::AccountsRefused, urgency(class_urgency), blame.clone());
-        Some(Recommendation { kind, urgency, sentence, remedy, blame })
-    }));
     let overdue = counted.due + counted.overdue;
     if overdue > 0 {
         found.push(Recommendation {
@@ -395,49 +390,6 @@ fn of_platform(
         });
     }
     found
-}
-
-/// What to do about accounts that failed with a class, with its urgency and a command; none where the class is about
-/// the platform, the release, a credential or a host, of which other recommendations speak.
-fn refused(platform: &Platform, class: FailureClass, number: u64) -> Option<(Urgency, String, String)> {
-    let attention = || format!("backline accounts attention --platform {platform}");
-    let latest = || "backline runs show latest".to_owned();
-    let number = accounts(number);
-    Some(match class {
-        FailureClass::NotFound => {
-            let sentence = format!("{platform} does not know {number}: correct their ids, or remove them");
-            (Urgency::Notice, sentence, attention())
-        }
-        FailureClass::Forbidden => {
-            let sentence = format!(
-                "{platform} does not give the numbers of {number}: the scopes or the plan that were granted do not \
-                 cover them; reconnect them with more, or ask the platform for it"
-            );
-            (Urgency::Warning, sentence, latest())
-        }
-        FailureClass::Misconfigured => {
-            let sentence = format!(
-                "{platform} refuses the operator's set-up, and {number} could not be collected: correct what its \
-                 answer names"
-            );
-            (Urgency::Urgent, sentence, latest())
-        }
-        FailureClass::HostKilled => {
-            let sentence = format!("hosts ended when they collected {number} of {platform}: retry each by itself");
-            (Urgency::Warning, sentence, attention())
-        }
-        FailureClass::Reconnect
-        | FailureClass::Denied
-        | FailureClass::CredentialMissing
-        | FailureClass::RateLimited
-        | FailureClass::Unavailable
-        | FailureClass::Unexpected
-        | FailureClass::Trapped
-        | FailureClass::TimedOut
-        | FailureClass::LimitExceeded
-        | FailureClass::NotNormalised
-        | FailureClass::Internal => return None,
-    })
 }
 
 /// Nothing was planned although accounts are eligible.

@@ -189,27 +189,6 @@ fn recommendations_name_whom_or_what_to_blame() {
 }
 
 #[test]
-fn what_a_platform_does_not_give_has_its_own_advice() {
-    let of = |class, optional| {
-        let counted = PlatformFigures { optional, ..failing(99, class, 1) };
-        report_of(&figures([("youtube", counted)]), &Suspects::default()).recommendations
-    };
-    for (class, urgency, says, remedy) in [
-        (FailureClass::NotFound, Urgency::Notice, "does not know 1 account:", "accounts attention --platform youtube"),
-        (FailureClass::Forbidden, Urgency::Warning, "the numbers of 1 account:", "runs show latest"),
-        (FailureClass::Misconfigured, Urgency::Urgent, "the operator's set-up", "runs show latest"),
-        (FailureClass::HostKilled, Urgency::Warning, "collected 1 account", "accounts attention --platform youtube"),
-    ] {
-        let [told] = of(class, false).try_into().unwrap();
-        assert_eq!((told.kind, told.urgency), (Kind::AccountsRefused, urgency), "{told:?}");
-        assert!(told.sentence.contains(says) && told.remedy == format!("backline {remedy}"), "{told:?}");
-        assert_eq!(told.blame.platform, Some(platform("youtube")));
-        assert_eq!(of(class, true)[0].urgency, Urgency::Notice, "of an optional platform");
-    }
-    assert_eq!(of(FailureClass::Unexpected, false), [], "one account proves nothing about the release");
-}
-
-#[test]
 fn a_platform_that_asked_for_a_pause_is_named_instead_of_a_budget() {
     let said = |credentials| {
         let until = now() + TimeDelta::hours(2);
