@@ -18,30 +18,36 @@ use crate::support::stage::{Stage, platform};
 /// Maximum wait on a slow machine. Nothing here should take more than a few seconds.
 const SOON: Duration = Duration::from_secs(120);
 
-/// Number of channels. They have no uploads, so each takes one unit if it has its own batch.
+/// Number of channels, each of which takes one unit.
 const CHANNELS: u32 = 200;
+
+/// A stage whose YouTube has this many units a day, with every channel that has no uploads: each takes one unit, since
+/// one tenant per account gives batches of one account.
+async fn tight(url: &str, simulator: SimulatorConfig, units: u64) -> Stage {
+    let stage = Stage::installed(url, simulator, |config| {
+        config.schedules.clear();
+        config.service.poll_ms = 20;
+        // One batch at a time, so that no batch reserves units that another one needs.
+        config.collection.concurrency = 1;
+        config.collection.concurrency_max = 1;
+    })
+    .await;
+    let quota = [("units".to_owned(), units)].into();
+    stage.host.install_with(&components::plugin("youtube"), &quota).await.expect("the quota is granted");
+    let world = stage.simulator.world();
+    let mut silent: Vec<u32> = (0..world.artists()).collect();
+    silent.retain(|index| world.trait_of(*index) == Some(Trait::NoUploads));
+    assert_eq!(silent.len(), world.artists() as usize / 25, "one of each 25 has none");
+    stage.import_of(&silent, &["youtube"], |index| format!("tenant-{index}")).await;
+    stage
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn accounts_beyond_the_budget_are_collected_after_its_reset() {
     each_database(async |_, url| {
         let simulator = SimulatorConfig { artists: 25 * CHANNELS, youtube_quota: 100, ..SimulatorConfig::default() };
         let start = simulator.date;
-        let stage = Stage::installed(url, simulator, |config| {
-            config.schedules.clear();
-            config.service.poll_ms = 20;
-            // One batch at a time, so that no batch reserves units that another one needs.
-            config.collection.concurrency = 1;
-            config.collection.concurrency_max = 1;
-        })
-        .await;
-        let quota = [("units".to_owned(), 100)].into();
-        stage.host.install_with(&components::plugin("youtube"), &quota).await.expect("the quota is granted");
-        let silent: Vec<u32> = (0..25 * CHANNELS)
-            .filter(|index| stage.simulator.world().trait_of(*index) == Some(Trait::NoUploads))
-            .collect();
-        assert_eq!(silent.len(), CHANNELS as usize);
-        // One tenant per account gives batches of one account.
-        stage.import_of(&silent, &["youtube"], |index| format!("tenant-{index}")).await;
+        let stage = tight(url, simulator, 100).await;
 
         let service = serve(stage.another_host(|_| {}).await).await;
         let run = settled(&stage, SOON).await;
@@ -101,19 +107,7 @@ async fn a_plan_says_what_is_left_and_what_is_released_spends_no_more() {
     each_database(async |store, url| {
         let simulator = SimulatorConfig { artists: 150, ..SimulatorConfig::default() };
         let start = simulator.date;
-        let stage = Stage::installed(url, simulator, |config| {
-            config.schedules.clear();
-            config.service.poll_ms = 20;
-            config.collection.concurrency = 1;
-            config.collection.concurrency_max = 1;
-        })
-        .await;
-        let quota = [("units".to_owned(), 4)].into();
-        stage.host.install_with(&components::plugin("youtube"), &quota).await.expect("the quota is granted");
-        let silent: Vec<u32> =
-            (0..150).filter(|index| stage.simulator.world().trait_of(*index) == Some(Trait::NoUploads)).collect();
-        assert_eq!(silent.len(), 6);
-        stage.import_of(&silent, &["youtube"], |index| format!("tenant-{index}")).await;
+        let stage = tight(url, simulator, 4).await;
         let allowance = async || {
             let request = RunRequest { platforms: vec![platform("youtube")], ..RunRequest::default() };
             let plan = stage.host.planner().plan(&request).await.expect("planned");
@@ -156,18 +150,7 @@ async fn every_account_is_collected_once_before_any_is_collected_twice() {
     each_database(async |store, url| {
         let simulator = SimulatorConfig { artists: 150, ..SimulatorConfig::default() };
         let start = simulator.date;
-        let stage = Stage::installed(url, simulator, |config| {
-            config.schedules.clear();
-            config.collection.concurrency = 1;
-            config.collection.concurrency_max = 1;
-        })
-        .await;
-        let quota = [("units".to_owned(), 2)].into();
-        stage.host.install_with(&components::plugin("youtube"), &quota).await.expect("the quota is granted");
-        let silent: Vec<u32> =
-            (0..150).filter(|index| stage.simulator.world().trait_of(*index) == Some(Trait::NoUploads)).collect();
-        assert_eq!(silent.len(), 6);
-        stage.import_of(&silent, &["youtube"], |index| format!("tenant-{index}")).await;
+        let stage = tight(url, simulator, 2).await;
         for (day, expected) in [2, 4, 6].into_iter().enumerate() {
             let date = start + chrono::Days::new(day as u64);
             stage.set_date(date);

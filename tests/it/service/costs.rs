@@ -4,7 +4,7 @@
 use backline::pipeline::collection::report::RunRequest;
 use backline_gateway::secrets::SecretText;
 use backline_model::manifest::Of;
-use backline_model::{Account, AccountId, AccountStatus, ArtistId, Consent};
+use backline_model::{Account, AccountId, AccountStatus, ArtistId};
 use backline_simulator::{SimulatorConfig, SpotifyMode};
 use backline_store::{DatabaseKind, Scope, Store};
 use chrono::{Days, NaiveDate};
@@ -153,14 +153,5 @@ async fn import_optional(stage: &Stage) {
     let owned: Vec<(AccountId, SecretText)> = owned.collect();
     credentials.set_many(&platform(ANALYTICS), "user", &owned).await.expect("the owners' tokens are set");
 
-    let consents = accounts.iter().map(|account| Consent {
-        artist_id: account.artist_id,
-        platform: account.platform.clone(),
-        granted: true,
-        scope: "metrics".to_owned(),
-        source: "import".to_owned(),
-        recorded_at: now,
-    });
-    let consents: Vec<Consent> = consents.collect();
-    store.consents_record(&all, &consents).await.expect("consents are recorded");
+    stage.consent(&accounts).await;
 }

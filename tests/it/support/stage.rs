@@ -183,17 +183,21 @@ impl Stage {
             set.unwrap_or_else(|error| panic!("{name}/{slot}: {error:?}"));
         }
         // Last: a service collects artists as soon as they consent.
-        let consents: Vec<Consent> = accounts
-            .iter()
-            .map(|account| Consent {
-                artist_id: account.artist_id,
-                platform: account.platform.clone(),
-                granted: true,
-                scope: "metrics".to_owned(),
-                source: "import".to_owned(),
-                recorded_at: now,
-            })
-            .collect();
+        self.consent(&accounts).await;
+    }
+
+    /// Records that the artists of these accounts agree to be collected.
+    pub async fn consent(&self, accounts: &[Account]) {
+        let now = self.host.clock().now();
+        let granted = |account: &Account| Consent {
+            artist_id: account.artist_id,
+            platform: account.platform.clone(),
+            granted: true,
+            scope: "metrics".to_owned(),
+            source: "import".to_owned(),
+            recorded_at: now,
+        };
+        let consents: Vec<Consent> = accounts.iter().map(granted).collect();
         self.host.store().consents_record(&Scope::all_tenants(), &consents).await.expect("consents are recorded");
     }
 
