@@ -1,6 +1,6 @@
 //! The next version of `well_behaved`, which is worse. The prefix of an account's id decides: `trap-` panics in `fetch`
-//! and `unread-` in `normalize`; `hide-` reports nothing, `minus-` a value that validation withholds, `more-` one more
-//! follower.
+//! and `unread-` in `normalize`; `nobody-` is not known, and `closed-` not permitted; `hide-` reports nothing, `minus-` a
+//! value that validation withholds, `more-` one more follower.
 
 use backline_guests::echo_all;
 use backline_sdk::prelude::*;
@@ -17,7 +17,15 @@ impl Connector for Guest {
 
     async fn fetch(_http: &Http, accounts: Vec<Account>, _context: Context) -> BatchResult {
         assert!(!accounts.iter().any(|account| account.platform_id.starts_with("trap-")), "an id has the prefix trap-");
-        echo_all(&accounts)
+        let mut result = echo_all(&accounts);
+        for (fetched, account) in result.accounts.iter_mut().zip(&accounts) {
+            if account.platform_id.starts_with("nobody-") {
+                *fetched = Err(FetchError::NotFound);
+            } else if account.platform_id.starts_with("closed-") {
+                *fetched = Err(FetchError::Forbidden("the id has the prefix closed-".to_owned()));
+            }
+        }
+        result
     }
 
     fn normalize(document: Document) -> Result<Snapshot, String> {

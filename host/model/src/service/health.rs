@@ -385,6 +385,8 @@ pub enum RecommendationKind {
     ReleaseFailing,
     /// A credential of the operator is missing or dead.
     CredentialDead,
+    /// Accounts fail because the operator's configuration is wrong.
+    Misconfigured,
     /// A credential expires soon.
     CredentialExpiring,
     /// A platform has accounts but no active release.
@@ -397,6 +399,14 @@ pub enum RecommendationKind {
     TokensNotRefreshed,
     /// Accounts that the artists have to reconnect.
     Reconnect,
+    /// Accounts that the platform does not know.
+    AccountsNotFound,
+    /// Accounts that the permissions which were given do not cover.
+    AccountsForbidden,
+    /// Accounts at which hosts ended, and which are left out.
+    AccountsHostKilled,
+    /// A connector fails in its own code, and its activation is not why.
+    ConnectorFailing,
     /// Accounts should have been collected by now, and no attempt was made.
     Overdue,
     /// Accounts wait for a budget to reset.

@@ -40,6 +40,25 @@ pub enum FailureClass {
 }
 
 impl FailureClass {
+    /// Every class.
+    pub const ALL: [Self; 15] = [
+        Self::NotFound,
+        Self::Reconnect,
+        Self::Forbidden,
+        Self::Misconfigured,
+        Self::Denied,
+        Self::CredentialMissing,
+        Self::RateLimited,
+        Self::Unavailable,
+        Self::Unexpected,
+        Self::Trapped,
+        Self::TimedOut,
+        Self::LimitExceeded,
+        Self::NotNormalised,
+        Self::Internal,
+        Self::HostKilled,
+    ];
+
     /// The name used in tables.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::*;
 use backline_model::health::{AccountName, CredentialFigures, ReleaseFigures, WebhookFigures};
-use backline_model::outcome::FailureClass;
+use backline_model::outcome::{Exclusion, FailureClass};
 use backline_model::{AccountId, Digest, Platform, Tally, ZoneData};
 
 /// The current time of the fixtures: noon UTC on 20 November 2026.
@@ -72,11 +72,19 @@ pub fn everything_wrong() -> HealthReport {
         has_release: false,
         ..failing(1, FailureClass::CredentialMissing, 2)
     };
+    let classes =
+        [FailureClass::NotFound, FailureClass::Forbidden, FailureClass::Misconfigured, FailureClass::Unexpected];
+    let refused = PlatformFigures {
+        failed: classes.map(|class| (class, 1)).into(),
+        excluded: BTreeMap::from([(Exclusion::HostKilled, 1)]),
+        ..healthy(90)
+    };
     let mut wrong = figures([
         ("youtube", troubled),
         ("spotify", failing(0, FailureClass::Unavailable, 50)),
         ("instagram", failing(90, FailureClass::Trapped, 10)),
         ("deezer", failing(90, FailureClass::Trapped, 10)),
+        ("tiktok", refused),
     ]);
     let host = |name: &str, seen_at| HostFigures {
         name: name.to_owned(),

@@ -9,7 +9,7 @@ use backline_model::health::{
     Blame, CredentialFigures, Figures, HealthReport, HostFigures, PlatformFigures, Recommendation,
     RecommendationKind as Kind, ReleaseFigures, Suspects, UnreadableRow, Urgency, WebhookFigures,
 };
-use backline_model::outcome::FailureClass;
+use backline_model::outcome::{Exclusion, FailureClass};
 use backline_model::zone::ZoneFault;
 use backline_model::{Platform, Tally, ZoneData};
 
@@ -39,6 +39,35 @@ const OF_THE_CODE: [FailureClass; 6] = [
     FailureClass::LimitExceeded,
     FailureClass::NotNormalised,
 ];
+
+/// Failures of a platform that does not answer, or refuses whatever is asked.
+const AWAY: [FailureClass; 3] = [FailureClass::Unavailable, FailureClass::RateLimited, FailureClass::TimedOut];
+
+/// Which recommendation tells of accounts that failed so. Some count what such a failure leaves behind: a batch that is
+/// dead, an account that has to be connected again.
+fn told_by(class: FailureClass) -> Kind {
+    match class {
+        FailureClass::NotFound => Kind::AccountsNotFound,
+        FailureClass::Forbidden => Kind::AccountsForbidden,
+        FailureClass::Misconfigured => Kind::Misconfigured,
+        FailureClass::CredentialMissing => Kind::CredentialDead,
+        FailureClass::Reconnect => Kind::Reconnect,
+        FailureClass::Denied
+        | FailureClass::Unexpected
+        | FailureClass::Trapped
+        | FailureClass::TimedOut
+        | FailureClass::LimitExceeded
+        | FailureClass::NotNormalised => Kind::ConnectorFailing,
+        FailureClass::RateLimited | FailureClass::Unavailable | FailureClass::Internal | FailureClass::HostKilled => {
+            Kind::BatchesDead
+        }
+    }
+}
+
+/// How many accounts failed in the ways that a recommendation tells of.
+fn failed_as(counted: &PlatformFigures, kind: Kind) -> u64 {
+    counted.failed.iter().filter(|(class, _)| told_by(**class) == kind).map(|(_, accounts)| accounts).sum()
+}
 
 /// Every recommendation, the most urgent first.
 pub(super) fn recommend(
@@ -258,11 +287,9 @@ fn of_platform(
     let blame = Blame { platform: Some(platform.clone()), ..Blame::default() };
     let failed: u64 = counted.failed.values().sum();
     let planned = counted.collected + failed + counted.due + counted.overdue;
-    let of = |classes: &[FailureClass]| classes.iter().filter_map(|class| counted.failed.get(class)).sum::<u64>();
-    let is_most = |accounts: u64| super::share(accounts, planned).is_some_and(|share| share > MOST);
-
-    let away = of(&[FailureClass::Unavailable, FailureClass::RateLimited, FailureClass::TimedOut]);
-    let is_down = is_most(away) && !release_is_to_blame;
+    let away: u64 = AWAY.iter().filter_map(|class| counted.failed.get(class)).sum();
+    let is_most = super::share(away, planned).is_some_and(|share| share > MOST);
+    let is_down = is_most && !release_is_to_blame;
     if is_down {
         found.push(Recommendation {
             kind: Kind::PlatformDown,
@@ -275,7 +302,7 @@ fn of_platform(
             blame: blame.clone(),
         });
     }
-    let missing = counted.failed.get(&FailureClass::CredentialMissing).copied().unwrap_or_default();
+    let missing = failed_as(counted, Kind::CredentialDead);
     if missing > 0 {
         found.push(Recommendation {
             kind: Kind::CredentialDead,
@@ -285,6 +312,14 @@ fn of_platform(
             blame: Blame { credential: Some(platform.to_string()), ..blame.clone() },
         });
     }
+    let told_already: &[FailureClass] = if release_is_to_blame {
+        &OF_THE_CODE
+    } else if is_down {
+        &AWAY
+    } else {
+        &[]
+    };
+    found.extend(of_failures(platform, counted, planned, told_already, suspects));
     if counted.eligible > 0 && !counted.has_release {
         found.push(Recommendation {
             kind: Kind::NoRelease,
@@ -388,6 +423,82 @@ fn of_platform(
             remedy: "backline artists list".to_owned(),
             blame,
         });
+    }
+    found
+}
+
+/// Failures that lie in single accounts, in permissions, in the configuration, or in the connector. `told_already`:
+/// those that another recommendation of the platform has told of.
+fn of_failures(
+    platform: &Platform,
+    counted: &PlatformFigures,
+    planned: u64,
+    told_already: &[FailureClass],
+    suspects: &Suspects,
+) -> Vec<Recommendation> {
+    let mut found = Vec::new();
+    let mut add = |kind, urgency, sentence, remedy| {
+        let urgency = if counted.optional { Urgency::Notice } else { urgency };
+        let blame = Blame { platform: Some(platform.clone()), ..Blame::default() };
+        found.push(Recommendation { kind, urgency, sentence, remedy, blame });
+    };
+    let attention = || format!("backline accounts attention --platform {platform}");
+    let runs = || "backline runs list".to_owned();
+    let left_out = |reason: Exclusion| counted.excluded.get(&reason).copied().unwrap_or_default();
+
+    let misconfigured = failed_as(counted, Kind::Misconfigured);
+    if misconfigured > 0 {
+        let sentence = format!(
+            "{} of {platform} failed because of the configuration: correct the credential or the setting that the runs \
+             name",
+            accounts(misconfigured)
+        );
+        add(Kind::Misconfigured, Urgency::Urgent, sentence, runs());
+    }
+    // After some days an account is left out, and is listed with what to do about it.
+    let unknown = left_out(Exclusion::NotFound);
+    let not_found = failed_as(counted, Kind::AccountsNotFound) + unknown;
+    if not_found > 0 {
+        let sentence = format!(
+            "{platform} does not know {}: add the right ids, and remove those that were added by mistake",
+            accounts(not_found)
+        );
+        add(Kind::AccountsNotFound, Urgency::Warning, sentence, if unknown > 0 { attention() } else { runs() });
+    }
+    let forbidden = failed_as(counted, Kind::AccountsForbidden);
+    if forbidden > 0 {
+        let sentence = format!(
+            "{platform} refuses {} for lack of permissions: check the scopes and the plan of the app, and let artists \
+             connect again who did not grant all of them",
+            accounts(forbidden)
+        );
+        add(Kind::AccountsForbidden, Urgency::Warning, sentence, runs());
+    }
+    let killed = left_out(Exclusion::HostKilled);
+    if killed > 0 {
+        let sentence = format!(
+            "hosts ended while they collected {} of {platform} and nothing else: look at the hosts' logs and memory, \
+             then let what is left out in again",
+            accounts(killed)
+        );
+        add(Kind::AccountsHostKilled, Urgency::Warning, sentence, attention());
+    }
+    let of_code = counted.failed.iter().filter(|(class, accounts)| {
+        told_by(**class) == Kind::ConnectorFailing && !told_already.contains(class) && **accounts > 0
+    });
+    let of_code: Vec<(&FailureClass, &u64)> = of_code.collect();
+    if let Some((worst, _)) = of_code.iter().max_by_key(|(_, accounts)| *accounts) {
+        let number: u64 = of_code.iter().map(|(_, accounts)| *accounts).sum();
+        let is_high = super::share(number, planned).is_some_and(|share| share > ERROR_RATE_HIGH);
+        let sentence = format!(
+            "{} of {platform} failed in its connector, mostly '{}': test it, and look for a newer release",
+            accounts(number),
+            worst.as_str()
+        );
+        let release = suspects.releases.iter().find(|release| release.platform == *platform);
+        let test = |release: &ReleaseFigures| format!("backline plugins test {}", release.name);
+        let remedy = release.map_or_else(|| "backline plugins list".to_owned(), test);
+        add(Kind::ConnectorFailing, if is_high { Urgency::Warning } else { Urgency::Notice }, sentence, remedy);
     }
     found
 }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::fixtures::{everything_wrong, failing, figures, healthy, now, platform, report_of, since};
 use super::*;
 use backline_model::health::{
-    Alert, AlertName, PauseFigures, RecommendationKind as Kind, ReleaseFigures, UnreadableRow, Urgency,
+    Alert, AlertName, PauseFigures, Recommendation, RecommendationKind as Kind, ReleaseFigures, UnreadableRow, Urgency,
 };
 use backline_model::outcome::{Exclusion, FailureClass};
 use backline_model::{Digest, Tally};
@@ -184,8 +184,84 @@ fn recommendations_name_whom_or_what_to_blame() {
     {
         assert!(of(kind).blame.platform.is_some(), "{kind:?}");
     }
+    for kind in [
+        Kind::Misconfigured,
+        Kind::AccountsNotFound,
+        Kind::AccountsForbidden,
+        Kind::AccountsHostKilled,
+        Kind::ConnectorFailing,
+    ] {
+        assert_eq!(of(kind).blame.platform, Some(platform("tiktok")), "{kind:?}");
+    }
     let urgencies: Vec<_> = report.recommendations.iter().rev().skip(1).rev().map(|found| found.urgency).collect();
     assert!(urgencies.is_sorted(), "the most urgent first: {urgencies:?}");
+}
+
+#[test]
+fn whatever_accounts_fail_of_one_recommendation_says_what_to_do() {
+    for class in FailureClass::ALL {
+        for failed in [1, 60] {
+            // What such a failure leaves behind, as the database counts it.
+            let dead = if class.leaves_a_dead_batch() { failed } else { 0 };
+            let reconnect = if class == FailureClass::Reconnect { failed } else { 0 };
+            let counted = PlatformFigures { dead, reconnect, ..failing(40, class, failed) };
+            let report = report_of(&figures([("youtube", counted)]), &Suspects::default());
+            let of_platform = |found: &&Recommendation| found.blame.platform == Some(platform("youtube"));
+            let told = report.recommendations.iter().filter(of_platform).count();
+            assert_eq!(told, 1, "{failed} failed with {class:?}: {:?}", report.recommendations);
+        }
+    }
+}
+
+#[test]
+fn accounts_that_are_unknown_refused_or_left_out_are_told_with_what_to_do() {
+    let counted = PlatformFigures {
+        failed: BTreeMap::from([(FailureClass::NotFound, 2), (FailureClass::Forbidden, 1)]),
+        excluded: BTreeMap::from([(Exclusion::HostKilled, 1)]),
+        ..healthy(90)
+    };
+    let report = report_of(&figures([("youtube", counted.clone())]), &Suspects::default());
+    assert_eq!(kinds(&report), [Kind::AccountsNotFound, Kind::AccountsForbidden, Kind::AccountsHostKilled]);
+    let [unknown, forbidden, killed] = &report.recommendations[..] else { panic!("one for each") };
+    let said = "youtube does not know 2 accounts: add the right ids, and remove those that were added by mistake";
+    assert_eq!((&*unknown.sentence, &*unknown.remedy), (said, "backline runs list"));
+    assert!(forbidden.sentence.starts_with("youtube refuses 1 account for lack of permissions"), "{forbidden:?}");
+    assert_eq!(killed.remedy, "backline accounts attention --platform youtube");
+    assert!(report.recommendations.iter().all(|found| found.urgency == Urgency::Warning));
+
+    let excluded = BTreeMap::from([(Exclusion::NotFound, 5)]);
+    let later = PlatformFigures { excluded, optional: true, ..counted };
+    let report = report_of(&figures([("youtube", later)]), &Suspects::default());
+    let unknown = &report.recommendations[0];
+    assert!(unknown.sentence.starts_with("youtube does not know 7 accounts"), "{unknown:?}");
+    assert_eq!(unknown.remedy, "backline accounts attention --platform youtube", "it lists those that are left out");
+    assert!(report.recommendations.iter().all(|found| found.urgency == Urgency::Notice), "it is optional");
+}
+
+#[test]
+fn a_connector_that_fails_for_another_reason_than_its_activation_is_named_once() {
+    let release = |age: TimeDelta| ReleaseFigures {
+        platform: platform("youtube"),
+        digest: Digest::of(b"a"),
+        name: "tube".to_owned(),
+        version: "2.0.0".to_owned(),
+        spent: Vec::new(),
+        activated_at: now() - age,
+        since: Tally { accounts: 100, failed: BTreeMap::from([(FailureClass::Unexpected, 40)]), ..Tally::default() },
+        before: None,
+    };
+    let told = |failed: u64, age: TimeDelta| {
+        let suspects = Suspects { releases: vec![release(age)], ..Suspects::default() };
+        let counted = failing(100 - failed, FailureClass::Unexpected, failed);
+        let found = report_of(&figures([("youtube", counted)]), &suspects).recommendations.into_iter();
+        let found = found.filter(|found| found.blame.platform.is_some());
+        found.map(|found| (found.kind, found.urgency, found.remedy)).collect::<Vec<_>>()
+    };
+    let test = || "backline plugins test tube".to_owned();
+    assert_eq!(told(40, TimeDelta::days(30)), [(Kind::ConnectorFailing, Urgency::Warning, test())]);
+    assert_eq!(told(10, TimeDelta::days(30)), [(Kind::ConnectorFailing, Urgency::Notice, test())], "it is not much");
+    let kinds: Vec<Kind> = told(40, TimeDelta::hours(1)).into_iter().map(|(kind, ..)| kind).collect();
+    assert_eq!(kinds, [Kind::ReleaseFailing]);
 }
 
 #[test]

@@ -140,7 +140,10 @@ fn problem_of(account: &Account, listed: Option<&Listed>, has: impl Fn(&str) -> 
         return of_operator(problem, format!("install one, or `backline accounts set {id} --status disabled`"));
     };
     if let Err(error) = listed.reader.read(&account.platform_id) {
-        let remedy = format!("add the right one, and `backline accounts set {id} --status disabled` for this one");
+        let remedy = format!(
+            "add the right one, then `backline accounts remove {id}`, or `backline accounts set {id} --status \
+             disabled` to keep what was collected of it"
+        );
         return of_operator(error.to_string(), remedy);
     }
     let slots = || listed.manifest.credentials.iter().filter(|slot| slot.owner == Owner::Account);
@@ -158,8 +161,8 @@ fn problem_of(account: &Account, listed: Option<&Listed>, has: impl Fn(&str) -> 
     if account.status == AccountStatus::NotFound {
         let problem = format!("{platform} has not known it on {NOT_FOUND_DATES_MAX} dates since it was last collected");
         let remedy = format!(
-            "add the right id with `backline accounts add`, or `backline accounts set {id} --status active` if it is \
-             back"
+            "add the right id with `backline accounts add`, and `backline accounts remove {id}` if this one was never \
+             right, or `backline accounts set {id} --status active` if it is back"
         );
         return of_operator(problem, remedy);
     }
