@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use backline_model::audit::ActOutcome;
 use backline_model::event::types;
 use backline_model::pace::Pace;
 use backline_model::privacy::personal;
 use backline_model::{Account, BatchState, Event, Holder, Provenance};
 use backline_rules::delivery;
+use backline_simulator::SimulatorConfig;
 use backline_store::{
-    BatchFilter, BatchResult, BudgetKey, DatabaseKind, EventCursor, MetricsFilter, NewDelivery, Pause, Scope,
+    AccountFilter, AuditFilter, BatchFilter, BatchResult, BudgetKey, DatabaseKind, EventCursor, MetricsFilter,
+    NewDelivery, Pause, Scope,
 };
 use chrono::TimeDelta;
 use serde_json::{Value as Json, json};
@@ -19,7 +22,9 @@ use crate::store::fixtures::{
     TTL, account, add_batches, artist, batch, day, demo, event, followers, lease, now, people, run, stored, webhook,
 };
 use crate::store::scope::{credential, fill};
-use crate::support::database::each_database;
+use crate::support::database::{each_database, refuse};
+use crate::support::fleet::Fleet;
+use crate::support::stage::{Stage, platform};
 
 /// An event of artist 2 about account `of`.
 fn event_of(n: u128, of: u128) -> Event {
@@ -142,6 +147,36 @@ async fn a_batch_completed_after_a_removal_brings_nothing_back_and_a_plan_leaves
         add_batches(&store, std::slice::from_ref(&planned), now()).await;
         let left = store.batch_accounts_list(&all, planned.id).await.unwrap();
         assert_eq!(left.iter().map(|one| one.account_id).collect::<Vec<_>>(), [other]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_account_of_a_removal_is_on_record_as_it_ended() {
+    each_database(async |store, url| {
+        let simulated = SimulatorConfig { artists: 3, date: day("2026-11-18"), ..SimulatorConfig::default() };
+        let stage = Stage::set(url, simulated, |_| {}).await;
+        let all = Scope::all_tenants();
+        let filter = AccountFilter { platform: Some(platform("tiktok")), ..AccountFilter::default() };
+        let accounts = store.accounts_list(&all, &filter).await.unwrap();
+        let ids: Vec<String> = accounts.iter().map(|account| account.id.to_string()).collect();
+        let [one, kept, other] = &ids[..] else { panic!("{ids:?}") };
+        refuse(url, "accounts", "DELETE", &format!("OLD.id = '{kept}'")).await;
+
+        let line = ["accounts", "remove", one, kept, other, "--reason", "a slip", "--yes"];
+        let output = Fleet::of(&stage, |_| {}).command(&line).output().expect("the binary starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        assert!(said.contains(&format!("account {kept} was not removed: ")), "{said}");
+        let left = store.accounts_list(&all, &filter).await.unwrap();
+        assert_eq!(left.iter().map(|account| account.id).collect::<Vec<_>>(), [accounts[1].id]);
+
+        let filter = AuditFilter { action: Some("accounts remove".to_owned()), ..AuditFilter::default() };
+        let log = store.audit_list(&all, &filter).await.unwrap();
+        let outcomes: BTreeMap<_, _> = log.iter().map(|entry| (entry.act.artist_id, entry.act.outcome)).collect();
+        let of = |n: usize, outcome| (Some(accounts[n].artist_id), outcome);
+        let expected = [of(0, ActOutcome::Done), of(1, ActOutcome::Failed), of(2, ActOutcome::Done)];
+        assert_eq!((log.len(), outcomes), (3, BTreeMap::from(expected)), "{log:?}");
     })
     .await;
 }

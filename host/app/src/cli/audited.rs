@@ -251,7 +251,7 @@ async fn account(store: &Store, matches: &ArgMatches, text: &str) -> Option<Acco
 /// Records a command that has ended, if it is one of those that are. A command that was refused changed nothing.
 pub(super) async fn record(context: &Context, matches: &ArgMatches, meant: &Meant, outcome: &CommandResult) {
     let opened = context.take_opened();
-    let deeds = deeds(matches, meant, outcome);
+    let deeds = deeds(matches, meant, outcome, &context.take_ended());
     if deeds.is_empty() {
         return;
     }
@@ -275,8 +275,20 @@ pub(super) async fn record(context: &Context, matches: &ArgMatches, meant: &Mean
 }
 
 /// What is recorded of a command: one entry, or one for each of several accounts, since an entry is about one artist.
-fn deeds(matches: &ArgMatches, meant: &Meant, outcome: &CommandResult) -> Vec<Deed> {
-    let Some(deed) = deed(matches, meant, outcome) else { return Vec::new() };
+/// `ended`: how each account ended where they did not all end like the command; others were not acted on.
+fn deeds(
+    matches: &ArgMatches,
+    meant: &Meant,
+    outcome: &CommandResult,
+    ended: &BTreeMap<AccountId, ActOutcome>,
+) -> Vec<Deed> {
+    if !ended.is_empty() {
+        let of = |(account, outcome): (&AccountId, &ActOutcome)| {
+            Some(Deed { account: Some(*account), ..deed(matches, meant, *outcome)? })
+        };
+        return ended.iter().filter_map(of).collect();
+    }
+    let Some(deed) = outcome_of(outcome).and_then(|outcome| deed(matches, meant, outcome)) else { return Vec::new() };
     let named: BTreeSet<Uuid> = subjects::ids("account", leaf(matches).1, meant).into_iter().collect();
     if named.len() < 2 {
         return vec![deed];
@@ -284,17 +296,21 @@ fn deeds(matches: &ArgMatches, meant: &Meant, outcome: &CommandResult) -> Vec<De
     named.into_iter().map(|id| Deed { account: Some(AccountId(id)), ..deed.clone() }).collect()
 }
 
-fn deed(matches: &ArgMatches, meant: &Meant, outcome: &CommandResult) -> Option<Deed> {
+/// What the log says of how a command ended; none where it was refused.
+fn outcome_of(outcome: &CommandResult) -> Option<ActOutcome> {
     let ended = match outcome {
         Ok(exit) => *exit,
         Err(failure) => failure.exit,
     };
-    let outcome = match ended {
-        Exit::Usage => return None,
-        Exit::Done => ActOutcome::Done,
-        Exit::Partial | Exit::Waiting | Exit::ObjectiveMissed => ActOutcome::Partial,
-        Exit::Failed => ActOutcome::Failed,
-    };
+    match ended {
+        Exit::Usage => None,
+        Exit::Done => Some(ActOutcome::Done),
+        Exit::Partial | Exit::Waiting | Exit::ObjectiveMissed => Some(ActOutcome::Partial),
+        Exit::Failed => Some(ActOutcome::Failed),
+    }
+}
+
+fn deed(matches: &ArgMatches, meant: &Meant, outcome: ActOutcome) -> Option<Deed> {
     let (path, matches) = leaf(matches);
     let (action, shown) = RECORDED.iter().find(|(action, _)| *action == path)?;
     if is_given(matches, "dry_run") {
@@ -386,7 +402,7 @@ mod tests {
 
     fn of(arguments: &[&str], outcome: &CommandResult) -> Option<Deed> {
         let matches = super::super::Arguments::command().try_get_matches_from(arguments).expect("it is understood");
-        deed(&matches, &Meant::new(), outcome)
+        deed(&matches, &Meant::new(), outcome_of(outcome)?)
     }
 
     #[test]
@@ -414,9 +430,15 @@ mod tests {
         let (one, other) = (one.as_str(), other.as_str());
         let line = ["backline", "accounts", "remove", one, other, one, "--reason", "a slip", "--yes"];
         let matches = super::super::Arguments::command().try_get_matches_from(line).expect("it is understood");
-        let told = deeds(&matches, &Meant::new(), &Ok(Exit::Done));
+        let told = deeds(&matches, &Meant::new(), &Ok(Exit::Done), &BTreeMap::new());
         assert_eq!(told.iter().map(|deed| deed.account).collect::<Vec<_>>(), ids.map(Some));
         assert!(told.iter().all(|deed| deed.details == serde_json::json!({ "reason": "a slip" })), "{told:?}");
+
+        // One is removed and another one is gone by its turn; a third was not tried.
+        let ended = BTreeMap::from([(ids[1], ActOutcome::Done)]);
+        let told = deeds(&matches, &Meant::new(), &Err(Failure::usage("it is gone")), &ended);
+        let told: Vec<_> = told.iter().map(|deed| (deed.account, deed.outcome)).collect();
+        assert_eq!(told, [(Some(ids[1]), ActOutcome::Done)], "whatever the command ended with");
     }
 
     #[test]

@@ -8,6 +8,8 @@ use crate::cli::terminal::exit::Failure;
 use crate::cli::terminal::print;
 use crate::config::{self, Config, ConfigError, Loaded, Override};
 use crate::pipeline::{self, ActSubjects, Host};
+use backline_model::AccountId;
+use backline_model::audit::ActOutcome;
 use backline_model::clock::Clock;
 use backline_store::Store;
 
@@ -48,6 +50,8 @@ pub(super) struct Context {
     said_simulated: Once,
     /// The database as the command opened it, until the command is recorded.
     opened: Mutex<Option<Store>>,
+    /// How each account ended that the command acted on one by one.
+    ended: Mutex<BTreeMap<AccountId, ActOutcome>>,
     /// What the command is about: what it makes is named here.
     pub subjects: ActSubjects,
 }
@@ -110,8 +114,8 @@ impl Context {
         let state = service.state_dir.clone();
         let installation = &mut loaded.config.installation;
         installation.folder = installation.folder.take().or_else(|| Some(state?.join("installations")));
-        let (said_simulated, opened) = (Once::new(), Mutex::default());
-        Self { loaded, clock: Clock::system(), said_simulated, opened, subjects: ActSubjects::default() }
+        let (said_simulated, opened, ended) = (Once::new(), Mutex::default(), Mutex::default());
+        Self { loaded, clock: Clock::system(), said_simulated, opened, ended, subjects: ActSubjects::default() }
     }
 
     /// The configuration.
@@ -156,6 +160,17 @@ impl Context {
     /// ends.
     pub(super) fn take_opened(&self) -> Option<Store> {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Notes how a command that acts on accounts one by one ended for one of them. The command as a whole does not say
+    /// it: some may be done when another one fails.
+    pub(super) fn note_ended(&self, account: AccountId, outcome: ActOutcome) {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).insert(account, outcome);
+    }
+
+    /// How it ended for each account that was noted.
+    pub(super) fn take_ended(&self) -> BTreeMap<AccountId, ActOutcome> {
+        std::mem::take(&mut *self.ended.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Says once, before anything else, that the numbers are simulated.

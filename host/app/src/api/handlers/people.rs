@@ -19,7 +19,7 @@ use crate::pipeline::{
 };
 use backline_model::privacy::Receipt;
 use backline_model::{AccountId, ArtistId, Consent, CredentialId, Platform};
-use backline_store::{CredentialFilter, SealedCredential};
+use backline_store::{CredentialFilter, SealedCredential, StoreError};
 use chrono::{DateTime, Utc};
 
 /// What a consent covers unless the request says otherwise: collection.
@@ -188,8 +188,11 @@ pub(in crate::api) async fn remove_account(
 ) -> Result<Recorded<Item<RemovedAccount>>, Problem> {
     let id: AccountId = call.path("account")?;
     let (host, reason) = (call.host(), body.reason.unwrap_or_default());
-    if host.store().account_get(&call.scope(), id).await?.is_none() {
-        return Err(Problem::not_found("account", id));
+    match host.store().account_get(&call.scope(), id).await {
+        // One whose row can't be read is removed like any other.
+        Ok(Some(_)) | Err(StoreError::Unreadable { .. }) => {}
+        Ok(None) => return Err(Problem::not_found("account", id)),
+        Err(error) => return Err(error.into()),
     }
     let removed = remove(host.store(), host.config(), &call.scope(), id, &reason, host.clock().now()).await;
     let removed = removed.map_err(|error| match error {

@@ -11,8 +11,9 @@ use crate::cli::arguments::names::{self, PlatformName};
 use crate::cli::context::Context;
 use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::print;
-use crate::pipeline::{AuditLog, RemovalError, SUBJECTS_MAX, Subject, remove_account};
+use crate::pipeline::{AuditLog, Classified, ErrorClass, RemovalError, SUBJECTS_MAX, Subject, remove_account};
 use backline_model::AccountId;
+use backline_model::audit::ActOutcome;
 use backline_store::{Scope, Store};
 
 /// Arguments of `accounts remove`.
@@ -62,15 +63,25 @@ pub(super) async fn run(context: &Context, store: &Store, arguments: RemoveArgum
     }
     let (all, reason) = (Scope::all_tenants(), reason.unwrap_or_default());
     let log = AuditLog::new(store.clone(), context.clock.clone());
-    let (mut removed, mut failed) = (Vec::new(), None);
+    let (mut removed, mut failures) = (Vec::new(), Vec::new());
     for (id, _) in &counted {
         // The reason may name the artist, so the entry has to be about the artist, which only the account tells.
         log.about(&all, &context.subjects, Subject::Account(*id)).await;
         match remove_account(store, context.config(), &all, *id, &reason, context.clock.now()).await {
-            Ok(one) => removed.push(one),
+            Ok(one) => {
+                context.note_ended(*id, ActOutcome::Done);
+                removed.push(one);
+            }
             Err(error) => {
-                failed = Some(error);
-                break;
+                // What was refused has changed nothing.
+                if error.class() != ErrorClass::Refused {
+                    context.note_ended(*id, ActOutcome::Failed);
+                }
+                let is_outage = matches!(&error, RemovalError::Store(error) if error.is_outage());
+                failures.push((*id, Failure::from(error)));
+                if is_outage {
+                    break;
+                }
             }
         }
     }
@@ -85,8 +96,14 @@ pub(super) async fn run(context: &Context, store: &Store, arguments: RemoveArgum
             print::note(&remark);
         }
     }
-    // Those before it are gone.
-    failed.map_or(Ok(Exit::Done), |error| Err(error.into()))
+    if removed.is_empty() {
+        let first = failures.into_iter().next();
+        return first.map_or(Ok(Exit::Done), |(_, failure)| Err(failure));
+    }
+    for (id, failure) in &failures {
+        print::note(&format!("account {id} was not removed: {}", failure.message));
+    }
+    Ok(if failures.is_empty() { Exit::Done } else { Exit::Partial })
 }
 
 /// The accounts that are meant, each once, with the number of their rows.
@@ -103,11 +120,14 @@ async fn counted(
             None => one.find(store).await?,
             Some(platform) => one.find_on(store, platform).await?,
         };
-        let known = store.account_get(&all, id).await?.ok_or(RemovalError::NoAccount(id))?;
-        if let Some(platform) = platform.as_ref().filter(|platform| **platform != known.platform) {
-            return Err(Failure::usage(format!(
-                "{platform} has no account '{one}'; `backline accounts list --platform {platform}` shows them"
-            )));
+        // Only for this: one whose row can't be read is removed like any other.
+        if let Some(platform) = &platform {
+            let known = store.account_get(&all, id).await?.ok_or(RemovalError::NoAccount(id))?;
+            if *platform != known.platform {
+                return Err(Failure::usage(format!(
+                    "{platform} has no account '{one}'; `backline accounts list --platform {platform}` shows them"
+                )));
+            }
         }
         if counted.iter().all(|(known, _)| *known != id) {
             let rows = store.account_rows_count(&all, id).await?.ok_or(RemovalError::NoAccount(id))?;
