@@ -410,14 +410,18 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<Archive>) {
     while !context.stop.is_cancelled() {
         let archive = context.current();
         let mut end = TurnEnd::Skipped;
+        let mut rest = LOOK_EVERY.min(Duration::from_millis(archive.config.service.poll_ms.saturating_mul(10)));
         if let Some(removed) = context.stop.run_until_cancelled(archive.answers_remove()).await {
             if let Err(error) = &removed {
                 // What follows mostly fails of the same, and says so.
                 tracing::debug!(%error, "old answers to requests were not removed; it is retried");
             }
+            if matches!(removed, Err(ArchiveError::Part(_))) {
+                // Each turn tells of what is kept.
+                rest += LOOK_EVERY * 10;
+            }
             end = end_of(&archive, &removed);
         }
-        let mut rest = LOOK_EVERY.min(Duration::from_millis(archive.config.service.poll_ms.saturating_mul(10)));
         let work = look(&context, &archive);
         if let Some(looked) = context.stop.run_until_cancelled(work).await {
             if let Err(error) = &looked {
