@@ -410,6 +410,7 @@ impl Failures {
     fn print(&self) {
         for (name, lines) in &self.0 {
             println!("---- {name} failed ----");
+            let lines = without_frames(lines);
             for line in lines.iter().take(AGAIN_MAX) {
                 println!("{line}");
             }
@@ -417,7 +418,39 @@ impl Failures {
                 println!("({} more lines are above)", lines.len() - AGAIN_MAX);
             }
         }
+        // A log whose middle is cut keeps its last lines.
+        for (name, lines) in &self.0 {
+            println!("{name}: {}", why(lines));
+        }
     }
+}
+
+/// The lines without the frames of a backtrace, which push aside what a test says.
+fn without_frames(lines: &[String]) -> Vec<&str> {
+    let is_frame = |line: &str| {
+        let line = line.trim_start();
+        let number = line.split_once(": ").map(|(number, _)| number);
+        line.starts_with("at ") || number.is_some_and(|number| number.parse::<u32>().is_ok())
+    };
+    let (mut kept, mut is_inside) = (Vec::new(), false);
+    for line in lines {
+        is_inside = line == "stack backtrace:" || (is_inside && is_frame(line));
+        if !is_inside {
+            kept.push(line.as_str());
+        }
+    }
+    kept
+}
+
+/// How many characters are told of why a test failed.
+const WHY_MAX: usize = 600;
+
+/// Where a test panicked and with what, on one line.
+fn why(lines: &[String]) -> String {
+    let lines = without_frames(lines);
+    let at = lines.iter().position(|line| line.contains("panicked at ")).unwrap_or_default();
+    let said = lines[at..].iter().take_while(|line| !line.starts_with("note: ")).copied().collect::<Vec<_>>();
+    said.join(" ").chars().take(WHY_MAX).collect()
 }
 
 /// Runs cargo's tests, passing their output through while adding up the closing lines and keeping what failed.
@@ -471,6 +504,30 @@ mod tests {
         }
         let kept: Vec<(&str, String)> = failures.0.iter().map(|(name, lines)| (&**name, lines.join("|"))).collect();
         assert_eq!(kept, [("one", "thread 'one' panicked||left: 1|".to_owned()), ("three", "why|".to_owned())]);
+    }
+
+    #[test]
+    fn why_a_test_failed_is_told_on_one_line_and_without_frames() {
+        let lines = [
+            "connecting",
+            "thread 'one' (7) panicked at tests/it/one.rs:7:9:",
+            "assertion `left == right` failed: rows",
+            "  left: 1",
+            "stack backtrace:",
+            "   0: __rustc::rust_begin_unwind",
+            "             at /rustc/library/std/src/panicking.rs:689:5",
+            "  10: core::panicking::panic_fmt",
+            "note: Some details are omitted",
+            "one.log: at the end",
+        ];
+        let lines: Vec<String> = lines.map(str::to_owned).to_vec();
+        let expected =
+            "thread 'one' (7) panicked at tests/it/one.rs:7:9: assertion `left == right` failed: rows   left: 1";
+        assert_eq!(why(&lines), expected);
+        let kept = without_frames(&lines);
+        assert_eq!(kept.len(), 6, "{kept:?}");
+        assert_eq!(kept.last(), Some(&"one.log: at the end"), "what follows the frames is kept");
+        assert_eq!(why(&[]), "");
     }
 
     #[test]
