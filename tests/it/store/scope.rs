@@ -252,6 +252,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Read ids_named_list(IdKind::Account, &account(2).platform_id, 100);
         Read ids_named_list(IdKind::Token, &token(2, theirs()).name, 100);
 
+        Whole run_has_ended(run(2).id);
         Whole identifiers_search(&Identifiers::of(artist(2).id, &accounts()), false, &|_| {});
         Whole sealed_list(SEALED[0], None, 10);
         Whole sealed_replace(SEALED[0], &[]);
