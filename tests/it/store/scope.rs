@@ -172,7 +172,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Read candidates_list(&demo(), None, None, 100, now());
         Read candidates_list(&demo(), Some(artist(2).id), None, 100, now());
         Read candidates_of(&accounts().map(|account| account.id));
-        Read batch_inputs_of(&accounts().map(|account| account.id));
+        Read batch_start_get(&batch_of(0x20, 2, 2, "2026-11-25"), now());
         Read fetch_inputs_of(&accounts().map(|account| account.id));
         Read latest_consents_get(artist(2).id);
         Read latest_consents_of(&[artist(1).id, artist(2).id]);
