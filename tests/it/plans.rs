@@ -490,12 +490,10 @@ async fn collect(store: &Store, batches: &[Vec<Account>]) {
         store.next_open_get(&all, now()).await.unwrap();
         store.next_batch_get(&all, Some(lease.batch.run_id), None).await.unwrap();
         store.accounts_save(&all, &[crate::store::fixtures::account(1)], now()).await.unwrap();
-        let ids: Vec<AccountId> = lease.batch.accounts.iter().map(|account| account.account_id).collect();
-        let (candidates, inputs) = store.batch_inputs_of(&all, &ids).await.unwrap();
-        assert_eq!((candidates.len(), inputs.len()), (ids.len(), ids.len()));
+        let start = store.batch_start_get(&all, &lease.batch, now()).await.unwrap();
+        let (planned, candidates) = (lease.batch.accounts.len(), start.candidates);
+        assert_eq!((candidates.len(), start.inputs.len()), (planned, planned));
         assert!(candidates.iter().all(|candidate| candidate.consented));
-        store.credentials_of(&all, &demo(), &ids).await.unwrap();
-        store.lost_metrics_list(lease.batch.release, now()).await.unwrap();
         store.lease_renew(&lease, now(), ttl).await.unwrap();
         complete(store, &lease, &candidates).await;
         deliver(store).await;

@@ -150,6 +150,7 @@ pub use reports::lookup::{FoundId, IdKind};
 pub use reports::timeline::{PlacedEntry, TimelineCursor, TimelineEntry, TimelineFilter};
 pub use scope::Scope;
 pub use work::activations::Activation;
+pub use work::batch_start::BatchStart;
 pub use work::batches::{BatchAccountView, BatchFilter, BatchView, Retried};
 pub use work::budgets::BudgetKey;
 pub use work::bulk::{BulkActFilter, BulkStep};

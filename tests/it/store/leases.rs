@@ -1,13 +1,15 @@
 //! Tests of leases: who holds a batch, what becomes of it when its host ends, and what ends without being collected.
 
-use backline_model::Account;
 use backline_model::outcome::{FailureClass, Outcome};
-use backline_store::{BatchFilter, BatchResult, Presence, Scope, StoreError};
+use backline_model::{Account, Batch, Digest, ReleaseState, SwapCause};
+use backline_store::{BatchFilter, BatchResult, BatchStart, Presence, Scope, Store, StoreError, StoreOptions};
 use chrono::TimeDelta;
 
 use super::fixtures::{
-    TTL, add_batches, batch, create_run, day, defer, demo, followers, lease, now, people, result, run, stored,
+    TTL, account, add_batches, artist, batch, create_run, day, defer, demo, followers, lease, now, people, release,
+    result, run, stored,
 };
+use super::scope::credential;
 use crate::support::database::each_database;
 
 #[tokio::test]
@@ -210,6 +212,40 @@ async fn a_heartbeat_extends_a_lease() {
                 .unwrap()
                 .is_some()
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_batch_is_fetched_with_is_read_over_one_connection() {
+    each_database(async |store, url| {
+        let (all, accounts) = (Scope::all_tenants(), people(&store, 3).await);
+        store.release_save(&release(), b"component").await.unwrap();
+        store.release_activate(release().digest, SwapCause::Activated, now()).await.unwrap();
+        store.credential_save(&all, &credential(1), now()).await.unwrap();
+        let planned = batch(1, &run(1), &[&accounts[2], &accounts[0]], day("2026-11-22"));
+        add_batches(&store, &[planned], now()).await;
+        let batch = lease(&store).await.batch;
+
+        // There is no other one, also where tombstones are to be compared with.
+        let one = Store::open(url, StoreOptions { connections_max: 1, ..StoreOptions::default() }).await.unwrap();
+        for (erased, left) in [(None, vec![3, 1]), (Some(2), vec![3, 1]), (Some(3), vec![1])] {
+            if let Some(n) = erased {
+                store.artist_erase(&all, artist(n).id, now()).await.unwrap().expect("the artist");
+            }
+            let start = one.batch_start_get(&all, &batch, now()).await.unwrap();
+            let BatchStart { grant, lost_metrics, candidates, inputs, credentials } = start;
+            assert_eq!(grant, Some((ReleaseState::Granted, release().grant)));
+            assert_eq!(lost_metrics, Vec::<String>::new());
+            let mut ids: Vec<_> = left.iter().map(|n| account(*n).id).collect();
+            assert_eq!(inputs.iter().map(|account| account.id).collect::<Vec<_>>(), ids, "in the batch's order");
+            ids.sort();
+            assert_eq!(candidates.iter().map(|candidate| candidate.account_id).collect::<Vec<_>>(), ids);
+            assert_eq!(credentials.iter().map(|one| one.id).collect::<Vec<_>>(), [credential(1).id]);
+        }
+        let unknown = Batch { release: Digest::of(b"another"), ..batch };
+        assert_eq!(one.batch_start_get(&all, &unknown, now()).await.unwrap().grant, None);
+        one.close().await;
     })
     .await;
 }

@@ -382,6 +382,9 @@ async fn a_batch_that_failed_for_a_transient_reason_is_dead_and_can_be_retried()
         assert_eq!(store.batch_complete(&lease(&store).await, ended, now()).await.unwrap().open, 0);
         let ended = store.run_finish(&Scope::all_tenants(), run(1).id, now()).await.unwrap();
         assert_eq!((ended.status, ended.finished_at), (RunStatus::PartialFailure, Some(now())));
+        assert!(store.run_has_ended(&Scope::all_tenants(), run(1).id).await.unwrap());
+        let state = store.run_state_get(&Scope::all_tenants(), run(1).id).await.unwrap();
+        assert_eq!(state.run, ended, "counted once, by platform");
         assert_eq!(
             store
                 .batch_lease(&Scope::all_tenants(), None, None, "worker", now() + TimeDelta::days(9), TTL)
@@ -553,6 +556,9 @@ async fn what_is_open_of_a_run_is_told_by_who_holds_it_and_until_when() {
 
         let state = store.run_state_get(&Scope::all_tenants(), run(1).id).await.unwrap();
         assert_eq!(state.requests, [(demo(), 3)].into());
+        assert_eq!((state.run.counts.collected, state.run.counts.deferred, state.run.counts.planned), (1, 1, 5));
+        assert_eq!(store.run_get(&Scope::all_tenants(), run(1).id).await.unwrap(), Some(state.run));
+        assert!(!store.run_has_ended(&Scope::all_tenants(), run(1).id).await.unwrap());
         let open = |state, holder: Option<&str>, holder_seen_at, available_at| OpenBatches {
             platform: demo(),
             state,

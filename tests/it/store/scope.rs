@@ -172,7 +172,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Read candidates_list(&demo(), None, None, 100, now());
         Read candidates_list(&demo(), Some(artist(2).id), None, 100, now());
         Read candidates_of(&accounts().map(|account| account.id));
-        Read batch_inputs_of(&accounts().map(|account| account.id));
+        Read batch_start_get(&batch_of(0x20, 2, 2, "2026-11-25"), now());
         Read fetch_inputs_of(&accounts().map(|account| account.id));
         Read latest_consents_get(artist(2).id);
         Read latest_consents_of(&[artist(1).id, artist(2).id]);
@@ -252,6 +252,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Read ids_named_list(IdKind::Account, &account(2).platform_id, 100);
         Read ids_named_list(IdKind::Token, &token(2, theirs()).name, 100);
 
+        Whole run_has_ended(run(2).id);
         Whole identifiers_search(&Identifiers::of(artist(2).id, &accounts()), false, &|_| {});
         Whole sealed_list(SEALED[0], None, 10);
         Whole sealed_replace(SEALED[0], &[]);

@@ -8,6 +8,7 @@ use sqlx::any::AnyRow;
 use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, time_text};
 use crate::database::error::StoreError;
+use crate::database::link::Link;
 use crate::database::readable::{Extent, left_of, more_after};
 use crate::database::rows::id_rows;
 use crate::scope::Scope;
@@ -114,15 +115,14 @@ impl Store {
     }
 
     /// What a worker reads of a batch's accounts before it collects them, in one statement: what
-    /// [`candidates_of`](Self::candidates_of) and [`fetch_inputs_of`](Self::fetch_inputs_of) return.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn batch_inputs_of(
+    /// [`candidates_of`](Self::candidates_of) and [`fetch_inputs_of`](Self::fetch_inputs_of) return, except that
+    /// nothing is left out yet because of tombstones, and whether there are any.
+    pub(crate) async fn batch_inputs_on(
         &self,
+        link: &mut Link,
         scope: &Scope,
         accounts: &[AccountId],
-    ) -> Result<(Vec<Candidate>, Vec<FetchAccount>), StoreError> {
+    ) -> Result<(Vec<Candidate>, Vec<FetchAccount>, bool), StoreError> {
         let statement = self.scoped(
             scope,
             candidates_sql!(
@@ -132,15 +132,12 @@ impl Store {
                 "WHERE a.id {in_ids} {and_tenant: t.tenant} ORDER BY a.id"
             ),
         );
-        let rows = self.rows("read a batch's accounts", statement.bind(id_rows(accounts)?)).await?;
-        let mut candidates = self.unreadable.read("accounts", "account_id", Extent::Part, &rows, candidate_of)?;
+        let rows = link.rows("read a batch's accounts", statement.bind(id_rows(accounts)?)).await?;
+        let candidates = self.unreadable.read("accounts", "account_id", Extent::Part, &rows, candidate_of)?;
         let has_tombstones = rows.first().map_or(Ok(false), |row| row.truth("has_tombstones"))?;
-        if has_tombstones {
-            candidates = self.candidates_drop_erased(candidates).await?;
-        }
         let of = |row: &AnyRow| fetch_account_of(row, "account_id");
         let inputs = self.unreadable.read("accounts", "account_id", Extent::Part, &rows, of)?;
-        Ok((candidates, in_order_of(accounts, inputs)))
+        Ok((candidates, in_order_of(accounts, inputs), has_tombstones))
     }
 
     /// What `fetch` is given for these accounts, in the order given: platform id, settings and the state kept from the

@@ -9,6 +9,7 @@ use crate::artists::tombstones::erasures_hold_off_in_txn;
 use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, clean, time_text};
 use crate::database::error::StoreError;
+use crate::database::link::Link;
 use crate::database::readable::Extent;
 use crate::database::rows::id_rows;
 use crate::database::statement::Statement;
@@ -221,6 +222,17 @@ impl Store {
         platform: &Platform,
         accounts: &[AccountId],
     ) -> Result<Vec<SealedCredential>, StoreError> {
+        let mut link = self.link("read a batch's credentials").await?;
+        self.credentials_on(&mut link, scope, platform, accounts).await
+    }
+
+    pub(crate) async fn credentials_on(
+        &self,
+        link: &mut Link,
+        scope: &Scope,
+        platform: &Platform,
+        accounts: &[AccountId],
+    ) -> Result<Vec<SealedCredential>, StoreError> {
         let statement = self.scoped(
             scope,
             credential_sql!(
@@ -231,7 +243,7 @@ impl Store {
             ),
         );
         let statement = statement.bind(id_rows(accounts)?).bind(platform.as_str().to_owned());
-        let rows = self.rows("read a batch's credentials", statement).await?;
+        let rows = link.rows("read a batch's credentials", statement).await?;
         self.unreadable.read("credentials", "id", Extent::Part, &rows, credential_of)
     }
 

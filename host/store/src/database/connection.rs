@@ -239,7 +239,8 @@ impl Store {
         Ok(self.writing_link(what).await?.rows(what, statement).await?.into_iter().next())
     }
 
-    async fn link(&self, what: &'static str) -> Result<Link, StoreError> {
+    /// A connection for several statements that read, each as of its own moment. Who holds it takes no other one.
+    pub(crate) async fn link(&self, what: &'static str) -> Result<Link, StoreError> {
         self.link_with(None, what).await
     }
 

@@ -9,6 +9,7 @@ use sqlx::any::AnyRow;
 use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, clean, json, time_text};
 use crate::database::error::StoreError;
+use crate::database::link::Link;
 use crate::database::notifications::notify;
 use crate::database::readable::Extent;
 use crate::database::topic::Topic;
@@ -172,13 +173,22 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn grant_get(&self, digest: Digest) -> Result<Option<(ReleaseState, Grant)>, StoreError> {
+        let mut link = self.link("read a grant").await?;
+        self.grant_on(&mut link, digest).await
+    }
+
+    pub(crate) async fn grant_on(
+        &self,
+        link: &mut Link,
+        digest: Digest,
+    ) -> Result<Option<(ReleaseState, Grant)>, StoreError> {
         // Asked for with each batch. Only a grant of the early form needs the manifest, which may be large.
         let statement = self.query(
             "SELECT state, granted::text AS granted, imports::text AS imports,
                  CASE WHEN granted->>'slots' IS NULL THEN NULL ELSE manifest::text END AS manifest
              FROM releases WHERE digest = $1",
         );
-        let row = self.row("read a grant", statement.bind(digest.to_string())).await?;
+        let row = link.row("read a grant", statement.bind(digest.to_string())).await?;
         let Some(row) = row else { return Ok(None) };
         Ok(Some((row.named("state", ReleaseState::parse)?, grant_of_row(&row)?)))
     }
@@ -387,13 +397,23 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn lost_metrics_list(&self, release: Digest, now: DateTime<Utc>) -> Result<Vec<String>, StoreError> {
+        let mut link = self.link("read lost metrics").await?;
+        self.lost_metrics_on(&mut link, release, now).await
+    }
+
+    pub(crate) async fn lost_metrics_on(
+        &self,
+        link: &mut Link,
+        release: Digest,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<String>, StoreError> {
         let statement = self.query(
             "SELECT name FROM lost_metrics WHERE release_digest = $1
                  AND first_seen > $2::timestamptz AND first_seen <= $3::timestamptz",
         );
         let statement = statement.bind(release.to_string()).bind(time_text(now - LOST_FOR));
         let statement = statement.bind(time_text(latest_believed(now)));
-        let rows = self.rows("read lost metrics", statement).await?;
+        let rows = link.rows("read lost metrics", statement).await?;
         // What is not UTF-8 is no metric's name.
         let mut names: Vec<_> = rows.iter().filter_map(|row| row.text("name").ok()).collect();
         names.sort();

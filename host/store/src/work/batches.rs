@@ -185,6 +185,17 @@ impl Store {
         Ok(self.row("find a run's batches", statement.bind(run.to_string())).await?.is_some())
     }
 
+    /// Whether a run has ended, so that nothing of it can be brought up to date. Cheaper than
+    /// [`run_finish`](Self::run_finish), which counts how its accounts ended.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn run_has_ended(&self, scope: &Scope, run: RunId) -> Result<bool, StoreError> {
+        scope.require_all("find out whether a run has ended")?;
+        let statement = self.query("SELECT 1 AS found FROM runs WHERE id = $1::uuid AND (finished_at IS NULL) = FALSE");
+        Ok(self.row("find out whether a run has ended", statement.bind(run.to_string())).await?.is_some())
+    }
+
     /// Plans deferred batches again whose budget was reset: each gets its turn with the batches planned now, instead of
     /// before all those planned in the meantime. Returns how many there were.
     ///

@@ -167,11 +167,16 @@ impl Store {
 
 /// One run, with counts that belong to its status.
 pub(crate) async fn run_in(view: &mut ReadView, scope: &Scope, id: RunId) -> Result<Option<Run>, StoreError> {
-    let statement = view.scoped(scope, run_sql!("WHERE id = $1::uuid {and_run: runs.id}"));
-    let Some(row) = view.row("read a run", statement.bind(id.to_string())).await? else { return Ok(None) };
-    let mut run = run_of(&row)?;
+    let Some(mut run) = run_uncounted_in(view, scope, id).await? else { return Ok(None) };
     count_in(view, scope, std::slice::from_mut(&mut run)).await?;
     Ok(Some(run))
+}
+
+/// One run, of whose accounts only those that were planned are counted.
+pub(crate) async fn run_uncounted_in(view: &mut ReadView, scope: &Scope, id: RunId) -> Result<Option<Run>, StoreError> {
+    let statement = view.scoped(scope, run_sql!("WHERE id = $1::uuid {and_run: runs.id}"));
+    let row = view.row("read a run", statement.bind(id.to_string())).await?;
+    row.map(|row| run_of(&row)).transpose()
 }
 
 /// Counts how the accounts of runs ended. In one tenant's scope only its own are counted: what is planned of them
@@ -453,17 +458,22 @@ fn add_counts(runs: &mut [Run], outcomes: &[AnyRow]) -> Result<(), StoreError> {
     for row in outcomes {
         let id: RunId = row.parsed("run_id")?;
         let Some(run) = runs.iter_mut().find(|run| run.id == id) else { continue };
-        let n = row.count("n")?;
-        match row.told("outcome")?.as_str() {
-            // Some have rows of their own, and of others their batches say it.
-            "collected" => run.counts.collected += n,
-            "deferred" => run.counts.deferred += n,
-            "excluded" => run.counts.excluded += n,
-            "superseded" => run.counts.superseded += n,
-            _ => run.counts.failed += n,
-        }
+        count_outcome(&mut run.counts, &row.told("outcome")?, row.count("n")?);
     }
     Ok(())
+}
+
+/// Adds accounts that ended in one way. Some that were collected have rows of their own, and of others their batches
+/// say it.
+pub(crate) fn count_outcome(counts: &mut RunCounts, outcome: &str, accounts: u64) {
+    let count = match outcome {
+        "collected" => &mut counts.collected,
+        "deferred" => &mut counts.deferred,
+        "excluded" => &mut counts.excluded,
+        "superseded" => &mut counts.superseded,
+        _ => &mut counts.failed,
+    };
+    *count += accounts;
 }
 
 /// A run that may be over. What can't be read of its row does not keep it open, and with it its schedule's next runs:

@@ -1,6 +1,7 @@
 //! The work and its state: runs, batches, leases, schedules, budgets, and how each account ended.
 
 pub(crate) mod activations;
+pub(crate) mod batch_start;
 pub(crate) mod batches;
 pub(crate) mod budgets;
 pub(crate) mod bulk;

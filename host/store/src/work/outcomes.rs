@@ -192,12 +192,12 @@ fn named_of(row: &AnyRow) -> Result<NamedOutcome, StoreError> {
     })
 }
 
-/// A run's accounts by platform, outcome and reason.
+/// A run's accounts by platform, outcome and reason, and whether these are all: what can't be read is left out.
 pub(crate) async fn summary_in(
     view: &mut ReadView,
     scope: &Scope,
     run: RunId,
-) -> Result<Vec<PlatformOutcome>, StoreError> {
+) -> Result<(Vec<PlatformOutcome>, bool), StoreError> {
     let statement = view.scoped(
         scope,
         "SELECT platform, outcome, reason, COUNT(*)::bigint AS accounts FROM outcomes_all WHERE run_id = $1::uuid
@@ -213,7 +213,8 @@ pub(crate) async fn summary_in(
         })
     })?;
     summary.sort_by(|a, b| (&a.platform, &a.outcome, &a.reason).cmp(&(&b.platform, &b.outcome, &b.reason)));
-    Ok(summary)
+    let is_whole = summary.len() == rows.len();
+    Ok((summary, is_whole))
 }
 
 /// Writes outcomes; a later one of the same run and account replaces the earlier, also among those given: an account

@@ -12,7 +12,7 @@ use crate::database::readable::Extent;
 use crate::scope::Scope;
 use crate::work::batches::{BatchFilter, BatchView, batches_in};
 use crate::work::leases::readable_time;
-use crate::work::ledger::run_in;
+use crate::work::ledger::{count_outcome, run_in, run_uncounted_in};
 use crate::work::outcomes::{NamedOutcome, PlatformOutcome, Which, outcomes_in, summary_in};
 use backline_model::clock::LAST_TIME;
 use backline_model::{BatchState, Platform, Run, RunId};
@@ -81,8 +81,17 @@ impl Store {
     pub async fn run_state_get(&self, scope: &Scope, id: RunId) -> Result<RunState, StoreError> {
         let mut view = self.read_view().await?;
         let not_found = || StoreError::NotFound { what: "run", id: id.to_string() };
-        let run = run_in(&mut view, scope, id).await?.ok_or_else(not_found)?;
-        let outcomes = summary_in(&mut view, scope, id).await?;
+        let (outcomes, is_whole) = summary_in(&mut view, scope, id).await?;
+        let run = if is_whole && scope.only().is_none() {
+            // They are counted already, which reads all accounts of the run.
+            let mut run = run_uncounted_in(&mut view, scope, id).await?.ok_or_else(not_found)?;
+            for group in &outcomes {
+                count_outcome(&mut run.counts, &group.outcome, group.accounts);
+            }
+            run
+        } else {
+            run_in(&mut view, scope, id).await?.ok_or_else(not_found)?
+        };
         let requests = requests_in(&mut view, scope, id).await?;
         let open = open_accounts_in(&mut view, scope, id).await?;
         Ok(RunState { run, outcomes, requests, open })

@@ -15,7 +15,7 @@ use backline_gateway::{Gateway, SessionCredential};
 use backline_model::manifest::Owner;
 use backline_model::outcome::Exclusion;
 use backline_model::{AccountId, Candidate, FailureClass, FetchAccount, FetchContext, FetchError, Fetched, Outcome};
-use backline_store::StoreError;
+use backline_store::SealedCredential;
 
 /// What a batch is fetched with.
 #[derive(Clone, Copy)]
@@ -85,18 +85,19 @@ impl BatchAccounts {
         &mut self,
         manager: &CredentialManager,
         release: &LoadedRelease,
+        stored: &[SealedCredential],
         until: Instant,
-    ) -> Result<Vec<SessionCredential>, StoreError> {
+    ) -> Vec<SessionCredential> {
         // A slot whose terms are not those that were granted is not even refreshed: its tokens could come from another
         // endpoint.
         let usable = release.manifest.credentials.iter().filter(|slot| release.grant.lets_use(slot));
         let slots: Vec<&str> = usable.map(|slot| slot.slot.as_str()).collect();
-        let credentials = manager.for_batch(&release.manifest, &slots, &self.open(), until).await?;
+        let credentials = manager.for_batch(&release.manifest, &slots, &self.open(), stored, until).await;
         let BatchCredentials { usable, unusable } = credentials;
         for (id, error) in unusable {
             self.ended.insert(id, failure_of_credential(&error, with_causes(&error)));
         }
-        Ok(usable)
+        usable
     }
 
     /// Fetches the open accounts. What a platform refused for its credential is asked for once more with a fresh one.
@@ -251,6 +252,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use backline_store::StoreError;
 
     #[test]
     fn what_keeps_a_credential_elsewhere_says_nothing_about_an_account() {

@@ -26,7 +26,7 @@ use backline_model::remedies::{Remedy, off};
 use backline_model::{AccountId, DocumentId, DocumentInput, FetchContext, Fetched, Lease, Outcome, Snapshot, Window};
 use backline_rules::dates::{self, StoredDate};
 use backline_store::{
-    AccountResult, BatchResult, BatchWrite, DocumentBody, DocumentRecord, PluginLog, Scope, StoreError,
+    AccountResult, BatchResult, BatchStart, BatchWrite, DocumentBody, DocumentRecord, PluginLog, Scope, StoreError,
 };
 
 /// How many times the results of a batch are stored before it is given back.
@@ -133,21 +133,21 @@ async fn right_now(collector: &Collector) -> Result<DateTime<Utc>, CollectError>
 /// take longer than a lease.
 async fn observe(collector: &Collector, lease: &Lease) -> Result<Observed, CollectError> {
     let batch = &lease.batch;
-    let release = collector.cache.get(batch.release).await?;
-    let ids: Vec<AccountId> = batch.accounts.iter().map(|account| account.account_id).collect();
-    let (candidates, inputs) = collector.store.batch_inputs_of(&Scope::all_tenants(), &ids).await?;
+    let ready = collector.cache.ready(batch.release).await?;
+    let start = collector.store.batch_start_get(&Scope::all_tenants(), batch, collector.clock.now()).await?;
+    let BatchStart { grant, lost_metrics, candidates, inputs, credentials: stored } = start;
+    let release = ready.granted(batch.release, grant)?;
     let mut accounts = BatchAccounts::of(candidates, inputs);
     let mut side = SideEffects::default();
 
     accounts.exclude_withdrawn(&release);
     let (window, places) = aim(collector, lease, &release, &mut accounts, &mut side).await?;
-    let lost_metrics = collector.store.lost_metrics_list(batch.release, collector.clock.now()).await?;
     let past_dates = older_dates::wanted(collector, lease, &release, &accounts.open_candidates()).await?;
     let history = past_dates.iter().map(|(_, window)| *window).collect();
     let context = FetchContext { window, lost_metrics, history };
     let deadline = Duration::from_millis(collector.config.collection.batch_deadline_ms);
     let until = BatchBudget::time_for_credentials(deadline);
-    let credentials = accounts.with_credentials(&collector.credentials, &release, until).await?;
+    let credentials = accounts.with_credentials(&collector.credentials, &release, &stored, until).await;
     let pauses = BatchPauses::load(&collector.store, &batch.platform, &credentials, collector.clock.now()).await?;
     pauses.tell(&collector.gateway);
     accounts.defer_paused(&pauses);

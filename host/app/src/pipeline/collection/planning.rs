@@ -229,11 +229,11 @@ impl Planner {
             let mut after = None;
             loop {
                 let all_tenants = Scope::all_tenants();
-                let page = self.store.candidates_list(&all_tenants, platform, artist, after, PAGE, now).await?;
+                let found = self.store.candidates_list(&all_tenants, platform, artist, after, PAGE + 1, now).await?;
+                let (page, goes_on) = page_of(found, PAGE as usize);
                 after = page.last().map(|candidate| candidate.account_id);
-                let last = page.len() < PAGE as usize;
                 all.extend(page);
-                if last {
+                if !goes_on {
                     break;
                 }
             }
@@ -341,6 +341,14 @@ impl Planner {
     }
 }
 
+/// A page out of what was found where one more than fits was asked for, and whether another page follows: a last one
+/// that is full is followed by none.
+fn page_of<T>(mut found: Vec<T>, size: usize) -> (Vec<T>, bool) {
+    let goes_on = found.len() > size;
+    found.truncate(size);
+    (found, goes_on)
+}
+
 /// The share of a platform's accounts that its canary collects.
 fn share_of(canaries: &[Canary], active: &Release) -> u32 {
     canaries.iter().find(|canary| canary.platform == *active.platform()).map_or(0, |canary| canary.share)
@@ -359,4 +367,18 @@ fn batches_of(run_id: RunId, planned: &[PlannedBatch]) -> Vec<Batch> {
         attempts: 0,
     };
     planned.iter().map(batch).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_page_is_the_last_one_where_nothing_follows() {
+        let page = |found: usize| page_of((1..=found).collect(), 3);
+        assert_eq!(page(0), (vec![], false));
+        assert_eq!(page(2), (vec![1, 2], false));
+        assert_eq!(page(3), (vec![1, 2, 3], false));
+        assert_eq!(page(4), (vec![1, 2, 3], true), "the fourth begins the next page");
+    }
 }

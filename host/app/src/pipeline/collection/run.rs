@@ -312,8 +312,10 @@ impl Runs {
             }
             ended => drop(ended?),
         }
-        // Another host may have ended it already, or been killed before it could.
-        finish_run(store, run, self.collector.clock.now()).await?;
+        // Its last batch ends it here or at another host, which may be killed before it can.
+        if !store.run_has_ended(&Scope::all_tenants(), run).await? {
+            finish_run(store, run, self.collector.clock.now()).await?;
+        }
         Ok(())
     }
 

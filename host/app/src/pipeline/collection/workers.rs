@@ -37,9 +37,12 @@ use backline_store::{Listener, Scope, Store, StoreError};
 /// free.
 const LOOK_AGAIN_MIN: Duration = Duration::from_millis(20);
 
-/// The same while batches are under way here: what is due then mostly waits for one of them to end, which wakes the
-/// pool by itself.
+/// The same while batches are under way here, which wake the pool by themselves as they end.
 const LOOK_WHILE_BUSY_MIN: Duration = Duration::from_millis(200);
+
+/// The same where a batch is due already, unless the poll interval is shorter: nearly always it waits for one of those
+/// under way here to end. Else another host has just let go of it, or another one behind it falls due.
+const LOOK_WHILE_DUE: Duration = Duration::from_secs(1);
 
 /// How long after a notification the database is asked: many hosts at work notify this one often.
 const NOTIFICATION_WAIT: Duration = Duration::from_millis(100);
@@ -430,7 +433,7 @@ impl WorkerPool {
             Some(run) if self.under_way.is_empty() => return Ok(Some(self.rest_of_run(collector, run, failed).await?)),
             Some(run) => {
                 let next = store.next_batch_get(&all, Some(run), None).await?;
-                next.map(|at| until(at).max(LOOK_WHILE_BUSY_MIN))
+                next.map(|at| while_busy(at, clock.now()))
             }
         };
         let wait = wait.map_or(poll, |wait| wait.min(poll).max(LOOK_AGAIN_MIN));
@@ -708,6 +711,12 @@ async fn hand_back(held: &RunningBatch) {
     }
 }
 
+/// How long a pool of one run that has batches under way waits before it looks for others, of which the next one is or
+/// falls due then.
+fn while_busy(next: DateTime<Utc>, now: DateTime<Utc>) -> Duration {
+    if next <= now { LOOK_WHILE_DUE } else { (next - now).to_std().unwrap_or_default().max(LOOK_WHILE_BUSY_MIN) }
+}
+
 fn stop_deadline(collector: &Collector) -> Duration {
     Duration::from_millis(collector.config.service.stop_deadline_ms)
 }
@@ -718,5 +727,20 @@ fn bounds(config: &Config) -> Bounds {
         start: config.collection.concurrency.into(),
         max: config.collection.concurrency_max.into(),
         weights: config.collection.platform_weights.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+
+    #[test]
+    fn what_is_due_already_is_not_looked_for_as_often_as_what_falls_due() {
+        let now = DateTime::UNIX_EPOCH;
+        let wait_ms = |due_in_ms| while_busy(now + TimeDelta::milliseconds(due_in_ms), now).as_millis();
+        assert_eq!([-60_000, 0].map(wait_ms), [1_000, 1_000]);
+        assert_eq!([1, 199, 201, 5_000].map(wait_ms), [200, 200, 201, 5_000]);
     }
 }

@@ -370,7 +370,9 @@ impl Conformance {
         let usable = release.manifest.credentials.iter().filter(|slot| release.grant.lets_use(slot));
         let slots: Vec<&str> = usable.map(|slot| slot.slot.as_str()).collect();
         let until = BatchBudget::time_for_credentials(self.batch_deadline());
-        let credentials = self.credentials.for_batch(&release.manifest, &slots, ids, until).await?;
+        let platform = &release.manifest.connector.platform;
+        let stored = self.store.credentials_of(&Scope::all_tenants(), platform, ids).await?;
+        let credentials = self.credentials.for_batch(&release.manifest, &slots, ids, &stored, until).await;
         let BatchCredentials { usable, unusable } = credentials;
         let unusable =
             unusable.into_iter().map(|(id, error)| (id, (error.failure_class(), with_causes(&error)))).collect();

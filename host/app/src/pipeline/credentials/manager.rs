@@ -335,19 +335,18 @@ impl CredentialManager {
         })
     }
 
-    /// Fresh credentials for a batch's accounts. What is not refreshed by `until` is used as long as it works.
-    ///
-    /// # Errors
-    /// Only when the database fails. Problems with single credentials are in [`BatchCredentials::unusable`].
+    /// Fresh credentials for a batch's accounts, out of those that are stored of them and of the operator. What is not
+    /// refreshed by `until` is used as long as it works. Problems with single credentials are in
+    /// [`BatchCredentials::unusable`].
     pub(in crate::pipeline) async fn for_batch(
         &self,
         manifest: &Manifest,
         slots: &[&str],
         accounts: &[AccountId],
+        stored: &[SealedCredential],
         until: Instant,
-    ) -> Result<BatchCredentials, StoreError> {
+    ) -> BatchCredentials {
         let platform = &manifest.connector.platform;
-        let stored = self.store.credentials_of(&Scope::all_tenants(), platform, accounts).await?;
         let find = |slot: &str, account: Option<AccountId>| {
             stored.iter().find(|credential| credential.slot == slot && credential.account_id == account)
         };
@@ -383,7 +382,7 @@ impl CredentialManager {
                 }
             }
         }
-        Ok(credentials)
+        credentials
     }
 
     /// Why a list holds no credential of a slot: none is set, or its row was left out since it can't be read.

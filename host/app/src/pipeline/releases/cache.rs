@@ -61,10 +61,29 @@ pub(in crate::pipeline) struct LoadedRelease {
 
 /// The parts of a release that never change.
 #[derive(Clone)]
-struct Ready {
+pub(in crate::pipeline) struct Ready {
     connector: Arc<Connector>,
     manifest: Arc<Manifest>,
     wit_version: String,
+}
+
+impl Ready {
+    /// The release to collect with, by what was read of its grant just now.
+    ///
+    /// # Errors
+    /// [`ReleaseError::NotGranted`] when it is not granted, and [`ReleaseError::Gone`] when it was removed.
+    pub(in crate::pipeline) fn granted(
+        self,
+        digest: Digest,
+        grant: Option<(ReleaseState, Grant)>,
+    ) -> Result<LoadedRelease, ReleaseError> {
+        let (state, grant) = grant.ok_or(ReleaseError::Gone { digest })?;
+        if state != ReleaseState::Granted {
+            return Err(ReleaseError::NotGranted { digest });
+        }
+        let Self { connector, manifest, wit_version } = self;
+        Ok(LoadedRelease { connector, manifest, grant: Arc::new(grant), digest, wit_version })
+    }
 }
 
 /// Loads each release once, and drops those that are not needed. A dropped release is freed when its last batch has
@@ -110,18 +129,15 @@ impl ReleaseCache {
         Ok(connector)
     }
 
-    /// The release of a leased batch. Its grant is read each time, so that a revocation applies to the next batch.
+    /// A release to collect with. Its grant is read each time, so that a revocation applies to the next batch.
     ///
     /// # Errors
     /// [`ReleaseError::NotGranted`] when it is not granted any more, [`ReleaseError::Gone`] when it was removed, and
     /// those of [`prepare`](Self::prepare).
     pub(in crate::pipeline) async fn get(&self, digest: Digest) -> Result<LoadedRelease, ReleaseError> {
-        let Ready { connector, manifest, wit_version } = self.ready(digest).await?;
-        let (state, grant) = self.store.grant_get(digest).await?.ok_or(ReleaseError::Gone { digest })?;
-        if state != ReleaseState::Granted {
-            return Err(ReleaseError::NotGranted { digest });
-        }
-        Ok(LoadedRelease { connector, manifest, grant: Arc::new(grant), digest, wit_version })
+        let ready = self.ready(digest).await?;
+        let grant = self.store.grant_get(digest).await?;
+        ready.granted(digest, grant)
     }
 
     /// A release whatever its grant: enough to try it without sending anything.
@@ -142,7 +158,11 @@ impl ReleaseCache {
         self.ready(digest).await.map(|_| ())
     }
 
-    async fn ready(&self, digest: Digest) -> Result<Ready, ReleaseError> {
+    /// What is ready of a release whatever its grant, which is to be read afterwards: this may take long.
+    ///
+    /// # Errors
+    /// Those of [`prepare`](Self::prepare).
+    pub(in crate::pipeline) async fn ready(&self, digest: Digest) -> Result<Ready, ReleaseError> {
         let place = Arc::clone(self.places().ready.entry(digest).or_default());
         place.get_or_try_init(|| self.make_ready(digest)).await.cloned()
     }
