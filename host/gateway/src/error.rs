@@ -1,5 +1,7 @@
 //! Errors of the gateway, as its callers see them. No text in here ever holds a secret.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 
 use super::secret_matcher::SecretMatcher;
@@ -77,6 +79,14 @@ pub enum TokenError {
     /// The platform could not be reached or failed; a later attempt may work.
     #[error("the token endpoint is unavailable: {0}")]
     Unavailable(String),
+    /// The platform limits how often it is asked, or asks to be left alone for a while.
+    #[error("the token endpoint asks for a wait: {message}")]
+    RateLimited {
+        /// What it said.
+        message: String,
+        /// How long it asks to wait; zero where it does not say.
+        wait: Duration,
+    },
     /// Secrets of this kind are used as they are.
     #[error("a secret of kind {0:?} is used as it is and can't be refreshed")]
     NotRefreshable(CredentialKind),
@@ -89,6 +99,7 @@ impl TokenError {
             Self::Refused(text) => Self::Refused(secrets.blank_text(&text)),
             Self::Misconfigured(text) => Self::Misconfigured(secrets.blank_text(&text)),
             Self::Unavailable(text) => Self::Unavailable(secrets.blank_text(&text)),
+            Self::RateLimited { message, wait } => Self::RateLimited { message: secrets.blank_text(&message), wait },
             other => other,
         }
     }

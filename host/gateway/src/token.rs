@@ -11,7 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use p256::ecdsa::signature::Signer as _;
 use p256::ecdsa::{Signature, SigningKey};
 use p256::pkcs8::DecodePrivateKey as _;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use tokio::time::Instant;
@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 
 use super::Core;
 use super::error::{SendError, TokenError};
+use super::retry::retry_after;
 use super::secret_matcher::SecretMatcher;
 use super::send::deliver;
 use super::wire::{WireRequest, WireResponse};
@@ -259,7 +260,7 @@ async fn ask(
                 other => TokenError::Unavailable(format!("{origin}: {other}")),
             },
         )?;
-    read(&answer, secrets)
+    read(&answer, core.clock.now(), secrets)
 }
 
 /// What a token endpoint granted (RFC 6749, 5.1, and the platforms' additions).
@@ -309,7 +310,7 @@ fn after(now: DateTime<Utc>, seconds: i64) -> Option<DateTime<Utc>> {
 }
 
 /// Reads a token endpoint's answer. TikTok's errors come with status 200, so the status alone decides nothing.
-fn read(answer: &WireResponse, secrets: &SecretMatcher) -> Result<Granted, TokenError> {
+fn read(answer: &WireResponse, now: DateTime<Utc>, secrets: &SecretMatcher) -> Result<Granted, TokenError> {
     if (200..300).contains(&answer.status)
         && let Ok(granted) = serde_json::from_slice::<Granted>(&answer.body)
         && !granted.access_token.expose().is_empty()
@@ -323,7 +324,8 @@ fn read(answer: &WireResponse, secrets: &SecretMatcher) -> Result<Granted, Token
         }
         return Ok(granted);
     }
-    Err(refusal(answer.status, &answer.body, secrets))
+    let wait = answer.headers.get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?, now));
+    Err(refusal(answer.status, wait, &answer.body, secrets))
 }
 
 /// Whether a token can be sent and searched for.
@@ -337,8 +339,9 @@ fn is_usable(token: &SecretText) -> bool {
 }
 
 /// The meaning of a refusal. Known forms: `{"error": "code", "error_description"}` (RFC 6749), `{"error": {"code",
-/// "message"}}` (Graph API) and `{"error_type", "code", "error_message"}` (Instagram's OAuth endpoint).
-fn refusal(status: u16, body: &[u8], secrets: &SecretMatcher) -> TokenError {
+/// "message"}}` (Graph API) and `{"error_type", "code", "error_message"}` (Instagram's OAuth endpoint). `asked` is the
+/// wait of its `Retry-After`.
+fn refusal(status: u16, asked: Option<Duration>, body: &[u8], secrets: &SecretMatcher) -> TokenError {
     let json: Json = serde_json::from_slice(body).unwrap_or_default();
     let error = &json["error"];
     let word = error.as_str().or_else(|| json["error_type"].as_str()).unwrap_or_default();
@@ -361,13 +364,17 @@ fn refusal(status: u16, body: &[u8], secrets: &SecretMatcher) -> TokenError {
         let explained = secrets.blank_text(part);
         text.extend(explained.chars().filter(|c| !c.is_control()).take(EXPLANATION_CHARS_MAX));
     }
-    if status == 429 || status >= 500 || error["is_transient"] == true {
+    let asked = asked.filter(|asked| !asked.is_zero());
+    let limited = |message| TokenError::RateLimited { message, wait: asked.unwrap_or_default() };
+    if status == 429 || (status == 503 && asked.is_some()) {
+        return limited(text);
+    }
+    if status >= 500 || error["is_transient"] == true {
         return TokenError::Unavailable(text);
     }
     match (word, code) {
-        ("temporarily_unavailable" | "server_error" | "slow_down" | "rate_limit_exceeded", _) => {
-            TokenError::Unavailable(text)
-        }
+        ("slow_down" | "rate_limit_exceeded", _) => limited(text),
+        ("temporarily_unavailable" | "server_error", _) => TokenError::Unavailable(text),
         ("invalid_grant" | "access_denied" | "consent_required" | "interaction_required" | "login_required", _) => {
             TokenError::Refused(text)
         }
@@ -376,7 +383,8 @@ fn refusal(status: u16, body: &[u8], secrets: &SecretMatcher) -> TokenError {
             _,
         ) => TokenError::Misconfigured(text),
         // The Graph API: rate limited or transient; the token or its permission is gone; the request itself is wrong.
-        (_, Some(1 | 2 | 4 | 17 | 32 | 613)) => TokenError::Unavailable(text),
+        (_, Some(4 | 17 | 32 | 613)) => limited(text),
+        (_, Some(1 | 2)) => TokenError::Unavailable(text),
         (_, Some(10 | 102 | 190 | 200..=299)) => TokenError::Refused(text),
         (_, Some(100 | 101)) => TokenError::Misconfigured(text),
         // It is not certain that the grant itself is invalid, and reconnecting without need costs the artist's work.
@@ -393,10 +401,11 @@ mod tests {
     use super::*;
 
     fn class(status: u16, body: &str) -> &'static str {
-        match refusal(status, body.as_bytes(), &SecretMatcher::new([])) {
+        match refusal(status, None, body.as_bytes(), &SecretMatcher::new([])) {
             TokenError::Refused(_) => "refused",
             TokenError::Misconfigured(_) => "misconfigured",
             TokenError::Unavailable(_) => "unavailable",
+            TokenError::RateLimited { wait: Duration::ZERO, .. } => "rate limited",
             other => panic!("{other}"),
         }
     }
@@ -416,18 +425,40 @@ mod tests {
             (
                 400,
                 r#"{"error":{"message":"Application request limit reached","type":"OAuthException","code":4}}"#,
-                "unavailable",
+                "rate limited",
             ),
             (400, r#"{"error":{"message":"An unexpected error","code":999,"is_transient":true}}"#, "unavailable"),
             (400, r#"{"error":{"message":"Invalid parameter","type":"IGApiException","code":100}}"#, "misconfigured"),
             (400, r#"{"error_type":"OAuthException","code":190,"error_message":"Invalid token"}"#, "refused"),
             (400, r#"{"error":"temporarily_unavailable"}"#, "unavailable"),
             (503, "<html>", "unavailable"),
-            (429, r#"{"error":"invalid_grant"}"#, "unavailable"),
+            (429, r#"{"error":"invalid_grant"}"#, "rate limited"),
+            (400, r#"{"error":"slow_down"}"#, "rate limited"),
             (403, "", "unavailable"),
             (200, r#"{"access_token":""}"#, "unavailable"),
         ] {
             assert_eq!(class(status, body), expected, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn a_wait_that_is_asked_for_is_told_where_the_refusal_is_about_the_rate() {
+        let hour = Duration::from_secs(3_600);
+        let wait = |status, asked| match refusal(status, asked, b"", &SecretMatcher::new([])) {
+            TokenError::RateLimited { wait, .. } => Some(wait),
+            TokenError::Unavailable(_) => None,
+            other => panic!("{other}"),
+        };
+        for (status, asked, expected) in [
+            (429, Some(hour), Some(hour)),
+            (429, None, Some(Duration::ZERO)),
+            (429, Some(Duration::ZERO), Some(Duration::ZERO)),
+            (503, Some(hour), Some(hour)),
+            (503, Some(Duration::ZERO), None),
+            (503, None, None),
+            (500, Some(hour), None),
+        ] {
+            assert_eq!(wait(status, asked), expected, "{status} {asked:?}");
         }
     }
 
@@ -470,7 +501,7 @@ mod tests {
     fn an_explanation_is_searched_before_it_is_cut() {
         let secrets = SecretMatcher::new(["canary-0123456789-canary"]);
         let body = format!(r#"{{"error":"{}canary-0123456789-canary"}}"#, "x".repeat(195));
-        let error = refusal(400, body.as_bytes(), &secrets).to_string();
+        let error = refusal(400, None, body.as_bytes(), &secrets).to_string();
         assert!(!error.contains("cana") && error.contains("xxx[sec"), "{error}");
 
         // Blanking makes a text shorter, so that its end may be shown.
@@ -479,7 +510,7 @@ mod tests {
         for (times, said) in [(21, "[secret][secret]"), (100, "too long to be searched")] {
             let message = long.repeat(times);
             let body = format!(r#"{{"error":"invalid_grant","error_description":"{message}"}}"#);
-            let error = refusal(400, body.as_bytes(), &secrets).to_string();
+            let error = refusal(400, None, body.as_bytes(), &secrets).to_string();
             assert!(!error.contains("cana") && error.contains(said), "{error}");
         }
     }

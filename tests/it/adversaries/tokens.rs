@@ -76,7 +76,12 @@ fn granted(refreshed: Result<Secret, TokenError>) -> Result<Grants, String> {
         }
         Ok(_) => Err("it granted a token".to_owned()),
         Err(error) if error.to_string().contains("canary") => Err("its error repeats a secret".to_owned()),
-        Err(TokenError::Unavailable(_) | TokenError::Refused(_) | TokenError::Misconfigured(_)) => Ok(Grants::Nothing),
+        Err(
+            TokenError::Unavailable(_)
+            | TokenError::RateLimited { .. }
+            | TokenError::Refused(_)
+            | TokenError::Misconfigured(_),
+        ) => Ok(Grants::Nothing),
         Err(error) => Err(error.to_string()),
     }
 }

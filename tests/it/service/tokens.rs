@@ -250,6 +250,62 @@ async fn two_hosts_whose_batches_need_the_same_token_ask_for_it_once() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_endpoint_that_asks_for_a_wait_is_left_alone_by_every_host() {
+    each_database(async |store: Store, url: &str| {
+        // One batch after the other, so that the second one could know better.
+        let stage = Stage::set(url, small(60), |config| config.collection.concurrency = 1).await;
+        let begun = stage.host.clock().now();
+        let asks = |path| {
+            let kind = FaultKind::TooManyRequests { retry_after: RetryAfter::Seconds(3_600) };
+            Fault::always(kind).on_path(path)
+        };
+        stage.simulator.set_faults(vec![asks("/v2/oauth/token/"), asks("/api/token")]);
+        let report = stage.run_some(today(&stage), &["tiktok", "spotify"]).await;
+        let counts = report.run.counts;
+        assert!(counts.deferred > 40 && counts.failed == 0 && counts.collected == 0, "{:?}", report.platforms);
+        let asked_before = (asked(&stage, TIKTOK_TOKEN), asked(&stage, SPOTIFY_TOKEN));
+        assert!(asked_before.0 <= 8, "no more than are under way at once: {asked_before:?}");
+        assert_eq!(asked_before.1, 1, "one token is for all");
+        let outcomes = store.run_outcomes_list(&Scope::all_tenants(), report.run.id, None, 1_000).await;
+        let deferred = outcomes.expect("outcomes are read").into_iter().filter_map(|entry| match entry.outcome {
+            Outcome::Deferred { until, .. } => Some((until, entry.attempts)),
+            _ => None,
+        });
+        let (until, none) = (begun + TimeDelta::hours(1), 0);
+        assert!(deferred.into_iter().all(|found| found == (until, none)), "no attempt is used up");
+
+        // Another host knows it from the database.
+        let other = another(&stage, |_| {}).await;
+        let request = backline::pipeline::collection::report::RunRequest {
+            trigger: "test".to_owned(),
+            date: Some(day()),
+            due: None,
+            platforms: vec![platform("tiktok"), platform("spotify")],
+            artists: Vec::new(),
+        };
+        let again = other.run(&request, &|_| {}).await.expect("a run").run.counts;
+        assert_eq!((again.deferred, again.failed), (counts.deferred, 0));
+        assert_eq!((asked(&stage, TIKTOK_TOKEN), asked(&stage, SPOTIFY_TOKEN)), asked_before, "nobody asks meanwhile");
+
+        go_to(&stage, until + TimeDelta::minutes(1));
+        stage.simulator.set_faults(Vec::new());
+        let report = stage.run_some(today(&stage), &["tiktok", "spotify"]).await;
+        assert_eq!((report.run.counts.collected, report.run.counts.deferred), (counts.deferred, 0));
+
+        // What still works is used while the endpoint is left alone.
+        go_to(&stage, after(15, 0));
+        stage.simulator.set_faults(vec![asks("/v2/oauth/token/")]);
+        let before = asked(&stage, TIKTOK_TOKEN);
+        let report = stage.run_some(today(&stage), &["tiktok"]).await;
+        assert_eq!((report.run.counts.deferred, report.run.counts.failed), (0, 0), "{:?}", report.platforms);
+        assert!(report.run.counts.collected > 20, "{:?}", report.platforms);
+        let tried = asked(&stage, TIKTOK_TOKEN) - before;
+        assert!((1..=8).contains(&tried), "{tried} requests");
+    })
+    .await;
+}
+
 /// A TikTok that accepts no access token. `later` is what it waits for before it answers a token request after the
 /// first `first` ones.
 async fn refusing<F>(first: usize, later: impl Fn() -> F + Clone + Send + Sync + 'static) -> (Server, Arc<AtomicUsize>)

@@ -188,6 +188,9 @@ fn failure_of_credential(error: &CredentialError, message: String) -> AccountFai
     if error.is_outage() {
         return AccountFailure::Outage;
     }
+    if let CredentialError::Paused { until, .. } = error {
+        return AccountFailure::Paused { until: *until };
+    }
     let class = error.failure_class();
     if class.is_retryable() {
         AccountFailure::Retry { class, message }

@@ -172,11 +172,24 @@ impl BatchPauses {
     /// How long an account waits whose platform limits the rate. Where it named no time, or refuses again soon after a
     /// pause, the wait is twice as long as the last one; `least` is the first of them.
     pub(super) fn wait(&self, account: AccountId, asked: Option<Duration>, least: Duration) -> TimeDelta {
-        let before = self.known.get(self.holder_of(account)).filter(|pause| self.now - pause.until < SOON);
-        let doubled = before.map(|pause| (pause.until - pause.began_at) * 2).unwrap_or_default().min(CHOSEN_MAX);
-        let asked = TimeDelta::from_std(asked.unwrap_or(least)).unwrap_or(TimeDelta::MAX);
-        asked.max(doubled)
+        wait_after(self.known.get(self.holder_of(account)), asked, least, self.now)
     }
+}
+
+/// How long requests wait that a platform has refused: as it asked, or `least` where it named no time, and twice as
+/// long as the last pause where it refuses again soon after that.
+pub(in crate::pipeline) fn wait_after(
+    before: Option<&Pause>,
+    asked: Option<Duration>,
+    least: Duration,
+    now: DateTime<Utc>,
+) -> TimeDelta {
+    let before = before.filter(|pause| now - pause.until < SOON);
+    let doubled = before.map(|pause| (pause.until - pause.began_at) * 2).unwrap_or_default().min(CHOSEN_MAX);
+    // A platform that refuses and asks for no wait, with zero or a time in the past, has named none.
+    let asked = asked.filter(|asked| !asked.is_zero()).unwrap_or(least);
+    let asked = TimeDelta::from_std(asked).unwrap_or(TimeDelta::MAX);
+    asked.max(doubled)
 }
 
 fn holder(credential: &SessionCredential) -> Holder {
@@ -234,7 +247,7 @@ impl Asked {
 }
 
 /// Writes a pause that begins now.
-pub(super) async fn begin(
+pub(in crate::pipeline) async fn begin(
     store: &Store,
     holder: &Holder,
     platform: &Platform,
@@ -363,6 +376,8 @@ mod tests {
         for (known, asked, least, waited) in [
             (None, Some(seconds(5)), seconds(2), 5),
             (None, None, seconds(2), 2),
+            (None, Some(seconds(0)), seconds(2), 2),
+            (Some(pause(-70, -30)), Some(seconds(0)), seconds(2), 80),
             (None, Some(seconds(90_000)), seconds(2), 90_000),
             // The last pause took 40 s and is over for 30 s, or for longer.
             (Some(pause(-70, -30)), None, seconds(2), 80),

@@ -18,6 +18,7 @@ use crate::pipeline::clocks::Clocks;
 use crate::pipeline::credentials::installation::{Installation, Stranger};
 use crate::pipeline::credentials::journal::Journal;
 use crate::pipeline::credentials::refresh::{LEASE_TTL, Renewal};
+use crate::pipeline::credentials::token_pauses::TokenPauses;
 use crate::pipeline::error::{Classified, ErrorClass};
 use crate::telemetry::Telemetry;
 use backline_gateway::secrets::{Keyring, Secret, SecretError, SecretText};
@@ -77,6 +78,14 @@ pub enum CredentialError {
     /// It could not be refreshed, and may be later: the text says what failed.
     #[error("the credential could not be refreshed: {0}")]
     Unavailable(String),
+    /// The token endpoint asked to be left alone for a while.
+    #[error("the credential can't be refreshed before {until}: {message}")]
+    Paused {
+        /// When that ends.
+        until: DateTime<Utc>,
+        /// What it said.
+        message: String,
+    },
     /// Nobody asked the token endpoint within the time: another batch or host has the refresh and is not done, or the
     /// database is slow.
     #[error("the credential could not be refreshed in time: another batch or host has it, or the database is slow")]
@@ -120,6 +129,7 @@ impl CredentialError {
             Self::Missing { .. } => FailureClass::CredentialMissing,
             Self::Dead(_) => FailureClass::Reconnect,
             Self::Misconfigured(_) | Self::NoKey | Self::Sealed(_) | Self::Stranger(_) => FailureClass::Misconfigured,
+            Self::Paused { .. } => FailureClass::RateLimited,
             Self::Unavailable(_) | Self::Busy | Self::Clock => FailureClass::Unavailable,
             Self::Store(_) | Self::Journal(_) | Self::Interrupted => FailureClass::Internal,
         }
@@ -136,7 +146,9 @@ impl Classified for CredentialError {
             | Self::Sealed(_)
             | Self::Stranger(_) => ErrorClass::Refused,
             Self::Store(error) => error.class(),
-            Self::Unavailable(_) | Self::Busy | Self::Clock | Self::Journal(_) => ErrorClass::Unavailable,
+            Self::Paused { .. } | Self::Unavailable(_) | Self::Busy | Self::Clock | Self::Journal(_) => {
+                ErrorClass::Unavailable
+            }
             Self::Interrupted => ErrorClass::Internal,
         }
     }
@@ -214,6 +226,7 @@ pub struct CredentialManager {
     pub(super) host: Arc<str>,
     in_flight: Arc<Mutex<HashMap<CredentialId, Arc<tokio::sync::Mutex<()>>>>>,
     pub(super) refreshes: Arc<Mutex<JoinSet<()>>>,
+    pub(super) token_pauses: TokenPauses,
 }
 
 impl CredentialManager {
@@ -228,6 +241,7 @@ impl CredentialManager {
         telemetry: Telemetry,
     ) -> Self {
         let (in_force, in_flight, refreshes) = (Arc::default(), Arc::default(), Arc::default());
+        let token_pauses = TokenPauses::default();
         let Outside { journal, installation, clocks } = outside;
         Self {
             store,
@@ -242,12 +256,14 @@ impl CredentialManager {
             host,
             in_flight,
             refreshes,
+            token_pauses,
         }
     }
 
-    /// Shares the published keyring with the manager of the previous configuration.
+    /// Shares the published keyring with the manager of the previous configuration, and what token endpoints asked it.
     pub(in crate::pipeline) fn after(mut self, before: &Self) -> Self {
         self.in_force = Arc::clone(&before.in_force);
+        self.token_pauses = before.token_pauses.clone();
         self
     }
 

@@ -8,3 +8,4 @@ pub(super) mod refresh;
 pub(super) mod refresher;
 pub(super) mod rotate;
 pub(super) mod set_credential;
+pub(super) mod token_pauses;

@@ -40,9 +40,11 @@ use crate::pipeline::credentials::expiry;
 use crate::pipeline::credentials::installation::InstallationState;
 use crate::pipeline::credentials::journal::Entry;
 use crate::pipeline::credentials::manager::{Asking, CredentialError, CredentialManager, is_refused, missing};
+use crate::pipeline::credentials::token_pauses::asked_with;
 use crate::pipeline::error::with_causes;
 use backline_gateway::TokenError;
 use backline_gateway::secrets::{Secret, SecretText};
+use backline_model::CredentialId;
 use backline_model::kill_points::{Point, point};
 use backline_model::manifest::{CredentialSlot, Owner};
 use backline_store::{RefreshLease, Scope, SealedCredential, StoreError};
@@ -86,6 +88,8 @@ pub(super) enum Renewal {
 struct Errand {
     slot: CredentialSlot,
     client: Option<Secret>,
+    /// Whom the token endpoint knows.
+    with: CredentialId,
     current: SealedCredential,
     secret: Secret,
     refused: Option<SecretText>,
@@ -125,7 +129,18 @@ impl CredentialManager {
         if self.clocks.asked_now().await?.is_none() {
             return Err(CredentialError::Clock);
         }
-        let client = client.filter(|client| client.id != current.id).map(|client| self.open(client)).transpose()?;
+        let client = client.filter(|client| client.id != current.id);
+        let with = asked_with(&current, client.map(|client| client.id));
+        if let Some(until) = self.token_pauses.in_force(&self.store, &current, with, self.clock.now()).await? {
+            // It is due then, and not in each round until then.
+            if current.refresh_at.is_none_or(|at| at < until) {
+                let (all, id) = (Scope::all_tenants(), current.id);
+                self.store.credential_set_refresh_at(&all, id, current.version, until).await?;
+            }
+            let message = "the token endpoint asked for a wait".to_owned();
+            return Ok(Renewal::Failed(CredentialError::Paused { until, message }));
+        }
+        let client = client.map(|client| self.open(client)).transpose()?;
         // A host's name may be reused after a restart; the random part is not.
         let owner = format!("{}/{}", self.host, uuid::Uuid::new_v4().simple());
         let now = self.clock.now();
@@ -140,7 +155,7 @@ impl CredentialManager {
             let (result, unsaved) = match lease {
                 Ok(Some(lease)) => {
                     point(Point::RefreshLeased);
-                    credentials.run(Errand { slot, client, current, secret, refused, lease, asking }).await
+                    credentials.run(Errand { slot, client, with, current, secret, refused, lease, asking }).await
                 }
                 Ok(None) => (Ok(Renewal::Busy), None),
                 Err(error) => (Err(error.into()), None),
@@ -295,10 +310,16 @@ impl CredentialManager {
 
     /// Handles a refused or failed refresh. The credential is given up only if no part of it works any more.
     async fn after_failure(&self, errand: &Errand, error: &TokenError) -> Result<Renewal, CredentialError> {
-        let Errand { slot, current, secret, refused, lease, .. } = errand;
+        let Errand { slot, current, secret, refused, lease, with, .. } = errand;
         let now = self.clock.now();
         self.telemetry.token_refreshed(&current.platform, false);
         let works = !is_refused(secret, refused.as_ref(), now) && secret.injectable(now).is_some();
+        if let TokenError::RateLimited { wait, .. } = error {
+            let until = self.token_pauses.begin(&self.store, current, *with, (*wait, works), now).await;
+            let again_at = secret.retry_at(now, rand::random()).max(until);
+            self.store.refresh_release(current.id, &lease.owner, again_at).await?;
+            return Ok(Renewal::Failed(CredentialError::Paused { until, message: error.to_string() }));
+        }
         let meaning = of_token_error(error, slot.owner);
         let is_final = is_final(error, &meaning, current);
         if works || !is_final {
@@ -463,7 +484,7 @@ fn is_final(error: &TokenError, meaning: &CredentialError, credential: &SealedCr
 fn of_token_error(error: &TokenError, owner: Owner) -> CredentialError {
     let message = error.to_string();
     match (error, owner) {
-        (TokenError::Unavailable { .. }, _) => CredentialError::Unavailable(message),
+        (TokenError::Unavailable(_) | TokenError::RateLimited { .. }, _) => CredentialError::Unavailable(message),
         (TokenError::Misconfigured { .. }, _) | (_, Owner::Operator) => CredentialError::Misconfigured(message),
         _ => CredentialError::Dead(message),
     }

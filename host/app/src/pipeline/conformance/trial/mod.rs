@@ -160,7 +160,7 @@ impl Classified for TrialError {
         match self {
             Self::Gateway(error) => error.class(),
             Self::Sandbox(SandboxError::Ticker(_))
-            | Self::Token { source: TokenError::Unavailable(_), .. }
+            | Self::Token { source: TokenError::Unavailable(_) | TokenError::RateLimited { .. }, .. }
             | Self::Write { .. } => ErrorClass::Unavailable,
             _ => ErrorClass::Refused,
         }
