@@ -494,6 +494,17 @@ impl<T> During<T> for Result<T, sqlx::Error> {
     }
 }
 
+/// Whether a row was found, for what needs no more of it: one that can't be read is there too.
+///
+/// # Errors
+/// When the database fails.
+pub fn is_there<T>(found: Result<Option<T>, StoreError>) -> Result<bool, StoreError> {
+    match found {
+        Err(StoreError::Unreadable { .. }) => Ok(true),
+        found => found.map(|found| found.is_some()),
+    }
+}
+
 /// What the database did of one thing among many. Where it refused that, the first error is kept and there is nothing:
 /// the others are not to wait for it.
 ///
