@@ -428,15 +428,13 @@ impl Store {
              FROM accounts WHERE id = $1::uuid {and_artist: accounts.artist_id}",
         );
         let row = self.row("find an account", statement.bind(id.to_string())).await?;
-        let place = |row: AnyRow| {
-            Ok(AccountPlace {
-                id,
-                artist_id: row.parsed("artist_id")?,
-                platform: row.parsed("platform").unwrap_or_else(|_| Platform::unreadable()),
-                platform_id: row.told("platform_id")?,
-            })
-        };
-        row.map(place).transpose()
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some(AccountPlace {
+            id,
+            artist_id: row.parsed("artist_id")?,
+            platform: row.parsed("platform").unwrap_or_else(|_| Platform::unreadable()),
+            platform_id: row.told("platform_id")?,
+        }))
     }
 
     /// Accounts in order of their ids.

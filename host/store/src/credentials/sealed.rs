@@ -285,14 +285,12 @@ impl Store {
              WHERE id = $1::uuid {and_account: credentials.account_id}",
         );
         let row = self.row("find a credential", statement.bind(id.to_string())).await?;
-        let slot = |row: AnyRow| {
-            Ok(CredentialSlot {
-                platform: row.parsed("platform").unwrap_or_else(|_| Platform::unreadable()),
-                slot: row.told("slot")?,
-                account_id: row.parsed_or_null("account_id")?,
-            })
-        };
-        row.map(slot).transpose()
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some(CredentialSlot {
+            platform: row.parsed("platform").unwrap_or_else(|_| Platform::unreadable()),
+            slot: row.told("slot")?,
+            account_id: row.parsed_or_null("account_id")?,
+        }))
     }
 
     /// Removes a credential, with its budgets. Returns whether there was one.

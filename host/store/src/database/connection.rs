@@ -401,7 +401,7 @@ pub(crate) struct Work {
     pub(crate) pending_notifications: Vec<Topic>,
     wakes: broadcast::Sender<Topic>,
     /// What tells whether it was committed.
-    proof: Option<Proof>,
+    proof: Option<Box<Proof>>,
 }
 
 /// A row that a transaction writes for itself: it is there if the transaction was committed, and not otherwise.
@@ -533,7 +533,7 @@ impl Work {
     /// # Errors
     /// When the database fails.
     pub(crate) async fn proven(mut self, store: &Store) -> Result<Self, StoreError> {
-        let proof = Proof { store: store.clone(), id: Uuid::now_v7() };
+        let proof = Box::new(Proof { store: store.clone(), id: Uuid::now_v7() });
         self.execute("prepare to prove a commit", proof.write()).await?;
         self.proof = Some(proof);
         Ok(self)
@@ -550,7 +550,8 @@ impl Work {
             (Ok(()), _) => {}
             (Err(error), _) if !error.leaves_in_doubt() => return Err(error),
             (Err(error), None) => return Err(StoreError::InDoubt { source: Box::new(error) }),
-            (Err(error), Some(proof)) => match proof.is_there().await {
+            // Rare, and not to lie in the frame of each commit.
+            (Err(error), Some(proof)) => match Box::pin(proof.is_there()).await {
                 Some(true) => tracing::debug!(%error, "the answer to a commit was lost, which was carried out"),
                 Some(false) => return Err(error),
                 None => return Err(StoreError::InDoubt { source: Box::new(error) }),
