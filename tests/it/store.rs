@@ -15,6 +15,7 @@ mod leases;
 mod ledger;
 mod limits;
 mod logs;
+mod lost_answers;
 mod numbers;
 mod odd_texts;
 mod old_rows;

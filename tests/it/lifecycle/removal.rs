@@ -6,7 +6,7 @@ use backline_model::audit::ActOutcome;
 use backline_model::event::types;
 use backline_model::pace::Pace;
 use backline_model::privacy::personal;
-use backline_model::{Account, BatchState, Event, Holder, Provenance};
+use backline_model::{Account, AccountStatus, BatchState, Event, Holder, Provenance};
 use backline_rules::delivery;
 use backline_simulator::SimulatorConfig;
 use backline_store::{
@@ -22,7 +22,7 @@ use crate::store::fixtures::{
     TTL, account, add_batches, artist, batch, day, demo, event, followers, lease, now, people, run, stored, webhook,
 };
 use crate::store::scope::{credential, fill};
-use crate::support::database::{each_database, refuse};
+use crate::support::database::{each_database, refuse, spoil};
 use crate::support::fleet::Fleet;
 use crate::support::stage::{Stage, platform};
 
@@ -177,6 +177,40 @@ async fn each_account_of_a_removal_is_on_record_as_it_ended() {
         let of = |n: usize, outcome| (Some(accounts[n].artist_id), outcome);
         let expected = [of(0, ActOutcome::Done), of(1, ActOutcome::Failed), of(2, ActOutcome::Done)];
         assert_eq!((log.len(), outcomes), (3, BTreeMap::from(expected)), "{log:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_reach_an_account_that_can_t_be_read_and_their_entries_name_its_artist() {
+    each_database(async |store, url| {
+        let simulated = SimulatorConfig { artists: 1, date: day("2026-11-18"), ..SimulatorConfig::default() };
+        let stage = Stage::set(url, simulated, |_| {}).await;
+        let (all, fleet) = (Scope::all_tenants(), Fleet::of(&stage, |_| {}));
+        let filter = AccountFilter { platform: Some(platform("tiktok")), ..AccountFilter::default() };
+        let accounts = store.accounts_list(&all, &filter).await.unwrap();
+        let [account] = &accounts[..] else { panic!("{accounts:?}") };
+        let (id, of) = (account.id.to_string(), format!("id = '{}'", account.id));
+
+        let lines: [(&str, &[&str]); 3] = [
+            ("accounts set", &["accounts", "set", &id, "--status", "disabled"]),
+            ("credentials remove", &["credentials", "remove", "tiktok", "user", "--account", &id]),
+            ("accounts remove", &["accounts", "remove", &id, "--platform", "tiktok", "--reason", "a slip", "--yes"]),
+        ];
+        for (action, line) in lines {
+            spoil(url, "accounts", "status", "'odd'", &of).await;
+            let output = fleet.command(line).output().expect("the binary starts");
+            assert_eq!(output.status.code(), Some(0), "{line:?}: {}", String::from_utf8_lossy(&output.stderr));
+            if action == "accounts set" {
+                let changed = store.account_get(&all, account.id).await.unwrap().expect("it is there");
+                assert_eq!(changed.status, AccountStatus::Disabled);
+            }
+            let filter = AuditFilter { action: Some(action.to_owned()), ..AuditFilter::default() };
+            let log = store.audit_list(&all, &filter).await.unwrap();
+            let [entry] = &log[..] else { panic!("{log:?}") };
+            assert_eq!(entry.act.artist_id, Some(account.artist_id), "{entry:?}");
+        }
+        assert_eq!(store.account_get(&all, account.id).await.unwrap(), None);
     })
     .await;
 }

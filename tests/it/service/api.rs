@@ -10,6 +10,7 @@ mod origins;
 mod parquet;
 mod repeats;
 mod tls;
+mod unreadable;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;

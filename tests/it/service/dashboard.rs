@@ -15,7 +15,7 @@ use super::api::Answering;
 use super::support::{Place, ask};
 use crate::store::fixtures::{account, artist, now, release, run};
 use crate::store::scope::{fill, held, ours};
-use crate::support::database::{each_database, write};
+use crate::support::database::{each_database, spoil, write};
 
 /// A form's fields, by name.
 type Fields<'a> = &'a [(&'a str, &'a str)];
@@ -355,6 +355,27 @@ async fn what_a_form_does_is_on_record() {
         assert_eq!(acts(&store).await[0].action, "run");
         let shown = admin.get("/audit").await.body;
         assert!(shown.contains("<td data-label=\"By\">dashboard</td>"), "{shown}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_that_can_t_be_read_is_shown_and_removed() {
+    each_database(async |store, url| {
+        fill(&store).await;
+        let account_id = account(2).id;
+        spoil(url, "accounts", "status", "'odd'", &format!("id = '{account_id}'")).await;
+        let answering = Answering::on(url).await;
+        let admin = Browser::of(&answering, Role::Admin, None).await;
+        let remove = format!("/accounts/{account_id}/remove");
+        for page in [format!("/accounts/{account_id}/timeline"), remove.clone()] {
+            let seen = admin.get(&page).await;
+            assert_eq!(seen.status, 200, "{page}: {}", seen.body);
+            assert!(seen.body.contains(&account(2).platform_id), "{page}: {}", seen.body);
+        }
+        let removed = admin.act(&remove, &[("reason", "a <test>")]).await;
+        assert_eq!(removed.goes_to(), Some(format!("/artists/{}", artist(2).id).as_str()), "{}", removed.body);
+        assert_eq!(acts(&store).await[0].artist_id, Some(artist(2).id));
     })
     .await;
 }

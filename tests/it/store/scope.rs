@@ -164,6 +164,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Read unreadable_artists_list();
         Read unknown_statuses_list();
         Read account_get(account(2).id);
+        Read account_place_get(account(2).id);
         Read accounts_list(&AccountFilter::default());
         Read accounts_of(&[artist(1).id, artist(2).id]);
         Read account_timeline_list(account(2).id, &TimelineFilter::default());
@@ -185,6 +186,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Read expiring_credentials_list(now(), now() + TimeDelta::days(10), None, 100);
         Read credential_get(&demo(), "token", Some(account(2).id));
         Read credential_get_by_id(credential(2).id);
+        Read credential_slot_get(credential(2).id);
         Read credential_places_list(&demo(), "token", &accounts().map(|account| account.id));
         Read credentials_any_list();
         Read credentials_list(&CredentialFilter::default());

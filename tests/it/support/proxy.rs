@@ -1,7 +1,8 @@
-//! Stands between a host and PostgreSQL: passes on, is slow, goes silent, or stops at one message.
+//! Stands between a host and PostgreSQL: passes on, is slow, goes silent, loses commits, or stops at one message.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -28,9 +29,16 @@ struct State {
     asked: u64,
     /// The round trip at which everything stops, for good, and whether the server still gets it.
     stop: Option<(u64, bool)>,
+    /// How many of the next commits are lost, and whether the server still gets them.
+    lost_commits: (u32, bool),
 }
 
 impl State {
+    /// Nothing is wrong.
+    fn open(cuts: u32, silenced: u32) -> Self {
+        Self { cuts, silenced, delay: Duration::ZERO, asked: 0, stop: None, lost_commits: (0, false) }
+    }
+
     fn has_stopped(&self) -> bool {
         self.stop.is_some_and(|(at, _)| self.asked >= at)
     }
@@ -50,8 +58,7 @@ impl Proxy {
         let server: Arc<str> = format!("{}:{}", url.host_str().expect("a host"), url.port().unwrap_or(5432)).into();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let state = State { cuts: 0, silenced: 0, delay: Duration::ZERO, asked: 0, stop: None };
-        let (state, _) = watch::channel(state);
+        let (state, _) = watch::channel(State::open(0, 0));
         let mut tasks = JoinSet::new();
         let shared = state.clone();
         tasks.spawn(async move {
@@ -114,9 +121,14 @@ impl Proxy {
     /// Forgets everything, and ends what is open.
     pub fn reset(&self) {
         self.state.send_modify(|state| {
-            *state =
-                State { cuts: state.cuts + 1, silenced: state.silenced, delay: Duration::ZERO, asked: 0, stop: None };
+            *state = State::open(state.cuts + 1, state.silenced);
         });
+    }
+
+    /// Ends the connections of so many of the next commits. The server gets the commits too if `is_passed`, but its
+    /// answers do not reach the host.
+    pub fn lose_commits(&self, number: u32, is_passed: bool) {
+        self.state.send_modify(|state| state.lost_commits = (number, is_passed));
     }
 }
 
@@ -142,12 +154,13 @@ async fn connection(client: TcpStream, server: Arc<str>, state: watch::Sender<St
     let ended = async {
         let Ok(mut upstream) = TcpStream::connect(&*server).await else { return };
         let mut client = client;
+        let is_over = AtomicBool::new(false);
         {
             let (from_client, to_client) = client.split();
             let (from_server, to_server) = upstream.split();
             tokio::select! {
-                () = requests(from_client, to_server, &state, silenced) => return,
-                () = answers(from_server, to_client, state.subscribe(), silenced) => return,
+                () = requests(from_client, to_server, &state, silenced, &is_over) => return,
+                () = answers(from_server, to_client, state.subscribe(), silenced, &is_over) => return,
                 () = given_up(state.subscribe(), silenced) => {}
             }
         }
@@ -169,8 +182,14 @@ async fn given_up(mut changes: watch::Receiver<State>, silenced: u32) {
     tokio::time::sleep_until(Instant::now() + KEEPALIVES_END).await;
 }
 
-/// What a host sends, message by message.
-async fn requests(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, state: &watch::Sender<State>, silenced: u32) {
+/// What a host sends, message by message. `is_over` is set when it is to get no answer any more.
+async fn requests(
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    state: &watch::Sender<State>,
+    silenced: u32,
+    is_over: &AtomicBool,
+) {
     let mut changes = state.subscribe();
     let (mut bytes, mut messages) = (Vec::new(), Messages::default());
     let mut buffer = vec![0; 64 * 1024];
@@ -184,6 +203,11 @@ async fn requests(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, state: &watch::
             if !is_passed(state, messages.is_round_trip(&message)) {
                 // Taken, and never answered: the host sees no error.
                 return std::future::pending().await;
+            }
+            match messages.is_commit(&message).then(|| lost_commit(state)).flatten() {
+                None => {}
+                Some(true) => is_over.store(true, Ordering::Relaxed),
+                Some(false) => return,
             }
             if heard(&mut changes, silenced, false).await.is_err() || to.write_all(&message).await.is_err() {
                 return;
@@ -203,14 +227,36 @@ fn is_passed(state: &watch::Sender<State>, is_round_trip: bool) -> bool {
     is_passed
 }
 
+/// Whether a commit is lost, and then whether the server gets it.
+fn lost_commit(state: &watch::Sender<State>) -> Option<bool> {
+    let mut lost = None;
+    state.send_if_modified(|state| {
+        let (left, is_passed) = state.lost_commits;
+        if left > 0 {
+            (state.lost_commits, lost) = ((left - 1, is_passed), Some(is_passed));
+        }
+        left > 0
+    });
+    lost
+}
+
 /// What the server answers.
-async fn answers(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut changes: watch::Receiver<State>, silenced: u32) {
+async fn answers(
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    mut changes: watch::Receiver<State>,
+    silenced: u32,
+    is_over: &AtomicBool,
+) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let read = match from.read(&mut buffer).await {
             Ok(0) | Err(_) => return,
             Ok(read) => read,
         };
+        if is_over.load(Ordering::Relaxed) {
+            return;
+        }
         let delay = changes.borrow().delay;
         if !delay.is_zero() {
             tokio::time::sleep_until(Instant::now() + delay).await;
@@ -253,5 +299,10 @@ impl Messages {
     /// Whether the host waits for an answer after it: a `Sync`, or a simple query.
     fn is_round_trip(&self, message: &[u8]) -> bool {
         self.has_begun && matches!(message.first(), Some(b'S' | b'Q'))
+    }
+
+    /// Whether it ends a transaction: a simple query of this one word.
+    fn is_commit(&self, message: &[u8]) -> bool {
+        self.has_begun && message.first() == Some(&b'Q') && message.get(5..) == Some(b"COMMIT\0".as_slice())
     }
 }

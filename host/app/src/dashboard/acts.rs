@@ -19,7 +19,7 @@ use crate::pipeline::{
 };
 use backline_model::zone::ZoneError;
 use backline_model::{AccountId, ArtistId, Digest, DigestDays, Quarantined, RunId, Tenant, TokenId, Zone};
-use backline_store::{BatchFilter, KeyedRequest, answering_once};
+use backline_store::{BatchFilter, KeyedRequest, answering_once, is_there};
 
 /// Longest reason, in characters.
 const REASON_CHARACTERS_MAX: usize = 500;
@@ -191,7 +191,7 @@ async fn cancel_run(host: &Host, run: &str, form: &Form) -> Result<Acted, Refusa
 async fn retry_run(host: &Host, visitor: &Visitor, run: &str) -> Result<Acted, Refusal> {
     let run_id: RunId = id("run", run)?;
     let (store, scope) = (host.store(), visitor.scope());
-    if store.run_get(&scope, run_id).await?.is_none() {
+    if !is_there(store.run_get(&scope, run_id).await)? {
         return Err(Refusal::not_found("run", run_id));
     }
     let filter = BatchFilter { run: Some(run_id), ..BatchFilter::default() };

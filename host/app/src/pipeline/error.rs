@@ -97,6 +97,7 @@ impl Classified for StoreError {
         match self {
             Self::Query { .. } if self.refused_artist().is_some() => ErrorClass::Refused,
             Self::NoAnswer { .. }
+            | Self::InDoubt { .. }
             | Self::Query { .. }
             | Self::Kept { .. }
             | Self::Migration { .. }

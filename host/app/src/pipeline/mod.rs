@@ -42,7 +42,7 @@ pub use self::alerts::sending::AlertReport;
 pub use self::artists::attention::{Attention, AttentionFilter, accounts_that_need_someone, invalid_ids};
 pub use self::artists::export::{ExportError, ExportReport, ExportedFile, identifiers_of_export};
 pub use self::artists::privacy::{Erasure, Privacy, PrivacyError, record_consent, record_consents};
-pub use self::artists::removal::{AccountRemoval, RemovalError, remove_account};
+pub use self::artists::removal::{AccountRemoval, RemovalError, remove_account, remove_credential};
 pub use self::artists::sync::{ArtistSync, SyncDifference, SyncError, SyncReport, SyncRequest};
 pub use self::bulk::{Bulk, BulkCount, BulkError, NewBulkAct, bulk_act_details};
 pub use self::collection::collect_error::CollectError;

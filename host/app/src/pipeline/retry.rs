@@ -8,7 +8,8 @@ use backline_store::StoreError;
 const TRIES: u32 = 5;
 
 /// Runs a transaction, and runs it again after a transient error: a deadlock, a serialisation failure, a restart of the
-/// server.
+/// server. One whose commit may have been carried out is not among them
+/// ([`StoreError::InDoubt`]): a second time there would be nothing to remove, or the name would be taken.
 ///
 /// # Errors
 /// The transaction's error, when it is not transient or no try is left.

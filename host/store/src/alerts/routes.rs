@@ -47,7 +47,7 @@ impl Store {
     /// [`StoreError::AlertExists`] when the name is taken; [`StoreError::NotFound`] when a channel is not there.
     pub async fn alert_route_add(&self, scope: &Scope, route: &AlertRoute) -> Result<(), StoreError> {
         scope.require_all("add a route of alerts")?;
-        let mut work = self.begin().await?;
+        let mut work = self.begin().await?.proven(self).await?;
         // What is being written now is older than the route.
         events_lock_in_txn(&mut work).await?;
         let statement = work.query(

@@ -71,6 +71,19 @@ pub struct AccountFilter {
     pub limit: Option<u32>,
 }
 
+/// Whose an account is and where, without the rest of its row: enough to act on one that can't be read.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct AccountPlace {
+    /// The account.
+    pub id: AccountId,
+    /// The artist that it is of.
+    pub artist_id: ArtistId,
+    /// The platform that it is on; one that can't be read is called so.
+    pub platform: Platform,
+    /// Its id there, as far as it can be read.
+    pub platform_id: String,
+}
+
 impl Store {
     /// Saves artists by their id. Saving the same again changes nothing. Erased artists are left out.
     ///
@@ -401,6 +414,27 @@ impl Store {
         );
         let row = self.row("read an account", statement.bind(id.to_string())).await?;
         row.as_ref().map(account_of).transpose()
+    }
+
+    /// Whose an account is and where; none where it is unknown or outside of the scope. What acts on an account asks
+    /// this, so that one whose row can't be read is not beyond its reach.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn account_place_get(&self, scope: &Scope, id: AccountId) -> Result<Option<AccountPlace>, StoreError> {
+        let statement = self.scoped(
+            scope,
+            "SELECT artist_id::text AS artist_id, platform, platform_id
+             FROM accounts WHERE id = $1::uuid {and_artist: accounts.artist_id}",
+        );
+        let row = self.row("find an account", statement.bind(id.to_string())).await?;
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some(AccountPlace {
+            id,
+            artist_id: row.parsed("artist_id")?,
+            platform: row.parsed("platform").unwrap_or_else(|_| Platform::unreadable()),
+            platform_id: row.told("platform_id")?,
+        }))
     }
 
     /// Accounts in order of their ids.

@@ -43,7 +43,7 @@ impl Store {
     /// # Errors
     /// When an artist is unknown or the database fails; nothing is recorded then.
     pub async fn consents_record(&self, scope: &Scope, consents: &[Consent]) -> Result<RecordedConsents, StoreError> {
-        let mut work = self.begin_durable().await?;
+        let mut work = self.begin_durable().await?.proven(self).await?;
         let artists: BTreeSet<ArtistId> = consents.iter().map(|consent| consent.artist_id).collect();
         artists_require_in_txn(&mut work, scope, artists.iter().copied()).await?;
         let erased = erased_artists_in_txn(&mut work, artists).await?;

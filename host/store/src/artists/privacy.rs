@@ -76,7 +76,7 @@ impl Store {
         // Searching texts takes as long as there are texts. It comes first, while others go on.
         let blanked_before = self.texts_blank(artist, &known).await?;
         point(Point::EraseTextsBlanked);
-        let mut work = self.begin_durable().await?;
+        let mut work = self.begin_durable().await?.proven(self).await?;
         work.long();
         erasure_lock_in_txn(&mut work, Holding::Alone).await?;
         let whose = Whose::Artist(artist);
@@ -196,7 +196,7 @@ impl Store {
         for (table, column) in texts() {
             let found = texts_find(&mut self.report_view().await?, table, column, artist, identifiers, None).await?;
             if !found.is_empty() {
-                let mut work = self.begin().await?;
+                let mut work = self.begin().await?.proven(self).await?;
                 work.long();
                 let blanked = texts_replace(&mut work, table, column, artist, &found, None).await?;
                 work.commit().await?;
@@ -205,7 +205,7 @@ impl Store {
         }
         let found = reasons_find(&mut self.report_view().await?, identifiers, None).await?;
         if !found.is_empty() {
-            let mut work = self.begin().await?;
+            let mut work = self.begin().await?.proven(self).await?;
             let blanked = reasons_replace(&mut work, &found).await?;
             work.commit().await?;
             count_texts(&mut counts, "events", "data", blanked);

@@ -50,7 +50,7 @@ impl Store {
         account: AccountId,
         now: DateTime<Utc>,
     ) -> Result<Option<RemovedAccount>, StoreError> {
-        let mut work = self.begin_durable().await?;
+        let mut work = self.begin_durable().await?.proven(self).await?;
         work.long();
         erasure_lock_in_txn(&mut work, Holding::Alone).await?;
         let statement =

@@ -60,6 +60,17 @@ pub struct CredentialPlace {
     pub version: i64,
 }
 
+/// In which slot a credential is, without what is stored of it: enough to remove one that can't be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CredentialSlot {
+    /// The platform; one that can't be read is called so.
+    pub platform: Platform,
+    /// Name of the connector's slot, as far as it can be read.
+    pub slot: String,
+    /// The account that owns it, or none where it is the operator's.
+    pub account_id: Option<AccountId>,
+}
+
 /// Which credentials to list. A field that is none does not restrict.
 #[derive(Clone, Debug, Default)]
 pub struct CredentialFilter {
@@ -269,6 +280,29 @@ impl Store {
         let statement = statement.bind(id_rows(accounts)?).bind(platform.as_str().to_owned()).bind(slot.to_owned());
         let rows = self.rows("find where credentials are stored", statement).await?;
         self.unreadable.read("credentials", "id", Extent::Part, &rows, place_of)
+    }
+
+    /// In which slot a credential is; none where it is unknown or outside of the scope.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn credential_slot_get(
+        &self,
+        scope: &Scope,
+        id: CredentialId,
+    ) -> Result<Option<CredentialSlot>, StoreError> {
+        let statement = self.scoped(
+            scope,
+            "SELECT platform, slot, account_id::text AS account_id FROM credentials
+             WHERE id = $1::uuid {and_account: credentials.account_id}",
+        );
+        let row = self.row("find a credential", statement.bind(id.to_string())).await?;
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some(CredentialSlot {
+            platform: row.parsed("platform").unwrap_or_else(|_| Platform::unreadable()),
+            slot: row.told("slot")?,
+            account_id: row.parsed_or_null("account_id")?,
+        }))
     }
 
     /// Removes a credential, with its budgets. Returns whether there was one.

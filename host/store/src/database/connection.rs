@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Once};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
@@ -11,6 +12,7 @@ use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AnyPool, AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
 use tokio::sync::{Mutex, broadcast};
+use uuid::Uuid;
 
 use crate::database::connections::{self, Connections};
 use crate::database::dialect::{Columns as _, DatabaseKind, time_text};
@@ -24,6 +26,7 @@ use crate::database::readable::UnreadableNotes;
 use crate::database::statement::Statement;
 use crate::database::topic::Topic;
 use crate::scope::Scope;
+use backline_model::Digest;
 use backline_model::health::UnreadableRow;
 use backline_model::remedies::{Remedy, off};
 use backline_model::weakened::{file_pages_max, read_only_mark};
@@ -55,6 +58,20 @@ const PLAN_AS_A_REPORT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
 /// Batches that a process completes before it begins so. A plan that is made while the tables are empty may use any
 /// index of theirs, and is kept when they are full. PostgreSQL by itself keeps the sixth plan of each connection.
 const BATCHES_BEFORE_BY_KEY: u32 = 5;
+
+/// Writes what proves that a transaction was committed, which goes once that is known: of a transaction whose process
+/// died, after a day. It is an answer like those to requests with a key, to no caller and of no text.
+const PROVE: &str = "INSERT INTO api_answers (token_id, idempotency_key, asked, request_id, answer, created_at)
+     VALUES ($1::uuid, $2, $3, $1::uuid, '', {now}) ON CONFLICT (token_id, idempotency_key) DO NOTHING";
+
+/// Takes it away.
+const FORGET: &str = "DELETE FROM api_answers WHERE token_id = $1::uuid AND idempotency_key = $2";
+
+/// Wait before the database is asked again whether it committed; it grows with each try.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// How often it is asked.
+const ASKED_TIMES: u32 = 5;
 
 /// How a database is used.
 #[derive(Clone, Copy, Debug)]
@@ -290,7 +307,7 @@ impl Store {
         };
         link.begin(begin).await?;
         let view = self.view_on(link);
-        Ok(Work { view, pending_notifications: Vec::new(), wakes: self.wakes.clone() })
+        Ok(Work { view, pending_notifications: Vec::new(), wakes: self.wakes.clone(), proof: None })
     }
 
     /// Begins to read with several statements as of one moment.
@@ -384,6 +401,56 @@ pub(crate) struct Work {
     /// What to notify of once it is committed.
     pub(crate) pending_notifications: Vec<Topic>,
     wakes: broadcast::Sender<Topic>,
+    /// What tells whether it was committed.
+    proof: Option<Box<Proof>>,
+}
+
+/// A row that a transaction writes for itself: it is there if the transaction was committed, and not otherwise.
+struct Proof {
+    store: Store,
+    id: Uuid,
+}
+
+impl Proof {
+    fn statement(&self, text: &'static str) -> Statement {
+        self.store.query(text).bind(Uuid::nil().to_string()).bind(self.id.to_string())
+    }
+
+    fn write(&self) -> Statement {
+        self.statement(PROVE).bind(Digest([0; 32]).to_string())
+    }
+
+    /// Whether the transaction was committed; `None` where the database does not say, which has just lost a connection.
+    async fn is_there(&self) -> Option<bool> {
+        let asked = async {
+            let mut tries = 1;
+            loop {
+                match self.is_there_now().await {
+                    Err(error) if error.is_transient() && tries < ASKED_TIMES => {
+                        tracing::debug!(%error, tries, "the database is asked again whether it committed");
+                        tokio::time::sleep(ASK_AGAIN_AFTER * tries).await;
+                        tries += 1;
+                    }
+                    done => return done,
+                }
+            }
+        };
+        let asked = StoreError::in_time(self.store.limits.statement, "say whether it committed", asked).await;
+        asked.inspect_err(|error| tracing::warn!(%error, "it is not known whether a transaction was committed")).ok()
+    }
+
+    /// Who writes the same row waits for a transaction that wrote it and has not ended yet. Nothing is written in the
+    /// end: the transaction is dropped.
+    async fn is_there_now(&self) -> Result<bool, StoreError> {
+        let mut work = self.store.begin().await?;
+        Ok(work.execute("ask whether a transaction was committed", self.write()).await? == 0)
+    }
+
+    async fn forget(&self) {
+        if let Err(error) = self.store.write("forget a proof", self.statement(FORGET)).await {
+            tracing::debug!(%error, "what proved that a transaction was committed stays for a day");
+        }
+    }
 }
 
 impl Deref for Work {
@@ -460,13 +527,50 @@ impl Work {
         self.view.link.load()
     }
 
+    /// Lets the transaction prove that it was committed, for an act that answers differently when it is done already:
+    /// where the answer to its commit is lost, the database is asked whether it was carried out. It costs two
+    /// statements.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn proven(mut self, store: &Store) -> Result<Self, StoreError> {
+        let proof = Box::new(Proof { store: store.clone(), id: Uuid::now_v7() });
+        self.execute("prepare to prove a commit", proof.write()).await?;
+        self.proof = Some(proof);
+        Ok(self)
+    }
+
+    /// Commits it. An error that is [transient](StoreError::is_transient) says that nothing was done, so that it can be
+    /// repeated; where that is not known, the error is another one.
+    ///
+    /// # Errors
+    /// [`StoreError::InDoubt`] when it may be committed; otherwise nothing was done.
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
-        self.view.link.commit().await?;
-        for topic in self.pending_notifications {
+        let Self { view, pending_notifications, wakes, proof } = self;
+        match (view.link.commit().await, &proof) {
+            (Ok(()), _) => {}
+            (Err(error), _) if !error.leaves_in_doubt() => return Err(error),
+            (Err(error), None) => return Err(StoreError::InDoubt { source: Box::new(error) }),
+            // Rare, and not to lie in the frame of each commit.
+            (Err(error), Some(proof)) => match Box::pin(proof.is_there()).await {
+                Some(true) => tracing::debug!(%error, "the answer to a commit was lost, which was carried out"),
+                Some(false) => return Err(error),
+                None => return Err(StoreError::InDoubt { source: Box::new(error) }),
+            },
+        }
+        for topic in pending_notifications {
             // There may be no listener.
-            let _ = self.wakes.send(topic);
+            let _ = wakes.send(topic);
+        }
+        if let Some(proof) = proof {
+            proof.forget().await;
         }
         Ok(())
+    }
+
+    /// Ends a transaction that wrote nothing, and with it its locks, whether or not that is answered.
+    pub(crate) async fn end(self) {
+        let _ = self.view.link.commit().await;
     }
 }
 
@@ -571,6 +675,36 @@ async fn obey_read_only_mark(connection: &mut sqlx::AnyConnection) -> Result<boo
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_transaction_proves_that_it_was_committed_and_leaves_nothing_of_the_proof() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("test.db");
+        let store = Store::open(path.to_str().expect("text"), StoreOptions::default()).await.expect("it opens");
+        store.migrate().await.expect("migrated");
+        let begun = async || store.begin().await.expect("a transaction").proven(&store).await.expect("it can prove it");
+        let proofs = async || {
+            let row = store.row("count", store.query("SELECT COUNT(*) AS n FROM api_answers")).await.expect("read");
+            row.expect("a row").int("n").expect("a number")
+        };
+
+        let mut undone = begun().await;
+        let proof = undone.proof.take().expect("a proof");
+        drop(undone);
+        assert_eq!(proof.is_there().await, Some(false));
+        assert_eq!(proofs().await, 0, "asking writes nothing");
+
+        // Its process did not hear of it.
+        let Work { view, proof, .. } = begun().await;
+        view.link.commit().await.expect("committed");
+        let proof = proof.expect("a proof");
+        assert_eq!((proof.is_there().await, proofs().await), (Some(true), 1));
+        proof.forget().await;
+        assert_eq!(proofs().await, 0);
+
+        begun().await.commit().await.expect("committed");
+        assert_eq!(proofs().await, 0);
+    }
 
     #[tokio::test]
     async fn a_durable_transaction_waits_for_the_disk_and_the_next_one_does_not() {

@@ -265,6 +265,16 @@ pub enum StoreError {
         /// Longest time that it may take, in seconds.
         seconds: u64,
     },
+    /// The answer to a commit was lost, and the database can't be asked whether it was carried out.
+    #[error(
+        "the database did not say whether it committed, so whether this was done is not known: check, and repeat it if \
+         it was not"
+    )]
+    InDoubt {
+        /// What was met instead of the answer.
+        #[source]
+        source: Box<StoreError>,
+    },
     /// The database refused a statement, or the connection broke.
     #[error("the database failed to {what}")]
     Query {
@@ -278,7 +288,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// Whether repeating the same call may succeed: the connection broke, or two transactions got into each other's
-    /// way.
+    /// way. Not where it may be done already: repeated, it would answer that there is nothing to do.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         let source = match self {
@@ -300,6 +310,22 @@ impl StoreError {
             _ => false,
         }
     }
+
+    /// Whether a commit that ended so may have been carried out: its answer was lost, or the server was stopped while
+    /// it committed. What it refuses otherwise is undone.
+    pub(crate) fn leaves_in_doubt(&self) -> bool {
+        match self {
+            Self::Query { source: sqlx::Error::Database(error), .. } => {
+                error.code().is_some_and(|code| is_of_a_lost_server(&code))
+            }
+            other => other.is_transient(),
+        }
+    }
+}
+
+/// Codes of PostgreSQL that say that the server, or the connection to it, went away.
+fn is_of_a_lost_server(code: &str) -> bool {
+    code.len() == SQLSTATE_LENGTH && (code.starts_with("08") || matches!(code, "57P01" | "57P02" | "57P03"))
 }
 
 /// Codes of PostgreSQL (five characters) and of SQLite (numbers) that a later call may not meet.
@@ -415,7 +441,7 @@ impl StoreError {
             Self::Query { source: sqlx::Error::Database(error), .. } => error.code(),
             _ => None,
         };
-        matches!(self, Self::TransactionPooler { .. })
+        matches!(self, Self::TransactionPooler { .. } | Self::InDoubt { .. })
             || self.is_transient()
             || self.refusal().is_some()
             || code.is_some_and(|code| is_of_the_whole_database(&code))
@@ -465,6 +491,17 @@ pub(crate) trait During<T> {
 impl<T> During<T> for Result<T, sqlx::Error> {
     fn during(self, what: &'static str) -> Result<T, StoreError> {
         self.map_err(|source| StoreError::Query { what, source })
+    }
+}
+
+/// Whether a row was found, for what needs no more of it: one that can't be read is there too.
+///
+/// # Errors
+/// When the database fails.
+pub fn is_there<T>(found: Result<Option<T>, StoreError>) -> Result<bool, StoreError> {
+    match found {
+        Err(StoreError::Unreadable { .. }) => Ok(true),
+        found => found.map(|found| found.is_some()),
     }
 }
 
@@ -520,6 +557,22 @@ mod tests {
         for code in ["23505", "42P01", "25006", "53100", "57014", "13", "19", "8", "264", "08", ""] {
             assert!(!is_transient_code(code), "{code}");
         }
+    }
+
+    #[test]
+    fn a_commit_is_in_doubt_where_its_answer_was_lost_and_is_not_repeated_then() {
+        let lost = StoreError::Query { what: "commit", source: sqlx::Error::Io(std::io::ErrorKind::BrokenPipe.into()) };
+        assert!(lost.leaves_in_doubt());
+        assert!(StoreError::NoAnswer { what: "commit", seconds: 9 }.leaves_in_doubt());
+        for code in ["08006", "57P01", "57P02"] {
+            assert!(is_of_a_lost_server(code), "{code}");
+        }
+        // What the server undid, and a file that is locked.
+        for code in ["40001", "40P01", "55P03", "25P03", "23505", "5", "08", ""] {
+            assert!(!is_of_a_lost_server(code), "{code}");
+        }
+        let in_doubt = StoreError::InDoubt { source: Box::new(lost) };
+        assert!(in_doubt.is_outage() && !in_doubt.is_transient(), "{in_doubt:?}");
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl Store {
     /// Deletes events that are past their time, at most `limit`, and writes down how far that went, in one transaction.
     /// Returns how many.
     pub(crate) async fn old_events_delete(&self, before: &str, limit: u32) -> Result<u64, StoreError> {
-        let mut work = self.begin().await?;
+        let mut work = self.begin().await?.proven(self).await?;
         // What hangs on events an erasure removes in another order.
         erasures_hold_off_in_txn(&mut work).await?;
         work.long();

@@ -107,7 +107,7 @@ impl Store {
                 let mut work = self.begin().await?;
                 events_lock_in_txn(&mut work).await?;
                 let rows = work.rows("read events", statement).await?;
-                work.commit().await?;
+                work.end().await;
                 Ok(rows)
             }
         }

@@ -54,7 +54,7 @@ impl Store {
         from_start: bool,
     ) -> Result<(), StoreError> {
         scope.require([webhook.tenant.as_ref()], "add another tenant's webhook")?;
-        let mut work = self.begin().await?;
+        let mut work = self.begin().await?.proven(self).await?;
         if !from_start {
             // What is being written now is older than the webhook.
             events_lock_in_txn(&mut work).await?;

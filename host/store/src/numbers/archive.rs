@@ -311,7 +311,7 @@ impl Store {
             }
             let limit = if step.table == RetainedTable::Batches { batches } else { limit };
             let statement = self.query(delete).bind(time_of(step, now)).bind(i64::from(limit));
-            let mut work = self.begin().await?;
+            let mut work = self.begin().await?.proven(self).await?;
             // What hangs on these rows an erasure removes in another order.
             erasures_hold_off_in_txn(&mut work).await?;
             let rows = work.execute("delete what is past its time", statement.long()).await?;
@@ -327,7 +327,7 @@ impl Store {
                 None => return Ok(ArchivedPart::default()),
             },
         };
-        let mut work = self.begin().await?;
+        let mut work = self.begin().await?.proven(self).await?;
         erasures_hold_off_in_txn(&mut work).await?;
         work.long();
         let (mut due, mut last) = next_due(&mut work, step, zones, &place, limit, now).await?;
@@ -487,7 +487,9 @@ impl Store {
                 .bind(month.to_string())
                 .bind(table.as_str()),
         };
-        let row = self.write_returning("archive a month", statement.long()).await?;
+        let mut work = self.begin().await?.proven(self).await?;
+        let row = work.row("archive a month", statement.long()).await?;
+        work.commit().await?;
         self.months.forget();
         point(Point::ArchiveMonthPutAway);
         Ok(row.map(|row| row.int_or_null("n")).transpose()?.flatten().and_then(|rows| u64::try_from(rows).ok()))

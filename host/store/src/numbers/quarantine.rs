@@ -104,7 +104,7 @@ impl Store {
         id: Uuid,
         now: DateTime<Utc>,
     ) -> Result<Quarantined, StoreError> {
-        let mut work = self.begin().await?;
+        let mut work = self.begin().await?.proven(self).await?;
         // An erasure has the artist, to whom the kept answer refers, before it removes the value.
         erasures_hold_off_in_txn(&mut work).await?;
         let held = held_in_txn(&mut work, scope, id).await?;
@@ -135,7 +135,7 @@ impl Store {
             return Err(StoreError::NotFound { what: "quarantined value", id: id.to_string() });
         };
         self.months_ensure(std::iter::once(row.date("metric_date")?)).await?;
-        let mut work = self.begin().await?;
+        let mut work = self.begin().await?.proven(self).await?;
         // In the order of a batch's completion: the account, then its rows.
         accounts_lock_in_txn(&mut work, &[row.parsed("account_id")?]).await?;
         let quarantined = held_in_txn(&mut work, scope, id).await?;

@@ -342,7 +342,7 @@ impl Store {
         account: AccountId,
         filter: &TimelineFilter,
     ) -> Result<Option<Vec<PlacedEntry>>, StoreError> {
-        if self.account_get(scope, account).await?.is_none() {
+        if self.account_place_get(scope, account).await?.is_none() {
             return Ok(None);
         }
         let mut kinds: Vec<&Kind> = ACCOUNT.iter().collect();

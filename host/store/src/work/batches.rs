@@ -247,7 +247,7 @@ impl Store {
         weights: &Weights,
         now: DateTime<Utc>,
     ) -> Result<Retried, StoreError> {
-        let mut work = self.begin().await?;
+        let mut work = self.begin().await?.proven(self).await?;
         // One that another transaction holds is being woken or ended.
         let statement = work.scoped(
             scope,
@@ -321,7 +321,7 @@ impl Store {
         weights: &Weights,
         now: DateTime<Utc>,
     ) -> Result<Retried, StoreError> {
-        let mut work = self.begin().await?;
+        let mut work = self.begin().await?.proven(self).await?;
         let statement = work.scoped(
             scope,
             batches_sql!(

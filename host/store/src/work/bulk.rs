@@ -73,7 +73,7 @@ impl Store {
     /// [`StoreError::OutOfScope`] for things of others; otherwise when the database fails.
     pub async fn bulk_act_add(&self, scope: &Scope, act: &BulkAct) -> Result<(), StoreError> {
         scope.require([act.tenant.as_ref()], "begin a bulk act on others' things")?;
-        let mut work = self.begin().await?;
+        let mut work = self.begin().await?.proven(self).await?;
         // The artist's id stands in its column alone, by which the act goes with the artist.
         let filter = BulkFilter { artist: None, ..act.filter.clone() };
         let statement = work.query(

@@ -310,7 +310,7 @@ impl Store {
             }
             _ => return Ok(None),
         };
-        let mut work = self.begin().await?;
+        let mut work = self.begin().await?.proven(self).await?;
         // An erasure has the accounts whose outcomes are added below, and then blanks texts of batches.
         erasures_hold_off_in_txn(&mut work).await?;
         let mut passed = 0_i64;

@@ -71,7 +71,7 @@ impl Store {
         guard: PlanGuard<'_>,
         now: DateTime<Utc>,
     ) -> Result<Planning, StoreError> {
-        let mut work = self.begin().await?;
+        let mut work = self.begin().await?.proven(self).await?;
         erasures_hold_off_in_txn(&mut work).await?;
         let mut taken = Vec::new();
         let term = match guard {

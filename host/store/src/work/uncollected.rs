@@ -209,7 +209,7 @@ impl Store {
     ) -> Result<Option<CancelledBatches>, StoreError> {
         scope.require_all("cancel a run")?;
         let message = format!("the run was cancelled: {reason}");
-        let mut work = self.begin().await?;
+        let mut work = self.begin().await?.proven(self).await?;
         erasures_hold_off_in_txn(&mut work).await?;
         // No one finishes the run, adds batches to it or opens it again before this has ended.
         let standing = runs_lock_in_txn(&mut work, &BTreeSet::from([run])).await?;

@@ -3,16 +3,18 @@
 use std::collections::BTreeSet;
 
 use backline_model::Role;
-use backline_store::{AuditFilter, Scope, Store};
+use backline_model::audit::ActOutcome;
+use backline_store::{AuditFilter, DatabaseKind, Scope, Store};
 use chrono::TimeDelta;
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use super::{Answer, Answering, Caller, operations};
-use crate::store::fixtures::{now, run};
+use crate::store::fixtures::{account, artist, now, run};
 use crate::store::scope::{fill, held as value_held};
 use crate::support::database::{each_database, write};
+use crate::support::proxy::Proxy;
 
 /// How often hosts are killed, each a moment later than the one before.
 const KILLS: usize = 12;
@@ -196,6 +198,35 @@ async fn a_key_is_refused_where_no_answer_is_kept() {
         assert_eq!(operator.get_with("/v1/runs", &key("a")).await.status, 200, "what reads needs none");
         for wrong in [key(""), key(&"k".repeat(256)), format!("{}{}", key("a"), key("b"))] {
             assert_eq!(operator.post_with("/v1/batches/retry", "{}", &wrong).await.status, 400, "{wrong}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_act_whose_commit_is_not_answered_is_answered_and_on_record_as_done() {
+    each_database(async |store, url| {
+        if store.kind() == DatabaseKind::Sqlite {
+            return; // no connection to a file breaks
+        }
+        fill(&store).await;
+        let proxy = Proxy::before(url).await;
+        let answering = Answering::on(&proxy.url(url)).await;
+        let owner = answering.caller(Role::Admin, None).await;
+        let removal = format!("/v1/accounts/{}/remove", account(3).id);
+        let cancelling = format!("/v1/runs/{}/cancel", run(2).id);
+        let asked = [
+            ("accounts remove", removal, "{\"reason\": \"a wrong id\"}", Some(artist(2).id)),
+            ("run cancel", cancelling, "{\"reason\": \"a test\"}", None),
+        ];
+        for (action, path, body, whose) in asked {
+            proxy.lose_commits(1, true);
+            let answer = owner.post(&path, body).await;
+            assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+            let filter = AuditFilter { action: Some(action.to_owned()), ..AuditFilter::default() };
+            let log = store.audit_list(&Scope::all_tenants(), &filter).await.unwrap();
+            let [entry] = &log[..] else { panic!("{log:?}") };
+            assert_eq!((entry.act.outcome, entry.act.artist_id), (ActOutcome::Done, whose), "{entry:?}");
         }
     })
     .await;

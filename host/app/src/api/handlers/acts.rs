@@ -12,7 +12,7 @@ use crate::api::problem::Problem;
 use crate::api::query::in_years;
 use crate::api::schema::{Components, Described, Field, component, described, object};
 use crate::pipeline::collection::report::RunRequest;
-use crate::pipeline::{CancelReport, Subject};
+use crate::pipeline::{CancelError, CancelReport, Subject};
 use backline_model::{ArtistId, BatchId, Platform, Quarantined, Run, RunId};
 use backline_store::{BatchFilter, CancelledBatches, Retried};
 
@@ -103,11 +103,11 @@ pub(in crate::api) async fn cancel_run(call: Call, body: CancelRun) -> Result<Re
     if body.reason.as_ref().is_some_and(|reason| reason.chars().count() > REASON_CHARACTERS_MAX) {
         return Err(Problem::wrong(format!("reason: it has more than {REASON_CHARACTERS_MAX} characters")));
     }
-    if call.host().store().run_get(&call.scope(), id).await?.is_none() {
-        return Err(Problem::not_found("run", id));
-    }
     let reason = body.reason.unwrap_or_else(|| "by the operator".to_owned());
-    let report = call.host().runs().cancel(id, &reason).await?;
+    let report = call.host().runs().cancel(id, &reason).await.map_err(|error| match error {
+        CancelError::NoRun(id) => Problem::not_found("run", id),
+        error => error.into(),
+    })?;
     let details = json!({ "run": id, "became": report.run.status, "batches": report.cancelled.batches });
     Ok(Recorded { answer: Item(report), details, artist: None })
 }

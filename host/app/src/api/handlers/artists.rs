@@ -12,7 +12,7 @@ use crate::pipeline::{
 use backline_model::{
     Account, AccountId, AccountStatus, Artist, ArtistId, Consent, Platform, Role, SubscriptionStatus, Tenant,
 };
-use backline_store::{AccountFilter, ArtistFilter};
+use backline_store::{AccountFilter, ArtistFilter, is_there};
 
 query! {
     /// Parameters of a list of artists.
@@ -94,15 +94,24 @@ pub(in crate::api) async fn get(call: Call, _: NoQuery) -> Result<Item<Artist>, 
 }
 
 /// The artist that the path names.
-pub(super) async fn artist_of_path(call: &Call) -> Result<Artist, Problem> {
+async fn artist_of_path(call: &Call) -> Result<Artist, Problem> {
     let id: ArtistId = call.path("artist")?;
     let artist = call.host().store().artist_get(&call.scope(), id).await?;
     artist.ok_or_else(|| Problem::not_found("artist", id))
 }
 
+/// The id of the artist that the path names, for what needs no more: one whose row can't be read can be erased.
+pub(super) async fn artist_id_of_path(call: &Call) -> Result<ArtistId, Problem> {
+    let id: ArtistId = call.path("artist")?;
+    match is_there(call.host().store().artist_get(&call.scope(), id).await)? {
+        true => Ok(id),
+        false => Err(Problem::not_found("artist", id)),
+    }
+}
+
 pub(in crate::api) async fn consents(call: Call, _: NoQuery) -> Result<Page<Consent>, Problem> {
-    let artist = artist_of_path(&call).await?;
-    Ok(Page::whole(call.host().store().consents_list(&call.scope(), artist.id).await?))
+    let artist = artist_id_of_path(&call).await?;
+    Ok(Page::whole(call.host().store().consents_list(&call.scope(), artist).await?))
 }
 
 pub(in crate::api) async fn accounts(call: Call, query: Accounts) -> Result<Page<Account>, Problem> {

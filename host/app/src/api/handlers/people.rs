@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use crate::api::answer::{Item, Page, Recorded};
 use crate::api::call::Call;
 use crate::api::handlers::acts::NoChoice;
-use crate::api::handlers::artists::artist_of_path;
+use crate::api::handlers::artists::artist_id_of_path;
 use crate::api::handlers::installation::Removed;
 use crate::api::handlers::known;
 use crate::api::problem::Problem;
@@ -16,10 +16,11 @@ use crate::api::query::query;
 use crate::api::schema::{Components, Described, Field, component, described, object};
 use crate::pipeline::{
     AccountRemoval, Erasure, RemovalError, Subject, names, record_consent, remove_account as remove,
+    remove_credential as remove_credential_of,
 };
 use backline_model::privacy::Receipt;
 use backline_model::{AccountId, ArtistId, Consent, CredentialId, Platform};
-use backline_store::{CredentialFilter, SealedCredential, StoreError};
+use backline_store::{CredentialFilter, CredentialSlot, SealedCredential};
 use chrono::{DateTime, Utc};
 
 /// What a consent covers unless the request says otherwise: collection.
@@ -148,7 +149,7 @@ pub(in crate::api) async fn withdraw(call: Call, body: Decide) -> Result<Recorde
 }
 
 async fn decide(call: &Call, body: Decide, granted: bool) -> Result<Recorded<Item<Decided>>, Problem> {
-    let artist_id: ArtistId = artist_of_path(call).await?.id;
+    let artist_id: ArtistId = artist_id_of_path(call).await?;
     let Decide { platform, scope, source } = body;
     let Some(platform) = known(call.host(), platform).await? else {
         return Err(Problem::wrong("platform: say which one the artist decided about"));
@@ -173,7 +174,7 @@ async fn decide(call: &Call, body: Decide, granted: bool) -> Result<Recorded<Ite
 }
 
 pub(in crate::api) async fn erase(call: Call, _: NoChoice) -> Result<Recorded<Item<Erased>>, Problem> {
-    let artist = artist_of_path(&call).await?.id;
+    let artist = artist_id_of_path(&call).await?;
     let erasure = call.host().privacy().erase(artist).await?;
     let details = json!({ "artist_id_sha256": erasure.receipt.artist_id_sha256 });
     let Erasure { receipt, kept_tokens, erased_before, may_leave_traces, .. } = erasure;
@@ -188,11 +189,8 @@ pub(in crate::api) async fn remove_account(
 ) -> Result<Recorded<Item<RemovedAccount>>, Problem> {
     let id: AccountId = call.path("account")?;
     let (host, reason) = (call.host(), body.reason.unwrap_or_default());
-    match host.store().account_get(&call.scope(), id).await {
-        // One whose row can't be read is removed like any other.
-        Ok(Some(_)) | Err(StoreError::Unreadable { .. }) => {}
-        Ok(None) => return Err(Problem::not_found("account", id)),
-        Err(error) => return Err(error.into()),
+    if host.store().account_place_get(&call.scope(), id).await?.is_none() {
+        return Err(Problem::not_found("account", id));
     }
     let removed = remove(host.store(), host.config(), &call.scope(), id, &reason, host.clock().now()).await;
     let removed = removed.map_err(|error| match error {
@@ -226,7 +224,8 @@ pub(in crate::api) async fn set_credential(
     let platform = known(host, Some(platform.clone())).await?.unwrap_or(platform);
     let artist = match account {
         Some(id) => {
-            let found = host.store().account_get(&call.scope(), id).await?.filter(|found| found.platform == platform);
+            let found = host.store().account_place_get(&call.scope(), id).await?;
+            let found = found.filter(|found| found.platform == platform);
             Some(found.ok_or_else(|| Problem::not_found("account", id))?.artist_id)
         }
         // The operator's own is used for the artists of all tenants.
@@ -246,16 +245,16 @@ pub(in crate::api) async fn set_credential(
 
 pub(in crate::api) async fn remove_credential(call: Call, _: NoChoice) -> Result<Recorded<Item<Removed>>, Problem> {
     let id: CredentialId = call.path("credential")?;
-    let (store, scope) = (call.host().store(), call.scope());
-    let Some(credential) = store.credential_get_by_id(&scope, id).await? else {
+    let (host, store, scope) = (call.host(), call.host().store(), call.scope());
+    let Some(CredentialSlot { platform, slot, account_id }) = store.credential_slot_get(&scope, id).await? else {
         return Err(Problem::not_found("credential", id));
     };
-    let artist = match credential.account_id {
-        Some(account) => store.account_get(&scope, account).await?.map(|account| account.artist_id),
+    let artist = match account_id {
+        Some(account) => store.account_place_get(&scope, account).await?.map(|place| place.artist_id),
         None => None,
     };
-    store.credential_remove(&scope, id).await?;
-    let name = format!("{}/{}", credential.platform, credential.slot);
-    let details = json!({ "platform": credential.platform, "slot": credential.slot, "credential": id });
+    remove_credential_of(store, host.config(), &scope, id).await?;
+    let name = format!("{platform}/{slot}");
+    let details = json!({ "platform": platform, "slot": slot, "credential": id });
     Ok(Recorded { answer: Item(Removed { name }), details, artist })
 }

@@ -14,6 +14,7 @@ use crate::cli::context::Context;
 use crate::cli::service::installation;
 use crate::cli::terminal::exit::{CommandResult, Exit, Failure};
 use crate::cli::terminal::print;
+use crate::pipeline::remove_credential;
 use backline_gateway::secrets::text_of;
 use backline_model::{Account, AccountId, Platform};
 use backline_store::{AccountFilter, CredentialFilter, Scope, SealedCredential, Store};
@@ -134,7 +135,7 @@ pub(in crate::cli) async fn run(context: &Context, command: Command) -> CommandR
                     "{platform}/{slot} has no such credential; `backline credentials list` shows them"
                 )));
             };
-            store.credential_remove(&Scope::all_tenants(), credential.id).await?;
+            remove_credential(&store, context.config(), &Scope::all_tenants(), credential.id).await?;
             print::done(json, &about(&platform, &slot, account), &format!("removed {platform}/{slot}"))?;
         }
     }
@@ -194,7 +195,7 @@ async fn find_account(
 ) -> Result<Option<AccountId>, Failure> {
     let Some(given) = given else { return Ok(None) };
     let id = given.find_on(store, platform).await?;
-    match store.account_get(&Scope::all_tenants(), id).await? {
+    match store.account_place_get(&Scope::all_tenants(), id).await? {
         Some(account) if account.platform == *platform => Ok(Some(id)),
         _ => Err(Failure::usage(format!(
             "{platform} has no account '{given}'; `backline accounts list --platform {platform}` shows them"

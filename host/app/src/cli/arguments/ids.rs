@@ -14,7 +14,7 @@ use crate::cli::terminal::exit::Failure;
 use crate::cli::terminal::print;
 use crate::pipeline::nearest;
 use backline_model::{AccountId, Artist, ArtistId, BatchId, Platform, RunId, TokenId};
-use backline_store::{ArtistFilter, FoundId, IdKind, Scope, Store, StoreError};
+use backline_store::{ArtistFilter, FoundId, IdKind, Scope, Store, StoreError, is_there};
 
 /// Longest text that is looked up, in bytes: artists' names are free text.
 const TEXT_BYTES_MAX: usize = 1_000;
@@ -268,10 +268,9 @@ pub(in crate::cli) async fn find_all<T: Identified>(store: &Store, given: &[Give
 /// # Errors
 /// When there is none, or the database fails.
 pub(in crate::cli) async fn expect_artist(store: &Store, artist: ArtistId) -> Result<(), Failure> {
-    match store.artist_get(&Scope::all_tenants(), artist).await {
-        Ok(Some(_)) | Err(StoreError::Unreadable { .. }) => Ok(()),
-        Ok(None) => Err(no_artist(artist)),
-        Err(error) => Err(error.into()),
+    match is_there(store.artist_get(&Scope::all_tenants(), artist).await)? {
+        true => Ok(()),
+        false => Err(no_artist(artist)),
     }
 }
 

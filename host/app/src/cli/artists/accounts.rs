@@ -18,7 +18,7 @@ use crate::cli::terminal::timeline;
 use crate::pipeline::{Subject, TimelineFilter};
 use backline_model::{Account, AccountId, AccountStatus, ArtistId, Platform};
 use backline_rules::lists::Directory;
-use backline_store::{AccountFilter, Scope, Store};
+use backline_store::{AccountFilter, Scope, Store, StoreError};
 
 /// `backline accounts …`
 #[derive(Subcommand)]
@@ -184,21 +184,27 @@ pub(in crate::cli) async fn run(context: &Context, command: Command) -> CommandR
         }
         Command::Set { account, status, settings, json } => {
             let account = account.find(&store).await?;
-            let mut changed = expect_account(&store, account).await?;
+            let place = store.account_place_get(&Scope::all_tenants(), account).await?;
+            let place = place.ok_or_else(|| no_account(account))?;
             if status.is_none() && settings.is_none() {
                 return Err(Failure::usage("nothing to change; give --status or --settings"));
             }
-            expect_valid_settings(&store, &changed.platform, settings.as_ref()).await?;
             let now = context.clock.now();
             if let Some(settings) = settings {
+                let mut changed = expect_account(&store, account).await?;
+                expect_valid_settings(&store, &changed.platform, Some(&settings)).await?;
                 changed.settings = settings;
                 store.accounts_save(&Scope::all_tenants(), std::slice::from_ref(&changed), now).await?;
             }
             if let Some(status) = status {
                 store.account_set_status(&Scope::all_tenants(), account, status, now).await?;
             }
-            let changed = expect_account(&store, account).await?;
-            print::done(json, &changed, &format!("changed account {account}"))?;
+            let said = format!("changed account {account}");
+            match store.account_get(&Scope::all_tenants(), account).await {
+                // Its status is another one all the same, so that nothing is asked of its platform any more.
+                Err(StoreError::Unreadable { .. }) => print::done(json, &place, &said)?,
+                found => print::done(json, &found?.ok_or_else(|| no_account(account))?, &said)?,
+            }
         }
         Command::Remove(arguments) => return removal::run(context, &store, arguments).await,
     }
@@ -206,9 +212,12 @@ pub(in crate::cli) async fn run(context: &Context, command: Command) -> CommandR
 }
 
 /// Reads an account; refuses an id that no account has.
-pub(in crate::cli) async fn expect_account(store: &Store, account: AccountId) -> Result<Account, Failure> {
-    let found = store.account_get(&Scope::all_tenants(), account).await?;
-    found.ok_or_else(|| Failure::usage(format!("no account has the id {account}; `backline accounts list` shows them")))
+async fn expect_account(store: &Store, account: AccountId) -> Result<Account, Failure> {
+    store.account_get(&Scope::all_tenants(), account).await?.ok_or_else(|| no_account(account))
+}
+
+fn no_account(account: AccountId) -> Failure {
+    Failure::usage(format!("no account has the id {account}; `backline accounts list` shows them"))
 }
 
 async fn find(

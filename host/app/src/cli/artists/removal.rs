@@ -120,9 +120,8 @@ async fn counted(
             None => one.find(store).await?,
             Some(platform) => one.find_on(store, platform).await?,
         };
-        // Only for this: one whose row can't be read is removed like any other.
         if let Some(platform) = &platform {
-            let known = store.account_get(&all, id).await?.ok_or(RemovalError::NoAccount(id))?;
+            let known = store.account_place_get(&all, id).await?.ok_or(RemovalError::NoAccount(id))?;
             if *platform != known.platform {
                 return Err(Failure::usage(format!(
                     "{platform} has no account '{one}'; `backline accounts list --platform {platform}` shows them"

@@ -43,7 +43,7 @@ pub(super) async fn view(ask: &Ask<'_>) -> Result<View, Refusal> {
 pub(super) async fn remove(ask: &Ask<'_>, given: &str) -> Result<View, Refusal> {
     let account_id: AccountId = id("account", given)?;
     let unknown = || Refusal::not_found("account", account_id);
-    let account = ask.store().account_get(&ask.scope(), account_id).await?.ok_or_else(unknown)?;
+    let account = ask.store().account_place_get(&ask.scope(), account_id).await?.ok_or_else(unknown)?;
     let counted = ask.store().account_rows_count(&ask.scope(), account_id).await?.ok_or_else(unknown)?;
     let rows = counted.iter().filter(|(_, number)| **number > 0);
     let rows = rows.map(|(table, number)| vec![text(table), text(number)]);

@@ -17,7 +17,7 @@ fn filter(ask: &Ask<'_>) -> Result<TimelineFilter, Refusal> {
 pub(super) async fn of_account(ask: &Ask<'_>, given: &str) -> Result<View, Refusal> {
     let account_id: AccountId = id("account", given)?;
     let unknown = || Refusal::not_found("account", account_id);
-    let account = ask.store().account_get(&ask.scope(), account_id).await?.ok_or_else(unknown)?;
+    let account = ask.store().account_place_get(&ask.scope(), account_id).await?.ok_or_else(unknown)?;
     let found = ask.store().account_timeline_list(&ask.scope(), account_id, &filter(ask)?).await?;
     let found = found.ok_or_else(unknown)?;
     let links = html! {

@@ -66,11 +66,10 @@ impl AuditLog {
         let Deed { action, outcome, tenant, artist, account, details } = deed;
         let artist = match (artist, account) {
             (Some(artist), _) => Some(artist),
-            (None, Some(account)) => match self.store.account_get(&Scope::all_tenants(), account).await {
-                // The act is recorded all the same. Nothing in its entry names the artist.
-                Err(StoreError::Unreadable { .. }) => None,
-                found => found?.map(|account| account.artist_id),
-            },
+            (None, Some(account)) => {
+                let place = self.store.account_place_get(&Scope::all_tenants(), account).await?;
+                place.map(|place| place.artist_id)
+            }
             (None, None) => None,
         };
         let mut seen = Vec::new();

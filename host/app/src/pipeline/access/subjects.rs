@@ -172,12 +172,22 @@ impl Subject {
         let is_all = *scope == Scope::all_tenants();
         match self {
             Self::Artist(id) => {
-                let Some(artist) = store.artist_get(scope, *id).await? else { return Ok(None) };
+                let artist = match store.artist_get(scope, *id).await {
+                    Err(StoreError::Unreadable { column, .. }) => return Ok(Some(unreadable(&column, Some(*id)))),
+                    artist => artist?,
+                };
+                let Some(artist) = artist else { return Ok(None) };
                 let consents = store.latest_consents_get(scope, *id).await?;
                 Ok(Some(State { told: artist_state(&artist, &consents), artist: Some(artist.id) }))
             }
             Self::Account(id) => {
-                let found = store.account_get(scope, *id).await?;
+                let found = match store.account_get(scope, *id).await {
+                    Err(StoreError::Unreadable { column, .. }) => {
+                        let place = store.account_place_get(scope, *id).await?;
+                        return Ok(place.map(|place| unreadable(&column, Some(place.artist_id))));
+                    }
+                    found => found?,
+                };
                 Ok(found.map(|one| State { told: account_state(&one), artist: Some(one.artist_id) }))
             }
             Self::Run(id) => Ok(store.run_get(scope, *id).await?.map(|run| of_none(run_state(&run)))),
@@ -199,7 +209,17 @@ impl Subject {
                 let found = store.quarantine_get(scope, *id).await?;
                 Ok(found.map(|one| State { told: quarantined_state(&one), artist: Some(one.artist_id) }))
             }
-            Self::Credential(id) => credential(store, scope, store.credential_get_by_id(scope, *id).await?).await,
+            Self::Credential(id) => match store.credential_get_by_id(scope, *id).await {
+                Err(StoreError::Unreadable { column, .. }) => {
+                    let Some(slot) = store.credential_slot_get(scope, *id).await? else { return Ok(None) };
+                    let artist = match slot.account_id {
+                        Some(account) => store.account_place_get(scope, account).await?.map(|place| place.artist_id),
+                        None => None,
+                    };
+                    Ok(Some(unreadable(&column, artist)))
+                }
+                found => credential(store, scope, found?).await,
+            },
             Self::Slot { platform, slot, account } => {
                 let found = store.credential_get(scope, platform, slot, *account).await?;
                 credential(store, scope, found).await
@@ -256,6 +276,11 @@ impl Subject {
             }
         }
     }
+}
+
+/// What is kept of a thing whose row can't be read. Whose it is says whose the entry is.
+fn unreadable(column: &str, artist: Option<ArtistId>) -> State {
+    State { told: json!({ "unreadable": column }), artist }
 }
 
 fn of_none(told: Json) -> State {
@@ -323,8 +348,8 @@ async fn credential(
         "expires_at": expires_at,
     });
     let artist = match account_id {
-        Some(account) => match store.account_get(scope, account).await? {
-            Some(account) => Some(account.artist_id),
+        Some(account) => match store.account_place_get(scope, account).await? {
+            Some(place) => Some(place.artist_id),
             // It goes with its account.
             None => return Ok(None),
         },

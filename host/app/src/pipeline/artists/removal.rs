@@ -1,4 +1,4 @@
-//! The removal of an account that was added by mistake, with all that was collected of it.
+//! The removal of an account that was added by mistake, with all that was collected of it, and of a credential.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::pipeline::artists::privacy::forget_tokens;
 use crate::pipeline::error::{Classified, ErrorClass};
 use crate::pipeline::retry::retry_transient;
-use backline_model::{AccountId, ArtistId, Platform, Provenance};
+use backline_model::{AccountId, ArtistId, CredentialId, Platform, Provenance};
 use backline_store::{Scope, Store, StoreError};
 
 /// Longest reason, in characters.
@@ -99,4 +99,21 @@ pub async fn remove_account(
     tracing::info!(%account, platform = %removed.platform, "an account was removed");
     let (artist_id, platform, origin, rows) = (removed.artist, removed.platform, removed.origin, removed.rows);
     Ok(AccountRemoval { account_id: account, artist_id, platform, origin, rows })
+}
+
+/// Removes a credential, and its token from what this host keeps. Returns whether there was one in the scope.
+///
+/// # Errors
+/// When the database fails.
+pub async fn remove_credential(
+    store: &Store,
+    config: &Config,
+    scope: &Scope,
+    credential: CredentialId,
+) -> Result<bool, StoreError> {
+    let is_removed = store.credential_remove(scope, credential).await?;
+    if is_removed {
+        forget_tokens(config.service.state_dir.as_deref(), &[credential]).await;
+    }
+    Ok(is_removed)
 }

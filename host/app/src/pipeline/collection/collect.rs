@@ -111,9 +111,12 @@ async fn collect(collector: &Collector, lease: &Lease) -> Result<BatchReport, Co
     let mut tries = 1;
     loop {
         match store(collector, lease, &observed).await {
-            // What another transaction undid, or a database that was away for a moment, costs no second fetch.
+            // What another transaction undid, or a database that was away for a moment, costs no second fetch. Where it
+            // is stored already, the lease has ended.
             Err(CollectError::Store(error))
-                if error.is_transient() && tries < STORE_TRIES && !off(Remedy::StoredAgain) =>
+                if (error.is_transient() || matches!(error, StoreError::InDoubt { .. }))
+                    && tries < STORE_TRIES
+                    && !off(Remedy::StoredAgain) =>
             {
                 tracing::debug!(batch = %lease.batch.id, %error, tries, "the results of a batch are stored again");
                 tokio::time::sleep(STORE_WAIT * tries).await;

@@ -226,12 +226,13 @@ impl Runs {
     /// When there is no such run, it has ended already, or the database fails.
     pub async fn cancel(&self, run: RunId, reason: &str) -> Result<CancelReport, CancelError> {
         let (store, clock) = (&self.collector.store, &self.collector.clock);
-        if store.run_get(&Scope::all_tenants(), run).await?.is_none() {
-            return Err(CancelError::NoRun(run));
-        }
-        // Whether it has ended is looked at again under the run's lock: a host may be about to finish it.
+        // Whether it has ended is looked at under the run's lock: a host may be about to finish it.
         let all = Scope::all_tenants();
-        let cancelled = retry_transient(|| async { store.run_cancel(&all, run, reason, clock.now()).await }).await?;
+        let cancelled = retry_transient(|| async { store.run_cancel(&all, run, reason, clock.now()).await }).await;
+        let cancelled = match cancelled {
+            Err(StoreError::NotFound { .. }) => return Err(CancelError::NoRun(run)),
+            cancelled => cancelled?,
+        };
         let ended = finish_run(store, run, clock.now()).await?;
         match cancelled {
             Some(cancelled) => Ok(CancelReport { run: ended, cancelled }),

@@ -5,7 +5,7 @@ use crate::pipeline::error::{Classified, ErrorClass};
 use crate::pipeline::releases::manager::LookupError;
 use backline_gateway::secrets::{Secret, SecretError, SecretText};
 use backline_model::manifest::{CredentialKind, CredentialSlot, Owner};
-use backline_model::{AccountId, AccountStatus, Platform, ReleaseState};
+use backline_model::{AccountId, Platform, ReleaseState};
 use backline_store::{Scope, SealedCredential, StoreError};
 
 /// Why a credential was not set.
@@ -86,12 +86,7 @@ impl CredentialManager {
         let secret = Secret::parse(slot.kind, owner, text)?.obtained_by(self.clock.now());
         let saved = self.save(platform, &slot.slot, account, &secret).await?;
         if let Some(account) = account {
-            let found = self.store.account_get(&Scope::all_tenants(), account).await?;
-            if found.is_some_and(|found| found.status == AccountStatus::ReconnectNeeded) {
-                self.store
-                    .account_set_status(&Scope::all_tenants(), account, AccountStatus::Active, self.clock.now())
-                    .await?;
-            }
+            self.store.accounts_reconnect(&Scope::all_tenants(), &[account], self.clock.now()).await?;
         }
         Ok(saved)
     }

@@ -112,7 +112,8 @@ impl Failures {
     /// Where it would refuse everything else too. One that does not answer is met again when the role is renewed.
     fn passed<T>(&mut self, what: &str, done: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
         if let Err(error) = &done {
-            if error.is_outage() && !error.is_transient() {
+            let is_no_answer = error.is_transient() || matches!(error, StoreError::InDoubt { .. });
+            if error.is_outage() && !is_no_answer {
                 return done.map(Some);
             }
             tracing::warn!(error = with_causes(error), what, "a part of the archive's work failed");
