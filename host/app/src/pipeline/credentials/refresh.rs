@@ -258,7 +258,7 @@ impl CredentialManager {
         let mut saves = 1;
         let result = loop {
             match self.store.credential_save_refreshed(&Scope::all_tenants(), &saved, now).await {
-                Err(StoreError::Query { .. }) if saves < SAVES_MAX => {
+                Err(StoreError::Query { .. } | StoreError::InDoubt { .. }) if saves < SAVES_MAX => {
                     saves += 1;
                     tokio::time::sleep(SAVE_AGAIN_AFTER).await;
                 }
