@@ -522,6 +522,34 @@ async fn uncommitted_changes_are_not_planned() {
     .await;
 }
 
+/// A consent is being granted when a plan takes what is due, and committed when the plan reads the accounts.
+#[tokio::test]
+async fn what_is_committed_while_a_plan_is_made_is_collected_once() {
+    each_database(async |store, url| {
+        if store.kind() == DatabaseKind::Sqlite {
+            return;
+        }
+        people(&store, 2).await;
+        let term = lead(&store, "a", now()).await.unwrap();
+        let pending = store.activations_list(&Scope::all_tenants(), 100).await.unwrap();
+        let mut elsewhere = sqlx::PgConnection::connect(url).await.unwrap();
+        let mut open = elsewhere.begin().await.unwrap();
+        let touch = "UPDATE activations SET at = now() WHERE artist_id = $1 AND platform <> ''";
+        let touched = sqlx::query(touch).bind(artist(1).id.0).execute(&mut *open).await.unwrap();
+        assert_eq!(touched.rows_affected(), 1);
+
+        let guard = PlanGuard::Activations { term: &term, activations: &pending };
+        let mut planning = store.plan_begin(&run(2), guard, now()).await.unwrap();
+        open.commit().await.unwrap();
+        let found = planning.first_candidates_list().await.unwrap();
+        let ids: Vec<_> = found.iter().map(|candidate| candidate.account_id).collect();
+        assert_eq!(ids, [account(1).id, account(2).id]);
+        planning.commit_without_run().await.unwrap();
+        assert_eq!(store.activations_list(&Scope::all_tenants(), 100).await.unwrap(), [], "nothing is due again");
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_run_that_was_started_otherwise_is_recorded_as_that_of_a_time_once() {
     each_database(async |store, _| {

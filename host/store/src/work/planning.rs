@@ -55,9 +55,14 @@ pub struct Planning {
     now: DateTime<Utc>,
     term: Option<Term>,
     has_batches: bool,
-    /// First collections that this plan removed for its guard.
+    /// The artists whose first collections this plan is for.
+    wanted: BTreeSet<ArtistId>,
+    /// First collections that it removed.
     taken: Vec<(ArtistId, Option<Platform>)>,
 }
+
+/// How often a plan looks for further first collections of its artists. Each time it read their accounts before.
+const TAKEN_AGAIN_MAX: u32 = 5;
 
 impl Store {
     /// Begins to write a run's plan. The run's counts are not stored: they follow from its batches and outcomes.
@@ -73,7 +78,7 @@ impl Store {
     ) -> Result<Planning, StoreError> {
         let mut work = self.begin().await?.proven(self).await?;
         erasures_hold_off_in_txn(&mut work).await?;
-        let mut taken = Vec::new();
+        let (mut wanted, mut taken) = (BTreeSet::new(), Vec::new());
         let term = match guard {
             PlanGuard::Manual => None,
             PlanGuard::Fire { term, schedule, fire_time, next_fire } => {
@@ -84,11 +89,12 @@ impl Store {
             }
             PlanGuard::Activations { term, activations } => {
                 taken = activations_take_in_txn(&mut work, activations, Taking::UntilNow).await?;
+                wanted = activations.iter().map(|activation| activation.artist_id).collect();
                 Some(term.clone())
             }
         };
         run_add_in_txn(&mut work, run).await?;
-        Ok(Planning { work, run: run.id, now, term, has_batches: false, taken })
+        Ok(Planning { work, run: run.id, now, term, has_batches: false, wanted, taken })
     }
 }
 
@@ -97,9 +103,32 @@ impl Planning {
     /// within the transaction that removes them: an account that is added later has an activation of its own, which
     /// stays.
     ///
+    /// What another transaction was still writing when they were removed, and committed before the accounts were read,
+    /// is removed now, and the accounts are read again: it would stay, and collect the same accounts twice.
+    ///
     /// # Errors
     /// When the database fails.
     pub async fn first_candidates_list(&mut self) -> Result<Vec<Candidate>, StoreError> {
+        let everywhere = |artist: &ArtistId| Activation {
+            artist_id: *artist,
+            platform: None,
+            cause: String::new(),
+            at: self.now,
+        };
+        let wanted: Vec<Activation> = self.wanted.iter().map(everywhere).collect();
+        let mut candidates = self.candidates_of_taken().await?;
+        for _ in 0..TAKEN_AGAIN_MAX {
+            let more = activations_take_in_txn(&mut self.work, &wanted, Taking::UntilNow).await?;
+            if more.is_empty() {
+                break;
+            }
+            self.taken.extend(more);
+            candidates = self.candidates_of_taken().await?;
+        }
+        Ok(candidates)
+    }
+
+    async fn candidates_of_taken(&mut self) -> Result<Vec<Candidate>, StoreError> {
         let statement = self.work.query(candidates_sql!(
             until "$2",
             "WHERE a.id IN (SELECT o.id FROM {rows} JOIN accounts o ON o.artist_id = (r.value->>'artist')::uuid
