@@ -109,12 +109,8 @@ impl Planning {
     /// # Errors
     /// When the database fails.
     pub async fn first_candidates_list(&mut self) -> Result<Vec<Candidate>, StoreError> {
-        let everywhere = |artist: &ArtistId| Activation {
-            artist_id: *artist,
-            platform: None,
-            cause: String::new(),
-            at: self.now,
-        };
+        let everywhere =
+            |artist: &ArtistId| Activation { artist_id: *artist, platform: None, cause: String::new(), at: self.now };
         let wanted: Vec<Activation> = self.wanted.iter().map(everywhere).collect();
         let mut candidates = self.candidates_of_taken().await?;
         for _ in 0..TAKEN_AGAIN_MAX {
