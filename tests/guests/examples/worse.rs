@@ -1,6 +1,6 @@
 //! The next version of `well_behaved`, which is worse. The prefix of an account's id decides: `trap-` panics in `fetch`
-//! and `unread-` in `normalize`; `nobody-` is not known, and `closed-` not permitted; `hide-` reports nothing, `minus-` a
-//! value that validation withholds, `more-` one more follower.
+//! and `unread-` in `normalize`; `nobody-` is not known, and `closed-` not permitted; `hide-` reports nothing, `minus-`
+//! a value that validation withholds, `more-` one more follower.
 
 use backline_guests::echo_all;
 use backline_sdk::prelude::*;

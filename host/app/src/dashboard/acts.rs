@@ -15,11 +15,11 @@ use crate::pipeline::collection::report::RunRequest;
 use crate::pipeline::service::schedules;
 use crate::pipeline::{
     self, ActivateOptions, BulkError, Host, NewBulkAct, NewDigest, RemovalError, Resend, Subject, Tokens,
-    bulk_act_details, names,
+    bulk_act_details, is_there, names,
 };
 use backline_model::zone::ZoneError;
 use backline_model::{AccountId, ArtistId, Digest, DigestDays, Quarantined, RunId, Tenant, TokenId, Zone};
-use backline_store::{BatchFilter, KeyedRequest, answering_once, is_there};
+use backline_store::{BatchFilter, KeyedRequest, answering_once};
 
 /// Longest reason, in characters.
 const REASON_CHARACTERS_MAX: usize = 500;

@@ -93,4 +93,6 @@ pub(crate) use backline_rules::dates::is_told;
 pub(crate) use backline_rules::nearest;
 pub(crate) use backline_rules::plan::{canary_share, exclusion};
 // Filters and entries of lists, for the edges that show them.
-pub use backline_store::{BulkActFilter, PlacedEntry, TimelineCursor, TimelineEntry, TimelineFilter};
+pub use backline_store::{
+    BulkActFilter, CredentialSlot, PlacedEntry, TimelineCursor, TimelineEntry, TimelineFilter, is_there,
+};

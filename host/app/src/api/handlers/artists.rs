@@ -7,12 +7,12 @@ use crate::api::problem::Problem;
 use crate::api::query::{Limit, NoQuery, query};
 use crate::pipeline::{
     Attention, AttentionFilter, PlacedEntry, TenantHealthReport, TimelineEntry, TimelineFilter,
-    accounts_that_need_someone,
+    accounts_that_need_someone, is_there,
 };
 use backline_model::{
     Account, AccountId, AccountStatus, Artist, ArtistId, Consent, Platform, Role, SubscriptionStatus, Tenant,
 };
-use backline_store::{AccountFilter, ArtistFilter, is_there};
+use backline_store::{AccountFilter, ArtistFilter};
 
 query! {
     /// Parameters of a list of artists.

@@ -15,12 +15,12 @@ use crate::api::problem::Problem;
 use crate::api::query::query;
 use crate::api::schema::{Components, Described, Field, component, described, object};
 use crate::pipeline::{
-    AccountRemoval, Erasure, RemovalError, Subject, names, record_consent, remove_account as remove,
+    AccountRemoval, CredentialSlot, Erasure, RemovalError, Subject, names, record_consent, remove_account as remove,
     remove_credential as remove_credential_of,
 };
 use backline_model::privacy::Receipt;
 use backline_model::{AccountId, ArtistId, Consent, CredentialId, Platform};
-use backline_store::{CredentialFilter, CredentialSlot, SealedCredential};
+use backline_store::{CredentialFilter, SealedCredential};
 use chrono::{DateTime, Utc};
 
 /// What a consent covers unless the request says otherwise: collection.

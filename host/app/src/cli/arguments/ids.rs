@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 use crate::cli::terminal::exit::Failure;
 use crate::cli::terminal::print;
-use crate::pipeline::nearest;
+use crate::pipeline::{is_there, nearest};
 use backline_model::{AccountId, Artist, ArtistId, BatchId, Platform, RunId, TokenId};
-use backline_store::{ArtistFilter, FoundId, IdKind, Scope, Store, StoreError, is_there};
+use backline_store::{ArtistFilter, FoundId, IdKind, Scope, Store, StoreError};
 
 /// Longest text that is looked up, in bytes: artists' names are free text.
 const TEXT_BYTES_MAX: usize = 1_000;
